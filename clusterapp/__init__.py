@@ -1,0 +1,30 @@
+"""
+The application server for Twisted: one codebase, every core.
+
+`Application`, `ClusterService` and `Settings` are loaded when they are first
+asked for: importing Klein installs a reactor, and a process must be able to
+choose its reactor after it has imported this package.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clusterapp.master.service import ClusterService
+    from clusterapp.settings.model import Settings
+    from clusterapp.web.application import Application
+
+__all__ = ["Application", "ClusterService", "Settings"]
+
+_HOMES = {
+    "Application": "clusterapp.web.application",
+    "ClusterService": "clusterapp.master.service",
+    "Settings": "clusterapp.settings.model",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from the module that defines it (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,69 @@
+"""Every error that an operator may read, with the facts inside."""
+
+
+class ClusterError(Exception):
+    """Something went wrong that the operator can mend; the text says what."""
+
+    #: The exit status of a program that this error ends.
+    exit_status = 1
+
+
+class SettingsError(ClusterError):
+    """A setting has a wrong value, or a name that does not exist."""
+
+
+class ListenError(ClusterError):
+    """A listening socket cannot be had."""
+
+
+class ReactorError(ClusterError):
+    """The program's reactor cannot supervise child processes."""
+
+
+class ApplicationLoadError(ClusterError):
+    """
+    The application cannot be imported, or is of no kind that is known.
+
+    :param spec: what was to be loaded, as ``module:name``.
+    :param reason: what is wrong with it, in one line.
+    :param traceback: the traceback of the failed import; empty if there is none.
+    """
+
+    exit_status = 4
+
+    def __init__(self, spec: str, reason: str, traceback: str = "") -> None:
+        super().__init__(f"cannot load the application {spec!r}: {reason}")
+        self.spec = spec
+        self.reason = reason
+        self.traceback = traceback
+
+
+class NotInClusterError(ClusterError):
+    """``app.cluster`` was asked for outside a worker or a core."""
+
+
+class NeverReadyError(ClusterError):
+    """No worker ever became ready."""
+
+    exit_status = 3
+
+
+class AllFatalError(ClusterError):
+    """Every slot crashes whenever it is started."""
+
+    exit_status = 5
+
+
+class CoreError(ClusterError):
+    """A request could not be forwarded to the core."""
+
+
+class CoreUnreachableError(CoreError):
+    """No connection to the core could be made; it has received nothing."""
+
+
+class CoreBrokenError(CoreError):
+    """
+    The connection to the core broke, or what came over it was not HTTP.
+
+    """
