@@ -63,7 +63,4 @@ class CoreUnreachableError(CoreError):
 
 
 class CoreBrokenError(CoreError):
-    """
-    The connection to the core broke, or what came over it was not HTTP.
-
-    """
+    """The connection to the core broke, or what came over it was not HTTP."""

@@ -1,0 +1,53 @@
+"""The contracts between siblings: what one part may ask of another."""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from treq.client import HTTPClient
+from twisted.internet.interfaces import (
+    IReactorCore,
+    IReactorProcess,
+    IReactorSocket,
+    IReactorTime,
+)
+
+#: Header fields in the order of the wire, names as they were written there.
+Fields = Sequence[tuple[bytes, bytes]]
+
+#: What a child process is for.
+Role = Literal["worker", "core"]
+
+
+class IClusterReactor(  # type: ignore[misc]
+    IReactorCore, IReactorProcess, IReactorSocket, IReactorTime
+):
+    """The parts of a reactor that a cluster needs."""
+
+
+class Cluster(Protocol):
+    """
+    What an application may know of the cluster it runs in: ``app.cluster``.
+
+    In a worker and in the core; elsewhere ``app.cluster`` is an error.
+    """
+
+    @property
+    def role(self) -> Role:
+        """Whether this process is a worker, or serves the core."""
+
+    @property
+    def slot(self) -> int:
+        """The number of the worker's place, from 0; the core's is -1."""
+
+    @property
+    def generation(self) -> int:
+        """The version of code and settings that this process runs, from 1."""
+
+    @property
+    def core(self) -> HTTPClient:
+        """
+        A treq client whose requests go to the core.
+
+        Its URLs are written ``http://core/path``; the host is not looked up.
+        It keeps no cookies.
+        """
