@@ -18,9 +18,7 @@ Fields = Sequence[tuple[bytes, bytes]]
 Role = Literal["worker", "core"]
 
 
-class IClusterReactor(  # type: ignore[misc]
-    IReactorCore, IReactorProcess, IReactorSocket, IReactorTime
-):
+class IClusterReactor(IReactorCore, IReactorProcess, IReactorSocket, IReactorTime):
     """The parts of a reactor that a cluster needs."""
 
 

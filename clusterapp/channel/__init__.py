@@ -1,0 +1,1 @@
+"""The words that a master and its children say to each other."""

@@ -1,0 +1,49 @@
+"""What a child is told before it can hear anything else: one JSON document."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from clusterapp.interfaces import Role
+
+#: The child's end of the control channel has this number in every child.
+CONTROL_FD = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bootstrap:
+    """
+    Everything that a child needs to know to become a worker or a core.
+
+    :param role: what the child is for.
+    :param slot: the number of its place; -1 for a core.
+    :param generation: the version of code and settings, from 1.
+    :param settings: the settings, as `Settings.as_mapping` gives them.
+    :param sockets: the descriptor numbers of inherited listening sockets, by the
+        name of their listener.
+    :param core_socket: the path of the core's Unix socket; None if the core is
+        on another machine.
+    :param path: the master's `sys.path`.
+    :param python_path: the environment's PYTHONPATH as the operator set it.
+    """
+
+    role: Role
+    slot: int
+    generation: int
+    settings: Mapping[str, Any]
+    sockets: Mapping[str, int] = field(default_factory=dict)
+    core_socket: str | None = None
+    path: tuple[str, ...] = ()
+    python_path: str | None = None
+
+    def to_bytes(self) -> bytes:
+        """Write the document."""
+        return json.dumps(asdict(self)).encode("ascii")
+
+    @classmethod
+    def from_bytes(cls, document: bytes) -> "Bootstrap":
+        """Read the document back."""
+        fields = json.loads(document)
+        fields["path"] = tuple(fields["path"])
+        return cls(**fields)

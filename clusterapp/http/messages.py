@@ -1,0 +1,104 @@
+"""
+The heads of HTTP/1.1 messages, and what may be asked of their fields.
+
+Nothing here does I/O.  Field names and values are the bytes of the wire; names are
+compared without regard to case (RFC 9110 5.1) and never re-spelt.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from clusterapp.interfaces import Fields
+
+#: Fields that mean something to the next hop only, in lower case.
+#:
+#: RFC 9110 7.6.1 lists all but the last two, which RFC 9110 11.7 gives to the next
+#: hop as well.  ``Trailer`` is not among them: it tells the final recipient what the
+#: end of the body brings (RFC 9110 6.6.2).
+HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+    }
+)
+
+#: Fields that say where a body ends, in lower case (RFC 9112 6).
+FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """
+    The head of a request.
+
+    :param method: as on the wire, such as ``b"GET"``.
+    :param target: the request target, byte for byte, such as ``b"/a%2Fb?"``.
+    :param fields: the header fields in their order, repeats and all.
+    """
+
+    method: bytes
+    target: bytes
+    fields: Fields = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """
+    The head of a response, interim (1xx) or final.
+
+    :param status: the status code, from 100 to 999.
+    :param reason: the reason phrase, often empty.
+    :param fields: the header fields in their order, repeats and all.
+    """
+
+    status: int
+    reason: bytes
+    fields: Fields = ()
+
+
+def values(fields: Fields, name: bytes) -> list[bytes]:
+    """
+    Find the value of every line of a field.
+
+    :param name: the field's name in lower case.
+    """
+    return [value for known, value in fields if known.lower() == name]
+
+
+def options(fields: Fields) -> frozenset[bytes]:
+    """
+    Collect what the ``Connection`` lines name, in lower case.
+
+    All the lines count, not the first alone (RFC 9110 5.3 and 7.6.1).
+    """
+    lines = values(fields, b"connection")
+    if not lines:
+        return frozenset()
+    return frozenset(
+        name.strip(b" \t") for name in b",".join(lines).lower().split(b",")
+    )
+
+
+def end_to_end(fields: Fields) -> list[tuple[bytes, bytes]]:
+    """
+    Leave out the fields that are meant for one hop only.
+
+    These are :data:`HOP_BY_HOP` and whatever a ``Connection`` line names.  A
+    ``Host`` stays even when it is named so: without it there is no valid request to
+    forward (RFC 9112 3.2).
+
+    :return: the other fields, in their order and spelling, with their repeats.
+    """
+    dropped = HOP_BY_HOP | options(fields) - {b"host"}
+    return [field for field in fields if field[0].lower() not in dropped]
+
+
+def asks_upgrade(fields: Fields) -> bool:
+    """Tell whether a request offers to switch protocols (RFC 9110 7.8)."""
+    return b"upgrade" in options(fields) and bool(values(fields, b"upgrade"))

@@ -1,0 +1,1 @@
+"""Listening sockets: making them, inheriting them, accepting from them."""

@@ -1,0 +1,118 @@
+"""Accepting connections from a listening socket that others listen on, too."""
+
+import errno
+import socket
+from typing import Any
+
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IReactorFDSet,
+    IReactorSocket,
+    IReactorTime,
+    IReadDescriptor,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+#: How long to leave the queue alone when this process has no descriptor left.
+_PAUSE_WITHOUT_DESCRIPTORS = 1.0
+
+_OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class IAcceptingReactor(IReactorFDSet, IReactorSocket, IReactorTime):
+    """The parts of a reactor that accepting needs."""
+
+
+@implementer(IReadDescriptor)
+class Acceptor:
+    """
+    Accept connections from a shared socket and leave the socket as it is.
+
+    Twisted's own ports would accept up to a hundred connections for one wake-up,
+    so that one worker empties the queue of all; and an adopted Unix port changes
+    the mode of the socket's path and its backlog, and shuts the socket down for
+    every process when it closes.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, reactor: IAcceptingReactor, listening: socket.socket, factory: Any
+    ) -> None:
+        """
+        Take over a listening socket.
+
+        :param reactor: what waits for connections.
+        :param listening: the socket; `stop` closes this descriptor of it.
+        :param factory: the protocol factory that serves the connections.
+        """
+        self._reactor = reactor
+        self._listening = listening
+        self._factory = factory
+        self._pause: IDelayedCall | None = None
+        listening.setblocking(False)
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._factory.doStart()
+        self._reactor.addReader(self)
+
+    def stop(self) -> None:
+        """Accept no more; connections in the queue stay there for others."""
+        if self._listening.fileno() == -1:
+            return
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        self._reactor.removeReader(self)
+        self._listening.close()
+        self._factory.doStop()
+
+    def fileno(self) -> int:
+        """Tell the descriptor to wait for."""
+        return self._listening.fileno()
+
+    def logPrefix(self) -> str:
+        """Name this object in Twisted's log."""
+        return "accept"
+
+    def doRead(self) -> None:
+        """Accept one connection: the next wake-up may be another worker's."""
+        try:
+            connection, _ = self._listening.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # another worker was first, or the client thought better of it
+        except OSError as error:
+            self._accept_failed(error)
+            return
+        with connection:
+            connection.setblocking(False)
+            try:
+                self._reactor.adoptStreamConnection(
+                    connection.fileno(),
+                    connection.family,
+                    self._factory,
+                )
+            except OSError as error:
+                # The client left between accept and getpeername.
+                self._log.debug("connection lost at once: {error}", error=error)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Hear from the reactor that the socket is broken, or that all ends."""
+
+    def _accept_failed(self, error: OSError) -> None:
+        if error.errno not in _OUT_OF_DESCRIPTORS:
+            raise error
+        self._log.error(
+            "cannot accept: {error}; trying again in {seconds} s",
+            error=error,
+            seconds=_PAUSE_WITHOUT_DESCRIPTORS,
+        )
+        self._reactor.removeReader(self)
+        self._pause = self._reactor.callLater(_PAUSE_WITHOUT_DESCRIPTORS, self._resume)
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._reactor.addReader(self)

@@ -1,0 +1,194 @@
+"""Listening sockets, made or inherited by the master and kept by it for life."""
+
+import os
+import socket
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from twisted.python.systemd import ListenFDs
+
+from clusterapp.errors import ListenError
+from clusterapp.settings.listen import (
+    FdListen,
+    ListenSpec,
+    SystemdListen,
+    TcpListen,
+    TlsListen,
+    UnixListen,
+)
+
+#: What gunicorn and uvicorn ask for; the kernel cuts it to net.core.somaxconn.
+BACKLOG = 2048
+
+
+@dataclass(frozen=True)
+class Listener:
+    """
+    A listening socket and the words it came from.
+
+    :param name: the listener's specification, as its name.
+    :param socket: the socket.
+    :param path: the path that is to be removed with the socket, if any.
+    :param identity: the device and inode of that path, when it was made.
+    """
+
+    name: str
+    socket: socket.socket
+    path: str | None = None
+    identity: tuple[int, int] | None = None
+
+    def address(self) -> str:
+        """Tell where clients find it, with the port that the kernel chose."""
+        name = self.socket.getsockname()
+        if self.socket.family == socket.AF_UNIX:
+            return f"unix:{name}"
+        host = f"[{name[0]}]" if self.socket.family == socket.AF_INET6 else name[0]
+        return f"http://{host}:{name[1]}"
+
+    def close(self) -> None:
+        """Close the socket, and remove its path unless another has taken it."""
+        if self.path is not None and _identity(self.path) == self.identity:
+            Path(self.path).unlink(missing_ok=True)
+        self.socket.close()
+
+
+def listen(spec: ListenSpec, systemd: Mapping[str | int, int]) -> Listener:
+    """
+    Make or inherit the socket that a specification asks for.
+
+    :param spec: what to listen on.
+    :param systemd: the descriptors that systemd passed, by name and by index.
+    :raise ListenError: if that cannot be done; the text says why.
+    """
+    try:
+        match spec:
+            case TcpListen() | TlsListen():
+                made, path = _tcp(spec.interface, spec.port), None
+            case UnixListen():
+                made, path = _unix(spec.path, spec.mode), spec.path
+            case FdListen():
+                made, path = _inherited(spec.fd), None
+            case SystemdListen():
+                made, path = _inherited(_passed(spec, systemd)), None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ListenError(f"cannot listen on {spec}: {reason}") from error
+    return _listener(str(spec), made, path)
+
+
+def private_unix(path: str) -> Listener:
+    """
+    Listen on a Unix socket that only this user may connect to.
+
+    :param path: where; nothing may be there yet.
+    """
+    try:
+        made = _bound_unix(path, 0o600)
+    except OSError as error:
+        raise ListenError(f"cannot listen on unix:{path}: {error}") from error
+    return _listener(path, made, path)
+
+
+def passed_by_systemd() -> Mapping[str | int, int]:
+    """
+    Tell which descriptors systemd passed (sd_listen_fds(3)).
+
+    They are named once by their position, from 0, and once by their name.
+    """
+    passed = ListenFDs.fromEnvironment()
+    descriptors: dict[str | int, int] = {}
+    descriptors.update(enumerate(passed.inheritedDescriptors()))
+    descriptors.update(passed.inheritedNamedDescriptors())
+    return descriptors
+
+
+def _listener(name: str, made: socket.socket, path: str | None) -> Listener:
+    made.setblocking(False)
+    return Listener(name, made, path, None if path is None else _identity(path))
+
+
+def _tcp(interface: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        interface,
+        port,
+        type=socket.SOCK_STREAM,
+        flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST,
+    )[0]
+    made = socket.socket(family, kind, protocol)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(address)
+        made.listen(BACKLOG)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _unix(path: str, mode: int) -> socket.socket:
+    _remove_stale(path)
+    return _bound_unix(path, mode)
+
+
+def _bound_unix(path: str, mode: int) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # Between bind and chmod nobody else shall be able to connect.
+    umask = os.umask(0o177)
+    try:
+        made.bind(path)
+        Path(path).chmod(mode)
+        made.listen(BACKLOG)
+    except OSError:
+        made.close()
+        raise
+    finally:
+        os.umask(umask)
+    return made
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that nobody listens on any more; leave all else alone."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise ListenError(f"cannot listen on unix:{path}: it is not a socket")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1.0)
+            try:
+                probe.connect(path)
+            except ConnectionRefusedError:
+                Path(path).unlink()
+
+
+def _inherited(fd: int) -> socket.socket:
+    try:
+        made = socket.socket(fileno=os.dup(fd))
+    except OSError as error:
+        raise ListenError(f"descriptor {fd} is not a socket: {error}") from error
+    if not made.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        made.close()
+        raise ListenError(f"descriptor {fd} is a socket that does not listen")
+    made.set_inheritable(False)
+    return made
+
+
+def _passed(spec: SystemdListen, systemd: Mapping[str | int, int]) -> int:
+    if spec.name_or_index in systemd:
+        return systemd[spec.name_or_index]
+    known = ", ".join(str(name) for name in systemd) or "none"
+    raise ListenError(
+        f"cannot listen on {spec}: systemd passed no such socket (passed: {known})"
+    )
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Tell which file a path leads to; None if it leads to none."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

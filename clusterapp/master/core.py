@@ -1,0 +1,185 @@
+"""The core as its master sees it: in the master, in a child, or elsewhere."""
+
+import socket
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from clusterapp.errors import NeverReadyError
+from clusterapp.lifecycle import Patience, State
+from clusterapp.master.slot import ChildSlot, Plan, Watcher
+from clusterapp.settings.model import Settings
+from clusterapp.web.cluster import Membership, core_agent, core_client
+from clusterapp.web.hosting import Host, core_host
+from clusterapp.web.loading import Loaded, load
+
+#: The slot number of a core, which fills no worker's slot.
+CORE_SLOT = -1
+
+
+class CoreWatcher(Watcher, Protocol):
+    """Who hears of a core."""
+
+    def core_ready(self, ready: bool) -> None:
+        """Hear that the core takes requests from now on, or does not."""
+
+    def hopeless(self, error: NeverReadyError) -> None:
+        """Hear that the core never served, and will not."""
+
+
+class Core(Protocol):
+    """The core of a cluster."""
+
+    def start(self) -> None:
+        """Start it; the watcher hears when it is ready."""
+
+    async def stop(self) -> None:
+        """Finish what it has and stop it."""
+
+    def signal(self, name: str) -> None:
+        """Send a signal to its process, if it has one of its own."""
+
+
+class RemoteCore:
+    """A core on another machine: nothing of it is this master's to run."""
+
+    def __init__(self, reactor: Any, settings: Settings, watcher: CoreWatcher) -> None:
+        """
+        Take note of where it is.
+
+        :raise SettingsError: if a file that TLS needs cannot be used.
+        """
+        core_agent(reactor, settings, None)  # as every worker will make it
+        self._watcher = watcher
+
+    def start(self) -> None:
+        """Let the workers try: each sees for itself whether it is there."""
+        self._watcher.core_ready(True)
+
+    async def stop(self) -> None:
+        """Leave it alone."""
+
+    def signal(self, name: str) -> None:
+        """Leave it alone."""
+
+
+class IsolatedCore:
+    """A core in a supervised child of its own."""
+
+    def __init__(
+        self, reactor: Any, plan: Plan, patience: Patience, watcher: CoreWatcher
+    ) -> None:
+        bootstrap = replace(plan.bootstrap, role="core", slot=CORE_SLOT)
+        self._watcher = watcher
+        self._ever_ready = False
+        self._stopped: Deferred[None] = Deferred()
+        self._slot = ChildSlot(reactor, Plan(bootstrap, plan.sockets), patience, self)
+
+    def start(self) -> None:
+        """Start the child."""
+        self._slot.start()
+
+    async def stop(self) -> None:
+        """Empty the slot; return when the child is gone."""
+        if self._slot.state == "stopped":
+            return
+        self._slot.drain()
+        await self._stopped
+
+    def signal(self, name: str) -> None:
+        """Send the child a signal."""
+        self._slot.signal(name)
+
+    def entered(self, slot: ChildSlot, state: State) -> None:  # noqa: ARG002
+        """Hear of the child's state; it is ready while it is running."""
+        self._ever_ready = self._ever_ready or state == "running"
+        self._watcher.core_ready(state == "running")
+        if state == "stopped":
+            self._stopped.callback(None)
+        if state == "fatal" and not self._ever_ready:
+            self._watcher.hopeless(NeverReadyError("the core never became ready"))
+
+    def failed(
+        self, slot: ChildSlot, *, loading: bool, reason: str, traceback: str
+    ) -> None:
+        """Hear why the child cannot start, and pass it on."""
+        self._watcher.failed(slot, loading=loading, reason=reason, traceback=traceback)
+
+
+class MasterCore:
+    """The core in the master itself, on the master's own reactor."""
+
+    _log = Logger()
+
+    def __init__(
+        self, reactor: Any, settings: Settings, plan: Plan, watcher: CoreWatcher
+    ) -> None:
+        """
+        Load the application; nothing is served yet.
+
+        :raise ApplicationLoadError: if it cannot be loaded.
+        """
+        self._reactor = reactor
+        self._patience = settings.graceful_timeout
+        self._watcher = watcher
+        loaded = load(settings.app, settings.core_app, reactor)
+        self._agent = core_agent(reactor, settings, plan.bootstrap.core_socket)
+        client = core_client(self._agent)
+        generation = plan.bootstrap.generation
+        loaded.bind(Membership("core", CORE_SLOT, generation, client))
+        self._host = _host(reactor, settings, loaded, plan.sockets)
+        self._starting: Deferred[None] | None = None
+        self._serving = False
+
+    def start(self) -> None:
+        """Run the core's start hooks, then serve."""
+        self._starting = Deferred.fromCoroutine(self._host.prepare())
+        self._starting.addCallbacks(self._serve, self._cannot_start)
+
+    async def stop(self) -> None:
+        """Finish what the core has, for no longer than the graceful timeout."""
+        if self._starting is not None:
+            self._starting.cancel()
+        if self._serving:
+            self._serving = False
+            drained = Deferred.fromCoroutine(self._host.drain())
+            drained.addTimeout(self._patience, self._reactor)
+            drained.addErrback(self._not_drained)
+            await drained
+        else:
+            self._host.refuse()
+        await self._agent.close()
+
+    def signal(self, name: str) -> None:
+        """Do nothing: it has no process of its own."""
+
+    def _serve(self, _: None) -> None:
+        self._starting = None
+        self._serving = True
+        self._host.accept()
+        self._watcher.core_ready(True)
+
+    def _cannot_start(self, why: Failure) -> None:
+        self._starting = None
+        self._log.failure("the core cannot start", failure=why)
+        self._watcher.hopeless(
+            NeverReadyError(f"the core's start hooks failed: {why.getErrorMessage()}")
+        )
+
+    def _not_drained(self, why: Failure) -> None:
+        self._log.failure("the core did not stop as it should", failure=why)
+
+
+def _host(
+    reactor: Any,
+    settings: Settings,
+    loaded: Loaded,
+    sockets: Mapping[str, socket.socket],
+) -> Host:
+    # The host closes what it serves on; the listeners stay the master's.
+    own = {name: each.dup() for name, each in sockets.items()}
+    return core_host(reactor, loaded, settings, own)

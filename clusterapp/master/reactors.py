@@ -1,0 +1,51 @@
+"""Which reactors a master can run on."""
+
+import asyncio
+import signal
+from typing import Any
+
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+from twisted.internet.interfaces import IReactorFDSet, IReactorProcess, IReactorSocket
+
+from clusterapp.errors import ReactorError
+
+_ADVICE = "run it on epoll, select or asyncio's own event loop instead"
+
+
+def check_reactor(reactor: Any) -> None:
+    """
+    Make sure that a reactor can do what a master needs.
+
+    :raise ReactorError: if it cannot; the text says what is missing.
+    """
+    for needed in (IReactorProcess, IReactorSocket, IReactorFDSet):
+        if not needed.providedBy(reactor):
+            raise ReactorError(
+                f"{_name(reactor)} does not provide {needed.__name__}: {_ADVICE}"
+            )
+    if not isinstance(reactor, AsyncioSelectorReactor):
+        return
+    loop = reactor._asyncioEventloop  # noqa: SLF001 - there is no public way to ask
+    if not isinstance(loop, asyncio.SelectorEventLoop):
+        # uvloop takes over the descriptor by which Twisted hears of SIGCHLD.
+        raise ReactorError(
+            f"the event loop {_name(loop)} does not let Twisted see child processes"
+            f" exit, so a cluster cannot be supervised from it: {_ADVICE}"
+        )
+
+
+def check_signals() -> None:
+    """
+    Make sure, once the reactor runs, that it hears of children's exits.
+
+    :raise ReactorError: if the program has told it not to.
+    """
+    if signal.getsignal(signal.SIGCHLD) in (signal.SIG_DFL, signal.SIG_IGN):
+        raise ReactorError(
+            "the reactor runs without its signal handlers, so it does not see child"
+            " processes exit: leave installSignalHandlers on in reactor.run"
+        )
+
+
+def _name(thing: object) -> str:
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"

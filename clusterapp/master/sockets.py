@@ -1,0 +1,91 @@
+"""All that a master holds open for its children: sockets and the state folder."""
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from clusterapp.listening.sockets import (
+    Listener,
+    listen,
+    passed_by_systemd,
+    private_unix,
+)
+from clusterapp.listening.state import StateFolder, default_state
+from clusterapp.settings.model import Settings
+from clusterapp.web.hosting import CORE_SOCKET
+
+
+class Sockets:
+    """The listening sockets of one cluster, public and private."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._public: list[Listener] = []
+        self._core: dict[str, Listener] = {}
+        self._state: StateFolder | None = None
+        self._bound = False
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where clients find the cluster."""
+        return [listener.address() for listener in self._public]
+
+    @property
+    def public(self) -> Mapping[str, socket.socket]:
+        """The sockets that workers accept from, by the name of their listener."""
+        return {each.name: each.socket for each in self._public}
+
+    @property
+    def core(self) -> Mapping[str, socket.socket]:
+        """The sockets that a core on this machine accepts from, by name."""
+        return {name: each.socket for name, each in self._core.items()}
+
+    @property
+    def core_path(self) -> str | None:
+        """The path of the core's Unix socket; None if the core is elsewhere."""
+        listener = self._core.get(CORE_SOCKET)
+        return None if listener is None else listener.path
+
+    def bind(self) -> None:
+        """
+        Bind what the settings ask for, unless that is done already.
+
+        :raise ListenError: if a socket cannot be had; none is left open then.
+        """
+        if self._bound:
+            return
+        self._bound = True
+        systemd = passed_by_systemd()
+        try:
+            for spec in self._settings.listeners:
+                self._public.append(listen(spec, systemd))
+            for tls in self._settings.core_listeners:
+                self._core[str(tls)] = listen(tls, systemd)
+        except BaseException:
+            self.close()
+            raise
+
+    def open_state(self) -> None:
+        """
+        Make the state folder, with the core's socket if the core is here.
+
+        :raise ListenError: if that cannot be done.
+        """
+        chosen = self._settings.state
+        self._state = StateFolder(
+            Path(chosen) if chosen is not None else default_state(os.environ)
+        )
+        if not self._settings.core.startswith("https:"):
+            self._core[CORE_SOCKET] = private_unix(self._state.socket(CORE_SOCKET))
+
+    def close(self) -> None:
+        """Close and remove everything."""
+        for listener in (*self._public, *self._core.values()):
+            listener.close()
+        self._public.clear()
+        self._core.clear()
+        if self._state is not None:
+            self._state.remove()
+            self._state = None
+        self._bound = False

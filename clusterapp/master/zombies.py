@@ -1,0 +1,54 @@
+"""Reaping the zombies that a PID 1 inherits from processes it never started."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from twisted.application.internet import TimerService
+from twisted.internet.process import reapProcessHandlers
+from twisted.logger import Logger
+
+_log = Logger()
+
+#: Seconds between two looks. A zombie is reaped at the second look that finds it,
+#: so that whoever started it in this process has had the time to wait for it.
+INTERVAL = 2.0
+
+
+class ZombieReaper(TimerService):
+    """As PID 1, reap children that nobody in this process waits for."""
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__(INTERVAL, self._look)
+        self.clock = reactor
+        self._seen: frozenset[int] = frozenset()
+
+    def _look(self) -> None:
+        zombies = frozenset(_zombies_of(os.getpid())) - reapProcessHandlers.keys()
+        for pid in zombies & self._seen:
+            _reap(pid)
+        self._seen = zombies
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:  # it was waited for after all
+        return
+    _log.debug("reaped the orphan {pid}", pid=pid)
+
+
+def _zombies_of(parent: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            stat = (entry / "stat").read_text("ascii", "replace")
+        except OSError:  # it is gone
+            continue
+        # The name, in parentheses, may hold anything, so count from its end.
+        state, ppid = stat.rpartition(")")[2].split()[:2]
+        if state == "Z" and int(ppid) == parent:
+            found.append(int(entry.name))
+    return found

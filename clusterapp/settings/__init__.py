@@ -1,0 +1,1 @@
+"""What the operator can choose: the model, its four sources, its documentation."""

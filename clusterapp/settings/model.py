@@ -1,0 +1,247 @@
+"""
+Everything that an operator can choose, in one table.
+
+The fields of `Settings` are the table: flags, TOML keys, environment variables
+and documentation are all made from them. `clusterapp.settings.sources` says where
+values come from.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from clusterapp.settings.kinds import (
+    CorePlace,
+    FilePath,
+    Listeners,
+    ObjectName,
+    Proxies,
+    Seconds,
+    WorkerCount,
+)
+from clusterapp.settings.listen import ListenSpec, TlsListen, parse_core, parse_public
+from clusterapp.settings.problems import WrongSettingsError, WrongValueError
+from clusterapp.settings.table import About, Alias, Setting
+
+_ABOUT = "about"
+_REMOTE_ONLY = ("core_ca", "core_cert", "core_key")
+
+
+def _is(**words: Any) -> dict[str, About]:
+    """Make the metadata of a field; the words are those of `About`."""
+    return {_ABOUT: About(**words)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """
+    Everything that an operator can choose; checked when it is made.
+
+    Where a field is a tuple, a list or a single text will do. The result of
+    `as_mapping`, sent as JSON, makes equal settings again.
+
+    :raise SettingsError: a value is wrong, or two do not go together.
+    """
+
+    app: str | None = field(
+        default=None,
+        metadata=_is(
+            kind=ObjectName(),
+            help="What to serve: an Application, a Klein, an IResource, a WSGI "
+            "callable, or a factory of one of these.",
+            example="shop:app",
+            unset="the demo site",
+        ),
+    )
+    core_app: str | None = field(
+        default=None,
+        metadata=_is(
+            kind=ObjectName(),
+            help="The Klein of the core modules, for an --app that is no Application "
+            "with a core of its own.",
+            example="shop:core",
+            unset="the core of --app",
+        ),
+    )
+    workers: int | Literal["auto"] = field(
+        default="auto",
+        metadata=_is(
+            kind=WorkerCount(),
+            help="How many workers to run; auto means one for each CPU that this "
+            "process may use, by its affinity and its cgroup's quota.",
+            example=4,
+            aliases=(Alias("WORKER_NUM"), Alias("WEB_CONCURRENCY")),
+        ),
+    )
+    listen: tuple[str, ...] = field(
+        default=("tcp:8080:interface=127.0.0.1",),
+        metadata=_is(
+            kind=Listeners(parse_public),
+            help="Where the workers listen: tcp:, unix:, fd: or systemd:. "
+            "May be given more than once.",
+            example=("tcp:8080", "unix:/run/shop.sock:mode=660"),
+            aliases=(Alias("PORT", "tcp:{}"),),
+        ),
+    )
+    core: str = field(
+        default="master",
+        metadata=_is(
+            kind=CorePlace(),
+            help="Where the core runs: master (in the master), isolated (in a child "
+            "of its own), or https://HOST[:PORT] (on another machine).",
+            example="isolated",
+        ),
+    )
+    core_listen: tuple[str, ...] = field(
+        default=(),
+        metadata=_is(
+            kind=Listeners(parse_core, or_none=True),
+            help="Where this master's core listens for workers on other machines: "
+            "tls: with a ca. May be given more than once.",
+            example=("tls:8443:certificate=core.pem:key=core.key:ca=workers.pem",),
+            unset="none",
+        ),
+    )
+    core_ca: str | None = field(
+        default=None,
+        metadata=_is(
+            kind=FilePath(),
+            help="PEM file with the authorities that sign the certificate of a core "
+            "on another machine.",
+            example="ca.pem",
+            unset="those that the system trusts",
+        ),
+    )
+    core_cert: str | None = field(
+        default=None,
+        metadata=_is(
+            kind=FilePath(),
+            help="PEM file with the certificate that workers show to a core on "
+            "another machine.",
+            example="worker.pem",
+            unset="none",
+        ),
+    )
+    core_key: str | None = field(
+        default=None,
+        metadata=_is(
+            kind=FilePath(),
+            help="PEM file with the private key of --core-cert.",
+            example="worker.key",
+            unset="none",
+        ),
+    )
+    core_timeout: float = field(
+        default=60.0,
+        metadata=_is(
+            kind=Seconds(),
+            help="How long a worker waits for the core to answer a request before "
+            "the client gets 504.",
+            example=20,
+        ),
+    )
+    boot_timeout: float = field(
+        default=60.0,
+        metadata=_is(
+            kind=Seconds(),
+            help="How long a worker may take from its start until it is ready; then "
+            "it is killed.",
+            example=120,
+        ),
+    )
+    graceful_timeout: float = field(
+        default=30.0,
+        metadata=_is(
+            kind=Seconds(or_zero=True),
+            help="How long workers that stop may take to finish the requests they "
+            "have; then they are killed.",
+            example=10,
+        ),
+    )
+    keepalive_timeout: float = field(
+        default=65.0,
+        metadata=_is(
+            kind=Seconds(),
+            help="How long a client's connection may stay open without a request.",
+            example=75,
+        ),
+    )
+    trusted_proxies: tuple[str, ...] = field(
+        default=("127.0.0.1", "::1", "unix"),
+        metadata=_is(
+            kind=Proxies(),
+            help="Whose word about the client is taken: addresses, networks, unix, "
+            "or * (anyone), with commas between.",
+            example=("10.0.0.0/8", "unix"),
+            aliases=(Alias("FORWARDED_ALLOW_IPS"),),
+        ),
+    )
+    state: str | None = field(
+        default=None,
+        metadata=_is(
+            kind=FilePath(),
+            help="Folder for what the master keeps while it runs, such as the "
+            "core's socket.",
+            example="/var/lib/shop",
+            unset="a private one of its own",
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        for setting in SETTINGS:
+            value = getattr(self, setting.name)
+            # A frozen dataclass lets its own initialisation do this, no one else.
+            object.__setattr__(self, setting.name, _checked(setting, value))
+        _check_core(self)
+
+    @property
+    def listeners(self) -> tuple[ListenSpec, ...]:
+        """Where the workers listen."""
+        return tuple(map(parse_public, self.listen))
+
+    @property
+    def core_listeners(self) -> tuple[TlsListen, ...]:
+        """Where the core listens for other machines."""
+        return tuple(map(parse_core, self.core_listen))
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Give every value by its name, in types that JSON has."""
+        return {setting.name: getattr(self, setting.name) for setting in SETTINGS}
+
+
+#: Every setting there is, in the order of the documentation.
+SETTINGS = tuple(
+    Setting(row.name, row.default, row.metadata[_ABOUT]) for row in fields(Settings)
+)
+
+
+def _checked(setting: Setting, value: object) -> object:
+    """Judge one value; only a setting that has none by default may have none."""
+    if value is None and setting.default is None:
+        return None
+    try:
+        return setting.about.kind.check(value)
+    except WrongValueError as error:
+        raise WrongSettingsError({setting.name: error.value}, error.reason) from error
+
+
+def _check_core(settings: Settings) -> None:
+    """Judge what only makes sense with, or without, a core on another machine."""
+    if not settings.core.startswith("https://"):
+        _refuse_with_core(settings, _REMOTE_ONLY, "only for a core at https://HOST")
+        return
+    _refuse_with_core(settings, ("core_listen",), "only for a core on this machine")
+    if (settings.core_cert is None) != (settings.core_key is None):
+        raise WrongSettingsError(
+            {"core_cert": settings.core_cert, "core_key": settings.core_key},
+            "must be set together",
+        )
+
+
+def _refuse_with_core(settings: Settings, names: tuple[str, ...], reason: str) -> None:
+    """Refuse settings that mean nothing with the core where it is."""
+    for name in names:
+        value = getattr(settings, name)
+        if value:
+            raise WrongSettingsError(
+                {name: value, "core": settings.core}, f"{name} is {reason}"
+            )

@@ -1,0 +1,187 @@
+"""
+The flags of ``twistd clusterapp``, made from the table of settings.
+
+This is the one module of settings that reads files and the environment. It is
+imported whenever twistd shows its help, and before a reactor is chosen: it must
+stay light, and must not import Klein.
+"""
+
+import getopt
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from shutil import get_terminal_size
+from typing import NoReturn
+
+from twisted.python import usage
+
+from clusterapp.errors import SettingsError
+from clusterapp.settings.model import SETTINGS
+from clusterapp.settings.problems import nearest
+from clusterapp.settings.show import options_text, settings_text
+from clusterapp.settings.sources import CONFIG_VARIABLE, Chosen, from_sources
+from clusterapp.settings.table import Setting
+
+#: The file that is read, if it is there, where none is named.
+DEFAULT_FILE = "clusterapp.toml"
+
+#: The flags that are no settings, as ``--help`` writes them.
+_NO_SETTINGS = {
+    "config": "--config FILE",
+    "check-config": "--check-config",
+    "print-config": "--print-config",
+    "version": "--version",
+    "help": "--help",
+}
+_CONFIG_HELP = (
+    f"TOML file with settings, which must exist; also {CONFIG_VARIABLE}. Default: "
+    f"{DEFAULT_FILE} in the working directory, if it is there."
+)
+_WIDEST = 100
+
+
+def read_file(name: str) -> str:
+    """
+    Read a TOML file.
+
+    :raise OSError: it cannot be read.
+    :raise UnicodeDecodeError: it is not in UTF-8, which TOML requires.
+    """
+    return Path(name).read_text(encoding="utf-8")
+
+
+class Options(usage.Options):
+    """
+    What the command line, the environment and the TOML file say.
+
+    After `parseOptions`, ``settings`` and ``origins`` are those of `Chosen`, and
+    ``self["check-config"]`` tells whether the caller is only to check them. A
+    mistake ends the program with status 1 and one line on stderr.
+
+    :param environ: the environment to read.
+    :param read: gives a file's text; raises what `read_file` raises.
+    """
+
+    synopsis = "[--app MODULE:NAME] [--workers N] [--listen SPEC]... [options]"
+
+    longdesc = (
+        "Serve an application from a pool of worker processes on shared listening "
+        "sockets, as in: twistd -n clusterapp --app shop:app --workers 4 --listen "
+        "tcp:8080. Without --app, a demo site is served. Each setting can also "
+        f"stand in {DEFAULT_FILE} (graceful_timeout = 10) and in the environment "
+        "(CLUSTERAPP_GRACEFUL_TIMEOUT=10); flags win over the environment, which "
+        "wins over the file."
+    )
+
+    optParameters = (("config", None, None, _CONFIG_HELP),)
+
+    optFlags = (
+        ("check-config", None, "Check settings and application, start nothing."),
+        ("print-config", None, "Print each setting with its source, start nothing."),
+    )
+
+    def __init__(
+        self,
+        environ: Mapping[str, str] = os.environ,
+        read: Callable[[str], str] = read_file,
+    ) -> None:
+        super().__init__()
+        self._environ = environ
+        self._read = read
+        self._single: dict[str, str] = {}
+        self._repeated: dict[str, list[str]] = {}
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        Parse a command line; twistd calls this.
+
+        :raise SystemExit: something in it is wrong, or nothing is to be started.
+        """
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            _fail(f"{error}{self._nearest_flag(error.__context__)}")
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Refuse what is left of the command line after its flags."""
+        if arguments:
+            raise usage.UsageError(
+                f"unexpected argument {arguments[0]!r}; "
+                "an application is named by --app"
+            )
+
+    def postOptions(self) -> None:
+        """Merge the sources, and print the outcome if that is what is wanted."""
+        try:
+            chosen = self._choose()
+        except SettingsError as error:
+            _fail(str(error))
+        self.settings = chosen.settings
+        self.origins = chosen.origins
+        if self["print-config"]:
+            sys.stdout.write(settings_text(chosen))
+            raise SystemExit(0)
+
+    def getUsage(self, width: int | None = None) -> str:
+        """Describe every flag, in the order of the documentation."""
+        others = [
+            (flag, self.docs[name].strip()) for name, flag in _NO_SETTINGS.items()
+        ]
+        columns = width or min(get_terminal_size().columns, _WIDEST)
+        return options_text(self.longdesc, others, columns)
+
+    def _choose(self) -> Chosen:
+        toml_name, toml = self._toml()
+        return from_sources(
+            toml=toml,
+            toml_name=toml_name,
+            environ=self._environ,
+            flags={**self._single, **self._repeated},
+        )
+
+    def _toml(self) -> tuple[str, str | None]:
+        """Find the TOML file: its name, and its text if there is one."""
+        named = self["config"] or self._environ.get(CONFIG_VARIABLE, "").strip()
+        name = named or DEFAULT_FILE
+        try:
+            return name, self._read(name)
+        except FileNotFoundError as error:
+            if not named:
+                return name, None
+            raise SettingsError(f"cannot read {name}: {error.strerror}") from error
+        except OSError as error:
+            raise SettingsError(f"cannot read {name}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise SettingsError(f"{name} is not in UTF-8: {error}") from error
+
+    def _nearest_flag(self, cause: BaseException | None) -> str:
+        """Say which flag a misspelt one may have been meant for."""
+        if not isinstance(cause, getopt.GetoptError):
+            return ""
+        known = {
+            option.rstrip("="): f"--{option.rstrip('=')}" for option in self.longOpt
+        }
+        return "" if cause.opt in known else nearest(cause.opt, known)
+
+
+def _fail(line: str) -> NoReturn:
+    """End the program with status 1 and one line on stderr."""
+    raise SystemExit(f"clusterapp: {line}")
+
+
+def _add_flag(setting: Setting) -> None:
+    """Give `Options` the method by which `usage.Options` knows a flag."""
+
+    def take(self: Options, text: str) -> None:
+        if setting.about.kind.repeatable:
+            self._repeated.setdefault(setting.name, []).append(text)
+        else:
+            self._single[setting.name] = text
+
+    take.__doc__ = setting.about.help
+    setattr(Options, f"opt_{setting.name}", take)
+
+
+for _setting in SETTINGS:
+    _add_flag(_setting)

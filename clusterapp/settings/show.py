@@ -1,0 +1,55 @@
+"""What ``--help`` and ``--print-config`` print."""
+
+import textwrap
+from collections.abc import Iterable
+
+from clusterapp.settings.model import SETTINGS
+from clusterapp.settings.sources import Chosen
+
+_INDENT = " " * 6
+
+
+def settings_text(chosen: Chosen) -> str:
+    """Write every setting, its value and its source, in aligned columns."""
+    rows = [("setting", "value", "source")]
+    for setting in SETTINGS:
+        value = getattr(chosen.settings, setting.name)
+        rows.append((setting.name, setting.show(value), chosen.origins[setting.name]))
+    first = max(len(row[0]) for row in rows)
+    second = max(len(row[1]) for row in rows)
+    return "".join(
+        f"{name:<{first}}  {value:<{second}}  {source}\n"
+        for name, value, source in rows
+    )
+
+
+def options_text(longdesc: str, others: Iterable[tuple[str, str]], columns: int) -> str:
+    """
+    Describe the flags.
+
+    :param longdesc: the paragraph in front of them.
+    :param others: the flags that are no settings, each with its description.
+    :param columns: the width of a line.
+    """
+    flags = [
+        (
+            f"--{setting.flag} {setting.about.kind.metavar}",
+            f"{setting.about.help} Default: {setting.default_text}.",
+        )
+        for setting in SETTINGS
+    ]
+    described = "".join(
+        f"  {flag}\n{_indented(text, columns)}\n" for flag, text in (*flags, *others)
+    )
+    return f"\n{textwrap.fill(longdesc, columns)}\n\nOptions:\n{described}"
+
+
+def _indented(text: str, columns: int) -> str:
+    return textwrap.fill(
+        text,
+        columns,
+        initial_indent=_INDENT,
+        subsequent_indent=_INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,80 @@
+"""How many CPUs this process may use: affinity and the quotas of its cgroups."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+
+@dataclass(frozen=True)
+class Cpus:
+    """
+    A number of CPUs, and why it is that number.
+
+    :param count: whole CPUs, at least 1.
+    :param reason: a few words for the log.
+    """
+
+    count: int
+    reason: str
+
+
+def usable_cpus(root: Path = Path("/")) -> Cpus:
+    """
+    Tell how many CPUs this process may use.
+
+    A quota is rounded down, since a worker that shares its CPU's last part with
+    another is throttled in the middle of a request.
+
+    :param root: where /proc and /sys are found.
+    """
+    allowed = len(os.sched_getaffinity(0))
+    quota = min(_quotas(root), default=None)
+    if quota is None or quota >= allowed:
+        return Cpus(allowed, f"{allowed} CPUs by affinity")
+    return Cpus(max(1, int(quota)), f"a cgroup quota of {quota:g} CPUs")
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Give the quota of every cgroup around this process, of both versions."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text("ascii").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            yield from _around(root / "sys/fs/cgroup", path, _quota_v2)
+        elif "cpu" in controllers.split(","):
+            for name in (controllers, "cpu"):
+                yield from _around(root / "sys/fs/cgroup" / name, path, _quota_v1)
+
+
+def _around(
+    mount: Path, path: str, quota_of: Callable[[Path], float | None]
+) -> Iterator[float]:
+    """
+    Look in a cgroup and in those that hold it.
+
+    Inside a container the path may be the host's, which is not to be seen; what
+    is to be seen then is the container's own group, at the mount itself.
+    """
+    inner = PurePosixPath(path.lstrip("/"))
+    for group in (inner, *inner.parents):
+        try:
+            quota = quota_of(mount / group)
+        except (OSError, ValueError):
+            continue
+        if quota is not None:
+            yield quota
+
+
+def _quota_v2(group: Path) -> float | None:
+    quota, period = (group / "cpu.max").read_text("ascii").split()
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def _quota_v1(group: Path) -> float | None:
+    quota = int((group / "cpu.cfs_quota_us").read_text("ascii"))
+    period = int((group / "cpu.cfs_period_us").read_text("ascii"))
+    return None if quota < 0 else quota / period

@@ -1,0 +1,157 @@
+"""A child process that is executed anew, with ``reactor.spawnProcess``."""
+
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IAddress, IProcessTransport
+from twisted.internet.protocol import ProcessProtocol, ServerFactory
+from twisted.python.failure import Failure
+
+import clusterapp
+from clusterapp.channel.bootstrap import CONTROL_FD, Bootstrap
+from clusterapp.channel.ends import ChildEvents, MasterEnd
+from clusterapp.interfaces import IClusterReactor
+from clusterapp.spawning.lines import Lines
+
+_STDOUT, _STDERR = 1, 2
+
+#: Where the package is imported from: a child must find the same one.
+_HOME = str(Path(clusterapp.__file__).resolve().parent.parent)
+
+
+class ProcessEvents(ChildEvents, Protocol):
+    """What a master may hear of one of its children."""
+
+    def exited(self, reason: Failure) -> None:
+        """Hear that the process is gone, and how it went."""
+
+    def printed(self, line: str, *, error: bool) -> None:
+        """Hear a whole line that the process wrote to stdout or stderr."""
+
+
+class Child:
+    """A running child process, as its master sees it."""
+
+    def __init__(self, transport: IProcessTransport, end: MasterEnd) -> None:
+        self._transport = transport
+        self._end = end
+        self.pid: int = transport.pid
+
+    def drain(self) -> None:
+        """Ask the child to finish and leave."""
+        # If the channel breaks the child takes that as the same order.
+        self._end.drain().addErrback(lambda _: None)
+
+    def core_ready(self, ready: bool) -> None:
+        """Tell the child whether the core takes requests."""
+        # A child whose channel is gone needs no news any more.
+        self._end.core_ready(ready).addErrback(lambda _: None)
+
+    def signal(self, name: str) -> None:
+        """
+        Send a signal, unless the child is gone already.
+
+        :param name: as in ``TERM``.
+        """
+        with suppress(ProcessExitedAlready):
+            self._transport.signalProcess(name)
+
+
+class _Process(ProcessProtocol):
+    """Passes on what Twisted tells of a process."""
+
+    def __init__(self, events: ProcessEvents) -> None:
+        self._events = events
+        self._lines = {_STDOUT: Lines(), _STDERR: Lines()}
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        for line in self._lines[childFD].feed(data):
+            self._events.printed(line, error=childFD == _STDERR)
+
+    def childConnectionLost(self, childFD: int) -> None:
+        for line in self._lines[childFD].end() if childFD in self._lines else ():
+            self._events.printed(line, error=childFD == _STDERR)
+
+    def processExited(self, reason: Failure) -> None:
+        # Not processEnded: a grandchild may hold the pipes open for long.
+        self._events.exited(reason)
+
+
+class _OneChannel(ServerFactory[MasterEnd]):
+    """Gives the one end that it was made for."""
+
+    noisy = False
+
+    def __init__(self, end: MasterEnd) -> None:
+        self._end = end
+
+    def buildProtocol(self, addr: IAddress | None) -> MasterEnd:  # noqa: ARG002
+        return self._end
+
+
+def execute(
+    reactor: IClusterReactor,
+    bootstrap: Bootstrap,
+    sockets: Mapping[str, socket.socket],
+    events: ProcessEvents,
+) -> Child:
+    """
+    Start a child process, in the master.
+
+    :param reactor: the master's reactor; it must see children exit.
+    :param bootstrap: what the child is to be; sockets and paths are added here.
+    :param sockets: listening sockets to pass, by name.
+    :param events: who hears of the child.
+    :raise OSError: if the process cannot be started.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        numbers = {name: CONTROL_FD + 1 + n for n, name in enumerate(sockets)}
+        inherited = {numbers[name]: each.fileno() for name, each in sockets.items()}
+        transport = reactor.spawnProcess(
+            _Process(events),
+            sys.executable,
+            [sys.executable, "-m", "clusterapp.worker"],
+            env=_environment(),
+            childFDs={
+                0: "w",
+                _STDOUT: "r",
+                _STDERR: "r",
+                CONTROL_FD: theirs.fileno(),
+                **inherited,
+            },
+        )
+        end = MasterEnd(events)
+        reactor.adoptStreamConnection(
+            ours.fileno(),
+            socket.AF_UNIX,
+            _OneChannel(end),  # type: ignore[arg-type]
+        )
+    document = replace(
+        bootstrap,
+        sockets=numbers,
+        path=tuple(str(Path(entry or ".").resolve()) for entry in sys.path),
+        python_path=os.environ.get("PYTHONPATH"),
+    )
+    transport.write(document.to_bytes())
+    transport.closeStdin()
+    return Child(transport, end)
+
+
+def _environment() -> dict[str, str]:
+    """Give the child's environment: the master's, and where this package is."""
+    environment = dict(os.environ)
+    # The sockets that systemd passed are the master's, not the child's.
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        environment.pop(name, None)
+    before = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [_HOME, before]))
+    return environment

@@ -1,0 +1,174 @@
+"""Find what ``module:name`` names, and say exactly why it cannot be had."""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from importlib import import_module
+from inspect import iscoroutinefunction, signature
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, Literal
+
+from klein import Klein
+from twisted.web.resource import IResource
+
+from clusterapp.errors import ApplicationLoadError
+from clusterapp.web.application import Application
+
+Kind = Literal["application", "klein", "resource", "wsgi"]
+
+#: The packages whose frames stand between ours and the user's in a traceback.
+_IMPORTERS = ("importlib", "_frozen_importlib", "_frozen_importlib_external")
+
+#: How alike a name must be to be suggested, from 0 to 1. The 0.6 of `difflib` is
+#: too much for ``app`` and ``application``.
+_LIKENESS = 0.4
+
+
+def find(spec: str) -> tuple[Kind, Any]:
+    """
+    Find an application of a kind that is known.
+
+    The working directory is put in front of ``sys.path``, unless it is there.
+
+    :param spec: ``module:name``; the name may be dotted. What it names may also be
+        a function or a class that is called without arguments to make one.
+    :returns: its kind, and itself.
+    :raises ApplicationLoadError: whatever is wrong, with the traceback of the
+        user's own code where it was that which failed.
+    """
+    module_name, colon, name = spec.partition(":")
+    if not (module_name and colon and name):
+        raise ApplicationLoadError(
+            spec, "it must be written module:name, as in 'shop:app'"
+        )
+    _see_working_directory()
+    found = _attribute(spec, _module(spec, module_name), name)
+    if _plain_kind(found) is None and _takes(found, 0):
+        found = _made(spec, found)
+    kind = _plain_kind(found) or ("wsgi" if _takes(found, 2) else None)
+    if kind is None:
+        raise ApplicationLoadError(
+            spec,
+            f"it is {_described(found)}, which is neither an Application, a Klein,"
+            " an IResource, a WSGI callable (two arguments), nor a function or class"
+            " without arguments that makes one of these",
+        )
+    return kind, found
+
+
+def _see_working_directory() -> None:
+    here = str(Path.cwd())
+    if "" not in sys.path and here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _module(spec: str, name: str) -> ModuleType:
+    try:
+        with _blaming(spec, f"importing {name!r}"):
+            return import_module(name)
+    except ApplicationLoadError as error:
+        cause = error.__cause__
+        if (
+            isinstance(cause, ModuleNotFoundError)
+            and f"{name}.".startswith(f"{cause.name}.")
+            and _users(cause.__traceback__) is None
+        ):
+            raise ApplicationLoadError(spec, _not_found(name, cause)) from None
+        raise
+
+
+def _not_found(name: str, error: ModuleNotFoundError) -> str:
+    if name.endswith(".py") or os.sep in name:
+        return f"{name!r} is a file; name the module, as in 'shop:app'"
+    where = f"neither in {Path.cwd()} nor elsewhere on sys.path"
+    return f"there is no module {error.name!r}, {where}"
+
+
+def _attribute(spec: str, module: ModuleType, name: str) -> Any:
+    found: Any = module
+    for part in name.split("."):
+        with _blaming(spec, f"asking for {part!r}"):
+            if not hasattr(found, part):
+                raise ApplicationLoadError(spec, _missing(found, part))
+            found = getattr(found, part)
+    return found
+
+
+def _missing(owner: object, name: str) -> str:
+    kind = "module " + owner.__name__ if isinstance(owner, ModuleType) else "it"
+    public = [each for each in dir(owner) if not each.startswith("_")]
+    near = get_close_matches(name, public, cutoff=_LIKENESS)
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return f"{kind} has no {name!r}{hint}"
+
+
+def _made(spec: str, factory: Any) -> Any:
+    if iscoroutinefunction(factory):
+        raise ApplicationLoadError(
+            spec, "it is a coroutine function; make the application without awaiting"
+        )
+    with _blaming(spec, "calling it"):
+        return factory()
+
+
+def _plain_kind(found: object) -> Kind | None:
+    """Tell the kind of an instance; which callables are WSGI is not seen here."""
+    if isinstance(found, Application):
+        return "application"
+    if isinstance(found, Klein):
+        return "klein"
+    return "resource" if IResource.providedBy(found) else None
+
+
+def _takes(found: Any, count: int) -> bool:
+    """Whether ``found`` can be called with ``count`` positional arguments."""
+    if not callable(found):
+        return False
+    try:
+        signature(found).bind(*range(count))
+    except (TypeError, ValueError):
+        # It takes others, or (when written in C) does not tell.
+        return False
+    return True
+
+
+def _described(found: Any) -> str:
+    if isinstance(found, type):
+        return f"the class {found.__qualname__}"
+    if callable(found) and hasattr(found, "__qualname__"):
+        return f"the function {found.__qualname__}{signature(found)}"
+    return f"of type {type(found).__qualname__}"
+
+
+@contextmanager
+def _blaming(spec: str, what: str) -> Iterator[None]:
+    """Turn what the user's code raises into an error that says what was done."""
+    try:
+        yield
+    except ApplicationLoadError:
+        raise
+    # A module may also leave the interpreter, as a script does at its end.
+    except (Exception, SystemExit) as error:
+        line = traceback.format_exception_only(error)[-1].strip()
+        text = traceback.format_exception(
+            type(error), error, _users(error.__traceback__)
+        )
+        raise ApplicationLoadError(
+            spec, f"{what} failed: {line}", "".join(text)
+        ) from error
+
+
+def _users(trace: TracebackType | None) -> TracebackType | None:
+    """Drop the frames before the user's first; None if there is none of theirs."""
+    while trace is not None and _is_ours(trace):
+        trace = trace.tb_next
+    return trace
+
+
+def _is_ours(trace: TracebackType) -> bool:
+    name: str = trace.tb_frame.f_globals.get("__name__", "")
+    return name == __name__ or name.partition(".")[0] in _IMPORTERS

@@ -1,0 +1,81 @@
+"""What an application does before it serves and after it has served."""
+
+from collections.abc import Callable
+from copy import copy
+from inspect import isawaitable
+from typing import TypeVar
+
+from twisted.logger import Logger
+
+#: Called with nothing (or with the instance that the application is bound to);
+#: what it returns may be awaited: a Deferred, or a coroutine that awaits some.
+Hook = Callable[..., object]
+HookT = TypeVar("HookT", bound=Hook)
+
+
+class Hooks:
+    """
+    The start and stop hooks of one side of an application.
+
+    :param instance: given to every hook as its only argument, as Klein gives it
+        to routes that were declared in a class body; None for plain functions.
+    """
+
+    _log = Logger()
+
+    def __init__(self, instance: object = None) -> None:
+        self._instance = instance
+        self._start: list[Hook] = []
+        self._stop: list[Hook] = []
+
+    def on_start(self, hook: HookT) -> HookT:
+        """Run ``hook`` before the first request is served (a decorator)."""
+        self._start.append(hook)
+        return hook
+
+    def on_stop(self, hook: HookT) -> HookT:
+        """Run ``hook`` after the last request was served (a decorator)."""
+        self._stop.append(hook)
+        return hook
+
+    def bound_to(self, instance: object) -> "Hooks":
+        """Return the same hooks, as methods of ``instance``."""
+        bound = copy(self)
+        bound._instance = instance  # noqa: SLF001 - a copy of this very object
+        return bound
+
+    def __bool__(self) -> bool:
+        """Whether there is any hook to run."""
+        return bool(self._start or self._stop)
+
+    async def run_start(self) -> None:
+        """
+        Run the start hooks, each after the one before it has finished.
+
+        :raises Exception: whatever a hook raises; those after it are not run.
+        """
+        for hook in tuple(self._start):
+            await self._run(hook)
+
+    async def run_stop(self) -> None:
+        """
+        Run every stop hook, the last registered first.
+
+        A hook that fails is logged and keeps none of the others from running.
+        """
+        for hook in reversed(tuple(self._stop)):
+            try:
+                await self._run(hook)
+            except Exception:  # noqa: BLE001 - logged, and the rest must run
+                self._log.failure("the stop hook {hook} failed", hook=_name(hook))
+
+    async def _run(self, hook: Hook) -> None:
+        result = hook() if self._instance is None else hook(self._instance)
+        if isawaitable(result):
+            await result
+
+
+def _name(hook: Hook) -> str:
+    """Name a hook as a reader of the log would look for it."""
+    name = getattr(hook, "__qualname__", repr(hook))
+    return f"{getattr(hook, '__module__', '?')}.{name}"

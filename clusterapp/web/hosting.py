@@ -1,0 +1,92 @@
+"""Serving a site between its application's start and stop hooks."""
+
+import socket
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.web.pages import notFound
+
+from clusterapp.http.site import ClusterSite
+from clusterapp.http.tls import server_options
+from clusterapp.listening.accept import Acceptor
+from clusterapp.settings.listen import TlsListen
+from clusterapp.settings.model import Settings
+from clusterapp.web.hooks import Hooks
+from clusterapp.web.loading import Loaded
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+_NO_CORE = notFound(message="This cluster has no core.")
+
+#: The name of the core's Unix socket among those that a child inherits.
+CORE_SOCKET = "core"
+
+
+class Site(Protocol):
+    """A site that can finish what it has."""
+
+    def drain(self) -> "Deferred[None]":
+        """Fire when the last connection is gone."""
+
+
+class Host:
+    """Serve one site on listening sockets: a worker's, or the core's."""
+
+    def __init__(self, site: Site, hooks: Hooks, acceptors: Iterable[Acceptor]) -> None:
+        self._site = site
+        self._hooks = hooks
+        self._acceptors = tuple(acceptors)
+
+    async def prepare(self) -> None:
+        """Run the start hooks; what they raise is raised."""
+        await self._hooks.run_start()
+
+    def accept(self) -> None:
+        """Take connections."""
+        for acceptor in self._acceptors:
+            acceptor.start()
+
+    async def drain(self) -> None:
+        """Take no more connections, finish those there are, run the stop hooks."""
+        self.refuse()
+        await self._site.drain()
+        await self._hooks.run_stop()
+
+    def refuse(self) -> None:
+        """Take no more connections."""
+        for acceptor in self._acceptors:
+            acceptor.stop()
+
+
+def core_host(
+    reactor: Any,
+    loaded: Loaded,
+    settings: Settings,
+    sockets: Mapping[str, socket.socket],
+) -> Host:
+    """
+    Host the core, in the master or in a child of its own.
+
+    :param reactor: the reactor of this process.
+    :param loaded: the application.
+    :param settings: the settings; their core listeners are served over TLS.
+    :param sockets: the core's Unix socket, and those of its TLS listeners by name.
+    """
+    # Other clusters may come to a core that this application has no use for.
+    root = loaded.core_resource or _NO_CORE
+    site = ClusterSite(reactor, root, keepalive_timeout=settings.keepalive_timeout)
+    factories: dict[str, Any] = {CORE_SOCKET: site}
+    for spec in settings.core_listeners:
+        factories[str(spec)] = _with_tls(spec, site)
+    return Host(
+        site,
+        loaded.core_hooks,
+        [Acceptor(reactor, sockets[name], each) for name, each in factories.items()],
+    )
+
+
+def _with_tls(spec: TlsListen, site: ClusterSite) -> TLSMemoryBIOFactory:
+    options = server_options(certificate=spec.certificate, key=spec.key, ca=spec.ca)
+    return TLSMemoryBIOFactory(options, isClient=False, wrappedFactory=site)

@@ -1,0 +1,146 @@
+"""Load an application: what its workers serve, and what its core does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from klein import Klein
+from twisted.internet.interfaces import IReactorThreads
+from twisted.web.resource import IResource
+from twisted.web.wsgi import WSGIResource
+from werkzeug.routing import Rule
+
+from clusterapp.errors import ApplicationLoadError
+from clusterapp.interfaces import Cluster
+from clusterapp.web.application import Application, CoreApplication, bind_cluster
+from clusterapp.web.finding import Kind, find
+from clusterapp.web.hooks import Hooks
+from clusterapp.web.routing import Routes, clash
+from clusterapp.web.serving import Front
+
+#: What is served when no application is named.
+DEMO = "clusterapp.demo:app"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """
+    An application in the form that a worker and a core serve.
+
+    Its routes are those that it had when it was loaded.
+
+    :param kind: what it is.
+    :param resource: the root of a worker's side: static files, then the
+        application; requests for the core do not come to it.
+    :param core_resource: the root of the core's side; None if there is nothing for
+        a core to do, neither a route nor a hook.
+    :param routes: tells the sides apart.
+    :param hooks: the start and stop hooks of a worker.
+    :param core_hooks: those of the core.
+    :param members: what `bind` tells of the cluster.
+    """
+
+    kind: Kind
+    resource: IResource
+    core_resource: IResource | None
+    routes: Routes
+    hooks: Hooks
+    core_hooks: Hooks
+    members: Sequence[Application | CoreApplication]
+
+    def bind(self, cluster: Cluster) -> None:
+        """Let the application know its cluster; once, before its hooks run."""
+        for member in self.members:
+            bind_cluster(member, cluster)
+
+
+def load(
+    app_spec: str | None, core_spec: str | None, reactor: IReactorThreads
+) -> Loaded:
+    """
+    Load an application, and with it its core.
+
+    :param app_spec: ``module:name`` of an Application, a Klein, an IResource
+        provider, a WSGI callable, or of a factory of one of these (see
+        `clusterapp.web.finding.find`); None is the demo site.
+    :param core_spec: the same for the core's Klein, where the application is no
+        Application; None where there is none.
+    :param reactor: its thread pool runs a WSGI application.
+    :raises ApplicationLoadError: one of them cannot be loaded, or both have the
+        same route.
+    """
+    spec = DEMO if app_spec is None else app_spec
+    kind, app = find(spec)
+    core = _core(spec, app, core_spec)
+    app_rules, core_rules = _rules(app), _rules(core)
+    _check_rules(spec, app_rules, core_rules)
+    core_hooks = _hooks(core)
+    resource = _resource(kind, app, reactor)
+    static_url = None
+    if isinstance(app, Application) and app.static.is_dir():
+        static_url = app.static_url
+        resource = Front(resource, app.static, static_url)
+    return Loaded(
+        kind=kind,
+        resource=resource,
+        core_resource=core.resource() if core and (core_rules or core_hooks) else None,
+        routes=Routes(app_rules, core_rules, static_url),
+        hooks=_hooks(app),
+        core_hooks=core_hooks,
+        members=[
+            each
+            for each in (app, core)
+            if isinstance(each, Application | CoreApplication)
+        ],
+    )
+
+
+def _core(spec: str, app: Any, core_spec: str | None) -> Klein | None:
+    if isinstance(app, Application):
+        if core_spec is not None:
+            raise ApplicationLoadError(
+                spec,
+                f"it is an Application, which has a core of its own; {core_spec!r}"
+                " cannot be its core as well",
+            )
+        return app.core
+    if core_spec is None:
+        return None
+    kind, core = find(core_spec)
+    if kind == "application":
+        raise ApplicationLoadError(
+            core_spec, f"a core is a plain Klein; did you mean '{core_spec}.core'?"
+        )
+    if not isinstance(core, Klein):
+        raise ApplicationLoadError(core_spec, f"a core is a Klein, not a {kind}")
+    return core
+
+
+def _resource(kind: Kind, app: Any, reactor: IReactorThreads) -> IResource:
+    if isinstance(app, Klein):
+        return app.resource()
+    if kind == "wsgi":
+        return WSGIResource(reactor, reactor.getThreadPool(), app)
+    return IResource(app)
+
+
+def _rules(app: Any) -> Sequence[Rule]:
+    return tuple(app.url_map.iter_rules()) if isinstance(app, Klein) else ()
+
+
+def _hooks(app: Any) -> Hooks:
+    return app.hooks if isinstance(app, Application | CoreApplication) else Hooks()
+
+
+def _check_rules(
+    spec: str, app_rules: Sequence[Rule], core_rules: Sequence[Rule]
+) -> None:
+    both = clash(app_rules, core_rules)
+    if both is None:
+        return
+    ours, cores = both
+    raise ApplicationLoadError(
+        spec,
+        f"the application and its core have the same route: {ours.rule!r}"
+        f" ({ours.endpoint}) and {cores.rule!r} ({cores.endpoint})",
+    )

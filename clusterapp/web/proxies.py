@@ -1,0 +1,181 @@
+"""
+Who the client is behind proxies, and what to tell the core about it.
+
+Each proxy writes down where it had a request from. A client can write the same
+fields, so what they say counts only as far back as every hop is trusted.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IAddress
+
+from clusterapp.errors import SettingsError
+from clusterapp.interfaces import Fields
+from clusterapp.web.forwarded import (
+    Hop,
+    format_forwarded,
+    format_x_forwarded_for,
+    is_whole,
+    parse_forwarded,
+    parse_x_forwarded_for,
+    plain,
+)
+
+#: Entries that are no addresses: peers on a Unix socket, and all peers.
+UNIX = "unix"
+EVERYONE = "*"
+
+_FOR = b"X-Forwarded-For"
+_PROTO = b"X-Forwarded-Proto"
+_HOST = b"X-Forwarded-Host"
+_FORWARDED = b"Forwarded"
+_OURS = {name.lower(): name for name in (_FOR, _PROTO, _HOST, _FORWARDED)}
+
+#: The part of an IPv6 address that mapping an IPv4 address fills (RFC 4291, 2.5.5.2).
+_MAPPED = IPv6Network("::ffff:0:0/96")
+
+
+class TrustedProxies:
+    """
+    The peers whose word about the client counts.
+
+    :param entries: IP addresses, networks as ``address/bits``, ``unix`` for peers on
+        a Unix socket, ``*`` for every peer.
+    :raises SettingsError: an entry is none of these.
+    """
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        given = {entry.strip() for entry in entries}
+        self._everyone = EVERYONE in given
+        self._unix = UNIX in given
+        addresses = sorted(given - {EVERYONE, UNIX})
+        self._networks = [_network(entry) for entry in addresses]
+
+    def trusts(self, address: str | None) -> bool:
+        """
+        Whether a peer's word counts.
+
+        :param address: its IP address; None for a peer that has none, on a Unix
+            socket. What is not an address is trusted by ``*`` alone.
+        """
+        if self._everyone:
+            return True
+        if address is None:
+            return self._unix
+        try:
+            parsed = plain(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._networks)
+
+    def client_of(self, peer: IAddress, fields: Fields) -> str | None:
+        """
+        Find the client: the right-most address that is not trusted.
+
+        :param peer: the other end of the connection.
+        :param fields: the request's fields; ``X-Forwarded-For`` is believed before
+            ``Forwarded``. A trusted proxy must itself write or remove them both.
+        :returns: its IP address; the farthest one if all are trusted; None when it
+            is not known (a Unix peer that does not tell, an obfuscated hop).
+        """
+        client = _address(peer)
+        if not self.trusts(client):
+            return client
+        for hop in reversed(_hops(_told(fields))):
+            client = hop.address
+            if client is None or not self.trusts(client):
+                break
+        return client
+
+    def forwarded(self, *, peer: IAddress, secure: bool, fields: Fields) -> Fields:
+        """
+        Say in a request's fields where it came from.
+
+        ``X-Forwarded-For``, ``-Proto``, ``-Host`` and ``Forwarded`` (RFC 7239) are
+        written anew, after all others, which are untouched. What a trusted peer
+        wrote in them is kept, and this hop appended to the two lists; one list is
+        made from the other when it wrote only that (RFC 7239, section 7.4).
+
+        Hop-by-hop fields must have been removed before: ``Connection:
+        X-Forwarded-For`` would otherwise remove what is said here.
+
+        :param peer: the other end of the connection.
+        :param secure: whether the request came over TLS.
+        :param fields: the request's fields.
+        """
+        address = _address(peer)
+        told = _told(fields) if self.trusts(address) else {}
+        others = [field for field in fields if field[0].lower() not in _OURS]
+        here = Hop(address, _host(fields), "https" if secure else "http")
+        said = ((name, value.encode("latin-1")) for name, value in _say(told, here))
+        return [*others, *said]
+
+
+def _network(entry: str) -> IPv4Network | IPv6Network:
+    try:
+        network = ip_network(entry, strict=False)
+    except ValueError as error:
+        raise SettingsError(
+            f"trusted_proxies: {entry!r} is not an IP address, a network such as"
+            f" 10.0.0.0/8, {UNIX!r} or {EVERYONE!r}"
+        ) from error
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        mapped = network.network_address.ipv4_mapped
+        return IPv4Network((int(mapped or 0), network.prefixlen - _MAPPED.prefixlen))
+    return network
+
+
+def _address(peer: IAddress) -> str | None:
+    """Return the address of an Internet peer as `plain` writes it."""
+    if isinstance(peer, IPv4Address | IPv6Address):
+        return str(plain(peer.host))
+    return None
+
+
+def _host(fields: Fields) -> str | None:
+    hosts = [value for name, value in fields if name.lower() == b"host"]
+    return hosts[0].decode("latin-1") or None if hosts else None
+
+
+def _told(fields: Fields) -> Mapping[bytes, str]:
+    """Collect what fields say of earlier hops, the lines of each joined to one."""
+    told: dict[bytes, str] = {}
+    for name, value in fields:
+        ours = _OURS.get(name.lower())
+        text = value.decode("latin-1").strip()
+        if ours is not None and text:
+            told[ours] = f"{told[ours]}, {text}" if ours in told else text
+    return told
+
+
+def _hops(told: Mapping[bytes, str]) -> Sequence[Hop]:
+    """Read the earlier hops, nearest last."""
+    if _FOR in told:
+        return parse_x_forwarded_for(told[_FOR])
+    return parse_forwarded(told.get(_FORWARDED, ""))
+
+
+def _say(told: Mapping[bytes, str], here: Hop) -> Iterator[tuple[bytes, str]]:
+    """Write the four fields from what earlier hops told and what is seen here."""
+    hops = _hops(told)
+    nearest = hops[-1] if hops else here
+    chain = [told.get(_FOR) or format_x_forwarded_for(hops), here.address]
+    if any(chain):
+        yield _FOR, ", ".join(filter(None, chain))
+    yield _PROTO, told.get(_PROTO) or nearest.proto or here.proto or ""
+    host = told.get(_HOST) or nearest.host or here.host
+    if host is not None:
+        yield _HOST, host
+    yield _FORWARDED, ", ".join([*_earlier(told, hops), format_forwarded([here])])
+
+
+def _earlier(told: Mapping[bytes, str], hops: Sequence[Hop]) -> Iterator[str]:
+    """Write what earlier hops told as a part of ``Forwarded``."""
+    if _FORWARDED in told and is_whole(told[_FORWARDED]):
+        yield told[_FORWARDED]
+    elif hops:
+        # X-Forwarded-Host and -Proto are of the request that the nearest received.
+        nearest = Hop(hops[-1].address, told.get(_HOST), told.get(_PROTO))
+        yield format_forwarded([*hops[:-1], nearest])

@@ -1,0 +1,199 @@
+"""
+Which side answers a request: the worker's application, the core, or a file.
+
+A worker must know where a request goes from its path alone, before its body has
+come, and must choose exactly as one Klein with the routes of both sides would.
+So the rules of both are copied into one werkzeug map, each marked with its side.
+
+The copies differ from their originals in what must not count here:
+
+- They take every method: a wrong method on a core path is the core's to refuse.
+- Their converters match text but convert nothing. A value that the converter of
+  the best rule refuses (``<int(max=9):n>`` and ``/12``) is a 404 in one Klein,
+  which does not try the next rule; the side that owns the rule answers it here.
+- They do not redirect or have defaults; that too is for the side to do.
+
+Limits: a rule with a ``host`` (in a map with host matching) is matched by its path
+alone, whatever the Host field says. Rules for another subdomain than the map's
+default, for WebSockets (``websocket=True``) and for building only never match in
+Klein, nor here. Of rules that are equally specific the application's wins.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Literal
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
+
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BaseConverter, Map, RequestRedirect, Rule
+
+Side = Literal["app", "core", "static"]
+
+#: Paths whose side is remembered, and the bytes above which one never is; together
+#: they bound the memory to well below 1 MiB, whatever clients send.
+_REMEMBERED_PATHS = 1024
+_LONGEST_REMEMBERED = 256
+
+#: A werkzeug rule redirects at most twice: to merge slashes and to add the last.
+_REDIRECTS = 2
+
+_ABSOLUTE_FORM = re.compile(rb"https?://[^/]*", re.IGNORECASE)
+_VARIABLE = re.compile(
+    r"<(?:(?P<converter>[a-zA-Z_]\w*)(?:\((?P<arguments>.*?)\))?:)?[a-zA-Z_]\w*>"
+)
+
+
+class Routes:
+    """
+    The routes of both sides of an application.
+
+    :param app_rules: the rules of the worker's side, bound to their map; none for
+        an application whose routes cannot be known (WSGI, a tree of resources).
+    :param core_rules: the rules of the core.
+    :param static_url: what the paths of static files begin with, such as
+        ``"/static/"``; None where there are none. It comes before every rule.
+    """
+
+    def __init__(
+        self,
+        app_rules: Iterable[Rule],
+        core_rules: Iterable[Rule],
+        static_url: str | None,
+    ) -> None:
+        core = [_SidedRule(rule, "core") for rule in _matchable(core_rules)]
+        app = [_SidedRule(rule, "app") for rule in _matchable(app_rules)]
+        self._has_core = bool(core)
+        self._static = None if static_url is None else static_prefix(static_url)
+        # Nobody sees the host: redirects are followed here and not sent.
+        self._rules = Map([*app, *core]).bind("localhost")
+        self._remembered = lru_cache(_REMEMBERED_PATHS)(self._find)
+
+    def side(self, path: bytes) -> Side:
+        """
+        Tell which side a request belongs to.
+
+        :param path: the request target as it came, up to the ``?``: percent-encoded,
+            in origin-form or in absolute-form (``http://host/path``).
+        :returns: ``"core"`` also where the core would redirect the request or
+            refuse its method; ``"app"`` where no rule matches, for a path that is
+            not UTF-8, and for ``*``.
+        """
+        if not self._has_core and self._static is None:
+            return "app"
+        if len(path) > _LONGEST_REMEMBERED:
+            return self._find(path)
+        return self._remembered(path)
+
+    def _find(self, path: bytes) -> Side:
+        origin = path if path.startswith(b"/") else _ABSOLUTE_FORM.sub(b"", path, 1)
+        if origin and not origin.startswith(b"/"):
+            return "app"
+        # As twisted.web divides a path and Klein puts it together again.
+        segments = [unquote_to_bytes(segment) for segment in origin[1:].split(b"/")]
+        if self._static is not None and is_below(segments, self._static):
+            return "static"
+        if not self._has_core:
+            return "app"
+        try:
+            text = b"/".join(segments).decode()
+        except UnicodeDecodeError:
+            return "app"
+        return self._owner(text if text.startswith("/") else f"/{text}")
+
+    def _owner(self, path: str) -> Side:
+        """Find the side whose rule matches ``path``, or redirects it to a match."""
+        for _ in range(_REDIRECTS + 1):
+            try:
+                side: Side = self._rules.match(path)[0]
+            except RequestRedirect as redirect:
+                path = unquote(urlsplit(redirect.new_url).path)
+            except HTTPException:
+                return "app"
+            else:
+                return side
+        return "app"
+
+
+def static_prefix(static_url: str) -> tuple[bytes, ...]:
+    """Return the path segments that every path below ``static_url`` begins with."""
+    return tuple(part.encode() for part in static_url.strip("/").split("/"))
+
+
+def is_below(segments: Sequence[bytes], prefix: Sequence[bytes]) -> bool:
+    """Whether a path of unquoted ``segments`` is one of those below ``prefix``."""
+    return len(segments) > len(prefix) and tuple(segments[: len(prefix)]) == prefix
+
+
+def clash(
+    app_rules: Iterable[Rule], core_rules: Iterable[Rule]
+) -> tuple[Rule, Rule] | None:
+    """
+    Find a rule of the application that the core has too.
+
+    Rules are the same when they match the same paths in the same order of
+    precedence: the names of their variables do not count, nor do their methods.
+
+    :returns: the first such pair, the application's rule first, or None.
+    """
+    of_app = {_pattern(rule): rule for rule in _matchable(app_rules)}
+    for rule in _matchable(core_rules):
+        if _pattern(rule) in of_app:
+            return of_app[_pattern(rule)], rule
+    return None
+
+
+def _matchable(rules: Iterable[Rule]) -> Iterator[Rule]:
+    """Leave out the rules that never match a request in Klein."""
+    for rule in rules:
+        in_domain = (
+            rule.map.host_matching or rule.subdomain == rule.map.default_subdomain
+        )
+        if in_domain and not rule.build_only and not rule.websocket:
+            yield rule
+
+
+def _pattern(rule: Rule) -> str:
+    """Write a rule without the names of its variables."""
+    return _VARIABLE.sub(_converter, re.sub("/{2,}", "/", rule.rule))
+
+
+def _converter(variable: re.Match[str]) -> str:
+    # Werkzeug has two names for the one that a variable has by itself.
+    name = variable["converter"] or "default"
+    return f"<{'default' if name == 'string' else name}({variable['arguments'] or ''})>"
+
+
+class _Shape(BaseConverter):
+    """What a converter matches and how it ranks, without what it makes of it."""
+
+    def __init__(self, converter: BaseConverter) -> None:
+        super().__init__(converter.map)
+        self.regex = converter.regex
+        self.weight = converter.weight
+        self.part_isolating = converter.part_isolating
+
+
+class _SidedRule(Rule):
+    """A copy of a rule whose endpoint is the side that it belongs to."""
+
+    def __init__(self, origin: Rule, side: Side) -> None:
+        super().__init__(
+            origin.rule,
+            endpoint=side,
+            strict_slashes=origin.strict_slashes,
+            merge_slashes=origin.merge_slashes,
+        )
+        self._origin = origin
+
+    def get_converter(
+        self,
+        variable_name: str,
+        converter_name: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> BaseConverter:
+        """Ask the original's map, which may have converters of its own."""
+        return _Shape(
+            self._origin.get_converter(variable_name, converter_name, args, kwargs)
+        )

@@ -1,0 +1,64 @@
+"""
+A child process: a worker, or the isolated core.
+
+The order matters. What it is to be stands on stdin; the reactor must be chosen
+before anything imports Klein, which would install the default one.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+
+from clusterapp.channel.bootstrap import Bootstrap
+
+
+def main() -> None:
+    """Read what this child is to be, and be it until the master lets it go."""
+    # A terminal's Ctrl-C reaches the whole process group; only the master acts.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    bootstrap = Bootstrap.from_bytes(sys.stdin.buffer.read())
+    _empty_stdin()
+    _take_over(bootstrap)
+    if bootstrap.role == "worker":
+        _install_fast_reactor()
+    from clusterapp.worker.service import run  # noqa: PLC0415
+
+    sys.exit(run(bootstrap))
+
+
+def _empty_stdin() -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+
+def _take_over(bootstrap: Bootstrap) -> None:
+    """See the same modules as the master, and the environment as it was set."""
+    sys.path[:] = bootstrap.path
+    if bootstrap.python_path is None:
+        os.environ.pop("PYTHONPATH", None)
+    else:
+        os.environ["PYTHONPATH"] = bootstrap.python_path
+
+
+def _install_fast_reactor() -> None:
+    from twisted.internet import asyncioreactor  # noqa: PLC0415
+
+    loop = _new_loop()
+    # The reactor does not do this, and what asks asyncio for the current loop
+    # before the reactor runs would wait on another one for ever.
+    asyncio.set_event_loop(loop)
+    asyncioreactor.install(loop)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:  # no uvloop on this platform: asyncio's own is slower
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+if __name__ == "__main__":
+    main()

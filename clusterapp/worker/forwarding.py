@@ -1,0 +1,227 @@
+"""One request on its way to the core, and its response on the way back."""
+
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+from treq.client import HTTPClient
+from treq.cookies import IndexableCookieJar
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.components import proxyForInterface
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from clusterapp.errors import CoreBrokenError, CoreError
+from clusterapp.http.agent import CoreAgent
+from clusterapp.http.bridge import bridge
+from clusterapp.http.exchange import Exchange
+from clusterapp.http.messages import RequestHead, ResponseHead, end_to_end
+from clusterapp.http.response import WireResponse
+
+_SWITCHING = 101
+
+
+class CoreSlowError(CoreError):
+    """The core has taken a request, and does not answer it in time."""
+
+
+async def ask(
+    clock: IReactorTime,
+    agent: CoreAgent,
+    head: RequestHead,
+    exchange: Exchange,
+    *,
+    seconds: float,
+) -> WireResponse:
+    """
+    Send a client's request to the core, body and all.
+
+    :param head: what the core is to receive.
+    :param seconds: how long the core may do nothing: neither take more of the
+        body nor answer.
+    :return: the response, once its head is there.
+    :raises CoreUnreachableError: the core has received nothing.
+    :raises CoreBrokenError: the core has gone, or does not speak HTTP.
+    :raises CoreSlowError: the time is over.
+    """
+    once = _Once(agent, head, exchange)
+    body = exchange.body if exchange.length != 0 else None
+    sent = HTTPClient(once, cookiejar=_no_cookies()).request(
+        head.method.decode("ascii"),
+        "http://core/",  # `_Once` sends the target that the client wrote
+        data=body,
+        allow_redirects=False,
+        unbuffered=True,
+        reactor=clock,  # type: ignore[arg-type]  # only for treq's own timeout
+    )
+    patience = _Patience(clock, seconds, sent)
+    exchange.body.watch(patience.restart)
+    try:
+        await sent
+    except CancelledError:
+        if patience.over:
+            raise CoreSlowError(f"no answer within {seconds:g} s") from None
+        raise
+    finally:
+        patience.stop()
+    return once.response
+
+
+async def relay(exchange: Exchange, response: WireResponse) -> None:
+    """
+    Give the core's response to the client, and return when it is complete.
+
+    :raises CoreBrokenError: it is incomplete, or cannot be passed on. If its
+        head has been passed on, the exchange has been aborted.
+    """
+    if response.head.status == _SWITCHING:
+        _switch(exchange, response)
+        return
+    try:
+        exchange.respond(passed_on(response.head))
+    except ValueError as error:
+        response.abort()
+        raise CoreBrokenError(f"its response cannot be passed on: {error}") from error
+    body = _Body(exchange, response)
+    response.deliverBody(body)
+    await body.done
+
+
+def passed_on(head: ResponseHead) -> ResponseHead:
+    """Return what the client is to see of a response's head."""
+    return ResponseHead(head.status, head.reason, end_to_end(head.fields))
+
+
+def _switch(exchange: Exchange, response: WireResponse) -> None:
+    if not exchange.wants_upgrade:
+        response.abort()
+        raise CoreBrokenError("it switched protocols though nobody asked")
+    head = passed_on(response.head)
+    exchange.respond(
+        ResponseHead(head.status, head.reason, [*head.fields, *UPGRADE_FIELDS])
+    )
+    bridge(exchange.upgrade, response.upgrade)
+
+
+#: The hop-by-hop fields of a WebSocket handshake (RFC 6455, section 4).
+UPGRADE_FIELDS = ((b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"))
+
+
+def _no_cookies() -> IndexableCookieJar:
+    return IndexableCookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
+
+
+class _Patience:
+    """Cancels a Deferred when nothing has moved for a time."""
+
+    def __init__(
+        self, clock: IReactorTime, seconds: float, waiting: Deferred[Any]
+    ) -> None:
+        self.over = False
+        self._seconds = seconds
+        self._waiting = waiting
+        self._call = clock.callLater(seconds, self._expire)
+
+    def restart(self) -> None:
+        if self._call.active():
+            self._call.reset(self._seconds)
+
+    def stop(self) -> None:
+        if self._call.active():
+            self._call.cancel()
+
+    def _expire(self) -> None:
+        self.over = True
+        self._waiting.cancel()
+
+
+@implementer(IAgent)
+class _Once:
+    """
+    The agent of one request: sends what the client wrote, whatever treq says.
+
+    treq normalizes URLs and keeps no order of fields, so only the body and the
+    moment of sending are its own.
+    """
+
+    response: WireResponse
+
+    def __init__(self, agent: CoreAgent, head: RequestHead, exchange: Exchange) -> None:
+        self._agent = agent
+        self._head = head
+        self._exchange = exchange
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """Send the request."""
+        del method, uri, headers  # the head says it all
+        sent = self._agent.send(self._head, bodyProducer, self._interim)
+        return sent.addCallback(self._keep)
+
+    def _interim(self, head: ResponseHead) -> None:
+        self._exchange.interim(passed_on(head))
+
+    def _keep(self, response: WireResponse) -> IResponse:
+        self.response = response
+        return _Undecoded(response)
+
+
+class _Undecoded(proxyForInterface(IResponse)):  # type: ignore[misc]
+    """
+    A response that shows no fields to treq.
+
+    So treq finds no ``Content-Encoding`` to undo, and no cookie to keep.
+    """
+
+    @property
+    def headers(self) -> Headers:
+        return Headers()
+
+
+@implementer(IPushProducer)
+class _Body(Protocol):
+    """Passes the body of a response on, as fast as the client reads."""
+
+    transport: Any
+
+    def __init__(self, exchange: Exchange, response: WireResponse) -> None:
+        self._exchange = exchange
+        self._response = response
+        self.done: Deferred[None] = Deferred(self._cancelled)
+
+    def connectionMade(self) -> None:
+        self._exchange.register(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._exchange.write(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.done.called:
+            return
+        if reason.check(ResponseDone):
+            self._exchange.finish(end_to_end(self._response.trailers))
+            self.done.callback(None)
+        else:
+            self._exchange.abort()
+            self.done.errback(reason)
+
+    def pauseProducing(self) -> None:
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """Nothing: that the client has gone is told by ``exchange.gone``."""
+
+    def _cancelled(self, _done: Deferred[None]) -> None:
+        self._response.abort()

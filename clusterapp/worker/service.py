@@ -1,0 +1,151 @@
+"""The body of a child process: it loads the application, serves it, and leaves."""
+
+import os
+import signal
+import socket
+import sys
+import traceback
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import ServerFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from clusterapp.channel.bootstrap import CONTROL_FD, Bootstrap
+from clusterapp.channel.ends import ChildEnd
+from clusterapp.errors import ApplicationLoadError
+from clusterapp.logs import begin_child_log
+from clusterapp.settings.model import Settings
+from clusterapp.web.loading import load
+from clusterapp.worker.orphan import watch_master
+from clusterapp.worker.serving import Served, serve
+
+#: The exit status of a child that could not start.
+FAILED_BOOT = 3
+
+
+def run(bootstrap: Bootstrap) -> int:
+    """
+    Serve until the master lets go; give the exit status.
+
+    :param bootstrap: what this child is to be.
+    """
+    # The reactor was chosen before this module was imported.
+    from twisted.internet import reactor  # noqa: PLC0415
+
+    begin_child_log(sys.stdout)
+    settings = Settings(**bootstrap.settings)
+    watch_master(CONTROL_FD, settings.graceful_timeout)
+    child = ChildProgram(reactor, bootstrap, settings)
+    reactor.callWhenRunning(child.start)
+    reactor.run()
+    return child.exit_status
+
+
+class ChildProgram:
+    """One child, from its first word to the master until it leaves."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, bootstrap: Bootstrap, settings: Settings) -> None:
+        self.exit_status = 0
+        self._reactor = reactor
+        self._bootstrap = bootstrap
+        self._settings = settings
+        self._end = ChildEnd(self)
+        self._served: Served | None = None
+        self._core_is_ready = False
+        self._draining = False
+        self._boot: Deferred[None] | None = None
+
+    def start(self) -> None:
+        """Connect to the master, then load and serve the application."""
+        # By now the reactor has installed its own, which would stop at once.
+        signal.signal(
+            signal.SIGTERM, lambda *_: self._reactor.callFromThread(self.drain)
+        )
+        self._reactor.adoptStreamConnection(
+            CONTROL_FD, socket.AF_UNIX, _MasterChannel(self._end)
+        )
+        os.close(CONTROL_FD)
+        self._boot = Deferred.fromCoroutine(self._load_and_serve())
+        self._boot.addErrback(self._boot_failed)
+
+    def drain(self) -> None:
+        """Finish what is there, then leave: the master or a signal says so."""
+        if self._draining:
+            return
+        self._draining = True
+        self._reactor.callLater(self._settings.graceful_timeout, self._leave)
+        if self._served is None:
+            if self._boot is not None:
+                self._boot.cancel()
+            self._leave()
+            return
+        drained = Deferred.fromCoroutine(self._served.host.drain())
+        drained.addErrback(lambda why: self._log.failure("cannot drain", failure=why))
+        drained.addCallback(lambda _: self._leave())
+
+    def core_ready(self, ready: bool) -> None:
+        """Hear from the master whether the core takes requests."""
+        self._core_is_ready = ready
+        if self._served is not None and self._served.proxy is not None:
+            self._served.proxy.core_ready(ready)
+
+    def master_gone(self) -> None:
+        """Drain and leave: nobody watches over this process any more."""
+        # There is nobody to read what is written, and the pipes are broken.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
+        os.close(nowhere)
+        self.drain()
+
+    async def _load_and_serve(self) -> None:
+        settings = self._settings
+        loaded = load(settings.app, settings.core_app, self._reactor)
+        served = serve(self._reactor, self._bootstrap, settings, loaded)
+        await served.host.prepare()
+        self._served = served
+        self.core_ready(self._core_is_ready)
+        self._end.ready()
+        served.host.accept()
+
+    def _boot_failed(self, why: Failure) -> None:
+        if self._draining:
+            return
+        error = cast("BaseException", why.value)
+        loading = isinstance(error, ApplicationLoadError)
+        self.exit_status = ApplicationLoadError.exit_status if loading else FAILED_BOOT
+        told = self._end.failed(
+            loading=loading, reason=_one_line(error), traceback=_traceback(error)
+        )
+        told.addBoth(lambda _: self._leave())
+
+    def _leave(self) -> None:
+        if self._reactor.running:
+            self._reactor.stop()
+
+
+class _MasterChannel(ServerFactory[ChildEnd]):
+    """Gives the one end that it was made for."""
+
+    noisy = False
+
+    def __init__(self, end: ChildEnd) -> None:
+        self._end = end
+
+    def buildProtocol(self, addr: IAddress | None) -> ChildEnd:  # noqa: ARG002
+        return self._end
+
+
+def _one_line(error: BaseException) -> str:
+    return traceback.format_exception_only(error)[-1].strip()
+
+
+def _traceback(error: BaseException) -> str:
+    if isinstance(error, ApplicationLoadError):
+        return error.traceback
+    return "".join(traceback.format_exception(error))

@@ -1,0 +1,92 @@
+"""What a child serves: the public side of the application, or its core."""
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clusterapp.channel.bootstrap import Bootstrap
+from clusterapp.http.agent import CoreAgent
+from clusterapp.http.exchange import Exchange
+from clusterapp.http.site import ClusterSite
+from clusterapp.listening.accept import Acceptor
+from clusterapp.settings.model import Settings
+from clusterapp.web.cluster import Membership, core_agent, core_client
+from clusterapp.web.hosting import Host, core_host
+from clusterapp.web.loading import Loaded
+from clusterapp.web.proxies import TrustedProxies
+from clusterapp.worker.proxy import CoreProxy
+
+
+@dataclass(frozen=True)
+class Served:
+    """
+    All that a child holds while it serves.
+
+    :param host: serves the site, and drains it.
+    :param agent: the connections to the core.
+    :param proxy: forwards requests to the core; None in the core itself.
+    """
+
+    host: Host
+    agent: CoreAgent
+    proxy: CoreProxy | None
+
+
+def serve(
+    reactor: Any, bootstrap: Bootstrap, settings: Settings, loaded: Loaded
+) -> Served:
+    """
+    Put together what a child serves; nothing is accepted yet.
+
+    :param reactor: the child's reactor.
+    :param bootstrap: what the child is to be.
+    :param settings: the settings.
+    :param loaded: the application.
+    """
+    agent = core_agent(reactor, settings, bootstrap.core_socket)
+    loaded.bind(
+        Membership(
+            bootstrap.role, bootstrap.slot, bootstrap.generation, core_client(agent)
+        )
+    )
+    sockets = _adopt(bootstrap.sockets)
+    if bootstrap.role == "core":
+        return Served(core_host(reactor, loaded, settings, sockets), agent, None)
+    proxy = CoreProxy(
+        reactor,
+        agent,
+        trusted=TrustedProxies(settings.trusted_proxies),
+        timeout=settings.core_timeout,
+    )
+    return Served(_public_host(reactor, settings, loaded, proxy, sockets), agent, proxy)
+
+
+def _public_host(
+    reactor: Any,
+    settings: Settings,
+    loaded: Loaded,
+    proxy: CoreProxy,
+    sockets: Mapping[str, socket.socket],
+) -> Host:
+    def forward(exchange: Exchange) -> bool:
+        path = exchange.target.partition(b"?")[0]
+        if loaded.routes.side(path) != "core":
+            return False
+        proxy.forward(exchange)
+        return True
+
+    site = ClusterSite(
+        reactor, loaded.resource, forward, keepalive_timeout=settings.keepalive_timeout
+    )
+    acceptors = [Acceptor(reactor, each, site) for each in sockets.values()]
+    return Host(site, loaded.hooks, acceptors)
+
+
+def _adopt(numbers: Mapping[str, int]) -> Mapping[str, socket.socket]:
+    """Make sockets of inherited descriptors; grandchildren do not inherit them."""
+    sockets = {}
+    for name, number in numbers.items():
+        sockets[name] = socket.socket(fileno=number)
+        sockets[name].set_inheritable(False)
+    return sockets

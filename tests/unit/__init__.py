@@ -1,0 +1,1 @@
+"""Tests on a fake clock and in memory."""
