@@ -57,7 +57,7 @@ class Program(MultiService):
         self._settings = settings
         self._pid_file = pid_file
         cluster = ClusterService(settings, reactor=reactor, on_failure=self._failed)
-        Signals(reactor, reactor.stop, cluster.stop_quickly).setServiceParent(self)
+        Signals(reactor, reactor.stop, cluster.drop_children).setServiceParent(self)
         if os.getpid() == 1:
             ZombieReaper(reactor).setServiceParent(self)
         cluster.setServiceParent(self)

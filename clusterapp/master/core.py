@@ -40,8 +40,8 @@ class Core(Protocol):
     async def stop(self) -> None:
         """Finish what it has and stop it."""
 
-    def signal(self, name: str) -> None:
-        """Send a signal to its process, if it has one of its own."""
+    def drop(self) -> None:
+        """End its process at once, if it has one of its own."""
 
 
 class RemoteCore:
@@ -63,7 +63,7 @@ class RemoteCore:
     async def stop(self) -> None:
         """Leave it alone."""
 
-    def signal(self, name: str) -> None:
+    def drop(self) -> None:
         """Leave it alone."""
 
 
@@ -90,9 +90,9 @@ class IsolatedCore:
         self._slot.drain()
         await self._stopped
 
-    def signal(self, name: str) -> None:
-        """Send the child a signal."""
-        self._slot.signal(name)
+    def drop(self) -> None:
+        """End the child at once."""
+        self._slot.drop()
 
     def entered(self, slot: ChildSlot, state: State) -> None:  # noqa: ARG002
         """Hear of the child's state; it is ready while it is running."""
@@ -154,7 +154,7 @@ class MasterCore:
             self._host.refuse()
         await self._agent.close()
 
-    def signal(self, name: str) -> None:
+    def drop(self) -> None:
         """Do nothing: it has no process of its own."""
 
     def _serve(self, _: None) -> None:

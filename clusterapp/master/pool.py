@@ -42,10 +42,10 @@ class Pool:
         self._check_drained()
         return self._drained
 
-    def signal(self, name: str) -> None:
-        """Send a signal to every process."""
+    def drop(self) -> None:
+        """Empty all slots at once; what their processes were doing is lost."""
         for slot in self._slots:
-            slot.signal(name)
+            slot.drop()
 
     def core_ready(self, ready: bool) -> None:
         """Tell every process whether the core takes requests."""

@@ -105,11 +105,11 @@ class ClusterService(Service):
         self._stopped.chainDeferred(fired)
         return fired
 
-    def stop_quickly(self) -> None:
+    def drop_children(self) -> None:
         """End all children at once; what they were doing is lost."""
-        self._pool.signal("KILL")
+        self._pool.drop()
         if self._core is not None:
-            self._core.signal("KILL")
+            self._core.drop()
 
     # What the children and the core report.
 

@@ -8,29 +8,35 @@ from twisted.application.service import Service
 from twisted.logger import Logger
 
 
+#: Seconds in which a second signal is the first one, sent twice.
+SAME_SIGNAL = 0.5
+
+
 class Signals(Service):
     """
     Turn signals into orders while the program runs.
 
-    TERM and INT stop gracefully, a second one quickly; QUIT stops quickly.
+    TERM and INT stop gracefully, a second one quickly; QUIT stops quickly. One that
+    follows at once is taken for the first: timeout(1), and a terminal whose shell
+    passes signals on, send everything twice.
     """
 
     _log = Logger()
 
     def __init__(
-        self, reactor: Any, stop: Callable[[], None], stop_quickly: Callable[[], None]
+        self, reactor: Any, stop: Callable[[], None], drop: Callable[[], None]
     ) -> None:
         """
         Take note of what the signals are to do.
 
         :param reactor: the program's reactor.
         :param stop: begins to stop gracefully.
-        :param stop_quickly: ends all children at once.
+        :param drop: ends all children at once.
         """
         self._reactor = reactor
         self._stop = stop
-        self._stop_quickly = stop_quickly
-        self._stopping = False
+        self._drop = drop
+        self._stopping_since: float | None = None
 
     def startService(self) -> None:
         """Listen to signals as soon as the reactor runs."""
@@ -46,14 +52,13 @@ class Signals(Service):
 
     def _heard(self, number: int) -> None:
         name = signal.Signals(number).name
-        quickly = self._stopping or number == signal.SIGQUIT
-        self._log.info(
-            "{name}: stopping {how}",
-            name=name,
-            how="quickly" if quickly else "gracefully",
-        )
-        if quickly:
-            self._stop_quickly()
-        if not self._stopping:
-            self._stopping = True
+        now, since = self._reactor.seconds(), self._stopping_since
+        if since is None:
+            self._stopping_since = now
+            self._log.info("{name}: stopping", name=name)
             self._stop()
+        elif now - since < SAME_SIGNAL and number != signal.SIGQUIT:
+            return
+        if since is not None or number == signal.SIGQUIT:
+            self._log.warn("{name}: stopping quickly", name=name)
+            self._drop()

@@ -72,6 +72,11 @@ class ChildSlot:
         """Empty the slot, gracefully."""
         self._life.drain()
 
+    def drop(self) -> None:
+        """Empty the slot at once; what its process was doing is lost."""
+        self._life.drain()
+        self._signal("KILL")
+
     def core_ready(self, ready: bool) -> None:
         """Tell the slot's process whether the core takes requests."""
         if self.state == "running" and self._child is not None:
@@ -110,7 +115,7 @@ class ChildSlot:
             pid=self._child and self._child.pid,
             state=self.state,
         )
-        self.signal("KILL")
+        self._signal("KILL")
 
     def now(self) -> float:
         """Tell the reactor's time."""
@@ -166,8 +171,7 @@ class ChildSlot:
             line=line,
         )
 
-    def signal(self, name: str) -> None:
-        """Send the process a signal, if there is one."""
+    def _signal(self, name: str) -> None:
         if self._child is not None:
             self._child.signal(name)
 

@@ -63,7 +63,7 @@ class Options(usage.Options):
     :param read: gives a file's text; raises what `read_file` raises.
     """
 
-    synopsis = "[--app MODULE:NAME] [--workers N] [--listen SPEC]... [options]"
+    synopsis = "[clusterapp options]"
 
     longdesc = (
         "Serve an application from a pool of worker processes on shared listening "

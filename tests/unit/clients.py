@@ -1,12 +1,14 @@
 """Clients of a site, in memory and on a clock that only the test moves."""
 
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IConsumer, IProducer
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request
+from zope.interface import implementer
 
 from clusterapp.http.channel import ClusterChannel
 from clusterapp.http.exchange import Exchange
@@ -26,6 +28,10 @@ class ClientTransport(StringTransport):
         self.protocol: ClusterChannel | None = None
         #: How it was closed: not, "half" (for writing), "closed" or "reset".
         self.ended = ""
+
+    def unregisterProducer(self) -> None:
+        # A socket's transport allows it at any time.
+        self.producer = None
 
     def loseWriteConnection(self) -> None:
         self.ended = "half"
@@ -79,11 +85,18 @@ class Client:
         return bytes(self.transport.value())
 
 
+@implementer(IConsumer)
 class Sink:
     """Takes a body."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        raise NotImplementedError
+
+    def unregisterProducer(self) -> None:
+        raise NotImplementedError
 
     def write(self, data: bytes) -> None:
         self.pieces.append(data)

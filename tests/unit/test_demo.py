@@ -22,7 +22,7 @@ from zope.interface.verify import verifyClass
 from clusterapp import demo
 from clusterapp.errors import CoreUnreachableError
 from clusterapp.interfaces import Role
-from clusterapp.web.application import bind_cluster
+from clusterapp.web.application import Application
 
 SCRIPT = Path(demo.__file__).parent / "static" / "demo.js"
 
@@ -71,8 +71,9 @@ class DemoCase(SynchronousTestCase):
 
     def join(self, core: object) -> None:
         """Make this process worker 2 of a cluster with that core."""
-        bind_cluster(demo.app, FakeCluster(cast("HTTPClient", core)))
-        self.addCleanup(setattr, demo.app.membership, "cluster", None)
+        cluster = FakeCluster(cast("HTTPClient", core))
+        # Binding a process to a cluster is for life, so a test does not do it.
+        self.patch(Application, "cluster", cluster)
 
     def clock(self, client: Any) -> MemoryReactorClock:
         return cast("MemoryReactorClock", client._agent._memoryReactor)

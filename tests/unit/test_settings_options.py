@@ -260,11 +260,12 @@ class PrintTests(OptionsTestCase):
     def test_help_is_legible(self) -> None:
         """No line is wider than a terminal, no flag needs more than two lines."""
         self.patch(os, "environ", {**os.environ, "COLUMNS": "80"})
-        synopsis, _, flags = self.printed("--help").partition("\n\nOptions:\n")
-        self.assertIn("twistd -n clusterapp --app shop:app --workers 4", synopsis)
+        text = self.printed("--help")
+        about, _, flags = text.partition("\n\nOptions:\n")
+        self.assertIn("twistd -n clusterapp --app shop:app --workers 4", about)
         for flag in flags.split("\n  --"):
             self.assertLessEqual(len(flag.strip().splitlines()), 3, flag)
-        for line in flags.splitlines():
+        for line in text.splitlines():
             self.assertLessEqual(len(line), 80, line)
 
     def test_help_says_defaults(self) -> None:

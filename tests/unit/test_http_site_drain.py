@@ -1,0 +1,229 @@
+"""The server side: how its connections end, and how they become streams."""
+
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from clusterapp.http.bridge import bridge
+from clusterapp.http.exchange import Exchange
+from clusterapp.http.messages import ResponseHead
+from clusterapp.http.site import ClusterSite
+from tests.unit.clients import CHUNKED, OK, Client, SiteTestCase
+
+SWITCH = ResponseHead(
+    101,
+    b"Switching Protocols",
+    [(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")],
+)
+WEBSOCKET = b"GET /core HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+class Slow(Resource):
+    """A resource that answers when the test says so."""
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[Request] = []
+
+    def render(self, request: Request) -> int:
+        self.requests.append(request)
+        return NOT_DONE_YET
+
+
+class DrainTests(SiteTestCase):
+    """A site that drains ends every connection, and breaks no request off."""
+
+    def test_nothing_to_drain(self) -> None:
+        """Without connections it is done at once, as often as it is asked."""
+        self.successResultOf(self.site.drain())
+        self.successResultOf(self.site.drain())
+
+    def test_idle_connections_are_closed(self) -> None:
+        """A kept-alive connection without a request is closed."""
+        client = self.client()
+        client.send(b"GET /own HTTP/1.1\r\n\r\n")
+        drained = self.site.drain()
+        self.assertEqual(client.transport.ended, "closed")
+        self.assertNoResult(drained)
+        self.clock.advance(0)
+        self.successResultOf(drained)
+
+    def test_new_connections_get_a_moment(self) -> None:
+        """The first request of a connection may be on its way."""
+        silent, quick = self.client(), self.client()
+        drained = self.site.drain()
+        self.clock.advance(0.9)
+        quick.send(b"GET /own HTTP/1.1\r\n\r\n")
+        self.assertIn(b"\r\nConnection: close\r\n", quick.received)
+        self.assertTrue(quick.received.endswith(b"hello"))
+        self.clock.advance(0.2)
+        self.assertEqual(silent.transport.ended, "closed")
+        self.clock.advance(0)
+        self.successResultOf(drained)
+
+    def test_half_a_head_is_waited_for(self) -> None:
+        """A request whose head is arriving is answered."""
+        client = self.client()
+        client.send(b"GET /own HTTP/1.1\r\n\r\n", b"GET /o")
+        drained = self.site.drain()
+        client.send(b"wn HTTP/1.1\r\n\r\n")
+        self.assertIn(b"\r\nConnection: close\r\n", client.received)
+        self.clock.advance(0)
+        self.successResultOf(drained)
+
+    def test_slow_upload_gets_its_usual_time(self) -> None:
+        """The short wait is for the first bytes only."""
+        client = self.client()
+        self.site.drain()
+        client.send(b"PUT /own HTTP/1.1\r\nContent-Length: 2\r\n\r\n")
+        self.clock.advance(30)
+        client.send(b"ab")
+        self.assertTrue(client.received.endswith(b"helloab"))
+
+    def test_responses_that_have_not_begun_announce_it(self) -> None:
+        """A streamed request under way is answered, with `Connection: close`."""
+        client, exchange = self.ask(b"GET /core HTTP/1.1\r\n\r\n")
+        drained = self.site.drain()
+        self.clock.advance(1000)
+        exchange.respond(OK)
+        exchange.write(b"hi")
+        exchange.finish()
+        self.assertIn(b"\r\nConnection: close\r\n", client.received)
+        self.clock.advance(0)
+        self.successResultOf(drained)
+
+    def test_responses_that_have_begun_are_finished(self) -> None:
+        """A response that promised to keep the connection is whole before it ends."""
+        client, exchange = self.ask(b"GET /core HTTP/1.1\r\n\r\n")
+        exchange.respond(CHUNKED)
+        drained = self.site.drain()
+        exchange.write(b"abc")
+        self.assertEqual(client.transport.ended, "")
+        exchange.finish()
+        self.assertEqual(client.transport.ended, "closed")
+        self.clock.advance(0)
+        self.successResultOf(drained)
+
+    def test_resources_answer_in_the_same_way(self) -> None:
+        """The site's own responses announce it, or are finished and closed."""
+        slow = Slow()
+        site = ClusterSite(self.clock, slow)
+        begun, waiting = Client(site, self.clock), Client(site, self.clock)
+        for client in (begun, waiting):
+            client.send(b"GET / HTTP/1.1\r\n\r\n")
+        slow.requests[0].write(b"a")
+        drained = site.drain()
+        for request in slow.requests:
+            request.write(b"b")
+            request.finish()
+        self.assertNotIn(b"Connection: close", begun.received)
+        self.assertIn(b"\r\nConnection: close\r\n", waiting.received)
+        self.clock.advance(0)
+        self.successResultOf(drained)
+
+    def test_upgraded_connections_are_closed(self) -> None:
+        """A WebSocket does not hold a drain up, the site's own neither."""
+        client, exchange = self.ask(WEBSOCKET)
+        exchange.respond(SWITCH)
+        exchange.upgrade(Listener())
+        slow = Slow()
+        site = ClusterSite(self.clock, slow)
+        own = Client(site, self.clock)
+        own.send(WEBSOCKET)
+        heard = Listener()
+        own.channel._protocolUpgradeForWebsockets(heard)
+        own.send(b"frame")
+        drained = [self.site.drain(), site.drain()]
+        self.clock.advance(0)
+        self.assertEqual(client.transport.ended, "closed")
+        self.assertEqual(heard.heard, [b"frame", "lost"])
+        for each in drained:
+            self.successResultOf(each)
+
+
+class Listener(Protocol):
+    """Writes down what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes | str] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard.append(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
+        self.heard.append("lost")
+
+
+class UpgradeTests(SiteTestCase):
+    """A connection that leaves HTTP."""
+
+    def test_stream_is_handed_over(self) -> None:
+        """Early bytes, later ones and the end reach the protocol."""
+        client, exchange = self.ask(WEBSOCKET + b"early")
+        exchange.respond(SWITCH)
+        self.assertEqual(
+            client.received,
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\n\r\n",
+        )
+        listener = Listener()
+        exchange.upgrade(listener)
+        client.send(b"late")
+        self.clock.advance(1000)
+        client.goes()
+        self.assertEqual(listener.heard, [b"early", b"late", "lost"])
+        self.assertNoResult(exchange.gone)
+
+    def test_upgrade_within_the_offer(self) -> None:
+        """A forwarder may switch at once."""
+        listener = Listener()
+
+        def forward(exchange: Exchange) -> bool:
+            exchange.respond(SWITCH)
+            exchange.upgrade(listener)
+            return True
+
+        self.site._forward = forward
+        client = self.client()
+        client.send(WEBSOCKET + b"early")
+        client.send(b"late")
+        self.assertEqual(listener.heard, [b"early", b"late"])
+
+
+class BridgeTests(SiteTestCase):
+    """Two streams, joined."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.near, self.far = StringTransport(), StringTransport()
+        self.ends: list[Protocol] = []
+
+        def connect(end: object, transport: StringTransport) -> None:
+            assert isinstance(end, Protocol)
+            self.ends.append(end)
+            end.makeConnection(transport)
+            end.dataReceived(b"early")
+
+        bridge(lambda end: connect(end, self.near), lambda end: connect(end, self.far))
+
+    def test_both_directions(self) -> None:
+        """What one end receives the other sends, early bytes first."""
+        self.ends[0].dataReceived(b"-there")
+        self.ends[1].dataReceived(b"-back")
+        self.assertEqual(self.far.value(), b"early-there")
+        self.assertEqual(self.near.value(), b"early-back")
+
+    def test_slow_end_holds_the_other_back(self) -> None:
+        """Each transport is the producer of the other."""
+        self.assertIs(self.near.producer, self.far)
+        self.assertIs(self.far.producer, self.near)
+
+    def test_end_of_one_is_the_end_of_both(self) -> None:
+        """When one end is lost the other is closed, after what it still sends."""
+        self.ends[0].connectionLost(connectionDone)
+        self.assertTrue(self.far.disconnecting)
+        self.assertIsNone(self.far.producer)

@@ -1,0 +1,323 @@
+"""A request's side is the one that a single Klein with all routes would choose."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from klein import Klein
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.iweb import IRequest
+from twisted.web.resource import IResource
+from twisted.web.server import Site
+from werkzeug.routing import BaseConverter, Rule
+
+from clusterapp.web.routing import Routes, Side, clash
+
+
+class Route(NamedTuple):
+    """A rule, and the side that has it."""
+
+    rule: str
+    side: Side
+
+
+def klein_of(routes: Iterable[Route]) -> Klein:
+    """Make a Klein whose routes answer with their rule and what they matched."""
+    app = Klein()
+    for number, route in enumerate(routes):
+
+        def answer(request: IRequest, rule: str = route.rule, **values: Any) -> str:  # noqa: ARG001
+            return f"{rule} {values}"
+
+        app.route(route.rule, endpoint=str(number))(answer)
+    return app
+
+
+def get(resource: IResource, target: bytes) -> bytes:
+    """Answer a GET as a server on the wire would."""
+    channel = Site(resource, reactor=Clock()).buildProtocol(None)
+    assert channel is not None
+    transport = StringTransport()
+    channel.makeConnection(transport)
+    channel.dataReceived(
+        b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % target
+    )
+    head, _, body = transport.value().partition(b"\r\n\r\n")
+    lines = [
+        line
+        for line in head.split(b"\r\n")
+        if line.startswith((b"HTTP/", b"Location:"))
+    ]
+    return b"\n".join([*lines, body])
+
+
+def routes_of(
+    app: Klein | None, core: Klein | None, static_url: str | None = None
+) -> Routes:
+    """Make the routes of two Kleins."""
+    return Routes(
+        () if app is None else app.url_map.iter_rules(),
+        () if core is None else core.url_map.iter_rules(),
+        static_url,
+    )
+
+
+def with_rules(*rules: str, **options: Any) -> Klein:
+    """Make a Klein with some rules."""
+    app = Klein()
+    for rule in rules:
+        app.route(rule, endpoint=rule, **options)(lambda _: b"")
+    return app
+
+
+SEGMENTS = st.sampled_from(
+    ["a", "b", "<x>", "<int:x>", "<int(max=3):x>", "<path:x>", "a<x>", "<any(a,c):x>"]
+)
+RULES = st.builds(
+    lambda segments, slash: "/" + "/".join(segments) + slash,
+    st.lists(SEGMENTS, min_size=1, max_size=3).filter(
+        # A name may be used only once in a rule.
+        lambda segments: sum("x>" in each for each in segments) <= 1
+    ),
+    st.sampled_from(["", "/"]),
+)
+ROUTES = st.lists(
+    st.builds(Route, RULES, st.sampled_from(["app", "core"])), min_size=1, max_size=6
+)
+PATHS = st.lists(
+    st.sampled_from(["a", "b", "c", "ab", "1", "7", "", "a%2Fb", "%61", "%", ".", "%ff"]),
+    min_size=1,
+    max_size=4,
+).map(lambda segments: ("/" + "/".join(segments)).encode())
+
+
+class AsOneKleinTests(SynchronousTestCase):
+    """The property that the worker's choice stands on."""
+
+    @settings(max_examples=400, deadline=None)
+    @given(ROUTES, st.lists(PATHS, min_size=1, max_size=8))
+    def test_the_side_alone_answers_as_both_together(
+        self, given_routes: list[Route], paths: list[bytes]
+    ) -> None:
+        """
+        Whatever the path, the chosen side answers as a Klein with all routes does.
+
+        Matches, redirects, refused values and 404s are all the same.
+        """
+        routes = sorted(given_routes, key=lambda route: route.side)
+        sides = {
+            side: klein_of([route for route in routes if route.side == side])
+            for side in ("app", "core")
+        }
+        rules = [list(sides[side].url_map.iter_rules()) for side in ("app", "core")]
+        assume(clash(*rules) is None)
+        whole = klein_of(routes).resource()
+        chooser = Routes(*rules, static_url=None)
+        for path in paths:
+            side = chooser.side(path)
+            self.assertEqual(get(sides[side].resource(), path), get(whole, path), path)
+        self.flushLoggedErrors(UnicodeDecodeError)
+
+
+class SideTests(SynchronousTestCase):
+    """Which requests are the core's."""
+
+    def setUp(self) -> None:
+        self.app = with_rules("/", "/<page>", "/shop/<path:rest>")
+        self.core = with_rules("/counter", "/jobs/", "/shop/<int:number>/stock")
+        self.routes = routes_of(self.app, self.core)
+
+    def assert_sides(self, side: Side, *paths: bytes) -> None:
+        for path in paths:
+            self.assertEqual(self.routes.side(path), side, path)
+
+    def test_rules_decide(self) -> None:
+        self.assert_sides("core", b"/counter", b"/jobs/", b"/shop/3/stock")
+        self.assert_sides("app", b"/", b"/about", b"/shop/three/stock", b"/shop/3/x")
+
+    def test_unknown_paths_are_the_applications(self) -> None:
+        self.assert_sides("app", b"/no/such/thing", b"/counter/more", b"*", b"host:443")
+
+    def test_what_the_core_would_redirect_is_the_cores(self) -> None:
+        """A missing slash, and slashes too many."""
+        self.routes = routes_of(None, self.core)
+        self.assert_sides("core", b"/jobs", b"//jobs", b"/shop//3/stock", b"//counter")
+
+    def test_a_wrong_method_is_for_the_core_to_refuse(self) -> None:
+        core = with_rules("/counter", methods=["POST"])
+        self.routes = routes_of(with_rules("/<path:any>", methods=["GET"]), core)
+        self.assert_sides("core", b"/counter")
+
+    def test_a_value_that_the_core_refuses_is_the_cores(self) -> None:
+        """One Klein answers 404 there, and does not try a less specific rule."""
+        core = with_rules("/item/<int(max=9):number>")
+        self.routes = routes_of(with_rules("/item/<name>"), core)
+        self.assert_sides("core", b"/item/5", b"/item/12")
+        self.assert_sides("app", b"/item/five")
+
+    def test_encoding_is_undone_as_twisted_and_klein_do(self) -> None:
+        core = with_rules("/käse/<x>", "/a b", "/a/b")
+        self.routes = routes_of(None, core)
+        self.assert_sides("core", b"/k%C3%A4se/1", b"/k\xc3\xa4se/1", b"/a%20b")
+        self.assert_sides("core", b"/a%2Fb", b"/%61/b", b"/a/b")
+        self.assert_sides("app", b"/a+b", b"/k%E4se/1", b"/a%zzb", b"/a;x/b")
+
+    def test_a_query_is_not_looked_at(self) -> None:
+        """It is not part of the path; an encoded question mark is."""
+        self.assert_sides("app", b"/counter%3Fx")
+
+    def test_absolute_form(self) -> None:
+        """RFC 9112, section 3.2.2: a server must accept it."""
+        self.assert_sides("core", b"http://any/counter", b"HTTPS://[::1]:8080/counter")
+        self.assert_sides("app", b"http://counter", b"http://any/", b"ftp://any/counter")
+
+    def test_long_paths_are_matched_as_well(self) -> None:
+        """They are only not remembered."""
+        self.routes = routes_of(None, with_rules("/long/<path:rest>"))
+        self.assert_sides("core", b"/long/" + b"x" * 5000)
+        self.assert_sides("app", b"/short/" + b"x" * 5000)
+
+    def test_the_same_answer_twice(self) -> None:
+        self.assert_sides("core", b"/counter", b"/counter")
+        self.assert_sides("app", b"/about", b"/about")
+
+    def test_branches(self) -> None:
+        """``branch=True`` owns everything below."""
+        self.routes = routes_of(None, with_rules("/tree", branch=True))
+        self.assert_sides("core", b"/tree", b"/tree/a/b")
+        self.assert_sides("app", b"/trees")
+
+    def test_subroutes(self) -> None:
+        core = Klein()
+        with core.subroute("/api/<version>") as api:
+            api.route("/jobs")(lambda _: b"")
+        self.routes = routes_of(with_rules("/api/<x>/<y>"), core)
+        self.assert_sides("core", b"/api/v1/jobs")
+        self.assert_sides("app", b"/api/v1/other")
+
+    def test_converters_are_those_of_each_side(self) -> None:
+        """Both may have one of the same name that matches other text."""
+
+        class Digits(BaseConverter):
+            regex = "[0-9]{2}"
+
+        class Letters(BaseConverter):
+            regex = "[a-z]{2}"
+
+            def to_python(self, value: str) -> str:
+                raise AssertionError("a value was converted")
+
+        app, core = Klein(), Klein()
+        app.url_map.converters["code"] = Digits
+        core.url_map.converters["code"] = Letters
+        app.route("/<code:code>")(lambda _: b"")
+        core.route("/<code:code>")(lambda _: b"")
+        self.routes = routes_of(app, core)
+        self.assert_sides("app", b"/12", b"/a1")
+        self.assert_sides("core", b"/ab")
+
+    def test_lenient_slashes_of_one_side(self) -> None:
+        core = with_rules("/soft/", strict_slashes=False)
+        self.routes = routes_of(with_rules("/<x>"), core)
+        self.assert_sides("core", b"/soft", b"/soft/")
+
+    def test_slashes_that_must_not_be_merged(self) -> None:
+        core = with_rules("/a/b", merge_slashes=False)
+        self.routes = routes_of(None, core)
+        self.assert_sides("core", b"/a/b")
+        self.assert_sides("app", b"/a//b")
+
+    def test_rules_that_klein_never_matches(self) -> None:
+        core = with_rules("/built", build_only=True)
+        core.route("/ws", websocket=True)(lambda _: b"")
+        core.route("/sub", subdomain="api")(lambda _: b"")
+        self.routes = routes_of(None, core)
+        self.assert_sides("app", b"/built", b"/ws", b"/sub")
+
+    def test_hosts_are_not_looked_at(self) -> None:
+        """With host matching, the path alone decides."""
+        core = Klein()
+        core.url_map.host_matching = True
+        core.route("/hosted", host="core.example")(lambda _: b"")
+        self.routes = routes_of(None, core)
+        self.assert_sides("core", b"/hosted")
+
+    def test_without_a_core_all_is_the_applications(self) -> None:
+        self.routes = routes_of(self.app, None)
+        self.assert_sides("app", b"/counter", b"\xff", b"http://a/b")
+
+
+class StaticTests(SynchronousTestCase):
+    """Static files come before every rule."""
+
+    def setUp(self) -> None:
+        core = with_rules("/static/<path:x>", "/<x>", "/")
+        self.with_core = routes_of(None, core, "/static/")
+        self.without = routes_of(None, None, "/static/")
+
+    def assert_static(self, expected: bool, *paths: bytes) -> None:
+        for path in paths:
+            for routes in (self.with_core, self.without):
+                self.assertEqual(routes.side(path) == "static", expected, path)
+
+    def test_everything_below(self) -> None:
+        self.assert_static(
+            True, b"/static/", b"/static/a.css", b"/st%61tic/a", b"/static//", b"/static/%"
+        )
+
+    def test_nothing_beside(self) -> None:
+        self.assert_static(
+            False, b"/static", b"/statics/a", b"//static/a", b"/static%2Fa", b"/x/static/"
+        )
+
+    def test_a_prefix_of_more_segments(self) -> None:
+        routes = routes_of(None, None, "/assets/v1/")
+        self.assertEqual(routes.side(b"/assets/v1/x"), "static")
+        self.assertEqual(routes.side(b"/assets/v2/x"), "app")
+        self.assertEqual(routes.side(b"/assets/v1"), "app")
+
+
+class ClashTests(SynchronousTestCase):
+    """The same rule in both sides is found."""
+
+    def clash(self, app: Klein, core: Klein) -> tuple[Rule, Rule] | None:
+        return clash(app.url_map.iter_rules(), core.url_map.iter_rules())
+
+    def test_different_rules_may_overlap(self) -> None:
+        app = with_rules("/<x>", "/a/", "/n/<int:x>")
+        core = with_rules("/counter", "/a", "/n/<x>", "/n/<int(max=3):x>")
+        self.assertIsNone(self.clash(app, core))
+
+    def test_the_same_rule(self) -> None:
+        found = self.clash(with_rules("/a", "/b"), with_rules("/c", "/b"))
+        assert found is not None
+        self.assertEqual([rule.rule for rule in found], ["/b", "/b"])
+
+    def test_methods_do_not_make_a_difference(self) -> None:
+        app = with_rules("/a", methods=["GET"])
+        self.assertIsNotNone(self.clash(app, with_rules("/a", methods=["POST"])))
+
+    def test_names_of_variables_do_not_make_a_difference(self) -> None:
+        for one, other in (
+            ("/<a>/x", "/<b>/x"),
+            ("/<a>", "/<string:b>"),
+            ("/<int():a>", "/<int:b>"),
+            ("/<any(x, y):a>", "/<any(x, y):b>"),
+            ("/a//b", "/a/b"),
+        ):
+            self.assertIsNotNone(self.clash(with_rules(one), with_rules(other)), one)
+
+    def test_subroutes_are_compared_whole(self) -> None:
+        core = Klein()
+        with core.subroute("/api") as api:
+            api.route("/jobs")(lambda _: b"")
+        self.assertIsNotNone(self.clash(with_rules("/api/jobs"), core))
+        self.assertIsNone(self.clash(with_rules("/jobs"), core))
+
+    def test_rules_that_never_match_do_not_count(self) -> None:
+        self.assertIsNone(
+            self.clash(with_rules("/a", build_only=True), with_rules("/a"))
+        )
