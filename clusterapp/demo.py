@@ -313,7 +313,7 @@ class Stream:
         self._heartbeat.start(HEARTBEAT, now=False)
         lifetime = self._clock.callLater(STREAM_LIFETIME, self._end)
         self._board.streams.add(self)
-        self._write(b"retry: 250\n")
+        self._write(b"retry: 1000\n")
         self._send()
         try:
             await self._ended

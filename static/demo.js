@@ -3,7 +3,7 @@
 // In milliseconds.
 const FIRST_WAIT = 1000; // before a stream that was refused is asked for again
 const LONGEST_WAIT = 15000;
-const QUIET_GAP = 1500; // between two streams, before the page speaks of it
+const QUIET_GAP = 2500; // between two streams, before the page speaks of it
 
 const ROWS = 20; // as many as the core remembers
 
@@ -93,19 +93,23 @@ function show(board) {
 let stream = null;
 let wait = FIRST_WAIT;
 let again;
-let alarm;
+let alarm = null;
+
+function forgetAlarm() {
+  clearTimeout(alarm);
+  alarm = null;
+}
 
 function listen() {
   stream = new EventSource("/events");
   stream.onopen = () => {
     wait = FIRST_WAIT;
-    clearTimeout(alarm);
+    forgetAlarm();
     say("live", "Live");
   };
   stream.onmessage = (event) => show(JSON.parse(event.data));
   stream.onerror = ({ target }) => {
-    clearTimeout(alarm);
-    alarm = setTimeout(say, QUIET_GAP, "lost", "Reconnecting…");
+    alarm ??= setTimeout(say, QUIET_GAP, "lost", "Reconnecting…");
     if (target.readyState !== EventSource.CLOSED) return;
     again = setTimeout(listen, wait);
     wait = Math.min(wait * 2, LONGEST_WAIT);
@@ -114,7 +118,7 @@ function listen() {
 
 function pause() {
   clearTimeout(again);
-  clearTimeout(alarm);
+  forgetAlarm();
   stream?.close();
   stream = null;
 }

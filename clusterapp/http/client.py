@@ -133,7 +133,7 @@ class CoreConnection(Protocol):
         """
         if not ISSLTransport.providedBy(self.transport):
             return self
-        self._ready = Deferred(lambda _: self.abort())
+        self._ready = Deferred(self._unwanted)
         return self._ready
 
     def is_quiet(self) -> bool:
@@ -236,6 +236,11 @@ class CoreConnection(Protocol):
             self._end(DONE)
         else:
             self._end(_broken(reason))
+
+    def _unwanted(self, _: "Deferred[CoreConnection]") -> None:
+        # The Deferred fails by itself, with a CancelledError.
+        self._ready = None
+        self.abort()
 
     def _read(self, call: Call, data: bytes) -> None:
         reader = self._reader

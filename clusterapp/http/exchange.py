@@ -76,6 +76,7 @@ class Exchange(Protocol):
 
         :raises ValueError: if the head cannot be written as it is; nothing has
             been sent then.
+        :raises RuntimeError: if the response has begun before.
         """
 
     def write(self, body: bytes) -> None:
@@ -97,7 +98,11 @@ class Exchange(Protocol):
         """
 
     def abort(self) -> None:
-        """Break the response off, so that the client sees it is incomplete."""
+        """
+        Break the response off, so that the client sees it is incomplete.
+
+        A response that has ended stays as it is.
+        """
 
     def register(self, producer: IPushProducer) -> None:
         """Pause and resume the producer as the client reads; see `IConsumer`."""

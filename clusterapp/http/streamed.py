@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from clusterapp.http.framing import Framing, encode, one_line
 from clusterapp.http.incoming import IncomingBody, Source
-from clusterapp.http.messages import ResponseHead, options, values
+from clusterapp.http.messages import ResponseHead, end_to_end, options, values
 from clusterapp.interfaces import Fields
 
 #: How much of a body that nobody wants is read for the sake of the connection.
@@ -117,6 +117,8 @@ class StreamedExchange:
         """Begin the response."""
         if self._lost:
             return
+        if self._finished or self.responded:
+            raise RuntimeError("the response has begun before")
         framing = Framing(self.method, self.version, head)
         # Without a 100 the client may send its body or not, and the bytes
         # would not tell: such a connection cannot be used again.
@@ -135,7 +137,7 @@ class StreamedExchange:
 
     def finish(self, trailers: Fields = ()) -> None:
         """End the response."""
-        if self._lost or self._framing is None:
+        if self._lost or self._finished or self._framing is None:
             return
         if self._framing.owed:
             self.abort()
@@ -147,7 +149,7 @@ class StreamedExchange:
 
     def abort(self) -> None:
         """Break the response off."""
-        if not self._lost:
+        if not (self._lost or self._finished):
             self.break_off()
             self._end()
 
@@ -185,7 +187,7 @@ class StreamedExchange:
 
         :raises ValueError: if the trailers are not header fields.
         """
-        self.body.ended([_field(line) for line in trailer_lines])
+        self.body.ended(end_to_end([_field(line) for line in trailer_lines]))
         if self._finished:
             self._wire.answered()
 

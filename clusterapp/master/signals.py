@@ -7,7 +7,6 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.logger import Logger
 
-
 #: Seconds in which a second signal is the first one, sent twice.
 SAME_SIGNAL = 0.5
 

@@ -6,6 +6,7 @@ and documentation are all made from them. `clusterapp.settings.sources` says whe
 values come from.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -36,7 +37,7 @@ class Settings:
     """
     Everything that an operator can choose; checked when it is made.
 
-    Where a field is a tuple, a list or a single text will do. The result of
+    Where a field is a sequence, a single text will do, too. The result of
     `as_mapping`, sent as JSON, makes equal settings again.
 
     :raise SettingsError: a value is wrong, or two do not go together.
@@ -72,7 +73,7 @@ class Settings:
             aliases=(Alias("WORKER_NUM"), Alias("WEB_CONCURRENCY")),
         ),
     )
-    listen: tuple[str, ...] = field(
+    listen: Sequence[str] = field(
         default=("tcp:8080:interface=127.0.0.1",),
         metadata=_is(
             kind=Listeners(parse_public),
@@ -91,7 +92,7 @@ class Settings:
             example="isolated",
         ),
     )
-    core_listen: tuple[str, ...] = field(
+    core_listen: Sequence[str] = field(
         default=(),
         metadata=_is(
             kind=Listeners(parse_core, or_none=True),
@@ -165,7 +166,7 @@ class Settings:
             example=75,
         ),
     )
-    trusted_proxies: tuple[str, ...] = field(
+    trusted_proxies: Sequence[str] = field(
         default=("127.0.0.1", "::1", "unix"),
         metadata=_is(
             kind=Proxies(),
@@ -182,7 +183,7 @@ class Settings:
             help="Folder for what the master keeps while it runs, such as the "
             "core's socket.",
             example="/var/lib/shop",
-            unset="a private one of its own",
+            unset="clusterapp in $XDG_RUNTIME_DIR or /run",
         ),
     )
 

@@ -1,38 +1,47 @@
 """
 Static files from one folder.
 
-`twisted.web.static.File` sends the bytes. What it does beyond that is kept from it:
-it lists directories, follows symbolic links out of its folder, serves unknown types
-as HTML, fails on some ranges, and with several ranges it can send a file many times
-over or never end.
+`twisted.web.static.File` is not used: it lists directories, follows symbolic links
+out of its folder, serves unknown types as HTML, fails on some ranges, and with
+several ranges it can send a file many times over or never end.
 """
 
 import os
 import re
 from collections.abc import Sequence
+from mimetypes import MimeTypes
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any
+from typing import BinaryIO
 from urllib.parse import quote
 
-from twisted.web.http import NOT_ALLOWED, datetimeToString
-from twisted.web.pages import errorPage, notFound
+from twisted.protocols.basic import FileSender
+from twisted.python.failure import Failure
+from twisted.web import http
+from twisted.web.pages import errorPage, forbidden, notFound
 from twisted.web.resource import Resource
-from twisted.web.server import Request
-from twisted.web.static import File
+from twisted.web.server import NOT_DONE_YET, Request
 
 _METHODS = (b"GET", b"HEAD")
 _INDEX = "index.html"
 _UNKNOWN_TYPE = "application/octet-stream"
 
-#: With the names whose types differ between systems, or are missing from some.
+#: By extension, the same on every machine, whatever its ``/etc/mime.types`` says. A
+#: compressed file is sent as what it is, and not as the encoding of another.
 _TYPES = {
-    **File.contentTypes,
+    **MimeTypes().types_map[True],
+    ".avif": "image/avif",
     ".gz": "application/gzip",
     ".js": "text/javascript",
+    ".map": "application/json",
+    ".md": "text/markdown",
     ".mjs": "text/javascript",
+    ".otf": "font/otf",
+    ".ttf": "font/ttf",
     ".wasm": "application/wasm",
+    ".webmanifest": "application/manifest+json",
     ".webp": "image/webp",
+    ".woff": "font/woff",
     ".woff2": "font/woff2",
 }
 
@@ -60,18 +69,18 @@ class StaticFolder(Resource):
         super().__init__()
         self._root = Path(os.path.realpath(folder))
 
-    def render(self, request: Request) -> Any:
+    def render(self, request: Request) -> object:
         """Answer with the file that the rest of the path (``postpath``) names."""
         if request.method not in _METHODS:
             request.setHeader(b"allow", b", ".join(_METHODS))
             refusal = errorPage(
-                NOT_ALLOWED, "Method Not Allowed", "Static files are only read."
+                http.NOT_ALLOWED, "Method Not Allowed", "Static files are only read."
             )
             return refusal.render(request)
         segments = request.postpath or [b""]
         path = self._path(segments)
         if path is not None and _is_file(path):
-            return _StaticFile(str(path)).render_GET(request)
+            return _send(request, path)
         if path is not None and _is_file(path / _INDEX):
             return _add_slash(request, segments[-1])
         return notFound().render(request)
@@ -89,43 +98,83 @@ class StaticFolder(Resource):
         return path if path.is_relative_to(self._root) else None
 
 
-class _StaticFile(File):
-    """One regular file that may be served."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        kind = _TYPES.get(Path(path).suffix.lower(), _UNKNOWN_TYPE)
-        self.type = f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
-        # A compressed file is sent as what it is, not as the encoding of another.
-        self.encoding = None
-
-    def render_GET(self, request: Request) -> Any:
-        """Send the file; its type is what is said, not what a browser guesses."""
-        request.setHeader(b"x-content-type-options", b"nosniff")
-        return super().render_GET(request)
-
-    def makeProducer(self, request: Request, fileForReading: Any) -> Any:
-        """Let ``File`` see only a range that it gets right, as ``first-last``."""
-        ranges = _ranges(request, self.getFileSize())
-        if ranges is None or len(ranges) > 1:
-            request.requestHeaders.removeHeader(b"range")
-        else:
-            # A range from the end of the file on is one that cannot be satisfied.
-            wanted = b"%d-%d" % ranges[0] if ranges else b"%d-" % self.getFileSize()
-            request.requestHeaders.setRawHeaders(b"range", [_UNIT + wanted])
-        return super().makeProducer(request, fileForReading)
+def _is_plain(segment: bytes) -> bool:
+    """Whether a segment is one name, not hidden; ``.`` and ``..`` are not."""
+    return bool(segment) and segment[:1] != b"." and not set(b"/\0") & set(segment)
 
 
-def _ranges(request: Request, size: int) -> list[tuple[int, int]] | None:
+def _is_file(path: Path) -> bool:
+    """Whether a regular file is there; a name may be too long to ask for."""
+    try:
+        return S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def _add_slash(request: Request, segment: bytes) -> bytes:
+    """Redirect to the directory ``segment`` with a slash, relative to where it is."""
+    query = request.uri.partition(b"?")[1:]
+    request.redirect(quote(segment, safe="").encode() + b"/" + b"".join(query))
+    return b""
+
+
+def _send(request: Request, path: Path) -> object:
+    """Send a file, or the part of it that the request wants."""
+    try:
+        file = path.open("rb")
+    except PermissionError:
+        return forbidden().render(request)
+    facts = os.fstat(file.fileno())
+    request.setHeader(b"content-type", _type(path))
+    # The type is what is said here, not what a browser guesses.
+    request.setHeader(b"x-content-type-options", b"nosniff")
+    request.setHeader(b"accept-ranges", b"bytes")
+    unchanged = request.setLastModified(facts.st_mtime) is http.CACHED
+    if unchanged or request.method == b"HEAD":
+        file.close()
+        if not unchanged:
+            request.setHeader(b"content-length", b"%d" % facts.st_size)
+        return b""
+    first, length = _announce(request, facts.st_size)
+    file.seek(first)
+    _Sending(request, file, length).start()
+    return NOT_DONE_YET
+
+
+def _type(path: Path) -> bytes:
+    kind = _TYPES.get(path.suffix.lower(), _UNKNOWN_TYPE)
+    return f"{kind}; charset=utf-8".encode() if kind[:5] == "text/" else kind.encode()
+
+
+def _announce(request: Request, size: int) -> tuple[int, int]:
     """
-    Read which parts of a file of ``size`` bytes a request wants.
+    Set status and length of an answer to a GET.
 
-    A server may ignore any Range (RFC 9110, section 14.2), and so several ranges
-    are answered with the whole file: no browser asks for them.
+    Several ranges are answered with the whole file, which a server may always do
+    (RFC 9110, section 14.2): no browser asks for them.
+
+    :returns: where to begin in the file, and how many bytes to send.
     """
+    ranges = _wanted(request, size)
+    first, last = 0, size - 1
+    if ranges is not None and len(ranges) == 1:
+        first, last = ranges[0]
+        request.setResponseCode(http.PARTIAL_CONTENT)
+        request.setHeader(b"content-range", b"bytes %d-%d/%d" % (first, last, size))
+    elif ranges == []:
+        last = -1
+        request.setResponseCode(http.REQUESTED_RANGE_NOT_SATISFIABLE)
+        request.setHeader(b"content-range", b"bytes */%d" % size)
+    length = last - first + 1
+    request.setHeader(b"content-length", b"%d" % length)
+    return first, length
+
+
+def _wanted(request: Request, size: int) -> list[tuple[int, int]] | None:
+    """Read the ranges that a request wants of the file as it is now; None for all."""
     value = request.getHeader(b"range")
     condition = request.getHeader(b"if-range")
-    unchanged = datetimeToString(request.lastModified)
+    unchanged = http.datetimeToString(request.lastModified)
     if value is None or (condition is not None and condition != unchanged):
         return None
     return parse_ranges(value, size)
@@ -148,9 +197,9 @@ def parse_ranges(value: bytes, size: int) -> list[tuple[int, int]] | None:
     for match in found:
         if match is None or match[0] == b"-":
             return None
-        first, last = _ends(match[1], match[2], size)
-        if match[1] and match[2] and int(match[2]) < first:
+        if match[1] and match[2] and int(match[1]) > int(match[2]):
             return None
+        first, last = _ends(match[1], match[2], size)
         if first <= last:
             wanted.append((first, last))
     return wanted
@@ -163,21 +212,30 @@ def _ends(first: bytes, last: bytes, size: int) -> tuple[int, int]:
     return int(first), min(int(last), size - 1) if last else size - 1
 
 
-def _is_plain(segment: bytes) -> bool:
-    """Whether a segment is one name, not hidden; ``.`` and ``..`` are not."""
-    return bool(segment) and segment[:1] != b"." and not set(b"/\0") & set(segment)
+class _Sending:
+    """A part of an open file on its way to the client, as fast as it reads."""
 
+    def __init__(self, request: Request, file: BinaryIO, length: int) -> None:
+        self._request = request
+        self._file = file
+        self._left = length
 
-def _is_file(path: Path) -> bool:
-    """Whether a regular file is there; a name may be too long to ask for."""
-    try:
-        return S_ISREG(path.stat().st_mode)
-    except OSError:
-        return False
+    def start(self) -> None:
+        """Send from where the file stands, then finish the request."""
+        sent = FileSender().beginFileTransfer(self, self._request)
+        sent.addBoth(self._ended)
 
+    def read(self, size: int) -> bytes:
+        """Read what comes next of the part: `FileSender` takes this for a file."""
+        content = self._file.read(min(size, self._left))
+        self._left -= len(content)
+        return content
 
-def _add_slash(request: Request, segment: bytes) -> bytes:
-    """Redirect to the directory ``segment`` with a slash, relative to where it is."""
-    query = request.uri.partition(b"?")[1:]
-    request.redirect(quote(segment, safe="").encode() + b"/" + b"".join(query))
-    return b""
+    def _ended(self, result: bytes | Failure) -> None:
+        self._file.close()
+        if isinstance(result, Failure) or self._left:
+            # The client is gone, or the file is shorter than it was and the length
+            # that was promised cannot be kept: the answer must be seen to be broken.
+            self._request.loseConnection()
+        else:
+            self._request.finish()

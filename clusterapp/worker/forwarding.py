@@ -29,6 +29,10 @@ class CoreSlowError(CoreError):
     """The core has taken a request, and does not answer it in time."""
 
 
+class CoreCutError(CoreError):
+    """The core has gone within its response, which the client has seen begin."""
+
+
 async def ask(
     clock: IReactorTime,
     agent: CoreAgent,
@@ -75,8 +79,8 @@ async def relay(exchange: Exchange, response: WireResponse) -> None:
     """
     Give the core's response to the client, and return when it is complete.
 
-    :raises CoreBrokenError: it is incomplete, or cannot be passed on. If its
-        head has been passed on, the exchange has been aborted.
+    :raises CoreBrokenError: it cannot be passed on; the client has seen nothing.
+    :raises CoreCutError: it is incomplete; the exchange has been aborted.
     """
     if response.head.status == _SWITCHING:
         _switch(exchange, response)
@@ -88,7 +92,10 @@ async def relay(exchange: Exchange, response: WireResponse) -> None:
         raise CoreBrokenError(f"its response cannot be passed on: {error}") from error
     body = _Body(exchange, response)
     response.deliverBody(body)
-    await body.done
+    try:
+        await body.done
+    except CoreBrokenError as error:
+        raise CoreCutError(f"its response is incomplete: {error}") from error
 
 
 def passed_on(head: ResponseHead) -> ResponseHead:

@@ -15,7 +15,13 @@ from clusterapp.http.messages import RequestHead, ResponseHead, end_to_end
 from clusterapp.http.response import WireResponse
 from clusterapp.interfaces import Fields
 from clusterapp.web.proxies import TrustedProxies
-from clusterapp.worker.forwarding import UPGRADE_FIELDS, CoreSlowError, ask, relay
+from clusterapp.worker.forwarding import (
+    UPGRADE_FIELDS,
+    CoreCutError,
+    CoreSlowError,
+    ask,
+    relay,
+)
 from clusterapp.worker.readiness import Readiness
 
 #: How long to wait before a core that refuses connections is tried again, in s.
@@ -93,6 +99,8 @@ class CoreProxy:
         except CoreSlowError as error:
             self._report(exchange, error)
             _refuse(exchange, HTTPStatus.GATEWAY_TIMEOUT)
+        except CoreCutError as error:
+            self._report(exchange, error)
 
     async def _ask(self, exchange: Exchange) -> WireResponse:
         head = self._head(exchange)

@@ -5,15 +5,13 @@ import json
 import os
 import queue
 import re
-import signal
 import socket
 import subprocess
-import sys
 import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -33,10 +31,16 @@ class Running:
     :param cwd: where to run it.
     :param env: what is added to the environment, which is otherwise cleaned of
         what could change a cluster's settings.
+    :param pass_fds: descriptors that it inherits.
     """
 
     def __init__(
-        self, command: list[str], *, cwd: Path, env: Mapping[str, str] | None = None
+        self,
+        command: list[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.lines: list[str] = []
         self._fresh: queue.Queue[str | None] = queue.Queue()
@@ -48,6 +52,7 @@ class Running:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            pass_fds=pass_fds,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -230,19 +235,3 @@ def is_alive(pid: int) -> bool:
     except OSError:
         return False
     return text.rpartition(")")[2].split()[0] != "Z"
-
-
-__all__ = [
-    "DEADLINE",
-    "ROOT",
-    "SCRIPTS",
-    "Running",
-    "RunningCluster",
-    "children_of",
-    "clean_environment",
-    "cluster",
-    "eventually",
-    "is_alive",
-    "signal",
-    "sys",
-]

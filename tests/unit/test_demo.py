@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from klein import Klein
 from treq.client import HTTPClient
 from treq.testing import StubTreq
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
+from twisted.web.server import Site
 from zope.interface.verify import verifyClass
 
 from clusterapp import demo
@@ -59,6 +62,23 @@ class Refusal(Resource):
         return b"no"
 
 
+def visit(slot: int, times: int = 1) -> dict[str, object]:
+    """Return what a worker tells of a request, or of some like it."""
+    place = {"slot": slot, "pid": 100 + slot, "generation": 1}
+    return {**place, "what": "GET /", "times": times}
+
+
+def on_the_wire(app: Klein, *asked: bytes) -> bytes:
+    """Return what ``app`` writes for requests on one connection."""
+    transport = StringTransport()
+    channel = Site(app.resource(), reactor=Clock()).buildProtocol(None)
+    channel.makeConnection(transport)
+    for start in asked:
+        channel.dataReceived(start + b" HTTP/1.1\r\nHost: demo.invalid\r\n\r\n")
+    channel.connectionLost(Failure(ConnectionDone()))
+    return bytes(transport.value())
+
+
 class DemoCase(SynchronousTestCase):
     """A fresh board, and a client of the demo's two halves."""
 
@@ -78,14 +98,18 @@ class DemoCase(SynchronousTestCase):
     def clock(self, client: Any) -> MemoryReactorClock:
         return cast("MemoryReactorClock", client._agent._memoryReactor)
 
-    def text(self, answer: "Deferred[Any]", code: int = 200) -> str:
-        response = self.successResultOf(answer)
+    def answer(self, asked: "Deferred[Any]", code: int = 200) -> Any:
+        """Return the answer that has come, which must have this status."""
+        response = self.successResultOf(asked)
         self.assertEqual(response.code, code)
-        return cast("str", self.successResultOf(response.text()))
+        return response
 
-    def header(self, answer: "Deferred[Any]", name: str) -> list[str] | None:
-        headers = self.successResultOf(answer).headers
-        return cast("list[str] | None", headers.getRawHeaders(name))
+    def text(self, asked: "Deferred[Any]", code: int = 200) -> str:
+        """Return the body of the answer."""
+        return self.body(self.answer(asked, code))
+
+    def body(self, response: Any) -> str:
+        return cast("str", self.successResultOf(response.text()))
 
 
 class WorkerTests(DemoCase):
@@ -115,19 +139,20 @@ class WorkerTests(DemoCase):
     def test_whoami_is_told_to_the_core(self) -> None:
         self.join(self.core)
         self.text(self.worker.get("http://demo.invalid/whoami"))
-        [visit] = cast("list[dict[str, object]]", self.board.snapshot()["visits"])
-        self.assertEqual((visit["slot"], visit["what"]), (2, "GET /whoami"))
+        [told] = cast("list[dict[str, object]]", self.board.snapshot()["visits"])
+        self.assertEqual((told["slot"], told["what"]), (2, "GET /whoami"))
 
     def test_whoami_does_not_wait_for_the_core(self) -> None:
         """One message is on its way at a time; the next sums up what came since."""
-        first: Deferred[Any] = Deferred()
-        core = FakeCore(lambda: first)
+        waiting: list[Deferred[Any]] = [Deferred(), Deferred()]
+        core = FakeCore(iter(waiting).__next__)
         self.join(core)
         for _ in range(4):
             self.text(self.worker.get("http://demo.invalid/whoami"))
-        self.assertEqual([visit["times"] for visit in core.told], [1])
-        first.errback(CoreUnreachableError("gone"))
-        self.assertEqual([visit["times"] for visit in core.told], [1, 3])
+        self.assertEqual([told["times"] for told in core.told], [1])
+        waiting[0].errback(CoreUnreachableError("gone"))
+        self.assertEqual([told["times"] for told in core.told], [1, 3])
+        waiting[1].errback(CoreUnreachableError("gone"))
 
     def test_whoami_logs_what_it_did_not_expect(self) -> None:
         """A fault in telling the core is logged, and the next visit is told."""
@@ -196,22 +221,22 @@ class WorkerTests(DemoCase):
     def test_page_lets_the_connection_go(self) -> None:
         """A browser that reloads is to reach other workers as well."""
         self.join(self.core)
-        answer = self.worker.get("http://demo.invalid/")
-        self.assertEqual(self.header(answer, "Connection"), ["close"])
+        wire = on_the_wire(demo.app, b"GET /")
+        self.assertIn(b"\r\nConnection: close\r\n", wire)
 
     def test_unknown_address_has_a_page(self) -> None:
         self.join(self.core)
-        answer = self.worker.get("http://demo.invalid/nothing")
-        self.assertIn("Nothing answers here", self.text(answer, 404))
-        self.assertIsNotNone(self.header(answer, "Content-Security-Policy"))
+        answer = self.answer(self.worker.get("http://demo.invalid/nothing"), 404)
+        self.assertIn("Nothing answers here", self.body(answer))
+        self.assertTrue(answer.headers.hasHeader("Content-Security-Policy"))
 
     def test_page_obeys_its_own_policy(self) -> None:
         """No inline style and script, nothing from elsewhere."""
         self.join(self.core)
-        answer = self.worker.get("http://demo.invalid/")
-        [policy] = self.header(answer, "Content-Security-Policy") or []
+        answer = self.answer(self.worker.get("http://demo.invalid/"))
+        [policy] = answer.headers.getRawHeaders("Content-Security-Policy")
         self.assertNotIn("unsafe", policy)
-        text = self.text(answer)
+        text = self.body(answer)
         self.assertNotRegex(text, r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)")
         addresses = re.findall(r'(?:src|href|action)="([^"]*)"', text)
         self.assertEqual([a for a in addresses if not re.match(r"/(?!/)|#", a)], [])
@@ -252,9 +277,8 @@ class CounterTests(DemoCase):
 
     def test_browser_is_sent_back_to_the_page(self) -> None:
         """By 303, so that a reload of the page does not count again."""
-        answer = self.post(Accept="text/html,*/*;q=0.8", Sec_Fetch_Site="same-origin")
-        self.text(answer, 303)
-        self.assertEqual(self.header(answer, "Location"), ["/"])
+        answer = self.answer(self.post(Accept="text/html,*/*;q=0.8"), 303)
+        self.assertEqual(answer.headers.getRawHeaders("Location"), ["/"])
         self.assertEqual(self.board.counter, 1)
 
     def test_looking_does_not_count(self) -> None:
@@ -279,22 +303,13 @@ class CounterTests(DemoCase):
 class VisitTests(DemoCase):
     """What workers tell the core."""
 
-    def visit(self, slot: int, times: int = 1) -> dict[str, object]:
-        return {
-            "slot": slot,
-            "pid": 100 + slot,
-            "generation": 1,
-            "what": "GET /",
-            "times": times,
-        }
-
     def test_a_client_cannot_tell(self) -> None:
         """What a worker forwards names the client it is forwarded for."""
         for name in ("Forwarded", "X-Forwarded-For"):
             self.text(
                 self.core.post(
                     "http://demo.invalid/visits",
-                    json=self.visit(0),
+                    json=visit(0),
                     headers={name: "for=192.0.2.1"},
                 ),
                 403,
@@ -303,15 +318,13 @@ class VisitTests(DemoCase):
 
     def test_a_worker_gets_the_board(self) -> None:
         """Its own visit included."""
-        text = self.text(
-            self.core.post("http://demo.invalid/visits", json=self.visit(3))
-        )
-        [visit] = json.loads(text)["visits"]
-        self.assertEqual((visit["slot"], visit["number"]), (3, 1))
+        text = self.text(self.core.post("http://demo.invalid/visits", json=visit(3)))
+        [latest] = json.loads(text)["visits"]
+        self.assertEqual((latest["slot"], latest["number"]), (3, 1))
 
     def test_shares_add_up(self) -> None:
-        self.board.add(self.visit(1, times=3))
-        self.board.add(self.visit(0))
+        self.board.add(visit(1, times=3))
+        self.board.add(visit(0))
         self.assertEqual(
             self.board.snapshot()["shares"],
             [
@@ -322,7 +335,7 @@ class VisitTests(DemoCase):
 
     def test_only_the_latest_are_kept(self) -> None:
         for _ in range(demo.VISITS_KEPT + 5):
-            self.board.add(self.visit(0))
+            self.board.add(visit(0))
         visits = cast("list[dict[str, object]]", self.board.snapshot()["visits"])
         self.assertEqual(len(visits), demo.VISITS_KEPT)
         self.assertEqual(visits[0]["number"], demo.VISITS_KEPT + 5)
@@ -392,8 +405,15 @@ class StreamTests(DemoCase):
         self.channel.resumeProducing()
         self.assertEqual(self.counters(demo.SETTLING_TIME), [51])
 
-    def test_a_page_that_missed_nothing_is_sent_nothing(self) -> None:
+    def test_visits_are_changes(self) -> None:
         self.events()
+        self.board.add(visit(3))
+        [event] = self.events(demo.SETTLING_TIME)
+        self.assertIn('"slot": 3', event)
+
+    def test_a_page_that_missed_nothing_is_sent_nothing(self) -> None:
+        self.board.count()
+        self.events(demo.SETTLING_TIME)
         self.channel.pauseProducing()
         self.channel.resumeProducing()
         self.assertEqual(self.events(demo.SETTLING_TIME), [])
@@ -426,5 +446,6 @@ class StreamTests(DemoCase):
         self.text(self.core.get("http://demo.invalid/events"), 503)
 
     def test_head_is_answered_at_once(self) -> None:
-        self.text(self.core.head("http://demo.invalid/events"))
-        self.assertEqual(len(self.board.streams), 1)
+        """It has no body to wait for, and the connection serves on."""
+        wire = on_the_wire(demo.app.core, b"HEAD /events", b"GET /counter")
+        self.assertIn(b"counter 0, core pid", wire)

@@ -81,6 +81,9 @@ class ReadingTests(SynchronousTestCase):
         self.assert_spec(r"unix:/a\:b\\c", UnixListen(r"/a:b\c"))
         self.assert_spec(r"unix:a\=b", UnixListen("a=b"))
 
+    def test_any_character_can_be_escaped(self) -> None:
+        self.assert_spec("unix:a\\\nb", UnixListen("a\nb"))
+
     def test_brackets_in_a_path_are_brackets(self) -> None:
         self.assert_spec("unix:[x]", UnixListen("[x]"))
 

@@ -91,12 +91,12 @@ class AcceptanceTests(SynchronousTestCase):
 
     def test_lists_become_tuples(self) -> None:
         """Embedding programs and JSON have lists."""
-        chosen = Settings(listen=["tcp:0", "unix:a"])  # type: ignore[arg-type]
+        chosen = Settings(listen=["tcp:0", "unix:a"])
         self.assertEqual(chosen.listen, ("tcp:0", "unix:a"))
         self.assertEqual(chosen.listeners, (TcpListen(0), UnixListen("a")))
 
     def test_one_text_is_a_list_of_one(self) -> None:
-        chosen = Settings(listen="tcp:80")  # type: ignore[arg-type]
+        chosen = Settings(listen="tcp:80")
         self.assertEqual(chosen.listen, ("tcp:80",))
 
     def test_whole_seconds_become_floats(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -210,8 +211,10 @@ class FileTests(OptionsTestCase):
         self.assert_refused("cannot read clusterapp.toml: Permission denied", read=read)
 
     def test_real_files(self) -> None:
-        path = Path(self.mktemp())
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """A file is text in UTF-8, whatever the locale."""
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path = Path(folder.name) / "a.toml"
         path.write_text('state = "/é"', encoding="utf-8")
         options = self.parse(f"--config={path}", read=read_file)
         self.assertEqual(options.settings.state, "/é")

@@ -183,7 +183,8 @@ class EnvironmentTests(RefusalTestCase):
 
     def test_empty_is_not_set(self) -> None:
         chosen = choose(
-            "workers = 3", {"CLUSTERAPP_WORKERS": "", "CLUSTERAPP_APP": " ", "PORT": ""}
+            "workers = 3",
+            {"CLUSTERAPP_WORKERS": "", "CLUSTERAPP_APP": " ", "CLUSTERAPP_X": ""},
         )
         self.assertEqual(chosen.settings, Settings(workers=3))
 

@@ -1,19 +1,23 @@
 """An Application is a Klein with folders, hooks, a core and a cluster."""
 
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 from jinja2 import TemplateNotFound
 from klein import Klein
+from treq.client import HTTPClient
 from treq.testing import StubTreq
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import Agent
 from twisted.web.iweb import IRequest
 
 from clusterapp.errors import NotInClusterError
-from clusterapp.interfaces import Cluster
+from clusterapp.interfaces import Cluster, Role
 from clusterapp.web.application import Application, CoreApplication, bind_cluster
 
 HERE = Path(__file__).parent
@@ -25,6 +29,16 @@ class FarAway(Application):
     def __init__(self, name: str = "far") -> None:
         self.name = name
         super().__init__(static="files")
+
+
+@dataclass(frozen=True)
+class FirstWorker:
+    """The cluster, as the first worker sees it."""
+
+    role: Role = "worker"
+    slot: int = 0
+    generation: int = 1
+    core: HTTPClient = field(default_factory=lambda: HTTPClient(Agent(Clock())))
 
 
 def module_in(folder: Path, source: str) -> ModuleType:
@@ -147,7 +161,7 @@ class ClusterTests(SynchronousTestCase):
     """``app.cluster`` is there in a worker and in the core, and only there."""
 
     def setUp(self) -> None:
-        self.cluster = cast("Cluster", object())
+        self.cluster = FirstWorker()
 
     def test_outside_it_is_an_error(self) -> None:
         app = Application()
@@ -208,7 +222,7 @@ class ClassBodyTests(SynchronousTestCase):
         self.app = self.shop.app
 
     def fetch(self, app: Klein, path: str) -> str:
-        http = StubTreq(app.resource())
+        http: Any = StubTreq(app.resource())
         response = self.successResultOf(http.get(f"http://shop.invalid{path}"))
         text: str = self.successResultOf(http.text_content(response))
         return text
@@ -237,7 +251,7 @@ class ClassBodyTests(SynchronousTestCase):
 
     def test_cluster_follows(self) -> None:
         """It may be bound through any of the instances."""
-        cluster = cast("Cluster", object())
+        cluster = FirstWorker()
         self.addCleanup(setattr, Shop.app.shared, "joined", None)
         bind_cluster(self.app, cluster)
         for app in (Shop.app, Shop("other").app):

@@ -104,7 +104,7 @@ class HooksTests(SynchronousTestCase):
     def test_cancelled_stop_goes_on_with_the_next_hook(self) -> None:
         """A stop hook that is out of time does not keep the others from running."""
         self.hooks.on_stop(lambda: self.did.append("next"))
-        self.hooks.on_stop(lambda: Deferred())
+        self.hooks.on_stop(Deferred)
         stopped = Deferred.fromCoroutine(self.hooks.run_stop())
         stopped.cancel()
         self.successResultOf(stopped)

@@ -1,0 +1,261 @@
+"""Masters, workers and cores as real processes: start, death, replacement, stop."""
+
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.integration.running import (
+    DEADLINE,
+    SCRIPTS,
+    Running,
+    RunningCluster,
+    cluster,
+    eventually,
+    is_alive,
+)
+
+APPS = Path(__file__).parent / "apps"
+TWISTD = f"{SCRIPTS}/twistd -n --pidfile= clusterapp --app shop:app --workers 1"
+
+
+def shop(*flags: str, workers: int = 2) -> AbstractContextManager[RunningCluster]:
+    """Run the tests' application."""
+    return cluster(
+        *("--app", "shop:app", *flags), workers=workers, env={"PYTHONPATH": str(APPS)}
+    )
+
+
+@contextmanager
+def open_request(running: RunningCluster, target: str) -> Iterator[socket.socket]:
+    """Send a request on a kept-alive connection, and do not wait for the answer."""
+    with running.connect() as connection:
+        connection.sendall(
+            b"GET %s HTTP/1.1\r\nHost: test\r\n\r\n" % target.encode("ascii")
+        )
+        yield connection
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Read until the other side closes."""
+    pieces = []
+    while piece := connection.recv(65536):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+class StartTests(SynchronousTestCase):
+    """What a cluster that has just started does."""
+
+    def test_every_worker_serves(self) -> None:
+        """Requests on connections of their own reach more than one worker."""
+        with shop(workers=3) as running:
+            seen: set[bytes] = set()
+
+            def all_seen() -> bool:
+                seen.add(running.get("/pid"))
+                return len(seen) == 3
+
+            eventually(all_seen)
+            self.assertEqual({int(pid) for pid in seen}, running.children())
+
+    def test_the_core_counts_for_all_workers(self) -> None:
+        """Requests through any worker reach the one core, in the master."""
+        with shop() as running:
+            answers = [running.request("POST", "/orders")[2] for _ in range(8)]
+            expected = [b"%d %d" % (n + 1, running.pid) for n in range(8)]
+            self.assertEqual(answers, expected)
+
+    def test_a_wrong_method_is_the_cores_to_refuse(self) -> None:
+        """A core's path belongs to the core whatever the method."""
+        with shop() as running:
+            status, headers, _ = running.request("GET", "/orders")
+            self.assertEqual((status, headers["Allow"]), (405, "POST"))
+
+    def test_a_worker_has_a_client_for_the_core(self) -> None:
+        """`app.cluster.core` reaches the core."""
+        with shop() as running:
+            self.assertTrue(running.get("/through").startswith(b"the core says 1 "))
+
+    def test_the_cores_socket_is_private(self) -> None:
+        """Only the master's user may connect to the core."""
+        with tempfile.TemporaryDirectory() as state, shop("--state", state) as running:
+            (path,) = Path(state).glob("*/core.sock")
+            self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+            running.signal(signal.SIGTERM)
+            self.assertEqual(running.wait(), 0)
+            self.assertEqual(list(Path(state).iterdir()), [])
+
+    def test_workers_print_into_the_masters_log(self) -> None:
+        """Each line of a worker is one line of the log, with slot and generation."""
+        with shop(workers=1) as running:
+            running.signal(signal.SIGTERM)
+            running.wait()
+        for line in ("worker starts", "first line", "second line", "worker 0 stops"):
+            self.assertRegex(running.text(), rf"\[worker 0 generation 1\] {line}\n")
+
+    def test_it_listens_on_unix_sockets_and_inherited_ones(self) -> None:
+        """Every kind of listener is served by the workers."""
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            socket.create_server(("127.0.0.1", 0)) as inherited,
+        ):
+            inherited.set_inheritable(True)
+            path = f"{folder}/public.sock"
+            command = (
+                f"exec {TWISTD} --listen unix:{path} --listen fd:9 --state {folder}/s"
+            )
+            fd = inherited.fileno()
+            shell = ["bash", "-c", f"{command} 9<&{fd}"]
+            environment = {"PYTHONPATH": str(APPS)}
+            running = Running(shell, cwd=Path(folder), env=environment, pass_fds=[fd])
+            self.addCleanup(running.close)
+            running.wait_for("worker 0 is ready")
+            for address in (path, inherited.getsockname()):
+                family = socket.AF_UNIX if address == path else socket.AF_INET
+                with socket.socket(family) as connection:
+                    connection.settimeout(DEADLINE)
+                    connection.connect(address)
+                    connection.sendall(b"GET /pid HTTP/1.0\r\n\r\n")
+                    self.assertIn(b"200 OK", read_all(connection))
+            running.signal(signal.SIGTERM)
+            self.assertEqual(running.wait(), 0)
+            self.assertFalse(Path(path).exists())
+
+
+class DeathTests(SynchronousTestCase):
+    """What happens when a process is killed."""
+
+    def test_a_killed_worker_is_replaced(self) -> None:
+        """The others serve on meanwhile, and the slot is filled again."""
+        with shop() as running:
+            victim = int(running.get("/pid"))
+            os.kill(victim, signal.SIGKILL)
+            for _ in range(20):
+                self.assertNotEqual(int(running.get("/pid")), victim)
+            running.wait_for(rf"worker \d \(pid {victim}\) left with signal 9")
+            running.wait_for(r"worker \d is ready")
+            self.assertEqual(len(running.children()), 2)
+
+    def test_a_worker_that_leaves_by_itself_is_replaced(self) -> None:
+        """A crash in application code is no different."""
+        with shop(workers=1) as running, open_request(running, "/crash") as connection:
+            self.assertEqual(read_all(connection), b"")
+            running.wait_for("left with status 7")
+            running.wait_for("worker 0 is ready")
+            self.assertEqual({int(running.get("/pid"))}, running.children())
+
+    def test_a_killed_master_leaves_nothing(self) -> None:
+        """Workers and an isolated core notice, drain, and leave by themselves."""
+        with shop("--core", "isolated") as running:
+            eventually(lambda: "core is ready" in running.text())
+            children = running.children()
+            self.assertEqual(len(children), 3)
+            running.signal(signal.SIGKILL)
+            running.wait()
+            eventually(lambda: not any(map(is_alive, children)))
+
+    def test_a_request_survives_the_masters_death(self) -> None:
+        """Workers without a master answer what they have before they leave."""
+        with (
+            shop(workers=1) as running,
+            open_request(running, "/slow/1.5") as connection,
+        ):
+            running.wait_for("slow in")
+            (worker,) = running.children()
+            running.signal(signal.SIGKILL)
+            self.assertIn(b"slow but sure", read_all(connection))
+            eventually(lambda: not is_alive(worker))
+
+    def test_a_blocked_worker_does_not_outlive_its_master(self) -> None:
+        """A worker whose event loop hears nothing is ended all the same."""
+        with (
+            shop("--graceful-timeout", "1", workers=1) as running,
+            open_request(running, "/block/600.0"),
+        ):
+            running.wait_for("blocking")
+            (worker,) = running.children()
+            running.signal(signal.SIGKILL)
+            eventually(lambda: not is_alive(worker))
+
+    def test_a_killed_core_is_replaced(self) -> None:
+        """Requests wait for an isolated core that is on its way."""
+        with shop("--core", "isolated") as running:
+            before = running.get("/core/pid")
+            self.assertEqual(running.request("GET", "/core/crash")[0], 502)
+            after = running.get("/core/pid")
+            self.assertNotEqual(before, after)
+            self.assertIn(int(after), running.children())
+
+
+class StopTests(SynchronousTestCase):
+    """What happens when the operator asks a cluster to stop."""
+
+    def test_term_lets_requests_finish(self) -> None:
+        """What is under way is answered, then everything leaves with status 0."""
+        with shop() as running, open_request(running, "/slow/1.5") as connection:
+            running.wait_for("slow in")
+            running.signal(signal.SIGTERM)
+            answer = read_all(connection)
+            self.assertIn(b"slow but sure", answer)
+            self.assertIn(b"Connection: close", answer)
+            self.assertEqual(running.wait(), 0)
+        self.assertIn("core stops", running.text())
+
+    def test_a_request_that_takes_too_long_is_given_up(self) -> None:
+        """The graceful timeout bounds a stop."""
+        flags = ("--graceful-timeout", "1")
+        with (
+            shop(*flags) as running,
+            open_request(running, "/slow/600.0") as connection,
+        ):
+            running.wait_for("slow in")
+            running.signal(signal.SIGTERM)
+            self.assertEqual(running.wait(), 0)
+            self.assertNotIn(b"slow but sure", read_all(connection))
+
+    def test_int_reaches_only_the_master(self) -> None:
+        """Ctrl-C goes to the whole process group; workers leave it to the master."""
+        with (
+            shop(workers=1) as running,
+            open_request(running, "/slow/1.5") as connection,
+        ):
+            running.wait_for("slow in")
+            (worker,) = running.children()
+            os.kill(worker, signal.SIGINT)
+            running.signal(signal.SIGINT)
+            self.assertIn(b"slow but sure", read_all(connection))
+            self.assertEqual(running.wait(), 0)
+
+    def test_quit_stops_at_once(self) -> None:
+        """QUIT waits for no request."""
+        with shop() as running, open_request(running, "/slow/600.0") as connection:
+            running.wait_for("slow in")
+            running.signal(signal.SIGQUIT)
+            self.assertEqual(running.wait(), 0)
+            with self.assertRaises(AssertionError):
+                self.assertIn(b"slow but sure", _read_or_reset(connection))
+
+    def test_term_of_a_worker_drains_it(self) -> None:
+        """A worker answers what it has, leaves, and is replaced."""
+        with (
+            shop(workers=1) as running,
+            open_request(running, "/slow/1.5") as connection,
+        ):
+            running.wait_for("slow in")
+            (worker,) = running.children()
+            os.kill(worker, signal.SIGTERM)
+            self.assertIn(b"slow but sure", read_all(connection))
+            running.wait_for("worker 0 is ready")
+
+
+def _read_or_reset(connection: socket.socket) -> bytes:
+    try:
+        return read_all(connection)
+    except ConnectionResetError:
+        return b""
