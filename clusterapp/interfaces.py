@@ -1,15 +1,18 @@
 """The contracts between siblings: what one part may ask of another."""
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from treq.client import HTTPClient
 from twisted.internet.interfaces import (
     IReactorCore,
     IReactorProcess,
     IReactorSocket,
     IReactorTime,
 )
+
+if TYPE_CHECKING:
+    # A child reads its bootstrap before it loads anything of the web.
+    from treq.client import HTTPClient
 
 #: Header fields in the order of the wire, names as they were written there.
 Fields = Sequence[tuple[bytes, bytes]]
@@ -42,7 +45,7 @@ class Cluster(Protocol):
         """The version of code and settings that this process runs, from 1."""
 
     @property
-    def core(self) -> HTTPClient:
+    def core(self) -> "HTTPClient":
         """
         A treq client whose requests go to the core.
 

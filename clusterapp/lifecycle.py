@@ -39,6 +39,9 @@ class Effects(Protocol):
     def after(self, seconds: float, then: Callable[[], None]) -> IDelayedCall:
         """Call later; the call can be cancelled."""
 
+    def pause(self, seconds: float, then: Callable[[], None]) -> IDelayedCall:
+        """Call later, as `after` does, to start the slot again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
@@ -102,9 +105,10 @@ class Slot:
     def next_pause(self) -> float:
         """Tell how many seconds to wait before the next start."""
         p = self.patience
-        seconds = min(p.pause * p.growth**self.pauses, p.longest_pause)
-        self.pauses += 1
-        return seconds * (1 + p.spread * self.chance())
+        seconds = p.pause * p.growth**self.pauses
+        if seconds < p.longest_pause:
+            self.pauses += 1  # no further: growth to a high power is no float
+        return min(seconds, p.longest_pause) * (1 + p.spread * self.chance())
 
 
 class Lifecycle(Protocol):
@@ -130,6 +134,7 @@ class Lifecycle(Protocol):
 
 
 def _starting_up(life: Lifecycle, slot: Slot) -> IDelayedCall:
+    slot.running_since = None
     slot.effects.entered("starting")
     slot.effects.spawn()
     return slot.effects.after(slot.patience.boot, life._late)
@@ -150,14 +155,14 @@ def _backing_off(life: Lifecycle, slot: Slot) -> IDelayedCall:
     slot.note_crash()
     slot.effects.entered("backoff")
     if slot.is_hopeless():
-        life._give_up()
-    return slot.effects.after(slot.next_pause(), life._late)
+        return slot.effects.after(0.0, life._give_up)
+    return slot.effects.pause(slot.next_pause(), life._late)
 
 
 def _giving_up(life: Lifecycle, slot: Slot) -> IDelayedCall:
     slot.given_up = True
     slot.effects.entered("fatal")
-    return slot.effects.after(slot.patience.fatal_pause, life._late)
+    return slot.effects.pause(slot.patience.fatal_pause, life._late)
 
 
 def _empty(life: Lifecycle, slot: Slot) -> None:

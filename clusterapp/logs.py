@@ -1,6 +1,7 @@
 """What a child process writes, for its master to log."""
 
 import sys
+from io import TextIOWrapper
 from typing import TextIO
 
 from twisted.logger import (
@@ -27,10 +28,13 @@ def begin_child_log(out: TextIO) -> None:
     wanted.setLogLevelForNamespace("twisted.internet", LogLevel.warn)
     observer = FilteringLogObserver(FileLogObserver(out, _line), [wanted])
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
-    # What the application prints comes out line by line, not when a buffer is full.
+    # What the application prints comes out line by line, not when a buffer is full,
+    # and in the encoding that the master reads, whatever the locale says.
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(line_buffering=True)
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(
+                encoding="utf-8", errors="backslashreplace", line_buffering=True
+            )
 
 
 def _line(event: LogEvent) -> str | None:

@@ -1,5 +1,5 @@
 """
-A program of your own with a cluster inside: ``python embedded.py``.
+A program of your own with a cluster inside: ``python embedded.py [PORT]``.
 
 The cluster is a Twisted service like any other. It starts and stops with the
 service that holds it; the program keeps its reactor, its signals and its logging.
@@ -17,10 +17,11 @@ from clusterapp import ClusterService, Settings
 def main() -> None:
     """Run a program whose only service, for now, is a cluster of two workers."""
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stdout)])
+    port = sys.argv[1] if len(sys.argv) > 1 else "8080"
     program = MultiService()
     cluster = ClusterService(
         Settings(
-            app="klein_app:app", workers=2, listen=["tcp:8080:interface=127.0.0.1"]
+            app="klein_app:app", workers=2, listen=[f"tcp:{port}:interface=127.0.0.1"]
         )
     )
     cluster.setServiceParent(program)

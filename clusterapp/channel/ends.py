@@ -1,8 +1,9 @@
 """The two ends of the control channel between a master and one child."""
 
-from typing import Protocol
+from typing import Protocol, cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
@@ -55,6 +56,10 @@ class MasterEnd(_End):
     def core_ready(self, ready: bool) -> Deferred[None]:
         """Tell a worker whether the core takes requests."""
         return self._say(CoreReady, ready=ready)
+
+    def close(self) -> None:
+        """Hear no more of a child that is gone, or was never there."""
+        cast("ITCPTransport", self.transport).abortConnection()
 
     def _say(self, command: type[amp.Command], **arguments: object) -> Deferred[None]:
         said: Deferred[object] = self.callRemote(command, **arguments)
@@ -112,7 +117,12 @@ class ChildEnd(_End):
         said: Deferred[object] = self.callRemote(
             Failed,
             loading=loading,
-            reason=reason[:_LONGEST_TEXT],
-            traceback=traceback[-_LONGEST_TEXT:],
+            reason=_sendable(reason)[:_LONGEST_TEXT],
+            traceback=_sendable(traceback)[-_LONGEST_TEXT:],
         )
         return said.addCallback(lambda _: None)
+
+
+def _sendable(text: str) -> str:
+    """Write out what UTF-8 cannot hold: file names may bring lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

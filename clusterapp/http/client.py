@@ -253,18 +253,34 @@ class CoreConnection(Protocol):
             self._pass_interims(call)
         if reader.head is None or self._closing:
             return
-        response = self._response
-        if response is None:
-            if reader.head.status == _SWITCHING and self._sender is not None:
-                self._break(Failure(CoreBrokenError("a 101 before the body's end")))
-                return
-            response = self._answer(call, reader.head)
-        body = reader.take_body()
-        if body and not self._closing:
-            response.receive(body)
+        if self._response is None:
+            self._begin(call, reader.head)
+        else:
+            self._go_on(self._response)
+
+    def _begin(self, call: Call, head: ResponseHead) -> None:
+        reader = self._reader
+        if head.status == _SWITCHING and self._sender is not None:
+            self._break(Failure(CoreBrokenError("a 101 before the body's end")))
+            return
+        response = self._response = WireResponse(
+            self, WireRequest(call.head, call.uri), head, reader.minor, reader.length
+        )
+        if not reader.complete:
+            call.answer(response)
+            self._go_on(response)
+            return
+        # All of it is here: the connection is free before anybody asks again.
+        response.receive(reader.take_body())
+        self._complete()
+        call.answer(response)
+
+    def _go_on(self, response: WireResponse) -> None:
+        if not self._closing:
+            response.receive(self._reader.take_body())
         if self._closing:
             return
-        if reader.complete:
+        if self._reader.complete:
             self._complete()
         elif not response.taken:
             self.pause()
@@ -276,14 +292,6 @@ class CoreConnection(Protocol):
         for head in interims:
             if not self._closing:
                 call.interim(head)
-
-    def _answer(self, call: Call, head: ResponseHead) -> WireResponse:
-        reader = self._reader
-        response = self._response = WireResponse(
-            self, WireRequest(call.head, call.uri), head, reader.minor, reader.length
-        )
-        call.answer(response)
-        return response
 
     def _complete(self) -> None:
         """End a whole response; keep the connection if its state is known."""

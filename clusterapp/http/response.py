@@ -176,7 +176,9 @@ class WireResponse:
         return self._protocol is not None
 
     def receive(self, data: bytes) -> None:
-        """Pass on what has come, or hold it until somebody takes it."""
+        """Pass on what has come, if anything, or hold it until somebody takes it."""
+        if not data:
+            return
         if self._protocol is None:
             self._held.append(data)
         else:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from twisted.python.systemd import ListenFDs
+from twisted.logger import Logger
 
 from clusterapp.errors import ListenError
 from clusterapp.settings.listen import (
@@ -19,9 +19,16 @@ from clusterapp.settings.listen import (
     TlsListen,
     UnixListen,
 )
+from clusterapp.settings.words import decimal
+
+_log = Logger()
 
 #: What gunicorn and uvicorn ask for; the kernel cuts it to net.core.somaxconn.
 BACKLOG = 2048
+
+
+#: SD_LISTEN_FDS_START of sd_listen_fds(3).
+_FIRST_PASSED = 3
 
 
 @dataclass(frozen=True)
@@ -50,9 +57,17 @@ class Listener:
 
     def close(self) -> None:
         """Close the socket, and remove its path unless another has taken it."""
-        if self.path is not None and _identity(self.path) == self.identity:
-            Path(self.path).unlink(missing_ok=True)
+        if self.path is not None:
+            self._remove(self.path)
         self.socket.close()
+
+    def _remove(self, path: str) -> None:
+        try:
+            if _identity(path) == self.identity:
+                Path(path).unlink(missing_ok=True)
+        except OSError as error:
+            # The master may have given up the rights by which it made the path.
+            _log.warn("cannot remove {path}: {error}", path=path, error=error)
 
 
 def listen(spec: ListenSpec, systemd: Mapping[str | int, int]) -> Listener:
@@ -92,17 +107,22 @@ def private_unix(path: str) -> Listener:
     return _listener(path, made, path)
 
 
-def passed_by_systemd() -> Mapping[str | int, int]:
+def passed_by_systemd(
+    environ: Mapping[str, str] = os.environ,
+) -> Mapping[str | int, int]:
     """
     Tell which descriptors systemd passed (sd_listen_fds(3)).
 
-    They are named once by their position, from 0, and once by their name.
+    They are named once by their position, from 0, and once by their name, if they
+    have one. The environment stays as it is, for a master that starts again.
     """
-    passed = ListenFDs.fromEnvironment()
-    descriptors: dict[str | int, int] = {}
-    descriptors.update(enumerate(passed.inheritedDescriptors()))
-    descriptors.update(passed.inheritedNamedDescriptors())
-    return descriptors
+    if environ.get("LISTEN_PID") != str(os.getpid()):
+        return {}
+    count = decimal(environ.get("LISTEN_FDS", "")) or 0
+    numbers = range(_FIRST_PASSED, _FIRST_PASSED + count)
+    names = environ.get("LISTEN_FDNAMES")
+    named = zip(names.split(":"), numbers, strict=False) if names else ()
+    return {**dict(enumerate(numbers)), **dict(named)}
 
 
 def _listener(name: str, made: socket.socket, path: str | None) -> Listener:
@@ -166,7 +186,7 @@ def _remove_stale(path: str) -> None:
 
 def _inherited(fd: int) -> socket.socket:
     try:
-        made = socket.socket(fileno=os.dup(fd))
+        made = _duplicate(fd)
     except OSError as error:
         raise ListenError(f"descriptor {fd} is not a socket: {error}") from error
     if not made.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
@@ -174,6 +194,15 @@ def _inherited(fd: int) -> socket.socket:
         raise ListenError(f"descriptor {fd} is a socket that does not listen")
     made.set_inheritable(False)
     return made
+
+
+def _duplicate(fd: int) -> socket.socket:
+    duplicate = os.dup(fd)
+    try:
+        return socket.socket(fileno=duplicate)
+    except OSError:
+        os.close(duplicate)
+        raise
 
 
 def _passed(spec: SystemdListen, systemd: Mapping[str | int, int]) -> int:

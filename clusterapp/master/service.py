@@ -24,6 +24,7 @@ from clusterapp.master.slot import ChildSlot, Plan
 from clusterapp.master.sockets import Sockets
 from clusterapp.settings.model import Settings
 from clusterapp.spawning.cpus import usable_cpus
+from clusterapp.web.loading import DEMO
 
 
 class ClusterService(Service):
@@ -125,6 +126,8 @@ class ClusterService(Service):
         self, slot: ChildSlot, *, loading: bool, reason: str, traceback: str
     ) -> None:
         """Hear why a child cannot start; a traceback is logged once, not by each."""
+        if self._stopped is not None:
+            return  # the first one has said it, and all of them are let go
         if traceback not in self._tracebacks:
             self._tracebacks.add(traceback)
             self._log.error("{traceback}", traceback=traceback.rstrip())
@@ -132,7 +135,7 @@ class ClusterService(Service):
             "{label} cannot start: {reason}", label=slot.label, reason=reason
         )
         if loading and not self._pool.ever_ready:
-            self.hopeless(ApplicationLoadError(str(self.settings.app), reason))
+            self.hopeless(ApplicationLoadError(self.settings.app or DEMO, reason))
 
     def hopeless(self, error: ClusterError) -> None:
         """Hear that the cluster cannot go on: say so and stop."""
@@ -140,6 +143,8 @@ class ClusterService(Service):
             return
         self._log.critical("{error}", error=error)
         stopped = self.stopService()
+        if not self._pool.ever_ready:
+            self.drop_children()  # nobody is served yet, so nothing is to be finished
         stopped.addErrback(lambda why: self._log.failure("while stopping", failure=why))
         if self._on_failure is not None:
             tell = self._on_failure

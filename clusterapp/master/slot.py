@@ -123,13 +123,18 @@ class ChildSlot:
 
     def after(self, seconds: float, then: Callable[[], None]) -> IDelayedCall:
         """Call later."""
-        if self.state == "backoff":
-            self._log.info(
-                "{label} is started again in {seconds:.2f} s",
-                label=self.label,
-                seconds=seconds,
-            )
         return self._reactor.callLater(seconds, then)
+
+    def pause(self, seconds: float, then: Callable[[], None]) -> IDelayedCall:
+        """Call later, to start the slot again; the log says when."""
+        why = "crashes too often and " if self.state == "fatal" else ""
+        self._log.info(
+            "{label} {why}is started again in {seconds:.2f} s",
+            label=self.label,
+            why=why,
+            seconds=seconds,
+        )
+        return self.after(seconds, then)
 
     # What the process says and does.
 
@@ -150,7 +155,9 @@ class ChildSlot:
     def exited(self, reason: Failure) -> None:
         """Hear that the process is gone."""
         pid = self._child and self._child.pid
-        self._child = None
+        if self._child is not None:
+            self._child.close()
+            self._child = None
         log = self._log.info if self.state == "draining" else self._log.error
         log(
             "{label} (pid {pid}) left with {how}",

@@ -38,10 +38,10 @@ def usable_cpus(root: Path = Path("/")) -> Cpus:
 def _quotas(root: Path) -> Iterator[float]:
     """Give the quota of every cgroup around this process, of both versions."""
     try:
-        lines = (root / "proc/self/cgroup").read_text("ascii").splitlines()
+        text = (root / "proc/self/cgroup").read_text("utf-8", "surrogateescape")
     except OSError:
         return
-    for line in lines:
+    for line in text.removesuffix("\n").split("\n"):
         _, controllers, path = line.split(":", 2)
         if not controllers:
             yield from _around(root / "sys/fs/cgroup", path, _quota_v2)

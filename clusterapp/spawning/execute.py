@@ -63,6 +63,15 @@ class Child:
         with suppress(ProcessExitedAlready):
             self._transport.signalProcess(name)
 
+    def close(self) -> None:
+        """
+        Let go of a child that is gone.
+
+        A grandchild may hold the child's end of the channel open, and what is still
+        to be read from it must not be taken for the words of the next child.
+        """
+        self._end.close()
+
 
 class _Process(ProcessProtocol):
     """Passes on what Twisted tells of a process."""
@@ -111,39 +120,46 @@ def execute(
     :param events: who hears of the child.
     :raise OSError: if the process cannot be started.
     """
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.setblocking(False)
-        numbers = {name: CONTROL_FD + 1 + n for n, name in enumerate(sockets)}
-        inherited = {numbers[name]: each.fileno() for name, each in sockets.items()}
-        transport = reactor.spawnProcess(
-            _Process(events),
-            sys.executable,
-            [sys.executable, "-m", "clusterapp.worker"],
-            env=_environment(),
-            childFDs={
-                0: "w",
-                _STDOUT: "r",
-                _STDERR: "r",
-                CONTROL_FD: theirs.fileno(),
-                **inherited,
-            },
-        )
-        end = MasterEnd(events)
-        reactor.adoptStreamConnection(
-            ours.fileno(),
-            socket.AF_UNIX,
-            _OneChannel(end),  # type: ignore[arg-type]
-        )
+    numbers = {name: CONTROL_FD + 1 + n for n, name in enumerate(sockets)}
     document = replace(
         bootstrap,
         sockets=numbers,
         path=tuple(str(Path(entry or ".").resolve()) for entry in sys.path),
         python_path=os.environ.get("PYTHONPATH"),
     )
+    end = MasterEnd(events)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        # The channel comes first: once there is a process, nothing may fail.
+        reactor.adoptStreamConnection(
+            ours.fileno(),
+            socket.AF_UNIX,
+            _OneChannel(end),  # type: ignore[arg-type]
+        )
+        inherited = {numbers[name]: each.fileno() for name, each in sockets.items()}
+        try:
+            transport = _spawn(
+                reactor, events, {CONTROL_FD: theirs.fileno(), **inherited}
+            )
+        except BaseException:
+            end.close()
+            raise
     transport.write(document.to_bytes())
     transport.closeStdin()
     return Child(transport, end)
+
+
+def _spawn(
+    reactor: IClusterReactor, events: ProcessEvents, inherited: Mapping[int, int]
+) -> IProcessTransport:
+    return reactor.spawnProcess(
+        _Process(events),
+        sys.executable,
+        [sys.executable, "-m", "clusterapp.worker"],
+        env=_environment(),
+        childFDs={0: "w", _STDOUT: "r", _STDERR: "r", **inherited},
+    )
 
 
 def _environment() -> dict[str, str]:

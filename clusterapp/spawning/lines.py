@@ -17,7 +17,8 @@ class Lines:
         *lines, self._rest = (self._rest + received).split(b"\n")
         for line in lines:
             yield from _pieces(line)
-        while len(self._rest) > LONGEST_LINE:
+        # A carriage return at the end may belong to the line's end.
+        while len(self._rest.removesuffix(b"\r")) > LONGEST_LINE:
             yield _text(self._rest[:LONGEST_LINE])
             self._rest = self._rest[LONGEST_LINE:]
 

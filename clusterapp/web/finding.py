@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
-from inspect import iscoroutinefunction, signature
+from inspect import Signature, iscoroutinefunction, signature
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Literal
@@ -23,9 +23,7 @@ Kind = Literal["application", "klein", "resource", "wsgi"]
 #: The packages whose frames stand between ours and the user's in a traceback.
 _IMPORTERS = ("importlib", "_frozen_importlib", "_frozen_importlib_external")
 
-#: How alike a name must be to be suggested, from 0 to 1. The 0.6 of `difflib` is
-#: too much for ``app`` and ``application``.
-_LIKENESS = 0.4
+_A_FILE = "{!r} is a file, and not the name of a module, as in 'shop:app'"
 
 
 def find(spec: str) -> tuple[Kind, Any]:
@@ -67,6 +65,8 @@ def _see_working_directory() -> None:
 
 
 def _module(spec: str, name: str) -> ModuleType:
+    if os.sep in name or name.startswith("."):
+        raise ApplicationLoadError(spec, _A_FILE.format(name))
     try:
         with _blaming(spec, f"importing {name!r}"):
             return import_module(name)
@@ -82,8 +82,8 @@ def _module(spec: str, name: str) -> ModuleType:
 
 
 def _not_found(name: str, error: ModuleNotFoundError) -> str:
-    if name.endswith(".py") or os.sep in name:
-        return f"{name!r} is a file; name the module, as in 'shop:app'"
+    if name.endswith(".py"):
+        return _A_FILE.format(name)
     where = f"neither in {Path.cwd()} nor elsewhere on sys.path"
     return f"there is no module {error.name!r}, {where}"
 
@@ -101,7 +101,8 @@ def _attribute(spec: str, module: ModuleType, name: str) -> Any:
 def _missing(owner: object, name: str) -> str:
     kind = "module " + owner.__name__ if isinstance(owner, ModuleType) else "it"
     public = [each for each in dir(owner) if not each.startswith("_")]
-    near = get_close_matches(name, public, cutoff=_LIKENESS)
+    near = [each for each in public if each.startswith(name)]
+    near = near or get_close_matches(name, public)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     return f"{kind} has no {name!r}{hint}"
 
@@ -126,21 +127,30 @@ def _plain_kind(found: object) -> Kind | None:
 
 def _takes(found: Any, count: int) -> bool:
     """Whether ``found`` can be called with ``count`` positional arguments."""
-    if not callable(found):
+    parameters = _parameters(found)
+    if parameters is None:
         return False
     try:
-        signature(found).bind(*range(count))
-    except (TypeError, ValueError):
-        # It takes others, or (when written in C) does not tell.
+        parameters.bind(*range(count))
+    except TypeError:
         return False
     return True
+
+
+def _parameters(found: Any) -> Signature | None:
+    """Return what ``found`` takes; None if it is not called, or does not tell."""
+    try:
+        return signature(found)
+    except (TypeError, ValueError):
+        # Some that are written in C have no signature.
+        return None
 
 
 def _described(found: Any) -> str:
     if isinstance(found, type):
         return f"the class {found.__qualname__}"
     if callable(found) and hasattr(found, "__qualname__"):
-        return f"the function {found.__qualname__}{signature(found)}"
+        return f"the function {found.__qualname__}{_parameters(found) or ''}"
     return f"of type {type(found).__qualname__}"
 
 

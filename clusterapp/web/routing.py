@@ -181,7 +181,7 @@ class _SidedRule(Rule):
         super().__init__(
             origin.rule,
             endpoint=side,
-            strict_slashes=origin.strict_slashes,
+            strict_slashes=None,
             merge_slashes=origin.merge_slashes,
         )
         self._origin = origin

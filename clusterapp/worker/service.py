@@ -142,6 +142,8 @@ class _MasterChannel(ServerFactory[ChildEnd]):
 
 
 def _one_line(error: BaseException) -> str:
+    if isinstance(error, ApplicationLoadError):
+        return error.reason
     return traceback.format_exception_only(error)[-1].strip()
 
 

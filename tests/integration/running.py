@@ -113,6 +113,7 @@ class RunningCluster(Running):
         self,
         *flags: str,
         cwd: Path,
+        state: Path,
         workers: int = 2,
         env: Mapping[str, str] | None = None,
     ) -> None:
@@ -120,7 +121,7 @@ class RunningCluster(Running):
         command = [
             *(str(SCRIPTS / "twistd"), "-n", "--pidfile=", "clusterapp"),
             *("--workers", str(workers), "--listen", "tcp:0:interface=127.0.0.1"),
-            *("--state", str(cwd / "state"), *flags),
+            *("--state", str(state), *flags),
         ]
         super().__init__(command, cwd=cwd, env=env)
         self.port = 0
@@ -184,9 +185,11 @@ def cluster(
     env: Mapping[str, str] | None = None,
 ) -> Iterator[RunningCluster]:
     """Run a cluster in a folder, an empty one if none is given."""
-    with tempfile.TemporaryDirectory(prefix="clusterapp-") as empty:
+    with tempfile.TemporaryDirectory(prefix="clusterapp-") as name:
+        state, empty = Path(name) / "state", Path(name) / "empty"
+        empty.mkdir()
         running = RunningCluster(
-            *flags, cwd=cwd or Path(empty), workers=workers, env=env
+            *flags, cwd=cwd or empty, state=state, workers=workers, env=env
         )
         try:
             yield running.started()

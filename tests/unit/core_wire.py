@@ -1,5 +1,6 @@
 """The core's end of an agent's connections, in memory, for the agent's tests."""
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import (
     ConnectError,
@@ -8,14 +9,19 @@ from twisted.internet.error import (
     ConnectionDone,
     ConnectionLost,
 )
-from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.interfaces import (
+    IProtocol,
+    IProtocolFactory,
+    ISSLTransport,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
-from zope.interface import implementer
+from zope.interface import directlyProvides, implementer
 
 from clusterapp.errors import CoreBrokenError
 from clusterapp.http.agent import CoreAgent
@@ -51,7 +57,7 @@ class Wire(StringTransport):
 
     def sent(self) -> bytes:
         """Take what the agent has written."""
-        data = self.value()
+        data: bytes = self.value()
         self.clear()
         return data
 
@@ -88,20 +94,24 @@ class Core:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        #: Whether to fail; to keep the agent waiting; to look like TLS.
         self.wires: list[Wire] = []
         self.refuse = False
         self.hold = False
+        self.secure = False
         self.cancelled = 0
 
-    def connect(self, protocolFactory: Factory) -> Deferred[IProtocol]:
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect at once; or never, or not at all, as the test wishes."""
         if self.refuse:
             return fail(ConnectError("refused"))
         if self.hold:
             return Deferred(self._cancel)
-        protocol = protocolFactory.buildProtocol(None)
+        protocol = protocolFactory.buildProtocol(UNIXAddress("core"))
         assert isinstance(protocol, CoreConnection)
         wire = Wire(self._clock, protocol)
+        if self.secure:
+            directlyProvides(wire, ISSLTransport)
         self.wires.append(wire)
         protocol.makeConnection(wire)
         return succeed(protocol)

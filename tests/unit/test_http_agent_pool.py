@@ -1,17 +1,14 @@
 """The agent: which connection a request goes out on."""
 
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IHandshakeListener, ISSLTransport
+from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from zope.interface import directlyProvides
 from zope.interface.verify import verifyObject
 
 from clusterapp.errors import CoreBrokenError, CoreUnreachableError
-from clusterapp.http.agent import CoreAgent
 from clusterapp.http.client import CoreConnection
 from clusterapp.http.messages import RequestHead
-from clusterapp.http.response import WireResponse
 from tests.unit.core_wire import (
     CHUNKED,
     EMPTY,
@@ -20,7 +17,6 @@ from tests.unit.core_wire import (
     AgentTestCase,
     Body,
     Collector,
-    Core,
     Wire,
 )
 
@@ -132,20 +128,29 @@ class PoolTests(AgentTestCase):
 
     def test_reuse_from_within(self) -> None:
         """A request made at the end of a body finds the connection free."""
-        test = self
+        again = []
 
         class Next(Collector):
-            def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-                test.again = test.send()
+            def connectionLost(self, reason: Failure = connectionDone) -> None:
+                super().connectionLost(reason)
+                again.append(send())
 
-        self.again: Deferred[WireResponse] | None = None
-        sent = self.send()
-        sent.addCallback(lambda response: response.deliverBody(Next()))
-        self.wire.answer(OK)
-        assert self.again is not None
-        self.wire.answer(OK)
-        self.assertEqual(self.successResultOf(self.again).code, 200)
+        send = self.send
+        for answer in (OK, CHUNKED + b"0\r\n\r\n"):
+            sent = self.send()
+            sent.addCallback(lambda response: response.deliverBody(Next()))
+            self.wire.answer(answer[:-1])
+            self.wire.answer(answer[-1:])
+            self.wire.answer(OK)
+            self.assertEqual(self.successResultOf(again.pop()).code, 200)
         self.assertEqual(len(self.core.wires), 1)
+
+    def test_reuse_before_the_body_is_taken(self) -> None:
+        """A response that came whole has let go of its connection."""
+        first = self.answered(OK)
+        self.answered(OK)
+        self.assertEqual(len(self.core.wires), 1)
+        self.assertEqual(self.collected(first).body, b"ok")
 
 
 class CloseTests(AgentTestCase):
@@ -182,28 +187,12 @@ class CloseTests(AgentTestCase):
         self.successResultOf(self.agent.close())
 
 
-class SecureCore(Core):
-    """An endpoint whose connections say that they are TLS."""
-
-    def connect(self, protocolFactory: object) -> "Deferred[object]":  # type: ignore[override]
-        """Connect, with the handshake still to come."""
-        protocol: CoreConnection = protocolFactory.buildProtocol(None)  # type: ignore[attr-defined]
-        wire = Wire(self._clock, protocol)
-        directlyProvides(wire, ISSLTransport)
-        self.wires.append(wire)
-        protocol.makeConnection(wire)
-        connected: Deferred[object] = Deferred()
-        connected.callback(protocol)
-        return connected
-
-
 class HandshakeTests(AgentTestCase):
     """Over TLS, nothing is sent before both sides are known."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.core = SecureCore(self.clock)
-        self.agent = CoreAgent(self.clock, self.core)
+        self.core.secure = True
 
     @property
     def connection(self) -> CoreConnection:

@@ -1,17 +1,22 @@
 """The agent's ordinary face: what treq and other users of IAgent see."""
 
 import gzip
+from io import BytesIO
 from typing import Any
 
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Cooperator
+from twisted.web.client import FileBodyProducer
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IResponse
 
 from clusterapp.errors import CoreBrokenError
 from tests.unit.core_wire import CHUNKED, OK, AgentTestCase
 
-JSON = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{"a":1}'
+JSON = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+    b'Content-Length: 7\r\n\r\n{"a":1}'
+)
 
 
 class RequestTests(AgentTestCase):
@@ -70,7 +75,7 @@ class RequestTests(AgentTestCase):
     def test_previous_response(self) -> None:
         """A redirection can be noted."""
         self.asked()
-        first: IResponse = self.response
+        first = self.response
         self.asked()
         self.response.setPreviousResponse(first)
         self.assertIs(self.response.previousResponse, first)
@@ -81,13 +86,18 @@ class TreqTests(AgentTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.client = HTTPClient(self.agent)
+        cooperator = Cooperator(scheduler=lambda step: self.clock.callLater(0, step))
+        self.client = HTTPClient(
+            self.agent,
+            data_to_body_producer=lambda data: FileBodyProducer(
+                BytesIO(data), cooperator
+            ),
+        )
 
     def asked(self, method: str, **options: Any) -> Deferred[Any]:
         """Ask through treq, on the test's clock."""
-        asked: Deferred[Any] = self.client.request(
-            method, "http://core/x", reactor=self.clock, **options
-        )
+        options["reactor"] = self.clock
+        asked: Deferred[Any] = self.client.request(method, "http://core/x", **options)
         return asked
 
     def test_json(self) -> None:
@@ -117,7 +127,7 @@ class TreqTests(AgentTestCase):
         self.failureResultOf(content, CoreBrokenError)
 
     def test_gzip(self) -> None:
-        """treq may unpack what the core packed."""
+        """A user of treq may unpack what the core packed."""
         packed = gzip.compress(b"hello" * 100)
         asked = self.asked("GET")
         self.assertIn(b"ccept-Encoding: gzip\r\n", self.wire.sent())
@@ -131,6 +141,7 @@ class TreqTests(AgentTestCase):
     def test_post(self) -> None:
         """Data goes out with its length."""
         asked = self.asked("POST", json={"a": 1})
+        self.clock.pump([0, 0, 0])
         head, _, body = self.wire.sent().partition(b"\r\n\r\n")
         self.assertIn(b"\r\nContent-Length: 7", head)
         self.assertEqual(body, b'{"a":1}')
@@ -152,14 +163,15 @@ class TreqTests(AgentTestCase):
         self.wire.answer(
             b"HTTP/1.1 302 Found\r\nLocation: /y\r\nContent-Length: 0\r\n\r\n"
         )
-        self.assertTrue(self.wire.sent().partition(b"\r\n\r\n")[2].startswith(b"GET /y"))
+        _, _, second = self.wire.sent().partition(b"\r\n\r\n")
+        self.assertTrue(second.startswith(b"GET /y "))
         self.wire.answer(OK)
         response = self.successResultOf(asked)
         self.assertEqual([past.code for past in response.history()], [302])
         self.assertEqual(len(self.core.wires), 1)
 
     def test_timeout(self) -> None:
-        """treq's own timeout cancels the request."""
+        """The timeout of treq timeout cancels the request."""
         asked = self.asked("GET", timeout=5)
         self.clock.advance(5)
         self.failureResultOf(asked)

@@ -17,7 +17,7 @@ from twisted.web.client import Agent
 from twisted.web.iweb import IRequest
 
 from clusterapp.errors import NotInClusterError
-from clusterapp.interfaces import Cluster, Role
+from clusterapp.interfaces import Role
 from clusterapp.web.application import Application, CoreApplication, bind_cluster
 
 HERE = Path(__file__).parent

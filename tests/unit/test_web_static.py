@@ -7,8 +7,11 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IProtocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.http import datetimeToString, stringToDatetime
 from twisted.web.resource import IResource
@@ -56,6 +59,12 @@ async def ask(
     pairs = (line.split(b": ", 1) for line in lines)
     answer = {name.lower(): value for name, value in pairs}
     return Answer(int(status.split(b" ")[1]), answer, body)
+
+
+def open_files() -> set[str]:
+    """Return the paths that this process has open."""
+    links = Path("/proc/self/fd").iterdir()
+    return {str(link.readlink()) for link in links if link.is_symlink()}
 
 
 class StaticFolderTests(TestCase):
@@ -265,6 +274,36 @@ class StaticFolderTests(TestCase):
         self.assertEqual((await self.get(b"/large.bin")).body, content)
         part = await self.get(b"/large.bin", b"Range: bytes=100000-200000")
         self.assertEqual(part.body, content[100000:200001])
+
+    def begin(self, target: bytes) -> tuple[IProtocol, ClosedTransport]:
+        """Let a client that keeps its connection ask for a file."""
+        channel = Site(self.resource, reactor=Clock()).buildProtocol(None)
+        assert channel is not None
+        transport = ClosedTransport()
+        channel.makeConnection(transport)
+        channel.dataReceived(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        return channel, transport
+
+    async def test_a_file_that_shrinks_breaks_the_answer(self) -> None:
+        """The connection ends, since the promised length cannot be kept."""
+        path = self.site / "large.bin"
+        path.write_bytes(bytes(1024 * 1024))
+        _, transport = self.begin(b"/large.bin")
+        os.truncate(path, 100_000)
+        await transport.closed
+        self.assertLess(len(transport.value()), 1024 * 1024)
+
+    def test_a_client_that_goes_away(self) -> None:
+        """Its file is closed."""
+        path = self.site / "large.bin"
+        path.write_bytes(bytes(1024 * 1024))
+        channel, transport = self.begin(b"/large.bin")
+        self.assertIn(str(path), open_files())
+        # As the transports of a reactor do when a connection is lost.
+        assert transport.producer is not None
+        transport.producer.stopProducing()
+        channel.connectionLost(Failure(ConnectionLost()))
+        self.assertNotIn(str(path), open_files())
 
 
 class ParseRangesTests(SynchronousTestCase):

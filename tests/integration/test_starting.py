@@ -1,0 +1,190 @@
+"""What the commands do with wrong settings and with applications that fail."""
+
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.integration.running import (
+    DEADLINE,
+    SCRIPTS,
+    Running,
+    clean_environment,
+    cluster,
+)
+
+TWISTD = (f"{SCRIPTS}/twistd", "-n")
+COMMANDS = (TWISTD, (f"{SCRIPTS}/twist",), (sys.executable, "-m", "twisted"))
+
+
+def run(
+    *command: str, cwd: str | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that is expected to end by itself."""
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env={**clean_environment(), **env},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+
+
+class MistakeTests(SynchronousTestCase):
+    """A mistake is one line that names it; nothing is started."""
+
+    def assert_one_line(
+        self, ended: subprocess.CompletedProcess[str], *facts: str
+    ) -> None:
+        """Check status 1 and one line on stderr with these facts in it."""
+        self.assertEqual(ended.returncode, 1, ended)
+        self.assertEqual(ended.stdout, "")
+        (line,) = ended.stderr.splitlines()
+        self.assertTrue(line.startswith("clusterapp: "), line)
+        for fact in facts:
+            self.assertIn(fact, line)
+
+    def test_wrong_values(self) -> None:
+        """The setting, the value and the source are named, by each command."""
+        for command in COMMANDS:
+            ended = run(*command, "clusterapp", "--workers", "four")
+            self.assert_one_line(ended, "workers", "'four'", "--workers")
+
+    def test_unknown_names(self) -> None:
+        """A typo is an error wherever it stands."""
+        for command in COMMANDS:
+            ended = run(*command, "clusterapp", "--wrokers", "4")
+            self.assert_one_line(ended, "wrokers", "--workers")
+        ended = run(*TWISTD, "clusterapp", CLUSTERAPP_WROKERS="4")
+        self.assert_one_line(ended, "CLUSTERAPP_WROKERS")
+        Path("clusterapp.toml").write_text("wrokers = 4\n")
+        self.assert_one_line(run(*TWISTD, "clusterapp"), "wrokers", "clusterapp.toml")
+
+    def test_the_sources_in_their_order(self) -> None:
+        """What is printed is what is used, and where it came from."""
+        Path("clusterapp.toml").write_text("workers = 2\ngraceful_timeout = 7\n")
+        ended = run(
+            *(*TWISTD, "clusterapp", "--workers", "4", "--print-config"),
+            CLUSTERAPP_WORKERS="3",
+            CLUSTERAPP_BOOT_TIMEOUT="11",
+        )
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+        self.assertRegex(ended.stdout, r"(?m)^workers +4 +--workers$")
+        self.assertRegex(
+            ended.stdout, r"(?m)^boot_timeout +11.*CLUSTERAPP_BOOT_TIMEOUT"
+        )
+        self.assertRegex(ended.stdout, r"(?m)^graceful_timeout +7.*clusterapp\.toml")
+        self.assertRegex(ended.stdout, r"(?m)^core +master +default$")
+
+    def test_check_config(self) -> None:
+        """Settings and application are checked, and nothing is started."""
+        ended = run(*TWISTD, "clusterapp", "--check-config")
+        self.assertEqual((ended.returncode, ended.stdout), (0, "configuration ok\n"))
+
+    def test_a_port_in_use(self) -> None:
+        """What cannot be bound is said in one line, with status 1."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            spec = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+            for command in COMMANDS:
+                ended = run(*command, "clusterapp", "--listen", spec)
+                self.assertEqual(ended.returncode, 1)
+                printed = ended.stdout + ended.stderr
+                expected = (
+                    f"clusterapp: cannot listen on {spec}: Address already in use"
+                )
+                self.assertIn(expected, printed)
+                self.assertNotIn("Traceback", printed)
+        self.assertEqual(list(Path().glob("*.pid")), [])
+
+
+class BrokenApplicationTests(SynchronousTestCase):
+    """What is said of an application that cannot be served."""
+
+    def broken(self, code: str, *flags: str) -> tuple[int, str]:
+        """Start an application; give the exit status and all that was printed."""
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "broken.py").write_text(code)
+            running = Running(
+                [
+                    *(*TWISTD, "--pidfile=", "clusterapp", "--app", "broken:app"),
+                    *("--workers", "3", "--listen", "tcp:0:interface=127.0.0.1"),
+                    *("--state", f"{folder}/state", *flags),
+                ],
+                cwd=Path(folder),
+            )
+            try:
+                status = running.wait(deadline=60)
+                left = list(Path(folder).glob("state/*"))
+                self.assertEqual(left, [])
+                return status, running.text()
+            finally:
+                running.close()
+
+    def test_import_errors(self) -> None:
+        """The traceback is shown once, not once per worker; the status is 4."""
+        for core in ("master", "isolated"):
+            status, text = self.broken("import nosuchmodule\n", "--core", core)
+            self.assertEqual(status, 4, text)
+            self.assertEqual(text.count("    import nosuchmodule"), 1, text)
+            self.assertEqual(text.count("Traceback"), 1, text)
+            self.assertIn("cannot load the application 'broken:app'", text)
+
+    def test_start_hooks_that_fail(self) -> None:
+        """A worker whose start hook fails has not booted; the status is 3."""
+        code = """
+from clusterapp import Application
+app = Application()
+@app.on_start
+async def hook():
+    raise RuntimeError("no database")
+"""
+        status, text = self.broken(code)
+        self.assertEqual(status, 3, text)
+        self.assertEqual(text.count("Traceback"), 1, text)
+        self.assertIn("no worker ever became ready", text)
+
+    def test_core_start_hooks_that_fail(self) -> None:
+        """So it is for the core, wherever it runs."""
+        code = """
+from clusterapp import Application
+app = Application()
+@app.core.on_start
+def hook():
+    raise RuntimeError("no database")
+"""
+        for core in ("master", "isolated"):
+            status, text = self.broken(code, "--core", core)
+            self.assertEqual(status, 3, text)
+            self.assertEqual(text.count("Traceback"), 1, text)
+            self.assertIn("no database", text)
+
+    def test_a_core_that_starts_slowly(self) -> None:
+        """Requests for it are told to come again, and it serves when it is ready."""
+        code = """
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+from clusterapp import Application
+app = Application()
+@app.route("/")
+def root(request):
+    return "worker"
+@app.core.on_start
+def hook():
+    return deferLater(reactor, 7)
+@app.core.route("/core")
+def core(request):
+    return "core"
+"""
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "slowcore.py").write_text(code)
+            with cluster("--app", "slowcore:app", cwd=Path(folder)) as running:
+                self.assertEqual(running.get("/"), b"worker")
+                status, headers, _ = running.request("GET", "/core")
+                self.assertEqual((status, headers["Retry-After"]), (503, "1"))
+                self.assertEqual(running.get("/core"), b"core")
