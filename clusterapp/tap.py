@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import MultiService
+from twisted.internet.error import ReactorNotRunning
 
 from clusterapp.errors import ApplicationLoadError, ClusterError
 from clusterapp.settings.options import Options
@@ -57,7 +58,7 @@ class Program(MultiService):
         self._settings = settings
         self._pid_file = pid_file
         cluster = ClusterService(settings, reactor=reactor, on_failure=self._failed)
-        Signals(reactor, reactor.stop, cluster.drop_children).setServiceParent(self)
+        Signals(reactor, self._stop, cluster.drop_children).setServiceParent(self)
         if os.getpid() == 1:
             ZombieReaper(reactor).setServiceParent(self)
         cluster.setServiceParent(self)
@@ -97,7 +98,11 @@ class Program(MultiService):
     def _failed(self, error: ClusterError) -> None:
         # twistd knows no other status than 0 for a reactor that was stopped.
         atexit.register(_exit, error.exit_status)
-        self._reactor.callWhenRunning(self._reactor.stop)
+        self._reactor.callWhenRunning(self._stop)
+
+    def _stop(self) -> None:
+        with suppress(ReactorNotRunning):  # it is stopping already
+            self._reactor.stop()
 
 
 def _exit(status: int) -> None:

@@ -1,14 +1,16 @@
 """The two ends of the control channel between a master and one child."""
 
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from clusterapp.channel.commands import CoreReady, Drain, Failed, Ready
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import ITCPTransport
 
 #: AMP's longest value is 65,535 bytes; UTF-8 takes at most 4 for a character.
 _LONGEST_TEXT = 65_535 // 4

@@ -159,9 +159,11 @@ class CoreConnection(Protocol):
         """Send a request; the connection is idle and quiet."""
         head = call.head
         self._call = call
-        self._keep = b"close" not in options(head.fields)
+        named = options(head.fields)
+        self._keep = b"close" not in named
         self._reader.expect(
-            head_only=head.method == b"HEAD", upgrade=asks_upgrade(head.fields)
+            head_only=head.method == b"HEAD",
+            upgrade=bool(named) and asks_upgrade(head.fields),
         )
         call.give_up = self.abort
         self.transport.write(call.wire)

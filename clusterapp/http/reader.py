@@ -195,7 +195,8 @@ class ResponseReader:
         self._size = 0
 
     def _switch(self, head: ResponseHead) -> None:
-        if not (self._upgrade and self._parser.should_upgrade()):
+        # The parser has refused one that does not say to which.
+        if not self._upgrade:
             raise CoreBrokenError("it switches protocols unasked")
         self._set_head(head)
         self.length = UNKNOWN_LENGTH

@@ -1,15 +1,21 @@
 """TLS between a worker and a core on another machine, both ends named."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from OpenSSL import SSL
-from OpenSSL.crypto import FILETYPE_PEM
+from OpenSSL.crypto import FILETYPE_PEM, load_privatekey
 from twisted.internet import ssl
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 
 from clusterapp.errors import SettingsError
+
+#: A certificate in a file that may hold much else (RFC 7468 2).
+_PEM = re.compile(
+    rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL
+)
 
 
 def client_options(
@@ -20,15 +26,18 @@ def client_options(
 
     :param host: the name that its certificate must be for.
     :param ca: PEM file of the authorities to trust; None for the platform's.
-    :param certificate: PEM file with this side's certificate; None to show none.
+    :param certificate: PEM file with this side's certificate, its chain behind it;
+        None to show none.
     :param key: PEM file with that certificate's key.
     :raise SettingsError: if a file cannot be read or used.
     """
-    shown = None
+    shown = {}
     if certificate is not None and key is not None:
-        shown = _certificate("core_cert", certificate, "core_key", key)
+        shown = _shown("core_cert", certificate, "core_key", key)
     trusted = None if ca is None else _authorities("core_ca", ca)
-    return ssl.optionsForClientTLS(host, trustRoot=trusted, clientCertificate=shown)
+    return ssl.optionsForClientTLS(
+        host, trustRoot=trusted, extraCertificateOptions=shown
+    )
 
 
 def server_options(
@@ -43,34 +52,28 @@ def server_options(
         asks clients for none.
     :raise SettingsError: if a file cannot be read or used.
     """
-    shown = _certificate("core_listen", certificate, "core_listen", key)
-    chain = _read_certificates("core_listen", certificate)[1:]
     return ssl.CertificateOptions(
-        privateKey=shown.privateKey.original,
-        certificate=shown.original,
-        extraCertChain=[each.original for each in chain],
+        **_shown("core_listen", certificate, "core_listen", key),
         trustRoot=None if ca is None else _authorities("core_listen", ca),
     )
 
 
-def _certificate(
-    name: str, certificate: str, key_name: str, key: str
-) -> ssl.PrivateCertificate:
-    first = _read_certificates(name, certificate)[0]
+def _shown(name: str, certificate: str, key_name: str, key: str) -> dict[str, Any]:
+    """Give the options of `ssl.CertificateOptions` that are one's own certificate."""
+    first, *chain = (each.original for each in _read_certificates(name, certificate))
+    pem = _read(key_name, key)
     try:
-        pair = ssl.KeyPair.load(_read(key_name, key), FILETYPE_PEM)
+        # Without a passphrase OpenSSL would ask at the terminal for one.
+        own = load_privatekey(FILETYPE_PEM, pem, passphrase=b"")
         context = SSL.Context(SSL.TLS_METHOD)
-        context.use_certificate(first.original)
-        context.use_privatekey(pair.original)
+        context.use_certificate(first)
+        context.use_privatekey(own)
         context.check_privatekey()
     except (SSL.Error, ValueError) as error:
         raise SettingsError(
             f"{key_name} = {key!r}: not the key of {certificate!r}: {error}"
         ) from error
-    return cast(
-        "ssl.PrivateCertificate",
-        ssl.PrivateCertificate.fromCertificateAndKeyPair(first, pair),
-    )
+    return {"privateKey": own, "certificate": first, "extraCertChain": chain}
 
 
 def _authorities(name: str, path: str) -> Any:
@@ -78,10 +81,10 @@ def _authorities(name: str, path: str) -> Any:
 
 
 def _read_certificates(name: str, path: str) -> Sequence[ssl.Certificate]:
-    end = b"-----END CERTIFICATE-----\n"
-    pieces = _read(name, path).replace(b"\r\n", b"\n").split(end)[:-1]
     try:
-        found = [ssl.Certificate.loadPEM(piece + end) for piece in pieces]
+        found = [
+            ssl.Certificate.loadPEM(each) for each in _PEM.findall(_read(name, path))
+        ]
     except (SSL.Error, ValueError) as error:
         raise SettingsError(f"{name} = {path!r}: not a certificate: {error}") from error
     if not found:

@@ -18,7 +18,20 @@ from zope.interface import implementer
 #: How long to leave the queue alone when this process has no descriptor left.
 _PAUSE_WITHOUT_DESCRIPTORS = 1.0
 
-_OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+#: What accept says of one connection that is lost already; the next may be well.
+#: accept(2): "treat them like EAGAIN", and forbidden by a firewall rule.
+_CONNECTION_LOST = {
+    errno.ECONNABORTED,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ENONET,
+    errno.ENOPROTOOPT,
+    errno.EOPNOTSUPP,
+    errno.EPERM,
+    errno.EPROTO,
+}
 
 
 class IAcceptingReactor(IReactorFDSet, IReactorSocket, IReactorTime):
@@ -82,29 +95,33 @@ class Acceptor:
         """Accept one connection: the next wake-up may be another worker's."""
         try:
             connection, _ = self._listening.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return  # another worker was first, or the client thought better of it
+        except BlockingIOError:
+            return  # another worker was first
         except OSError as error:
-            self._accept_failed(error)
+            if error.errno not in _CONNECTION_LOST:
+                self._try_later(error)
             return
         with connection:
             connection.setblocking(False)
-            try:
-                self._reactor.adoptStreamConnection(
-                    connection.fileno(),
-                    connection.family,
-                    self._factory,
-                )
-            except OSError as error:
-                # The client left between accept and getpeername.
-                self._log.debug("connection lost at once: {error}", error=error)
+            self._adopt(connection)
 
     def connectionLost(self, reason: Failure) -> None:
         """Hear from the reactor that the socket is broken, or that all ends."""
 
-    def _accept_failed(self, error: OSError) -> None:
-        if error.errno not in _OUT_OF_DESCRIPTORS:
-            raise error
+    def _adopt(self, connection: socket.socket) -> None:
+        try:
+            self._reactor.adoptStreamConnection(
+                connection.fileno(), connection.family, self._factory
+            )
+        except OSError as error:
+            # The client may have left between accept and getpeername.
+            if error.errno != errno.ENOTCONN:
+                self._try_later(error)
+        except Exception:  # noqa: BLE001 - else the reactor would drop the listener
+            self._log.failure("cannot serve a connection")
+
+    def _try_later(self, error: OSError) -> None:
+        """Wait: as a rule there is no descriptor left, not even to refuse with."""
         self._log.error(
             "cannot accept: {error}; trying again in {seconds} s",
             error=error,

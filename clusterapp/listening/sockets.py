@@ -26,7 +26,6 @@ _log = Logger()
 #: What gunicorn and uvicorn ask for; the kernel cuts it to net.core.somaxconn.
 BACKLOG = 2048
 
-
 #: SD_LISTEN_FDS_START of sd_listen_fds(3).
 _FIRST_PASSED = 3
 

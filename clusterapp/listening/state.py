@@ -6,7 +6,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clusterapp.errors import ListenError
@@ -66,7 +66,8 @@ class StateFolder:
 
     def remove(self) -> None:
         """Remove the folder and all that is in it."""
-        shutil.rmtree(self.path)
+        # What cannot be removed now is removed by the next process.
+        shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
 
@@ -99,13 +100,8 @@ def _lock_in(folder: Path) -> int:
 
 
 def _remove_left_behind(base: Path) -> None:
-    for folder in base.iterdir():
-        lock = folder / "lock"
-        if not lock.is_file():
-            continue
-        with lock.open("r+b") as held:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-        shutil.rmtree(folder, ignore_errors=True)
+    for lock in base.glob("*/lock"):
+        # A folder that is gone by now was removed by its own process.
+        with suppress(BlockingIOError, FileNotFoundError), lock.open("r+b") as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent, ignore_errors=True)

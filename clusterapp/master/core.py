@@ -133,37 +133,47 @@ class MasterCore:
         loaded.bind(Membership("core", CORE_SLOT, generation, client))
         self._host = _host(reactor, settings, loaded, plan.sockets)
         self._starting: Deferred[None] | None = None
+        self._draining: Deferred[None] | None = None
         self._serving = False
 
     def start(self) -> None:
         """Run the core's start hooks, then serve."""
         self._starting = Deferred.fromCoroutine(self._host.prepare())
-        self._starting.addCallbacks(self._serve, self._cannot_start)
+        self._starting.addCallback(self._serve)
+        self._starting.addErrback(self._cannot_start)
 
     async def stop(self) -> None:
         """Finish what the core has, for no longer than the graceful timeout."""
-        if self._starting is not None:
-            self._starting.cancel()
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            starting.cancel()
         if self._serving:
             self._serving = False
-            drained = Deferred.fromCoroutine(self._host.drain())
-            drained.addTimeout(self._patience, self._reactor)
-            drained.addErrback(self._not_drained)
-            await drained
+            self._draining = Deferred.fromCoroutine(self._host.drain())
+            self._draining.addTimeout(self._patience, self._reactor)
+            self._draining.addErrback(self._not_drained)
+            await self._draining
         else:
             self._host.refuse()
         await self._agent.close()
 
     def drop(self) -> None:
-        """Do nothing: it has no process of its own."""
+        """Wait no longer for what the core still has."""
+        self._patience = 0.0
+        if self._draining is not None:
+            self._draining.cancel()
 
     def _serve(self, _: None) -> None:
-        self._starting = None
-        self._serving = True
+        if self._starting is None:
+            return  # it was stopped, and its start hooks paid no heed
         self._host.accept()
+        self._serving = True
+        self._starting = None
         self._watcher.core_ready(True)
 
     def _cannot_start(self, why: Failure) -> None:
+        if self._starting is None:
+            return  # it was stopped, which cancels the start hooks
         self._starting = None
         self._log.failure("the core cannot start", failure=why)
         self._watcher.hopeless(
@@ -182,4 +192,9 @@ def _host(
 ) -> Host:
     # The host closes what it serves on; the listeners stay the master's.
     own = {name: each.dup() for name, each in sockets.items()}
-    return core_host(reactor, loaded, settings, own)
+    try:
+        return core_host(reactor, loaded, settings, own)
+    except BaseException:
+        for each in own.values():
+            each.close()
+        raise

@@ -86,15 +86,16 @@ class ClusterService(Service):
             from twisted.internet import reactor  # noqa: PLC0415 - it is chosen late
 
             self._reactor = reactor
-        check_reactor(self._reactor)
+        super().startService()
         try:
+            check_reactor(self._reactor)
             self._sockets.bind()
             self._sockets.open_state()
             self._start()
         except BaseException:
+            super().stopService()
             self._sockets.close()
             raise
-        super().startService()
         self._reactor.callWhenRunning(self._check_signals)
 
     def stopService(self) -> Deferred[None]:
@@ -128,7 +129,7 @@ class ClusterService(Service):
         """Hear why a child cannot start; a traceback is logged once, not by each."""
         if self._stopped is not None:
             return  # the first one has said it, and all of them are let go
-        if traceback not in self._tracebacks:
+        if traceback and traceback not in self._tracebacks:
             self._tracebacks.add(traceback)
             self._log.error("{traceback}", traceback=traceback.rstrip())
         self._log.error(
@@ -167,6 +168,7 @@ class ClusterService(Service):
     def _start(self) -> None:
         self._stopped = None
         self._tracebacks.clear()
+        self._pool = Pool(self._all_fatal)
         plan = Plan(
             Bootstrap(
                 role="worker",
@@ -185,7 +187,8 @@ class ClusterService(Service):
         for address in self.addresses:
             self._log.info("listening at {address}", address=address)
         self._core.start()
-        self._pool.start(slots)
+        if self._stopped is None:  # else a start hook of the core failed at once
+            self._pool.start(slots)
 
     def _make_core(self, plan: Plan, patience: Patience) -> Core:
         plan = replace(plan, sockets=self._sockets.core)
@@ -218,9 +221,11 @@ class ClusterService(Service):
     async def _stop(self) -> None:
         """Stop the workers first: what they still answer may need the core."""
         self._log.info("stopping")
-        await self._pool.drain()
-        if self._core is not None:
-            await self._core.stop()
-            self._core = None
-        self._sockets.close()
+        try:
+            await self._pool.drain()
+            if self._core is not None:
+                await self._core.stop()
+                self._core = None
+        finally:
+            self._sockets.close()
         self._log.info("stopped")

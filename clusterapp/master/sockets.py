@@ -33,8 +33,9 @@ class Sockets:
 
     @property
     def public(self) -> Mapping[str, socket.socket]:
-        """The sockets that workers accept from, by the name of their listener."""
-        return {each.name: each.socket for each in self._public}
+        """The sockets that workers accept from, by the place and name of each."""
+        # Two listeners may have one name: tcp:0 is another port each time.
+        return {f"{n} {each.name}": each.socket for n, each in enumerate(self._public)}
 
     @property
     def core(self) -> Mapping[str, socket.socket]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.error import ConnectionClosed, ProcessExitedAlready
 from twisted.internet.interfaces import IAddress, IProcessTransport
 from twisted.internet.protocol import ProcessProtocol, ServerFactory
 from twisted.python.failure import Failure
@@ -47,12 +47,12 @@ class Child:
     def drain(self) -> None:
         """Ask the child to finish and leave."""
         # If the channel breaks the child takes that as the same order.
-        self._end.drain().addErrback(lambda _: None)
+        self._end.drain().addErrback(_trap_loss)
 
     def core_ready(self, ready: bool) -> None:
         """Tell the child whether the core takes requests."""
         # A child whose channel is gone needs no news any more.
-        self._end.core_ready(ready).addErrback(lambda _: None)
+        self._end.core_ready(ready).addErrback(_trap_loss)
 
     def signal(self, name: str) -> None:
         """
@@ -71,6 +71,10 @@ class Child:
         to be read from it must not be taken for the words of the next child.
         """
         self._end.close()
+
+
+def _trap_loss(why: Failure) -> None:
+    why.trap(ConnectionClosed)
 
 
 class _Process(ProcessProtocol):

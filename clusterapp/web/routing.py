@@ -181,7 +181,7 @@ class _SidedRule(Rule):
         super().__init__(
             origin.rule,
             endpoint=side,
-            strict_slashes=None,
+            strict_slashes=origin.strict_slashes,
             merge_slashes=origin.merge_slashes,
         )
         self._origin = origin

@@ -5,9 +5,11 @@ import signal
 import socket
 import sys
 import traceback
+from contextlib import suppress
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionClosed, ReactorNotRunning
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
@@ -110,7 +112,8 @@ class ChildProgram:
         await served.host.prepare()
         self._served = served
         self.core_ready(self._core_is_ready)
-        self._end.ready()
+        # If the channel breaks, `master_gone` hears of it.
+        self._end.ready().addErrback(lambda why: why.trap(ConnectionClosed))
         served.host.accept()
 
     def _boot_failed(self, why: Failure) -> None:
@@ -125,7 +128,7 @@ class ChildProgram:
         told.addBoth(lambda _: self._leave())
 
     def _leave(self) -> None:
-        if self._reactor.running:
+        with suppress(ReactorNotRunning):  # there may be two reasons to leave
             self._reactor.stop()
 
 

@@ -393,9 +393,9 @@ class UpgradeTests(AgentTestCase):
     def test_declined(self) -> None:
         """An ordinary answer to an offer is an ordinary answer."""
         response = self.answered(OK, UPGRADE)
-        self.assertEqual(self.collected(response).body, b"ok")
         with self.assertRaises(RuntimeError):
             response.upgrade(Collector())
+        self.assertEqual(self.collected(response).body, b"ok")
         self.answered(EMPTY)
         self.assertEqual(len(self.core.wires), 1)
 

@@ -242,7 +242,7 @@ class UnixTests(SocketTestCase):
         body = Ending()
         (await sent).deliverBody(body)
         body.transport.pauseProducing()  # type: ignore[union-attr]
-        await source.paused
+        await source.settled()
         self.assertLess(source.written, MIB)
         self.assertLess(body.size, MIB)
         body.transport.resumeProducing()  # type: ignore[union-attr]
@@ -255,7 +255,7 @@ class UnixTests(SocketTestCase):
         asked, sent = self.asked(), self.agent.send(GET)
         source = Source((await asked).transport, 4 * MIB)
         response = await sent
-        await source.paused
+        await source.settled()
         self.assertLess(source.written, MIB)
         body = Ending()
         response.deliverBody(body)
@@ -268,8 +268,8 @@ class Source:
 
     def __init__(self, transport: Any, size: int) -> None:
         self.written = 0
-        self.paused: Deferred[None] = Deferred()
         self._size = size
+        self._paused = False
         self._transport = transport
         transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
         transport.registerProducer(self, True)
@@ -282,19 +282,21 @@ class Source:
             yield None
         self._transport.unregisterProducer()
 
-    def pauseProducing(self) -> None:
-        """Note the first time."""
-        self._task.pause()
-        if not self.paused.called:
-            # Later: there may be room again as soon as the other side reads on.
-            reactor.callLater(0.05, self._still_paused)
+    async def settled(self) -> None:
+        """Wait until it stays paused: both ends are on this one reactor."""
+        turns = 0
+        while turns < 20:
+            await _turn()
+            turns = turns + 1 if self._paused else 0
 
-    def _still_paused(self) -> None:
-        if not self.paused.called:
-            self.paused.callback(None)
+    def pauseProducing(self) -> None:
+        """Wait."""
+        self._paused = True
+        self._task.pause()
 
     def resumeProducing(self) -> None:
         """Go on."""
+        self._paused = False
         self._task.resume()
 
     def stopProducing(self) -> None:

@@ -148,6 +148,11 @@ class FindTests(SynchronousTestCase):
             self.assertIn(f"'{inner}'", error.reason)
             self.assertIn("shop.py", error.traceback)
 
+    def test_package_that_imports_its_missing_module(self) -> None:
+        """The traceback shows where it does, which the name alone would hide."""
+        self.write("import store.front", "store/__init__.py")
+        self.assertIn("__init__.py", self.fails("store.front:app").traceback)
+
     def test_traceback_begins_with_the_users_code(self) -> None:
         self.write("def broken():\n    1 / 0\nbroken()")
         lines = self.fails().traceback.splitlines()

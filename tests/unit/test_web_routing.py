@@ -225,9 +225,9 @@ class SideTests(SynchronousTestCase):
         self.assert_sides("core", b"/ab")
 
     def test_lenient_slashes_of_one_side(self) -> None:
-        core = with_rules("/soft/", strict_slashes=False)
+        core = with_rules("/soft/", "/bare", strict_slashes=False)
         self.routes = routes_of(with_rules("/<x>"), core)
-        self.assert_sides("core", b"/soft", b"/soft/")
+        self.assert_sides("core", b"/soft", b"/soft/", b"/bare", b"/bare/")
 
     def test_slashes_that_must_not_be_merged(self) -> None:
         core = with_rules("/a/b", merge_slashes=False)
