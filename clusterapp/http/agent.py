@@ -123,7 +123,7 @@ class CoreAgent:
         :return: a Deferred that fires when the last one is gone.
         """
         self._closed = True
-        self._idle.close()
+        self._idle.stop()
         for connecting in list(self._connecting):
             connecting.cancel()
         for connection in list(self._alive):

@@ -7,6 +7,7 @@ place says which. They were read in Twisted 26.10.
 
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IProtocol, IPushProducer
 from twisted.python.failure import Failure
@@ -46,6 +47,13 @@ class ClusterRequest(server.Request):
             super().requestReceived(command, path, version)
         else:
             self.channel.streamed_body_ended()
+
+    def getRequestHostname(self) -> bytes:
+        """Name the host that was asked for; a Unix socket has no name of its own."""
+        if isinstance(self.getHost(), UNIXAddress) and not self.getHeader(b"host"):
+            return b"localhost"
+        name: bytes = super().getRequestHostname()
+        return name
 
     def connectionLost(self, reason: Failure) -> None:
         """Know that the client has gone."""
@@ -89,7 +97,7 @@ class ClusterChannel(http.HTTPChannel):
         """Take bytes from the client."""
         if self._protocol is not None:
             self._protocol.dataReceived(data)
-        elif not self._deaf:
+        else:
             super().dataReceived(data)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
@@ -164,10 +172,10 @@ class ClusterChannel(http.HTTPChannel):
         self.persistent = self.checkPersistence(request, self._version)
         exchange = StreamedExchange(self._incoming(), self)
         self._exchange = request.exchange = exchange
-        self._fields = []
         if not self.site.offer(exchange):
             self._exchange = request.exchange = None
-            super().allHeadersReceived()
+            super().allHeadersReceived()  # it asks checkPersistence once more
+        self._fields = []
 
     def _incoming(self) -> Incoming:
         return Incoming(
@@ -317,7 +325,6 @@ class ClusterChannel(http.HTTPChannel):
 
     def hand_over(self, protocol: IProtocol) -> None:
         """Give the raw stream to a protocol, early bytes first."""
-        self.setTimeout(None)
         self._networkProducer.unregisterProducer()
         self._networkProducer.resumeProducing()
         self._exchange = None

@@ -222,11 +222,10 @@ class CoreConnection(Protocol):
             self._read(call, data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """End what is under way."""
+        """End what is under way; the transport has stopped the body, if any."""
         clean = not self._closing and reason.check(ConnectionDone) is not None
         self._closing = True
         self._pool.lost(self)
-        self._stop_sending()
         ready, self._ready = self._ready, None
         if ready is not None:
             ready.errback(reason)

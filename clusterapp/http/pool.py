@@ -34,12 +34,16 @@ class IdleConnections:
             self._sweep = self._clock.callLater(self._timeout, self._close_old)
 
     def take(self) -> CoreConnection | None:
-        """Find a connection that the core has not closed."""
+        """
+        Find a connection that the core has not closed.
+
+        Others are forgotten: the reactor's next turn brings what waits on them, and
+        that closes them.
+        """
         while self._idle:
             connection = self._idle.pop()
             if connection.is_quiet():
                 return connection
-            connection.abort()
         return None
 
     def discard(self, connection: CoreConnection) -> None:
@@ -47,13 +51,11 @@ class IdleConnections:
         if connection in self._idle:
             self._idle.remove(connection)
 
-    def close(self) -> None:
-        """Close them all, and stop the clock."""
+    def stop(self) -> None:
+        """Stop the clock; whoever made the connections closes them."""
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
-        while self._idle:
-            self._idle.pop().abort()
 
     def _close_old(self) -> None:
         self._sweep = None

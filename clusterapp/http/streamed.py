@@ -1,6 +1,7 @@
 """The `Exchange` of a twisted.web connection."""
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -110,7 +111,8 @@ class StreamedExchange:
         opening = encode(head)
         if self._lost or self.responded or self.version != b"HTTP/1.1":
             return
-        self._may_withhold_body = False
+        if head.status == HTTPStatus.CONTINUE:
+            self._may_withhold_body = False
         self._wire.send([opening])
 
     def respond(self, head: ResponseHead) -> None:
@@ -123,7 +125,7 @@ class StreamedExchange:
         # Without a 100 the client may send its body or not, and the bytes
         # would not tell: such a connection cannot be used again.
         withheld = self._may_withhold_body and not self._received
-        closing = self._wire.will_close() or framing.until_close or withheld
+        closing = self._wire.will_close() or withheld
         opening = framing.opening(closing=closing)
         self._framing = framing
         if closing:

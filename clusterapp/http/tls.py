@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from OpenSSL import SSL
-from OpenSSL.crypto import FILETYPE_PEM, load_privatekey
+from OpenSSL import SSL, crypto
 from twisted.internet import ssl
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 
@@ -64,12 +63,12 @@ def _shown(name: str, certificate: str, key_name: str, key: str) -> dict[str, An
     pem = _read(key_name, key)
     try:
         # Without a passphrase OpenSSL would ask at the terminal for one.
-        own = load_privatekey(FILETYPE_PEM, pem, passphrase=b"")
+        own = crypto.load_privatekey(crypto.FILETYPE_PEM, pem, passphrase=b"")
         context = SSL.Context(SSL.TLS_METHOD)
         context.use_certificate(first)
         context.use_privatekey(own)
         context.check_privatekey()
-    except (SSL.Error, ValueError) as error:
+    except (SSL.Error, crypto.Error, ValueError) as error:
         raise SettingsError(
             f"{key_name} = {key!r}: not the key of {certificate!r}: {error}"
         ) from error
@@ -85,7 +84,7 @@ def _read_certificates(name: str, path: str) -> Sequence[ssl.Certificate]:
         found = [
             ssl.Certificate.loadPEM(each) for each in _PEM.findall(_read(name, path))
         ]
-    except (SSL.Error, ValueError) as error:
+    except (SSL.Error, crypto.Error, ValueError) as error:
         raise SettingsError(f"{name} = {path!r}: not a certificate: {error}") from error
     if not found:
         raise SettingsError(f"{name} = {path!r}: there is no PEM certificate in it")

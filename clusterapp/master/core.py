@@ -138,9 +138,9 @@ class MasterCore:
 
     def start(self) -> None:
         """Run the core's start hooks, then serve."""
-        self._starting = Deferred.fromCoroutine(self._host.prepare())
-        self._starting.addCallback(self._serve)
-        self._starting.addErrback(self._cannot_start)
+        starting = self._starting = Deferred.fromCoroutine(self._host.prepare())
+        starting.addCallback(self._serve)
+        starting.addErrback(self._cannot_start)
 
     async def stop(self) -> None:
         """Finish what the core has, for no longer than the graceful timeout."""

@@ -8,7 +8,6 @@ from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.python.components import proxyForInterface
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http_headers import Headers
@@ -104,9 +103,6 @@ def passed_on(head: ResponseHead) -> ResponseHead:
 
 
 def _switch(exchange: Exchange, response: WireResponse) -> None:
-    if not exchange.wants_upgrade:
-        response.abort()
-        raise CoreBrokenError("it switched protocols though nobody asked")
     head = passed_on(response.head)
     exchange.respond(
         ResponseHead(head.status, head.reason, [*head.fields, *UPGRADE_FIELDS])
@@ -151,8 +147,8 @@ class _Once:
     """
     The agent of one request: sends what the client wrote, whatever treq says.
 
-    treq normalizes URLs and keeps no order of fields, so only the body and the
-    moment of sending are its own.
+    treq normalizes URLs, keeps no order of fields and decodes what is encoded:
+    here the head goes past it on the way out, and the response on the way back.
     """
 
     response: WireResponse
@@ -179,19 +175,7 @@ class _Once:
 
     def _keep(self, response: WireResponse) -> IResponse:
         self.response = response
-        return _Undecoded(response)
-
-
-class _Undecoded(proxyForInterface(IResponse)):  # type: ignore[misc]
-    """
-    A response that shows no fields to treq.
-
-    So treq finds no ``Content-Encoding`` to undo, and no cookie to keep.
-    """
-
-    @property
-    def headers(self) -> Headers:
-        return Headers()
+        return response
 
 
 @implementer(IPushProducer)

@@ -75,6 +75,7 @@ class Wire(StringTransport):
 
     def abortConnection(self) -> None:
         """Close the connection from the agent's side; it learns so a turn later."""
+        assert not self.aborted, "aborted twice"
         self.aborted = True
         self._clock.callLater(0, self._lose, ConnectionAborted())
 

@@ -132,7 +132,7 @@ class ScriptedCore(Factory):
         self.lines: list[Line] = []
         self._fresh: DeferredQueue[Line] = DeferredQueue()
 
-    def buildProtocol(self, addr: object) -> Line:  # noqa: ARG002
+    def buildProtocol(self, addr: object) -> Line:
         line = Line()
         self.lines.append(line)
         self._fresh.put(line)

@@ -8,6 +8,7 @@ from zope.interface.verify import verifyObject
 
 from clusterapp.errors import CoreBrokenError, CoreUnreachableError
 from clusterapp.http.messages import RequestHead, ResponseHead
+from clusterapp.http.response import WireResponse
 from tests.unit.core_wire import (
     CHUNKED,
     EMPTY,
@@ -127,10 +128,26 @@ class ResponseTests(AgentTestCase):
             body = self.collected(self.answered(CHUNKED + b"1\r\na\r\n"))
             getattr(body.transport, name)()
             self.assertTrue(self.wire.aborted)
-            self.wire.answer(b"0\r\n\r\n")
+            for late in (b"1\r\nb\r\n", b"nonsense\r\n", b"0\r\n\r\n"):
+                self.wire.answer(late)
+            self.assertIsNone(body.reason)
             self.clock.advance(0)
             self.assertTrue(body.reason and body.reason.check(CoreBrokenError))
             self.assertEqual(body.body, b"a")
+
+    def test_giving_up_as_soon_as_the_head_is_here(self) -> None:
+        """What came with the head is not delivered any more."""
+        body = Collector()
+
+        def refuse(response: WireResponse) -> None:
+            response.deliverBody(body)
+            response.abort()
+
+        self.send().addCallback(refuse)
+        self.wire.answer(CHUNKED + b"1\r\na\r\n")
+        self.clock.advance(0)
+        self.assertEqual(body.body, b"")
+        self.assertTrue(body.reason and body.reason.check(CoreBrokenError))
 
     def test_giving_up_the_response(self) -> None:
         """A response may be dropped before its body is taken."""
@@ -315,6 +332,8 @@ class CancelTests(AgentTestCase):
         self.wire.answer(b"HTTP/1.1 103 A\r\n\r\nHTTP/1.1 103 B\r\n\r\n" + OK)
         self.failureResultOf(sent, CancelledError)
         self.assertEqual([head.reason for head in seen], [b"A"])
+        # There is the close to come, but no timer of a connection that is kept.
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
 
 class InterimTests(AgentTestCase):

@@ -104,6 +104,16 @@ class PoolTests(AgentTestCase):
         self.answered(OK)
         self.assertEqual(len(self.core.wires), 2)
 
+    def test_lost_ones_make_room(self) -> None:
+        """Connections that the core closed do not count among those kept."""
+        for _ in range(128):
+            self.send()
+        for wire in self.core.wires:
+            wire.answer(OK)
+            if wire in self.core.wires[:64]:
+                wire.finish()
+        self.assertFalse(any(wire.aborted for wire in self.core.wires))
+
     def test_a_byte_on_an_idle_one(self) -> None:
         """Nobody asked: the connection is closed, and not used meanwhile."""
         (wire,) = self.opened(1)

@@ -153,6 +153,7 @@ class UnixTests(SocketTestCase):
         second = await asked
         second.transport.write(OK)
         self.assertEqual((await sent).code, 200)
+        await peer.lost
 
     async def test_kept(self) -> None:
         """A connection that is quiet is used again."""

@@ -126,6 +126,8 @@ class BodyTests(SiteTestCase):
         client.send(b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\nX-Sum: 9 \r\n\r\n")
         self.assertEqual(sink.pieces, [b"a"])
         self.assertNoResult(self.ended)
+        # Nothing is left to hold back, and reading tells if the client leaves.
+        self.assertTrue(client.reading)
         exchange.body.watch(lambda: None)
         exchange.body.resumeProducing()
         self.assertEqual(sink.pieces, [b"a", b"b", b"c"])
@@ -150,6 +152,8 @@ class BodyTests(SiteTestCase):
         self.assertEqual(client.transport.ended, "closed")
         self.successResultOf(exchange.gone)
         exchange.respond(OK)
+        # TLS delivers what it has even while it closes.
+        client.channel.dataReceived(b"GET /core/smuggled HTTP/1.1\r\n\r\n")
         self.assertEqual(client.received.count(b"HTTP/1.1"), 1)
         self.assertEqual(len(self.taken), 1)
 
@@ -399,6 +403,13 @@ class OrderTests(SiteTestCase):
             self.assertEqual(client.received.count(b"HTTP/1.1 200 OK"), 2)
             self.assertEqual(client.transport.ended, "")
 
+    def test_last_answer_within_the_offer(self) -> None:
+        """Where no body is to come, there is nothing to linger for."""
+        self.site._forward = self.take_and_answer
+        client = self.client()
+        client.send(b"GET /core HTTP/1.1\r\nConnection: close\r\n\r\n")
+        self.assertEqual(client.transport.ended, "closed")
+
     def take_and_answer(self, exchange: Exchange) -> bool:
         self.answer(exchange)
         return True
@@ -445,6 +456,26 @@ class OrderTests(SiteTestCase):
         self.assertIn(b"\r\nConnection: close\r\n", client.received)
         client.send(b"GET /core/x HTTP/1.1\r\n\r\n")
         self.assertEqual(len(self.taken), 1)
+
+    def test_promised_body_keeps_the_connection(self) -> None:
+        """After a 100 the body will come, and can be told from what follows."""
+        client, exchange = self.ask(
+            b"PUT /core HTTP/1.1\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
+        )
+        exchange.interim(ResponseHead(100, b"Continue"))
+        self.answer(exchange)
+        self.assertNotIn(b"close", client.received)
+        client.send(b"abcGET /core/x HTTP/1.1\r\n\r\n")
+        self.assertEqual(self.taken[1].target, b"/core/x")
+
+    def test_hints_promise_no_body(self) -> None:
+        """Another interim response says nothing about the body."""
+        client, exchange = self.ask(
+            b"PUT /core HTTP/1.1\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
+        )
+        exchange.interim(ResponseHead(103, b"Early Hints"))
+        self.answer(exchange)
+        self.assertIn(b"\r\nConnection: close\r\n", client.received)
 
     def test_kept_connection_times_out(self) -> None:
         """Between requests a client may be silent for a bounded time only."""

@@ -154,7 +154,7 @@ class Listener(Protocol):
     def dataReceived(self, data: bytes) -> None:
         self.heard.append(data)
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.heard.append("lost")
 
 
@@ -178,6 +178,15 @@ class UpgradeTests(SiteTestCase):
         self.assertEqual(listener.heard, [b"early", b"late", "lost"])
         self.assertNoResult(exchange.gone)
 
+    def test_many_early_bytes(self) -> None:
+        """A stream is read on though its client has sent more than was wanted."""
+        client, exchange = self.ask(WEBSOCKET)
+        client.send(b"x" * 0x5000)
+        self.assertFalse(client.reading)
+        exchange.respond(SWITCH)
+        exchange.upgrade(Listener())
+        self.assertTrue(client.reading)
+
     def test_upgrade_within_the_offer(self) -> None:
         """A forwarder may switch at once."""
         listener = Listener()
@@ -190,6 +199,7 @@ class UpgradeTests(SiteTestCase):
         self.site._forward = forward
         client = self.client()
         client.send(WEBSOCKET + b"early")
+        self.clock.advance(1000)
         client.send(b"late")
         self.assertEqual(listener.heard, [b"early", b"late"])
 

@@ -190,11 +190,11 @@ class Shop:
         self.did: list[str] = []
 
     @app.route("/name")
-    def get_name(self, request: IRequest) -> str:  # noqa: ARG002
+    def get_name(self, request: IRequest) -> str:
         return self.name
 
     @app.core.route("/count")
-    def count(self, request: IRequest) -> str:  # noqa: ARG002
+    def count(self, request: IRequest) -> str:
         return f"{self.name} counts"
 
     @app.on_start

@@ -246,7 +246,7 @@ class SideTests(SynchronousTestCase):
         """With host matching, the path alone decides."""
         core = Klein()
         core.url_map.host_matching = True
-        core.route("/hosted", host="core.example")(lambda _: b"")
+        core.route("/hosted", host="core.example", subdomain="api")(lambda _: b"")
         self.routes = routes_of(None, core)
         self.assert_sides("core", b"/hosted")
 

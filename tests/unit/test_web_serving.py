@@ -18,7 +18,7 @@ from clusterapp.web.serving import Front
 class Tree(Resource):
     """Tells where it was found, however deep."""
 
-    def getChild(self, path: bytes, request: Request) -> Resource:  # noqa: ARG002
+    def getChild(self, path: bytes, request: Request) -> Resource:
         return Tree()
 
     def render_GET(self, request: Request) -> bytes:

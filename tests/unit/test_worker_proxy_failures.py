@@ -213,6 +213,9 @@ class CoreStartingTests(ProxyTestCase):
         self.assertTrue(head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n"))
         self.assertIn(b"\r\nRetry-After: 1\r\n", head)
         self.assertEqual(body, b"The core is not ready. Please try again.\n")
+        # Who has given up is not told any more.
+        self.proxy.core_ready(True)
+        self.proxy.core_ready(True)
 
     async def test_core_that_refuses(self) -> None:
         """A connection that cannot be made is tried again, within the same wait."""

@@ -1,0 +1,273 @@
+"""A reactor whose child processes exist in memory only."""
+
+import errno
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.error import (
+    ProcessDone,
+    ProcessExitedAlready,
+    ProcessTerminated,
+)
+from twisted.internet.interfaces import (
+    IAddress,
+    IProcessProtocol,
+    IProcessTransport,
+    IReactorProcess,
+    IReactorSocket,
+)
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import (
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    LogPublisher,
+    formatEvent,
+    globalLogPublisher,
+)
+from twisted.python.failure import Failure
+from twisted.test.iosim import FakeTransport, IOPump
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from clusterapp.channel.ends import ChildEnd
+
+__all__ = ["FakeChild", "FakeReactor", "Log", "descriptors"]
+
+
+@dataclass(frozen=True)
+class Started:
+    """With what a process was spawned."""
+
+    executable: str
+    args: list[str]
+    env: Mapping[str, str]
+    child_fds: Mapping[int, int | str]
+    #: The device and inode of every descriptor that is passed.
+    passed: Mapping[int, tuple[int, int]]
+
+
+@implementer(IProcessTransport)
+class FakeChild:
+    """A child process: what its master holds of it, and its own end of the channel."""
+
+    def __init__(self, number: int, proto: IProcessProtocol, started: Started) -> None:
+        self.pid: int | None = 1000 + number
+        self.started = started
+        #: What the child hears from its master, in order.
+        self.heard: list[object] = []
+        self.signals: list[str] = []
+        self.stdin = b""
+        self.stdin_closed = False
+        self.alive = True
+        self.end = ChildEnd(self)
+        self.pump: IOPump | None = None
+        self._proto = proto
+
+    # What the test lets the child do.
+
+    @property
+    def bootstrap(self) -> Mapping[str, Any]:
+        """The document that the child was given."""
+        document: dict[str, Any] = json.loads(self.stdin)
+        return document
+
+    def flush(self) -> None:
+        """Carry what was said, both ways."""
+        assert self.pump is not None
+        self.pump.flush()
+
+    def say_ready(self) -> None:
+        """Tell the master that connections can come."""
+        self.end.ready()
+        self.flush()
+
+    def say_failed(self, reason: str, traceback: str = "", *, loading: bool) -> None:
+        """Tell the master why this child cannot start."""
+        self.end.failed(loading=loading, reason=reason, traceback=traceback)
+        self.flush()
+
+    def prints(self, written: bytes, fd: int = 1) -> None:
+        """Write to stdout, or to stderr."""
+        self._proto.childDataReceived(fd, written)
+
+    def closes(self, fd: int) -> None:
+        """Close stdout, or stderr."""
+        self._proto.childConnectionLost(fd)
+
+    def exit(self, status: int = 0, signal: int | None = None) -> None:
+        """Be gone."""
+        self.alive = False
+        done = ProcessDone if (status, signal) == (0, None) else ProcessTerminated
+        error = (
+            ProcessDone(0)
+            if done is ProcessDone
+            else ProcessTerminated(status if signal is None else None, signal)
+        )
+        self._proto.processExited(Failure(error))
+
+    # What it hears: `clusterapp.channel.ends.MasterOrders`.
+
+    def drain(self) -> None:
+        self.heard.append("drain")
+
+    def core_ready(self, ready: bool) -> None:
+        self.heard.append(ready)
+
+    def master_gone(self) -> None:
+        self.heard.append("gone")
+
+    # What its master does: IProcessTransport.
+
+    def signalProcess(self, signalID: str | int) -> None:
+        if not self.alive:
+            raise ProcessExitedAlready
+        self.signals.append(str(signalID))
+
+    def write(self, data: bytes) -> None:
+        self.stdin += data
+
+    def writeSequence(self, data: Any) -> None:
+        self.stdin += b"".join(data)
+
+    def closeStdin(self) -> None:
+        self.stdin_closed = True
+
+    def closeStdout(self) -> None:
+        raise NotImplementedError
+
+    def closeStderr(self) -> None:
+        raise NotImplementedError
+
+    def closeChildFD(self, descriptor: int) -> None:
+        raise NotImplementedError
+
+    def writeToChild(self, childFD: int, data: bytes) -> None:
+        raise NotImplementedError
+
+    def loseConnection(self) -> None:
+        raise NotImplementedError
+
+    def getPeer(self) -> IAddress:
+        raise NotImplementedError
+
+    def getHost(self) -> IAddress:
+        raise NotImplementedError
+
+
+@implementer(IReactorProcess, IReactorSocket)
+class FakeReactor(MemoryReactorClock):
+    """
+    A reactor that starts `FakeChild`, on a clock that only the test moves.
+
+    :ivar children: every child that was ever started.
+    :ivar spawn_error: raised by the next attempts to start a child.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.children: list[FakeChild] = []
+        self.spawn_error: Exception | None = None
+        self.ends: list[FakeTransport] = []
+
+    def adoptStreamConnection(
+        self,
+        fileDescriptor: int,
+        addressFamily: Any,
+        factory: Any,
+    ) -> None:
+        os.fstat(fileDescriptor)
+        end = factory.buildProtocol(None)
+        transport = FakeTransport(end, isServer=True)
+        self.ends.append(transport)
+        end.makeConnection(transport)
+
+    def spawnProcess(  # noqa: PLR0913, PLR0917 - Twisted's own signature
+        self,
+        processProtocol: Any,
+        executable: Any,
+        args: Any = (),
+        env: Any = None,
+        path: Any = None,
+        uid: Any = None,
+        gid: Any = None,
+        usePTY: Any = False,
+        childFDs: Any = None,
+    ) -> FakeChild:
+        assert (path, uid, gid, usePTY) == (None, None, None, False)
+        if self.spawn_error is not None:
+            raise self.spawn_error
+        passed = {
+            child: (os.fstat(ours).st_dev, os.fstat(ours).st_ino)
+            for child, ours in childFDs.items()
+            if isinstance(ours, int)
+        }
+        started = Started(executable, list(args), env, childFDs, passed)
+        child = FakeChild(len(self.children), processProtocol, started)
+        self._join(child)
+        self.children.append(child)
+        processProtocol.makeConnection(child)
+        return child
+
+    def living(self) -> list[FakeChild]:
+        """Every child that has not gone."""
+        return [child for child in self.children if child.alive]
+
+    def flush(self) -> None:
+        """Carry what the master has said to its children."""
+        for child in self.living():
+            child.flush()
+
+    def _join(self, child: FakeChild) -> None:
+        near = self.ends[-1]
+        far = FakeTransport(child.end, isServer=False)
+        child.end.makeConnection(far)
+        child.pump = IOPump(child.end, near.protocol, far, near, debug=False)
+
+
+def out_of_processes() -> OSError:
+    """Make the error of a fork that the kernel refuses."""
+    return OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+@implementer(ILogObserver)
+class Log:
+    """What is logged while a test runs, as lines with their level."""
+
+    def __init__(
+        self, test: SynchronousTestCase, publisher: LogPublisher = globalLogPublisher
+    ) -> None:
+        self.events: list[LogEvent] = []
+        publisher.addObserver(self)
+        test.addCleanup(publisher.removeObserver, self)
+
+    def __call__(self, event: LogEvent) -> None:
+        self.events.append(event)
+
+    def lines(self, level: LogLevel | None = None) -> list[str]:
+        """Give the events of our own, those of one level if one is given."""
+        return [
+            formatEvent(event)
+            for event in self.events
+            if str(event.get("log_namespace", "")).startswith("clusterapp")
+            and level in (None, event["log_level"])
+        ]
+
+    def text(self) -> str:
+        """Give all lines as one text."""
+        return "\n".join(self.lines())
+
+
+def descriptors() -> set[tuple[int, str]]:
+    """Tell which descriptors this process has open, and on what."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found.add((int(entry.name), str(entry.readlink())))
+        except FileNotFoundError:  # that was the one that listed the folder
+            continue
+    return found

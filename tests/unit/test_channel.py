@@ -1,0 +1,178 @@
+"""What a master and its child say to each other, both ends in memory."""
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from twisted.internet.error import ConnectionClosed
+from twisted.test.iosim import IOPump, connectedServerAndClient
+from twisted.trial.unittest import SynchronousTestCase
+
+from clusterapp.channel.bootstrap import Bootstrap
+from clusterapp.channel.ends import ChildEnd, MasterEnd
+from clusterapp.settings.model import Settings
+
+
+class Master:
+    """Writes down what a child says."""
+
+    def __init__(self) -> None:
+        self.readies = 0
+        self.failures: list[tuple[bool, str, str]] = []
+
+    def ready(self) -> None:
+        self.readies += 1
+
+    def failed(self, *, loading: bool, reason: str, traceback: str) -> None:
+        self.failures.append((loading, reason, traceback))
+
+
+class Child:
+    """Writes down what the master says."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def drain(self) -> None:
+        self.heard.append("drain")
+
+    def core_ready(self, ready: bool) -> None:
+        self.heard.append(ready)
+
+    def master_gone(self) -> None:
+        self.heard.append("gone")
+
+
+class ChannelTests(SynchronousTestCase):
+    """Both ends of one channel."""
+
+    child_end: ChildEnd
+    master_end: MasterEnd
+    pump: IOPump
+
+    def setUp(self) -> None:
+        self.master = Master()
+        self.child = Child()
+        self.child_end, self.master_end, self.pump = connectedServerAndClient(
+            lambda: MasterEnd(self.master), lambda: ChildEnd(self.child)
+        )
+
+    def failed(self, reason: str, traceback: str) -> tuple[str, str]:
+        """Let the child say why it failed; give what the master hears."""
+        told = self.child_end.failed(loading=True, reason=reason, traceback=traceback)
+        self.pump.flush()
+        self.successResultOf(told)
+        [heard] = self.master.failures
+        self.assertIs(heard[0], True)
+        return heard[1:]
+
+    def test_ready(self) -> None:
+        told = self.child_end.ready()
+        self.assertNoResult(told)
+        self.pump.flush()
+        self.successResultOf(told)
+        self.assertEqual(self.master.readies, 1)
+
+    def test_orders(self) -> None:
+        """The child hears them in their order; each is acknowledged."""
+        told = [
+            self.master_end.core_ready(True),
+            self.master_end.core_ready(False),
+            self.master_end.drain(),
+        ]
+        self.pump.flush()
+        for each in told:
+            self.successResultOf(each)
+        self.assertEqual(self.child.heard, [True, False, "drain"])
+
+    def test_failure_that_is_not_one_of_loading(self) -> None:
+        self.child_end.failed(loading=False, reason="no", traceback="why")
+        self.pump.flush()
+        self.assertEqual(self.master.failures, [(False, "no", "why")])
+
+    def test_long_traceback_is_cut_at_its_beginning(self) -> None:
+        """One AMP value holds 65,535 bytes; the end of a traceback says most."""
+        reason, traceback = self.failed("no" * 40_000, "x" * 70_000 + "last line")
+        self.assertTrue(reason.startswith("nono"))
+        self.assertTrue(traceback.endswith("xxx" + "last line"))
+        self.assertGreater(len(traceback), 16_000)
+
+    def test_every_character_that_is_long_in_utf_8(self) -> None:
+        """The limit is one of bytes, not of characters."""
+        for character in "ä", "\N{EURO SIGN}", "\N{SNAKE}":
+            self.setUp()
+            _, traceback = self.failed("no", character * 65_535 + "!")
+            self.assertTrue(traceback.endswith(character + "!"))
+
+    def test_what_utf_8_cannot_hold(self) -> None:
+        """A file name that is not in UTF-8 stands in a traceback as surrogates."""
+        reason, traceback = self.failed("no \udcff", "\udc80" * 70_000)
+        self.assertEqual(reason, "no \\udcff")
+        self.assertTrue(traceback.endswith("\\udc80"))
+
+    def test_death_of_the_master(self) -> None:
+        """The child hears of it, and so does whoever waits for an answer."""
+        told = self.child_end.ready()
+        self.pump.flush()
+        waiting = self.child_end.ready()
+        self.master_end.transport.abortConnection()  # type: ignore[union-attr]
+        self.pump.flush()
+        self.successResultOf(told)
+        self.failureResultOf(waiting, ConnectionClosed)
+        self.assertEqual(self.child.heard, ["gone"])
+
+    def test_words_to_a_child_that_is_gone(self) -> None:
+        waiting = self.master_end.drain()
+        self.child_end.transport.abortConnection()  # type: ignore[union-attr]
+        self.pump.flush()
+        self.failureResultOf(waiting, ConnectionClosed)
+        self.failureResultOf(self.master_end.core_ready(True), ConnectionClosed)
+
+    def test_master_lets_go(self) -> None:
+        """It closes the channel at once, whatever is still to be read."""
+        self.master_end.close()
+        self.pump.flush()
+        self.assertEqual(self.child.heard, ["gone"])
+
+
+PATHS = st.text(st.characters(blacklist_characters="\0"))
+
+BOOTSTRAPS = st.builds(
+    Bootstrap,
+    role=st.sampled_from(["worker", "core"]),
+    slot=st.integers(-1, 10_000),
+    generation=st.integers(1),
+    settings=st.just({"workers": 2}),
+    sockets=st.dictionaries(st.text(), st.integers(4, 1000)),
+    core_socket=st.none() | PATHS,
+    path=st.lists(PATHS).map(tuple),
+    python_path=st.none() | PATHS,
+)
+
+
+class BootstrapTests(SynchronousTestCase):
+    """The document that a child reads first."""
+
+    @given(BOOTSTRAPS)
+    @example(
+        Bootstrap(
+            role="core",
+            slot=-1,
+            generation=1,
+            settings={},
+            core_socket="/tmp/\udcff",
+            path=("\udc80",),
+        )
+    )
+    def test_round_trip(self, bootstrap: Bootstrap) -> None:
+        """Names of files that are not in UTF-8 arrive as they were."""
+        document = bootstrap.to_bytes()
+        self.assertTrue(document.isascii())
+        self.assertEqual(Bootstrap.from_bytes(document), bootstrap)
+
+    def test_settings_arrive(self) -> None:
+        """The child makes equal settings of what it reads."""
+        settings = Settings(app="shop:app", workers=2, listen=("tcp:1", "unix:/a"))
+        bootstrap = Bootstrap(
+            role="worker", slot=0, generation=1, settings=settings.as_mapping()
+        )
+        read = Bootstrap.from_bytes(bootstrap.to_bytes())
+        self.assertEqual(Settings(**read.settings), settings)

@@ -1,0 +1,177 @@
+"""The shape of the project, enforced: which part may import which."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "clusterapp"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+LAYERS = {
+    "errors": 0,
+    "settings": 1,
+    "lifecycle": 1,
+    "interfaces": 1,
+    "channel": 2,
+    "listening": 3,
+    "spawning": 3,
+    "http": 3,
+    "logs": 3,
+    "web": 4,
+    "master": 5,
+    "worker": 5,
+    "demo": 5,
+    "tap": 6,
+}
+#: Parts that must not do anything, nor wait for anything.
+PURE = ("errors", "settings", "lifecycle")
+MOST_LINES = 400
+
+#: What must not be loaded before a program has chosen its reactor.
+HEAVY = ("twisted.internet.reactor", "klein", "treq", "twisted.web")
+
+
+def part_of(path: Path) -> str:
+    """Tell which part of the package a module belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Give the dotted names that code imports, wherever in it that stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide what is imported"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def loaded_at_once(tree: ast.Module) -> Iterator[str]:
+    """Give the dotted names that are imported when the module itself is."""
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from imported(node)
+        pending.extend(ast.iter_child_nodes(node))
+
+
+def parse(path: Path) -> ast.Module:
+    """Read a module's code."""
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+class LayerTests(SynchronousTestCase):
+    """The layers of the package."""
+
+    def test_every_part_has_a_layer(self) -> None:
+        """A new part is put in its place before it is used."""
+        parts = {part_of(path) for path in MODULES} - {"__init__"}
+        self.assertEqual(parts, set(LAYERS))
+
+    def test_imports_point_down(self) -> None:
+        """A module imports its own part and lower layers; never sideways, nor up."""
+        for path in MODULES:
+            part = part_of(path)
+            if part == "__init__":
+                continue  # it hands out names from every layer, when asked for them
+            for name in imported(parse(path)):
+                package, _, rest = name.partition(".")
+                other = rest.partition(".")[0]
+                if package == "clusterapp" and other in LAYERS:
+                    self.assertTrue(
+                        other == part or LAYERS[other] < LAYERS[part],
+                        f"{path.relative_to(ROOT)} ({part}) imports {name}",
+                    )
+
+    def test_reactor_is_never_imported_at_once(self) -> None:
+        """Nobody installs a reactor by importing a module of ours."""
+        for path in MODULES:
+            self.assertNotIn(
+                "twisted.internet.reactor",
+                set(loaded_at_once(parse(path))),
+                path.relative_to(ROOT),
+            )
+
+    def test_reactor_is_asked_for_where_a_program_begins(self) -> None:
+        """Everybody else is given it."""
+        askers = {
+            str(path.relative_to(PACKAGE))
+            for path in MODULES
+            if "twisted.internet.reactor" in imported(parse(path))
+        }
+        self.assertEqual(askers, {"master/service.py", "tap.py", "worker/service.py"})
+
+    def test_pure_parts_need_no_event_loop(self) -> None:
+        """Settings and lifecycles import types of Twisted at most."""
+        for path in MODULES:
+            if part_of(path) not in PURE:
+                continue
+            for name in imported(parse(path)):
+                self.assertNotIn(name.partition(".")[0], {"asyncio", "socket"}, path)
+
+    def test_files_are_short(self) -> None:
+        for path in MODULES:
+            lines = len(path.read_text("utf-8").splitlines())
+            self.assertLess(lines, MOST_LINES, path.relative_to(ROOT))
+
+
+class LazyTests(SynchronousTestCase):
+    """What a process may import before it has chosen its reactor."""
+
+    def loaded_by(self, code: str) -> set[str]:
+        """Run code in a process of its own; tell what heavy it has loaded."""
+        report = f"import sys; print(*(set({HEAVY!r}) & sys.modules.keys()))"
+        done = subprocess.run(
+            [sys.executable, "-c", f"{code}\n{report}"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+        return set(done.stdout.split())
+
+    def test_package_and_command_are_light(self) -> None:
+        """So they install no reactor, and do not slow other commands down."""
+        for module in (
+            "clusterapp",
+            "clusterapp.tap",
+            "clusterapp.settings.options",
+            "twisted.plugins.clusterapp_plugin",
+        ):
+            self.assertEqual(self.loaded_by(f"import {module}"), set(), module)
+
+    def test_parsing_a_command_line_is_light(self) -> None:
+        """``twistd clusterapp --help`` is not kept waiting either."""
+        code = "from clusterapp.tap import Options; Options({}).parseOptions([])"
+        self.assertEqual(self.loaded_by(code), set())
+
+    def test_child_reads_its_bootstrap_lightly(self) -> None:
+        """The child learns what reactor it needs before it loads one."""
+        self.assertEqual(self.loaded_by("import clusterapp.worker.__main__"), set())
+
+    def test_settings_are_light(self) -> None:
+        """A program may make its settings and choose its reactor afterwards."""
+        self.assertEqual(
+            self.loaded_by("from clusterapp import Settings; Settings()"), set()
+        )
+
+    def test_public_names(self) -> None:
+        """Every name that the package announces is there."""
+        code = "import clusterapp\nfor n in clusterapp.__all__: getattr(clusterapp, n)"
+        self.assertEqual(self.loaded_by(code), set(HEAVY))
+
+    def test_other_names(self) -> None:
+        """A misspelt one fails as in any other module."""
+        import clusterapp  # noqa: PLC0415 - the package is what is tested
+
+        with self.assertRaisesRegex(AttributeError, "'clusterapp' has no .* 'Aplic'"):
+            clusterapp.Aplic  # noqa: B018

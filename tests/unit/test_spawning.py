@@ -1,0 +1,252 @@
+"""How a child process comes to be, with processes that exist in memory only."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+from twisted.internet.interfaces import IProcessTransport, IReactorProcess
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+import clusterapp
+from clusterapp.channel.bootstrap import Bootstrap
+from clusterapp.spawning.execute import Child, execute
+from tests.unit.fakes import (
+    FakeChild,
+    FakeReactor,
+    Started,
+    descriptors,
+    out_of_processes,
+)
+
+
+class Events:
+    """Writes down what a master hears of its child."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+        self.printed_lines: list[tuple[str, bool]] = []
+
+    def ready(self) -> None:
+        self.heard.append("ready")
+
+    def failed(self, *, loading: bool, reason: str, traceback: str) -> None:
+        self.heard.append((loading, reason, traceback))
+
+    def exited(self, reason: Failure) -> None:
+        self.heard.append(type(reason.value).__name__)
+
+    def printed(self, line: str, *, error: bool) -> None:
+        self.printed_lines.append((line, error))
+
+
+class ExecuteCase(SynchronousTestCase):
+    """A master that starts children."""
+
+    def setUp(self) -> None:
+        self.reactor = FakeReactor()
+        self.events = Events()
+        self.sockets = {
+            name: self.listening() for name in ("tcp:8080", "unix:/run/a.sock")
+        }
+
+    def listening(self) -> socket.socket:
+        made = socket.socket()
+        self.addCleanup(made.close)
+        return made
+
+    def execute(self, python_path: str | None = None) -> tuple[Child, FakeChild]:
+        """Start a child; give what the master has of it, and the child itself."""
+        if python_path is not None:
+            self.patch(os, "environ", {**os.environ, "PYTHONPATH": python_path})
+        bootstrap = Bootstrap(role="worker", slot=2, generation=1, settings={"a": [1]})
+        child = execute(
+            self.reactor,  # type: ignore[arg-type]
+            bootstrap,
+            self.sockets,
+            self.events,
+        )
+        return child, self.reactor.children[-1]
+
+
+class FakeTests(SynchronousTestCase):
+    """The fakes are what they stand for."""
+
+    def test_reactor(self) -> None:
+        verifyObject(IReactorProcess, FakeReactor())
+
+    def test_child(self) -> None:
+        started = Started(sys.executable, [], {}, {}, {})
+        verifyObject(IProcessTransport, FakeChild(0, ProcessProtocol(), started))
+
+
+class ExecuteTests(ExecuteCase):
+    """What a new process is given."""
+
+    def test_command(self) -> None:
+        """The same Python runs the worker's module."""
+        _, process = self.execute()
+        self.assertEqual(process.started.executable, sys.executable)
+        self.assertEqual(
+            process.started.args, [sys.executable, "-m", "clusterapp.worker"]
+        )
+
+    def test_descriptors(self) -> None:
+        """Pipes, the control channel at 3, then the sockets as the document says."""
+        _, process = self.execute()
+        fds = process.started.child_fds
+        self.assertEqual(sorted(fds), [0, 1, 2, 3, 4, 5])
+        self.assertEqual([fds[n] for n in (0, 1, 2)], ["w", "r", "r"])
+        self.assertEqual(process.bootstrap["sockets"].keys(), self.sockets.keys())
+        for name, number in process.bootstrap["sockets"].items():
+            found = os.fstat(self.sockets[name].fileno())
+            self.assertEqual(
+                process.started.passed[number], (found.st_dev, found.st_ino), name
+            )
+
+    def test_control_channel_is_no_one_elses(self) -> None:
+        _, process = self.execute()
+        others = [process.started.passed[n] for n in (4, 5)]
+        self.assertNotIn(process.started.passed[3], others)
+
+    def test_environment(self) -> None:
+        """The child finds this very package, and nothing that systemd passed."""
+        home = str(Path(clusterapp.__file__).resolve().parents[1])
+        for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+            self.patch(os, "environ", {**os.environ, name: "1"})
+        for before, expected in (("/a:/b", f"{home}:/a:/b"), ("", home)):
+            _, process = self.execute(before)
+            environment = dict(os.environ)
+            for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+                del environment[name]
+            self.assertEqual(
+                process.started.env, {**environment, "PYTHONPATH": expected}
+            )
+
+    def test_document(self) -> None:
+        """It stands on stdin, which then ends."""
+        _, process = self.execute("/a")
+        document = process.bootstrap
+        self.assertEqual(
+            {name: document[name] for name in ("role", "slot", "settings")},
+            {"role": "worker", "slot": 2, "settings": {"a": [1]}},
+        )
+        self.assertEqual(document["python_path"], "/a")
+        self.assertTrue(process.stdin_closed)
+
+    def test_path_is_absolute(self) -> None:
+        """The child may have another working directory one day."""
+        self.patch(sys, "path", ["", "here", "/lib"])
+        _, process = self.execute()
+        here = Path.cwd().resolve()
+        self.assertEqual(
+            process.bootstrap["path"], [str(here), str(here / "here"), "/lib"]
+        )
+
+    def test_no_python_path(self) -> None:
+        """The child shall not see ours as the operator's."""
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        self.patch(os, "environ", environment)
+        _, process = self.execute()
+        self.assertIsNone(process.bootstrap["python_path"])
+
+    def test_master_keeps_its_sockets_only(self) -> None:
+        """Both ends of the channel are closed: the reactor and the child have them."""
+        before = descriptors()
+        self.execute()
+        self.assertEqual(descriptors(), before)
+        for each in self.sockets.values():
+            self.assertNotEqual(each.fileno(), -1)
+
+
+class FailingTests(ExecuteCase):
+    """A process that cannot be started."""
+
+    def test_spawn_fails(self) -> None:
+        """Nothing is left behind; the channel is closed as well."""
+        before = descriptors()
+        self.reactor.spawn_error = out_of_processes()
+        self.assertRaises(BlockingIOError, self.execute)
+        self.assertEqual(descriptors(), before)
+        [end] = self.reactor.ends
+        self.assertTrue(end.disconnecting or end.disconnected or end.aborting)
+
+    def test_channel_fails(self) -> None:
+        """No process is started that nobody could talk to."""
+        before = descriptors()
+
+        def refuse(*_: object) -> None:
+            raise out_of_processes()
+
+        self.patch(self.reactor, "adoptStreamConnection", refuse)
+        self.assertRaises(OSError, self.execute)
+        self.assertEqual(self.reactor.children, [])
+        self.assertEqual(descriptors(), before)
+
+    def test_working_directory_is_gone(self) -> None:
+        """What could go wrong goes wrong before there is a process."""
+
+        def gone(_: Path) -> Path:
+            raise FileNotFoundError
+
+        self.patch(Path, "resolve", gone)
+        self.assertRaises(OSError, self.execute)
+        self.assertEqual(self.reactor.children, [])
+
+
+class ChildTests(ExecuteCase):
+    """What master and child have to do with each other."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.child, self.process = self.execute()
+
+    def test_pid(self) -> None:
+        self.assertEqual(self.child.pid, self.process.pid)
+
+    def test_child_speaks(self) -> None:
+        self.process.say_ready()
+        self.process.say_failed("no", "why", loading=True)
+        self.assertEqual(self.events.heard, ["ready", (True, "no", "why")])
+
+    def test_master_speaks(self) -> None:
+        self.child.core_ready(True)
+        self.child.drain()
+        self.process.flush()
+        self.assertEqual(self.process.heard, [True, "drain"])
+
+    def test_words_to_the_dead_are_lost(self) -> None:
+        """Nobody waits for an answer, and nothing is logged."""
+        self.child.drain()
+        self.child.close()
+        self.process.flush()
+        self.child.core_ready(True)
+        self.child.drain()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_signals(self) -> None:
+        """None goes to a process that is gone, whose pid may be another's."""
+        self.child.signal("KILL")
+        self.process.exit(signal=9)
+        self.child.signal("TERM")
+        self.assertEqual(self.process.signals, ["KILL"])
+
+    def test_exit_is_heard_while_pipes_are_open(self) -> None:
+        """A grandchild may keep them for ever."""
+        self.process.exit()
+        self.assertEqual(self.events.heard, ["ProcessDone"])
+        self.process.prints(b"late\n")
+        self.assertEqual(self.events.printed_lines, [("late", False)])
+
+    def test_lines_of_both_streams(self) -> None:
+        """A whole line at a time, and what came after the last one."""
+        self.process.prints(b"a")
+        self.process.prints(b"x\ny", fd=2)
+        self.process.prints(b"b\nc")
+        self.assertEqual(self.events.printed_lines, [("x", True), ("ab", False)])
+        for fd in (0, 1, 2):
+            self.process.closes(fd)
+        self.assertEqual(self.events.printed_lines[2:], [("c", False), ("y", True)])
