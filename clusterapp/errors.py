@@ -62,5 +62,9 @@ class CoreUnreachableError(CoreError):
     """No connection to the core could be made; it has received nothing."""
 
 
+class CoreUntrustedError(CoreError):
+    """TLS with the core failed: one side does not accept who the other is."""
+
+
 class CoreBrokenError(CoreError):
     """The connection to the core broke, or what came over it was not HTTP."""

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, cast
 
+from OpenSSL import SSL
+from service_identity import VerificationError
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import (
     IReactorTime,
@@ -23,7 +25,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from clusterapp.errors import CoreUnreachableError
+from clusterapp.errors import CoreUnreachableError, CoreUntrustedError
 from clusterapp.http.client import Call, CoreConnection
 from clusterapp.http.messages import RequestHead, ResponseHead
 from clusterapp.http.pool import IdleConnections
@@ -110,9 +112,10 @@ class CoreAgent:
         :param interim: called with each 1xx response that precedes the final one.
         :return: a Deferred of the response, which fires when its head has come.
             Cancelling it closes the connection.  It fails with a CoreUnreachableError
-            if nothing was sent, a CoreBrokenError if the connection broke, the answer
-            was not HTTP or the body not of its length, a ValueError for a head that
-            cannot be written, or as the producer's own Deferred failed.
+            or a CoreUntrustedError if nothing was sent, a CoreBrokenError if the
+            connection broke, the answer was not HTTP or the body not of its length, a
+            ValueError for a head that cannot be written, or as the producer's own
+            Deferred failed.
         """
         return self._send(head, body, interim, None)
 
@@ -193,11 +196,16 @@ class CoreAgent:
 
 
 def _unreachable(failure: Failure, call: Call) -> None:
-    error = CoreUnreachableError(
-        f"no connection to the core: {failure.getErrorMessage()}"
-    )
+    untrusted = failure.check(SSL.Error, VerificationError)
+    kind = CoreUntrustedError if untrusted else CoreUnreachableError
+    error = kind(f"no connection to the core: {_said(failure)}")
     error.__cause__ = failure.value
     call.fail(Failure(error))
+
+
+def _said(failure: Failure) -> str:
+    # What OpenSSL and service-identity raise has no message of its own.
+    return failure.getErrorMessage() or repr(failure.value)
 
 
 def _fields(headers: Headers, host: bytes, method: bytes) -> list[tuple[bytes, bytes]]:

@@ -8,7 +8,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from clusterapp.errors import CoreBrokenError, CoreUnreachableError
+from clusterapp.errors import CoreBrokenError, CoreUnreachableError, CoreUntrustedError
 from clusterapp.http.agent import CoreAgent
 from clusterapp.http.exchange import Exchange
 from clusterapp.http.messages import RequestHead, ResponseHead, end_to_end
@@ -91,9 +91,10 @@ class CoreProxy:
         try:
             response = await self._ask(exchange)
             await relay(exchange, response)
-        except CoreUnreachableError:
+        except CoreUnreachableError as error:
+            self._report(exchange, error)
             _refuse(exchange, HTTPStatus.SERVICE_UNAVAILABLE, [(b"Retry-After", b"1")])
-        except CoreBrokenError as error:
+        except (CoreBrokenError, CoreUntrustedError) as error:
             self._report(exchange, error)
             _refuse(exchange, HTTPStatus.BAD_GATEWAY)
         except CoreSlowError as error:

@@ -3,7 +3,6 @@
 import http.client
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tests.integration.running import (
     SCRIPTS,
     Running,
     children_of,
+    free_port,
     is_alive,
 )
 
@@ -103,8 +103,7 @@ class EmbeddingTests(SynchronousTestCase):
 
     def test_the_example(self) -> None:
         """``examples/embedded.py`` does what it says."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         running = self.start(
             sys.executable, "embedded.py", str(port), cwd=ROOT / "examples"
         )

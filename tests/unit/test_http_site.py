@@ -1,9 +1,9 @@
 """The server side: requests that are streamed away, in memory."""
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, ISSLTransport
 from twisted.web.iweb import UNKNOWN_LENGTH
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
 from clusterapp.http.exchange import Exchange
 from clusterapp.http.messages import ResponseHead
@@ -43,6 +43,28 @@ class OfferTests(SiteTestCase):
         client = self.client()
         client.send(b"POST /own HTTP/1.1\r\nContent-Length: 3\r\n\r\n", b"abc")
         self.assertTrue(client.received.endswith(b"\r\n\r\nhelloabc"))
+        self.assertEqual(self.taken, [])
+
+    def test_refused_head_is_not_offered(self) -> None:
+        """After a 400 for one field, the rest of the head changes nothing."""
+        client = self.client()
+        client.send(b"GET /core HTTP/1.1\r\nContent-Length: x\r\nA: b\r\n")
+        self.assertTrue(client.received.startswith(b"HTTP/1.1 400 "))
+        # TLS delivers what it has even while it closes.
+        client.channel.dataReceived(b"\r\n")
+        self.assertEqual(self.taken, [])
+
+    def test_lengths_that_disagree_are_refused(self) -> None:
+        """What could be read in two ways never reaches the forwarder."""
+        for framing in (
+            b"Content-Length: 3\r\nTransfer-Encoding: chunked",
+            b"Transfer-Encoding: chunked\r\nContent-Length: 3",
+            b"Content-Length: 3\r\nContent-Length: 4",
+            b"Transfer-Encoding: x, chunked",
+        ):
+            client = self.client()
+            client.send(b"PUT /core HTTP/1.1\r\n" + framing + b"\r\n\r\n")
+            self.assertTrue(client.received.startswith(b"HTTP/1.1 400 "), framing)
         self.assertEqual(self.taken, [])
 
     def test_continue_is_left_to_the_forwarder(self) -> None:
@@ -410,6 +432,20 @@ class OrderTests(SiteTestCase):
         client.send(b"GET /core HTTP/1.1\r\nConnection: close\r\n\r\n")
         self.assertEqual(client.transport.ended, "closed")
 
+    def test_abort_within_the_offer(self) -> None:
+        """A forwarder may break off at once; nothing more is read."""
+
+        def forward(exchange: Exchange) -> bool:
+            self.take(exchange)
+            exchange.abort()
+            return True
+
+        self.site._forward = forward
+        client = self.client()
+        client.send(b"GET /core HTTP/1.1\r\n\r\nGET /core HTTP/1.1\r\n\r\n")
+        self.assertEqual(client.transport.ended, "reset")
+        self.assertEqual(len(self.taken), 1)
+
     def take_and_answer(self, exchange: Exchange) -> bool:
         self.answer(exchange)
         return True
@@ -425,6 +461,15 @@ class OrderTests(SiteTestCase):
         self.assertEqual(len(self.taken), 1)
         self.clock.advance(11)
         self.assertEqual(client.transport.ended, "reset")
+
+    def test_long_rest_over_tls(self) -> None:
+        """TLS has no half-closed connections: it is closed as a whole."""
+        client, exchange = self.ask(
+            b"PUT /core HTTP/1.1\r\nContent-Length: 9999999\r\n\r\nabc"
+        )
+        alsoProvides(client.transport, ISSLTransport)
+        self.answer(exchange)
+        self.assertEqual(client.transport.ended, "closed")
 
     def test_endless_rest_closes_the_connection(self) -> None:
         """Chunks without end are read up to the bound."""

@@ -144,6 +144,15 @@ class DrainTests(SiteTestCase):
         for each in drained:
             self.successResultOf(each)
 
+    def test_connection_that_was_taken_away(self) -> None:
+        """Where a resource took the transport, there is nothing to wait for."""
+        slow = Slow()
+        site = ClusterSite(self.clock, slow)
+        client = Client(site, self.clock)
+        client.send(WEBSOCKET)
+        client.channel.transport = None
+        self.successResultOf(site.drain())
+
 
 class Listener(Protocol):
     """Writes down what it hears."""

@@ -139,11 +139,11 @@ class ExecuteTests(ExecuteCase):
 
     def test_path_is_absolute(self) -> None:
         """The child may have another working directory one day."""
-        self.patch(sys, "path", ["", "here", "/lib"])
+        self.patch(sys, "path", ["", "here", "/nowhere/lib"])
         _, process = self.execute()
         here = Path.cwd().resolve()
         self.assertEqual(
-            process.bootstrap["path"], [str(here), str(here / "here"), "/lib"]
+            process.bootstrap["path"], [str(here), str(here / "here"), "/nowhere/lib"]
         )
 
     def test_no_python_path(self) -> None:
@@ -172,7 +172,7 @@ class FailingTests(ExecuteCase):
         self.assertRaises(BlockingIOError, self.execute)
         self.assertEqual(descriptors(), before)
         [end] = self.reactor.ends
-        self.assertTrue(end.disconnecting or end.disconnected or end.aborting)
+        self.assertTrue(end.disconnecting)
 
     def test_channel_fails(self) -> None:
         """No process is started that nobody could talk to."""

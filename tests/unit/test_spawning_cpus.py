@@ -78,7 +78,7 @@ class CpusTests(SynchronousTestCase):
             self.assertEqual(self.count(), 2, path)
 
     def test_v1_quota(self) -> None:
-        """Of the group that has the cpu controller, whatever it shares its mount with."""
+        """Of the group with the cpu controller, which may share its mount."""
         self.belong("5:memory:/other", "3:cpu,cpuacct:/shop", "0::/")
         self.v1("cpu,cpuacct", "/shop", 200_000)
         self.assertEqual(self.count(), 4)

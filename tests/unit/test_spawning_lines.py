@@ -1,5 +1,7 @@
 """Whole lines out of a stream of bytes."""
 
+from itertools import pairwise
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -55,7 +57,5 @@ class LinesTests(SynchronousTestCase):
         self, stream: bytes, cuts: list[int]
     ) -> None:
         places = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
-        parts = [
-            stream[start:end] for start, end in zip(places, places[1:], strict=False)
-        ]
+        parts = [stream[start:end] for start, end in pairwise(places)]
         self.assertEqual(lines_of(*parts), lines_of(stream))

@@ -1,0 +1,172 @@
+"""The state folder of a master, and what others have left there."""
+
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from clusterapp.errors import ListenError
+from clusterapp.listening.state import StateFolder, default_state
+from tests.unit.fakes import descriptors
+
+
+class StateCase(SynchronousTestCase):
+    """An empty place for a state folder."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory(prefix="clusterapp-")
+        self.addCleanup(folder.cleanup)
+        self.base = Path(folder.name) / "state"
+
+    def made(self) -> StateFolder:
+        state = StateFolder(self.base)
+        self.addCleanup(lambda: state.path.exists() and state.remove())
+        return state
+
+    def refused(self) -> str:
+        """Tell in what words it is refused; nothing may be left open."""
+        before = descriptors()
+        error = self.assertRaises(ListenError, StateFolder, self.base)
+        self.assertEqual(descriptors(), before)
+        return str(error)
+
+
+class FolderTests(StateCase):
+    """One master's own folder."""
+
+    def test_private(self) -> None:
+        """Nobody else may look into either folder, whatever the umask."""
+        old = os.umask(0)
+        self.addCleanup(os.umask, old)
+        state = self.made()
+        for folder in (self.base, state.path):
+            self.assertEqual(stat.S_IMODE(folder.stat().st_mode), 0o700, folder)
+        self.assertEqual(state.path.parent, self.base)
+
+    def test_socket(self) -> None:
+        state = self.made()
+        self.assertEqual(state.socket("core"), str(state.path / "core.sock"))
+
+    def test_socket_with_a_long_path(self) -> None:
+        """The kernel's limit is one of bytes: unix(7)."""
+        state = self.made()
+        room = 107 - len(os.fsencode(state.path)) - len("/.sock")
+        self.assertEqual(len(state.socket("x" * room)), 107)
+        error = self.assertRaises(ListenError, state.socket, "ä" + "x" * (room - 1))
+        self.assertIn("more than 107 bytes", str(error))
+
+    def test_remove(self) -> None:
+        before = descriptors()
+        state = self.made()
+        (state.path / "core.sock").touch()
+        state.remove()
+        self.assertEqual(list(self.base.iterdir()), [])
+        self.assertEqual(descriptors(), before)
+
+    def test_remove_what_is_gone(self) -> None:
+        """Somebody has cleaned up the place for temporary files."""
+        state = self.made()
+        (state.path / "lock").unlink()
+        state.path.rmdir()
+        state.remove()
+
+    def test_two_masters(self) -> None:
+        """Each has its own, and leaves the other's alone."""
+        one, other = self.made(), self.made()
+        self.assertNotEqual(one.path, other.path)
+        self.assertTrue(one.path.exists())
+        other.remove()
+        self.assertTrue(one.path.exists())
+
+
+class LeftBehindTests(StateCase):
+    """Folders of other processes."""
+
+    def test_dead_master(self) -> None:
+        """What a killed one left behind is removed by the next."""
+        code = (
+            "import os, pathlib, sys; from clusterapp.listening.state import *;"
+            "s = StateFolder(pathlib.Path(sys.argv[1]));"
+            "(s.path / 'core.sock').touch(); os.kill(os.getpid(), 9)"
+        )
+        subprocess.run([sys.executable, "-c", code, str(self.base)], check=False)
+        [dead] = self.base.iterdir()
+        self.assertTrue((dead / "core.sock").exists())
+        state = self.made()
+        self.assertEqual(list(self.base.iterdir()), [state.path])
+
+    def test_what_is_not_ours(self) -> None:
+        """A folder without a lock is no master's."""
+        (self.base / "precious").mkdir(parents=True, mode=0o700)
+        self.base.chmod(0o700)
+        (self.base / "file").touch()
+        self.made()
+        self.assertTrue((self.base / "precious").exists())
+        self.assertTrue((self.base / "file").exists())
+
+    def test_removed_in_this_very_moment(self) -> None:
+        """Another master stops while this one starts, and its lock is gone."""
+        self.base.mkdir(mode=0o700)
+        self.patch(Path, "glob", lambda _, __: iter([self.base / "gone" / "lock"]))
+        self.made()
+
+
+class RefusedTests(StateCase):
+    """Places where others could put sockets for ours."""
+
+    def test_writable_by_others(self) -> None:
+        self.base.mkdir()
+        for mode in (0o770, 0o707, 0o1777):
+            self.base.chmod(mode)
+            self.assertIn("can be written to by others", self.refused())
+
+    def test_readable_by_others(self) -> None:
+        """That harms nobody: the folder within is private."""
+        self.base.mkdir()
+        self.base.chmod(0o755)
+        self.made()
+
+    def test_of_another_user(self) -> None:
+        self.base.mkdir(mode=0o700)
+        self.patch(os, "geteuid", lambda: self.base.stat().st_uid + 1)
+        self.assertIn("belongs to another user", self.refused())
+
+    def test_symlink(self) -> None:
+        """Whoever made it could turn it elsewhere later."""
+        real = self.base.with_name("real")
+        real.mkdir(mode=0o700)
+        self.base.symlink_to(real)
+        self.assertIn("is not a folder", self.refused())
+
+    def test_file(self) -> None:
+        self.base.touch()
+        self.assertIn(f"cannot use the state folder {self.base}", self.refused())
+
+    def test_cannot_be_made(self) -> None:
+        self.base.touch()
+        self.base /= "state"
+        self.assertIn("Not a directory", self.refused())
+
+
+class DefaultTests(SynchronousTestCase):
+    """Where state is kept if the operator does not say."""
+
+    def test_session(self) -> None:
+        found = default_state({"XDG_RUNTIME_DIR": "/run/user/1000"})
+        self.assertEqual(found, Path("/run/user/1000/clusterapp"))
+
+    def test_root(self) -> None:
+        self.patch(os, "geteuid", lambda: 0)
+        self.assertEqual(default_state({}), Path("/run/clusterapp"))
+
+    def test_user_without_session(self) -> None:
+        """A folder that no two users share."""
+        self.patch(os, "geteuid", lambda: 1000)
+        self.assertEqual(
+            default_state({"XDG_RUNTIME_DIR": ""}),
+            Path(tempfile.gettempdir()) / "clusterapp-1000",
+        )
