@@ -335,6 +335,8 @@ class ClusterChannel(http.HTTPChannel):
         self._dataBuffer = []
         if early:
             protocol.dataReceived(early)
+        if self.site.draining:
+            self.drain()
 
     def _forget_deadline(self) -> None:
         deadline, self._deadline = self._deadline, None

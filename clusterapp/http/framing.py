@@ -51,7 +51,7 @@ class Framing:
         fields = [pair for pair in self._head.fields if self._is_kept(pair[0])]
         if self.chunked:
             fields.append((b"Transfer-Encoding", b"chunked"))
-        if closing:
+        if closing and self._head.status != HTTPStatus.SWITCHING_PROTOCOLS:
             fields.append((b"Connection", b"close"))
         return encode(ResponseHead(self._head.status, self._head.reason, fields))
 

@@ -23,11 +23,12 @@ from twisted.web.server import Site
 from zope.interface.verify import verifyClass
 
 from clusterapp import demo
+from clusterapp.demo import core
 from clusterapp.errors import CoreUnreachableError
 from clusterapp.interfaces import Role
 from clusterapp.web.application import Application
 
-SCRIPT = Path(demo.__file__).parent / "static" / "demo.js"
+SCRIPT = Path(demo.__file__).parent.parent / "static" / "demo.js"
 
 
 @dataclass
@@ -83,7 +84,7 @@ class DemoCase(SynchronousTestCase):
     """A fresh board, and a client of the demo's two halves."""
 
     def setUp(self) -> None:
-        self.board = demo.Board()
+        self.board = core.Board()
         self.patch(demo, "board", self.board)
         self.patch(demo, "summary", demo.Summary("GET /whoami"))
         self.core: Any = StubTreq(demo.app.core.resource())
@@ -334,11 +335,11 @@ class VisitTests(DemoCase):
         )
 
     def test_only_the_latest_are_kept(self) -> None:
-        for _ in range(demo.VISITS_KEPT + 5):
+        for _ in range(core.VISITS_KEPT + 5):
             self.board.add(visit(0))
         visits = cast("list[dict[str, object]]", self.board.snapshot()["visits"])
-        self.assertEqual(len(visits), demo.VISITS_KEPT)
-        self.assertEqual(visits[0]["number"], demo.VISITS_KEPT + 5)
+        self.assertEqual(len(visits), core.VISITS_KEPT)
+        self.assertEqual(visits[0]["number"], core.VISITS_KEPT + 5)
 
 
 class StreamTests(DemoCase):
@@ -378,7 +379,7 @@ class StreamTests(DemoCase):
         ]
 
     def test_it_is_a_producer(self) -> None:
-        verifyClass(IPushProducer, demo.Stream)
+        verifyClass(IPushProducer, core.Stream)
 
     def test_it_begins_with_the_board(self) -> None:
         self.assertEqual(
@@ -390,9 +391,9 @@ class StreamTests(DemoCase):
         self.events()
         self.board.count()
         self.board.count()
-        self.assertEqual(self.counters(demo.SETTLING_TIME), [2])
+        self.assertEqual(self.counters(core.SETTLING_TIME), [2])
         self.board.count()
-        self.assertEqual(self.counters(demo.SETTLING_TIME), [3])
+        self.assertEqual(self.counters(core.SETTLING_TIME), [3])
 
     def test_a_slow_page_costs_no_memory(self) -> None:
         """Nothing is written for it, and later only the board as it is then."""
@@ -401,36 +402,36 @@ class StreamTests(DemoCase):
         self.channel.pauseProducing()
         for _ in range(50):
             self.board.count()
-            self.assertEqual(self.counters(demo.SETTLING_TIME), [])
+            self.assertEqual(self.counters(core.SETTLING_TIME), [])
         self.channel.resumeProducing()
-        self.assertEqual(self.counters(demo.SETTLING_TIME), [51])
+        self.assertEqual(self.counters(core.SETTLING_TIME), [51])
 
     def test_visits_are_changes(self) -> None:
         self.events()
         self.board.add(visit(3))
-        [event] = self.events(demo.SETTLING_TIME)
+        [event] = self.events(core.SETTLING_TIME)
         self.assertIn('"slot": 3', event)
 
     def test_a_page_that_missed_nothing_is_sent_nothing(self) -> None:
         self.board.count()
-        self.events(demo.SETTLING_TIME)
+        self.events(core.SETTLING_TIME)
         self.channel.pauseProducing()
         self.channel.resumeProducing()
-        self.assertEqual(self.events(demo.SETTLING_TIME), [])
+        self.assertEqual(self.events(core.SETTLING_TIME), [])
 
     def test_silence_is_broken(self) -> None:
         """By a comment (HTML, section 9.2.6), unless the page takes nothing."""
         self.events()
-        self.assertEqual(self.events(demo.HEARTBEAT), [": still here"])
+        self.assertEqual(self.events(core.HEARTBEAT), [": still here"])
 
     def test_a_slow_page_gets_no_heartbeat(self) -> None:
         self.events()
         self.channel.pauseProducing()
-        self.assertEqual(self.events(demo.HEARTBEAT), [])
+        self.assertEqual(self.events(core.HEARTBEAT), [])
 
     def test_it_ends_in_time(self) -> None:
         """So that a worker which drains is not held for as long as a page is open."""
-        self.clock(self.core).advance(demo.STREAM_LIFETIME)
+        self.clock(self.core).advance(core.STREAM_LIFETIME)
         self.core.flush()
         self.successResultOf(self.ended)
         self.assertEqual(self.board.streams, set())

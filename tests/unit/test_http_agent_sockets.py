@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.client import ResponseDone
 
-from clusterapp.errors import CoreBrokenError, CoreUnreachableError
+from clusterapp.errors import CoreBrokenError, CoreUntrustedError
 from clusterapp.http.agent import CoreAgent
 from tests.unit.core_wire import CHUNKED, GET, OK, POST, Body, Collector
 
@@ -344,7 +344,7 @@ class TLSTests(SocketTestCase):
     async def test_another_name(self) -> None:
         """A core that is somebody else receives nothing."""
         agent = self.agent_for("elsewhere")
-        with self.assertRaises(CoreUnreachableError):
+        with self.assertRaises(CoreUntrustedError):
             await agent.send(GET)
         self.assertEqual([peer.received for peer in self.peers], [0])
 

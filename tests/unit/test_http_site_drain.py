@@ -144,6 +144,16 @@ class DrainTests(SiteTestCase):
         for each in drained:
             self.successResultOf(each)
 
+    def test_upgrade_of_a_site_that_drains(self) -> None:
+        """The core may switch when the drain has begun: that ends at once."""
+        client, exchange = self.ask(WEBSOCKET)
+        drained = self.site.drain()
+        exchange.respond(SWITCH)
+        exchange.upgrade(Listener())
+        self.assertNotIn(b"close", client.received)
+        self.clock.advance(0)
+        self.successResultOf(drained)
+
     def test_connection_that_was_taken_away(self) -> None:
         """Where a resource took the transport, there is nothing to wait for."""
         slow = Slow()

@@ -145,8 +145,8 @@ class AcceptTests(AcceptorCase):
     def test_connection_does_not_block(self) -> None:
         self.connect()
         self.acceptor.doRead()
-        self.assertFalse(self.reactor.served[0].getblocking())
-        self.served()
+        self.addCleanup(self.served)
+        self.assertFalse(os.get_blocking(self.reactor.served[0].fileno()))
 
     def test_connection_is_the_reactors_alone(self) -> None:
         """When the reactor closes it, the client sees the end."""

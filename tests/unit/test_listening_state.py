@@ -21,11 +21,18 @@ class StateCase(SynchronousTestCase):
         folder = tempfile.TemporaryDirectory(prefix="clusterapp-")
         self.addCleanup(folder.cleanup)
         self.base = Path(folder.name) / "state"
+        self.states: list[StateFolder] = []
+        self.addCleanup(self.remove_all)
 
     def made(self) -> StateFolder:
         state = StateFolder(self.base)
-        self.addCleanup(lambda: state.path.exists() and state.remove())
+        self.states.append(state)
         return state
+
+    def remove_all(self) -> None:
+        for state in self.states:
+            if state.path.exists():
+                state.remove()
 
     def refused(self) -> str:
         """Tell in what words it is refused; nothing may be left open."""
