@@ -21,10 +21,6 @@ SETTLING_TIME = 0.2
 #: How often, in seconds, a stream says that it is still there.
 HEARTBEAT = 15.0
 
-#: How long a stream lasts, in seconds, before the page has to ask again. Shorter
-#: than the graceful timeout: an open page must not hold back a worker that drains.
-STREAM_LIFETIME = 20.0
-
 
 class Board:
     """What the core knows: there is one in the whole cluster."""
@@ -85,24 +81,22 @@ class Stream:
         self._due: IDelayedCall | None = None
         self._heartbeat = LoopingCall(self._write, b": still here\n\n")
         self._heartbeat.clock = self._clock
-        self._ended: Deferred[None] = Deferred()
+        self._gone: Deferred[None] = Deferred()
 
     async def run(self) -> None:
-        """Send the board and its changes until the page is gone, or time is up."""
+        """Send the board and its changes until Klein cancels this: the page is gone."""
         self._request.registerProducer(self, streaming=True)
         self._heartbeat.start(HEARTBEAT, now=False)
-        lifetime = self._clock.callLater(STREAM_LIFETIME, self._end)
         self._board.streams.add(self)
         self._write(b"retry: 1000\n")
         self._send()
         try:
-            await self._ended
+            await self._gone
         finally:
             self._board.streams.discard(self)
             self._heartbeat.stop()
-            for call in (lifetime, self._due):
-                if call is not None and call.active():
-                    call.cancel()
+            if self._due is not None and self._due.active():
+                self._due.cancel()
 
     def changed(self) -> None:
         """Send the board soon, with the changes that follow at once."""
@@ -123,10 +117,6 @@ class Stream:
     def stopProducing(self) -> None:
         """Send nothing any more: the connection is gone, and `run` is told."""
         self._paused = True
-
-    def _end(self) -> None:
-        self._request.unregisterProducer()
-        self._ended.callback(None)
 
     def _send(self) -> None:
         self._due = None

@@ -12,6 +12,7 @@ from twisted.internet.endpoints import (
     UNIXClientEndpoint,
     wrapClientTLS,
 )
+from twisted.web.iweb import IAgent
 
 from clusterapp.http.agent import CoreAgent
 from clusterapp.http.tls import client_options
@@ -58,7 +59,7 @@ def core_agent(reactor: Any, settings: Settings, core_socket: str | None) -> Cor
     return CoreAgent(reactor, wrapClientTLS(options, there))
 
 
-def core_client(agent: CoreAgent) -> HTTPClient:
+def core_client(agent: IAgent) -> HTTPClient:
     """Make a treq client that keeps nobody's cookies, on an agent."""
     no_domain = DefaultCookiePolicy(allowed_domains=[])
     return HTTPClient(agent, cookiejar=IndexableCookieJar(no_domain))

@@ -5,7 +5,6 @@ The order matters. What it is to be stands on stdin; the reactor must be chosen
 before anything imports Klein, which would install the default one.
 """
 
-import asyncio
 import os
 import signal
 import sys
@@ -43,21 +42,9 @@ def _take_over(bootstrap: Bootstrap) -> None:
 
 
 def _install_fast_reactor() -> None:
-    from twisted.internet import asyncioreactor  # noqa: PLC0415
+    from clusterapp.worker.reactor import install  # noqa: PLC0415
 
-    loop = _new_loop()
-    # The reactor does not do this, and what asks asyncio for the current loop
-    # before the reactor runs would wait on another one for ever.
-    asyncio.set_event_loop(loop)
-    asyncioreactor.install(loop)
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop  # noqa: PLC0415
-    except ImportError:  # no uvloop on this platform: asyncio's own is slower
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
+    install()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,7 @@
 """One request on its way to the core, and its response on the way back."""
 
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
-from treq.client import HTTPClient
-from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
@@ -18,8 +15,9 @@ from clusterapp.errors import CoreBrokenError, CoreError
 from clusterapp.http.agent import CoreAgent
 from clusterapp.http.bridge import bridge
 from clusterapp.http.exchange import Exchange
-from clusterapp.http.messages import RequestHead, ResponseHead, end_to_end
+from clusterapp.http.messages import RequestHead, ResponseHead, end_to_end, values
 from clusterapp.http.response import WireResponse
+from clusterapp.web.cluster import core_client
 
 _SWITCHING = 101
 
@@ -53,7 +51,7 @@ async def ask(
     """
     once = _Once(agent, head, exchange)
     body = exchange.body if exchange.length != 0 else None
-    sent = HTTPClient(once, cookiejar=_no_cookies()).request(
+    sent = core_client(once).request(
         head.method.decode("ascii"),
         "http://core/",  # `_Once` sends the target that the client wrote
         data=body,
@@ -74,10 +72,13 @@ async def ask(
     return once.response
 
 
-async def relay(exchange: Exchange, response: WireResponse) -> None:
+async def relay(
+    exchange: Exchange, response: WireResponse, endless: set["Relayed"]
+) -> None:
     """
     Give the core's response to the client, and return when it is complete.
 
+    :param endless: holds the body meanwhile, if it is one without an end.
     :raises CoreBrokenError: it cannot be passed on; the client has seen nothing.
     :raises CoreCutError: it is incomplete; the exchange has been aborted.
     """
@@ -89,12 +90,22 @@ async def relay(exchange: Exchange, response: WireResponse) -> None:
     except ValueError as error:
         response.abort()
         raise CoreBrokenError(f"its response cannot be passed on: {error}") from error
-    body = _Body(exchange, response)
+    body = Relayed(exchange, response)
+    if _is_endless(response.head):
+        endless.add(body)
     response.deliverBody(body)
     try:
         await body.done
     except CoreBrokenError as error:
         raise CoreCutError(f"its response is incomplete: {error}") from error
+    finally:
+        endless.discard(body)
+
+
+def _is_endless(head: ResponseHead) -> bool:
+    # Server-Sent Events: browsers come back for more by themselves (HTML, 9.2).
+    kinds = values(head.fields, b"content-type")
+    return any(kind.lower().startswith(b"text/event-stream") for kind in kinds)
 
 
 def passed_on(head: ResponseHead) -> ResponseHead:
@@ -112,10 +123,6 @@ def _switch(exchange: Exchange, response: WireResponse) -> None:
 
 #: The hop-by-hop fields of a WebSocket handshake (RFC 6455, section 4).
 UPGRADE_FIELDS = ((b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"))
-
-
-def _no_cookies() -> IndexableCookieJar:
-    return IndexableCookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
 
 
 class _Patience:
@@ -179,8 +186,8 @@ class _Once:
 
 
 @implementer(IPushProducer)
-class _Body(Protocol):
-    """Passes the body of a response on, as fast as the client reads."""
+class Relayed(Protocol):
+    """The body of a response, passed on as fast as the client reads."""
 
     transport: Any
 
@@ -190,12 +197,15 @@ class _Body(Protocol):
         self.done: Deferred[None] = Deferred(self._cancelled)
 
     def connectionMade(self) -> None:
+        """Let the client set the pace."""
         self._exchange.register(self)
 
     def dataReceived(self, data: bytes) -> None:
+        """Pass a piece on."""
         self._exchange.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Pass the end on, or break off."""
         if self.done.called:
             return
         if reason.check(ResponseDone):
@@ -206,13 +216,21 @@ class _Body(Protocol):
             self.done.errback(reason)
 
     def pauseProducing(self) -> None:
+        """Read no more from the core."""
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
+        """Read on."""
         self.transport.resumeProducing()
 
     def stopProducing(self) -> None:
         """Nothing: that the client has gone is told by ``exchange.gone``."""
+
+    def end(self) -> None:
+        """End the response here, as if the core had."""
+        self._exchange.finish()
+        self.done.callback(None)
+        self._response.abort()
 
     def _cancelled(self, _done: Deferred[None]) -> None:
         self._response.abort()

@@ -19,6 +19,7 @@ from clusterapp.worker.forwarding import (
     UPGRADE_FIELDS,
     CoreCutError,
     CoreSlowError,
+    Relayed,
     ask,
     relay,
 )
@@ -64,6 +65,7 @@ class CoreProxy:
         self._start_wait = start_wait
         self._readiness = Readiness(clock)
         self._under_way: set[Deferred[None]] = set()
+        self._endless: set[Relayed] = set()
 
     def core_ready(self, ready: bool) -> None:
         """Know whether the core takes requests; at first it does not."""
@@ -78,6 +80,11 @@ class CoreProxy:
         serving.addBoth(lambda _none: self._under_way.discard(serving))
         return True
 
+    def drain(self) -> None:
+        """End the responses that would not end by themselves."""
+        for body in list(self._endless):
+            body.end()
+
     def close(self) -> None:
         """
         Break off what is under way.
@@ -90,7 +97,7 @@ class CoreProxy:
     async def _serve(self, exchange: Exchange) -> None:
         try:
             response = await self._ask(exchange)
-            await relay(exchange, response)
+            await relay(exchange, response, self._endless)
         except CoreUnreachableError as error:
             self._report(exchange, error)
             _refuse(exchange, HTTPStatus.SERVICE_UNAVAILABLE, [(b"Retry-After", b"1")])

@@ -87,6 +87,8 @@ class ChildProgram:
             self._leave()
             return
         drained = Deferred.fromCoroutine(self._served.host.drain())
+        if self._served.proxy is not None:
+            self._served.proxy.drain()
         drained.addErrback(lambda why: self._log.failure("cannot drain", failure=why))
         drained.addCallback(lambda _: self._leave())
 
@@ -128,6 +130,8 @@ class ChildProgram:
         told.addBoth(lambda _: self._leave())
 
     def _leave(self) -> None:
+        if self._served is not None and self._served.proxy is not None:
+            self._served.proxy.close()
         with suppress(ReactorNotRunning):  # there may be two reasons to leave
             self._reactor.stop()
 

@@ -5,6 +5,7 @@ import http.client
 import re
 import signal
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -161,6 +162,18 @@ class FailureTests(SynchronousTestCase):
                 running.wait_for("hangs")
             running.wait_for("cancelled")
 
+    def test_a_client_that_resets_cancels(self) -> None:
+        """So it is when the client's last bytes and its reset come together."""
+        with backend() as running:
+            with running.connect() as connection:
+                connection.sendall(b"GET /core/hang HTTP/1.1\r\nHost: h\r\n\r\n")
+                running.wait_for("hangs")
+                connection.sendall(b"GET /")
+                # With this, close sends a reset: socket(7), SO_LINGER.
+                reset = struct.pack("ii", 1, 0)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            running.wait_for("cancelled", deadline=5)
+
     def test_a_core_that_breaks_off(self) -> None:
         """A client is never made to believe that it has the whole answer."""
         with backend("--core", "isolated") as running, running.connect() as connection:
@@ -189,6 +202,16 @@ class StreamTests(SynchronousTestCase):
             while received.count(b"data: tick") < 3:
                 received += connection.recv(65536)
             self.assertIn(b"text/event-stream", received)
+
+    def test_events_do_not_hold_up_a_stop(self) -> None:
+        """A stream of events ends when its worker drains."""
+        with backend() as running, running.connect() as connection:
+            connection.sendall(b"GET /core/events HTTP/1.1\r\nHost: h\r\n\r\n")
+            while b"data: tick" not in connection.recv(65536):
+                pass
+            running.signal(signal.SIGTERM)
+            self.assertTrue(_read(connection).endswith(b"\r\n0\r\n\r\n"))
+            self.assertEqual(running.wait(deadline=10), 0)
 
     def test_websocket(self) -> None:
         """Messages of all sizes go both ways, and each side hears of the end."""

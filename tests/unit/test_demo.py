@@ -239,7 +239,10 @@ class WorkerTests(DemoCase):
         self.assertNotIn("unsafe", policy)
         text = self.body(answer)
         self.assertNotRegex(text, r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)")
-        addresses = re.findall(r'(?:src|href|action)="([^"]*)"', text)
+        # Links may lead elsewhere; what the page loads and sends may not.
+        loaded = r'<(?!a\s)[a-z]+[^>]*?\s(?:src|href|action)="([^"]*)"'
+        addresses = re.findall(loaded, text)
+        self.assertIn("/static/demo.css", addresses)
         self.assertEqual([a for a in addresses if not re.match(r"/(?!/)|#", a)], [])
 
     def test_page_has_what_its_script_looks_for(self) -> None:
@@ -428,14 +431,6 @@ class StreamTests(DemoCase):
         self.events()
         self.channel.pauseProducing()
         self.assertEqual(self.events(core.HEARTBEAT), [])
-
-    def test_it_ends_in_time(self) -> None:
-        """So that a worker which drains is not held for as long as a page is open."""
-        self.clock(self.core).advance(core.STREAM_LIFETIME)
-        self.core.flush()
-        self.successResultOf(self.ended)
-        self.assertEqual(self.board.streams, set())
-        self.pump.server.connectionLost(Failure(ConnectionDone()))
 
     def test_a_page_that_goes_leaves_nothing(self) -> None:
         self.board.count()

@@ -42,6 +42,13 @@ class OfferTests(SiteTestCase):
         self.assertTrue(client.received.endswith(b"\r\n\r\nhelloabc"))
         self.assertEqual(self.taken, [])
 
+    def test_close_is_honoured_for_the_sites_own(self) -> None:
+        """The site's own responses close, too, on whichever line it is asked."""
+        client = self.client()
+        client.send(b"GET /own HTTP/1.1\r\nConnection: x\r\nConnection: close\r\n\r\n")
+        self.assertIn(b"\r\nConnection: close\r\n", client.received)
+        self.assertEqual(client.transport.ended, "closed")
+
     def test_refused_head_is_not_offered(self) -> None:
         """After a 400 for one field, the rest of the head changes nothing."""
         client = self.client()

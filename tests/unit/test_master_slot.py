@@ -1,0 +1,215 @@
+"""One slot of a master, with processes that exist in memory only."""
+
+from twisted.logger import LogLevel
+from twisted.trial.unittest import SynchronousTestCase
+
+from clusterapp.channel.bootstrap import Bootstrap
+from clusterapp.interfaces import Role
+from clusterapp.lifecycle import Patience, State
+from clusterapp.master.slot import ChildSlot, Plan
+from tests.unit.fakes import FakeChild, FakeReactor, Log, out_of_processes
+
+PATIENCE = Patience(boot=10, drain=5, pause=1, spread=0, fatal_pause=100)
+
+
+class Watcher:
+    """Writes down what it hears of a slot."""
+
+    def __init__(self) -> None:
+        self.states: list[State] = []
+        self.failures: list[tuple[str, bool, str, str]] = []
+
+    def entered(self, slot: ChildSlot, state: State) -> None:
+        assert slot.state == state
+        self.states.append(state)
+
+    def failed(
+        self, slot: ChildSlot, *, loading: bool, reason: str, traceback: str
+    ) -> None:
+        self.failures.append((slot.label, loading, reason, traceback))
+
+
+class SlotCase(SynchronousTestCase):
+    """A slot that is stopped."""
+
+    def setUp(self) -> None:
+        self.reactor = FakeReactor()
+        self.watcher = Watcher()
+        self.log = Log(self)
+        self.slot = self.make("worker", 3)
+
+    def make(self, role: Role, number: int) -> ChildSlot:
+        bootstrap = Bootstrap(role=role, slot=number, generation=7, settings={})
+        return ChildSlot(
+            self.reactor,  # type: ignore[arg-type]
+            Plan(bootstrap, {}),
+            PATIENCE,
+            self.watcher,
+        )
+
+    def started(self) -> FakeChild:
+        self.slot.start()
+        return self.reactor.children[-1]
+
+    def running(self) -> FakeChild:
+        child = self.started()
+        child.say_ready()
+        self.assertEqual(self.slot.state, "running")
+        return child
+
+
+class LifeTests(SlotCase):
+    """From the start to the end."""
+
+    def test_start(self) -> None:
+        child = self.started()
+        self.assertEqual(child.bootstrap["slot"], 3)
+        self.assertEqual(self.slot.state, "starting")
+        self.reactor.advance(0.25)
+        child.say_ready()
+        self.assertEqual(self.watcher.states, ["starting", "running"])
+        self.assertEqual(
+            self.log.lines(), ["worker 3 is ready after 0.25 s (pid 1000)"]
+        )
+
+    def test_drain(self) -> None:
+        """The child is asked, and leaves; nothing about that is an error."""
+        child = self.running()
+        self.slot.drain()
+        child.flush()
+        self.assertEqual(child.heard, ["drain"])
+        self.assertEqual(self.slot.state, "draining")
+        child.exit()
+        self.assertEqual(self.slot.state, "stopped")
+        self.assertEqual(self.log.lines()[-1], "worker 3 (pid 1000) left with status 0")
+        self.assertEqual(self.log.lines(LogLevel.error), [])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_crash(self) -> None:
+        """It is replaced after a pause, and the log says all of it."""
+        self.running().exit(signal=9)
+        self.assertEqual(
+            self.log.lines()[-2:],
+            [
+                "worker 3 (pid 1000) left with signal 9",
+                "worker 3 is started again in 1.00 s",
+            ],
+        )
+        self.reactor.advance(1)
+        self.assertEqual(len(self.reactor.children), 2)
+        self.assertEqual(
+            self.watcher.states, ["starting", "running", "backoff", "starting"]
+        )
+
+    def test_crash_closes_the_channel(self) -> None:
+        """A grandchild may hold its other end open for ever."""
+        child = self.running()
+        child.exit(status=1)
+        child.flush()
+        self.assertEqual(child.heard, ["gone"])
+
+    def test_fatal(self) -> None:
+        """The log says that, and when the next attempt is made."""
+        self.slot.start()
+        for _ in range(5):
+            self.reactor.children[-1].exit(status=1)
+            self.reactor.advance(self.reactor.getDelayedCalls()[0].getTime())
+        self.assertEqual(self.slot.state, "fatal")
+        self.assertEqual(
+            self.log.lines()[-2:],
+            [
+                "worker 3 (pid 1004) left with status 1",
+                "worker 3 crashes too often and is started again in 100.00 s",
+            ],
+        )
+        self.slot.drain()
+
+    def test_slow_boot(self) -> None:
+        child = self.started()
+        self.reactor.advance(10)
+        self.assertEqual(child.signals, ["KILL"])
+        self.assertIn(
+            "worker 3 (pid 1000) takes too long in state 'starting': killing it",
+            self.log.lines(LogLevel.error),
+        )
+
+    def test_slow_drain(self) -> None:
+        child = self.running()
+        self.slot.drain()
+        self.reactor.advance(5)
+        self.assertEqual(child.signals, ["KILL"])
+        child.exit(signal=9)
+        self.assertEqual(self.slot.state, "stopped")
+
+    def test_drop(self) -> None:
+        """At once, whatever the child is doing."""
+        child = self.running()
+        self.slot.drop()
+        self.assertEqual(child.signals, ["KILL"])
+        child.exit(signal=9)
+        self.assertEqual(self.slot.state, "stopped")
+
+    def test_drop_while_it_drains(self) -> None:
+        child = self.running()
+        self.slot.drain()
+        self.slot.drop()
+        self.assertEqual(child.signals, ["KILL"])
+
+    def test_drop_without_a_process(self) -> None:
+        self.running().exit(status=1)
+        self.slot.drop()
+        self.assertEqual(self.slot.state, "stopped")
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_cannot_be_spawned(self) -> None:
+        """It is logged, and tried again like after a crash."""
+        self.reactor.spawn_error = out_of_processes()
+        self.slot.start()
+        self.assertEqual(self.slot.state, "backoff")
+        self.assertRegex(
+            self.log.lines(LogLevel.error)[0], "^worker 3 cannot be started: .*Errno 11"
+        )
+        self.reactor.spawn_error = None
+        self.reactor.advance(1)
+        self.assertEqual(self.slot.state, "starting")
+
+
+class WordsTests(SlotCase):
+    """What master and child tell each other."""
+
+    def test_core_readiness(self) -> None:
+        """Only a process that is ready is told."""
+        self.slot.core_ready(True)
+        child = self.started()
+        self.slot.core_ready(True)
+        child.say_ready()
+        self.slot.core_ready(False)
+        child.flush()
+        self.assertEqual(child.heard, [False])
+        child.exit()
+        self.slot.core_ready(True)
+
+    def test_failure(self) -> None:
+        child = self.started()
+        child.say_failed("no shop", "Traceback", loading=True)
+        self.assertEqual(
+            self.watcher.failures, [("worker 3", True, "no shop", "Traceback")]
+        )
+
+    def test_output(self) -> None:
+        """With slot and generation, in words and as fields; stderr as a warning."""
+        child = self.started()
+        child.prints(b"hello {not a field}\n")
+        child.prints(b"oh no\n", fd=2)
+        self.assertEqual(
+            self.log.lines(LogLevel.info),
+            ["[worker 3 generation 7] hello {not a field}"],
+        )
+        self.assertEqual(
+            self.log.lines(LogLevel.warn), ["[worker 3 generation 7] oh no"]
+        )
+        event = self.log.events[-1]
+        self.assertEqual((event["slot"], event["generation"]), (3, 7))
+
+    def test_label_of_a_core(self) -> None:
+        self.assertEqual(self.make("core", -1).label, "core")
