@@ -210,7 +210,7 @@ class StreamTests(SynchronousTestCase):
             while b"data: tick" not in connection.recv(65536):
                 pass
             running.signal(signal.SIGTERM)
-            self.assertTrue(_read(connection).endswith(b"\r\n0\r\n\r\n"))
+            self.assertTrue(_read(connection).endswith(b"0\r\n\r\n"))
             self.assertEqual(running.wait(deadline=10), 0)
 
     def test_websocket(self) -> None:
