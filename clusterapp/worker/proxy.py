@@ -146,7 +146,8 @@ class CoreProxy:
 
     def _report(self, exchange: Exchange, error: Exception) -> None:
         self._log.error(
-            "the core failed at {method} {target}: {error}",
+            "the core failed at {method} {target} for {client}: {error}",
+            client=self._trusted.client_of(exchange.peer, exchange.fields),
             method=exchange.method.decode("ascii"),
             target=_shown(exchange),
             error=error,

@@ -93,7 +93,7 @@ class RemoteCoreTests(SynchronousTestCase):
         self.papers.issue("core", "other.example")
         with self.core() as there, self.edge() as here:
             self.assertEqual(here.request("POST", "/orders")[0], 502)
-            here.wait_for("the core failed at POST .*VerificationError.*localhost")
+            here.wait_for("the core failed at POST .* for 127.0.0.1: .*VerificationError.*localhost")
             self.assertTrue(there.request("POST", "/orders")[2].startswith(b"1 "))
 
     def test_a_core_that_is_not_there(self) -> None:
