@@ -3,7 +3,7 @@
 import atexit
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ def makeService(options: Options) -> MultiService:
     # By now twistd has chosen its reactor.
     from twisted.internet import reactor  # noqa: PLC0415
 
-    program = Program(reactor, options.settings, _pid_file(options))
+    program = Program(reactor, options.settings, options.parent)
     if options["check-config"]:
         program.check()
     return program
@@ -39,14 +39,14 @@ class Program(MultiService):
     """A master that is a program of its own: signals and exit status are its own."""
 
     def __init__(
-        self, reactor: Any, settings: "Settings", pid_file: Path | None
+        self, reactor: Any, settings: "Settings", twistd: Mapping[str, Any] | None
     ) -> None:
         """
         Put the program together.
 
         :param reactor: the program's reactor.
         :param settings: what the operator chose.
-        :param pid_file: what twistd forgets to remove when a start fails.
+        :param twistd: the options of the program that runs this one.
         """
         # Klein installs a reactor when it is imported, so it comes after twistd's.
         from clusterapp.master.service import ClusterService  # noqa: PLC0415
@@ -56,7 +56,7 @@ class Program(MultiService):
         super().__init__()
         self._reactor = reactor
         self._settings = settings
-        self._pid_file = pid_file
+        self._twistd = twistd or {}
         cluster = ClusterService(settings, reactor=reactor, on_failure=self._failed)
         Signals(reactor, self._stop, cluster.drop_children).setServiceParent(self)
         if os.getpid() == 1:
@@ -87,13 +87,20 @@ class Program(MultiService):
         try:
             yield
         except ClusterError as error:
-            if self._pid_file is not None:
-                with suppress(FileNotFoundError):
-                    self._pid_file.unlink()
+            self._tell_twistd(error)
             if isinstance(error, ApplicationLoadError) and error.traceback:
                 print(error.traceback.rstrip(), file=sys.stderr)  # noqa: T201
             print(f"clusterapp: {error}", file=sys.stderr)  # noqa: T201
             raise SystemExit(error.exit_status) from None
+
+    def _tell_twistd(self, error: ClusterError) -> None:
+        """Do what twistd does when a start fails, but for exits in one line."""
+        pid_file, status = self._twistd.get("pidfile"), self._twistd.get("statusPipe")
+        if pid_file:
+            Path(pid_file).unlink(missing_ok=True)
+        if status is not None:
+            # The parent of a daemon waits for this, for ever; it reads 100 bytes.
+            os.write(status, f"1 {error}".encode("ascii", "backslashreplace")[:100])
 
     def _failed(self, error: ClusterError) -> None:
         # twistd knows no other status than 0 for a reactor that was stopped.
@@ -109,9 +116,3 @@ def _exit(status: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
-
-
-def _pid_file(options: Options) -> Path | None:
-    # twist knows no pid files, and a program of one's own has no such parent.
-    name = options.parent.get("pidfile") if options.parent is not None else None
-    return Path(name).absolute() if name else None

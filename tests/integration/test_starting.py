@@ -1,5 +1,7 @@
 """What the commands do with wrong settings and with applications that fail."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +16,8 @@ from tests.integration.running import (
     Running,
     clean_environment,
     cluster,
+    eventually,
+    is_alive,
 )
 
 TWISTD = (f"{SCRIPTS}/twistd", "-n")
@@ -101,6 +105,32 @@ class MistakeTests(SynchronousTestCase):
                 self.assertIn(expected, printed)
                 self.assertNotIn("Traceback", printed)
         self.assertEqual(list(Path().glob("*.pid")), [])
+
+
+class DaemonTests(SynchronousTestCase):
+    """twistd without ``-n``: the command ends when the start has gone well or not."""
+
+    def test_a_good_start(self) -> None:
+        """The command ends with 0, and the pid file stops the daemon."""
+        daemon = (f"{SCRIPTS}/twistd", "clusterapp", "--workers", "1")
+        flags = ("--listen", "unix:public.sock", "--state", "state")
+        self.assertEqual(run(*daemon, *flags).returncode, 0)
+        pid = int(Path("twistd.pid").read_text())
+        log = Path("twistd.log")
+        eventually(lambda: "worker 0 is ready" in log.read_text())
+        os.kill(pid, signal.SIGTERM)
+        eventually(lambda: not is_alive(pid))
+        self.assertFalse(Path("twistd.pid").exists())
+        self.assertEqual(list(Path("state").iterdir()), [])
+
+    def test_a_bad_start(self) -> None:
+        """The command ends with 1 and says why, and leaves no pid file."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            spec = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+            ended = run(f"{SCRIPTS}/twistd", "clusterapp", "--listen", spec)
+        self.assertEqual(ended.returncode, 1)
+        self.assertIn(f"cannot listen on {spec}", ended.stderr)
+        self.assertFalse(Path("twistd.pid").exists())
 
 
 class BrokenApplicationTests(SynchronousTestCase):

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from twisted.application.service import MultiService
-from twisted.internet.testing import MemoryReactor, MemoryReactorClock
+from twisted.internet.testing import MemoryReactor
 from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -20,7 +20,7 @@ from clusterapp.errors import (
 )
 from clusterapp.master.service import ClusterService
 from clusterapp.settings.model import Settings
-from clusterapp.spawning.cpus import Cpus, usable_cpus
+from clusterapp.spawning.cpus import usable_cpus
 from tests.unit import master_apps
 from tests.unit.fakes import FakeChild, FakeReactor, Log, descriptors
 
@@ -92,17 +92,14 @@ class MasterCase(SynchronousTestCase):
 
     def make_fatal(self, child: FakeChild, *, ready: bool = False) -> None:
         """Let the processes of a child's slot crash until it is given up."""
-        name = child.bootstrap["slot"]
+        slot = child.bootstrap["slot"]
         for _ in range(5):
-            child = self.child_in(name)
+            child = self.child_in(slot)
             if ready:
                 child.say_ready()
             child.exit(status=1)
-            self.reactor.advance(0)
-            while name not in {c.bootstrap["slot"] for c in self.reactor.living()}:
-                if "crashes too often" in self.log.lines()[-1]:
-                    break
-                self.reactor.advance(0.01)
+            self.reactor.advance(0)  # the fifth is where it is given up
+            self.reactor.advance(1)  # no pause is longer, after so few crashes
 
     def child_in(self, slot: int) -> FakeChild:
         """Give the living child of a slot."""
@@ -141,11 +138,6 @@ class StartTests(MasterCase):
 
     def test_more_than_the_machine_has(self) -> None:
         """They are started all the same, with a warning that says why."""
-        self.patch(
-            ClusterService._size.__globals__["usable_cpus"].__class__,  # noqa: B009
-            "__name__",
-            "",
-        ) if False else None
         count = usable_cpus().count + 1
         self.assertEqual(len(self.start(workers=count)), count)
         [line] = self.log.lines(LogLevel.warn)
@@ -248,7 +240,6 @@ class HopelessTests(MasterCase):
     """A cluster that cannot go on stops itself, and says so once."""
 
     def ended(self) -> ClusterError:
-        self.assertEqual(self.failures, [])
         self.let_go()
         [error] = self.failures
         self.assertEqual(self.log.lines(LogLevel.critical), [str(error)])
@@ -567,5 +558,3 @@ class AgainTests(MasterCase):
         self.assertEqual(len(self.reactor.living()), 2)
         self.finish()
 
-
-_ = (Cpus, MemoryReactorClock)
