@@ -74,10 +74,12 @@ class Program(MultiService):
             super().startService()
 
     def check(self) -> None:
-        """Load the application as a worker would, say how that went, and exit."""
+        """Read and load all that a start would, say how that went, and exit."""
+        from clusterapp.web.hosting import check_tls  # noqa: PLC0415
         from clusterapp.web.loading import load  # noqa: PLC0415
 
         with self._ending_clearly():
+            check_tls(self._reactor, self._settings)
             load(self._settings.app, self._settings.core_app, self._reactor)
         print("configuration ok")  # noqa: T201 - it is the command's answer
         raise SystemExit(0)

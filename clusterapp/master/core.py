@@ -47,13 +47,7 @@ class Core(Protocol):
 class RemoteCore:
     """A core on another machine: nothing of it is this master's to run."""
 
-    def __init__(self, reactor: Any, settings: Settings, watcher: CoreWatcher) -> None:
-        """
-        Take note of where it is.
-
-        :raise SettingsError: if a file that TLS needs cannot be used.
-        """
-        core_agent(reactor, settings, None)  # as every worker will make it
+    def __init__(self, watcher: CoreWatcher) -> None:
         self._watcher = watcher
 
     def start(self) -> None:

@@ -24,6 +24,7 @@ from clusterapp.master.slot import ChildSlot, Plan
 from clusterapp.master.sockets import Sockets
 from clusterapp.settings.model import Settings
 from clusterapp.spawning.cpus import usable_cpus
+from clusterapp.web.hosting import check_tls
 from clusterapp.web.loading import DEMO
 
 
@@ -89,6 +90,7 @@ class ClusterService(Service):
         super().startService()
         try:
             check_reactor(self._reactor)
+            check_tls(self._reactor, self.settings)
             self._sockets.bind()
             self._sockets.open_state()
             self._start()
@@ -198,7 +200,7 @@ class ClusterService(Service):
             case "isolated":
                 return IsolatedCore(self._reactor, plan, patience, self)
             case _:
-                return RemoteCore(self._reactor, self.settings, self)
+                return RemoteCore(self)
 
     def _worker_slot(self, plan: Plan, number: int, patience: Patience) -> ChildSlot:
         bootstrap = replace(plan.bootstrap, slot=number)

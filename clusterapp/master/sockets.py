@@ -77,7 +77,7 @@ class Sockets:
         self._state = StateFolder(
             Path(chosen) if chosen is not None else default_state(os.environ)
         )
-        if not self._settings.core.startswith("https:"):
+        if not self._settings.core_is_remote:
             self._core[CORE_SOCKET] = private_unix(self._state.socket(CORE_SOCKET))
 
     def close(self) -> None:

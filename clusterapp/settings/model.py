@@ -204,6 +204,11 @@ class Settings:
         """Where the core listens for other machines."""
         return tuple(map(parse_core, self.core_listen))
 
+    @property
+    def core_is_remote(self) -> bool:
+        """Whether the core runs on another machine."""
+        return self.core.startswith("https://")
+
     def as_mapping(self) -> dict[str, Any]:
         """Give every value by its name, in types that JSON has."""
         return {setting.name: getattr(self, setting.name) for setting in SETTINGS}
@@ -227,7 +232,7 @@ def _checked(setting: Setting, value: object) -> object:
 
 def _check_core(settings: Settings) -> None:
     """Judge what only makes sense with, or without, a core on another machine."""
-    if not settings.core.startswith("https://"):
+    if not settings.core_is_remote:
         _refuse_with_core(settings, _REMOTE_ONLY, "only for a core at https://HOST")
         return
     _refuse_with_core(settings, ("core_listen",), "only for a core on this machine")

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from twisted.internet.ssl import CertificateOptions
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.pages import notFound
 
@@ -12,6 +13,7 @@ from clusterapp.http.tls import server_options
 from clusterapp.listening.accept import Acceptor
 from clusterapp.settings.listen import TlsListen
 from clusterapp.settings.model import Settings
+from clusterapp.web.cluster import core_agent
 from clusterapp.web.hooks import Hooks
 from clusterapp.web.loading import Loaded
 
@@ -79,7 +81,7 @@ def core_host(
     site = ClusterSite(reactor, root, keepalive_timeout=settings.keepalive_timeout)
     factories: dict[str, Any] = {CORE_SOCKET: site}
     for spec in settings.core_listeners:
-        factories[str(spec)] = _with_tls(spec, site)
+        factories[str(spec)] = TLSMemoryBIOFactory(_options(spec), False, site)
     return Host(
         site,
         loaded.core_hooks,
@@ -87,6 +89,19 @@ def core_host(
     )
 
 
-def _with_tls(spec: TlsListen, site: ClusterSite) -> TLSMemoryBIOFactory:
-    options = server_options(certificate=spec.certificate, key=spec.key, ca=spec.ca)
-    return TLSMemoryBIOFactory(options, isClient=False, wrappedFactory=site)
+def check_tls(reactor: Any, settings: Settings) -> None:
+    """
+    Read the files that TLS with a core needs, as its processes will.
+
+    :param reactor: the reactor of this process.
+    :param settings: the settings that name the files.
+    :raise SettingsError: if one cannot be used; the text names it.
+    """
+    for spec in settings.core_listeners:
+        _options(spec)
+    if settings.core_is_remote:
+        core_agent(reactor, settings, None)
+
+
+def _options(spec: TlsListen) -> CertificateOptions:
+    return server_options(certificate=spec.certificate, key=spec.key, ca=spec.ca)

@@ -8,7 +8,13 @@ from pathlib import Path
 import trustme
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.running import RunningCluster, cluster, free_port
+from tests.integration.running import (
+    SCRIPTS,
+    Running,
+    RunningCluster,
+    cluster,
+    free_port,
+)
 
 APPS = Path(__file__).parent / "apps"
 ENVIRONMENT = {"PYTHONPATH": str(APPS)}
@@ -93,7 +99,9 @@ class RemoteCoreTests(SynchronousTestCase):
         self.papers.issue("core", "other.example")
         with self.core() as there, self.edge() as here:
             self.assertEqual(here.request("POST", "/orders")[0], 502)
-            here.wait_for("the core failed at POST .* for 127.0.0.1: .*VerificationError.*localhost")
+            here.wait_for(
+                r"the core failed at POST .* for 127\.0\.0\.1: .*VerificationError"
+            )
             self.assertTrue(there.request("POST", "/orders")[2].startswith(b"1 "))
 
     def test_a_core_that_is_not_there(self) -> None:
@@ -111,3 +119,13 @@ class RemoteCoreTests(SynchronousTestCase):
         with self.assertRaises(AssertionError) as raised, self.edge():
             pass
         self.assertRegex(str(raised.exception), r"clusterapp: .*core_key.*worker\.key")
+
+    def test_checking_the_files(self) -> None:
+        """``--check-config`` reads them as well, those of a listening core too."""
+        spec = f"tls:{self.port}:certificate={self.papers['core.pem']}"
+        spec += f":key={self.papers['worker.key']}:ca={self.papers['ca.pem']}"
+        command = (f"{SCRIPTS}/twistd", "clusterapp", "--check-config")
+        checked = Running([*command, "--core-listen", spec], cwd=Path.cwd())
+        self.addCleanup(checked.close)
+        self.assertEqual(checked.wait(), 1)
+        self.assertRegex(checked.text(), r"^clusterapp: core_listen .*worker\.key")
