@@ -39,6 +39,7 @@ def begin_child_log(out: TextIO) -> None:
 
 def _line(event: LogEvent) -> str | None:
     text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+    text = text.rstrip("\n")  # a traceback has an end of its own
     if not text:
         return None
     level = event.get("log_level", LogLevel.info)

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Protocol, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import connectionDone
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
@@ -14,6 +15,23 @@ if TYPE_CHECKING:
 
 #: AMP's longest value is 65,535 bytes; UTF-8 takes at most 4 for a character.
 _LONGEST_TEXT = 65_535 // 4
+
+
+class Adopted(ServerFactory[amp.BinaryBoxProtocol]):
+    """
+    Gives the one end of a channel that it was made for.
+
+    A reactor adopts a socket for a factory; a channel has no more than one end here.
+    """
+
+    noisy = False
+
+    def __init__(self, end: amp.BinaryBoxProtocol) -> None:
+        self._end = end
+
+    def buildProtocol(self, addr: IAddress | None) -> amp.BinaryBoxProtocol:  # noqa: ARG002
+        """Give the end."""
+        return self._end
 
 
 class ChildEvents(Protocol):

@@ -66,8 +66,7 @@ def _shown(name: str, certificate: str, key_name: str, key: str) -> dict[str, An
         own = crypto.load_privatekey(crypto.FILETYPE_PEM, pem, passphrase=b"")
         context = SSL.Context(SSL.TLS_METHOD)
         context.use_certificate(first)
-        context.use_privatekey(own)
-        context.check_privatekey()
+        context.use_privatekey(own)  # which is compared to the certificate
     except (SSL.Error, crypto.Error, ValueError) as error:
         raise SettingsError(
             f"{key_name} = {key!r}: not the key of {certificate!r}: {error}"

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Protocol
 
 from twisted.internet.error import ConnectionClosed, ProcessExitedAlready
-from twisted.internet.interfaces import IAddress, IProcessTransport
-from twisted.internet.protocol import ProcessProtocol, ServerFactory
+from twisted.internet.interfaces import IProcessTransport
+from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 import clusterapp
 from clusterapp.channel.bootstrap import CONTROL_FD, Bootstrap
-from clusterapp.channel.ends import ChildEvents, MasterEnd
+from clusterapp.channel.ends import Adopted, ChildEvents, MasterEnd
 from clusterapp.interfaces import IClusterReactor
 from clusterapp.spawning.lines import Lines
 
@@ -97,18 +97,6 @@ class _Process(ProcessProtocol):
         self._events.exited(reason)
 
 
-class _OneChannel(ServerFactory[MasterEnd]):
-    """Gives the one end that it was made for."""
-
-    noisy = False
-
-    def __init__(self, end: MasterEnd) -> None:
-        self._end = end
-
-    def buildProtocol(self, addr: IAddress | None) -> MasterEnd:  # noqa: ARG002
-        return self._end
-
-
 def execute(
     reactor: IClusterReactor,
     bootstrap: Bootstrap,
@@ -139,7 +127,7 @@ def execute(
         reactor.adoptStreamConnection(
             ours.fileno(),
             socket.AF_UNIX,
-            _OneChannel(end),  # type: ignore[arg-type]
+            Adopted(end),  # type: ignore[arg-type]
         )
         inherited = {numbers[name]: each.fileno() for name, each in sockets.items()}
         try:

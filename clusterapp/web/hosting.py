@@ -81,7 +81,9 @@ def core_host(
     site = ClusterSite(reactor, root, keepalive_timeout=settings.keepalive_timeout)
     factories: dict[str, Any] = {CORE_SOCKET: site}
     for spec in settings.core_listeners:
-        factories[str(spec)] = TLSMemoryBIOFactory(_options(spec), False, site)
+        factories[str(spec)] = TLSMemoryBIOFactory(
+            _options(spec), isClient=False, wrappedFactory=site, clock=reactor
+        )
     return Host(
         site,
         loaded.core_hooks,

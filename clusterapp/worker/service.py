@@ -10,13 +10,11 @@ from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed, ReactorNotRunning
-from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from clusterapp.channel.bootstrap import CONTROL_FD, Bootstrap
-from clusterapp.channel.ends import ChildEnd
+from clusterapp.channel.ends import Adopted, ChildEnd
 from clusterapp.errors import ApplicationLoadError
 from clusterapp.logs import begin_child_log
 from clusterapp.settings.model import Settings
@@ -69,7 +67,7 @@ class ChildProgram:
             signal.SIGTERM, lambda *_: self._reactor.callFromThread(self.drain)
         )
         self._reactor.adoptStreamConnection(
-            CONTROL_FD, socket.AF_UNIX, _MasterChannel(self._end)
+            CONTROL_FD, socket.AF_UNIX, Adopted(self._end)
         )
         os.close(CONTROL_FD)
         self._boot = Deferred.fromCoroutine(self._load_and_serve())
@@ -134,18 +132,6 @@ class ChildProgram:
             self._served.proxy.close()
         with suppress(ReactorNotRunning):  # there may be two reasons to leave
             self._reactor.stop()
-
-
-class _MasterChannel(ServerFactory[ChildEnd]):
-    """Gives the one end that it was made for."""
-
-    noisy = False
-
-    def __init__(self, end: ChildEnd) -> None:
-        self._end = end
-
-    def buildProtocol(self, addr: IAddress | None) -> ChildEnd:  # noqa: ARG002
-        return self._end
 
 
 def _one_line(error: BaseException) -> str:
