@@ -36,7 +36,14 @@ from zope.interface import implementer
 
 from clusterapp.channel.ends import ChildEnd
 
-__all__ = ["FakeChild", "FakeReactor", "Log", "descriptors"]
+__all__ = [
+    "FakeChild",
+    "FakeReactor",
+    "Log",
+    "Started",
+    "descriptors",
+    "out_of_processes",
+]
 
 
 @dataclass(frozen=True)

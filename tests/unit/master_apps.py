@@ -57,3 +57,20 @@ def pending(answers: list[object]) -> "Deferred[None]":
     waited: Deferred[None] = Deferred()
     answers.append(waited)
     return waited
+
+
+def worker_hooks() -> Application:
+    """Make an application whose own hooks do what the test wants."""
+    app = Application()
+
+    @app.on_start
+    def start() -> object:
+        SEEN.append((app.cluster.role, app.cluster.slot))
+        return _next(START)
+
+    @app.on_stop
+    def stop() -> object:
+        SEEN.append("stop")
+        return _next(STOP)
+
+    return app

@@ -283,7 +283,12 @@ class PauseTests(LifecycleCase):
     """How long a slot waits after a crash."""
 
     patience = Patience(
-        pause=1, growth=2, longest_pause=8, spread=0.5, steady=30, most_crashes=10_000
+        pause=1.0,
+        growth=2.0,
+        longest_pause=8.0,
+        spread=0.5,
+        steady=30,
+        most_crashes=10_000,
     )
 
     def test_pauses_grow_up_to_the_longest(self) -> None:

@@ -41,7 +41,7 @@ class SocketsTests(SynchronousTestCase):
         self.assertEqual(unix.family, socket.AF_UNIX)
 
     def test_bind_twice(self) -> None:
-        """twistd lets services bind before they start; other programs do not."""
+        """Twistd lets services bind before they start; other programs do not."""
         sockets = self.make("tcp:0:interface=127.0.0.1")
         sockets.bind()
         addresses = sockets.addresses
@@ -77,9 +77,7 @@ class SocketsTests(SynchronousTestCase):
         self.assertEqual(sockets.core.keys(), {"core"})
 
     def test_state_is_in_its_usual_place(self) -> None:
-        self.patch(
-            os, "environ", {**os.environ, "XDG_RUNTIME_DIR": str(self.folder)}
-        )
+        self.patch(os, "environ", {**os.environ, "XDG_RUNTIME_DIR": str(self.folder)})
         sockets = self.make("tcp:0:interface=127.0.0.1", state=None)
         sockets.open_state()
         self.assertTrue((sockets.core_path or "").startswith(f"{self.folder}/cluster"))

@@ -1,0 +1,218 @@
+"""``twistd clusterapp``, up to where it would begin to run."""
+
+import atexit
+import io
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.error import ReactorNotRunning
+from twisted.trial.unittest import SynchronousTestCase
+
+from clusterapp import tap
+from clusterapp.errors import AllFatalError
+from clusterapp.master.service import ClusterService
+from clusterapp.master.signals import Signals
+from clusterapp.master.zombies import ZombieReaper
+from clusterapp.settings.model import Settings
+from clusterapp.tap import Options, Program, makeService
+from tests.unit import master_apps
+from tests.unit.fakes import FakeReactor, descriptors
+
+PLAIN = "tests.unit.master_apps:plain"
+
+
+class TapCase(SynchronousTestCase):
+    """A program in an empty folder, on a reactor that exists in memory only."""
+
+    def setUp(self) -> None:
+        master_apps.forget()
+        folder = tempfile.TemporaryDirectory(prefix="clusterapp-")
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.reactor = FakeReactor()
+        self.out, self.err = io.StringIO(), io.StringIO()
+        self.patch(sys, "stdout", self.out)
+        self.patch(sys, "stderr", self.err)
+        self.before = descriptors()
+
+    def program(
+        self, twistd: dict[str, Any] | None = None, **settings: object
+    ) -> Program:
+        chosen = {
+            "app": PLAIN,
+            "workers": 1,
+            "listen": f"unix:{self.folder / 'a.sock'}",
+            "state": str(self.folder / "state"),
+            **settings,
+        }
+        return Program(self.reactor, Settings(**chosen), twistd)  # type: ignore[arg-type]
+
+    def ended(self, call: Any) -> int:
+        """Tell with what status a call ends the program."""
+        status = self.assertRaises(SystemExit, call).code
+        assert isinstance(status, int)
+        return status
+
+
+class MakeTests(TapCase):
+    """From a command line to a program."""
+
+    def options(self, *flags: str) -> Options:
+        options = Options({})
+        options.parseOptions([*flags, "--app", PLAIN, "--state", str(self.folder)])
+        return options
+
+    def test_options(self) -> None:
+        """What the operator chose; nothing is bound or started yet."""
+        service = makeService(self.options("--workers", "3"))
+        assert isinstance(service, Program)
+        [cluster] = [each for each in service if isinstance(each, ClusterService)]
+        self.assertEqual(cluster.settings.workers, 3)
+        self.assertEqual(cluster.settings.app, PLAIN)
+        self.assertEqual(descriptors(), self.before)
+
+    def test_check_config(self) -> None:
+        options = self.options("--check-config")
+        self.assertEqual(self.ended(lambda: makeService(options)), 0)
+        self.assertEqual(self.out.getvalue(), "configuration ok\n")
+        self.assertEqual(descriptors(), self.before)
+
+    def test_check_config_that_is_wrong(self) -> None:
+        """One line, after the application's own traceback if there is one."""
+        options = Options({})
+        options.parseOptions(["--check-config", "--app", "tests.unit.no_shop:app"])
+        self.assertEqual(self.ended(lambda: makeService(options)), 4)
+        [line] = self.err.getvalue().splitlines()
+        self.assertIn("clusterapp: cannot load the application", line)
+        self.assertEqual(self.out.getvalue(), "")
+
+    def test_parts(self) -> None:
+        """Zombies are reaped by PID 1 only, where others leave them to it."""
+        self.assertEqual(
+            [type(each) for each in self.program()], [Signals, ClusterService]
+        )
+        self.patch(os, "getpid", lambda: 1)
+        self.assertEqual(
+            [type(each) for each in self.program()],
+            [Signals, ZombieReaper, ClusterService],
+        )
+
+
+class StartTests(TapCase):
+    """A program that starts, or does not."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.pid_file = self.folder / "twistd.pid"
+        self.pid_file.write_text("1")
+
+    def refused(self, step: str, **settings: object) -> tuple[int, list[str]]:
+        """Give the status, and what is said; the pid file must be gone."""
+        program = self.program({"pidfile": str(self.pid_file)}, **settings)
+        status = self.ended(getattr(program, step))
+        self.assertFalse(self.pid_file.exists())
+        self.assertEqual(descriptors(), self.before)
+        self.assertEqual(self.out.getvalue(), "")
+        return status, self.err.getvalue().splitlines()
+
+    def test_start(self) -> None:
+        program = self.program({"pidfile": str(self.pid_file)})
+        program.privilegedStartService()
+        program.startService()
+        self.assertEqual(len(self.reactor.children), 1)
+        self.assertTrue(self.pid_file.exists())
+        stopped = program.stopService()
+        self.reactor.children[0].exit()
+        self.successResultOf(stopped)
+        self.assertEqual(descriptors(), self.before)
+
+    def test_socket_that_cannot_be_had(self) -> None:
+        status, lines = self.refused("privilegedStartService", listen="fd:999")
+        self.assertEqual(status, 1)
+        self.assertEqual(len(lines), 1)
+        self.assertTrue(lines[0].startswith("clusterapp: descriptor 999"), lines)
+
+    def test_state_folder_that_cannot_be_had(self) -> None:
+        status, lines = self.refused("startService", state=str(self.pid_file / "a"))
+        self.assertEqual(status, 1)
+        self.assertEqual(len(lines), 1)
+
+    def test_application_that_fails(self) -> None:
+        """Its traceback once, then one line."""
+        broken = self.folder / "broken_shop.py"
+        broken.write_text("def app(): pass\n1 / 0\n")
+        self.patch(sys, "path", [str(self.folder), *sys.path])
+        status, lines = self.refused("startService", app="broken_shop:app")
+        self.assertEqual(status, 4)
+        self.assertEqual(lines[0], "Traceback (most recent call last):")
+        self.assertEqual(lines.count(lines[0]), 1)
+        self.assertRegex(lines[-1], "^clusterapp: .*'broken_shop:app'.*ZeroDivision")
+
+    def test_no_pid_file(self) -> None:
+        """twist(1) has none, nor has ``--pidfile=``."""
+        for twistd in (None, {}, {"pidfile": ""}):
+            program = self.program(twistd, listen="fd:999")
+            self.assertEqual(self.ended(program.privilegedStartService), 1)
+
+    def test_parent_of_a_daemon(self) -> None:
+        """It waits for a word, and shows it to the operator."""
+        hears, tells = os.pipe()
+        self.addCleanup(os.close, hears)
+        self.addCleanup(os.close, tells)
+        program = self.program({"statusPipe": tells}, listen="unix:/nö/" + "a" * 90)
+        self.assertEqual(self.ended(program.privilegedStartService), 1)
+        heard = os.read(hears, 1000)
+        self.assertTrue(heard.startswith(b"1 cannot listen on unix:/n\\xf6/"), heard)
+        self.assertLessEqual(len(heard), 100)
+
+
+class EndTests(TapCase):
+    """A program whose cluster cannot go on."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.at_exit: list[tuple[Any, ...]] = []
+        self.patch(atexit, "register", lambda *call: self.at_exit.append(call))
+        self.stops = 0
+        self.patch(self.reactor, "stop", self.stop)
+
+    def stop(self) -> None:
+        """Do as a reactor does."""
+        self.stops += 1
+        if self.stops > 1:
+            raise ReactorNotRunning
+
+    def run_reactor(self) -> None:
+        """Let the reactor come to run, and do what has waited for that."""
+        self.reactor.running = True
+        for call, arguments, named in self.reactor.whenRunningHooks:
+            call(*arguments, **named)
+
+    def test_exit_status(self) -> None:
+        """The reactor is stopped, and the process leaves with the error's status."""
+        self.program()._failed(AllFatalError("all is lost"))
+        self.assertEqual(self.stops, 0)
+        self.run_reactor()
+        self.assertEqual(self.stops, 1)
+        [(leave, status)] = self.at_exit
+        left: list[int] = []
+        self.patch(os, "_exit", left.append)
+        leave(status)
+        self.assertEqual(left, [5])
+
+    def test_signal_while_it_ends(self) -> None:
+        """The reactor is not asked to stop twice."""
+        program = self.program()
+        program._failed(AllFatalError("all is lost"))
+        self.run_reactor()
+        [signals, _] = program
+        assert isinstance(signals, Signals)
+        signals._heard(signal.SIGTERM)
+        self.assertEqual(self.stops, 2)
+
+    def test_plugin_finds_what_it_names(self) -> None:
+        self.assertEqual(set(tap.__all__), {"Options", "makeService"})

@@ -1,0 +1,365 @@
+"""The body of a child process, without the process."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.internet.error import ReactorNotRunning
+from twisted.internet.testing import MemoryReactorClock
+from twisted.test.iosim import FakeTransport, IOPump
+from twisted.trial.unittest import SynchronousTestCase
+
+from clusterapp.channel.bootstrap import CONTROL_FD, Bootstrap
+from clusterapp.channel.ends import MasterEnd
+from clusterapp.errors import ApplicationLoadError
+from clusterapp.settings.model import Settings
+from clusterapp.web.loading import load
+from clusterapp.worker import __main__ as program
+from clusterapp.worker import orphan, service
+from clusterapp.worker.service import FAILED_BOOT, ChildProgram
+from clusterapp.worker.serving import serve
+from tests.unit import master_apps
+from tests.unit.fakes import FakeReactor
+
+if TYPE_CHECKING:
+    from clusterapp.http.exchange import Exchange
+
+PLAIN = "tests.unit.master_apps:plain"
+WORKER = "tests.unit.master_apps:worker_hooks"
+BROKEN = "tests.unit.no_shop:app"
+
+
+class ChildReactor(FakeReactor):
+    """A child's reactor, which its program stops."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stopped = False
+
+    def stop(self) -> None:
+        if self.stopped:
+            raise ReactorNotRunning
+        self.stopped = True
+
+    def callFromThread(self, call: Callable[[], object]) -> None:
+        call()
+
+
+class Master:
+    """Writes down what the child says."""
+
+    def __init__(self) -> None:
+        self.readies = 0
+        self.failures: list[tuple[bool, str, str]] = []
+
+    def ready(self) -> None:
+        self.readies += 1
+
+    def failed(self, *, loading: bool, reason: str, traceback: str) -> None:
+        self.failures.append((loading, reason, traceback))
+
+
+class ChildCase(SynchronousTestCase):
+    """A child whose control channel ends in a master in memory."""
+
+    def setUp(self) -> None:
+        master_apps.forget()
+        self.reactor = ChildReactor()
+        self.master = Master()
+        self.handlers: dict[int, Any] = {}
+        self.closed: list[int] = []
+        self.patch(signal, "signal", self.handlers.__setitem__)
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(self.listening.close)
+
+    def begin(self, app: str = PLAIN, **settings: object) -> ChildProgram:
+        """Start a child, up to where it waits for something."""
+        bootstrap = Bootstrap(
+            role="worker",
+            slot=3,
+            generation=1,
+            settings={},
+            sockets={"tcp": self.listening.dup().detach()},
+            core_socket="/nowhere/core.sock",
+        )
+        chosen = Settings(app=app, graceful_timeout=5, **settings)  # type: ignore[arg-type]
+        self.child = ChildProgram(self.reactor, bootstrap, chosen)
+        self.patch(service, "serve", self.serve)
+        self.patch(os, "close", self.closed.append)
+        self.patch(self.reactor, "adoptStreamConnection", self.adopt)
+        self.child.start()
+        self.pump.flush()
+        return self.child
+
+    def serve(self, *arguments: Any) -> Any:
+        """Close in the end what the child's process would take with it."""
+        served = serve(*arguments)
+        self.addCleanup(served.host.refuse)
+        return served
+
+    def adopt(self, fd: int, family: int, factory: Any) -> None:
+        """Connect the child's end to the master's."""
+        self.assertEqual((fd, family), (CONTROL_FD, socket.AF_UNIX))
+        near, far = factory.buildProtocol(None), MasterEnd(self.master)
+        transports = FakeTransport(near, False), FakeTransport(far, True)
+        near.makeConnection(transports[0])
+        far.makeConnection(transports[1])
+        self.far = far
+        self.pump = IOPump(near, far, *transports, False)
+
+
+class BootTests(ChildCase):
+    """From its first word to its last before it serves."""
+
+    def test_ready(self) -> None:
+        """It says so when it has loaded its application, and accepts."""
+        self.begin()
+        self.assertEqual(self.master.readies, 1)
+        self.assertEqual(len(self.reactor.getReaders()), 1)
+        self.assertEqual(self.closed, [CONTROL_FD])
+        self.assertFalse(self.reactor.stopped)
+
+    def test_start_hook_comes_first(self) -> None:
+        waited = master_apps.pending(master_apps.START)
+        self.begin(WORKER)
+        self.assertEqual((self.master.readies, self.reactor.getReaders()), (0, []))
+        self.assertEqual(master_apps.SEEN, [("worker", 3)])
+        waited.callback(None)
+        self.pump.flush()
+        self.assertEqual(self.master.readies, 1)
+
+    def test_application_cannot_be_loaded(self) -> None:
+        """The master is told, and acknowledges it, before the child leaves."""
+        child = self.begin(BROKEN)
+        [(loading, reason, _)] = self.master.failures
+        self.assertIs(loading, True)
+        self.assertIn("no module 'tests.unit.no_shop'", reason)
+        self.assertNotIn(BROKEN, reason)
+        self.assertEqual(child.exit_status, ApplicationLoadError.exit_status)
+        self.assertTrue(self.reactor.stopped)
+
+    def test_start_hook_that_fails(self) -> None:
+        master_apps.START.append(ValueError("no database"))
+        child = self.begin(WORKER)
+        [(loading, reason, traceback)] = self.master.failures
+        self.assertIs(loading, False)
+        self.assertEqual(reason, "ValueError: no database")
+        self.assertIn("Traceback", traceback)
+        self.assertEqual(child.exit_status, FAILED_BOOT)
+        self.assertTrue(self.reactor.stopped)
+
+    def test_failure_whose_words_nobody_can_send(self) -> None:
+        """It leaves all the same."""
+        master_apps.START.append(ValueError("no \udcff"))
+        self.begin(WORKER)
+        [(_, reason, _)] = self.master.failures
+        self.assertEqual(reason, "ValueError: no \\udcff")
+        self.assertTrue(self.reactor.stopped)
+
+    def test_order_to_drain_crosses_the_failure(self) -> None:
+        """There are two reasons to leave then; the reactor is stopped once."""
+        self.patch(IOPump, "flush", lambda _: None)
+        child = self.begin(BROKEN)
+        self.assertFalse(self.reactor.stopped)
+        child.drain()
+        self.assertTrue(self.reactor.stopped)
+        self.pump.pump()
+        self.pump.pump()
+        self.assertEqual(child.exit_status, ApplicationLoadError.exit_status)
+
+
+class DrainTests(ChildCase):
+    """How a child leaves."""
+
+    def test_order(self) -> None:
+        """It takes no more connections, runs its stop hooks, and leaves with 0."""
+        child = self.begin(WORKER)
+        self.far.drain()
+        self.pump.flush()
+        self.assertEqual(self.reactor.getReaders(), [])
+        self.assertIn("stop", master_apps.SEEN)
+        self.assertTrue(self.reactor.stopped)
+        self.assertEqual(child.exit_status, 0)
+
+    def test_signal(self) -> None:
+        """TERM means the same."""
+        self.begin()
+        self.handlers[signal.SIGTERM](signal.SIGTERM, None)
+        self.assertTrue(self.reactor.stopped)
+
+    def test_slow_drain(self) -> None:
+        """It has the graceful timeout, however often it is told to leave."""
+        master_apps.pending(master_apps.STOP)
+        child = self.begin(WORKER)
+        child.drain()
+        self.reactor.advance(3)
+        child.drain()
+        self.reactor.advance(1.9)
+        self.assertFalse(self.reactor.stopped)
+        self.reactor.advance(0.1)
+        self.assertTrue(self.reactor.stopped)
+
+    def test_drain_during_the_boot(self) -> None:
+        """The start hook is cancelled; that is no failure to be told."""
+        master_apps.pending(master_apps.START)
+        child = self.begin(WORKER)
+        child.drain()
+        self.pump.flush()
+        self.assertTrue(self.reactor.stopped)
+        self.assertEqual((self.master.failures, child.exit_status), ([], 0))
+
+    def test_master_is_gone(self) -> None:
+        """The pipes are broken then: what is written goes nowhere."""
+        moved: list[tuple[int, int]] = []
+        self.begin(WORKER)
+        self.patch(os, "open", lambda *_: 77)
+        self.patch(os, "dup2", lambda *fds: moved.append(fds))
+        self.far.close()
+        self.pump.flush()
+        self.assertEqual(moved, [(77, 1), (77, 2)])
+        self.assertIn("stop", master_apps.SEEN)
+        self.assertTrue(self.reactor.stopped)
+
+
+class CoreReadyTests(ChildCase):
+    """What the master says of the core."""
+
+    def test_proxy_is_told(self) -> None:
+        child = self.begin()
+        proxy = cast("Any", child._served).proxy
+        told: list[bool] = []
+        self.patch(proxy, "core_ready", told.append)
+        self.far.core_ready(True)
+        self.far.core_ready(False)
+        self.pump.flush()
+        self.assertEqual(told, [True, False])
+
+    def test_told_while_it_boots(self) -> None:
+        """The word is kept for when there is a proxy."""
+        waited = master_apps.pending(master_apps.START)
+        child = self.begin(WORKER)
+        self.far.core_ready(True)
+        self.pump.flush()
+        waited.callback(None)
+        self.assertTrue(child._core_is_ready)
+        self.assertIsNotNone(child._served)
+
+
+class ServeTests(SynchronousTestCase):
+    """What a child serves."""
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.settings = Settings(app=PLAIN)
+
+    def serve(self, role: Any, name: str) -> Any:
+        listening = socket.create_server(("127.0.0.1", 0))
+        bootstrap = Bootstrap(
+            role=role,
+            slot=3,
+            generation=2,
+            settings={},
+            sockets={name: listening.detach()},
+            core_socket="/nowhere/core.sock",
+        )
+        loaded = load(PLAIN, None, cast("Any", self.reactor))
+        served = serve(self.reactor, bootstrap, self.settings, loaded)
+        self.addCleanup(served.host.refuse)
+        self.cluster = loaded.members[0].cluster
+        return served
+
+    def test_worker(self) -> None:
+        """It knows its place, and sends to the core what is the core's."""
+        served = self.serve("worker", "tcp")
+        self.assertEqual((self.cluster.role, self.cluster.slot), ("worker", 3))
+        self.assertEqual(self.cluster.generation, 2)
+        forwarded: list[bytes] = []
+        self.patch(served.proxy, "forward", lambda e: forwarded.append(e.target))
+        site = served.host._site
+        for target, taken in (
+            (b"/counter", True),
+            (b"/counter?a=/b", True),
+            (b"/", False),
+            (b"/?/counter", False),
+        ):
+            self.assertIs(site.offer(cast("Exchange", Target(target))), taken)
+        self.assertEqual(forwarded, [b"/counter", b"/counter?a=/b"])
+
+    def test_core(self) -> None:
+        """It forwards nothing, to itself least of all."""
+        served = self.serve("core", "core")
+        self.assertEqual(self.cluster.role, "core")
+        self.assertIsNone(served.proxy)
+        site = served.host._site
+        self.assertFalse(site.offer(cast("Exchange", Target(b"/counter"))))
+
+    def test_sockets_are_not_passed_on(self) -> None:
+        """Processes that the application starts do not keep them open."""
+        [acceptor] = self.serve("worker", "tcp").host._acceptors
+        self.assertFalse(os.get_inheritable(acceptor.fileno()))
+
+
+class Target:
+    """As much of an exchange as decides who serves it."""
+
+    def __init__(self, target: bytes) -> None:
+        self.target = target
+
+
+class ProgramTests(SynchronousTestCase):
+    """What happens before there is a reactor."""
+
+    def take_over(self, python_path: str | None) -> None:
+        self.patch(os, "environ", {"PYTHONPATH": "/master"})
+        self.patch(sys, "path", ["/child"])
+        bootstrap = Bootstrap(
+            role="worker",
+            slot=0,
+            generation=1,
+            settings={},
+            path=("/a", "/b"),
+            python_path=python_path,
+        )
+        program._take_over(bootstrap)
+
+    def test_same_modules_as_the_master(self) -> None:
+        self.take_over("/operator")
+        path, environment = list(sys.path), dict(os.environ)
+        self.assertEqual(path, ["/a", "/b"])
+        self.assertEqual(environment, {"PYTHONPATH": "/operator"})
+
+    def test_environment_as_it_was_set(self) -> None:
+        """Programs that the application starts see nothing of ours."""
+        self.take_over(None)
+        self.assertEqual(dict(os.environ), {})
+
+
+class OrphanTests(SynchronousTestCase):
+    """The last resort, with a real channel and no real exit."""
+
+    def test_master_is_gone(self) -> None:
+        """The process ends some time after the channel, whatever the loop does."""
+        ours, theirs = socket.socketpair()
+        self.addCleanup(theirs.close)
+        slept: list[float] = []
+        left: list[int] = []
+        gone = threading.Event()
+
+        def leave(status: int) -> None:
+            left.append(status)
+            gone.set()
+
+        self.patch(time, "sleep", slept.append)
+        self.patch(os, "_exit", leave)
+        orphan.watch_master(theirs.fileno(), 5.0)
+        ours.send(b"a word is no end")
+        self.assertFalse(gone.wait(0.05))
+        ours.close()
+        self.assertTrue(gone.wait(30))
+        self.assertEqual(left, [1])
+        self.assertGreater(slept[0], 5.0)
