@@ -115,6 +115,9 @@ class Program(MultiService):
 
 
 def _exit(status: int) -> None:
+    # What was registered before runs after this, and would not be reached.
+    atexit.unregister(_exit)
+    atexit._run_exitfuncs()  # noqa: SLF001 - the only way to have them run now
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

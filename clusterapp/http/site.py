@@ -59,6 +59,11 @@ class ClusterSite(server.Site):
         self._check_drained()
         return done
 
+    def abort(self) -> None:
+        """Break every connection off."""
+        for channel in list(self._channels):
+            channel.cut()
+
     def startFactory(self) -> None:
         """Start no access log: `HTTPFactory`'s would wake up every second."""
 

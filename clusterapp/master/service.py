@@ -27,6 +27,9 @@ from clusterapp.spawning.cpus import usable_cpus
 from clusterapp.web.hosting import check_tls
 from clusterapp.web.loading import DEMO
 
+#: Seconds in which a child whose graceful timeout is over can leave by itself.
+LAST_WORDS = 1.0
+
 
 class ClusterService(Service):
     """
@@ -181,8 +184,9 @@ class ClusterService(Service):
             ),
             self._sockets.public,
         )
+        settings = self.settings
         patience = Patience(
-            boot=self.settings.boot_timeout, drain=self.settings.graceful_timeout
+            boot=settings.boot_timeout, drain=settings.graceful_timeout + LAST_WORDS
         )
         self._core = self._make_core(plan, patience)
         slots = [self._worker_slot(plan, n, patience) for n in range(self._size())]

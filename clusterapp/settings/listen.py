@@ -124,8 +124,8 @@ class TlsListen:
 
     @property
     def place(self) -> Hashable:
-        """What only one listener can have; ``None`` if the kernel chooses."""
-        return ("tcp", self.interface, self.port) if self.port else None
+        """What only one listener can have; its words, if the kernel chooses."""
+        return ("tcp", self.interface, self.port) if self.port else str(self)
 
     def __str__(self) -> str:
         ca = "" if self.ca is None else f":ca={quote(self.ca)}"

@@ -4,7 +4,9 @@ import socket
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.ssl import CertificateOptions
+from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.pages import notFound
 
@@ -32,9 +34,14 @@ class Site(Protocol):
     def drain(self) -> "Deferred[None]":
         """Fire when the last connection is gone."""
 
+    def abort(self) -> None:
+        """Break every connection off."""
+
 
 class Host:
     """Serve one site on listening sockets: a worker's, or the core's."""
+
+    _log = Logger()
 
     def __init__(self, site: Site, hooks: Hooks, acceptors: Iterable[Acceptor]) -> None:
         self._site = site
@@ -51,9 +58,17 @@ class Host:
             acceptor.start()
 
     async def drain(self) -> None:
-        """Take no more connections, finish those there are, run the stop hooks."""
+        """
+        Take no more connections, finish those there are, run the stop hooks.
+
+        Cancelling it breaks off what is left; the stop hooks run all the same.
+        """
         self.refuse()
-        await self._site.drain()
+        try:
+            await self._site.drain()
+        except CancelledError:
+            self._log.warn("the time is over: breaking off what is not finished")
+            self._site.abort()
         await self._hooks.run_stop()
 
     def refuse(self) -> None:

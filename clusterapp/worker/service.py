@@ -78,13 +78,13 @@ class ChildProgram:
         if self._draining:
             return
         self._draining = True
-        self._reactor.callLater(self._settings.graceful_timeout, self._leave)
         if self._served is None:
             if self._boot is not None:
                 self._boot.cancel()
             self._leave()
             return
         drained = Deferred.fromCoroutine(self._served.host.drain())
+        self._reactor.callLater(self._settings.graceful_timeout, drained.cancel)
         if self._served.proxy is not None:
             self._served.proxy.drain()
         drained.addErrback(lambda why: self._log.failure("cannot drain", failure=why))

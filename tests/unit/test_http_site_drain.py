@@ -125,6 +125,15 @@ class DrainTests(SiteTestCase):
         self.clock.advance(0)
         self.successResultOf(drained)
 
+    def test_what_is_left_can_be_broken_off(self) -> None:
+        """A drain that takes too long ends with connections that are cut."""
+        client = self.client()
+        client.send(b"GET /core HTTP/1.1\r\n\r\n")
+        drained = self.site.drain()
+        self.assertNoResult(drained)
+        self.site.abort()
+        self.assertEqual(client.transport.ended, "aborted")
+
     def test_upgraded_connections_are_closed(self) -> None:
         """A WebSocket does not hold a drain up, the site's own neither."""
         client, exchange = self.ask(WEBSOCKET)

@@ -4,6 +4,7 @@ import atexit
 import io
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -198,11 +199,21 @@ class EndTests(TapCase):
         self.assertEqual(self.stops, 0)
         self.run_reactor()
         self.assertEqual(self.stops, 1)
-        [(leave, status)] = self.at_exit
-        left: list[int] = []
-        self.patch(os, "_exit", left.append)
-        leave(status)
-        self.assertEqual(left, [5])
+        self.assertEqual(self.at_exit, [(tap._exit, 5)])
+
+    def test_exit_functions(self) -> None:
+        """Those that were registered before run as well, and then it is over."""
+        code = """
+import atexit
+from clusterapp import tap
+atexit.register(print, "registered before")
+atexit.register(tap._exit, 5)
+"""
+        ended = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
+        self.assertEqual((ended.returncode, ended.stderr), (5, ""))
+        self.assertEqual(ended.stdout, "registered before\n")
 
     def test_signal_while_it_ends(self) -> None:
         """The reactor is not asked to stop twice."""

@@ -43,6 +43,9 @@ class Order:
         self.did.append("drain")
         return self.drained
 
+    def abort(self) -> None:
+        self.did.append("abort")
+
     def start(self) -> None:
         self.did.append("accept")
 
@@ -78,6 +81,13 @@ class HostTests(SynchronousTestCase):
         self.order.drained.callback(None)
         self.successResultOf(drained)
         self.assertEqual(self.order.did[2:], ["stop hook"])
+
+    def test_drain_whose_time_is_over(self) -> None:
+        """What is left is broken off, and the stop hooks run all the same."""
+        drained = Deferred.fromCoroutine(self.order.host.drain())
+        drained.cancel()
+        self.successResultOf(drained)
+        self.assertEqual(self.order.did[2:], ["abort", "stop hook"])
 
 
 class CoreCase(SynchronousTestCase):

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.testing import MemoryReactorClock
 from twisted.test.iosim import FakeTransport, IOPump
@@ -203,6 +204,8 @@ class DrainTests(ChildCase):
         self.assertFalse(self.reactor.stopped)
         self.reactor.advance(0.1)
         self.assertTrue(self.reactor.stopped)
+        # The stop hook was cut short, which the log says.
+        self.assertEqual(len(self.flushLoggedErrors(CancelledError)), 1)
 
     def test_drain_during_the_boot(self) -> None:
         """The start hook is cancelled; that is no failure to be told."""
