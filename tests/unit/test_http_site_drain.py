@@ -132,7 +132,7 @@ class DrainTests(SiteTestCase):
         drained = self.site.drain()
         self.assertNoResult(drained)
         self.site.abort()
-        self.assertEqual(client.transport.ended, "aborted")
+        self.assertEqual(client.transport.ended, "reset")
 
     def test_upgraded_connections_are_closed(self) -> None:
         """A WebSocket does not hold a drain up, the site's own neither."""
