@@ -107,23 +107,25 @@ class Running:
 
 
 class RunningCluster(Running):
-    """A cluster started by ``twistd -n clusterapp``, all of whose workers are ready."""
+    """
+    A cluster that any command starts.
+
+    :param command: what to run, with all its flags.
+    :param workers: how many workers it starts.
+    :param cwd: where to run it.
+    :param env: what is added to the environment.
+    """
 
     def __init__(
         self,
-        *flags: str,
+        command: Sequence[str],
+        *,
+        workers: int,
         cwd: Path,
-        state: Path,
-        workers: int = 2,
         env: Mapping[str, str] | None = None,
     ) -> None:
+        super().__init__(list(command), cwd=cwd, env=env)
         self.workers = workers
-        command = [
-            *(str(SCRIPTS / "twistd"), "-n", "--pidfile=", "clusterapp"),
-            *("--workers", str(workers), "--listen", "tcp:0:interface=127.0.0.1"),
-            *("--state", str(state), *flags),
-        ]
-        super().__init__(command, cwd=cwd, env=env)
         self.port = 0
 
     def started(self) -> Self:
@@ -184,13 +186,16 @@ def cluster(
     workers: int = 2,
     env: Mapping[str, str] | None = None,
 ) -> Iterator[RunningCluster]:
-    """Run a cluster in a folder, an empty one if none is given."""
+    """Run ``twistd -n clusterapp`` in a folder, an empty one if none is given."""
     with tempfile.TemporaryDirectory(prefix="clusterapp-") as name:
         state, empty = Path(name) / "state", Path(name) / "empty"
         empty.mkdir()
-        running = RunningCluster(
-            *flags, cwd=cwd or empty, state=state, workers=workers, env=env
-        )
+        command = [
+            *(str(SCRIPTS / "twistd"), "-n", "--pidfile=", "clusterapp"),
+            *("--workers", str(workers), "--listen", "tcp:0:interface=127.0.0.1"),
+            *("--state", str(state), *flags),
+        ]
+        running = RunningCluster(command, workers=workers, cwd=cwd or empty, env=env)
         try:
             yield running.started()
         finally:

@@ -126,7 +126,7 @@ class FaithTests(SynchronousTestCase):
     def test_the_target_is_untouched(self) -> None:
         """Not one byte of a request's target is changed."""
         with backend(workers=1) as running:
-            for rest in ("a%2Fb", "a//b", "a;b=1", "%zz", "x?", "x?a=%20&&b", "%E4"):
+            for rest in ("a%2Fb", "a//b", "a;b=1", "%zz", "x?", "x?a=%20&&b"):
                 target = f"/core/echo/{rest}".encode()
                 with running.connect() as connection:
                     connection.sendall(

@@ -20,6 +20,8 @@ class FindTests(SynchronousTestCase):
         self.patch(sys, "path", list(sys.path))
         self.addCleanup(self.forget)
         self.patch(Path, "cwd", classmethod(lambda _: self.folder))
+        # Two modules of one size, written within a second, would share a .pyc.
+        self.patch(sys, "dont_write_bytecode", True)
 
     def forget(self) -> None:
         """Let each test import modules of the same name anew."""
