@@ -106,14 +106,29 @@ def private_unix(path: str) -> Listener:
     return _listener(path, made, path)
 
 
-def passed_by_systemd(
-    environ: Mapping[str, str] = os.environ,
-) -> Mapping[str | int, int]:
+def first_environment() -> Mapping[str, str]:
+    """
+    Give the environment that this process was started with (proc(5)).
+
+    Whatever Twisted program imports `twisted.internet.endpoints` removes systemd's
+    variables from `os.environ`, and twistd does so before it asks for our service.
+    """
+    try:
+        lines = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:  # no /proc: then there is no systemd, either
+        return {}
+    pairs = (os.fsdecode(line).partition("=") for line in lines)
+    return {name: value for name, _, value in pairs}
+
+
+def passed_by_systemd(environ: Mapping[str, str]) -> Mapping[str | int, int]:
     """
     Tell which descriptors systemd passed (sd_listen_fds(3)).
 
     They are named once by their position, from 0, and once by their name, if they
-    have one. The environment stays as it is, for a master that starts again.
+    have one.
+
+    :param environ: the environment, as this process was started with it.
     """
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return {}

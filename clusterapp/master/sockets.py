@@ -7,6 +7,7 @@ from pathlib import Path
 
 from clusterapp.listening.sockets import (
     Listener,
+    first_environment,
     listen,
     passed_by_systemd,
     private_unix,
@@ -57,7 +58,7 @@ class Sockets:
         if self._bound:
             return
         self._bound = True
-        systemd = passed_by_systemd()
+        systemd = passed_by_systemd(first_environment())
         try:
             for spec in self._settings.listeners:
                 self._public.append(listen(spec, systemd))

@@ -99,33 +99,42 @@ class StartTests(SynchronousTestCase):
         for line in ("worker starts", "first line", "second line", "worker 0 stops"):
             self.assertRegex(running.text(), rf"\[worker 0 generation 1\] {line}\n")
 
-    def test_it_listens_on_unix_sockets_and_inherited_ones(self) -> None:
-        """Every kind of listener is served by the workers."""
+    def test_it_listens_on_every_kind_of_socket(self) -> None:
+        """Unix sockets, inherited ones, and those that systemd passes."""
         with (
-            tempfile.TemporaryDirectory() as folder,
             socket.create_server(("127.0.0.1", 0)) as inherited,
+            socket.create_server(("::1", 0), family=socket.AF_INET6) as passed,
         ):
-            inherited.set_inheritable(True)
-            path = f"{folder}/public.sock"
+            listen = "--listen unix:public.sock --listen fd:9 --listen systemd:web"
+            # As systemd does it (sd_listen_fds(3)): from 3 on, and for this pid.
             command = (
-                f"exec {TWISTD} --listen unix:{path} --listen fd:9 --state {folder}/s"
+                "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web;"
+                f" exec {TWISTD} {listen} --state state"
+                f" 3<&{passed.fileno()} 9<&{inherited.fileno()}"
             )
-            fd = inherited.fileno()
-            shell = ["bash", "-c", f"{command} 9<&{fd}"]
-            environment = {"PYTHONPATH": str(APPS)}
-            running = Running(shell, cwd=Path(folder), env=environment, pass_fds=[fd])
+            running = Running(
+                ["bash", "-c", command],
+                cwd=Path.cwd(),
+                env={"PYTHONPATH": str(APPS)},
+                pass_fds=[passed.fileno(), inherited.fileno()],
+            )
             self.addCleanup(running.close)
             running.wait_for("worker 0 is ready")
-            for address in (path, inherited.getsockname()):
-                family = socket.AF_UNIX if address == path else socket.AF_INET
-                with socket.socket(family) as connection:
-                    connection.settimeout(DEADLINE)
-                    connection.connect(address)
-                    connection.sendall(b"GET /pid HTTP/1.0\r\n\r\n")
-                    self.assertIn(b"200 OK", read_all(connection))
-            running.signal(signal.SIGTERM)
-            self.assertEqual(running.wait(), 0)
-            self.assertFalse(Path(path).exists())
+            for address in (passed.getsockname(), inherited.getsockname()):
+                with socket.create_connection(address[:2]) as connection:
+                    self.assert_served(connection)
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect("public.sock")
+            self.assert_served(connection)
+        running.signal(signal.SIGTERM)
+        self.assertEqual(running.wait(), 0)
+        self.assertFalse(Path("public.sock").exists())
+
+    def assert_served(self, connection: socket.socket) -> None:
+        """Send a request as an old client does, without a Host."""
+        connection.settimeout(DEADLINE)
+        connection.sendall(b"GET /pid HTTP/1.0\r\n\r\n")
+        self.assertIn(b"200 OK", read_all(connection))
 
 
 class DeathTests(SynchronousTestCase):
