@@ -31,6 +31,9 @@ from clusterapp.http.messages import RequestHead, ResponseHead
 from clusterapp.http.pool import IdleConnections
 from clusterapp.http.response import WireResponse
 
+#: Seconds for which a connection that nobody uses is kept.
+IDLE_TIMEOUT = 30.0
+
 #: Scheme, user, authority, and what makes the request target (RFC 3986 3).
 _URI: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#]*)([^#]*)")
 
@@ -57,7 +60,7 @@ class CoreAgent:
         clock: IReactorTime,
         endpoint: IStreamClientEndpoint,
         *,
-        idle_timeout: float = 30.0,
+        idle_timeout: float = IDLE_TIMEOUT,
         max_idle: int = 64,
     ) -> None:
         self._endpoint = endpoint

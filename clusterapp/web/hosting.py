@@ -2,14 +2,15 @@
 
 import socket
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.ssl import CertificateOptions
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.pages import notFound
 
+from clusterapp.http.agent import IDLE_TIMEOUT
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.tls import server_options
 from clusterapp.listening.accept import Acceptor
@@ -19,19 +20,20 @@ from clusterapp.web.cluster import core_agent
 from clusterapp.web.hooks import Hooks
 from clusterapp.web.loading import Loaded
 
-if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
-
 _NO_CORE = notFound(message="This cluster has no core.")
 
 #: The name of the core's Unix socket among those that a child inherits.
 CORE_SOCKET = "core"
 
+#: Seconds that a core keeps a worker's idle connection: twice what the worker does,
+#: so that no request crosses a close on its way.
+CORE_KEEPALIVE = 2 * IDLE_TIMEOUT
+
 
 class Site(Protocol):
     """A site that can finish what it has."""
 
-    def drain(self) -> "Deferred[None]":
+    def drain(self) -> Deferred[None]:
         """Fire when the last connection is gone."""
 
     def abort(self) -> None:
@@ -93,7 +95,7 @@ def core_host(
     """
     # Other clusters may come to a core that this application has no use for.
     root = loaded.core_resource or _NO_CORE
-    site = ClusterSite(reactor, root, keepalive_timeout=settings.keepalive_timeout)
+    site = ClusterSite(reactor, root, keepalive_timeout=CORE_KEEPALIVE)
     factories: dict[str, Any] = {CORE_SOCKET: site}
     for spec in settings.core_listeners:
         factories[str(spec)] = TLSMemoryBIOFactory(
