@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from clusterapp.settings.model import Settings
     from clusterapp.web.application import Application
 
+__version__ = "0.1.0"
+
 __all__ = ["Application", "ClusterService", "Settings"]
 
 _HOMES = {

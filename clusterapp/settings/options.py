@@ -16,12 +16,14 @@ from typing import NoReturn
 
 from twisted.python import usage
 
+from clusterapp import __version__
 from clusterapp.errors import SettingsError
 from clusterapp.settings.model import SETTINGS
 from clusterapp.settings.problems import nearest
 from clusterapp.settings.show import options_text, settings_text
 from clusterapp.settings.sources import CONFIG_VARIABLE, Chosen, from_sources
 from clusterapp.settings.table import Setting
+from twisted import __version__ as twisted_version
 
 #: The file that is read, if it is there, where none is named.
 DEFAULT_FILE = "clusterapp.toml"
@@ -110,6 +112,11 @@ class Options(usage.Options):
                 f"unexpected argument {arguments[0]!r}; "
                 "an application is named by --app"
             )
+
+    def opt_version(self) -> None:
+        """Print the versions of clusterapp and Twisted, and exit."""
+        sys.stdout.write(f"clusterapp {__version__}, Twisted {twisted_version}\n")
+        raise SystemExit(0)
 
     def postOptions(self) -> None:
         """Merge the sources, and print the outcome if that is what is wanted."""

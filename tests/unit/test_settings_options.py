@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from clusterapp import __version__
 from clusterapp.settings.model import SETTINGS, Settings
 from clusterapp.settings.options import Options, read_file
 
@@ -251,6 +253,13 @@ class PrintTests(OptionsTestCase):
         lines = self.printed("--print-config").splitlines()
         self.assertEqual({line.index("default") for line in lines[1:]},
                          {lines[0].index("source")})  # fmt: skip
+
+    def test_version(self) -> None:
+        """It is the product's own, with Twisted's behind it."""
+        self.assertRegex(
+            self.printed("--version"),
+            rf"^clusterapp {re.escape(__version__)}, Twisted [0-9.]+\n$",
+        )
 
     def test_help_names_every_flag(self) -> None:
         text = self.printed("--help")
