@@ -13,9 +13,6 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 #: What RFC 9110, section 5.6.2 lets stand without quotes.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
-#: Text whose every quoted string ends.
-_WHOLE = re.compile(r'(?:[^"]|"(?:[^"\\]|\\.)*+")*+', re.DOTALL)
-
 
 @dataclass(frozen=True)
 class Hop:
@@ -40,7 +37,8 @@ def parse_forwarded(value: str) -> list[Hop]:
 
 def is_whole(value: str) -> bool:
     """Whether more can be appended to ``value`` without ending up inside quotes."""
-    return _WHOLE.fullmatch(value) is not None
+    states = [inside for _, inside in _with_quotes(value)]
+    return not (states and states[-1])
 
 
 def parse_x_forwarded_for(value: str) -> list[Hop]:
@@ -123,13 +121,19 @@ def _unquoted(value: str) -> str:
 def _split(value: str, separator: str) -> list[str]:
     """Divide at ``separator`` wherever it is not inside a quoted string."""
     parts = [""]
-    quoted = escaped = False
-    for character in value:
-        if character == separator and not quoted:
+    for character, inside in _with_quotes(value):
+        if character == separator and not inside:
             parts.append("")
-            continue
-        parts[-1] += character
-        if character == '"' and not escaped:
-            quoted = not quoted
-        escaped = quoted and character == "\\" and not escaped
+        else:
+            parts[-1] += character
     return parts
+
+
+def _with_quotes(value: str) -> Iterator[tuple[str, bool]]:
+    """Give each character, and whether what follows it is in a quoted string."""
+    inside = escaped = False
+    for character in value:
+        if character == '"' and not escaped:
+            inside = not inside
+        escaped = inside and character == "\\" and not escaped
+        yield character, inside
