@@ -5,6 +5,7 @@ import json
 import os
 import queue
 import re
+import select
 import socket
 import subprocess
 import sysconfig
@@ -234,6 +235,23 @@ def eventually(check: Callable[[], bool], *, deadline: float = DEADLINE) -> None
         if time.monotonic() > until:
             raise AssertionError(f"not so within {deadline} s: {check}")
         pause.wait(0.02)
+
+
+def wait_until_gone(*pids: int, deadline: float = DEADLINE) -> None:
+    """Wait until processes have ended, whosever children they are (pidfd_open(2))."""
+    until = time.monotonic() + deadline
+    for pid in pids:
+        try:
+            process = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            left = max(0.0, until - time.monotonic())
+            ended, _, _ = select.select([process], [], [], left)
+        finally:
+            os.close(process)
+        if not ended:
+            raise AssertionError(f"process {pid} has not ended within {deadline} s")
 
 
 def is_alive(pid: int) -> bool:

@@ -17,7 +17,7 @@ from tests.integration.running import (
     RunningCluster,
     cluster,
     eventually,
-    is_alive,
+    wait_until_gone,
 )
 
 APPS = Path(__file__).parent / "apps"
@@ -167,7 +167,7 @@ class DeathTests(SynchronousTestCase):
             self.assertEqual(len(children), 3)
             running.signal(signal.SIGKILL)
             running.wait()
-            eventually(lambda: not any(map(is_alive, children)))
+            wait_until_gone(*children)
 
     def test_a_request_survives_the_masters_death(self) -> None:
         """Workers without a master answer what they have before they leave."""
@@ -179,7 +179,7 @@ class DeathTests(SynchronousTestCase):
             (worker,) = running.children()
             running.signal(signal.SIGKILL)
             self.assertIn(b"slow but sure", read_all(connection))
-            eventually(lambda: not is_alive(worker))
+            wait_until_gone(worker)
 
     def test_a_blocked_worker_does_not_outlive_its_master(self) -> None:
         """A worker whose event loop hears nothing is ended all the same."""
@@ -190,7 +190,7 @@ class DeathTests(SynchronousTestCase):
             running.wait_for("blocking")
             (worker,) = running.children()
             running.signal(signal.SIGKILL)
-            eventually(lambda: not is_alive(worker))
+            wait_until_gone(worker)
 
     def test_a_killed_core_is_replaced(self) -> None:
         """Requests wait for an isolated core that is on its way."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.integration.pid1 import contained, why_not
-from tests.integration.running import eventually, is_alive
+from tests.integration.running import eventually, wait_until_gone
 
 
 class PidOneTests(SynchronousTestCase):
@@ -54,7 +54,7 @@ class PidOneTests(SynchronousTestCase):
             pids = {running.leave_orphan(), *running.children(), running.pid}
             running.signal(signal.SIGKILL)
             running.wait()
-            eventually(lambda: not any(map(is_alive, pids)))
+            wait_until_gone(*pids)
 
     def test_healthy(self) -> None:
         """The image's health check follows PORT; an answer is health."""

@@ -17,7 +17,7 @@ from tests.integration.running import (
     clean_environment,
     cluster,
     eventually,
-    is_alive,
+    wait_until_gone,
 )
 
 TWISTD = (f"{SCRIPTS}/twistd", "-n")
@@ -119,7 +119,7 @@ class DaemonTests(SynchronousTestCase):
         log = Path("twistd.log")
         eventually(lambda: "worker 0 is ready" in log.read_text())
         os.kill(pid, signal.SIGTERM)
-        eventually(lambda: not is_alive(pid))
+        wait_until_gone(pid)
         self.assertFalse(Path("twistd.pid").exists())
         self.assertEqual(list(Path("state").iterdir()), [])
 

@@ -278,3 +278,17 @@ def descriptors() -> set[tuple[int, str]]:
         except FileNotFoundError:  # that was the one that listed the folder
             continue
     return found
+
+
+class Master:
+    """Writes down what a child says."""
+
+    def __init__(self) -> None:
+        self.readies = 0
+        self.failures: list[tuple[bool, str, str]] = []
+
+    def ready(self) -> None:
+        self.readies += 1
+
+    def failed(self, *, loading: bool, reason: str, traceback: str) -> None:
+        self.failures.append((loading, reason, traceback))

@@ -9,20 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.channel.ends import ChildEnd, MasterEnd
 from clusterapp.settings.model import Settings
-
-
-class Master:
-    """Writes down what a child says."""
-
-    def __init__(self) -> None:
-        self.readies = 0
-        self.failures: list[tuple[bool, str, str]] = []
-
-    def ready(self) -> None:
-        self.readies += 1
-
-    def failed(self, *, loading: bool, reason: str, traceback: str) -> None:
-        self.failures.append((loading, reason, traceback))
+from tests.unit.fakes import Master
 
 
 class Child:

@@ -25,7 +25,7 @@ from clusterapp.worker import orphan, service
 from clusterapp.worker.service import FAILED_BOOT, ChildProgram
 from clusterapp.worker.serving import serve
 from tests.unit import master_apps
-from tests.unit.fakes import FakeReactor
+from tests.unit.fakes import FakeReactor, Master
 
 if TYPE_CHECKING:
     from clusterapp.http.exchange import Exchange
@@ -49,20 +49,6 @@ class ChildReactor(FakeReactor):
 
     def callFromThread(self, call: Callable[[], object]) -> None:
         call()
-
-
-class Master:
-    """Writes down what the child says."""
-
-    def __init__(self) -> None:
-        self.readies = 0
-        self.failures: list[tuple[bool, str, str]] = []
-
-    def ready(self) -> None:
-        self.readies += 1
-
-    def failed(self, *, loading: bool, reason: str, traceback: str) -> None:
-        self.failures.append((loading, reason, traceback))
 
 
 class ChildCase(SynchronousTestCase):
