@@ -183,7 +183,7 @@ class Settings:
             help="Folder for what the master keeps while it runs, such as the "
             "core's socket.",
             example="/var/lib/shop",
-            unset="clusterapp in $XDG_RUNTIME_DIR or /run",
+            unset="a folder in $XDG_RUNTIME_DIR, /run or /tmp",
         ),
     )
 
