@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusterapp.channel.bootstrap import Bootstrap
-from clusterapp.http.agent import CoreAgent
 from clusterapp.http.exchange import Exchange
 from clusterapp.http.site import ClusterSite
 from clusterapp.listening.accept import Acceptor
@@ -24,12 +23,10 @@ class Served:
     All that a child holds while it serves.
 
     :param host: serves the site, and drains it.
-    :param agent: the connections to the core.
     :param proxy: forwards requests to the core; None in the core itself.
     """
 
     host: Host
-    agent: CoreAgent
     proxy: CoreProxy | None
 
 
@@ -52,14 +49,14 @@ def serve(
     )
     sockets = _adopt(bootstrap.sockets)
     if bootstrap.role == "core":
-        return Served(core_host(reactor, loaded, settings, sockets), agent, None)
+        return Served(core_host(reactor, loaded, settings, sockets), None)
     proxy = CoreProxy(
         reactor,
         agent,
         trusted=TrustedProxies(settings.trusted_proxies),
         timeout=settings.core_timeout,
     )
-    return Served(_public_host(reactor, settings, loaded, proxy, sockets), agent, proxy)
+    return Served(_public_host(reactor, settings, loaded, proxy, sockets), proxy)
 
 
 def _public_host(
