@@ -118,5 +118,6 @@ class Exchange(Protocol):
         """
 
 
-#: Asked when a request's head is complete; true means "mine, I will respond".
-Forward = Callable[[Exchange], bool]
+#: Asked for a request's target when its head is complete: gives who will respond, or
+#: None for what is not forwarded.
+Forward = Callable[[bytes], Callable[[Exchange], object] | None]

@@ -62,7 +62,7 @@ class Prepared:
     :raises ValueError: if a field has a line break or a NUL.
     """
 
-    __slots__ = ("_stamp", "_wire", "head", "length", "parts", "status")
+    __slots__ = ("_stamp", "_wire", "has_files", "head", "length", "parts", "status")
 
     def __init__(
         self,
@@ -74,6 +74,8 @@ class Prepared:
         self.status = status
         self.parts = tuple(parts)
         self.length = sum(map(len, self.parts)) if length is None else length
+        #: Whether some of the body is in files.
+        self.has_files = any(isinstance(part, FilePart) for part in self.parts)
         lines = [one_line(b"%b: %b" % field) for field in fields]
         if status not in _UNMEASURED:
             lines.append(b"Content-Length: %d" % self.length)
@@ -81,6 +83,14 @@ class Prepared:
         self.head = status_line(status) + b"".join(line + b"\r\n" for line in lines)
         self._stamp = b""
         self._wire = b""
+
+    def opening(self, *lines: bytes) -> bytes:
+        """
+        Give the head.
+
+        :param lines: more fields, each with its line end.
+        """
+        return b"".join((self.head, *lines, b"\r\n"))
 
     def whole(self, stamp: bytes) -> bytes:
         """

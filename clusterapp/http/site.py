@@ -1,46 +1,86 @@
-"""The server side of HTTP: a twisted.web site that can stream requests away."""
+"""The server side of HTTP: a site, and what its connections share."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.web import server
 from twisted.web.resource import IResource
 
-from clusterapp.http.channel import ClusterChannel, ClusterRequest
-from clusterapp.http.exchange import Exchange, Forward
+from clusterapp.http.access import Recorder
+from clusterapp.http.connection import Connection
+from clusterapp.http.exchange import Forward
+from clusterapp.http.heads import Head, HeadReader
+from clusterapp.http.hosted import HostedConnection
+from clusterapp.http.limits import Limits
+from clusterapp.http.prepared import Answer
+from clusterapp.http.reading import Message
+from clusterapp.http.reasons import Stamp
+from clusterapp.http.request import ClusterRequest
+from clusterapp.http.streamed import StreamedExchange
+from clusterapp.interfaces import Fields
+
+#: Seconds between two looks at the connections' timeouts.
+_SWEEP_SECONDS = 1.0
 
 
 class ClusterSite(server.Site):
     """
-    A site whose requests are first offered to a forwarder.
+    A site: what its connections serve, and how.
 
-    It writes no access log, and serves HTTP/1.1 only.
+    A request goes, in this order, to what has answers prepared, to a forwarder, and
+    to the root resource.
 
-    :param reactor: keeps the time.
-    :param root: serves the requests that the forwarder does not take.
+    :param clock: the reactor; it keeps the time.
+    :param root: serves what nobody else takes.
     :param forward: takes requests before their bodies are read, or does not.
-    :param keepalive_timeout: how long a client may be silent between requests
-        and within one, in seconds.
+    :param answer: has answers prepared, or has not.
+    :param limits: the bounds of the connections.
+    :param keepalive_timeout: shorthand for that one of the limits, in seconds.
+    :param recorder: writes the access log.
+    :param client_of: tells who the client is, given the other end of the connection
+        and a request's fields.
     """
 
-    protocol = ClusterChannel  # type: ignore[assignment]
     noisy = False
     #: Whether :meth:`drain` has been called.
     draining = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each part that it puts together
         self,
-        reactor: IReactorTime,
+        clock: IReactorTime,
         root: IResource,
         forward: Forward | None = None,
         *,
-        keepalive_timeout: float = 65.0,
+        answer: Answer | None = None,
+        limits: Limits | None = None,
+        keepalive_timeout: float | None = None,
+        recorder: Recorder | None = None,
+        client_of: Callable[[IAddress, Fields], str | None] | None = None,
     ) -> None:
-        super().__init__(
-            root, ClusterRequest, reactor=reactor, timeout=keepalive_timeout
-        )
+        super().__init__(root, ClusterRequest, reactor=clock)
+        limits = limits or Limits()
+        if keepalive_timeout is not None:
+            limits = replace(limits, keepalive_timeout=keepalive_timeout)
+        self.clock = clock
+        self.limits = limits
+        self.answer = answer
+        self.recorder = recorder
+        self.client_of = client_of or _host_of
+        self.heads = HeadReader(limits)
+        self.stamp = Stamp()
+        #: The time, to within a second or two, as long as there are connections.
+        self.now = clock.seconds()
         self._forward = forward
-        self._channels: set[ClusterChannel] = set()
+        self._connections: set[Connection] = set()
+        self._sweep: IDelayedCall | None = None
         self._drained: list[Deferred[None]] = []
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ARG002
+        """Make a connection for one of Twisted's transports."""
+        return HostedConnection(self)
 
     def drain(self) -> Deferred[None]:
         """
@@ -54,40 +94,63 @@ class ClusterSite(server.Site):
         self.draining = True
         done: Deferred[None] = Deferred()
         self._drained.append(done)
-        for channel in list(self._channels):
-            channel.drain()
+        for connection in list(self._connections):
+            connection.drain()
         self._check_drained()
         return done
 
     def abort(self) -> None:
         """Break every connection off."""
-        for channel in list(self._channels):
-            channel.cut()
+        for connection in list(self._connections):
+            connection.abortConnection()
 
     def startFactory(self) -> None:
         """Start no access log: `HTTPFactory`'s would wake up every second."""
 
     def acceptableProtocols(self) -> list[bytes]:
-        """Name what is spoken over TLS: the channel knows no HTTP/2."""
+        """Name what is spoken over TLS."""
         return [b"http/1.1"]
 
-    # What the channels call.
+    # What the connections call.
 
-    def opened(self, channel: ClusterChannel) -> None:
+    def opened(self, connection: Connection) -> None:
         """Know of a new connection."""
-        self._channels.add(channel)
+        self._connections.add(connection)
+        if self._sweep is None:
+            self.now = self.clock.seconds()
+            self._sweep = self.clock.callLater(_SWEEP_SECONDS, self._look_at_times)
 
-    def closed(self, channel: ClusterChannel) -> None:
+    def closed(self, connection: Connection) -> None:
         """Know that a connection is gone."""
-        self._channels.discard(channel)
+        self._connections.discard(connection)
+        if not self._connections and self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
         self._check_drained()
 
-    def offer(self, exchange: Exchange) -> bool:
-        """Ask the forwarder whether it takes a request."""
-        return self._forward is not None and self._forward(exchange)
+    def message(self, head: Head, connection: Connection) -> Message:
+        """Make what will answer a request."""
+        if self._forward is not None:
+            take = self._forward(head.target)
+            if take is not None:
+                return StreamedExchange(head, connection, take)
+        return ClusterRequest(connection, head)
+
+    def _look_at_times(self) -> None:
+        now = self.now = self.clock.seconds()
+        self._sweep = self.clock.callLater(_SWEEP_SECONDS, self._look_at_times)
+        for connection in [
+            each for each in self._connections if min(each.deadline, each.stall) <= now
+        ]:
+            connection.overdue(now)
 
     def _check_drained(self) -> None:
-        if self.draining and not self._channels:
+        if self.draining and not self._connections:
             drained, self._drained = self._drained, []
             for done in drained:
                 done.callback(None)
+
+
+def _host_of(peer: IAddress, _fields: Fields) -> str | None:
+    host: str | None = getattr(peer, "host", None)
+    return host

@@ -1,103 +1,67 @@
-"""The `Exchange` of a twisted.web connection."""
+"""The `Exchange` of a connection."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocol, IPushProducer
 from twisted.python.failure import Failure
 
-from clusterapp.http.framing import Framing, encode, one_line
-from clusterapp.http.incoming import IncomingBody, Source
-from clusterapp.http.messages import ResponseHead, end_to_end, options, values
+from clusterapp.http.exchange import Exchange
+from clusterapp.http.framing import Framing, encode
+from clusterapp.http.incoming import IncomingBody
+from clusterapp.http.messages import ResponseHead, end_to_end
 from clusterapp.interfaces import Fields
 
-#: How much of a body that nobody wants is read for the sake of the connection.
-DISCARD_LIMIT = 1024 * 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class Incoming:
-    """What a connection knows of a request when its head is complete."""
-
-    method: bytes
-    target: bytes
-    version: bytes
-    fields: Fields
-    length: int | None
-    peer: IAddress
-    secure: bool
-
-
-class Wire(Source, Protocol):
-    """What an exchange asks of its connection."""
-
-    def will_close(self) -> bool:
-        """Whether the connection ends with this response."""
-
-    def close_after(self) -> None:
-        """Let the connection end with this response."""
-
-    def send(self, pieces: list[bytes]) -> None:
-        """Write to the client."""
-
-    def produce(self, producer: IPushProducer | None) -> None:
-        """Let this producer, or none, follow how fast the client reads."""
-
-    def answered(self) -> None:
-        """Know that the response is complete, and the request's body too."""
-
-    def discard(self) -> None:
-        """Read the rest of the request's body, for a bounded time."""
-
-    def linger(self) -> None:
-        """Close after what was written, so that the client can read it."""
-
-    def cut(self) -> None:
-        """Close at once, so that the client sees a broken connection."""
-
-    def hand_over(self, protocol: IProtocol) -> None:
-        """Give the raw stream to a protocol."""
+if TYPE_CHECKING:
+    from clusterapp.http.connection import Connection
+    from clusterapp.http.heads import Head
 
 
 class StreamedExchange:
     """
     One request and its response; see `clusterapp.http.exchange.Exchange`.
 
-    :param incoming: the request's head.
-    :param wire: the connection.
+    :param head: the request's head.
+    :param connection: what it came by.
+    :param take: who responds.
     """
 
-    def __init__(self, incoming: Incoming, wire: Wire) -> None:
-        self.method = incoming.method
-        self.target = incoming.target
-        self.version = incoming.version
-        self.fields = incoming.fields
-        self.length = incoming.length
-        self.peer = incoming.peer
-        self.secure = incoming.secure
-        self.body = IncomingBody(incoming.length, wire)
+    def __init__(
+        self,
+        head: "Head",
+        connection: "Connection",
+        take: Callable[[Exchange], object],
+    ) -> None:
+        self.method = head.method
+        self.target = head.target
+        self.version = head.version
+        self.fields = head.fields
+        self.length = head.length
+        self.body = IncomingBody(head.length, connection)
         self.gone: Deferred[None] = Deferred()
-        self._wire = wire
+        self._connection = connection
+        self._take = take
         self._framing: Framing | None = None
+        self._status = 0
+        self._sent = 0
         self._finished = False
         self._lost = False
-        self._received = 0
-        self._discarded: int | None = None
-        self._may_withhold_body = self.length != 0 and any(
-            value.lower() == b"100-continue" for value in values(self.fields, b"expect")
-        )
+        self._came = False
+        self._may_withhold_body = head.expects
+        #: Whether the client asks to speak WebSocket.
+        self.wants_upgrade = head.upgrade == b"websocket" and head.length == 0
 
     @property
-    def wants_upgrade(self) -> bool:
-        """Whether the client asks to speak WebSocket."""
-        return (
-            self.version == b"HTTP/1.1"
-            and self.length == 0
-            and b"upgrade" in options(self.fields)
-            and [v.lower() for v in values(self.fields, b"upgrade")] == [b"websocket"]
-        )
+    def peer(self) -> IAddress:
+        """The other end of the connection."""
+        return self._connection.getPeer()
+
+    @property
+    def secure(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self._connection.isSecure()
 
     @property
     def responded(self) -> bool:
@@ -113,7 +77,7 @@ class StreamedExchange:
             return
         if head.status == HTTPStatus.CONTINUE:
             self._may_withhold_body = False
-        self._wire.send([opening])
+        self._connection.write(opening)
 
     def respond(self, head: ResponseHead) -> None:
         """Begin the response."""
@@ -124,18 +88,22 @@ class StreamedExchange:
         framing = Framing(self.method, self.version, head)
         # Without a 100 the client may send its body or not, and the bytes
         # would not tell: such a connection cannot be used again.
-        withheld = self._may_withhold_body and not self._received
-        closing = self._wire.will_close() or withheld
+        withheld = self._may_withhold_body and not self._came
+        closing = self._connection.will_close or withheld or framing.until_close
         opening = framing.opening(closing=closing)
         self._framing = framing
+        self._status = head.status
         if closing:
-            self._wire.close_after()
-        self._wire.send([opening])
+            self._connection.close_after()
+        self._connection.write(opening)
 
     def write(self, body: bytes) -> None:
         """Send a piece of the response's body."""
         if self._framing is not None and not self._lost:
-            self._wire.send(self._framing.piece(body))
+            pieces = self._framing.piece(body)
+            if pieces:
+                self._sent += len(body)
+                self._connection.writeSequence(pieces)
 
     def finish(self, trailers: Fields = ()) -> None:
         """End the response."""
@@ -145,63 +113,62 @@ class StreamedExchange:
             self.abort()
             return
         ending = self._framing.ending(trailers)
-        self._end()
-        self._wire.send([ending] if ending else [])
-        self._settle()
+        self._finished = True
+        if ending:
+            self._connection.write(ending)
+        if not self.body.complete:
+            self.body.stopProducing()
+        self._connection.response_ended(self._status, self._sent)
 
     def abort(self) -> None:
         """Break the response off."""
-        if not (self._lost or self._finished):
-            self.break_off()
-            self._end()
+        if self._lost or self._finished:
+            return
+        self._finished = True
+        self.break_off()
+
+    def break_off(self) -> None:
+        """Close the connection, so that the client sees what is incomplete."""
+        # A framed body is visibly incomplete without its end, and what was
+        # sent can still be read; any other must not end like a whole one.
+        if self._framing is None or self._framing.until_close:
+            self._connection.abortConnection()
+        else:
+            self._connection.linger()
 
     def register(self, producer: IPushProducer) -> None:
         """Pause and resume the producer as the client reads."""
         if not self._lost:
-            self._wire.produce(producer)
+            self._connection.registerProducer(producer, True)
 
     def unregister(self) -> None:
         """Forget the producer."""
         if not self._lost:
-            self._wire.produce(None)
+            self._connection.unregisterProducer()
 
     def upgrade(self, protocol: IProtocol) -> None:
         """Connect a protocol to the raw stream."""
         if not self._lost:
-            self._end()
-            self._wire.hand_over(protocol)
+            self._finished = True
+            self._connection.hand_over(protocol)
 
     # What the connection calls.
 
+    def begin(self) -> None:
+        """Let the forwarder respond."""
+        self._take(self)
+
+    def expected(self) -> None:
+        """Leave it to the forwarder to ask for the body."""
+
     def received(self, piece: bytes) -> None:
         """Take a piece of the request's body."""
-        self._received += len(piece)
-        if self._discarded is None:
-            self.body.received(piece)
-            return
-        self._discarded += len(piece)
-        if self._discarded > DISCARD_LIMIT:
-            self._wire.linger()
+        self._came = True
+        self.body.received(piece)
 
-    def complete(self, trailer_lines: list[bytes]) -> None:
-        """
-        Know that the request's body has ended.
-
-        :raises ValueError: if the trailers are not header fields.
-        """
-        self.body.ended(end_to_end([_field(line) for line in trailer_lines]))
-        if self._finished:
-            self._wire.answered()
-
-    def break_off(self) -> None:
-        """Close the connection so that the client sees what is incomplete."""
-        framing = self._framing
-        # A framed body is visibly incomplete without its end, and what was
-        # sent can still be read; any other must not end like a whole one.
-        if framing is None or (framing.until_close and not self._finished):
-            self._wire.cut()
-        else:
-            self._wire.linger()
+    def ended(self, trailers: Fields) -> None:
+        """Know that the request's body has ended."""
+        self.body.ended(end_to_end(trailers))
 
     def lose(self, reason: Failure) -> None:
         """Know that the connection is lost."""
@@ -211,27 +178,3 @@ class StreamedExchange:
         if not self._finished:
             self.gone.callback(None)
         self.body.broken(reason)
-
-    def _end(self) -> None:
-        self._wire.produce(None)
-        self._finished = True
-
-    def _settle(self) -> None:
-        if self.body.complete:
-            self._wire.answered()
-        elif self.length != 0 and (self._wire.will_close() or self._rest_is_long()):
-            self._wire.linger()
-        else:
-            self._discarded = 0
-            self.body.stopProducing()
-            self._wire.discard()
-
-    def _rest_is_long(self) -> bool:
-        return self.length is not None and self.length - self._received > DISCARD_LIMIT
-
-
-def _field(line: bytes) -> tuple[bytes, bytes]:
-    name, colon, value = one_line(line).partition(b":")
-    if not colon or not name or name != name.strip():
-        raise ValueError(f"not a trailer field: {line!r}")
-    return name, value.strip(b" \t")

@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import (
@@ -34,7 +35,7 @@ _CONNECTION_LOST = {
 }
 
 
-class IAcceptingReactor(IReactorFDSet, IReactorSocket, IReactorTime):
+class IAcceptingReactor(IReactorFDSet, IReactorTime):
     """The parts of a reactor that accepting needs."""
 
 
@@ -52,24 +53,27 @@ class Acceptor:
     _log = Logger()
 
     def __init__(
-        self, reactor: IAcceptingReactor, listening: socket.socket, factory: Any
+        self,
+        reactor: IAcceptingReactor,
+        listening: socket.socket,
+        serve: Callable[[socket.socket], object],
     ) -> None:
         """
         Take over a listening socket.
 
         :param reactor: what waits for connections.
         :param listening: the socket; `stop` closes this descriptor of it.
-        :param factory: the protocol factory that serves the connections.
+        :param serve: serves a connection whose socket, which does not block, is
+            its own from then on.
         """
         self._reactor = reactor
         self._listening = listening
-        self._factory = factory
+        self._serve = serve
         self._pause: IDelayedCall | None = None
         listening.setblocking(False)
 
     def start(self) -> None:
         """Begin to accept."""
-        self._factory.doStart()
         self._reactor.addReader(self)
 
     def stop(self) -> None:
@@ -81,7 +85,6 @@ class Acceptor:
             self._pause = None
         self._reactor.removeReader(self)
         self._listening.close()
-        self._factory.doStop()
 
     def fileno(self) -> int:
         """Tell the descriptor to wait for."""
@@ -101,24 +104,22 @@ class Acceptor:
             if error.errno not in _CONNECTION_LOST:
                 self._try_later(error)
             return
-        with connection:
-            connection.setblocking(False)
-            self._adopt(connection)
+        connection.setblocking(False)
+        try:
+            self._serve(connection)
+        except Exception as error:  # noqa: BLE001 - else the reactor would drop the listener
+            connection.close()
+            self._cannot_serve(error)
 
     def connectionLost(self, reason: Failure) -> None:
         """Hear from the reactor that the socket is broken, or that all ends."""
 
-    def _adopt(self, connection: socket.socket) -> None:
-        try:
-            self._reactor.adoptStreamConnection(
-                connection.fileno(), connection.family, self._factory
-            )
-        except OSError as error:
-            # The client may have left between accept and getpeername.
-            if error.errno != errno.ENOTCONN:
-                self._try_later(error)
-        except Exception:  # noqa: BLE001 - else the reactor would drop the listener
+    def _cannot_serve(self, error: Exception) -> None:
+        if not isinstance(error, OSError):
             self._log.failure("cannot serve a connection")
+        # The client may have left between accept and getpeername.
+        elif error.errno != errno.ENOTCONN:
+            self._try_later(error)
 
     def _try_later(self, error: OSError) -> None:
         """Wait: as a rule there is no descriptor left, not even to refuse with."""
@@ -133,3 +134,23 @@ class Acceptor:
     def _resume(self) -> None:
         self._pause = None
         self._reactor.addReader(self)
+
+
+class Adopting:
+    """
+    Has a reactor serve connections on its own transports; an `Acceptor` calls it.
+
+    :param reactor: the reactor.
+    :param factory: the factory of the protocols that serve.
+    """
+
+    def __init__(self, reactor: IReactorSocket, factory: Any) -> None:
+        self._reactor = reactor
+        self.factory = factory
+
+    def __call__(self, connection: socket.socket) -> None:
+        """Serve a connection."""
+        with connection:  # the reactor makes a duplicate
+            self._reactor.adoptStreamConnection(
+                connection.fileno(), connection.family, self.factory
+            )

@@ -158,6 +158,15 @@ class Settings:
             example=10,
         ),
     )
+    header_timeout: float = field(
+        default=30.0,
+        metadata=_is(
+            kind=Seconds(),
+            help="How long a client may take to send the head of a request, from its "
+            "first byte; then it gets 408.",
+            example=10,
+        ),
+    )
     keepalive_timeout: float = field(
         default=65.0,
         metadata=_is(

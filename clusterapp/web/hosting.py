@@ -11,9 +11,10 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.pages import notFound
 
 from clusterapp.http.agent import IDLE_TIMEOUT
+from clusterapp.http.limits import Limits
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.tls import server_options
-from clusterapp.listening.accept import Acceptor
+from clusterapp.listening.accept import Acceptor, Adopting
 from clusterapp.settings.listen import TlsListen
 from clusterapp.settings.model import Settings
 from clusterapp.web.cluster import core_agent
@@ -95,7 +96,9 @@ def core_host(
     """
     # Other clusters may come to a core that this application has no use for.
     root = loaded.core_resource or _NO_CORE
-    site = ClusterSite(reactor, root, keepalive_timeout=CORE_KEEPALIVE)
+    # Workers have bounded what clients send, and keep their connections.
+    limits = Limits(body=None, requests=None, keepalive_timeout=CORE_KEEPALIVE)
+    site = ClusterSite(reactor, root, limits=limits)
     factories: dict[str, Any] = {CORE_SOCKET: site}
     for spec in settings.core_listeners:
         factories[str(spec)] = TLSMemoryBIOFactory(
@@ -104,7 +107,10 @@ def core_host(
     return Host(
         site,
         loaded.core_hooks,
-        [Acceptor(reactor, sockets[name], each) for name, each in factories.items()],
+        [
+            Acceptor(reactor, sockets[name], Adopting(reactor, each))
+            for name, each in factories.items()
+        ],
     )
 
 

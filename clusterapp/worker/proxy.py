@@ -71,14 +71,13 @@ class CoreProxy:
         """Know whether the core takes requests; at first it does not."""
         self._readiness.set(ready)
 
-    def forward(self, exchange: Exchange) -> bool:
-        """Take a request, whichever it is: a `Forward`."""
+    def forward(self, exchange: Exchange) -> None:
+        """Respond to a request, whichever it is."""
         serving = Deferred.fromCoroutine(self._serve(exchange))
         self._under_way.add(serving)
         exchange.gone.addCallback(lambda _gone: serving.cancel())
         serving.addErrback(self._failed, exchange)
         serving.addBoth(lambda _none: self._under_way.discard(serving))
-        return True
 
     def drain(self) -> None:
         """End the responses that would not end by themselves."""

@@ -1,12 +1,15 @@
 """What a child serves: the public side of the application, or its core."""
 
+import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.http.exchange import Exchange
+from clusterapp.http.limits import Limits
+from clusterapp.http.native import NativeServer
 from clusterapp.http.site import ClusterSite
 from clusterapp.listening.accept import Acceptor
 from clusterapp.settings.model import Settings
@@ -66,17 +69,18 @@ def _public_host(
     proxy: CoreProxy,
     sockets: Mapping[str, socket.socket],
 ) -> Host:
-    def forward(exchange: Exchange) -> bool:
-        path = exchange.target.partition(b"?")[0]
-        if loaded.routes.side(path) != "core":
-            return False
-        proxy.forward(exchange)
-        return True
+    def forward(target: bytes) -> Callable[[Exchange], object] | None:
+        of_core = loaded.routes.side(target.partition(b"?")[0]) == "core"
+        return proxy.forward if of_core else None
 
-    site = ClusterSite(
-        reactor, loaded.resource, forward, keepalive_timeout=settings.keepalive_timeout
+    limits = Limits(
+        header_timeout=settings.header_timeout,
+        keepalive_timeout=settings.keepalive_timeout,
     )
-    acceptors = [Acceptor(reactor, each, site) for each in sockets.values()]
+    site = ClusterSite(reactor, loaded.resource, forward, limits=limits)
+    # Twisted's asyncio reactor, which every worker has.
+    server = NativeServer(asyncio.get_event_loop(), site)
+    acceptors = [Acceptor(reactor, each, server.serve) for each in sockets.values()]
     return Host(site, loaded.hooks, acceptors)
 
 

@@ -1,5 +1,7 @@
 """Clients of a site, in memory and on a clock that only the test moves."""
 
+from collections.abc import Callable
+
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IConsumer, IProducer
 from twisted.internet.task import Clock
@@ -10,8 +12,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from clusterapp.http.channel import ClusterChannel
 from clusterapp.http.exchange import Exchange
+from clusterapp.http.hosted import HostedConnection
 from clusterapp.http.messages import ResponseHead
 from clusterapp.http.site import ClusterSite
 
@@ -25,7 +27,7 @@ class ClientTransport(StringTransport):
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self._clock = clock
-        self.protocol: ClusterChannel | None = None
+        self.protocol: HostedConnection | None = None
         #: How it was closed: not, "half" (for writing), "closed" or "reset".
         self.ended = ""
 
@@ -60,7 +62,7 @@ class Client:
     def __init__(self, site: ClusterSite, clock: Clock) -> None:
         self.transport = ClientTransport(clock)
         channel = site.buildProtocol(None)
-        assert isinstance(channel, ClusterChannel)
+        assert isinstance(channel, HostedConnection)
         self.channel = self.transport.protocol = channel
         channel.makeConnection(self.transport)
 
@@ -123,11 +125,8 @@ class SiteTestCase(SynchronousTestCase):
         )
         self.addCleanup(self.assert_nothing_is_left)
 
-    def take(self, exchange: Exchange) -> bool:
-        if not exchange.target.startswith(b"/core"):
-            return False
-        self.taken.append(exchange)
-        return True
+    def take(self, target: bytes) -> Callable[[Exchange], None] | None:
+        return self.taken.append if target.startswith(b"/core") else None
 
     def client(self) -> Client:
         client = Client(self.site, self.clock)

@@ -20,6 +20,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 
 from clusterapp.http.agent import CoreAgent
+from clusterapp.http.limits import Limits
 from clusterapp.http.site import ClusterSite
 from clusterapp.web.proxies import TrustedProxies
 from clusterapp.worker.proxy import CoreProxy
@@ -168,7 +169,12 @@ class ProxyTestCase(TestCase):
             trusted=TrustedProxies([]),
             timeout=self.core_timeout,
         )
-        self.site = ClusterSite(reactor, Resource(), self.proxy.forward)
+        self.site = ClusterSite(
+            reactor,
+            Resource(),
+            lambda _: self.proxy.forward,
+            limits=Limits(body=None),
+        )
         self.port = reactor.listenTCP(0, self.site, interface="127.0.0.1")
         self.clients: list[Line] = []
         self.addCleanup(self.close)

@@ -8,6 +8,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from clusterapp.http.bridge import bridge
 from clusterapp.http.exchange import Exchange
+from clusterapp.http.limits import HELD
 from clusterapp.http.messages import ResponseHead
 from clusterapp.http.site import ClusterSite
 from tests.unit.clients import CHUNKED, OK, Client, SiteTestCase
@@ -17,7 +18,10 @@ SWITCH = ResponseHead(
     b"Switching Protocols",
     [(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")],
 )
-WEBSOCKET = b"GET /core HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+WEBSOCKET = (
+    b"GET /core HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\n"
+    b"Upgrade: websocket\r\n\r\n"
+)
 
 
 class Slow(Resource):
@@ -45,7 +49,7 @@ class DrainTests(SiteTestCase):
     def test_idle_connections_are_closed(self) -> None:
         """A kept-alive connection without a request is closed."""
         client = self.client()
-        client.send(b"GET /own HTTP/1.1\r\n\r\n")
+        client.send(b"GET /own HTTP/1.1\r\nHost: h\r\n\r\n")
         drained = self.site.drain()
         self.assertEqual(client.transport.ended, "closed")
         self.assertNoResult(drained)
@@ -57,7 +61,7 @@ class DrainTests(SiteTestCase):
         silent, quick = self.client(), self.client()
         drained = self.site.drain()
         self.clock.advance(0.9)
-        quick.send(b"GET /own HTTP/1.1\r\n\r\n")
+        quick.send(b"GET /own HTTP/1.1\r\nHost: h\r\n\r\n")
         self.assertIn(b"\r\nConnection: close\r\n", quick.received)
         self.assertTrue(quick.received.endswith(b"hello"))
         self.clock.advance(0.2)
@@ -68,9 +72,9 @@ class DrainTests(SiteTestCase):
     def test_half_a_head_is_waited_for(self) -> None:
         """A request whose head is arriving is answered."""
         client = self.client()
-        client.send(b"GET /own HTTP/1.1\r\n\r\n", b"GET /o")
+        client.send(b"GET /own HTTP/1.1\r\nHost: h\r\n\r\n", b"GET /o")
         drained = self.site.drain()
-        client.send(b"wn HTTP/1.1\r\n\r\n")
+        client.send(b"wn HTTP/1.1\r\nHost: h\r\n\r\n")
         self.assertIn(b"\r\nConnection: close\r\n", client.received)
         self.clock.advance(0)
         self.successResultOf(drained)
@@ -79,14 +83,14 @@ class DrainTests(SiteTestCase):
         """The short wait is for the first bytes only."""
         client = self.client()
         self.site.drain()
-        client.send(b"PUT /own HTTP/1.1\r\nContent-Length: 2\r\n\r\n")
-        self.clock.advance(30)
+        client.send(b"PUT /own HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n")
+        self.clock.advance(29)
         client.send(b"ab")
         self.assertTrue(client.received.endswith(b"helloab"))
 
     def test_responses_that_have_not_begun_announce_it(self) -> None:
         """A streamed request under way is answered, with `Connection: close`."""
-        client, exchange = self.ask(b"GET /core HTTP/1.1\r\n\r\n")
+        client, exchange = self.ask(b"GET /core HTTP/1.1\r\nHost: h\r\n\r\n")
         drained = self.site.drain()
         self.clock.advance(1000)
         exchange.respond(OK)
@@ -98,7 +102,7 @@ class DrainTests(SiteTestCase):
 
     def test_responses_that_have_begun_are_finished(self) -> None:
         """A response that promised to keep the connection is whole before it ends."""
-        client, exchange = self.ask(b"GET /core HTTP/1.1\r\n\r\n")
+        client, exchange = self.ask(b"GET /core HTTP/1.1\r\nHost: h\r\n\r\n")
         exchange.respond(CHUNKED)
         drained = self.site.drain()
         exchange.write(b"abc")
@@ -114,7 +118,7 @@ class DrainTests(SiteTestCase):
         site = ClusterSite(self.clock, slow)
         begun, waiting = Client(site, self.clock), Client(site, self.clock)
         for client in (begun, waiting):
-            client.send(b"GET / HTTP/1.1\r\n\r\n")
+            client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         slow.requests[0].write(b"a")
         drained = site.drain()
         for request in slow.requests:
@@ -128,7 +132,7 @@ class DrainTests(SiteTestCase):
     def test_what_is_left_can_be_broken_off(self) -> None:
         """A drain that takes too long ends with connections that are cut."""
         client = self.client()
-        client.send(b"GET /core HTTP/1.1\r\n\r\n")
+        client.send(b"GET /core HTTP/1.1\r\nHost: h\r\n\r\n")
         drained = self.site.drain()
         self.assertNoResult(drained)
         self.site.abort()
@@ -209,7 +213,7 @@ class UpgradeTests(SiteTestCase):
     def test_many_early_bytes(self) -> None:
         """A stream is read on though its client has sent more than was wanted."""
         client, exchange = self.ask(WEBSOCKET)
-        client.send(b"x" * 0x5000)
+        client.send(b"x" * (HELD + 1))
         self.assertFalse(client.reading)
         exchange.respond(SWITCH)
         exchange.upgrade(Listener())
@@ -219,12 +223,11 @@ class UpgradeTests(SiteTestCase):
         """A forwarder may switch at once."""
         listener = Listener()
 
-        def forward(exchange: Exchange) -> bool:
+        def switch(exchange: Exchange) -> None:
             exchange.respond(SWITCH)
             exchange.upgrade(listener)
-            return True
 
-        self.site._forward = forward
+        self.site._forward = lambda _target: switch
         client = self.client()
         client.send(WEBSOCKET + b"early")
         self.clock.advance(1000)

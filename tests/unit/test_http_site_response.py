@@ -12,7 +12,7 @@ class ResponseTests(SiteTestCase):
 
     def test_fields_are_written_as_they_are(self) -> None:
         """Order, spelling, repeats and reason are kept; the length as well."""
-        client, exchange = self.ask(b"GET /core HTTP/1.1\r\n\r\n")
+        client, exchange = self.ask(b"GET /core HTTP/1.1\r\nHost: h\r\n\r\n")
         head = ResponseHead(
             299,
             b"Just So",
@@ -31,7 +31,7 @@ class ResponseTests(SiteTestCase):
 
     def test_unknown_length_is_chunked(self) -> None:
         """Without a length the body is chunked, and may have trailers."""
-        client, exchange = self.ask(b"GET /core HTTP/1.1\r\n\r\n")
+        client, exchange = self.ask(b"GET /core HTTP/1.1\r\nHost: h\r\n\r\n")
         exchange.respond(CHUNKED)
         exchange.write(b"")
         exchange.write(b"0123456789abcdef!")
@@ -57,7 +57,8 @@ class ResponseTests(SiteTestCase):
     def test_close_is_honoured_on_any_line(self) -> None:
         """Whichever `Connection` line says close, the response says it too."""
         client, exchange = self.ask(
-            b"GET /core HTTP/1.1\r\nConnection: x\r\nConnection: y,close\r\n\r\n"
+            b"GET /core HTTP/1.1\r\nHost: h\r\nConnection: x\r\n"
+            b"Connection: y,close\r\n\r\n"
         )
         exchange.respond(OK)
         exchange.write(b"hi")
@@ -73,7 +74,7 @@ class ResponseTests(SiteTestCase):
             (b"GET", 304, b"Content-Length: 7\r\n"),
             (b"GET", 204, b""),
         ):
-            client, exchange = self.ask(method + b" /core HTTP/1.1\r\n\r\n")
+            client, exchange = self.ask(method + b" /core HTTP/1.1\r\nHost: h\r\n\r\n")
             exchange.respond(ResponseHead(status, b"So", sized))
             exchange.write(b"1234567")
             exchange.finish()
@@ -84,7 +85,7 @@ class ResponseTests(SiteTestCase):
 
     def test_unwritable_heads_are_refused(self) -> None:
         """A line break in a field, or two lengths, write nothing at all."""
-        client, exchange = self.ask(b"GET /core HTTP/1.1\r\n\r\n")
+        client, exchange = self.ask(b"GET /core HTTP/1.1\r\nHost: h\r\n\r\n")
         for fields in (
             [(b"X", b"1\r\nY: 2")],
             [(b"X\n", b"1")],
@@ -99,17 +100,17 @@ class ResponseTests(SiteTestCase):
 
     def test_short_body_is_broken_off(self) -> None:
         """A body below its length must not look like a whole one."""
-        client, exchange = self.ask(b"GET /core HTTP/1.1\r\n\r\n")
+        client, exchange = self.ask(b"GET /core HTTP/1.1\r\nHost: h\r\n\r\n")
         exchange.respond(OK)
         exchange.write(b"h")
         exchange.finish()
         self.assertEqual(client.transport.ended, "half")
-        client.channel.dataReceived(b"GET /core HTTP/1.1\r\n\r\n")
+        client.channel.dataReceived(b"GET /core HTTP/1.1\r\nHost: h\r\n\r\n")
         self.assertEqual(len(self.taken), 1)
 
     def test_long_body_is_refused(self) -> None:
         """A body above its length would be read as the next response."""
-        client, exchange = self.ask(b"GET /core HTTP/1.1\r\n\r\n")
+        client, exchange = self.ask(b"GET /core HTTP/1.1\r\nHost: h\r\n\r\n")
         exchange.respond(OK)
         with self.assertRaises(ValueError):
             exchange.write(b"hi!")
@@ -117,7 +118,7 @@ class ResponseTests(SiteTestCase):
 
     def test_abort_leaves_a_chunked_body_without_its_end(self) -> None:
         """What was sent can be read, and is visibly incomplete."""
-        client, exchange = self.ask(b"GET /core HTTP/1.1\r\n\r\n")
+        client, exchange = self.ask(b"GET /core HTTP/1.1\r\nHost: h\r\n\r\n")
         exchange.respond(CHUNKED)
         exchange.write(b"abc")
         exchange.abort()
@@ -138,7 +139,7 @@ class ResponseTests(SiteTestCase):
 
     def test_producer_follows_the_client(self) -> None:
         """The response's producer is paused while the client does not read."""
-        client, exchange = self.ask(b"GET /core HTTP/1.1\r\n\r\n")
+        client, exchange = self.ask(b"GET /core HTTP/1.1\r\nHost: h\r\n\r\n")
         did: list[str] = []
         exchange.register(Recorder(did))
         client.channel.pauseProducing()
@@ -150,7 +151,7 @@ class ResponseTests(SiteTestCase):
 
     def test_client_that_leaves_is_noticed(self) -> None:
         """`gone` fires once; what is written afterwards is dropped."""
-        client, exchange = self.ask(b"GET /core HTTP/1.1\r\n\r\n")
+        client, exchange = self.ask(b"GET /core HTTP/1.1\r\nHost: h\r\n\r\n")
         exchange.respond(CHUNKED)
         before = client.received
         client.goes()
@@ -163,7 +164,7 @@ class ResponseTests(SiteTestCase):
 
     def test_end_of_the_connection_after_the_response_is_no_loss(self) -> None:
         """`gone` does not fire once the response has ended."""
-        client, exchange = self.ask(b"GET /core HTTP/1.1\r\n\r\n")
+        client, exchange = self.ask(b"GET /core HTTP/1.1\r\nHost: h\r\n\r\n")
         exchange.respond(OK)
         exchange.write(b"hi")
         exchange.finish()

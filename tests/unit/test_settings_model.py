@@ -33,6 +33,7 @@ MAPPINGS = st.fixed_dictionaries(
         "core_timeout": SECONDS,
         "boot_timeout": SECONDS,
         "graceful_timeout": SECONDS | st.just(0),
+        "header_timeout": SECONDS,
         "keepalive_timeout": SECONDS,
         "trusted_proxies": st.lists(
             st.sampled_from(["unix", "*"])
@@ -63,6 +64,7 @@ class DefaultTests(SynchronousTestCase):
                 "core_timeout": 60.0,
                 "boot_timeout": 60.0,
                 "graceful_timeout": 30.0,
+                "header_timeout": 30.0,
                 "keepalive_timeout": 65.0,
                 "trusted_proxies": ("127.0.0.1", "::1", "unix"),
                 "state": None,

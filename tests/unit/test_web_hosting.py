@@ -130,14 +130,16 @@ class CoreHostTests(CoreCase):
         """Workers close an idle connection before the core would, come what may."""
         host = self.host("tests.unit.master_apps:plain", keepalive_timeout=1.0)
         [acceptor] = host._acceptors
-        self.assertIsInstance(acceptor._factory, ClusterSite)
-        self.assertGreater(acceptor._factory.timeOut, IDLE_TIMEOUT)
+        self.assertIsInstance(acceptor._serve.factory, ClusterSite)
+        self.assertGreater(
+            acceptor._serve.factory.limits.keepalive_timeout, IDLE_TIMEOUT
+        )
 
     def test_tls(self) -> None:
         """The same site, so that one drain empties both."""
         spec = self.spec()
         host = self.host("tests.unit.master_apps:plain", spec, core_listen=spec)
-        plain, tls = (each._factory for each in host._acceptors)
+        plain, tls = (each._serve.factory for each in host._acceptors)
         self.assertIsInstance(tls, TLSMemoryBIOFactory)
         self.assertIs(tls.wrappedFactory, plain)
         self.assertIs(tls._clock, self.reactor)
@@ -146,7 +148,7 @@ class CoreHostTests(CoreCase):
         """Another cluster may come to it, and hears that there is none."""
         host = self.host("tests.unit.test_web_hosting:nothing")
         [acceptor] = host._acceptors
-        self.assertIn("no core", acceptor._factory.resource._detail)
+        self.assertIn("no core", acceptor._serve.factory.resource._detail)
 
 
 class CheckTests(CoreCase):

@@ -21,7 +21,6 @@ class RequestTests(ProxyTestCase):
             b"/x?",
             b"/x?a=%20&a=+&",
             b"/./../x",
-            b"http://other/x",
             b"*",
         ):
             client.send(b"OPTIONS " + target + b" HTTP/1.1\r\nHost: shop\r\n\r\n")
@@ -31,6 +30,15 @@ class RequestTests(ProxyTestCase):
             )
             core.send(EMPTY)
             await client.until(b"\r\n\r\n")
+
+    async def test_absolute_target_names_the_host(self) -> None:
+        """The core sees a path, and the host that the target named."""
+        client, core, head = await self.ask(
+            b"GET http://other/x HTTP/1.1\r\nHost: shop\r\n\r\n"
+        )
+        self.assertTrue(head.startswith(b"GET /x HTTP/1.1\r\nHost: other\r\n"))
+        core.send(EMPTY)
+        await client.until(b"\r\n\r\n")
 
     async def test_fields_keep_order_spelling_and_repeats(self) -> None:
         """The core sees the fields as the client wrote them."""

@@ -1,0 +1,178 @@
+"""Chunked bodies out of bytes: pure parsing, no I/O (RFC 9112, section 7.1)."""
+
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from clusterapp.http.heads import BadMessageError
+from clusterapp.http.messages import FRAMING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from clusterapp.interfaces import Fields
+
+#: A chunk's size, of at most 2**60, and its extensions, which are ignored. No
+#: white space may follow the size, and nothing but what is visible, or a space or
+#: tab, may stand in an extension: some readers take other bytes for a line's end.
+_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t -~\x80-\xff]*)?")
+_FIELD: Final = re.compile(
+    rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*?)[ \t]*"
+)
+
+#: The longest line with a chunk's size, and all extensions of one body together;
+#: real ones are empty.
+_LONGEST_LINE: Final = 1024
+_MOST_EXTENSIONS: Final = 16 * 1024
+
+
+class ChunkedReader:
+    """
+    Reads one chunked body.
+
+    :param most_bytes: what the trailer section may have, in bytes.
+    :param most_fields: what it may have, in lines.
+    """
+
+    __slots__ = (
+        "_at",
+        "_extensions",
+        "_left",
+        "_most_bytes",
+        "_most_fields",
+        "_next",
+        "_seen",
+        "complete",
+        "trailers",
+    )
+
+    def __init__(self, most_bytes: int, most_fields: int) -> None:
+        self._most_bytes = most_bytes
+        self._most_fields = most_fields
+        # What has been seen, and how much of it is done with: cutting it at each
+        # chunk would copy it as often as there are chunks.
+        self._seen = b""
+        self._at = 0
+        self._left = 0
+        self._extensions = 0
+        self._next: Callable[[list[bytes]], bool] = self._size
+        #: Whether the body has ended.
+        self.complete = False
+        #: The fields after it, once it has.
+        self.trailers: Fields = ()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """
+        Read on, until the body's end.
+
+        :return: the pieces of the body in these bytes.
+        :raises BadMessageError: for what is not a chunked body.
+        """
+        self._seen = self._seen[self._at :] + data if self._seen else data
+        self._at = 0
+        pieces: list[bytes] = []
+        while not self.complete and self._next(pieces):
+            pass
+        if self._at == len(self._seen):
+            self._seen = b""
+            self._at = 0
+        return pieces
+
+    def rest(self) -> bytes:
+        """Take what came behind the end of the body."""
+        rest, self._seen = self._seen[self._at :], b""
+        self._at = 0
+        return rest
+
+    # Each step does its part, and tells whether the next one may begin.
+
+    def _size(self, _: list[bytes]) -> bool:
+        line = self._line()
+        if line is None:
+            return False
+        match = _SIZE_LINE.fullmatch(line)
+        if match is None:
+            raise _bad("no chunk size")
+        self._extensions += len(line) - match.end(1)
+        if self._extensions > _MOST_EXTENSIONS:
+            raise _bad("too much besides the chunks")
+        self._left = int(match[1], 16)
+        self._next = self._data if self._left else self._trailers
+        return True
+
+    def _data(self, pieces: list[bytes]) -> bool:
+        piece = self._seen[self._at : self._at + self._left]
+        if not piece:
+            return False
+        pieces.append(piece)
+        self._left -= len(piece)
+        self._at += len(piece)
+        if self._left == 0:
+            self._next = self._data_end
+        return True
+
+    def _data_end(self, _: list[bytes]) -> bool:
+        end = self._seen[self._at : self._at + 2]
+        if not b"\r\n".startswith(end):
+            raise _bad("a chunk is longer than its size")
+        if len(end) < 2:  # noqa: PLR2004
+            return False
+        self._at += 2
+        self._next = self._size
+        return True
+
+    def _trailers(self, _: list[bytes]) -> bool:
+        if self._seen.startswith(b"\r\n", self._at):
+            self._end_with(self._at, 2)
+            return False
+        end = self._seen.find(b"\r\n\r\n", self._at)
+        section = self._seen[self._at : None if end < 0 else end]
+        if len(section) > self._most_bytes:
+            raise _too_large()
+        if section.count(b"\n") != section.count(b"\r\n"):
+            raise _bad("a line feed without a carriage return")
+        if end >= 0:
+            lines = section.split(b"\r\n")
+            if len(lines) > self._most_fields:
+                raise _too_large()
+            self.trailers = [_field(line) for line in lines]
+            self._end_with(end, 4)
+        return False
+
+    def _end_with(self, end: int, length: int) -> None:
+        self._at = end + length
+        self.complete = True
+
+    def _line(self) -> bytes | None:
+        end = self._seen.find(b"\r\n", self._at)
+        length = (len(self._seen) - 1 if end < 0 else end) - self._at
+        if length > _LONGEST_LINE:
+            raise _bad("a chunk's size has no end")
+        if end < 0:
+            if self._seen.find(b"\n", self._at) >= 0:
+                raise _bad("a line feed without a carriage return")
+            return None
+        line = self._seen[self._at : end]
+        self._at = end + 2
+        return line
+
+
+def _field(line: bytes) -> tuple[bytes, bytes]:
+    match = _FIELD.fullmatch(line)
+    if match is None:
+        raise _bad("no field after the body")
+    name, value = match.groups()
+    if name.lower() in FRAMING or name.lower() == b"host":
+        # RFC 9110, section 6.5.1: what frames or routes a message comes before it.
+        raise _bad("a field that may not come after the body")
+    return name, value
+
+
+def _bad(reason: str) -> BadMessageError:
+    return BadMessageError(HTTPStatus.BAD_REQUEST, reason)
+
+
+def _too_large() -> BadMessageError:
+    return BadMessageError(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too much behind the body"
+    )

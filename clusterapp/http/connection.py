@@ -1,0 +1,327 @@
+"""
+One client's connection: HTTP/1.1 without an event loop (RFC 9112).
+
+For each request there is one *message* under way, which answers it: an application's
+request, an exchange that streams it away, or a file that is being sent. A request's
+body goes to a *sink*: the message itself, or what throws the rest away.
+"""
+
+from http import HTTPStatus
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IProtocol
+from twisted.python.failure import Failure
+
+from clusterapp.http.access import Answered
+from clusterapp.http.files import FileSending
+from clusterapp.http.heads import Head
+from clusterapp.http.limits import (
+    DISCARD_LIMIT,
+    DISCARD_SECONDS,
+    FIRST_REQUEST_SECONDS,
+)
+from clusterapp.http.prepared import Prepared
+from clusterapp.http.reading import Message, Reading
+from clusterapp.http.wire import Transport
+from clusterapp.interfaces import Fields
+
+if TYPE_CHECKING:
+    from clusterapp.http.site import ClusterSite
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CLOSE: Final = b"Connection: close\r\n"
+_KEEP: Final = b"Connection: keep-alive\r\n"
+_OLD: Final = b"HTTP/1.0"
+
+
+class Connection(Reading):
+    """
+    A connection, as the faces for each kind of transport share it.
+
+    :param site: what is served.
+    """
+
+    __slots__ = ("_began", "_closing", "_count", "transport")
+
+    #: What code above asks for the raw stream: an `ITransport`.
+    transport: Transport
+
+    def __init__(self, site: "ClusterSite") -> None:
+        super().__init__(site)
+        self._count = 0
+        self._closing = False
+        self._began = 0.0
+
+    @property
+    def factory(self) -> "ClusterSite":
+        """The site, by the name that twisted.web's channels have for it."""
+        return self.site
+
+    # What a face calls.
+
+    def opened(self) -> None:
+        """Begin: the transport is connected."""
+        self.site.opened(self)
+        self._wait_for("request", self.site.limits.keepalive_timeout)
+
+    def lost(self, reason: Failure) -> None:
+        """Tell everyone that the connection is gone."""
+        self.unregisterProducer()
+        self._deaf = True
+        self.phase = "nothing"
+        self._held = b""
+        self._sink = None
+        protocol, self._protocol = self._protocol, None
+        if protocol is not None:
+            protocol.connectionLost(reason)
+        elif self._message is not None:
+            self._give_up(self._message, reason)
+        self.site.closed(self)
+
+    def overdue(self, now: float) -> None:
+        """Do what is to be done when a time is over; the site's clock calls this."""
+        if self.stall <= now:
+            self.abortConnection()
+        elif self.deadline > now:
+            return
+        elif self.phase == "request":
+            self.loseConnection()
+        elif self.phase == "head":
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+        elif self.phase == "body":
+            self._check_rate()
+        elif self.phase == "discard":
+            self.linger()
+        else:
+            self.abortConnection()
+
+    def drain(self) -> None:
+        """Close if idle; otherwise close after the response."""
+        if self.transport is None:
+            # A resource took the transport away, as some WebSocket libraries
+            # do: we shall not be told when it closes.
+            self.site.closed(self)
+        elif self._protocol is not None:
+            # With a producer, a transport goes on for as long as that has more.
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+        elif self._message is not None:
+            self._closing = True
+        elif self.phase == "request" and self._count:
+            self.loseConnection()
+        elif self.phase == "request":
+            self._wait_for("request", FIRST_REQUEST_SECONDS)
+
+    def _begin(self, head: Head) -> None:
+        """Serve a request whose head has come."""
+        site = self.site
+        self.phase = "nothing"
+        self.deadline = inf
+        self._head = head
+        self._count += 1
+        self._closing = (
+            not head.keeps or site.draining or self._count == site.limits.requests
+        )
+        if site.recorder is not None:
+            self._began = site.clock.seconds()
+        if site.answer is not None:
+            prepared = site.answer(head.method, head.target, head.fields)
+            if prepared is not None:
+                self._answer(head, prepared)
+                return
+        if head.length == 0:
+            self._message = message = self._make(head)
+            message.ended(())
+            message.begin()
+        else:
+            self._begin_body(head)
+
+    def _make(self, head: Head) -> Message:
+        return self.site.message(head, self)
+
+    def send_continue(self) -> None:
+        """Ask the client for the body that it holds back."""
+        self.write(_CONTINUE)
+
+    # Answering.
+
+    def _answer(self, head: Head, prepared: Prepared) -> None:
+        """Send an answer that was there before it was asked for."""
+        empty = head.method == b"HEAD"
+        if head.length != 0:
+            # Nobody wants the body, and this is the cheapest way to say so.
+            self._closing = True
+        if not (self._closing or prepared.has_files or empty or head.version == _OLD):
+            self.write(prepared.whole(self.site.stamp.lines()))
+        else:
+            opening = prepared.opening(self.site.stamp.lines(), self.said(head.version))
+            if prepared.has_files and not empty:
+                self._message = message = FileSending(self, opening, prepared)
+                message.begin()
+                return
+            self.write(opening)
+            if not empty:
+                self.writeSequence(prepared.parts)  # type: ignore[arg-type]
+        self._record(prepared.status, 0 if empty else prepared.length)
+        self._next()
+
+    def said(self, version: bytes) -> bytes:
+        """
+        Give the Connection line of a response.
+
+        :param version: the client's version of HTTP; 1.0 must be told that the
+            connection is kept (RFC 9112, section 9.3).
+        """
+        if self._closing or self.site.draining:
+            return _CLOSE
+        return _KEEP if version == _OLD else b""
+
+    @property
+    def will_close(self) -> bool:
+        """Whether the connection ends with this response."""
+        return self._closing or self.site.draining
+
+    def close_after(self) -> None:
+        """Let the connection end with this response."""
+        self._closing = True
+
+    def response_ended(self, status: int, sent: int) -> None:
+        """
+        Know that the response is complete; the request's body may not be.
+
+        :param status: the response's status.
+        :param sent: the bytes of its body.
+        """
+        self._record(status, sent)
+        self._message = None
+        self.unregisterProducer()
+        if self._deaf:
+            return
+        if self._sink is None:
+            self._next()
+        elif self._closing or self._left > DISCARD_LIMIT:
+            self.linger()
+        else:
+            self._sink = _Discard(self)
+            self._wait_for("discard", DISCARD_SECONDS)
+            self.resume_reading()
+
+    def _next(self) -> None:
+        """Go on with the next request, or close."""
+        if self._closing or self.site.draining:
+            if self._held or self._left or self._chunks is not None:
+                self.linger()
+            else:
+                self.loseConnection()
+            return
+        self._wait_for("request", self.site.limits.keepalive_timeout)
+        self._go_on()
+
+    def body_discarded(self) -> None:
+        """Go on: what nobody wanted has been read."""
+        self._next()
+
+    def too_much_to_discard(self) -> None:
+        """Read no more of a body that nobody wants."""
+        self.linger()
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Answer a bad message, and read nothing that comes after it."""
+        message, self._message = self._message, None
+        self._sink = self._chunks = None
+        self._held = b""
+        self.unregisterProducer()
+        if message is not None and message.responded:
+            # What was begun cannot be unsaid.
+            message.break_off()
+        else:
+            self.write(_refusal(status, self.site.stamp.lines()))
+            self._record(status, len(_text(status)))
+            self.linger()
+        if message is not None:
+            message.lose(Failure(ConnectionLost(f"refused: {status}")))
+
+    def _give_up(self, message: Message, reason: Failure) -> None:
+        self._message = None
+        if not message.responded:
+            self._record(0, 0)
+        message.lose(reason)
+
+    def _record(self, status: int, sent: int) -> None:
+        recorder = self.site.recorder
+        if recorder is not None:
+            recorder.record(self._answered(status, sent))
+
+    def _answered(self, status: int, sent: int) -> Answered:
+        head, self._head = self._head, None
+        if head is None:  # what came was no request
+            client = self.site.client_of(self.getPeer(), ()) or "-"
+            return Answered(client, b"-", b"-", b"HTTP/1.1", (), status, sent, 0.0)
+        return Answered(
+            client=self.site.client_of(self.getPeer(), head.fields) or "-",
+            method=head.method,
+            target=head.target,
+            version=head.version,
+            fields=head.fields,
+            status=status,
+            sent=sent,
+            seconds=self.site.clock.seconds() - self._began,
+        )
+
+    # Other protocols.
+
+    def hand_over(self, protocol: IProtocol) -> None:
+        """Give the raw stream to a protocol, early bytes first."""
+        self.take_over(protocol)
+        protocol.makeConnection(self.transport)
+        early, self._held = self._held, b""
+        if early:
+            protocol.dataReceived(early)
+        if self.site.draining:
+            self.drain()
+
+    def take_over(self, protocol: IProtocol) -> None:
+        """Pass what comes to a protocol that has taken the transport for itself."""
+        self.unregisterProducer()
+        self.resume_reading()
+        self.phase = "nothing"
+        self.deadline = inf
+        self._message = None
+        self._protocol = protocol
+
+    def _protocolUpgradeForWebsockets(self, protocol: IProtocol) -> None:
+        # twisted.web.websocket calls this.
+        self.hand_over(protocol)
+
+
+class _Discard:
+    """Throws away the rest of a body, up to a bound."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._discarded = 0
+
+    def received(self, piece: bytes) -> None:
+        """Throw a piece away."""
+        self._discarded += len(piece)
+        if self._discarded > DISCARD_LIMIT:
+            self._connection.too_much_to_discard()
+
+    def ended(self, _trailers: Fields) -> None:
+        """Go on: it was not too much."""
+        self._connection.body_discarded()
+
+
+def _text(status: HTTPStatus) -> bytes:
+    return b"%d %b\n" % (status, status.phrase.encode())
+
+
+def _refusal(status: HTTPStatus, stamp: bytes) -> bytes:
+    text = _text(status)
+    fields = [
+        (b"Content-Type", b"text/plain; charset=utf-8"),
+        (b"Connection", b"close"),
+    ]
+    return Prepared(status, fields, [text]).whole(stamp)

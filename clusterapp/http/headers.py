@@ -1,0 +1,61 @@
+"""The fields of a response, which cannot become lines of their own."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from twisted.web.http_headers import Headers
+
+from clusterapp.http.framing import one_line
+
+
+class ResponseHeaders(Headers):
+    """
+    Header fields that refuse line breaks and NULs, for the application to see.
+
+    Twisted's own put a space for a line break, and let NULs pass.
+    """
+
+    __slots__ = ()
+
+    def setRawHeaders(self, name: str | bytes, values: Sequence[str | bytes]) -> None:
+        """
+        Set the lines of a field.
+
+        :raises ValueError: if a value has a line break or a NUL.
+        """
+        super().setRawHeaders(name, [as_value(value) for value in values])
+
+    def addRawHeader(self, name: str | bytes, value: str | bytes) -> None:
+        """
+        Add a line.
+
+        :raises ValueError: if the value has a line break or a NUL.
+        """
+        super().addRawHeader(name, as_value(value))
+
+
+def as_value(value: str | bytes) -> bytes:
+    """
+    Encode a field's value.
+
+    :raises ValueError: if it has a line break or a NUL.
+    :raises TypeError: if it is no text.
+    """
+    if isinstance(value, str):
+        value = value.encode()
+    elif not isinstance(value, bytes):
+        raise TypeError(f"a field's value is str or bytes, not {value!r}")
+    return one_line(value)
+
+
+@lru_cache(256)
+def canonical(name: str | bytes) -> tuple[bytes, bytes]:
+    """
+    Give a field's name in lower case, and as Twisted writes it.
+
+    :raises twisted.web.http_headers.InvalidHeaderName: if it is no token.
+    """
+    headers = Headers()
+    headers.setRawHeaders(name, [])
+    [(written, _)] = headers.getAllRawHeaders()
+    return written.lower(), written

@@ -1,0 +1,315 @@
+"""
+Request heads out of bytes: pure parsing, no I/O (RFC 9112, sections 2, 3 and 6).
+
+httptools splits a whole head, with all of llhttp's leniencies off. What llhttp lets
+through although a server must not, is refused here; each place says why.
+
+Bodies are not given to llhttp: it does not tell where in a piece of data a message
+ends, and what follows may be another request that must wait for its turn.
+"""
+
+import re
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Final
+
+from httptools import (
+    HttpParserError,
+    HttpParserInvalidMethodError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+)
+
+from clusterapp.http.limits import Limits
+
+END: Final = b"\r\n\r\n"
+
+#: The fields that decide how a message is read, in lower case.
+_NOTED: Final = frozenset(
+    {
+        b"connection",
+        b"content-length",
+        b"expect",
+        b"host",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VERSION: Final = re.compile(rb"HTTP/[0-9]\.[0-9]")
+#: What a target may consist of (RFC 3986, section 2): no "#", which begins what a
+#: client keeps to itself, no space, no control, nothing beyond ASCII. Some more
+#: than the RFC names are let through, since browsers send them in queries.
+_TARGET: Final = re.compile(rb'[!"$-~]+')
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
+#: RFC 9110, section 7.2: a host and a port, without user information. It may be
+#: empty, for a target that has no authority.
+_HOST: Final = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.vV]+[^\[\]/?#@\s]*\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?"
+)
+_REPEATED_ONCE: Final = frozenset({b"connection", b"expect", b"upgrade"})
+
+
+class BadMessageError(Exception):
+    """
+    A message that is answered with an error and the end of the connection.
+
+    :ivar status: the status of that answer.
+    """
+
+    def __init__(self, status: HTTPStatus, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Head:
+    """
+    The head of a request.
+
+    :ivar method: as on the wire, such as ``b"GET"``.
+    :ivar target: the request target in origin-form or ``b"*"``, byte for byte.
+    :ivar version: ``b"HTTP/1.0"`` or ``b"HTTP/1.1"``.
+    :ivar fields: the fields in their order and spelling. Where the target came in
+        absolute-form, its authority stands in the Host field (RFC 9112, 3.2.2).
+    :ivar length: the body's length in bytes, 0 without a body, None if in chunks.
+    :ivar keeps: whether another request may follow on the connection.
+    :ivar expects: whether the client waits for a 100 before it sends the body.
+    :ivar upgrade: the protocols that it offers to switch to, in lower case; empty
+        if it does not (RFC 9110, section 7.8).
+    """
+
+    __slots__ = (
+        "expects",
+        "fields",
+        "keeps",
+        "length",
+        "method",
+        "target",
+        "upgrade",
+        "version",
+    )
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        version: bytes,
+        fields: list[tuple[bytes, bytes]],
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.version = version
+        self.fields = fields
+        self.length: int | None = 0
+        self.keeps = True
+        self.expects = False
+        self.upgrade = b""
+
+
+class HeadReader:
+    """
+    Reads heads, of one connection or of many: between heads it holds nothing.
+
+    :param limits: the bounds of a head.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._noted: dict[bytes, bytes] = {}
+        self._parser = HttpRequestParser(self)
+
+    def read(self, raw: bytes) -> Head:
+        """
+        Read one head.
+
+        :param raw: the head with the empty line that ends it.
+        :raises BadMessageError: for what must not be served.
+        """
+        try:
+            return self._read(raw)
+        except BadMessageError:
+            self._parser = HttpRequestParser(self)
+            raise
+
+    def _read(self, raw: bytes) -> Head:
+        line = raw[: raw.index(b"\r\n")]
+        if len(line) > self._limits.request_line:
+            raise BadMessageError(HTTPStatus.REQUEST_URI_TOO_LONG, "request line")
+        if len(raw) > self._limits.head:
+            raise _too_large("the head is too large")
+        words = line.split(b" ")
+        if len(words) != 3 or words[2] not in _VERSIONS:  # noqa: PLR2004
+            raise _no_request_line(line)
+        method, target, version = words
+        fields = self._fields = []
+        noted = self._noted = {}
+        self._split(raw, method)
+        head = Head(method, target, version, fields)
+        if len(fields) > self._limits.fields:
+            raise _too_large("too many fields")
+        if target[:1] != b"/" or b"#" in target:
+            _check_target(head, noted)
+        _check_host(version, noted)
+        if len(noted) > 1 or version == b"HTTP/1.0":
+            _note(head, noted)
+            if head.length != 0 or not head.keeps or head.upgrade:
+                # llhttp waits for a body that it does not get, or for the end.
+                self._parser = HttpRequestParser(self)
+        return head
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field: httptools calls this."""
+        value = value.rstrip(b" \t")
+        self._fields.append((name, value))
+        lowered = name.lower()
+        if lowered in _NOTED:
+            self._note(lowered, value)
+
+    def _note(self, name: bytes, value: bytes) -> None:
+        noted = self._noted
+        if name not in noted:
+            noted[name] = value
+        elif name in _REPEATED_ONCE:
+            noted[name] += b"," + value
+        else:
+            # llhttp refuses a second Content-Length; for Host see RFC 9112, 3.2.
+            raise _bad(f"{name.decode()} is there twice")
+
+    def _split(self, raw: bytes, method: bytes) -> None:
+        try:
+            self._parser.feed_data(raw)
+        except HttpParserUpgrade:
+            # It looks no further, as it should: the rest is not for it.
+            self._parser = HttpRequestParser(self)
+        except HttpParserInvalidMethodError:
+            if _TOKEN.fullmatch(method):
+                raise BadMessageError(
+                    HTTPStatus.NOT_IMPLEMENTED, "unknown method"
+                ) from None
+            raise _bad("no method") from None
+        except HttpParserError as error:
+            cause = error.__context__
+            if isinstance(cause, BadMessageError):
+                raise cause from None
+            raise _bad(str(error)) from None
+
+
+_VERSIONS: Final = frozenset({b"HTTP/1.1", b"HTTP/1.0"})
+
+
+def check_start(start: bytes, limits: Limits) -> None:
+    """
+    Look at the beginning of a head that has not come whole yet.
+
+    :raises BadMessageError: if it is too long, or can never become a head.
+    """
+    line_end = start.find(b"\r\n")
+    if max(line_end, 0) > limits.request_line or (
+        line_end < 0 and len(start) > limits.request_line + 1
+    ):
+        raise BadMessageError(HTTPStatus.REQUEST_URI_TOO_LONG, "request line")
+    if len(start) > limits.head:
+        raise _too_large("the head is too large")
+    # Its end would not be recognized, and the client wait in vain.
+    if start.count(b"\n") != start.count(b"\r\n"):
+        raise _bad("a line feed without a carriage return")
+
+
+def _no_request_line(line: bytes) -> BadMessageError:
+    words = line.split(b" ")
+    if len(words) == 3 and _VERSION.fullmatch(words[2]):  # noqa: PLR2004
+        return BadMessageError(
+            HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 is spoken here"
+        )
+    return _bad("no request line")
+
+
+def _check_target(head: Head, noted: dict[bytes, bytes]) -> None:
+    """Accept the other forms of a target (RFC 9112, section 3.2)."""
+    target = head.target
+    if not _TARGET.fullmatch(target):
+        raise _bad("a target has no fragment")
+    if target == b"*":
+        if head.method != b"OPTIONS":
+            raise _bad("only OPTIONS may ask for *")
+        return
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None:
+        # CONNECT names an authority alone; this is no proxy.
+        status = HTTPStatus.BAD_REQUEST
+        if head.method == b"CONNECT":
+            status = HTTPStatus.NOT_IMPLEMENTED
+        raise BadMessageError(status, "no path")
+    authority, rest = absolute.groups()
+    if not authority or b"@" in authority or not _is_host(authority):
+        raise _bad("no authority")
+    if not rest.startswith(b"/"):
+        rest = b"*" if (rest, head.method) == (b"", b"OPTIONS") else b"/" + rest
+    head.target = rest
+    if b"host" in noted or head.version == b"HTTP/1.1":
+        _replace_host(head, authority)
+
+
+def _replace_host(head: Head, authority: bytes) -> None:
+    head.fields[:] = [
+        (name, authority if name.lower() == b"host" else value)
+        for name, value in head.fields
+    ]
+
+
+def _check_host(version: bytes, noted: dict[bytes, bytes]) -> None:
+    host = noted.get(b"host")
+    if host is None:
+        if version == b"HTTP/1.1":
+            raise _bad("there is no Host")
+    elif not _is_host(host):
+        raise _bad("no valid Host")
+
+
+@lru_cache(1024)
+def _is_host(text: bytes) -> bool:
+    return _HOST.fullmatch(text) is not None
+
+
+def _note(head: Head, noted: dict[bytes, bytes]) -> None:
+    """Read the fields that decide how the message goes on."""
+    is_new = head.version == b"HTTP/1.1"
+    head.length = _length(noted, is_new=is_new)
+    listed = noted.get(b"connection")
+    options = (
+        [option.strip(b" \t") for option in listed.lower().split(b",")]
+        if listed is not None
+        else ()
+    )
+    head.keeps = b"close" not in options and (is_new or b"keep-alive" in options)
+    head.expects = (
+        is_new
+        and head.length != 0
+        and noted.get(b"expect", b"").lower() == b"100-continue"
+    )
+    if is_new and b"upgrade" in options:
+        head.upgrade = noted.get(b"upgrade", b"").lower()
+
+
+def _length(noted: dict[bytes, bytes], *, is_new: bool) -> int | None:
+    """Find the body's length (RFC 9112, section 6.3); llhttp has checked its form."""
+    coding = noted.get(b"transfer-encoding")
+    if coding is None:
+        return int(noted.get(b"content-length", b"0"))
+    if b"content-length" in noted or not is_new:
+        # A sign of smuggling, or of a proxy that does not know what it passes on.
+        raise _bad("Transfer-Encoding where none may be")
+    if coding.lower() != b"chunked":
+        # RFC 9112, section 6.1.
+        raise BadMessageError(HTTPStatus.NOT_IMPLEMENTED, "unknown transfer coding")
+    return None
+
+
+def _bad(reason: str) -> BadMessageError:
+    return BadMessageError(HTTPStatus.BAD_REQUEST, reason)
+
+
+def _too_large(reason: str) -> BadMessageError:
+    return BadMessageError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, reason)

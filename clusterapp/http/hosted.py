@@ -1,0 +1,105 @@
+"""The face of a connection on one of Twisted's transports: a core's, on any reactor."""
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IAddress, IPushProducer, ISSLTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from clusterapp.http.connection import Connection
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IProtocol
+
+    from clusterapp.http.site import ClusterSite
+
+
+@implementer(IPushProducer)
+class HostedConnection(Connection, Protocol):
+    """
+    A connection on a transport of a Twisted reactor: TCP, Unix or TLS.
+
+    To the transport it is a producer: so it hears how fast the client reads.
+
+    :param site: what is served.
+    """
+
+    #: The transport; its parts that interfaces do not name are used as well.
+    transport: Any = None
+
+    def __init__(self, site: "ClusterSite") -> None:
+        Connection.__init__(self, site)
+
+    # From the transport.
+
+    def connectionMade(self) -> None:
+        """Begin."""
+        self._native = self.transport
+        self._native.registerProducer(self, True)
+        self.opened()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take bytes from the client."""
+        self.received(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell everyone."""
+        self.lost(reason)
+
+    def pauseProducing(self) -> None:
+        """Know that the client is slower than we are."""
+        self.writing_paused()
+
+    def resumeProducing(self) -> None:
+        """Know that the client has taken what was written."""
+        self.writing_resumed()
+
+    def stopProducing(self) -> None:
+        """Nothing: `connectionLost` says the same."""
+
+    # For the core of the connection.
+
+    def write(self, data: bytes) -> None:
+        """Write to the client."""
+        self._native.write(data)
+
+    def getPeer(self) -> IAddress:
+        """Tell the client's address."""
+        address: IAddress = self._native.getPeer()
+        return address
+
+    def getHost(self) -> IAddress:
+        """Tell the address that the client has connected to."""
+        address: IAddress = self._native.getHost()
+        return address
+
+    def isSecure(self) -> bool:
+        """Tell whether the connection is encrypted."""
+        return bool(ISSLTransport.providedBy(self._native))
+
+    def take_over(self, protocol: "IProtocol") -> None:
+        """Leave the transport to a protocol, which may be its producer now."""
+        self._native.unregisterProducer()
+        super().take_over(protocol)
+
+    def _stop_reading(self) -> None:
+        self._native.pauseProducing()
+
+    def _start_reading(self) -> None:
+        self._native.resumeProducing()
+
+    def _close_writing(self) -> bool:
+        if self.isSecure():
+            return False  # TLS has no half-closed connections
+        # With a producer, a transport goes on for as long as that has more.
+        self._native.unregisterProducer()
+        self._native.loseWriteConnection()
+        return True
+
+    def _close(self) -> None:
+        self._native.unregisterProducer()
+        self._native.loseConnection()
+
+    def _abort(self) -> None:
+        self._native.abortConnection()

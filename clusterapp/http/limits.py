@@ -1,0 +1,55 @@
+"""What a client may ask of a connection: sizes, times and numbers."""
+
+from dataclasses import dataclass
+
+#: Bytes a second below which a body that is being read is too slow, and the seconds
+#: over which that is measured; the end of a short one may take as long, too.
+BODY_RATE = 240
+BODY_WINDOW = 30.0
+
+#: Seconds for which a client may take nothing of a response, or so little that what
+#: waits for it, up to 64 KiB, does not go down to a quarter: about `BODY_RATE`.
+WRITE_STALL = 200.0
+
+#: The bytes of further requests that are held while one is being answered; then
+#: nothing more is read.
+HELD = 64 * 1024
+
+#: The bytes of a body that are kept in memory; a longer one goes to a file.
+BODY_IN_MEMORY = 64 * 1024
+
+#: How much of a body that nobody wants is read for the sake of the connection, in
+#: bytes and in seconds.
+DISCARD_LIMIT = 1024 * 1024
+DISCARD_SECONDS = 30.0
+
+#: How long a client may read the response of a connection we have closed, in s.
+LINGER_SECONDS = 10.0
+
+#: How long a connection that has brought nothing yet holds up a drain, in s.
+FIRST_REQUEST_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """
+    The bounds of one site's connections.
+
+    :param request_line: bytes of a request line, without its end; beyond is a 414.
+    :param head: bytes of a head in all; beyond is a 431.
+    :param fields: lines of a head, or after a chunked body; beyond is a 431.
+    :param body: bytes of a body; beyond is a 413. None for no bound.
+    :param header_timeout: seconds from a head's first byte to its last; then a 408.
+    :param keepalive_timeout: seconds that a connection may be open without a
+        request; it is then closed.
+    :param requests: the requests that one connection may bring; the last one's
+        response says that it closes. None for no bound.
+    """
+
+    request_line: int = 8 * 1024
+    head: int = 32 * 1024
+    fields: int = 100
+    body: int | None = 16 * 1024 * 1024
+    header_timeout: float = 30.0
+    keepalive_timeout: float = 65.0
+    requests: int | None = 1000

@@ -1,0 +1,237 @@
+"""The face of a connection on one of asyncio's transports, as workers have them."""
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from functools import partial
+from struct import pack
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IAddress
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from clusterapp.http.connection import Connection
+from clusterapp.http.transport import NativeTransport
+
+if TYPE_CHECKING:
+    from clusterapp.http.site import ClusterSite
+
+#: Close with a reset (socket(7)): what was not sent is dropped, and the client sees
+#: that the end is no proper one.
+_RESET = pack("ii", 1, 0)
+
+
+class NativeConnection(Connection, asyncio.Protocol):
+    """
+    A connection on an `asyncio.Transport`.
+
+    :param site: what is served.
+    :param loop: the event loop that runs it.
+    """
+
+    __slots__ = ("_face", "_loop", "_native", "_raw", "_secure", "_taken", "write")
+
+    def __init__(self, site: "ClusterSite", loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(site)
+        self._loop = loop
+        self._raw: socket.socket | None = None
+        self._face: NativeTransport | None = None
+        self._taken = False
+
+    # From asyncio.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        # uvloop's are of no class of asyncio's.
+        self._native = native = cast("asyncio.Transport", transport)
+        self.write = native.write  # type: ignore[method-assign]  # one call less
+        self._secure = native.get_extra_info("sslcontext") is not None
+        self.opened()
+
+    data_received = Connection.received
+    pause_writing = Connection.writing_paused
+    resume_writing = Connection.writing_resumed
+
+    def eof_received(self) -> None:
+        """Let the transport close: as for twisted.web, who has no more has gone."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Tell everyone."""
+        if self._raw is not None:
+            self._loop.remove_writer(self._raw.fileno())
+            self._raw.close()
+            self._raw = None
+        self.lost(Failure(ConnectionDone() if error is None else _lost(error)))
+
+    # For the core of the connection.
+
+    @property
+    def transport(self) -> Any:
+        """The raw stream as an `ITransport`; made when somebody asks."""
+        if self._taken:
+            return None
+        if self._face is None:
+            self._face = NativeTransport(self, self._native)
+        return self._face
+
+    @transport.setter
+    def transport(self, nothing: None) -> None:
+        # Some WebSocket libraries take the transport away like this.
+        assert nothing is None  # noqa: S101
+        self._taken = True
+
+    def drain(self) -> None:
+        """Close if idle; otherwise close after the response."""
+        if self._taken and self._face is not None:
+            self._face.loseConnection()
+        else:
+            super().drain()
+
+    def getPeer(self) -> IAddress:
+        """Tell the client's address."""
+        return _address(self._native.get_extra_info("peername"))
+
+    def getHost(self) -> IAddress:
+        """Tell the address that the client has connected to."""
+        return _address(self._native.get_extra_info("sockname"))
+
+    def isSecure(self) -> bool:
+        """Tell whether the connection is encrypted."""
+        return self._secure
+
+    def write_before_file(self, data: bytes) -> None:
+        """Write a head at once, so that the kernel may put a file behind it."""
+        if self._secure or self._native.get_write_buffer_size():
+            self.write(data)
+            return
+        try:
+            sent = self._socket().send(data, socket.MSG_MORE)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.abortConnection()
+            return
+        if sent < len(data):
+            self.write(data[sent:])
+
+    def send_file(self, fd: int, offset: int, length: int) -> int:
+        """Let the kernel send a piece of a file (sendfile(2))."""
+        # TLS must encrypt it, and nothing may overtake what still waits.
+        if self._secure or self._native.get_write_buffer_size():
+            return super().send_file(fd, offset, length)
+        raw = self._socket()
+        try:
+            sent = os.sendfile(raw.fileno(), fd, offset, length)
+        except BlockingIOError:
+            self._loop.add_writer(raw.fileno(), self._writable)
+            self.writing_paused()
+            return 0
+        except OSError:
+            sent = 0
+        if not sent:
+            # The client has gone, or the file has become shorter.
+            self.abortConnection()
+        return sent
+
+    def _socket(self) -> socket.socket:
+        # uvloop watches no descriptor that one of its transports has; this is the
+        # same socket under another number.
+        if self._raw is None:
+            there = self._native.get_extra_info("socket")
+            self._raw = socket.socket(fileno=os.dup(there.fileno()))
+        return self._raw
+
+    def _writable(self) -> None:
+        if self._raw is not None:
+            self._loop.remove_writer(self._raw.fileno())
+            self.writing_resumed()
+
+    def _stop_reading(self) -> None:
+        if not self._native.is_closing():
+            self._native.pause_reading()
+
+    def _start_reading(self) -> None:
+        if not self._native.is_closing():
+            self._native.resume_reading()
+
+    def _close_writing(self) -> bool:
+        if self._secure:
+            return False  # TLS has no half-closed connections
+        self._native.write_eof()
+        return True
+
+    def _close(self) -> None:
+        self._native.close()
+
+    def _abort(self) -> None:
+        there = self._native.get_extra_info("socket")
+        if there is not None and there.fileno() != -1:
+            there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._native.abort()
+
+
+class NativeServer:
+    """
+    Serves accepted connections on an event loop.
+
+    :param loop: the loop.
+    :param site: what is served.
+    :param context: gives the TLS context for the next connection; None for a
+        listener without TLS.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        site: "ClusterSite",
+        context: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
+        self._loop = loop
+        self._site = site
+        self._context = context
+        self._connecting: set[asyncio.Task[Any]] = set()
+
+    def serve(self, connection: socket.socket) -> None:
+        """Serve a connection; its socket is the server's from now on."""
+        tls: dict[str, Any] = {}
+        if self._context is not None:
+            tls["ssl"] = self._context()
+            tls["ssl_handshake_timeout"] = self._site.limits.header_timeout
+        task = self._loop.create_task(
+            self._loop.connect_accepted_socket(
+                partial(NativeConnection, self._site, self._loop), connection, **tls
+            )
+        )
+        self._connecting.add(task)
+        task.add_done_callback(self._connected)
+
+    def _connected(self, task: asyncio.Task[Any]) -> None:
+        self._connecting.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        # Clients that leave, or do not agree on TLS, are nothing to be told of.
+        if error is not None and not isinstance(error, OSError):
+            self._log.error("cannot serve a connection: {error!r}", error=error)
+
+
+def _lost(error: Exception) -> ConnectionLost:
+    lost = ConnectionLost(str(error))
+    lost.__cause__ = error
+    return lost
+
+
+def _address(name: tuple[Any, ...] | str | bytes | None) -> IAddress:
+    """Write a socket's name as Twisted does."""
+    if not isinstance(name, tuple):
+        return UNIXAddress(name or None)
+    if len(name) == 2:  # noqa: PLR2004
+        return IPv4Address("TCP", *name)
+    return IPv6Address("TCP", *name)

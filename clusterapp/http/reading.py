@@ -1,0 +1,248 @@
+"""
+The reading half of a client's connection: heads one at a time, then their bodies.
+
+The next head is not looked at before the response and the body of the one before it
+are complete: so responses go out in the order of their requests, and what follows a
+bad message is never read.
+"""
+
+from http import HTTPStatus
+from math import inf
+from typing import TYPE_CHECKING, Protocol
+
+from twisted.python.failure import Failure
+
+from clusterapp.http.chunked import ChunkedReader
+from clusterapp.http.heads import END, BadMessageError, Head, check_start
+from clusterapp.http.limits import BODY_RATE, BODY_WINDOW, HELD
+from clusterapp.http.wire import Wire
+from clusterapp.interfaces import Fields
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IProtocol
+
+    from clusterapp.http.site import ClusterSite
+
+
+class Message(Protocol):
+    """What answers a request."""
+
+    @property
+    def responded(self) -> bool:
+        """Whether any of the response has been sent."""
+
+    def begin(self) -> None:
+        """Answer, or see to it that somebody does."""
+
+    def ended(self, trailers: Fields) -> None:
+        """Know that the request's body has ended."""
+
+    def expected(self) -> None:
+        """Know that the client holds the body back until it is asked for."""
+
+    def received(self, piece: bytes) -> None:
+        """Take a piece of the request's body."""
+
+    def break_off(self) -> None:
+        """Close the connection, so that the client sees what is incomplete."""
+
+    def lose(self, reason: Failure) -> None:
+        """Know that the client has gone, or will not be answered."""
+
+
+class Sink(Protocol):
+    """Where a request's body goes."""
+
+    def received(self, piece: bytes) -> None:
+        """Take a piece."""
+
+    def ended(self, trailers: Fields) -> None:
+        """Know that this was all."""
+
+
+class Reading(Wire):
+    """
+    What a connection does with the bytes that come.
+
+    :param site: what is served.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_got",
+        "_head",
+        "_held",
+        "_left",
+        "_marked",
+        "_message",
+        "_parsing",
+        "_protocol",
+        "_sink",
+    )
+
+    def __init__(self, site: "ClusterSite") -> None:
+        super().__init__(site)
+        #: What has come and waits for its turn.
+        self._held = b""
+        self._head: Head | None = None
+        self._message: Message | None = None
+        self._sink: Sink | None = None
+        self._chunks: ChunkedReader | None = None
+        self._protocol: IProtocol | None = None
+        # Bytes of the body: to come, if that is known; come; come when last looked.
+        self._left = 0
+        self._got = 0
+        self._marked = 0
+        self._parsing = False
+
+    def _begin(self, head: Head) -> None:
+        """Serve a request whose head has come."""
+        raise NotImplementedError
+
+    def _make(self, head: Head) -> Message:
+        """Make what will answer a request."""
+        raise NotImplementedError
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Answer a bad message, and read nothing that comes after it."""
+        raise NotImplementedError
+
+    def received(self, data: bytes) -> None:
+        """Take bytes from the client."""
+        if self._protocol is not None:
+            self._protocol.dataReceived(data)
+        elif self._deaf:
+            return
+        elif self._sink is not None:
+            self._read_body(data)
+            self._go_on()
+        elif self._message is None and not self._writing_paused:
+            self._held = self._held + data if self._held else data
+            self._parse()
+        else:
+            self._held += data
+            if len(self._held) > HELD:
+                self.pause_reading()
+
+    def writing_resumed(self) -> None:
+        """Go on with the response, or with the request after it."""
+        super().writing_resumed()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Look at what came behind a message, unless it must wait, or wait again."""
+        if self._held and not (self._parsing or self._message or self._writing_paused):
+            self._parse()
+
+    def _parse(self) -> None:
+        """Serve what whole requests are held, one after the other."""
+        self._parsing = True
+        try:
+            while self._held and self._parse_one():
+                pass
+        except BadMessageError as error:
+            self._refuse(error.status)
+        finally:
+            self._parsing = False
+        if len(self._held) > HELD:
+            self.pause_reading()
+        elif self._sink is None:
+            self.resume_reading()
+
+    def _parse_one(self) -> bool:
+        """Serve the next request, if it is whole; tell whether to look for another."""
+        data = self._held
+        # An empty line or two before a request is forgiven (RFC 9112, 2.2).
+        if data.startswith(b"\r\n"):
+            self._held = data[2:]
+            return True
+        end = data.find(END) + 4
+        if end < 4:  # noqa: PLR2004 - it is not there
+            if self.phase != "head":
+                self._wait_for("head", self.site.limits.header_timeout)
+            self._head = None
+            check_start(data, self.site.limits)
+            return False
+        if len(data) == end:
+            self._held = b""
+            self._begin(self.site.heads.read(data))
+        else:
+            self._held = data[end:]
+            self._begin(self.site.heads.read(data[:end]))
+        return not (self._message or self._deaf or self._writing_paused)
+
+    def _begin_body(self, head: Head) -> None:
+        limits = self.site.limits
+        if head.length is None:
+            self._chunks = ChunkedReader(limits.head, limits.fields)
+            self._left = 0
+        elif limits.body is not None and head.length > limits.body:
+            raise _too_large()
+        else:
+            self._left = head.length
+        self._got = self._marked = 0
+        self._wait_for("body", BODY_WINDOW)
+        self._message = self._sink = message = self._make(head)
+        message.begin()
+        if head.expects and not self._held and self._sink is message:
+            message.expected()
+        if self._held and not self._deaf:
+            data, self._held = self._held, b""
+            self._read_body(data)
+
+    def _read_body(self, data: bytes) -> None:
+        """Pass on what belongs to the body; hold what comes behind it."""
+        try:
+            if self._chunks is not None:
+                self._read_chunks(self._chunks, data)
+            else:
+                self._read_length(data)
+        except BadMessageError as error:
+            self._refuse(error.status)
+
+    def _read_length(self, data: bytes) -> None:
+        piece = data if len(data) <= self._left else data[: self._left]
+        self._left -= len(piece)
+        self._got += len(piece)
+        if self._sink is not None:
+            self._sink.received(piece)
+        if not (self._left or self._deaf):
+            self._held = data[len(piece) :]
+            self._end_body(())
+
+    def _read_chunks(self, chunks: ChunkedReader, data: bytes) -> None:
+        most = self.site.limits.body
+        for piece in chunks.feed(data):
+            self._got += len(piece)
+            if most is not None and self._got > most:
+                raise _too_large()
+            if self._sink is not None and not self._deaf:
+                self._sink.received(piece)
+        if chunks.complete and not self._deaf:
+            self._held = chunks.rest()
+            self._end_body(chunks.trailers)
+
+    def _end_body(self, trailers: Fields) -> None:
+        sink, self._sink = self._sink, None
+        self._chunks = None
+        self.phase = "nothing"
+        self.deadline = inf
+        # Back-pressure may have stopped the reading; now only reading tells that
+        # the client goes away, and what it may still bring is bounded.
+        self.resume_reading()
+        if sink is not None:
+            sink.ended(trailers)
+
+    def _check_rate(self) -> None:
+        """See that a body comes as fast as one may ask, unless we hold it up."""
+        if not self._reading_paused and self._got - self._marked < (
+            BODY_RATE * BODY_WINDOW
+        ):
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+            return
+        self._marked = self._got
+        self._wait_for("body", BODY_WINDOW)
+
+
+def _too_large() -> BadMessageError:
+    return BadMessageError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too long")

@@ -1,0 +1,289 @@
+"""
+A request as applications see it: a `twisted.web.server.Request`, made lazily.
+
+It is one in every way that an application can see. What most applications do not
+look at is made when they do: the fields as `Headers`, the query and the form, the
+segments of the path, cookies, addresses.
+"""
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, AnyStr, BinaryIO, cast
+from urllib.parse import parse_qs, unquote_to_bytes
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.interfaces import IAddress
+from twisted.python.failure import Failure
+from twisted.web import http, resource, server
+from twisted.web.error import UnsupportedMethod
+from twisted.web.http_headers import Headers
+from twisted.web.resource import IResource
+
+from clusterapp.http.content import Content
+from clusterapp.http.forms import BadFormError, form_of
+from clusterapp.http.lazy import Lazy
+from clusterapp.http.responding import Responding
+from clusterapp.interfaces import Fields
+
+if TYPE_CHECKING:
+    from clusterapp.http.connection import Connection
+    from clusterapp.http.heads import Head
+
+
+class ClusterRequest(Responding):
+    """
+    A request for a site's resources.
+
+    :param connection: what it came by.
+    :param head: its head.
+    """
+
+    def __init__(self, connection: "Connection", head: "Head") -> None:
+        # The base's constructor is not called: it makes what is lazy here.
+        self.channel = connection
+        self.method = head.method
+        self.uri = uri = head.target
+        self.clientproto = head.version
+        self.path = uri.partition(b"?")[0]
+        self.site = connection.site
+        self._fields: Fields = head.fields
+        self._length = head.length
+        self._plain: dict[bytes, bytes] = {}
+        self._body: Content | None = None
+        self._consumed = 0
+
+    # What is made when it is asked for.
+
+    @Lazy
+    def client(self) -> IAddress:
+        """The client's address."""
+        address: IAddress = self.channel.getPeer()
+        return address
+
+    @Lazy
+    def host(self) -> IAddress:
+        """The address that the client has connected to."""
+        address: IAddress = self.channel.getHost()
+        return address
+
+    @Lazy
+    def transport(self) -> Any:
+        """The raw stream."""
+        return self.channel.transport
+
+    @Lazy
+    def requestHeaders(self) -> Headers:
+        """The request's fields."""
+        headers = Headers()
+        for name, value in self._fields:
+            headers.addRawHeader(name, value)
+        return headers
+
+    @Lazy
+    def received_cookies(self) -> dict[bytes, bytes]:
+        """The client's cookies."""
+        made = self.__dict__["received_cookies"] = {}
+        self.parseCookies()
+        return made
+
+    @Lazy
+    def content(self) -> BinaryIO:
+        """The request's body."""
+        return BytesIO() if self._body is None else self._body.file()
+
+    @Lazy
+    def args(self) -> dict[bytes, list[bytes]]:
+        """
+        The query's arguments and those of a form that was sent.
+
+        :raises BadFormError: if there is a form, and it cannot be read.
+        """
+        query = self.uri.partition(b"?")[2]
+        args = parse_qs(query, keep_blank_values=True) if query else {}
+        if self.method == b"POST" and self._body is not None:
+            args.update(form_of(self.getHeader(b"content-type"), self.content))
+        return args
+
+    @Lazy
+    def prepath(self) -> list[bytes]:
+        """The segments of the path that have led here."""
+        return self._segments()[: self._consumed]
+
+    @Lazy
+    def postpath(self) -> list[bytes]:
+        """The segments of the path that are left."""
+        return self._segments()[self._consumed :]
+
+    @Lazy
+    def sitepath(self) -> list[bytes]:
+        """The segments of the path that have led to the site: none."""
+        return []
+
+    @Lazy
+    def _adapterCache(self) -> dict[str, Any]:
+        return {}
+
+    def _segments(self) -> list[bytes]:
+        return [unquote_to_bytes(part) for part in self.path[1:].split(b"/")]
+
+    # What routing asks for instead of splitting the path.
+
+    def path_text(self) -> str | None:
+        """
+        Give the path as a Klein matches it, when all of it is still to be matched.
+
+        :return: None if it is not UTF-8, or partly matched already.
+        """
+        made = self.__dict__
+        if self._consumed or "prepath" in made or "postpath" in made:
+            return None
+        path = self.path
+        if b"%" in path:
+            path = b"/" + b"/".join(self._segments())
+        try:
+            return path.decode()
+        except UnicodeDecodeError:
+            return None
+
+    def consume(self, count: int) -> None:
+        """
+        Move segments from `postpath` to `prepath`.
+
+        :param count: how many.
+        """
+        made = self.__dict__
+        if "prepath" in made or "postpath" in made:
+            self.prepath.extend(self.postpath[:count])
+            self.postpath = self.postpath[count:]
+        else:
+            self._consumed += count
+
+    # From the connection.
+
+    @property
+    def responded(self) -> bool:
+        """Whether any of the response has been sent."""
+        return bool(self.startedWriting)
+
+    def begin(self) -> None:
+        """Wait for the body."""
+
+    def break_off(self) -> None:
+        """Close the connection, so that the client sees what is incomplete."""
+        self.channel.abortConnection()
+
+    def expected(self) -> None:
+        """Ask for the body that the client holds back."""
+        self.channel.send_continue()
+
+    def received(self, piece: bytes) -> None:
+        """Take a piece of the body."""
+        if self._body is None:
+            self._body = Content(self._length)
+        self._body.add(piece)
+
+    def ended(self, _trailers: Fields) -> None:
+        """Serve the request: all of it is here."""
+        self.process()
+
+    def lose(self, reason: Failure) -> None:
+        """Know that the client has gone."""
+        self._disconnected = True
+        self.channel = None
+        self.drop_body()
+        for waiting in self.__dict__.pop("notifications", ()):
+            waiting.errback(reason)
+
+    # What twisted.web's requests do, in fewer steps.
+
+    def process(self) -> None:
+        """Find the resource, and let it answer."""
+        if self.path == b"*":
+            self._handleStar()
+            return
+        site = self.site
+        try:
+            found = site.resource
+            if not found.isLeaf:
+                found = site.getResourceFor(self)
+            if resource._IEncodingResource.providedBy(found):  # noqa: SLF001
+                self._encoder = found.getEncoder(self)
+            self.render(found)
+        except BaseException:  # noqa: BLE001 - as twisted.web does
+            self.processingFailed(Failure())
+
+    def render(self, resrc: IResource) -> None:
+        """Let a resource answer."""
+        try:
+            body = resrc.render(self)
+        except UnsupportedMethod as error:
+            super().render(cast("IResource", _Again(resrc, error)))
+            return
+        if body is server.NOT_DONE_YET:
+            return
+        if type(body) is bytes and self.method != b"HEAD":
+            if not self.startedWriting:
+                self._announce(len(body))
+            self.write(body)
+            self.finish()
+        else:
+            super().render(cast("IResource", _Again(resrc, body)))
+
+    def getHeader(self, key: AnyStr) -> AnyStr | None:
+        """Give the last line of a field of the request."""
+        if "requestHeaders" in self.__dict__ or isinstance(key, str):
+            return super().getHeader(key)
+        wanted = key.lower()
+        for name, value in reversed(self._fields):
+            if name.lower() == wanted:
+                return value
+        return None
+
+    def getRequestHostname(self) -> bytes:
+        """Name the host that was asked for; a Unix socket has no name of its own."""
+        if not self.getHeader(b"host") and isinstance(self.getHost(), UNIXAddress):
+            return b"localhost"
+        name: bytes = super().getRequestHostname()
+        return name
+
+    def drop_body(self) -> None:
+        """Throw the request's body away."""
+        if self._body is not None:
+            self._body.close()
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """Answer with an error, as twisted.web does; 400 for a form that is none."""
+        if self.startedWriting:
+            # An error page would be taken for a part of the response.
+            self._log.failure("", failure=reason)
+            if self.channel is not None:
+                self.break_off()
+            return reason
+        if reason.check(BadFormError):
+            self.setResponseCode(http.BAD_REQUEST)
+            self.setHeader(b"content-type", b"text/plain; charset=utf-8")
+            self.respond(b"The form cannot be read.\n")
+            return reason
+        failed: Failure = super().processingFailed(reason)
+        return failed
+
+
+class _Again:
+    """
+    A resource whose first answer is known, for twisted.web to make sense of.
+
+    :param resource: the resource.
+    :param outcome: what it returned, or the `UnsupportedMethod` that it raised.
+    """
+
+    def __init__(self, resource: IResource, outcome: object) -> None:
+        self._resource = resource
+        self._outcomes = [outcome]
+
+    def render(self, request: server.Request) -> object:
+        """Give the known answer once; then ask again, as for a HEAD made of a GET."""
+        if not self._outcomes:
+            return self._resource.render(request)
+        outcome = self._outcomes.pop()
+        if isinstance(outcome, UnsupportedMethod):
+            raise outcome
+        return outcome

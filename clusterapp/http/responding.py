@@ -1,0 +1,262 @@
+"""
+The response half of a request, as applications write it.
+
+What an application does not change is written without being made into `Headers`.
+Parts of twisted.web's requests that it does not promise are used: `_disconnected`,
+`_inFakeHead` and `_encoder`. They were read in Twisted 26.10.
+"""
+
+from typing import Any, AnyStr, Final
+
+from twisted.internet.defer import Deferred
+from twisted.web import http, server
+from twisted.web.http_headers import Headers
+
+from clusterapp.http.framing import one_line
+from clusterapp.http.headers import ResponseHeaders, as_value, canonical
+from clusterapp.http.lazy import Lazy
+from clusterapp.http.reasons import status_line
+
+_BODILESS: Final = frozenset({204, 304})
+_DEFAULT_TYPE: Final = b"Content-Type: text/html\r\n"
+
+#: Response fields that more depends on than their own line.
+_SPECIAL: Final = frozenset(
+    {b"connection", b"content-length", b"date", b"server", b"transfer-encoding"}
+)
+
+
+class Responding(server.Request):
+    """What a `ClusterRequest` does with its response."""
+
+    channel: Any
+    site: Any
+    #: Fields that were set and have not been made into `responseHeaders`: their
+    #: lines by their names in lower case.
+    _plain: dict[bytes, bytes]
+    #: The bytes of the body that are still to come, if its length is known.
+    _owed: int | None = None
+    #: Whether the response has no body, whatever is written.
+    _drops = False
+
+    @Lazy
+    def notifications(self) -> list[Deferred[None]]:
+        """Who is told when this ends."""
+        return []
+
+    @Lazy
+    def cookies(self) -> list[bytes]:
+        """The cookies to set."""
+        return []
+
+    @Lazy
+    def responseHeaders(self) -> Headers:
+        """The response's fields, those among them that have been set before."""
+        headers = ResponseHeaders()
+        for line in self.site.stamp.lines().split(b"\r\n")[:-1]:
+            name, _, value = line.partition(b": ")
+            headers.setRawHeaders(name, [value])
+        for line in self._plain.values():
+            name, _, value = line[:-2].partition(b": ")
+            headers.setRawHeaders(name, [value])
+        return headers
+
+    def setHeader(self, name: AnyStr, value: AnyStr) -> None:
+        """
+        Set a field of the response.
+
+        :raises ValueError: if the value has a line break or a NUL.
+        """
+        lowered, written = canonical(name)
+        if lowered in _SPECIAL or "responseHeaders" in self.__dict__:
+            self.responseHeaders.setRawHeaders(name, [value])
+        else:
+            self._plain[lowered] = b"%b: %b\r\n" % (written, as_value(value))
+
+    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
+        """
+        Set the status of the response.
+
+        :raises ValueError: if the reason phrase has a line break or a NUL.
+        """
+        if message is not None:
+            one_line(message)
+        super().setResponseCode(code, message)
+
+    def respond(self, body: bytes) -> None:
+        """
+        Send a body that is all of the response, or the rest of it, and finish.
+
+        Like `write` and then `finish`, but that a response which begins here gets a
+        Content-Length; nothing is done for a client that has gone.
+
+        :raises RuntimeError: if the response is finished.
+        """
+        if not self.startedWriting and self._encoder is None:
+            self._announce(len(body))
+        self.write(body)
+        if not (self.finished or self._disconnected):
+            self.finish()
+
+    def write(self, data: bytes) -> None:
+        """
+        Send a piece of the response, and its head before the first.
+
+        :raises RuntimeError: if the response is finished.
+        :raises ValueError: if it gets longer than its Content-Length.
+        """
+        if self.finished:
+            raise RuntimeError("write was called after finish")
+        if self._disconnected or self._inFakeHead:
+            return
+        opening = b""
+        if not self.startedWriting:
+            if self._encoder is not None:
+                self.responseHeaders.removeHeader(b"content-length")
+            opening = self._opening()
+            self.startedWriting = 1
+        if self._encoder is not None:
+            data = self._encoder.encode(data)
+        if data and not self._drops:
+            self.channel.write(opening + self._framed(data))
+        elif opening:
+            self.channel.write(opening)
+
+    def finish(self) -> None:
+        """
+        Know that all of the response has been written.
+
+        :raises RuntimeError: if the client has gone; see `notifyFinish`.
+        """
+        if self._disconnected or self.finished:
+            super().finish()  # which knows what to say
+            return
+        if self._encoder is not None:
+            encoder, self._encoder = self._encoder, None
+            self.write(encoder.finish())
+        if not self.startedWriting:
+            self._announce(0)
+            self.write(b"")
+        self.finished = 1
+        if self.chunked:
+            self.channel.write(b"0\r\n\r\n")
+        self._end()
+
+    # The response on the wire.
+
+    def _announce(self, length: int) -> None:
+        """Say how long the body is, unless that has been said, or must not be."""
+        if self.method == b"HEAD" or self.code in _BODILESS:
+            return
+        if "responseHeaders" not in self.__dict__:
+            self._plain[b"content-length"] = b"Content-Length: %d\r\n" % length
+            self._owed = length
+        elif not self.responseHeaders.hasHeader(b"content-length"):
+            self.responseHeaders.setRawHeaders(b"content-length", [b"%d" % length])
+
+    def _opening(self) -> bytes:
+        """Write the head, and settle how the body is framed."""
+        if self.lastModified is not None and not self._is_set(b"last-modified"):
+            date = http.datetimeToString(self.lastModified)
+            self.setHeader(b"last-modified", date)
+        if self.etag is not None:
+            self.setHeader(b"etag", self.etag)
+        if "cookies" in self.__dict__ and self.cookies:
+            self.responseHeaders.setRawHeaders(b"set-cookie", self.cookies)
+        self._drops = self.method == b"HEAD" or self.code in _BODILESS
+        made = self.__dict__
+        if "responseHeaders" in made:
+            lines = self._lines()
+        else:
+            plain = self._plain
+            if b"content-type" not in plain and self._wants_type():
+                plain[b"content-type"] = _DEFAULT_TYPE
+            lines = b"".join(plain.values()) + self.site.stamp.lines()
+        framing = b""
+        if self._owed is None and not self._drops:
+            if self.clientproto == b"HTTP/1.1":
+                self.chunked = 1
+                framing = b"Transfer-Encoding: chunked\r\n"
+            else:
+                self.channel.close_after()
+        return b"".join(
+            (
+                self._status(),
+                lines,
+                framing,
+                self.channel.said(self.clientproto),
+                b"\r\n",
+            )
+        )
+
+    def _status(self) -> bytes:
+        known = http.RESPONSES.get(self.code, b"Unknown Status")
+        if self.code_message == known:
+            return status_line(self.code)
+        return b"HTTP/1.1 %d %b\r\n" % (self.code, self.code_message)
+
+    def _wants_type(self) -> bool:
+        return (
+            self.code not in _BODILESS
+            and self.defaultContentType is not None
+            and self._owed != 0
+        )
+
+    def _is_set(self, name: bytes) -> bool:
+        if "responseHeaders" in self.__dict__:
+            return bool(self.responseHeaders.hasHeader(name))
+        return name in self._plain
+
+    def _lines(self) -> bytes:
+        """Write the fields that were made into `Headers`; the framing is ours."""
+        headers = self.responseHeaders
+        length = headers.getRawHeaders(b"content-length")
+        if length and not self._drops:
+            if len(set(length)) > 1 or not length[0].isdigit():
+                raise ValueError(f"no sensible Content-Length: {length!r}")
+            self._owed = int(length[0])
+        if not headers.hasHeader(b"content-type") and self._wants_type():
+            headers.setRawHeaders(b"content-type", [self.defaultContentType or b""])
+        if b"close" in b",".join(headers.getRawHeaders(b"connection", [])).lower():
+            self.channel.close_after()
+        return b"".join(
+            b"%b: %b\r\n" % (name, one_line(value))
+            for name, values in headers.getAllRawHeaders()
+            for value in values
+            if self._is_ours_to_write(name.lower())
+        )
+
+    def _is_ours_to_write(self, name: bytes) -> bool:
+        if name == b"content-length":
+            return self.code != 204  # noqa: PLR2004 - RFC 9110, section 8.6
+        return name not in (b"connection", b"transfer-encoding") or self.code == 101  # noqa: PLR2004
+
+    def _framed(self, data: bytes) -> bytes:
+        self.sentLength += len(data)
+        if self.chunked:
+            return b"%x\r\n%b\r\n" % (len(data), data)
+        if self._owed is not None:
+            if len(data) > self._owed:
+                raise ValueError("the body is longer than its Content-Length")
+            self._owed -= len(data)
+        return data
+
+    def _end(self) -> None:
+        """Leave the connection to the next request."""
+        connection, self.channel = self.channel, None
+        if self.producer is not None:
+            self._log.error("a producer is still there at {uri}", uri=self.uri)
+            self.producer = None
+        self.drop_body()
+        for waiting in self.__dict__.pop("notifications", ()):
+            waiting.callback(None)
+        if self._owed and not self._drops:
+            self._log.error(
+                "the response is shorter than its length: {uri}", uri=self.uri
+            )
+            connection.abortConnection()
+        connection.response_ended(self.code, self.sentLength)
+
+    def drop_body(self) -> None:
+        """Throw the request's body away."""
+        raise NotImplementedError

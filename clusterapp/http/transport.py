@@ -1,0 +1,165 @@
+"""A transport of asyncio in the shape of one of Twisted's."""
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import (
+    IConsumer,
+    IProducer,
+    IProtocol,
+    IPushProducer,
+    ISSLTransport,
+    ITCPTransport,
+)
+from zope.interface import alsoProvides, implementer
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable
+
+    from clusterapp.http.native import NativeConnection
+
+
+@implementer(ITCPTransport, IConsumer, IPushProducer)
+class NativeTransport:
+    """
+    What code that asks a request for its transport gets.
+
+    It writes past the connection: whoever uses it answers for what HTTP makes of it.
+    Over TLS it provides `ISSLTransport`, too.
+
+    :param connection: the connection that it belongs to.
+    :param native: asyncio's transport.
+    """
+
+    def __init__(
+        self, connection: "NativeConnection", native: asyncio.Transport
+    ) -> None:
+        self._connection = connection
+        self._native = native
+        self._protocol: IProtocol | None = None
+        if connection.isSecure():
+            alsoProvides(self, ISSLTransport)
+
+    # ITransport
+
+    def write(self, data: bytes) -> None:
+        """Write bytes."""
+        if not self._native.is_closing():
+            self._native.write(data)
+
+    def writeSequence(self, data: "Iterable[bytes]") -> None:
+        """Write pieces, one behind the other."""
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        """Close once everything is written."""
+        self._connection.loseConnection()
+
+    def getPeer(self) -> Any:
+        """Tell the client's address."""
+        return self._connection.getPeer()
+
+    def getHost(self) -> Any:
+        """Tell the address that the client has connected to."""
+        return self._connection.getHost()
+
+    @property
+    def disconnecting(self) -> bool:
+        """Whether the end has begun."""
+        return self._native.is_closing()
+
+    @property
+    def connected(self) -> bool:
+        """Whether it has not."""
+        return not self._native.is_closing()
+
+    @property
+    def protocol(self) -> Any:
+        """Who gets what comes in: the connection, until somebody takes its place."""
+        return self._connection if self._protocol is None else self._protocol
+
+    @protocol.setter
+    def protocol(self, protocol: IProtocol) -> None:
+        # autobahn's resource assigns itself, as one may with Twisted's own.
+        self._protocol = protocol
+        self._connection.take_over(protocol)
+
+    # ITCPTransport
+
+    def loseWriteConnection(self) -> None:
+        """End the stream to the client; reading goes on."""
+        if not self._native.is_closing() and self._native.can_write_eof():
+            self._native.write_eof()
+
+    def abortConnection(self) -> None:
+        """Close at once."""
+        self._connection.abortConnection()
+
+    def getTcpNoDelay(self) -> bool:
+        """Tell whether small writes are sent at once."""
+        return bool(self._option(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Have small writes sent at once, or not."""
+        self._set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
+
+    def getTcpKeepAlive(self) -> bool:
+        """Tell whether the kernel looks after an idle client."""
+        return bool(self._option(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """Have the kernel look after an idle client, or not."""
+        self._set_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
+
+    def getHandle(self) -> Any:
+        """Give the socket; reading or writing it disturbs the connection."""
+        return self._native.get_extra_info("socket")
+
+    # ISSLTransport
+
+    def getPeerCertificate(self) -> Any:
+        """Give the client's certificate, in DER; None if it has shown none."""
+        layer: ssl.SSLObject | None = self._native.get_extra_info("ssl_object")
+        return None if layer is None else layer.getpeercert(binary_form=True)
+
+    @property
+    def negotiatedProtocol(self) -> bytes | None:
+        """What both sides have agreed on by ALPN (RFC 7301)."""
+        layer: ssl.SSLObject | None = self._native.get_extra_info("ssl_object")
+        chosen = None if layer is None else layer.selected_alpn_protocol()
+        return None if chosen is None else chosen.encode("ascii")
+
+    # IConsumer
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """Let a producer follow how fast the client reads."""
+        self._connection.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """Forget the producer."""
+        self._connection.unregisterProducer()
+
+    # IPushProducer
+
+    def pauseProducing(self) -> None:
+        """Read nothing more from the client."""
+        self._connection.pause_reading()
+
+    def resumeProducing(self) -> None:
+        """Read on."""
+        self._connection.resume_reading()
+
+    def stopProducing(self) -> None:
+        """Close once everything is written."""
+        self.loseConnection()
+
+    def _option(self, level: int, name: int) -> int:
+        there = self._native.get_extra_info("socket")
+        value: int = there.getsockopt(level, name)
+        return value
+
+    def _set_option(self, level: int, name: int, enabled: bool) -> None:
+        there = self._native.get_extra_info("socket")
+        there.setsockopt(level, name, int(enabled))
