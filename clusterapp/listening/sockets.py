@@ -12,10 +12,12 @@ from twisted.logger import Logger
 
 from clusterapp.errors import ListenError
 from clusterapp.settings.listen import (
+    AnyTlsListen,
     FdListen,
     ListenSpec,
     SystemdListen,
     TcpListen,
+    TlsFolderListen,
     TlsListen,
     UnixListen,
 )
@@ -39,12 +41,14 @@ class Listener:
     :param socket: the socket.
     :param path: the path that is to be removed with the socket, if any.
     :param identity: the device and inode of that path, when it was made.
+    :param scheme: what the URLs of a TCP listener begin with.
     """
 
     name: str
     socket: socket.socket
     path: str | None = None
     identity: tuple[int, int] | None = None
+    scheme: str = "http"
 
     def address(self) -> str:
         """Tell where clients find it, with the port that the kernel chose."""
@@ -52,7 +56,7 @@ class Listener:
         if self.socket.family == socket.AF_UNIX:
             return f"unix:{name}"
         host = f"[{name[0]}]" if self.socket.family == socket.AF_INET6 else name[0]
-        return f"http://{host}:{name[1]}"
+        return f"{self.scheme}://{host}:{name[1]}"
 
     def close(self) -> None:
         """Close the socket, and remove its path unless another has taken it."""
@@ -79,7 +83,7 @@ def listen(spec: ListenSpec, systemd: Mapping[str | int, int]) -> Listener:
     """
     try:
         match spec:
-            case TcpListen() | TlsListen():
+            case TcpListen() | TlsListen() | TlsFolderListen():
                 made, path = _tcp(spec.interface, spec.port), None
             case UnixListen():
                 made, path = _unix(spec.path, spec.mode), spec.path
@@ -90,7 +94,8 @@ def listen(spec: ListenSpec, systemd: Mapping[str | int, int]) -> Listener:
     except OSError as error:
         reason = error.strerror or str(error)
         raise ListenError(f"cannot listen on {spec}: {reason}") from error
-    return _listener(str(spec), made, path)
+    scheme = "https" if isinstance(spec, AnyTlsListen) else "http"
+    return _listener(str(spec), made, path, scheme)
 
 
 def private_unix(path: str) -> Listener:
@@ -139,9 +144,12 @@ def passed_by_systemd(environ: Mapping[str, str]) -> Mapping[str | int, int]:
     return {**dict(enumerate(numbers)), **dict(named)}
 
 
-def _listener(name: str, made: socket.socket, path: str | None) -> Listener:
+def _listener(
+    name: str, made: socket.socket, path: str | None, scheme: str = "http"
+) -> Listener:
     made.setblocking(False)
-    return Listener(name, made, path, None if path is None else _identity(path))
+    identity = None if path is None else _identity(path)
+    return Listener(name, made, path, identity, scheme)
 
 
 def _tcp(interface: str, port: int) -> socket.socket:

@@ -106,7 +106,7 @@ class SystemdListen:
 @dataclass(frozen=True, kw_only=True)
 class TlsListen:
     """
-    A TCP port that speaks TLS.
+    A TCP port that speaks TLS, with one certificate.
 
     :ivar port: from 0, which lets the kernel choose, to 65535.
     :ivar certificate: PEM file with the certificate and its chain.
@@ -128,14 +128,43 @@ class TlsListen:
         return ("tcp", self.interface, self.port) if self.port else str(self)
 
     def __str__(self) -> str:
-        ca = "" if self.ca is None else f":ca={quote(self.ca)}"
         return (
             f"tls:{self.port}:certificate={quote(self.certificate)}"
-            f":key={quote(self.key)}{ca}{_interface_word(self.interface)}"
+            f":key={quote(self.key)}{_ca_word(self.ca)}{_interface_word(self.interface)}"
         )
 
 
-ListenSpec = TcpListen | UnixListen | FdListen | SystemdListen | TlsListen
+@dataclass(frozen=True, kw_only=True)
+class TlsFolderListen:
+    """
+    A TCP port that speaks TLS, with the certificate that each client asks for.
+
+    :ivar port: from 0, which lets the kernel choose, to 65535.
+    :ivar certificates: folder with certificates and their keys.
+    :ivar ca: PEM file with the authorities that sign clients' certificates;
+        ``None`` asks clients for none.
+    :ivar interface: an IPv4 or IPv6 address of this machine.
+    """
+
+    port: int
+    certificates: str
+    ca: str | None = None
+    interface: str = ALL_INTERFACES
+
+    @property
+    def place(self) -> Hashable:
+        """What only one listener can have; its words, if the kernel chooses."""
+        return ("tcp", self.interface, self.port) if self.port else str(self)
+
+    def __str__(self) -> str:
+        return (
+            f"tls:{self.port}:certificates={quote(self.certificates)}"
+            f"{_ca_word(self.ca)}{_interface_word(self.interface)}"
+        )
+
+
+AnyTlsListen = TlsListen | TlsFolderListen
+ListenSpec = TcpListen | UnixListen | FdListen | SystemdListen | AnyTlsListen
 
 
 def parse(spec: str) -> ListenSpec:
@@ -150,31 +179,16 @@ def parse(spec: str) -> ListenSpec:
         raise WrongValueError(spec, str(error)) from None
 
 
-def parse_public(spec: str) -> ListenSpec:
-    """
-    Read the spec of a listener for the workers.
-
-    :raise SettingsError: the spec is wrong, or the workers cannot serve it.
-    """
-    listener = parse(spec)
-    if isinstance(listener, TlsListen):
-        raise WrongValueError(
-            spec,
-            "workers do not terminate TLS yet; let nginx or HAProxy do it in front "
-            "of a tcp: or unix: listener",
-        )
-    return listener
-
-
 def parse_core(spec: str) -> TlsListen:
     """
     Read the spec of a listener for workers on other machines.
 
-    :raise SettingsError: the spec is wrong, is not ``tls:``, or has no ``ca``.
+    :raise SettingsError: the spec is wrong, is not ``tls:`` with one certificate,
+        or has no ``ca``.
     """
     listener = parse(spec)
     if not isinstance(listener, TlsListen):
-        raise WrongValueError(spec, "must be a tls: listener")
+        raise WrongValueError(spec, "must be a tls: listener with one certificate")
     if listener.ca is None:
         raise WrongValueError(
             spec, "ca is missing; clients must show a certificate signed by it"
@@ -219,7 +233,24 @@ def _systemd(words: Words) -> SystemdListen:
     return SystemdListen(text if index is None else index)
 
 
-def _tls(words: Words) -> TlsListen:
+def _tls(words: Words) -> AnyTlsListen:
+    folder = words.optional("certificates")
+    return _tls_pair(words) if folder is None else _tls_folder(words, folder)
+
+
+def _tls_folder(words: Words, folder: str) -> TlsFolderListen:
+    for key in ("certificate", "key"):
+        if words.optional(key) is not None:
+            raise ValueError(f"{key} does not go with certificates, which is a folder")
+    return TlsFolderListen(
+        port=_port(words),
+        certificates=folder,
+        ca=words.optional("ca"),
+        interface=_interface(words),
+    )
+
+
+def _tls_pair(words: Words) -> TlsListen:
     return TlsListen(
         port=_port(words),
         certificate=words.required("certificate"),
@@ -252,6 +283,10 @@ def _mode(text: str | None) -> int:
     if re.fullmatch("0?[0-7]{3}", text) is None:
         raise ValueError(f"the mode {text!r} must be octal, as in mode=660")
     return int(text, 8)
+
+
+def _ca_word(ca: str | None) -> str:
+    return "" if ca is None else f":ca={quote(ca)}"
 
 
 def _interface(words: Words) -> str:

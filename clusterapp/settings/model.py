@@ -19,7 +19,7 @@ from clusterapp.settings.kinds import (
     Seconds,
     WorkerCount,
 )
-from clusterapp.settings.listen import ListenSpec, TlsListen, parse_core, parse_public
+from clusterapp.settings.listen import ListenSpec, TlsListen, parse, parse_core
 from clusterapp.settings.problems import WrongSettingsError, WrongValueError
 from clusterapp.settings.table import About, Alias, Setting
 
@@ -76,8 +76,8 @@ class Settings:
     listen: Sequence[str] = field(
         default=("tcp:8080:interface=127.0.0.1",),
         metadata=_is(
-            kind=Listeners(parse_public),
-            help="Where the workers listen: tcp:, unix:, fd: or systemd:. "
+            kind=Listeners(parse),
+            help="Where the workers listen: tcp:, tls:, unix:, fd: or systemd:. "
             "May be given more than once.",
             example=("tcp:8080", "unix:/run/shop.sock:mode=660"),
             aliases=(Alias("PORT", "tcp:{}"),),
@@ -206,7 +206,7 @@ class Settings:
     @property
     def listeners(self) -> tuple[ListenSpec, ...]:
         """Where the workers listen."""
-        return tuple(map(parse_public, self.listen))
+        return tuple(map(parse, self.listen))
 
     @property
     def core_listeners(self) -> tuple[TlsListen, ...]:

@@ -80,14 +80,18 @@ none); the path has at most 107 bytes. |
 | `fd:N` | A listening socket that the master inherits as descriptor N. |
 | `systemd:NAME` or `systemd:INDEX` | A socket from systemd's socket activation, by \
 its `FileDescriptorName=` or by its place in the unit, from 0. |
-| `tls:PORT:certificate=PATH:key=PATH:ca=PATH[:interface=ADDRESS]` | A TCP port with \
-TLS, only for `--core-listen`: clients must show a certificate that `ca` signed. |
+| `tls:PORT:certificate=PATH:key=PATH[:ca=PATH][:interface=ADDRESS]` | A TCP port \
+with TLS. With `ca`, clients must show a certificate that it signed; `--core-listen` \
+asks for that. |
+| `tls:PORT:certificates=FOLDER[:ca=PATH][:interface=ADDRESS]` | The same, with the \
+certificate that the client's SNI asks for; only for `--listen`. |
 
 A backslash takes the next character literally (`unix:/run/a\\:b`), and brackets
 around the value of a key take all of it so (`interface=[::1]`). The same place twice
 is an error.
 
-Workers do not terminate TLS yet: put nginx or HAProxy in front of them.
+[TLS](tls.md) tells what the files of a `tls:` listener must be and how certificates
+are renewed.
 
 ## Trusted proxies
 

@@ -19,6 +19,7 @@ from clusterapp.settings.listen import (
     FdListen,
     SystemdListen,
     TcpListen,
+    TlsFolderListen,
     TlsListen,
     UnixListen,
 )
@@ -75,11 +76,15 @@ class TcpTests(ListeningCase):
 
     def test_tls_is_a_tcp_socket(self) -> None:
         """Who accepts from it adds the TLS."""
-        spec = TlsListen(port=0, certificate="c", key="k", interface="127.0.0.1")
-        listener = self.listen(spec)
-        address = listener.socket.getsockname()
-        self.assert_served(listener, socket.create_connection(address))
-        self.assertEqual(listener.name, str(spec))
+        for spec in (
+            TlsListen(port=0, certificate="c", key="k", interface="127.0.0.1"),
+            TlsFolderListen(port=0, certificates="f", interface="127.0.0.1"),
+        ):
+            listener = self.listen(spec)
+            address = listener.socket.getsockname()
+            self.assert_served(listener, socket.create_connection(address))
+            self.assertEqual(listener.name, str(spec))
+            self.assertEqual(listener.address(), f"https://127.0.0.1:{address[1]}")
 
     def test_socket_is_fit_to_be_shared(self) -> None:
         """It blocks nobody, and only those get it whom it is passed to."""

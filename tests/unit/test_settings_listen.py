@@ -10,11 +10,11 @@ from clusterapp.settings.listen import (
     ListenSpec,
     SystemdListen,
     TcpListen,
+    TlsFolderListen,
     TlsListen,
     UnixListen,
     parse,
     parse_core,
-    parse_public,
 )
 
 TEXT = st.text(
@@ -41,6 +41,13 @@ SPECS: st.SearchStrategy[ListenSpec] = st.one_of(
         port=PORTS,
         certificate=NAMES,
         key=NAMES,
+        ca=st.none() | NAMES,
+        interface=ADDRESSES,
+    ),
+    st.builds(
+        TlsFolderListen,
+        port=PORTS,
+        certificates=NAMES,
         ca=st.none() | NAMES,
         interface=ADDRESSES,
     ),
@@ -107,6 +114,17 @@ class ReadingTests(SynchronousTestCase):
             TlsListen(port=443, certificate="c", key="k", ca="a"),
         )
 
+    def test_tls_with_a_folder(self) -> None:
+        """One certificate for each name that clients ask for."""
+        self.assert_spec(
+            "tls:443:certificates=/etc/shop",
+            TlsFolderListen(port=443, certificates="/etc/shop"),
+        )
+        self.assert_spec(
+            "tls:443:interface=[::1]:ca=a:certificates=f",
+            TlsFolderListen(port=443, certificates="f", ca="a", interface="::1"),
+        )
+
 
 class RefusalTests(SynchronousTestCase):
     """A wrong spec is refused in a line that says which part is wrong."""
@@ -144,6 +162,14 @@ class RefusalTests(SynchronousTestCase):
         self.assert_refused("systemd:", "the name or index is missing")
         self.assert_refused("tls:443:key=k", "certificate is missing")
         self.assert_refused("tls:443:certificate=c", "key is missing")
+        self.assert_refused("tls:certificates=f", "the port is missing")
+
+    def test_tls_with_a_folder_and_a_certificate(self) -> None:
+        for key in ("certificate", "key"):
+            self.assert_refused(
+                f"tls:443:certificates=f:{key}=x",
+                f"{key} does not go with certificates, which is a folder",
+            )
 
     def test_wrong_interface(self) -> None:
         """An interface is an address: a name could mean several."""
@@ -248,23 +274,12 @@ class PlaceTests(SynchronousTestCase):
 class PurposeTests(SynchronousTestCase):
     """Not every listener is for everyone."""
 
-    def test_workers_do_not_terminate_tls(self) -> None:
-        error = self.assertRaises(
-            SettingsError, parse_public, "tls:443:certificate=c:key=k"
-        )
-        self.assertEqual(
-            str(error),
-            "'tls:443:certificate=c:key=k': workers do not terminate TLS yet; let "
-            "nginx or HAProxy do it in front of a tcp: or unix: listener",
-        )
-
-    def test_workers_listen_on_the_rest(self) -> None:
-        for spec in ["tcp:80", "unix:a", "fd:3", "systemd:0"]:
-            self.assertEqual(parse_public(spec), parse(spec))
-
     def test_the_core_listens_only_with_tls(self) -> None:
-        error = self.assertRaises(SettingsError, parse_core, "tcp:443")
-        self.assertEqual(str(error), "'tcp:443': must be a tls: listener")
+        for spec in ("tcp:443", "tls:443:certificates=f"):
+            error = self.assertRaises(SettingsError, parse_core, spec)
+            self.assertEqual(
+                str(error), f"{spec!r}: must be a tls: listener with one certificate"
+            )
 
     def test_the_core_asks_for_certificates(self) -> None:
         error = self.assertRaises(

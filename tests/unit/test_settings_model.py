@@ -219,8 +219,10 @@ class RefusalTests(SynchronousTestCase):
         )
 
     def test_listen_with_tls(self) -> None:
-        error = self.assertRaises(SettingsError, Settings, listen=(CORE_SPEC,))
-        self.assertIn("workers do not terminate TLS yet", str(error))
+        """A port is one place, with TLS or without."""
+        self.assert_refused(
+            f"listen = {CORE_SPEC!r}: is there twice", listen=("tcp:8443", CORE_SPEC)
+        )
 
     def test_core(self) -> None:
         for core in [
