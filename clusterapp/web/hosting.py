@@ -12,6 +12,7 @@ from twisted.web.pages import notFound
 
 from clusterapp.http.agent import IDLE_TIMEOUT
 from clusterapp.http.limits import Limits
+from clusterapp.http.certificates import certificates_of
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.tls import server_options
 from clusterapp.listening.accept import Acceptor, Adopting
@@ -116,12 +117,13 @@ def core_host(
 
 def check_tls(reactor: Any, settings: Settings) -> None:
     """
-    Read the files that TLS with a core needs, as its processes will.
+    Read the files that TLS needs, as the processes that serve it will.
 
     :param reactor: the reactor of this process.
     :param settings: the settings that name the files.
     :raise SettingsError: if one cannot be used; the text names it.
     """
+    certificates_of(settings)
     for spec in settings.core_listeners:
         _options(spec)
     if settings.core_is_remote:

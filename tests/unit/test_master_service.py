@@ -109,8 +109,10 @@ class FailedStartTests(MasterCase):
         self.assertIn("tests.unit.no_shop:app", error)
         self.assertEqual(self.reactor.children, [])
 
-    def test_tls_of_the_core(self) -> None:
+    def test_files_of_tls(self) -> None:
+        """They are read before a child is started."""
         for settings in (
+            {"listen": "tls:0:certificates=/no/certificates:interface=127.0.0.1"},
             {"core": "https://core.example.org", "core_ca": "/no/ca.pem"},
             {
                 "core_listen": "tls:0:certificate=/no/c.pem:key=/no/k.pem:ca=/no/a.pem"

@@ -156,6 +156,7 @@ class CheckTests(CoreCase):
 
     def test_good_files(self) -> None:
         check_tls(self.reactor, Settings(core_listen=self.spec()))
+        check_tls(self.reactor, Settings(listen=self.spec()))
         check_tls(
             self.reactor,
             Settings(core="https://core", core_ca=str(self.folder / "ca")),
@@ -166,6 +167,7 @@ class CheckTests(CoreCase):
         (self.folder / "ca").write_bytes(b"")
         for settings in (
             Settings(core_listen=self.spec()),
+            Settings(listen=self.spec()),
             Settings(core="https://core", core_ca=str(self.folder / "ca")),
         ):
             error = self.assertRaises(SettingsError, check_tls, self.reactor, settings)
