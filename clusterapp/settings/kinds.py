@@ -25,12 +25,18 @@ _REMOTE_CORE = re.compile(
 )
 _MOST_PORTS = 65535
 
+_SWITCH_WORDS = {
+    **dict.fromkeys(("yes", "true", "on", "1"), True),
+    **dict.fromkeys(("no", "false", "off", "0"), False),
+}
+
 
 class Kind(ABC):
     """
     What values a setting can have.
 
-    :cvar metavar: what stands for the value in a command's synopsis.
+    :cvar metavar: what stands for the value in a command's synopsis; empty where
+        the flag alone says it all, and takes no argument.
     :cvar repeatable: whether the flag is given once for each item of a list.
     :cvar divided_at: what stands between the items of a list in an environment
         variable; empty where the value is no list.
@@ -135,6 +141,26 @@ class Seconds(Kind):
     def show(self, value: object) -> str:
         """Write the unit, and whole seconds without a fraction."""
         return str(value).removesuffix(".0") + " s"
+
+
+class Switch(Kind):
+    """Whether something is done; its flag does it."""
+
+    metavar = ""
+
+    def read(self, text: str) -> object:
+        """Read one of the words that mean yes or no, in upper or lower case."""
+        return _SWITCH_WORDS.get(text.lower(), text)
+
+    def check(self, value: object) -> bool:
+        """Judge a switch; numbers are none."""
+        if isinstance(value, bool):
+            return value
+        raise WrongValueError(value, "must be yes or no, true or false, on or off")
+
+    def show(self, value: object) -> str:
+        """Write ``yes`` or ``no``."""
+        return "yes" if value else "no"
 
 
 class CorePlace(Kind):

@@ -17,6 +17,7 @@ from clusterapp.settings.kinds import (
     ObjectName,
     Proxies,
     Seconds,
+    Switch,
     WorkerCount,
 )
 from clusterapp.settings.listen import ListenSpec, TlsListen, parse, parse_core
@@ -193,6 +194,15 @@ class Settings:
             "core's socket.",
             example="/var/lib/shop",
             unset="a folder in $XDG_RUNTIME_DIR, /run or /tmp",
+        ),
+    )
+    reload: bool = field(
+        default=False,
+        metadata=_is(
+            kind=Switch(),
+            help="For development: templates are read anew when they change, and "
+            "errors are shown in the page.",
+            example=True,
         ),
     )
 

@@ -91,7 +91,7 @@ class Options(usage.Options):
         super().__init__()
         self._environ = environ
         self._read = read
-        self._single: dict[str, str] = {}
+        self._single: dict[str, str | bool] = {}
         self._repeated: dict[str, list[str]] = {}
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -180,14 +180,19 @@ def _fail(line: str) -> NoReturn:
 def _add_flag(setting: Setting) -> None:
     """Give `Options` the method by which `usage.Options` knows a flag."""
 
+    def switch_on(self: Options) -> None:
+        self._single[setting.name] = True
+
     def take(self: Options, text: str) -> None:
         if setting.about.kind.repeatable:
             self._repeated.setdefault(setting.name, []).append(text)
         else:
             self._single[setting.name] = text
 
-    take.__doc__ = setting.about.help
-    setattr(Options, f"opt_{setting.name}", take)
+    # By its parameters `usage.Options` tells whether a flag takes an argument.
+    method = take if setting.about.kind.metavar else switch_on
+    method.__doc__ = setting.about.help
+    setattr(Options, f"opt_{setting.name}", method)
 
 
 for _setting in SETTINGS:

@@ -128,7 +128,7 @@ def _section(setting: Setting) -> str:
 {setting.about.help}
 
 - default: {_default(setting)}
-- flag: `--{setting.flag} {setting.about.kind.metavar}`
+- flag: `{setting.synopsis}`
 - environment: {variables}
 - TOML: `{_toml(setting)}`
 """

@@ -33,7 +33,7 @@ def options_text(longdesc: str, others: Iterable[tuple[str, str]], columns: int)
     """
     flags = [
         (
-            f"--{setting.flag} {setting.about.kind.metavar}",
+            setting.synopsis,
             f"{setting.about.help} Default: {setting.default_text}.",
         )
         for setting in SETTINGS

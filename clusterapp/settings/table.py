@@ -60,6 +60,11 @@ class Setting:
         return self.name.replace("_", "-")
 
     @property
+    def synopsis(self) -> str:
+        """Its flag as it is written on the command line, value and all."""
+        return f"--{self.flag} {self.about.kind.metavar}".rstrip()
+
+    @property
     def variable(self) -> str:
         """Its name in the environment."""
         return PREFIX + self.name.upper()

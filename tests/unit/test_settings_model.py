@@ -41,6 +41,7 @@ MAPPINGS = st.fixed_dictionaries(
             | st.ip_addresses(v=4).map("{}/32".format)
         ),
         "state": st.none() | PATHS,
+        "reload": st.booleans(),
     },
 )
 
@@ -68,6 +69,7 @@ class DefaultTests(SynchronousTestCase):
                 "keepalive_timeout": 65.0,
                 "trusted_proxies": ("127.0.0.1", "::1", "unix"),
                 "state": None,
+                "reload": False,
             },
         )
 
@@ -84,7 +86,8 @@ class DefaultTests(SynchronousTestCase):
         """The table has words for each, and an example that is right."""
         for setting in SETTINGS:
             self.assertTrue(setting.about.help.endswith("."), setting.name)
-            self.assertTrue(setting.about.kind.metavar, setting.name)
+            wants_none = isinstance(setting.default, bool)
+            self.assertIs(setting.about.kind.metavar == "", wants_none, setting.name)
             setting.about.kind.check(setting.about.example)
 
 
@@ -189,6 +192,14 @@ class RefusalTests(SynchronousTestCase):
     def test_paths(self) -> None:
         for path in ["", " ", "a\0b", 5]:
             self.assert_refused(f"state = {path!r}: must be a path", state=path)
+
+    def test_switches(self) -> None:
+        """Numbers and words are none, once they have been read."""
+        for value in [1, 0, "yes", "", [True]]:
+            self.assert_refused(
+                f"reload = {value!r}: must be yes or no, true or false, on or off",
+                reload=value,
+            )
 
     def test_listen_names_the_spec_that_is_wrong(self) -> None:
         self.assert_refused(

@@ -85,6 +85,8 @@ class FlagTests(OptionsTestCase):
             else:
                 texts = [str(example)]
             arguments = [word for text in texts for word in (f"--{setting.flag}", text)]
+            if example is True:
+                arguments = [f"--{setting.flag}"]
             if setting.name in {"core_ca", "core_cert", "core_key"}:
                 arguments += ["--core=https://c", "--core-cert=c", "--core-key=k"]
                 arguments += arguments[:2]
@@ -135,9 +137,8 @@ class RefusalTests(OptionsTestCase):
         self.assert_refused("option --workers requires argument", "--workers")
 
     def test_needless_value(self) -> None:
-        self.assert_refused(
-            "option --check-config must not have an argument", "--check-config=1"
-        )
+        for flag in ("--check-config", "--reload"):
+            self.assert_refused(f"option {flag} must not have an argument", f"{flag}=1")
 
     def test_arguments(self) -> None:
         self.assert_refused(
@@ -247,6 +248,7 @@ class PrintTests(OptionsTestCase):
         self.assertEqual(cells["app"], ["(the demo site)", "default"])
         self.assertEqual(cells["core_listen"], ["none", "default"])
         self.assertEqual(cells["core_timeout"], ["60 s", "default"])
+        self.assertEqual(cells["reload"], ["no", "default"])
         self.assertEqual(cells["trusted_proxies"], ["127.0.0.1, ::1, unix", "default"])
 
     def test_columns_are_aligned(self) -> None:
@@ -264,7 +266,7 @@ class PrintTests(OptionsTestCase):
     def test_help_names_every_flag(self) -> None:
         text = self.printed("--help")
         for setting in SETTINGS:
-            flag = f"\n  --{setting.flag} {setting.about.kind.metavar}\n"
+            flag = f"\n  {setting.synopsis}\n"
             self.assertEqual(text.count(flag), 1, flag)
         for flag in ["--config FILE", "--check-config", "--print-config", "--help"]:
             self.assertIn(f"\n  {flag}\n", text)

@@ -26,7 +26,7 @@ class ReferenceTests(SynchronousTestCase):
         text = reference()
         for setting in SETTINGS:
             section = text.partition(f"\n### {setting.name}\n")[2].partition("\n#")[0]
-            self.assertIn(f"`--{setting.flag} ", section)
+            self.assertIn(f"- flag: `{setting.synopsis}`\n", section)
             self.assertIn(f"- TOML: `{setting.name} = ", section)
             for alias in setting.variables:
                 self.assertIn(f"`{alias.variable}`", section)

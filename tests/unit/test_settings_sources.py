@@ -109,6 +109,7 @@ class TomlTests(RefusalTestCase):
             listen = ["tcp:8080", "unix:/run/a b,c.sock"]
             core_timeout = 1.5
             trusted_proxies = []
+            reload = true
             """
         ).settings
         self.assertEqual(chosen.app, "shop:app")
@@ -116,6 +117,7 @@ class TomlTests(RefusalTestCase):
         self.assertEqual(chosen.listen, ("tcp:8080", "unix:/run/a b,c.sock"))
         self.assertEqual(chosen.core_timeout, 1.5)
         self.assertEqual(chosen.trusted_proxies, ())
+        self.assertIs(chosen.reload, True)
 
     def test_one_text_for_a_list_of_one(self) -> None:
         self.assertEqual(choose('listen = "tcp:1"').settings.listen, ("tcp:1",))
@@ -233,6 +235,22 @@ class EnvironmentTests(RefusalTestCase):
                 "environment): must be a number of seconds, above 0 up to 604800",
                 environ={"CLUSTERAPP_CORE_TIMEOUT": seconds},
             )
+
+    def test_switches(self) -> None:
+        """The words for yes and no, however they are written."""
+        words = {True: "yes true on 1 YES True", False: "no false off 0 No FALSE"}
+        for meant, texts in words.items():
+            for text in texts.split():
+                chosen = choose(
+                    f"reload = {'false' if meant else 'true'}",
+                    {"CLUSTERAPP_RELOAD": text},
+                )
+                self.assertIs(chosen.settings.reload, meant, text)
+        self.assert_refused(
+            "reload = '2' (from CLUSTERAPP_RELOAD in the environment): "
+            "must be yes or no, true or false, on or off",
+            environ={"CLUSTERAPP_RELOAD": "2"},
+        )
 
     def test_unknown_name(self) -> None:
         self.assert_refused(
