@@ -1,14 +1,17 @@
 """Jinja2 templates from one folder."""
 
+from collections.abc import Callable, MutableMapping
 from functools import cached_property
 from pathlib import Path
 
-from jinja2 import (
-    Environment,
-    FileSystemLoader,
-    TemplateNotFound,
-    select_autoescape,
-)
+from jinja2 import Environment, TemplateNotFound, TemplateSyntaxError
+from twisted.logger import Logger
+
+from clusterapp.web.bytecode import SharedBytecode
+from clusterapp.web.environment import is_template, new_environment
+
+#: For how many seconds a process may compile templates before it is ready.
+WARM_SECONDS = 5.0
 
 
 class Templates:
@@ -18,23 +21,61 @@ class Templates:
     :param folder: where they are; it need not exist until one is rendered.
     """
 
+    _log = Logger()
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @cached_property
     def environment(self) -> Environment:
         """
-        The Jinja2 environment, to which filters and globals may be added.
+        The Jinja2 environment, to which filters may be added.
 
-        Values are escaped in ``.html``, ``.htm`` and ``.xml`` templates. A template
-        is read once: ``auto_reload`` is off, since a file that changes under a
-        running worker would be served by some workers and not by others.
+        Values are escaped in markup (see `is_markup`). A template is read once:
+        a file that changes under a running worker would be served by some workers
+        and not by others; `watch` is for those who develop.
         """
-        return Environment(
-            loader=FileSystemLoader(self.folder),
-            autoescape=select_autoescape(),
-            auto_reload=False,
-        )
+        return new_environment(self.folder)
+
+    @property
+    def globals(self) -> MutableMapping[str, object]:
+        """What every template may name; to be added to at any time."""
+        return self.environment.globals
+
+    def watch(self) -> None:
+        """Look at each template's file whenever it is used, and read it if changed."""
+        self.environment.auto_reload = True
+
+    def share(self, folder: Path) -> None:
+        """
+        Keep compiled templates where other processes find them.
+
+        :param folder: a folder that nobody but this user can write to.
+        """
+        self.environment.bytecode_cache = SharedBytecode(folder)
+
+    def warm(self, seconds: Callable[[], float]) -> None:
+        """
+        Compile the templates now rather than at the first request for each.
+
+        Those are meant whose names say what they are (see `is_template`). One that
+        is broken is told in the log, and no error: perhaps nobody uses it.
+
+        :param seconds: the time; after `WARM_SECONDS` the rest is left.
+        """
+        until = seconds() + WARM_SECONDS
+        names = self._names()
+        for done, name in enumerate(names):
+            if seconds() > until:
+                self._log.warn(
+                    "{done} of {all} templates are compiled after {limit:.0f} s;"
+                    " the others will be when they are used",
+                    done=done,
+                    all=len(names),
+                    limit=WARM_SECONDS,
+                )
+                return
+            self._compile(name)
 
     def render(self, template: str, values: dict[str, object]) -> str:
         """
@@ -51,3 +92,22 @@ class Templates:
                 error.name,
                 f"cannot render {template!r}: there is no folder {self.folder}",
             ) from None
+
+    def _names(self) -> list[str]:
+        try:
+            return self.environment.list_templates(filter_func=is_template)
+        except TypeError:
+            return []  # the application has put a loader there that knows no names
+
+    def _compile(self, name: str) -> None:
+        try:
+            self.environment.get_template(name)
+        except TemplateSyntaxError as error:
+            self._warn(f"{self.folder / name}, line {error.lineno}", error)
+        except Exception as error:  # noqa: BLE001 - it is no text, or cannot be read
+            self._warn(f"{self.folder / name}", error)
+
+    def _warn(self, place: str, error: Exception) -> None:
+        self._log.warn(
+            "cannot compile the template {place}: {error}", place=place, error=error
+        )
