@@ -1,0 +1,139 @@
+"""The page that shows an error to whoever develops the application."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, Template
+from twisted.python.failure import Failure
+from twisted.python.reflect import safe_str
+
+#: How many lines are shown before and after the one that failed.
+_AROUND = 5
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ kind }}: {{ message }}</title>
+<style>
+:root {
+  color-scheme: light dark;
+  --page: #f6f7f9; --card: #fff; --ink: #1d2430; --soft: #5c6675;
+  --line: #dce0e6; --bad: #b3261e; --mark: #fdecea;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --page: #14171c; --card: #1c2027; --ink: #e4e8ee; --soft: #9aa4b2;
+    --line: #303640; --bad: #ff8a80; --mark: #44211f;
+  }
+}
+* { box-sizing: border-box; }
+body {
+  margin: 0; padding: 2rem 1rem; background: var(--page); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif;
+}
+main { max-width: 60rem; margin: 0 auto; }
+h1 { margin: 0 0 .25rem; font-size: 1.5rem; overflow-wrap: anywhere; }
+h1 span { color: var(--bad); }
+h2 { margin: 0; padding: .75rem 1rem; font-size: 1rem; overflow-wrap: anywhere;
+  border-bottom: 1px solid var(--line); }
+p { margin: 0; color: var(--soft); }
+section { margin: 1.5rem 0; background: var(--card); border: 1px solid var(--line);
+  border-radius: 8px; overflow: hidden; }
+pre, ol { margin: 0; padding: .75rem 0; overflow-x: auto; list-style: none;
+  font: 14px/1.6 ui-monospace, monospace; }
+pre { padding: .75rem 1rem; }
+li { padding: 0 1rem; white-space: pre; width: max-content; min-width: 100%; }
+li::before { content: attr(value); display: inline-block; width: 3rem;
+  padding-right: 1rem; text-align: right; color: var(--soft); }
+li.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
+</style>
+</head>
+<body>
+<main>
+<h1><span>{{ kind }}</span> {{ message }}</h1>
+<p>The request failed. This page is shown because the server runs with --reload.</p>
+{% if excerpt %}
+<section>
+<h2>{{ excerpt.name }}, line {{ excerpt.line }}</h2>
+<ol>
+{% for number, text in excerpt.lines %}
+<li value="{{ number }}"{% if number == excerpt.line %} class="here"{% endif %}>
+{{- text }}</li>
+{% endfor %}
+</ol>
+</section>
+{% endif %}
+<section>
+<h2>Traceback</h2>
+<pre>{{ traceback }}</pre>
+</section>
+</main>
+</body>
+</html>
+"""
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """
+    Where in a template an error was.
+
+    :param name: the template's.
+    :param line: the number of the line, from 1.
+    :param lines: that line and those around it, with their numbers.
+    """
+
+    name: str
+    line: int
+    lines: list[tuple[int, str]]
+
+
+def failure_page(why: Failure, templates: Path | None) -> bytes:
+    """
+    Describe an error in HTML: what it is, where in a template, and the traceback.
+
+    It shows code, paths and values: only for who develops the application.
+
+    :param why: the error; if a template raised it, Jinja2 has put the template's
+        line into the traceback.
+    :param templates: the application's folder of templates, if it has one.
+    """
+    page = _page().render(
+        kind=why.type.__name__ if why.type else "Failure",
+        message=safe_str(why.value),
+        excerpt=_excerpt(why, templates.absolute()) if templates else None,
+        traceback=why.getTraceback(),
+    )
+    # A name of a file may have bytes that are no text.
+    return page.encode("utf-8", "backslashreplace")
+
+
+@cache
+def _page() -> Template:
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_PAGE)
+
+
+def _excerpt(why: Failure, templates: Path) -> Excerpt | None:
+    """Find the innermost template of a traceback."""
+    for _, file, line, *_ in reversed(why.frames):
+        path = Path(file)
+        if path.is_relative_to(templates):
+            name = path.relative_to(templates).as_posix()
+            return Excerpt(name, line, list(_around(path, line)))
+    return None
+
+
+def _around(path: Path, line: int) -> Iterator[tuple[int, str]]:
+    try:
+        text = path.read_text("utf-8", "replace")
+    except OSError:
+        return  # it is gone by now
+    lines = text.splitlines()
+    first = max(1, line - _AROUND)
+    yield from enumerate(lines[first - 1 : line + _AROUND], first)
