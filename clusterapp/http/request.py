@@ -263,8 +263,14 @@ class ClusterRequest(Responding):
             self.setHeader(b"content-type", b"text/plain; charset=utf-8")
             self.respond(b"The form cannot be read.\n")
             return reason
-        failed: Failure = super().processingFailed(reason)
-        return failed
+        if self.site.failure_page is None:
+            super().processingFailed(reason)
+            return reason
+        self._log.failure("", failure=reason)
+        self.setResponseCode(http.INTERNAL_SERVER_ERROR)
+        self.setHeader(b"content-type", b"text/html; charset=utf-8")
+        self.respond(self.site.failure_page(reason))
+        return reason
 
 
 class _Again:

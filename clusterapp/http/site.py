@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.resource import IResource
 
@@ -42,6 +43,8 @@ class ClusterSite(server.Site):
     :param recorder: writes the access log.
     :param client_of: tells who the client is, given the other end of the connection
         and a request's fields.
+    :param failure_page: describes to the client, in HTML, why a resource failed;
+        None where clients are told nothing of it.
     """
 
     noisy = False
@@ -59,6 +62,7 @@ class ClusterSite(server.Site):
         keepalive_timeout: float | None = None,
         recorder: Recorder | None = None,
         client_of: Callable[[IAddress, Fields], str | None] | None = None,
+        failure_page: Callable[[Failure], bytes] | None = None,
     ) -> None:
         super().__init__(root, ClusterRequest, reactor=clock)
         limits = limits or Limits()
@@ -69,6 +73,7 @@ class ClusterSite(server.Site):
         self.answer = answer
         self.recorder = recorder
         self.client_of = client_of or _host_of
+        self.failure_page = failure_page
         self.heads = HeadReader(limits)
         self.stamp = Stamp()
         #: The time, to within a second or two, as long as there are connections.
