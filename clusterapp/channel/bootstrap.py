@@ -24,6 +24,8 @@ class Bootstrap:
         name of their listener.
     :param core_socket: the path of the core's Unix socket; None if the core is
         on another machine.
+    :param cache: the folder of what all children compile; only this user can
+        write there. None if there is none.
     :param path: the master's `sys.path`.
     :param python_path: the environment's PYTHONPATH as the operator set it.
     """
@@ -34,6 +36,7 @@ class Bootstrap:
     settings: Mapping[str, Any]
     sockets: Mapping[str, int] = field(default_factory=dict)
     core_socket: str | None = None
+    cache: str | None = None
     path: tuple[str, ...] = ()
     python_path: str | None = None
 

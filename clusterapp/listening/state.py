@@ -1,4 +1,4 @@
-"""The state folder: where a running cluster keeps its private sockets."""
+"""The state folder: where a running cluster keeps what is private to it."""
 
 import fcntl
 import os
@@ -63,6 +63,19 @@ class StateFolder:
                 f" has more than {_LONGEST_SOCKET_PATH} bytes"
             )
         return path
+
+    def folder(self, name: str) -> str:
+        """
+        Make a private folder in this one, and tell its path.
+
+        :raise ListenError: if it cannot be made.
+        """
+        path = self.path / name
+        try:
+            path.mkdir(mode=0o700)
+        except OSError as error:
+            raise ListenError(f"cannot make the folder {path}: {error}") from error
+        return str(path.absolute())
 
     def remove(self) -> None:
         """Remove the folder and all that is in it."""

@@ -121,6 +121,7 @@ class MasterCore:
         self._patience = settings.graceful_timeout
         self._watcher = watcher
         loaded = load(settings.app, settings.core_app, reactor)
+        loaded.set_up_templates(reload=settings.reload, cache=plan.bootstrap.cache)
         self._agent = core_agent(reactor, settings, plan.bootstrap.core_socket)
         client = core_client(self._agent)
         generation = plan.bootstrap.generation

@@ -181,6 +181,7 @@ class ClusterService(Service):
                 generation=1,
                 settings=self.settings.as_mapping(),
                 core_socket=self._sockets.core_path,
+                cache=self._sockets.cache,
             ),
             self._sockets.public,
         )

@@ -16,6 +16,9 @@ from clusterapp.listening.state import StateFolder, default_state
 from clusterapp.settings.model import Settings
 from clusterapp.web.hosting import CORE_SOCKET
 
+#: The name of the folder of compiled templates.
+CACHE = "templates"
+
 
 class Sockets:
     """The listening sockets of one cluster, public and private."""
@@ -25,6 +28,8 @@ class Sockets:
         self._public: list[Listener] = []
         self._core: dict[str, Listener] = {}
         self._state: StateFolder | None = None
+        #: The folder of what all children compile, once there is a state folder.
+        self.cache: str | None = None
         self._bound = False
 
     @property
@@ -70,7 +75,7 @@ class Sockets:
 
     def open_state(self) -> None:
         """
-        Make the state folder, with the core's socket if the core is here.
+        Make the state folder and its cache, with the core's socket if that is here.
 
         :raise ListenError: if that cannot be done.
         """
@@ -78,6 +83,7 @@ class Sockets:
         self._state = StateFolder(
             Path(chosen) if chosen is not None else default_state(os.environ)
         )
+        self.cache = self._state.folder(CACHE)
         if not self._settings.core_is_remote:
             self._core[CORE_SOCKET] = private_unix(self._state.socket(CORE_SOCKET))
 
@@ -89,5 +95,5 @@ class Sockets:
         self._core.clear()
         if self._state is not None:
             self._state.remove()
-            self._state = None
+            self._state = self.cache = None
         self._bound = False

@@ -99,7 +99,12 @@ def core_host(
     root = loaded.core_resource or _NO_CORE
     # Workers have bounded what clients send, and keep their connections.
     limits = Limits(body=None, requests=None, keepalive_timeout=CORE_KEEPALIVE)
-    site = ClusterSite(reactor, root, limits=limits)
+    site = ClusterSite(
+        reactor,
+        root,
+        limits=limits,
+        failure_page=loaded.failure_page if settings.reload else None,
+    )
     factories: dict[str, Any] = {CORE_SOCKET: site}
     for spec in settings.core_listeners:
         factories[str(spec)] = TLSMemoryBIOFactory(

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from klein import Klein
 from twisted.internet.interfaces import IReactorThreads
+from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.wsgi import WSGIResource
 from werkzeug.routing import Rule
@@ -13,10 +15,12 @@ from werkzeug.routing import Rule
 from clusterapp.errors import ApplicationLoadError
 from clusterapp.interfaces import Cluster
 from clusterapp.web.application import Application, CoreApplication, bind_cluster
+from clusterapp.web.failures import failure_page
 from clusterapp.web.finding import Kind, find
 from clusterapp.web.hooks import Hooks
 from clusterapp.web.routing import Routes, clash
 from clusterapp.web.serving import Front
+from clusterapp.web.templates import Templates
 
 #: What is served when no application is named.
 DEMO = "clusterapp.demo:app"
@@ -38,6 +42,7 @@ class Loaded:
     :param hooks: the start and stop hooks of a worker.
     :param core_hooks: those of the core.
     :param members: what `bind` tells of the cluster.
+    :param templates: the templates of an Application; None for anything else.
     """
 
     kind: Kind
@@ -47,11 +52,33 @@ class Loaded:
     hooks: Hooks
     core_hooks: Hooks
     members: Sequence[Application | CoreApplication]
+    templates: Templates | None = None
 
     def bind(self, cluster: Cluster) -> None:
         """Let the application know its cluster; once, before its hooks run."""
         for member in self.members:
             bind_cluster(member, cluster)
+
+    def set_up_templates(self, *, reload: bool, cache: str | None) -> None:
+        """
+        Say how templates are read, before the hooks run.
+
+        :param reload: whether they are read anew when they change. They are not
+            shared then: who edits templates edits the filters in them as well,
+            which compiled templates may hold the results of.
+        :param cache: the folder that compiled templates are shared in, if any.
+        """
+        if self.templates is None:
+            return
+        if reload:
+            self.templates.watch()
+        elif cache is not None:
+            self.templates.share(Path(cache))
+
+    def failure_page(self, why: Failure) -> bytes:
+        """Describe, in HTML, why a request failed; not for strangers."""
+        folder = None if self.templates is None else self.templates.folder
+        return failure_page(why, folder)
 
 
 def load(
@@ -92,6 +119,7 @@ def load(
             for each in (app, core)
             if isinstance(each, Application | CoreApplication)
         ],
+        templates=app.templates if isinstance(app, Application) else None,
     )
 
 

@@ -108,8 +108,12 @@ class ChildProgram:
     async def _load_and_serve(self) -> None:
         settings = self._settings
         loaded = load(settings.app, settings.core_app, self._reactor)
+        loaded.set_up_templates(reload=settings.reload, cache=self._bootstrap.cache)
         served = serve(self._reactor, self._bootstrap, settings, loaded)
         await served.host.prepare()
+        if loaded.templates is not None and self._bootstrap.role == "worker":
+            # After the start hooks, which may add filters.
+            loaded.templates.warm(self._reactor.seconds)
         self._served = served
         self.core_ready(self._core_is_ready)
         # If the channel breaks, `master_gone` hears of it.

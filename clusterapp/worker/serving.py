@@ -77,7 +77,13 @@ def _public_host(
         header_timeout=settings.header_timeout,
         keepalive_timeout=settings.keepalive_timeout,
     )
-    site = ClusterSite(reactor, loaded.resource, forward, limits=limits)
+    site = ClusterSite(
+        reactor,
+        loaded.resource,
+        forward,
+        limits=limits,
+        failure_page=loaded.failure_page if settings.reload else None,
+    )
     # Twisted's asyncio reactor, which every worker has.
     server = NativeServer(asyncio.get_event_loop(), site)
     acceptors = [Acceptor(reactor, each, server.serve) for each in sockets.values()]

@@ -7,6 +7,8 @@ from clusterapp.web.application import Application
 #: What the hooks of `hooked` do: each answer is given once, in this order.
 START: list[object] = []
 STOP: list[object] = []
+#: The folder of templates of `pages`.
+PAGES: list[str] = []
 #: What the hooks have seen.
 SEEN: list[object] = []
 
@@ -39,6 +41,17 @@ def hooked() -> Application:
     return app
 
 
+def pages() -> Application:
+    """Make an application with a template for which a start hook adds a filter."""
+    app = Application(templates=PAGES[0])
+
+    @app.on_start
+    def start() -> None:
+        app.templates.environment.filters["double"] = lambda text: text * 2
+
+    return app
+
+
 def _next(answers: list[object]) -> object:
     answer = answers.pop(0) if answers else None
     if isinstance(answer, Exception):
@@ -48,7 +61,7 @@ def _next(answers: list[object]) -> object:
 
 def forget() -> None:
     """Begin another test."""
-    for each in (START, STOP, SEEN):
+    for each in (START, STOP, PAGES, SEEN):
         each.clear()
 
 

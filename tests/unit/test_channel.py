@@ -130,6 +130,7 @@ BOOTSTRAPS = st.builds(
     settings=st.just({"workers": 2}),
     sockets=st.dictionaries(st.text(), st.integers(4, 1000)),
     core_socket=st.none() | PATHS,
+    cache=st.none() | PATHS,
     path=st.lists(PATHS).map(tuple),
     python_path=st.none() | PATHS,
 )

@@ -66,6 +66,24 @@ class FolderTests(StateCase):
         error = self.assertRaises(ListenError, state.socket, "ä" + "x" * (room - 1))
         self.assertIn("more than 107 bytes", str(error))
 
+    def test_folder(self) -> None:
+        """It is as private as the one it is in, and goes with it."""
+        old = os.umask(0)
+        self.addCleanup(os.umask, old)
+        state = self.made()
+        folder = Path(state.folder("templates"))
+        self.assertEqual(folder, state.path / "templates")
+        self.assertEqual(stat.S_IMODE(folder.stat().st_mode), 0o700)
+        (folder / "file").touch()
+        state.remove()
+        self.assertEqual(list(self.base.iterdir()), [])
+
+    def test_folder_that_cannot_be_made(self) -> None:
+        state = self.made()
+        (state.path / "templates").touch()
+        error = self.assertRaises(ListenError, state.folder, "templates")
+        self.assertIn(f"cannot make the folder {state.path}/templates", str(error))
+
     def test_remove(self) -> None:
         before = descriptors()
         state = self.made()
@@ -98,11 +116,14 @@ class LeftBehindTests(StateCase):
         code = (
             "import os, pathlib, sys; from clusterapp.listening.state import *;"
             "s = StateFolder(pathlib.Path(sys.argv[1]));"
-            "(s.path / 'core.sock').touch(); os.kill(os.getpid(), 9)"
+            "(s.path / 'core.sock').touch();"
+            "pathlib.Path(s.folder('templates'), 'file').touch();"
+            "os.kill(os.getpid(), 9)"
         )
         subprocess.run([sys.executable, "-c", code, str(self.base)], check=False)
         [dead] = self.base.iterdir()
         self.assertTrue((dead / "core.sock").exists())
+        self.assertTrue((dead / "templates" / "file").exists())
         state = self.made()
         self.assertEqual(list(self.base.iterdir()), [state.path])
 

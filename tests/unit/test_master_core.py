@@ -1,6 +1,7 @@
 """A master and its core, and a master that cannot go on."""
 
 import contextlib  # by its name: trial takes a "suppress" here for its own
+from pathlib import Path
 
 from twisted.internet.defer import CancelledError
 from twisted.logger import LogLevel
@@ -172,6 +173,8 @@ class CoreTests(MasterCase):
         self.assertEqual(core.bootstrap["role"], "core")
         self.assertEqual(core.bootstrap["slot"], -1)
         self.assertEqual(core.bootstrap["sockets"].keys(), {"core"})
+        self.assertTrue(Path(core.bootstrap["cache"]).is_dir())
+        self.assertEqual(core.bootstrap["cache"], one.bootstrap["cache"])
         self.assertNotIn("core", one.bootstrap["sockets"])
         one.say_ready()
         core.say_ready()

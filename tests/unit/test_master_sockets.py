@@ -76,6 +76,18 @@ class SocketsTests(SynchronousTestCase):
         self.assertEqual(path.parents[1], self.folder / "state")
         self.assertEqual(sockets.core.keys(), {"core"})
 
+    def test_cache(self) -> None:
+        """It is there as long as the state folder, wherever the core is."""
+        for core in ("master", "https://core.example.org"):
+            sockets = self.make("tcp:0:interface=127.0.0.1", core=core)
+            self.assertIsNone(sockets.cache)
+            sockets.open_state()
+            folder = Path(sockets.cache or "")
+            self.assertEqual(folder.parents[1], self.folder / "state")
+            self.assertEqual(folder.stat().st_mode & 0o777, 0o700)
+            sockets.close()
+            self.assertIsNone(sockets.cache)
+
     def test_state_is_in_its_usual_place(self) -> None:
         self.patch(os, "environ", {**os.environ, "XDG_RUNTIME_DIR": str(self.folder)})
         sockets = self.make("tcp:0:interface=127.0.0.1", state=None)

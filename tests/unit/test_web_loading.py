@@ -1,5 +1,6 @@
 """An application is loaded with its core, its routes and its hooks."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,8 +11,9 @@ from typing import Any
 from klein import Klein
 from treq.client import HTTPClient
 from treq.testing import StubTreq
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import Agent
 from twisted.web.resource import Resource
@@ -99,6 +101,52 @@ class LoadTests(SynchronousTestCase):
         self.assertEqual(self.load(app).routes.side(b"/files/x"), "static")
         self.assertEqual(self.get(self.load(app).resource, "/files/x")[0], 404)
         self.assertEqual(self.get(self.load(app).resource, "/other")[1], "worker's")
+
+    def templates(self) -> tuple[Path, Path, Application]:
+        """Make an application with one page; give its folder and another one."""
+        pages, cache = (Path(self.mktemp()).absolute() for _ in range(2))
+        for folder in (pages, cache):
+            folder.mkdir(mode=0o700)
+        (pages / "page.html").write_text("old")
+        return pages, cache, Application(templates=pages)
+
+    def test_templates_are_shared(self) -> None:
+        pages, cache, app = self.templates()
+        self.load(app).set_up_templates(reload=False, cache=str(cache))
+        app.render("page.html")
+        (pages / "page.html").write_text("edited")
+        self.assertEqual(app.render("page.html"), "old")
+        self.assertEqual(len(list(cache.iterdir())), 1)
+
+    def test_templates_are_watched(self) -> None:
+        """Then they are not shared: an edited filter would not show."""
+        pages, cache, app = self.templates()
+        self.load(app).set_up_templates(reload=True, cache=str(cache))
+        app.render("page.html")
+        (pages / "page.html").write_text("edited")
+        os.utime(pages / "page.html", (1, 1))
+        self.assertEqual(app.render("page.html"), "edited")
+        self.assertEqual(list(cache.iterdir()), [])
+
+    def test_templates_without_a_cache(self) -> None:
+        _, _, app = self.templates()
+        self.load(app).set_up_templates(reload=False, cache=None)
+        self.assertEqual(app.render("page.html"), "old")
+
+    def test_application_without_templates(self) -> None:
+        loaded = self.load(Klein())
+        self.assertIsNone(loaded.templates)
+        loaded.set_up_templates(reload=True, cache="/nowhere")
+        page = loaded.failure_page(Failure(ValueError("no")))
+        self.assertIn(b"ValueError", page)
+
+    def test_failure_page(self) -> None:
+        """It knows the application's templates."""
+        pages, _, app = self.templates()
+        (pages / "page.html").write_text("{{ x.y.z }}")
+        failure = self.failureResultOf(maybeDeferred(app.render, "page.html", x={}))
+        page = self.load(app).failure_page(failure)
+        self.assertIn(b"<h2>page.html, line 1</h2>", page)
 
     def test_core_with_nothing_to_do(self) -> None:
         self.assertIsNone(self.load(Application()).core_resource)

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError
@@ -18,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.channel.bootstrap import CONTROL_FD, Bootstrap
 from clusterapp.channel.ends import MasterEnd
 from clusterapp.errors import ApplicationLoadError
+from clusterapp.interfaces import Role
 from clusterapp.settings.model import Settings
 from clusterapp.web.loading import load
 from clusterapp.worker import __main__ as program
@@ -25,7 +27,7 @@ from clusterapp.worker import orphan, service
 from clusterapp.worker.service import FAILED_BOOT, ChildProgram
 from clusterapp.worker.serving import serve
 from tests.unit import master_apps
-from tests.unit.fakes import FakeReactor, Master
+from tests.unit.fakes import FakeReactor, Log, Master
 
 PLAIN = "tests.unit.master_apps:plain"
 WORKER = "tests.unit.master_apps:worker_hooks"
@@ -61,17 +63,21 @@ class ChildCase(SynchronousTestCase):
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(self.listening.close)
 
-    def begin(self, app: str = PLAIN, **settings: object) -> ChildProgram:
+    def begin(
+        self, app: str = PLAIN, role: Role = "worker", cache: str | None = None
+    ) -> ChildProgram:
         """Start a child, up to where it waits for something."""
+        listener = "tcp" if role == "worker" else "core"
         bootstrap = Bootstrap(
-            role="worker",
+            role=role,
             slot=3,
             generation=1,
             settings={},
-            sockets={"tcp": self.listening.dup().detach()},
+            sockets={listener: self.listening.dup().detach()},
             core_socket="/nowhere/core.sock",
+            cache=cache,
         )
-        chosen = Settings(app=app, graceful_timeout=5, **settings)  # type: ignore[arg-type]
+        chosen = Settings(app=app, graceful_timeout=5)
         self.child = ChildProgram(self.reactor, bootstrap, chosen)
         self.patch(service, "serve", self.serve)
         self.patch(os, "close", self.closed.append)
@@ -116,6 +122,31 @@ class BootTests(ChildCase):
         waited.callback(None)
         self.pump.flush()
         self.assertEqual(self.master.readies, 1)
+
+    def begin_with_pages(self, role: Role = "worker") -> list[int]:
+        """Start a child that has two; tell how many are kept when it is ready."""
+        pages, cache = (Path(self.mktemp()).absolute() for _ in range(2))
+        for folder in (pages, cache):
+            folder.mkdir(mode=0o700)
+        (pages / "page.html").write_text("{{ 'x' | double }}")
+        (pages / "plain.html").write_text("x")
+        master_apps.PAGES.append(str(pages))
+        kept: list[int] = []
+        self.patch(
+            self.master, "ready", lambda: kept.append(len(list(cache.iterdir())))
+        )
+        self.begin("tests.unit.master_apps:pages", role=role, cache=str(cache))
+        return kept
+
+    def test_templates_are_compiled_first(self) -> None:
+        """After the start hooks, which may add filters, and before it is ready."""
+        log = Log(self)
+        self.assertEqual(self.begin_with_pages(), [2])
+        self.assertEqual(log.text(), "")
+
+    def test_core_compiles_no_templates(self) -> None:
+        """It may need none of them."""
+        self.assertEqual(self.begin_with_pages("core"), [0])
 
     def test_application_cannot_be_loaded(self) -> None:
         """The master is told, and acknowledges it, before the child leaves."""
@@ -281,6 +312,14 @@ class ServeTests(SynchronousTestCase):
         self.assertIsNone(served.proxy)
         site = served.host._site
         self.assertIsNone(site._forward)
+
+    def test_errors_in_the_page(self) -> None:
+        """Only those who develop are shown any, of workers and core alike."""
+        for reload in (False, True):
+            self.settings = Settings(app=PLAIN, reload=reload)
+            for role, name in (("worker", "tcp"), ("core", "core")):
+                site = self.serve(role, name).host._site
+                self.assertIs(site.failure_page is not None, reload)
 
     def test_sockets_are_not_passed_on(self) -> None:
         """Processes that the application starts do not keep them open."""
