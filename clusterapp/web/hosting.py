@@ -11,8 +11,8 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.pages import notFound
 
 from clusterapp.http.agent import IDLE_TIMEOUT
-from clusterapp.http.limits import Limits
 from clusterapp.http.certificates import certificates_of
+from clusterapp.http.limits import Limits
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.tls import server_options
 from clusterapp.listening.accept import Acceptor, Adopting

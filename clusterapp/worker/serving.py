@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusterapp.channel.bootstrap import Bootstrap
+from clusterapp.http.certificates import certificates_of
 from clusterapp.http.exchange import Exchange
 from clusterapp.http.limits import Limits
 from clusterapp.http.native import NativeServer
@@ -85,8 +86,13 @@ def _public_host(
         failure_page=loaded.failure_page if settings.reload else None,
     )
     # Twisted's asyncio reactor, which every worker has.
-    server = NativeServer(asyncio.get_event_loop(), site)
-    acceptors = [Acceptor(reactor, each, server.serve) for each in sockets.values()]
+    loop = asyncio.get_event_loop()
+    certificates = certificates_of(settings)
+    acceptors = []
+    for name, listening in sockets.items():
+        own = certificates.get(name.partition(" ")[2])
+        server = NativeServer(loop, site, None if own is None else own.context)
+        acceptors.append(Acceptor(reactor, listening, server.serve))
     return Host(site, loaded.hooks, acceptors)
 
 
