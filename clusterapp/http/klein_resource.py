@@ -1,0 +1,222 @@
+"""
+Klein's dispatch without its cost for each request.
+
+`KleinRoutes` does what `klein.resource.KleinResource` does. It differs in how:
+
+- It remembers routes (see `clusterapp.http.klein_routes`).
+- It makes a mapper and its `IKleinRequest` only for who asks.
+- A handler that returns bytes or str at once is answered at once: no Deferred is
+  made, and nothing waits for the client to leave.
+
+Whatever is not a plain match goes to Klein's own code before anything was executed:
+404, 405, redirects, host matching, paths that are not UTF-8, and requests that are
+none of the engine's.
+
+The same requests get the same answers, but for these, on purpose:
+
+- The Host field is read only to make a mapper. One that is no name, as ``a..b``, is
+  an internal error in Klein for every route. A handler that has called ``setHost``
+  before it asks for the mapper gets one of the new host.
+- An answer that cannot be written (a str with a lone surrogate) is an internal error,
+  where Klein would log it and let the client wait.
+- A rule may have a variable named ``f``, which Klein trips over.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from klein import Klein, Response
+from klein._resource import extractURLparts
+from klein.app import KleinRequest
+from klein.interfaces import IKleinRequest
+from klein.resource import KleinResource
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.components import registerAdapter
+from twisted.python.failure import Failure
+from twisted.web.iweb import IRenderable, IRequest
+from twisted.web.resource import IResource, getChildForRequest
+from twisted.web.server import NOT_DONE_YET
+from twisted.web.template import renderElement
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import MapAdapter
+
+from clusterapp.http.klein_routes import Route, RouteMemory
+from clusterapp.http.routable import Routable
+
+_log = Logger()
+
+#: What is left to do when something else writes the answer.
+_ANSWERED_ELSEWHERE = object()
+
+
+def klein_resource(app: Klein) -> IResource:
+    """
+    Make the resource that serves an application, in place of ``app.resource()``.
+
+    :returns: a `KleinRoutes`; what ``app.resource()`` returns if a subclass of Klein
+        makes something else there.
+    """
+    own = app.resource()
+    return KleinRoutes(own._app) if type(own) is KleinResource else own  # noqa: SLF001
+
+
+class KleinRoutes(KleinResource):
+    """
+    Serves a Klein: a leaf, the root of a site or a part of one.
+
+    :param app: the application; routes may be added to it at any time.
+    """
+
+    def __init__(self, app: Klein) -> None:
+        super().__init__(app)
+        self._routes = RouteMemory(app)
+
+    def wants_stream(self, method: bytes, path_text: str) -> bool:
+        """
+        Whether the handler of a request takes the request's body as a stream.
+
+        It says so with `clusterapp.http.klein_routes.STREAMED`. Without a handler
+        that does, this costs nothing.
+
+        :param method: the request's method.
+        :param path_text: its path as `clusterapp.http.routable.routed_path` decodes
+            it.
+        :returns: False also where no single route can be told from these alone, as
+            with host matching.
+        """
+        return self._routes.wants_stream(method, path_text)
+
+    def render(self, request: IRequest) -> Any:
+        """Dispatch a request; it is answered now or later."""
+        if not isinstance(request, Routable):
+            return super().render(request)
+        path = request.path_text()
+        route = None if path is None else self._routes.find(request.method, path)
+        if path is None or route is None:
+            return super().render(request)
+        request.routed = self._app, path
+        request.consume(route.segments)
+        called = self._call(request, route)
+        if called is not None:
+            _Dispatched(self._app, request).follow(called)
+        return NOT_DONE_YET
+
+    def _call(self, request: Routable, route: Route) -> Deferred[Any] | None:
+        """Call the handler, and answer with what it returns if that is a body."""
+        try:
+            result = self._app.execute_endpoint(route.endpoint, request, **route.values)
+        except BaseException:  # noqa: BLE001  (as maybeDeferred, which Klein calls)
+            return fail(Failure(captureVars=Deferred.debug))
+        # Not their subclasses, which may be renderable.
+        if type(result) is bytes or type(result) is str:
+            _respond(request, result)
+            return None
+        return maybeDeferred(lambda: result)
+
+
+class _Dispatched:
+    """A request whose handler was called, and gave no body at once."""
+
+    def __init__(self, app: Klein, request: Routable) -> None:
+        self._app = app
+        self._request = request
+
+    def follow(self, called: Deferred[Any]) -> None:
+        """Answer with what the handler's Deferred comes to."""
+        self._request.notifyFinish().addErrback(lambda _: called.cancel())
+        called.addCallback(self._render)
+        called.addErrback(self._handle, iter(self._app._error_handlers))  # noqa: SLF001
+        called.addCallback(self._write)
+        called.addErrback(_cannot_write, self._request)
+
+    def _render(self, result: Any) -> Any:
+        """Let what can write an answer by itself do so; return anything else."""
+        request = self._request
+        if isinstance(result, Response):
+            result = result._applyToRequest(request)  # noqa: SLF001
+        if IResource.providedBy(result):
+            request.render(getChildForRequest(result, request))
+            return _ANSWERED_ELSEWHERE
+        if IRenderable.providedBy(result):
+            renderElement(request, result)
+            return _ANSWERED_ELSEWHERE
+        return result
+
+    def _handle(self, failure: Failure, handlers: Iterator[Any]) -> Any:
+        """Ask the first of the error handlers that takes such a failure."""
+        if self._request.ended:
+            if not failure.check(CancelledError):
+                _log.failure("a request failed after its end", failure)
+            return None
+        for kinds, handler in handlers:
+            if failure.check(*kinds):
+                handled = maybeDeferred(
+                    self._app.execute_error_handler, handler, self._request, failure
+                )
+                handled.addCallback(self._render)
+                return handled.addErrback(self._handle, handlers)
+        return self._unhandled(failure)
+
+    def _unhandled(self, failure: Failure) -> bytes | None:
+        error = failure.value
+        if not isinstance(error, HTTPException):
+            self._request.processingFailed(failure)
+            return None
+        response: Any = error.get_response({})
+        self._request.setResponseCode(error.code)  # type: ignore[arg-type]
+        for name, value in response.headers:
+            self._request.setHeader(name.encode(), value.encode())
+        return b"".join(response.iter_encoded())
+
+    def _write(self, result: Any) -> None:
+        if result is _ANSWERED_ELSEWHERE:
+            return
+        if isinstance(result, bytes | str):
+            _respond(self._request, result)
+        elif not self._request.ended:
+            self._request.finish()
+
+
+def _respond(request: Routable, body: bytes | str) -> None:
+    try:
+        request.respond(body.encode() if isinstance(body, str) else body)
+    except Exception:  # noqa: BLE001  (it is logged, whatever it is)
+        _cannot_write(Failure(), request)
+
+
+def _cannot_write(failure: Failure, request: Routable) -> None:
+    if request.ended or request.startedWriting:
+        _log.failure("an answer could not be written", failure)
+    else:
+        request.processingFailed(failure)
+
+
+class _LateKleinRequest(KleinRequest):
+    """What Klein knows of a request, with a mapper that is made when asked for."""
+
+    def __init__(self, request: Routable) -> None:
+        super().__init__(request)
+        self._request = request
+
+    # It can be set as well, and is, by Klein's own resource.
+    @cached_property
+    def mapper(self) -> MapAdapter:  # type: ignore[override]
+        """The application's map, bound to this request as Klein binds it."""
+        request = self._request
+        if request.routed is None:
+            raise AttributeError("mapper: no Klein has routed this request")
+        del self._request  # which holds this object: no cycle is left
+        app, path = request.routed
+        scheme, server_name, *_ = extractURLparts(request)
+        return app.url_map.bind(
+            server_name,
+            "",
+            path_info=path,
+            default_method=request.method.decode(),
+            url_scheme=scheme,
+        )
+
+
+registerAdapter(_LateKleinRequest, Routable, IKleinRequest)
