@@ -1,0 +1,30 @@
+"""A request that Klein's dispatch in clusterapp takes for one of the engine's."""
+
+from clusterapp.http.routable import Routable, routed_path
+
+
+class PlainRoutable(Routable):
+    """
+    It does in the plainest way, on Twisted's own request, what the engine's does.
+
+    :cvar dispatched: how many of them were dispatched without Klein's own code.
+    """
+
+    dispatched = 0
+
+    def path_text(self) -> str | None:
+        if self.prepath or self.routed is not None:
+            return None
+        return routed_path(b"/" + b"/".join(self.postpath or ()).replace(b"%", b"%25"))
+
+    def consume(self, segments: int) -> None:
+        PlainRoutable.dispatched += 1
+        assert self.prepath is not None
+        assert self.postpath is not None
+        self.prepath.extend(self.postpath[:segments])
+        self.postpath = self.postpath[segments:]
+
+    def respond(self, body: bytes) -> None:
+        self.write(body)
+        if not self.ended:
+            self.finish()
