@@ -133,7 +133,7 @@ class Connection(Reading):
                 return
         if head.length == 0:
             self._message = message = self._make(head)
-            message.ended(())
+            message.completed(())
             message.begin()
         else:
             self._begin_body(head)
@@ -309,7 +309,7 @@ class _Discard:
         if self._discarded > DISCARD_LIMIT:
             self._connection.too_much_to_discard()
 
-    def ended(self, _trailers: Fields) -> None:
+    def completed(self, _trailers: Fields) -> None:
         """Go on: it was not too much."""
         self._connection.body_discarded()
 

@@ -62,7 +62,7 @@ class FileSending:
         """Stop: the connection is gone."""
         self._connection = None
 
-    def ended(self, trailers: Fields) -> None:
+    def completed(self, trailers: Fields) -> None:
         """Know that the request's body has ended."""
 
     def expected(self) -> None:

@@ -34,7 +34,7 @@ class Message(Protocol):
     def begin(self) -> None:
         """Answer, or see to it that somebody does."""
 
-    def ended(self, trailers: Fields) -> None:
+    def completed(self, trailers: Fields) -> None:
         """Know that the request's body has ended."""
 
     def expected(self) -> None:
@@ -56,7 +56,7 @@ class Sink(Protocol):
     def received(self, piece: bytes) -> None:
         """Take a piece."""
 
-    def ended(self, trailers: Fields) -> None:
+    def completed(self, trailers: Fields) -> None:
         """Know that this was all."""
 
 
@@ -231,7 +231,7 @@ class Reading(Wire):
         # the client goes away, and what it may still bring is bounded.
         self.resume_reading()
         if sink is not None:
-            sink.ended(trailers)
+            sink.completed(trailers)
 
     def _check_rate(self) -> None:
         """See that a body comes as fast as one may ask, unless we hold it up."""

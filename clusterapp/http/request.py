@@ -22,6 +22,7 @@ from clusterapp.http.content import Content
 from clusterapp.http.forms import BadFormError, form_of
 from clusterapp.http.lazy import Lazy
 from clusterapp.http.responding import Responding
+from clusterapp.http.routable import routed_path
 from clusterapp.interfaces import Fields
 
 if TYPE_CHECKING:
@@ -136,13 +137,7 @@ class ClusterRequest(Responding):
         made = self.__dict__
         if self._consumed or "prepath" in made or "postpath" in made:
             return None
-        path = self.path
-        if b"%" in path:
-            path = b"/" + b"/".join(self._segments())
-        try:
-            return path.decode()
-        except UnicodeDecodeError:
-            return None
+        return routed_path(self.path)
 
     def consume(self, count: int) -> None:
         """
@@ -181,7 +176,7 @@ class ClusterRequest(Responding):
             self._body = Content(self._length)
         self._body.add(piece)
 
-    def ended(self, _trailers: Fields) -> None:
+    def completed(self, _trailers: Fields) -> None:
         """Serve the request: all of it is here."""
         self.process()
 

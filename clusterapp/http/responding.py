@@ -9,13 +9,14 @@ Parts of twisted.web's requests that it does not promise are used: `_disconnecte
 from typing import Any, AnyStr, Final
 
 from twisted.internet.defer import Deferred
-from twisted.web import http, server
+from twisted.web import http
 from twisted.web.http_headers import Headers
 
 from clusterapp.http.framing import one_line
 from clusterapp.http.headers import ResponseHeaders, as_value, canonical
 from clusterapp.http.lazy import Lazy
 from clusterapp.http.reasons import status_line
+from clusterapp.http.routable import Routable
 
 _BODILESS: Final = frozenset({204, 304})
 _DEFAULT_TYPE: Final = b"Content-Type: text/html\r\n"
@@ -26,7 +27,7 @@ _SPECIAL: Final = frozenset(
 )
 
 
-class Responding(server.Request):
+class Responding(Routable):
     """What a `ClusterRequest` does with its response."""
 
     channel: Any

@@ -166,7 +166,7 @@ class StreamedExchange:
         self._came = True
         self.body.received(piece)
 
-    def ended(self, trailers: Fields) -> None:
+    def completed(self, trailers: Fields) -> None:
         """Know that the request's body has ended."""
         self.body.ended(end_to_end(trailers))
 

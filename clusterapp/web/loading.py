@@ -13,6 +13,7 @@ from twisted.web.wsgi import WSGIResource
 from werkzeug.routing import Rule
 
 from clusterapp.errors import ApplicationLoadError
+from clusterapp.http.klein_resource import klein_resource
 from clusterapp.interfaces import Cluster
 from clusterapp.web.application import Application, CoreApplication, bind_cluster
 from clusterapp.web.failures import failure_page
@@ -110,7 +111,9 @@ def load(
     return Loaded(
         kind=kind,
         resource=resource,
-        core_resource=core.resource() if core and (core_rules or core_hooks) else None,
+        core_resource=klein_resource(core)
+        if core and (core_rules or core_hooks)
+        else None,
         routes=Routes(app_rules, core_rules, static_url),
         hooks=_hooks(app),
         core_hooks=core_hooks,
@@ -146,7 +149,7 @@ def _core(spec: str, app: Any, core_spec: str | None) -> Klein | None:
 
 def _resource(kind: Kind, app: Any, reactor: IReactorThreads) -> IResource:
     if isinstance(app, Klein):
-        return app.resource()
+        return klein_resource(app)
     if kind == "wsgi":
         return WSGIResource(reactor, reactor.getThreadPool(), app)
     return IResource(app)
