@@ -194,9 +194,11 @@ class Connection(Reading):
         :param status: the response's status.
         :param sent: the bytes of its body.
         """
-        self._record(status, sent)
+        if self.site.recorder is not None:
+            self._record(status, sent)
         self._message = None
-        self.unregisterProducer()
+        if self._producer is not None:
+            self.unregisterProducer()
         if self._deaf:
             return
         if self._sink is None:
@@ -217,7 +219,8 @@ class Connection(Reading):
                 self.loseConnection()
             return
         self._wait_for("request", self.site.limits.keepalive_timeout)
-        self._go_on()
+        if self._held:
+            self._go_on()
 
     def body_discarded(self) -> None:
         """Go on: what nobody wanted has been read."""

@@ -79,16 +79,10 @@ class Head:
         if it does not (RFC 9110, section 7.8).
     """
 
-    __slots__ = (
-        "expects",
-        "fields",
-        "keeps",
-        "length",
-        "method",
-        "target",
-        "upgrade",
-        "version",
-    )
+    length: int | None = 0
+    keeps = True
+    expects = False
+    upgrade = b""
 
     def __init__(
         self,
@@ -101,10 +95,6 @@ class Head:
         self.target = target
         self.version = version
         self.fields = fields
-        self.length: int | None = 0
-        self.keeps = True
-        self.expects = False
-        self.upgrade = b""
 
 
 class HeadReader:
@@ -134,24 +124,29 @@ class HeadReader:
             raise
 
     def _read(self, raw: bytes) -> Head:
+        limits = self._limits
         line = raw[: raw.index(b"\r\n")]
-        if len(line) > self._limits.request_line:
+        if len(line) > limits.request_line:
             raise BadMessageError(HTTPStatus.REQUEST_URI_TOO_LONG, "request line")
-        if len(raw) > self._limits.head:
-            raise _too_large("the head is too large")
         words = line.split(b" ")
         if len(words) != 3 or words[2] not in _VERSIONS:  # noqa: PLR2004
             raise _no_request_line(line)
         method, target, version = words
         fields = self._fields = []
         noted = self._noted = {}
-        self._split(raw, method)
+        try:
+            self._parser.feed_data(raw)
+        except HttpParserUpgrade:
+            # It looks no further, as it should: the rest is not for it.
+            self._parser = HttpRequestParser(self)
+        except HttpParserError as error:
+            raise _as_refusal(error, method) from None
+        if len(raw) > limits.head or len(fields) > limits.fields:
+            raise _too_large("the head is too large")
         head = Head(method, target, version, fields)
-        if len(fields) > self._limits.fields:
-            raise _too_large("too many fields")
         if target[:1] != b"/" or b"#" in target:
             _check_target(head, noted)
-        _check_host(version, noted)
+        _check_host(version, noted.get(b"host"))
         if len(noted) > 1 or version == b"HTTP/1.0":
             _note(head, noted)
             if head.length != 0 or not head.keeps or head.upgrade:
@@ -176,24 +171,6 @@ class HeadReader:
         else:
             # llhttp refuses a second Content-Length; for Host see RFC 9112, 3.2.
             raise _bad(f"{name.decode()} is there twice")
-
-    def _split(self, raw: bytes, method: bytes) -> None:
-        try:
-            self._parser.feed_data(raw)
-        except HttpParserUpgrade:
-            # It looks no further, as it should: the rest is not for it.
-            self._parser = HttpRequestParser(self)
-        except HttpParserInvalidMethodError:
-            if _TOKEN.fullmatch(method):
-                raise BadMessageError(
-                    HTTPStatus.NOT_IMPLEMENTED, "unknown method"
-                ) from None
-            raise _bad("no method") from None
-        except HttpParserError as error:
-            cause = error.__context__
-            if isinstance(cause, BadMessageError):
-                raise cause from None
-            raise _bad(str(error)) from None
 
 
 _VERSIONS: Final = frozenset({b"HTTP/1.1", b"HTTP/1.0"})
@@ -226,6 +203,18 @@ def _no_request_line(line: bytes) -> BadMessageError:
     return _bad("no request line")
 
 
+def _as_refusal(error: HttpParserError, method: bytes) -> BadMessageError:
+    """Say what is wrong with a head that llhttp does not take."""
+    cause = error.__context__
+    if isinstance(cause, BadMessageError):
+        return cause  # `on_header` has raised it
+    if not isinstance(error, HttpParserInvalidMethodError):
+        return _bad(str(error))
+    if _TOKEN.fullmatch(method):
+        return BadMessageError(HTTPStatus.NOT_IMPLEMENTED, "unknown method")
+    return _bad("no method")
+
+
 def _check_target(head: Head, noted: dict[bytes, bytes]) -> None:
     """Accept the other forms of a target (RFC 9112, section 3.2)."""
     target = head.target
@@ -252,20 +241,19 @@ def _check_target(head: Head, noted: dict[bytes, bytes]) -> None:
         _replace_host(head, authority)
 
 
-def _replace_host(head: Head, authority: bytes) -> None:
-    head.fields[:] = [
-        (name, authority if name.lower() == b"host" else value)
-        for name, value in head.fields
-    ]
-
-
-def _check_host(version: bytes, noted: dict[bytes, bytes]) -> None:
-    host = noted.get(b"host")
+def _check_host(version: bytes, host: bytes | None) -> None:
     if host is None:
         if version == b"HTTP/1.1":
             raise _bad("there is no Host")
     elif not _is_host(host):
         raise _bad("no valid Host")
+
+
+def _replace_host(head: Head, authority: bytes) -> None:
+    head.fields[:] = [
+        (name, authority if name.lower() == b"host" else value)
+        for name, value in head.fields
+    ]
 
 
 @lru_cache(1024)

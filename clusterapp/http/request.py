@@ -13,10 +13,10 @@ from urllib.parse import parse_qs, unquote_to_bytes
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
-from twisted.web import http, resource, server
+from twisted.web import http, server
 from twisted.web.error import UnsupportedMethod
 from twisted.web.http_headers import Headers
-from twisted.web.resource import IResource
+from twisted.web.resource import IResource, _IEncodingResource
 
 from clusterapp.http.content import Content
 from clusterapp.http.forms import BadFormError, form_of
@@ -200,7 +200,7 @@ class ClusterRequest(Responding):
             found = site.resource
             if not found.isLeaf:
                 found = site.getResourceFor(self)
-            if resource._IEncodingResource.providedBy(found):  # noqa: SLF001
+            if _IEncodingResource.providedBy(found):
                 self._encoder = found.getEncoder(self)
             self.render(found)
         except BaseException:  # noqa: BLE001 - as twisted.web does
@@ -216,10 +216,7 @@ class ClusterRequest(Responding):
         if body is server.NOT_DONE_YET:
             return
         if type(body) is bytes and self.method != b"HEAD":
-            if not self.startedWriting:
-                self._announce(len(body))
-            self.write(body)
-            self.finish()
+            self.respond(body)
         else:
             super().render(cast("IResource", _Again(resrc, body)))
 
