@@ -1,0 +1,153 @@
+"""Lines that many processes append to one file, written in batches."""
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from clusterapp.logs.output import MOST_BYTES, Opening
+
+#: Seconds for which a line waits at most for others to be written with it.
+PAUSE = 0.25
+#: How many bytes are written without waiting for more.
+FULL = MOST_BYTES // 2
+#: How many bytes are kept while nothing can be written.
+MOST_KEPT = 1_048_576
+#: Seconds after which what could not be written is tried again: the first time, and
+#: at most, since each attempt in vain doubles them.
+FIRST_RETRY, LAST_RETRY = 0.01, 1.0
+
+
+class Appender:
+    """
+    Collects lines, and writes them together.
+
+    What cannot be written is kept up to `MOST_KEPT` bytes; then new lines are lost,
+    and counted. The log is told when the trouble begins and when it is over.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, name: str, opening: Opening) -> None:
+        """
+        Open the output.
+
+        :param clock: the process's reactor.
+        :param name: what the log calls the output.
+        :param opening: opens it, now and whenever it is opened anew.
+        :raise OSError: if it cannot be opened.
+        """
+        self._clock = clock
+        self._name = name
+        self._opening = opening
+        self._output = opening()
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._timer: IDelayedCall | None = None
+        self._retry = FIRST_RETRY
+        self._trouble: OSError | None = None
+        self._told = False
+        self._lost = 0
+
+    @property
+    def longest_line(self) -> int:
+        """The most bytes that a line may have so that it stays whole."""
+        return self._output.longest_line
+
+    def add(self, line: bytes) -> None:
+        """
+        Take a line, to be written soon.
+
+        :param line: with the newline at its end.
+        """
+        self._lines.append(line)
+        self._size += len(line)
+        if self._timer is None:
+            self._timer = self._clock.callLater(PAUSE, self._late)
+        if self._size >= FULL:
+            self._full()
+
+    def flush(self) -> None:
+        """Write what has been collected, as far as that can be done now."""
+        self._stop_timer()
+        waiting = len(self._lines)
+        try:
+            self._output.write(self._lines)
+        except OSError as error:
+            self._failed(error, in_vain=len(self._lines) == waiting)
+        else:
+            self._succeeded()
+
+    def reopen(self) -> None:
+        """Write what there is, and open the output anew; if it fails, keep the old."""
+        self.flush()
+        try:
+            fresh = self._opening()
+        except OSError as error:
+            self._log.error(
+                "cannot reopen the access log {name}, so the old file is kept: {error}",
+                name=self._name,
+                error=error,
+            )
+            return
+        self._output.close()
+        self._output = fresh
+        if self._lines:
+            self.flush()
+
+    def close(self) -> None:
+        """Write what there is and close the output; what is left over is lost."""
+        self.flush()
+        self._stop_timer()
+        self._lost += len(self._lines)
+        self._lines.clear()
+        self._succeeded()
+        self._output.close()
+
+    def _late(self) -> None:
+        self._timer = None
+        self.flush()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _full(self) -> None:
+        if self._trouble is None:
+            self.flush()
+        elif self._size > MOST_KEPT:
+            self._size -= len(self._lines.pop())
+            self._lost += 1
+            self._tell()
+
+    def _failed(self, error: OSError, *, in_vain: bool) -> None:
+        self._retry = min(self._retry * 2, LAST_RETRY) if in_vain else FIRST_RETRY
+        self._timer = self._clock.callLater(self._retry, self._late)
+        self._size = sum(map(len, self._lines))
+        self._trouble = error
+        # A reader who is slow for a moment is no trouble yet.
+        if not isinstance(error, BlockingIOError):
+            self._tell()
+
+    def _succeeded(self) -> None:
+        if self._lost:
+            self._log.error(
+                "{lost} lines of the access log {name} are lost: {error}",
+                lost=self._lost,
+                name=self._name,
+                error=self._trouble,
+            )
+        self._size = self._lost = 0
+        self._retry = FIRST_RETRY
+        self._trouble = None
+        self._told = False
+
+    def _tell(self) -> None:
+        """Say what the trouble is, once for each time that there is some."""
+        if self._told:
+            return
+        self._told = True
+        self._log.error(
+            "cannot write the access log {name}: {error}",
+            name=self._name,
+            error=self._trouble,
+        )
