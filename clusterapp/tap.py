@@ -58,7 +58,9 @@ class Program(MultiService):
         self._settings = settings
         self._twistd = twistd or {}
         cluster = ClusterService(settings, reactor=reactor, on_failure=self._failed)
-        Signals(reactor, self._stop, cluster.drop_children).setServiceParent(self)
+        Signals(
+            reactor, self._stop, cluster.drop_children, cluster.reopen_logs
+        ).setServiceParent(self)
         if os.getpid() == 1:
             ZombieReaper(reactor).setServiceParent(self)
         cluster.setServiceParent(self)

@@ -26,6 +26,8 @@ class Bootstrap:
         on another machine.
     :param cache: the folder of what all children compile; only this user can
         write there. None if there is none.
+    :param access_log: where the access log is: an absolute path, or the number of an
+        inherited descriptor; None if there is none.
     :param path: the master's `sys.path`.
     :param python_path: the environment's PYTHONPATH as the operator set it.
     """
@@ -37,6 +39,7 @@ class Bootstrap:
     sockets: Mapping[str, int] = field(default_factory=dict)
     core_socket: str | None = None
     cache: str | None = None
+    access_log: str | int | None = None
     path: tuple[str, ...] = ()
     python_path: str | None = None
 

@@ -28,6 +28,10 @@ class Drain(amp.Command):
     """Master to child: finish what you have, then leave."""
 
 
+class ReopenLogs(amp.Command):
+    """Master to worker: open the files of logs anew, for they have been renamed."""
+
+
 class CoreReady(amp.Command):
     """Master to worker: from now on the core takes requests, or does not."""
 

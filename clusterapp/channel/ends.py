@@ -8,7 +8,13 @@ from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from clusterapp.channel.commands import CoreReady, Drain, Failed, Ready
+from clusterapp.channel.commands import (
+    CoreReady,
+    Drain,
+    Failed,
+    Ready,
+    ReopenLogs,
+)
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import ITCPTransport
@@ -77,6 +83,10 @@ class MasterEnd(_End):
         """Tell a worker whether the core takes requests."""
         return self._say(CoreReady, ready=ready)
 
+    def reopen_logs(self) -> Deferred[None]:
+        """Ask a worker to open its logs anew; fires when it has done so."""
+        return self._say(ReopenLogs)
+
     def close(self) -> None:
         """Hear no more of a child that is gone, or was never there."""
         cast("ITCPTransport", self.transport).abortConnection()
@@ -94,6 +104,9 @@ class MasterOrders(Protocol):
 
     def core_ready(self, ready: bool) -> None:
         """Hear whether the core takes requests."""
+
+    def reopen_logs(self) -> None:
+        """Hear that the files of logs are to be opened anew."""
 
     def master_gone(self) -> None:
         """Hear that there is no master any more."""
@@ -114,6 +127,11 @@ class ChildEnd(_End):
     @CoreReady.responder
     def _core_ready(self, ready: bool) -> dict[str, object]:
         self._orders.core_ready(ready)
+        return {}
+
+    @ReopenLogs.responder
+    def _reopen_logs(self) -> dict[str, object]:
+        self._orders.reopen_logs()
         return {}
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

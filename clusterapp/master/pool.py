@@ -53,6 +53,11 @@ class Pool:
         for slot in self._slots:
             slot.core_ready(ready)
 
+    def reopen_logs(self) -> None:
+        """Tell every process that the files of logs have been renamed."""
+        for slot in self._slots:
+            slot.reopen_logs()
+
     def entered(self, slot: ChildSlot, state: State) -> None:
         """Hear from a slot that it is in another state."""
         if state == "running":

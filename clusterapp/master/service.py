@@ -17,6 +17,7 @@ from clusterapp.errors import (
     ReactorError,
 )
 from clusterapp.lifecycle import Patience, State
+from clusterapp.master.access_log import place_access_log
 from clusterapp.master.core import Core, IsolatedCore, MasterCore, RemoteCore
 from clusterapp.master.pool import Pool
 from clusterapp.master.reactors import check_reactor, check_signals
@@ -118,6 +119,10 @@ class ClusterService(Service):
         if self._core is not None:
             self._core.drop()
 
+    def reopen_logs(self) -> None:
+        """Have the workers open the file of the access log anew: it was renamed."""
+        self._pool.reopen_logs()
+
     # What the children and the core report.
 
     def entered(self, slot: ChildSlot, state: State) -> None:
@@ -174,28 +179,31 @@ class ClusterService(Service):
         self._stopped = None
         self._tracebacks.clear()
         self._pool = Pool(self._all_fatal)
-        plan = Plan(
-            Bootstrap(
-                role="worker",
-                slot=0,
-                generation=1,
-                settings=self.settings.as_mapping(),
-                core_socket=self._sockets.core_path,
-                cache=self._sockets.cache,
-            ),
-            self._sockets.public,
-        )
+        plan = self._make_plan()
+        workers = place_access_log(plan, self.settings.access_log)
         settings = self.settings
         patience = Patience(
             boot=settings.boot_timeout, drain=settings.graceful_timeout + LAST_WORDS
         )
         self._core = self._make_core(plan, patience)
-        slots = [self._worker_slot(plan, n, patience) for n in range(self._size())]
+        slots = [self._worker_slot(workers, n, patience) for n in range(self._size())]
         for address in self.addresses:
             self._log.info("listening at {address}", address=address)
         self._core.start()
         if self._stopped is None:  # else a start hook of the core failed at once
             self._pool.start(slots)
+
+    def _make_plan(self) -> Plan:
+        """Say what children are to be; what is special to a slot is still missing."""
+        bootstrap = Bootstrap(
+            role="worker",
+            slot=0,
+            generation=1,
+            settings=self.settings.as_mapping(),
+            core_socket=self._sockets.core_path,
+            cache=self._sockets.cache,
+        )
+        return Plan(bootstrap, self._sockets.public)
 
     def _make_core(self, plan: Plan, patience: Patience) -> Core:
         plan = replace(plan, sockets=self._sockets.core)

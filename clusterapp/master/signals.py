@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from twisted.application.service import Service
@@ -17,13 +18,17 @@ class Signals(Service):
 
     TERM and INT stop gracefully, a second one quickly; QUIT stops quickly. One that
     follows at once is taken for the first: timeout(1), and a terminal whose shell
-    passes signals on, send everything twice.
+    passes signals on, send everything twice. USR1 means that log files were renamed.
     """
 
     _log = Logger()
 
     def __init__(
-        self, reactor: Any, stop: Callable[[], None], drop: Callable[[], None]
+        self,
+        reactor: Any,
+        stop: Callable[[], None],
+        drop: Callable[[], None],
+        reopen_logs: Callable[[], None],
     ) -> None:
         """
         Take note of what the signals are to do.
@@ -31,10 +36,12 @@ class Signals(Service):
         :param reactor: the program's reactor.
         :param stop: begins to stop gracefully.
         :param drop: ends all children at once.
+        :param reopen_logs: opens the files of logs anew.
         """
         self._reactor = reactor
         self._stop = stop
         self._drop = drop
+        self._reopen_logs = reopen_logs
         self._stopping_since: float | None = None
 
     def startService(self) -> None:
@@ -48,6 +55,19 @@ class Signals(Service):
             signal.signal(
                 number, lambda got, _: self._reactor.callFromThread(self._heard, got)
             )
+        # twistd has a handler of its own if it writes a log file.
+        before = signal.getsignal(signal.SIGUSR1)
+
+        def renamed(number: int, frame: FrameType | None) -> None:
+            self._reactor.callFromThread(self._renamed)
+            if callable(before):
+                before(number, frame)
+
+        signal.signal(signal.SIGUSR1, renamed)
+
+    def _renamed(self) -> None:
+        self._log.info("SIGUSR1: reopening logs")
+        self._reopen_logs()
 
     def _heard(self, number: int) -> None:
         name = signal.Signals(number).name

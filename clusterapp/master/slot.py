@@ -24,10 +24,13 @@ class Plan:
 
     :param bootstrap: what the child is told.
     :param sockets: the listening sockets that it inherits, by name.
+    :param access_log: a descriptor of the access log that it inherits; None if the
+        bootstrap says all that there is to say of one.
     """
 
     bootstrap: Bootstrap
     sockets: Mapping[str, socket.socket]
+    access_log: int | None = None
 
 
 class Watcher(Protocol):
@@ -82,6 +85,11 @@ class ChildSlot:
         if self.state == "running" and self._child is not None:
             self._child.core_ready(ready)
 
+    def reopen_logs(self) -> None:
+        """Tell the slot's process that the files of logs have been renamed."""
+        if self._child is not None:
+            self._child.reopen_logs()
+
     # What the lifecycle decides.
 
     def entered(self, state: State) -> None:
@@ -94,7 +102,11 @@ class ChildSlot:
         self._spawned_at = self.now()
         try:
             self._child = execute(
-                self._reactor, self._plan.bootstrap, self._plan.sockets, self
+                self._reactor,
+                self._plan.bootstrap,
+                self._plan.sockets,
+                self,
+                self._plan.access_log,
             )
         except OSError as error:
             self._log.error(

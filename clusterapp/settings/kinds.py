@@ -20,6 +20,9 @@ from clusterapp.settings.words import decimal
 #: The longest of all timeouts, a week: epoll counts milliseconds in 32 bits.
 MOST_SECONDS = 7 * 24 * 3600
 
+#: The path that means the program's own stdout.
+STDOUT_PATH = "-"
+
 _REMOTE_CORE = re.compile(
     r"https://(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|[^\s:/?#@\[\]\\]+)(?::(?P<port>[0-9]+))?"
 )
@@ -86,6 +89,24 @@ class FilePath(Kind):
         if not isinstance(value, str) or not value.strip() or "\0" in value:
             raise WrongValueError(value, "must be a path")
         return value
+
+
+class LogPath(FilePath):
+    """The name of a file that lines are appended to, or ``-`` for stdout."""
+
+    metavar = "PATH|-"
+
+
+class AccessLogFormat(Kind):
+    """How the lines of the access log are written."""
+
+    metavar = "combined|json"
+
+    def check(self, value: object) -> str:
+        """Judge ``combined`` or ``json``."""
+        if isinstance(value, str) and value in {"combined", "json"}:
+            return value
+        raise WrongValueError(value, "must be combined or json")
 
 
 class WorkerCount(Kind):

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from clusterapp.settings.kinds import (
+    AccessLogFormat,
     CorePlace,
     FilePath,
     Listeners,
+    LogPath,
     ObjectName,
     Proxies,
     Seconds,
@@ -184,6 +186,25 @@ class Settings:
             "or * (anyone), with commas between.",
             example=("10.0.0.0/8", "unix"),
             aliases=(Alias("FORWARDED_ALLOW_IPS"),),
+        ),
+    )
+    access_log: str | None = field(
+        default=None,
+        metadata=_is(
+            kind=LogPath(),
+            help="File to which workers append a line for each request that they have "
+            "answered; - is the master's stdout.",
+            example="/var/log/shop/access.log",
+            unset="no access log",
+        ),
+    )
+    access_log_format: str = field(
+        default="combined",
+        metadata=_is(
+            kind=AccessLogFormat(),
+            help="How the lines of the access log are written: combined, as other "
+            "web servers do it, or json, an object a line.",
+            example="json",
         ),
     )
     state: str | None = field(

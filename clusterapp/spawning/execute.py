@@ -54,6 +54,10 @@ class Child:
         # A child whose channel is gone needs no news any more.
         self._end.core_ready(ready).addErrback(_trap_loss)
 
+    def reopen_logs(self) -> None:
+        """Tell the child that the files of its logs have been renamed."""
+        self._end.reopen_logs().addErrback(_trap_loss)
+
     def signal(self, name: str) -> None:
         """
         Send a signal, unless the child is gone already.
@@ -102,6 +106,7 @@ def execute(
     bootstrap: Bootstrap,
     sockets: Mapping[str, socket.socket],
     events: ProcessEvents,
+    access_log: int | None = None,
 ) -> Child:
     """
     Start a child process, in the master.
@@ -110,9 +115,15 @@ def execute(
     :param bootstrap: what the child is to be; sockets and paths are added here.
     :param sockets: listening sockets to pass, by name.
     :param events: who hears of the child.
+    :param access_log: the master's descriptor of an access log that is to be passed.
     :raise OSError: if the process cannot be started.
     """
     numbers = {name: CONTROL_FD + 1 + n for n, name in enumerate(sockets)}
+    inherited = {numbers[name]: each.fileno() for name, each in sockets.items()}
+    if access_log is not None:
+        number = CONTROL_FD + 1 + len(sockets)
+        inherited[number] = access_log
+        bootstrap = replace(bootstrap, access_log=number)
     document = replace(
         bootstrap,
         sockets=numbers,
@@ -129,7 +140,6 @@ def execute(
             socket.AF_UNIX,
             Adopted(end),  # type: ignore[arg-type]
         )
-        inherited = {numbers[name]: each.fileno() for name, each in sockets.items()}
         try:
             transport = _spawn(
                 reactor, events, {CONTROL_FD: theirs.fileno(), **inherited}

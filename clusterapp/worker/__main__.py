@@ -16,6 +16,8 @@ def main() -> None:
     """Read what this child is to be, and be it until the master lets it go."""
     # A terminal's Ctrl-C reaches the whole process group; only the master acts.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # So does a script that rotates logs with kill(1); the master passes the word on.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     bootstrap = Bootstrap.from_bytes(sys.stdin.buffer.read())
     _empty_stdin()
     _take_over(bootstrap)

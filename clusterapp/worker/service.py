@@ -20,6 +20,7 @@ from clusterapp.logs import begin_child_log
 from clusterapp.settings.model import Settings
 from clusterapp.web.loading import load
 from clusterapp.worker.orphan import watch_master
+from clusterapp.worker.recording import AccessLog, open_access_log
 from clusterapp.worker.serving import Served, serve
 
 #: The exit status of a child that could not start.
@@ -56,6 +57,7 @@ class ChildProgram:
         self._settings = settings
         self._end = ChildEnd(self)
         self._served: Served | None = None
+        self._access_log: AccessLog | None = None
         self._core_is_ready = False
         self._draining = False
         self._boot: Deferred[None] | None = None
@@ -96,6 +98,11 @@ class ChildProgram:
         if self._served is not None and self._served.proxy is not None:
             self._served.proxy.core_ready(ready)
 
+    def reopen_logs(self) -> None:
+        """Hear from the master that the files of logs have been renamed."""
+        if self._access_log is not None:
+            self._access_log.reopen()
+
     def master_gone(self) -> None:
         """Drain and leave: nobody watches over this process any more."""
         # There is nobody to read what is written, and the pipes are broken.
@@ -107,9 +114,12 @@ class ChildProgram:
 
     async def _load_and_serve(self) -> None:
         settings = self._settings
+        log = self._access_log = open_access_log(
+            self._reactor, self._bootstrap, settings
+        )
         loaded = load(settings.app, settings.core_app, self._reactor)
         loaded.set_up_templates(reload=settings.reload, cache=self._bootstrap.cache)
-        served = serve(self._reactor, self._bootstrap, settings, loaded)
+        served = serve(self._reactor, self._bootstrap, settings, loaded, log)
         await served.host.prepare()
         if loaded.templates is not None and self._bootstrap.role == "worker":
             # After the start hooks, which may add filters.

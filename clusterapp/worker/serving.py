@@ -8,6 +8,7 @@ from typing import Any
 
 from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.http.certificates import certificates_of
+from clusterapp.http.access import Recorder
 from clusterapp.http.exchange import Exchange
 from clusterapp.http.limits import Limits
 from clusterapp.http.native import NativeServer
@@ -28,14 +29,20 @@ class Served:
 
     :param host: serves the site, and drains it.
     :param proxy: forwards requests to the core; None in the core itself.
+    :param recorder: the access log; None if there is none, and in the core.
     """
 
     host: Host
     proxy: CoreProxy | None
+    recorder: Recorder | None = None
 
 
 def serve(
-    reactor: Any, bootstrap: Bootstrap, settings: Settings, loaded: Loaded
+    reactor: Any,
+    bootstrap: Bootstrap,
+    settings: Settings,
+    loaded: Loaded,
+    recorder: Recorder | None = None,
 ) -> Served:
     """
     Put together what a child serves; nothing is accepted yet.
@@ -44,6 +51,7 @@ def serve(
     :param bootstrap: what the child is to be.
     :param settings: the settings.
     :param loaded: the application.
+    :param recorder: where answers are noted, if anywhere.
     """
     agent = core_agent(reactor, settings, bootstrap.core_socket)
     loaded.bind(
@@ -60,7 +68,8 @@ def serve(
         trusted=TrustedProxies(settings.trusted_proxies),
         timeout=settings.core_timeout,
     )
-    return Served(_public_host(reactor, settings, loaded, proxy, sockets), proxy)
+    host = _public_host(reactor, settings, loaded, proxy, sockets)
+    return Served(host, proxy, recorder)
 
 
 def _public_host(

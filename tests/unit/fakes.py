@@ -125,6 +125,9 @@ class FakeChild:
     def core_ready(self, ready: bool) -> None:
         self.heard.append(ready)
 
+    def reopen_logs(self) -> None:
+        self.heard.append("reopen")
+
     def master_gone(self) -> None:
         self.heard.append("gone")
 

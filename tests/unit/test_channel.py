@@ -24,6 +24,9 @@ class Child:
     def core_ready(self, ready: bool) -> None:
         self.heard.append(ready)
 
+    def reopen_logs(self) -> None:
+        self.heard.append("reopen")
+
     def master_gone(self) -> None:
         self.heard.append("gone")
 
@@ -63,12 +66,13 @@ class ChannelTests(SynchronousTestCase):
         told = [
             self.master_end.core_ready(True),
             self.master_end.core_ready(False),
+            self.master_end.reopen_logs(),
             self.master_end.drain(),
         ]
         self.pump.flush()
         for each in told:
             self.successResultOf(each)
-        self.assertEqual(self.child.heard, [True, False, "drain"])
+        self.assertEqual(self.child.heard, [True, False, "reopen", "drain"])
 
     def test_failure_that_is_not_one_of_loading(self) -> None:
         self.child_end.failed(loading=False, reason="no", traceback="why")
@@ -131,6 +135,7 @@ BOOTSTRAPS = st.builds(
     sockets=st.dictionaries(st.text(), st.integers(4, 1000)),
     core_socket=st.none() | PATHS,
     cache=st.none() | PATHS,
+    access_log=st.none() | PATHS | st.integers(4, 1000),
     path=st.lists(PATHS).map(tuple),
     python_path=st.none() | PATHS,
 )

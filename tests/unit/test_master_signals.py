@@ -10,6 +10,7 @@ from clusterapp.master.signals import SAME_SIGNAL, Signals
 from tests.unit.fakes import Log
 
 TERM, INT, QUIT = signal.SIGTERM, signal.SIGINT, signal.SIGQUIT
+USR1 = signal.SIGUSR1
 
 
 class SignalTests(SynchronousTestCase):
@@ -22,6 +23,7 @@ class SignalTests(SynchronousTestCase):
             self.reactor,
             lambda: self.did.append("stop"),
             lambda: self.did.append("drop"),
+            lambda: self.did.append("reopen"),
         )
 
     def hear(self, *numbers: int, every: float = 1.0) -> None:
@@ -74,10 +76,10 @@ class Running(MemoryReactorClock):
 
     def __init__(self) -> None:
         super().__init__()
-        self.later: list[tuple[Callable[..., object], int]] = []
+        self.later: list[tuple[Callable[..., object], tuple[int, ...]]] = []
 
-    def callFromThread(self, call: Callable[..., object], number: int) -> None:
-        self.later.append((call, number))
+    def callFromThread(self, call: Callable[..., object], *numbers: int) -> None:
+        self.later.append((call, numbers))
 
 
 class InstallTests(SynchronousTestCase):
@@ -89,7 +91,10 @@ class InstallTests(SynchronousTestCase):
         self.reactor = Running()
         self.did: list[str] = []
         self.signals = Signals(
-            self.reactor, lambda: self.did.append("stop"), lambda: None
+            self.reactor,
+            lambda: self.did.append("stop"),
+            lambda: None,
+            lambda: self.did.append("reopen"),
         )
 
     def test_after_the_reactors_own(self) -> None:
@@ -97,7 +102,7 @@ class InstallTests(SynchronousTestCase):
         self.signals.startService()
         self.assertEqual(self.installed, {})
         self.reactor.run()
-        self.assertEqual(set(self.installed), {TERM, INT, QUIT})
+        self.assertEqual(set(self.installed), {TERM, INT, QUIT, USR1})
 
     def test_heard_in_the_reactors_turn(self) -> None:
         """A handler of the operating system may interrupt anything."""
@@ -107,6 +112,31 @@ class InstallTests(SynchronousTestCase):
         assert callable(installed)
         installed(TERM, None)
         self.assertEqual(self.did, [])
-        [(call, number)] = self.reactor.later
-        call(number)
+        [(call, numbers)] = self.reactor.later
+        call(*numbers)
         self.assertEqual(self.did, ["stop"])
+
+    def hear_usr1(self, before: object) -> None:
+        """Install the signals, and let one come that says that logs were renamed."""
+        self.patch(signal, "getsignal", {USR1: before}.__getitem__)
+        self.signals.startService()
+        self.reactor.run()
+        installed = self.installed[USR1]
+        assert callable(installed)
+        installed(USR1, None)
+        self.assertNotIn("reopen", self.did)
+        [(call, numbers)] = self.reactor.later
+        call(*numbers)
+
+    def test_logs_are_renamed(self) -> None:
+        log = Log(self)
+        for before in (signal.SIG_DFL, signal.SIG_IGN, None):
+            self.setUp()
+            self.hear_usr1(before)
+            self.assertEqual(self.did, ["reopen"])
+        self.assertEqual(set(log.lines()), {"SIGUSR1: reopening logs"})
+
+    def test_twistd_has_a_log_file(self) -> None:
+        """It renames that at the same signal, and goes on doing so."""
+        self.hear_usr1(lambda number, _: self.did.append(f"rotate at {number}"))
+        self.assertEqual(self.did, [f"rotate at {USR1}", "reopen"])

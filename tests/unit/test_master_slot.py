@@ -101,6 +101,21 @@ class LifeTests(SlotCase):
             self.watcher.states, ["starting", "running", "backoff", "starting"]
         )
 
+    def test_logs_are_renamed(self) -> None:
+        """A child hears of it at any time of its life, even while it starts."""
+        self.slot.reopen_logs()
+        child = self.started()
+        self.slot.reopen_logs()
+        child.flush()
+        self.assertEqual(child.heard, ["reopen"])
+        child.say_ready()
+        self.slot.drain()
+        self.slot.reopen_logs()
+        child.flush()
+        self.assertEqual(child.heard, ["reopen", "drain", "reopen"])
+        child.exit()
+        self.slot.reopen_logs()
+
     def test_crash_closes_the_channel(self) -> None:
         """A grandchild may hold its other end open for ever."""
         child = self.running()

@@ -40,6 +40,8 @@ MAPPINGS = st.fixed_dictionaries(
             | st.ip_addresses().map(str)
             | st.ip_addresses(v=4).map("{}/32".format)
         ),
+        "access_log": st.none() | st.just("-") | PATHS,
+        "access_log_format": st.sampled_from(["combined", "json"]),
         "state": st.none() | PATHS,
         "reload": st.booleans(),
     },
@@ -68,6 +70,8 @@ class DefaultTests(SynchronousTestCase):
                 "header_timeout": 30.0,
                 "keepalive_timeout": 65.0,
                 "trusted_proxies": ("127.0.0.1", "::1", "unix"),
+                "access_log": None,
+                "access_log_format": "combined",
                 "state": None,
                 "reload": False,
             },
@@ -191,7 +195,18 @@ class RefusalTests(SynchronousTestCase):
 
     def test_paths(self) -> None:
         for path in ["", " ", "a\0b", 5]:
-            self.assert_refused(f"state = {path!r}: must be a path", state=path)
+            for setting in ["state", "access_log"]:
+                self.assert_refused(
+                    f"{setting} = {path!r}: must be a path", **{setting: path}
+                )
+
+    def test_formats_of_the_access_log(self) -> None:
+        for given_format in ["Combined", "", "common", None, 5, ["json"]]:
+            shown = "not set" if given_format is None else f"= {given_format!r}"
+            self.assert_refused(
+                f"access_log_format {shown}: must be combined or json",
+                access_log_format=given_format,
+            )
 
     def test_switches(self) -> None:
         """Numbers and words are none, once they have been read."""

@@ -58,7 +58,9 @@ class ExecuteCase(SynchronousTestCase):
         self.addCleanup(made.close)
         return made
 
-    def execute(self, python_path: str | None = None) -> tuple[Child, FakeChild]:
+    def execute(
+        self, python_path: str | None = None, access_log: int | None = None
+    ) -> tuple[Child, FakeChild]:
         """Start a child; give what the master has of it, and the child itself."""
         if python_path is not None:
             self.patch(os, "environ", {**os.environ, "PYTHONPATH": python_path})
@@ -68,6 +70,7 @@ class ExecuteCase(SynchronousTestCase):
             bootstrap,
             self.sockets,
             self.events,
+            access_log,
         )
         return child, self.reactor.children[-1]
 
@@ -106,6 +109,17 @@ class ExecuteTests(ExecuteCase):
             self.assertEqual(
                 process.started.passed[number], (found.st_dev, found.st_ino), name
             )
+
+    def test_access_log(self) -> None:
+        """It is the last of the descriptors, and the document says which."""
+        self.assertIsNone(self.execute()[1].bootstrap["access_log"])
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        self.addCleanup(os.close, writing)
+        _, process = self.execute(access_log=writing)
+        self.assertEqual(process.bootstrap["access_log"], 6)
+        self.assertEqual(process.started.child_fds[6], writing)
+        self.assertEqual(sorted(process.bootstrap["sockets"].values()), [4, 5])
 
     def test_control_channel_is_no_one_elses(self) -> None:
         _, process = self.execute()
@@ -214,9 +228,10 @@ class ChildTests(ExecuteCase):
 
     def test_master_speaks(self) -> None:
         self.child.core_ready(True)
+        self.child.reopen_logs()
         self.child.drain()
         self.process.flush()
-        self.assertEqual(self.process.heard, [True, "drain"])
+        self.assertEqual(self.process.heard, [True, "reopen", "drain"])
 
     def test_words_to_the_dead_are_lost(self) -> None:
         """Nobody waits for an answer, and nothing is logged."""
@@ -224,6 +239,7 @@ class ChildTests(ExecuteCase):
         self.child.close()
         self.process.flush()
         self.child.core_ready(True)
+        self.child.reopen_logs()
         self.child.drain()
         self.assertEqual(self.flushLoggedErrors(), [])
 

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.channel.bootstrap import CONTROL_FD, Bootstrap
 from clusterapp.channel.ends import MasterEnd
 from clusterapp.errors import ApplicationLoadError
+from clusterapp.http.access import Answered
 from clusterapp.interfaces import Role
 from clusterapp.settings.model import Settings
 from clusterapp.web.loading import load
@@ -32,6 +34,10 @@ from tests.unit.fakes import FakeReactor, Log, Master
 PLAIN = "tests.unit.master_apps:plain"
 WORKER = "tests.unit.master_apps:worker_hooks"
 BROKEN = "tests.unit.no_shop:app"
+
+ANSWERED = Answered("::1", b"GET", b"/old", b"HTTP/1.1", [], 200, 5, 0.001)
+
+os_close = os.close
 
 
 class ChildReactor(FakeReactor):
@@ -59,6 +65,7 @@ class ChildCase(SynchronousTestCase):
         self.master = Master()
         self.handlers: dict[int, Any] = {}
         self.closed: list[int] = []
+        self.access_log: str | None = None
         self.patch(signal, "signal", self.handlers.__setitem__)
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(self.listening.close)
@@ -76,11 +83,12 @@ class ChildCase(SynchronousTestCase):
             sockets={listener: self.listening.dup().detach()},
             core_socket="/nowhere/core.sock",
             cache=cache,
+            access_log=self.access_log,
         )
         chosen = Settings(app=app, graceful_timeout=5)
         self.child = ChildProgram(self.reactor, bootstrap, chosen)
         self.patch(service, "serve", self.serve)
-        self.patch(os, "close", self.closed.append)
+        self.patch(os, "close", self.close)
         self.patch(self.reactor, "adoptStreamConnection", self.adopt)
         self.child.start()
         self.pump.flush()
@@ -91,6 +99,10 @@ class ChildCase(SynchronousTestCase):
         served = serve(*arguments)
         self.addCleanup(served.host.refuse)
         return served
+
+    def close(self, descriptor: int) -> None:
+        """Note what the child closes: these are numbers of the test's process."""
+        self.closed.append(descriptor)
 
     def adopt(self, fd: int, family: int, factory: Any) -> None:
         """Connect the child's end to the master's."""
@@ -241,6 +253,62 @@ class DrainTests(ChildCase):
         self.assertEqual(moved, [(77, 1), (77, 2)])
         self.assertIn("stop", master_apps.SEEN)
         self.assertTrue(self.reactor.stopped)
+
+
+class AccessLogTests(ChildCase):
+    """A worker that notes what it answers."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        folder = tempfile.TemporaryDirectory(prefix="clusterapp-")
+        self.addCleanup(folder.cleanup)
+        self.path = Path(folder.name) / "access.log"
+        self.access_log = str(self.path)
+
+    def close(self, descriptor: int) -> None:
+        """Close the log's files, which are there."""
+        super().close(descriptor)
+        if descriptor != CONTROL_FD:
+            os_close(descriptor)
+
+    def finish(self) -> None:
+        """Do what the reactor does when it has stopped."""
+        for call, arguments, words in self.reactor.triggers["after"]["shutdown"]:
+            call(*arguments, **words)
+
+    def test_rotation(self) -> None:
+        """What is noted before goes to the old file, what comes later to the new."""
+        recorder = cast("Any", self.begin()._served).recorder
+        recorder.record(ANSWERED)
+        old = self.path.rename(self.path.with_suffix(".1"))
+        self.far.reopen_logs()
+        self.pump.flush()
+        recorder.record(ANSWERED._replace(target=b"/new"))
+        self.finish()
+        self.assertIn("GET /old HTTP/1.1", old.read_text())
+        self.assertIn("GET /new HTTP/1.1", self.path.read_text())
+        self.assertEqual(len((old.read_text() + self.path.read_text()).split("\n")), 3)
+
+    def test_rotation_while_it_boots(self) -> None:
+        """The file may be open long before there is anything to note."""
+        waited = master_apps.pending(master_apps.START)
+        child = self.begin(WORKER)
+        self.path.unlink()
+        self.far.reopen_logs()
+        self.pump.flush()
+        self.assertTrue(self.path.exists())
+        waited.callback(None)
+        self.assertIsNotNone(child._served)
+        self.finish()
+
+    def test_file_that_cannot_be_opened(self) -> None:
+        """The worker does not start without it; the master is told why."""
+        self.path.mkdir()
+        child = self.begin()
+        [(loading, reason, _)] = self.master.failures
+        self.assertIs(loading, False)
+        self.assertIn("IsADirectoryError", reason)
+        self.assertEqual(child.exit_status, FAILED_BOOT)
 
 
 class CoreReadyTests(ChildCase):
