@@ -4,6 +4,8 @@ import errno
 import os
 import resource
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -183,6 +185,80 @@ class FileTests(OutputCase):
         self.patch(output, "_send", send_and_cross)
         self.assertEqual(len(self.limited(30, output.write)), 6)
         self.assertEqual(self.path.read_bytes()[21:], b"line 3\nli and another\n")
+
+
+#: A worker that writes 3000 lines of its own as fast as it can.
+WORKER = """
+import os, select, sys
+from clusterapp.logs.output import Output, open_again, open_path
+
+name, path = sys.argv[1:]
+descriptor = open_path(path) if path else open_again(1)
+output = Output(descriptor)
+sys.stdin.read()
+for batch in range(30):
+    lines = [b"%s %d %s\\n" % (name.encode(), 100 * batch + n, b"x" * n)
+             for n in range(100)]
+    while lines:
+        try:
+            output.write(lines)
+        except BlockingIOError:
+            select.select([], [descriptor], [])
+"""
+
+
+class ManyTests(OutputCase):
+    """Several processes that append to one place."""
+
+    def written_by_four(self, path: str, stdout: int) -> None:
+        """Let four workers write, all at once."""
+        workers = [
+            subprocess.Popen(
+                [sys.executable, "-c", WORKER, name, path],
+                stdin=subprocess.PIPE,
+                stdout=stdout,
+            )
+            for name in "abcd"
+        ]
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.close()
+        for worker in workers:
+            self.addCleanup(worker.kill)
+        self.ended = [worker.wait for worker in workers]
+
+    def assert_whole(self, written: bytes) -> None:
+        """Look that each line is there, once, and that those of each are in order."""
+        self.assertEqual([wait(60) for wait in self.ended], [0] * 4)
+        lines = written.splitlines()
+        for name in b"abcd":
+            own = [line for line in lines if line[0] == name]
+            self.assertEqual(
+                own,
+                [b"%c %d %s" % (name, n, b"x" * (n % 100)) for n in range(3000)],
+            )
+        self.assertEqual(len(lines), 4 * 3000)
+
+    def test_file(self) -> None:
+        self.written_by_four(str(self.path), subprocess.DEVNULL)
+        for wait in self.ended:
+            wait(60)
+        self.assert_whole(self.path.read_bytes())
+
+    def test_stdout_that_is_a_file(self) -> None:
+        """Without appending, as a shell opens it: they share the place in it."""
+        with self.path.open("wb") as file:
+            self.written_by_four("", file.fileno())
+        for wait in self.ended:
+            wait(60)
+        self.assert_whole(self.path.read_bytes())
+
+    def test_stdout_that_is_a_pipe(self) -> None:
+        reading, writing = os.pipe()
+        with os.fdopen(reading, "rb") as reader:
+            self.written_by_four("", writing)
+            os.close(writing)
+            self.assert_whole(reader.read())
 
 
 class PipeTests(OutputCase):
