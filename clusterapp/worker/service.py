@@ -60,6 +60,7 @@ class ChildProgram:
         self._access_log: AccessLog | None = None
         self._core_is_ready = False
         self._draining = False
+        self._leaving = False
         self._boot: Deferred[None] | None = None
 
     def start(self) -> None:
@@ -105,6 +106,8 @@ class ChildProgram:
 
     def master_gone(self) -> None:
         """Drain and leave: nobody watches over this process any more."""
+        if self._leaving:
+            return  # the channel is closed from this side, and the log still is read
         # There is nobody to read what is written, and the pipes are broken.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
@@ -142,6 +145,7 @@ class ChildProgram:
         told.addBoth(lambda _: self._leave())
 
     def _leave(self) -> None:
+        self._leaving = True
         if self._served is not None and self._served.proxy is not None:
             self._served.proxy.close()
         with suppress(ReactorNotRunning):  # there may be two reasons to leave

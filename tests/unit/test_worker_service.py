@@ -254,6 +254,17 @@ class DrainTests(ChildCase):
         self.assertIn("stop", master_apps.SEEN)
         self.assertTrue(self.reactor.stopped)
 
+    def test_master_is_there_to_the_end(self) -> None:
+        """A reactor that stops closes the channel; the last words are still read."""
+        moved: list[tuple[int, int]] = []
+        child = self.begin()
+        self.patch(os, "dup2", lambda *fds: moved.append(fds))
+        child.drain()
+        self.assertTrue(self.reactor.stopped)
+        self.far.close()
+        self.pump.flush()
+        self.assertEqual(moved, [])
+
 
 class AccessLogTests(ChildCase):
     """A worker that notes what it answers."""
