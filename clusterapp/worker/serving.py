@@ -2,14 +2,14 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from clusterapp.channel.bootstrap import Bootstrap
-from clusterapp.http.certificates import certificates_of
 from clusterapp.http.access import Recorder
-from clusterapp.http.exchange import Exchange
+from clusterapp.http.certificates import certificates_of
+from clusterapp.http.exchange import Exchange, Forward
 from clusterapp.http.limits import Limits
 from clusterapp.http.native import NativeServer
 from clusterapp.http.site import ClusterSite
@@ -19,6 +19,7 @@ from clusterapp.web.cluster import Membership, core_agent, core_client
 from clusterapp.web.hosting import Host, core_host
 from clusterapp.web.loading import Loaded
 from clusterapp.web.proxies import TrustedProxies
+from clusterapp.web.routing import Routes
 from clusterapp.worker.proxy import CoreProxy
 
 
@@ -29,12 +30,10 @@ class Served:
 
     :param host: serves the site, and drains it.
     :param proxy: forwards requests to the core; None in the core itself.
-    :param recorder: the access log; None if there is none, and in the core.
     """
 
     host: Host
     proxy: CoreProxy | None
-    recorder: Recorder | None = None
 
 
 def serve(
@@ -62,47 +61,47 @@ def serve(
     sockets = _adopt(bootstrap.sockets)
     if bootstrap.role == "core":
         return Served(core_host(reactor, loaded, settings, sockets), None)
-    proxy = CoreProxy(
-        reactor,
-        agent,
-        trusted=TrustedProxies(settings.trusted_proxies),
-        timeout=settings.core_timeout,
-    )
-    host = _public_host(reactor, settings, loaded, proxy, sockets)
-    return Served(host, proxy, recorder)
-
-
-def _public_host(
-    reactor: Any,
-    settings: Settings,
-    loaded: Loaded,
-    proxy: CoreProxy,
-    sockets: Mapping[str, socket.socket],
-) -> Host:
-    def forward(target: bytes) -> Callable[[Exchange], object] | None:
-        of_core = loaded.routes.side(target.partition(b"?")[0]) == "core"
-        return proxy.forward if of_core else None
-
-    limits = Limits(
-        header_timeout=settings.header_timeout,
-        keepalive_timeout=settings.keepalive_timeout,
-    )
+    trusted = TrustedProxies(settings.trusted_proxies)
+    proxy = CoreProxy(reactor, agent, trusted=trusted, timeout=settings.core_timeout)
     site = ClusterSite(
         reactor,
         loaded.resource,
-        forward,
-        limits=limits,
+        _forward(loaded.routes, proxy),
+        limits=Limits(
+            header_timeout=settings.header_timeout,
+            keepalive_timeout=settings.keepalive_timeout,
+        ),
+        recorder=recorder,
+        client_of=trusted.client_of,
         failure_page=loaded.failure_page if settings.reload else None,
     )
-    # Twisted's asyncio reactor, which every worker has.
+    return Served(
+        Host(site, loaded.hooks, _acceptors(reactor, settings, site, sockets)), proxy
+    )
+
+
+def _forward(routes: Routes, proxy: CoreProxy) -> Forward:
+    def forward(target: bytes) -> Callable[[Exchange], object] | None:
+        of_core = routes.side(target.partition(b"?")[0]) == "core"
+        return proxy.forward if of_core else None
+
+    return forward
+
+
+def _acceptors(
+    reactor: Any,
+    settings: Settings,
+    site: ClusterSite,
+    sockets: Mapping[str, socket.socket],
+) -> Iterator[Acceptor]:
+    # Twisted's asyncio reactor, which every worker has, runs on it.
     loop = asyncio.get_event_loop()
     certificates = certificates_of(settings)
-    acceptors = []
     for name, listening in sockets.items():
+        # The name of a listener is its number and its specification.
         own = certificates.get(name.partition(" ")[2])
         server = NativeServer(loop, site, None if own is None else own.context)
-        acceptors.append(Acceptor(reactor, listening, server.serve))
-    return Host(site, loaded.hooks, acceptors)
+        yield Acceptor(reactor, listening, server.serve)
 
 
 def _adopt(numbers: Mapping[str, int]) -> Mapping[str, socket.socket]:

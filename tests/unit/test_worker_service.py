@@ -289,7 +289,7 @@ class AccessLogTests(ChildCase):
 
     def test_rotation(self) -> None:
         """What is noted before goes to the old file, what comes later to the new."""
-        recorder = cast("Any", self.begin()._served).recorder
+        recorder = cast("Any", self.begin()._served).host._site.recorder
         recorder.record(ANSWERED)
         old = self.path.rename(self.path.with_suffix(".1"))
         self.far.reopen_logs()
