@@ -1,8 +1,8 @@
 """
 The application server for Twisted: one codebase, every core.
 
-`Application`, `ClusterService` and `Settings` are loaded when they are first
-asked for: importing Klein installs a reactor, and a process must be able to
+`Application`, `ClusterService`, `Settings` and `streamed` are loaded when they are
+first asked for: importing Klein installs a reactor, and a process must be able to
 choose its reactor after it has imported this package.
 """
 
@@ -13,15 +13,17 @@ if TYPE_CHECKING:
     from clusterapp.master.service import ClusterService
     from clusterapp.settings.model import Settings
     from clusterapp.web.application import Application
+    from clusterapp.web.streaming import streamed
 
 __version__ = "0.1.0"
 
-__all__ = ["Application", "ClusterService", "Settings"]
+__all__ = ["Application", "ClusterService", "Settings", "streamed"]
 
 _HOMES = {
     "Application": "clusterapp.web.application",
     "ClusterService": "clusterapp.master.service",
     "Settings": "clusterapp.settings.model",
+    "streamed": "clusterapp.web.streaming",
 }
 
 

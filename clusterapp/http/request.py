@@ -21,6 +21,7 @@ from twisted.web.resource import IResource, _IEncodingResource
 from clusterapp.http.content import Content
 from clusterapp.http.forms import BadFormError, form_of
 from clusterapp.http.lazy import Lazy
+from clusterapp.http.pieces import StreamedBody
 from clusterapp.http.responding import Responding
 from clusterapp.http.routable import routed_path
 from clusterapp.interfaces import Fields
@@ -37,6 +38,8 @@ class ClusterRequest(Responding):
     :param connection: what it came by.
     :param head: its head.
     """
+
+    _stream: StreamedBody | None = None
 
     def __init__(self, connection: "Connection", head: "Head") -> None:
         # The base's constructor is not called: it makes what is lazy here.
@@ -152,6 +155,25 @@ class ClusterRequest(Responding):
         else:
             self._consumed += count
 
+    def stream(self) -> None:
+        """Give the handler the body as a stream rather than as `content`."""
+        self._stream = StreamedBody(self._length, self.channel)
+
+    @Lazy
+    def body(self) -> StreamedBody:
+        """
+        The request's body as a stream, for handlers that are marked for it.
+
+        :raises RuntimeError: if it has been gathered, for one that is not.
+        """
+        if self._stream is not None:
+            return self._stream
+        if self._body is not None:
+            raise RuntimeError("mark the handler with clusterapp.streamed")
+        empty = StreamedBody(0, self.channel)
+        empty.ended(())
+        return empty
+
     # From the connection.
 
     @property
@@ -160,7 +182,9 @@ class ClusterRequest(Responding):
         return bool(self.startedWriting)
 
     def begin(self) -> None:
-        """Wait for the body."""
+        """Wait for the body, or serve the request while it comes."""
+        if self._stream is not None:
+            self.process()
 
     def break_off(self) -> None:
         """Close the connection, so that the client sees what is incomplete."""
@@ -172,13 +196,19 @@ class ClusterRequest(Responding):
 
     def received(self, piece: bytes) -> None:
         """Take a piece of the body."""
+        if self._stream is not None:
+            self._stream.received(piece)
+            return
         if self._body is None:
             self._body = Content(self._length)
         self._body.add(piece)
 
-    def completed(self, _trailers: Fields) -> None:
+    def completed(self, trailers: Fields) -> None:
         """Serve the request: all of it is here."""
-        self.process()
+        if self._stream is None:
+            self.process()
+        else:
+            self._stream.ended(trailers)
 
     def lose(self, reason: Failure) -> None:
         """Know that the client has gone."""
@@ -187,6 +217,8 @@ class ClusterRequest(Responding):
         self.drop_body()
         for waiting in self.__dict__.pop("notifications", ()):
             waiting.errback(reason)
+        if self._stream is not None:
+            self._stream.broken(reason)
 
     # What twisted.web's requests do, in fewer steps.
 
@@ -241,6 +273,8 @@ class ClusterRequest(Responding):
         """Throw the request's body away."""
         if self._body is not None:
             self._body.close()
+        elif self._stream is not None and not self._stream.complete:
+            self._stream.stopProducing()
 
     def processingFailed(self, reason: Failure) -> Failure:
         """Answer with an error, as twisted.web does; 400 for a form that is none."""

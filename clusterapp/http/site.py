@@ -20,6 +20,7 @@ from clusterapp.http.prepared import Answer
 from clusterapp.http.reading import Message
 from clusterapp.http.reasons import Stamp
 from clusterapp.http.request import ClusterRequest
+from clusterapp.http.routable import routed_path
 from clusterapp.http.streamed import StreamedExchange
 from clusterapp.interfaces import Fields
 
@@ -139,7 +140,16 @@ class ClusterSite(server.Site):
             take = self._forward(head.target)
             if take is not None:
                 return StreamedExchange(head, connection, take)
-        return ClusterRequest(connection, head)
+        request = ClusterRequest(connection, head)
+        if head.length != 0 and self._streams(head):
+            request.stream()
+        return request
+
+    def _streams(self, head: Head) -> bool:
+        """Tell whether the handler of a request takes its body as a stream."""
+        wants = getattr(self.resource, "wants_stream", None)
+        path = routed_path(head.target.partition(b"?")[0])
+        return wants is not None and path is not None and wants(head.method, path)
 
     def _look_at_times(self) -> None:
         now = self.now = self.clock.seconds()
