@@ -1,0 +1,1 @@
+"""Clusterapp against its peers: ``python -m bench``. It is no test."""

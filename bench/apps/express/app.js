@@ -1,0 +1,43 @@
+// The bench's work in Express: `node app.js PORT`.
+
+'use strict';
+
+const path = require('node:path');
+
+const express = require('express');
+
+const rows = require('./rows.json');
+
+const KEEP_ALIVE_MS = 65000;
+
+// Serve an application on the loopback address, keeping idle connections as long
+// as every other server here does.
+function listen(app, port) {
+  const server = app.listen(port, '127.0.0.1', (error) => {
+    if (error) throw error;
+  });
+  server.keepAliveTimeout = KEEP_ALIVE_MS;
+}
+
+function hello(request, response) {
+  response.json({ message: 'hello, world' });
+}
+
+function main() {
+  const app = express();
+  app.set('views', path.join(__dirname, 'templates'));
+  app.set('view engine', 'ejs');
+  app.use('/static', express.static(process.env.BENCH_STATIC));
+  app.get('/json', hello);
+  app.get('/page', (request, response) => {
+    response.render('page', { title: 'Stock', rows });
+  });
+  app.post('/length', express.raw({ type: '*/*', limit: '1mb' }), (request, response) => {
+    response.type('text').send(String(request.body.length));
+  });
+  listen(app, Number(process.argv[2]));
+}
+
+module.exports = { hello, listen };
+
+if (require.main === module) main();

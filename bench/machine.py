@@ -1,0 +1,87 @@
+"""Where and with what was measured."""
+
+import json
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench.install import EXPRESS, REQUIREMENTS, find_program
+
+_MODEL = re.compile(r"^model name\s*:\s*(.+)$", re.MULTILINE)
+_PINNED = re.compile(r"^([\w.-]+)==(\S+)$", re.MULTILINE)
+_VERSION = re.compile(r"\d+(?:\.\d+)+")
+
+#: What of each peer's software is named in the report.
+_PYTHON = {
+    "uvicorn": ("uvicorn", "starlette"),
+    "granian": ("granian", "starlette"),
+    "gunicorn": ("gunicorn", "Flask"),
+    "klein": ("klein", "Twisted"),
+}
+
+
+def describe() -> str:
+    """Name the machine: its processor, how many CPUs we have, how busy they are."""
+    model = cpu_model(Path("/proc/cpuinfo").read_text("utf-8", "replace"))
+    count, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    return (
+        f"{model}, {count} CPUs, Linux {platform.release()},"
+        f" Python {platform.python_version()}; load before: {load:.1f}"
+    )
+
+
+def cpu_model(cpuinfo: str) -> str:
+    """Find the processor's name in /proc/cpuinfo; not every machine tells it."""
+    found = _MODEL.search(cpuinfo)
+    return found[1] if found else platform.machine()
+
+
+def versions(peers: Iterable[str], checkouts: dict[str, Path]) -> dict[str, str]:
+    """
+    Tell the versions of what was measured.
+
+    :param peers: the names of those that took part.
+    :param checkouts: the folders of those of them that are clusterapp.
+    """
+    pinned = parse_pins(REQUIREMENTS.read_text("utf-8"))
+    found = {}
+    for name in peers:
+        if name in checkouts:
+            found[name] = _commit(checkouts[name])
+        elif name in _PYTHON:
+            found[name] = _listed({part: pinned[part] for part in _PYTHON[name]})
+        elif name == "express":
+            packages = json.loads((EXPRESS / "package.json").read_text("utf-8"))
+            node = {"node": _printed(find_program("node"), "--version")}
+            found[name] = _listed({**packages["dependencies"], **node})
+        else:
+            found[name] = _printed(find_program(name), "-v")
+    return {**found, "wrk": _printed(find_program("wrk"), "-v")}
+
+
+def parse_pins(requirements: str) -> dict[str, str]:
+    """Tell the exact versions that a requirements file asks for."""
+    return dict(_PINNED.findall(requirements))
+
+
+def _listed(parts: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in parts.items())
+
+
+def _commit(checkout: Path) -> str:
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, text=True, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "a version unknown to git"
+    return done.stdout.strip()
+
+
+def _printed(*command: str) -> str:
+    """Find the version in what a program prints when it is asked for it."""
+    done = subprocess.run(command, text=True, capture_output=True, check=False)
+    found = _VERSION.search(done.stdout + done.stderr)
+    return found[0] if found else "unknown"

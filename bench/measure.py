@@ -1,0 +1,181 @@
+"""The rounds: for each work, each server in turn, again and again."""
+
+import http.client
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from pathlib import Path
+from time import monotonic
+
+from bench import idle, processes, wrk
+from bench.errors import ServerError
+from bench.figures import Figure
+from bench.install import APPS
+from bench.peers import Ground, Peer
+from bench.servers import HOST, Server, free_port
+from bench.works import Work
+
+_DEADLINE = 60.0
+_WARM_UP_SECONDS = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """
+    How to measure.
+
+    :param rounds: how often each server has its turn.
+    :param load: what a turn is.
+    :param cpu: the only CPU that the servers may use.
+    :param homes: where each peer is installed, by name.
+    :param static: the folder of the static files.
+    :param scratch: a folder for what servers write.
+    :param say: is told what goes on.
+    """
+
+    rounds: int
+    load: wrk.Load
+    cpu: int
+    homes: Mapping[str, Path]
+    static: Path
+    scratch: Path
+    say: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Entrant:
+    """A server that takes part, and what has been found of it."""
+
+    name: str
+    ground: Ground
+    server: Server
+    figure: Figure
+
+
+def measure(work: Work, peers: Sequence[Peer], plan: Plan) -> dict[str, Figure]:
+    """Measure one work with all who can do it; the figures have the peers' names."""
+    figures = {peer.name: Figure() for peer in peers}
+    course = _Course(work, plan, figures)
+    if work.idle:
+        course.hold_connections(peers)
+    else:
+        course.ask_in_turn(peers)
+    return figures
+
+
+class _Course:
+    """One work, and the figures that are found."""
+
+    def __init__(self, work: Work, plan: Plan, figures: Mapping[str, Figure]) -> None:
+        self._work = work
+        self._plan = plan
+        self._figures = figures
+        self._reference = work.expected
+
+    def ask_in_turn(self, peers: Sequence[Peer]) -> None:
+        """Let all servers stand ready, and each have its turn in every round."""
+        with ExitStack() as stack:
+            entrants = [stack.enter_context(self._started(peer)) for peer in peers]
+            for step in (
+                self._compare,
+                self._warm_up,
+                *[self._take_turn] * self._plan.rounds,
+            ):
+                for entrant in entrants:
+                    self._attempt(step, entrant)
+
+    def hold_connections(self, peers: Sequence[Peer]) -> None:
+        """Start each server anew for each round, since memory is not given back."""
+        idle.allow_descriptors(self._work.idle)
+        for _ in range(self._plan.rounds):
+            for peer in peers:
+                with self._started(peer) as entrant:
+                    self._attempt(self._compare, entrant)
+                    self._attempt(self._hold, entrant)
+
+    @contextmanager
+    def _started(self, peer: Peer) -> Iterator[_Entrant]:
+        plan = self._plan
+        folder = Path(tempfile.mkdtemp(prefix=f"{peer.name}-", dir=plan.scratch))
+        ground = Ground(
+            port=free_port(), core_port=free_port(), folder=folder, static=plan.static
+        )
+        server = Server(
+            peer.command(plan.homes[peer.name], self._work, ground),
+            cwd=APPS,
+            env={"BENCH_STATIC": str(plan.static), "NODE_ENV": "production"},
+            cpu=plan.cpu,
+            log=folder / "output",
+        )
+        with closing(server):
+            yield _Entrant(peer.name, ground, server, self._figures[peer.name])
+
+    def _attempt(self, step: Callable[[_Entrant], None], entrant: _Entrant) -> None:
+        """Do a step, unless its server has failed before; the others go on."""
+        if entrant.figure.fault is not None:
+            return
+        try:
+            step(entrant)
+        except ServerError as error:
+            self._drop(entrant, error)
+        except (OSError, http.client.HTTPException) as error:
+            self._drop(entrant, entrant.server.fault(repr(error)))
+
+    def _drop(self, entrant: _Entrant, error: ServerError) -> None:
+        entrant.figure.fault = error.reason
+        self._say(entrant, f"{error.reason}\n{error.output}".rstrip())
+
+    def _compare(self, entrant: _Entrant) -> None:
+        """See that a server answers, and what all the others do."""
+        entrant.server.wait_until_listening(entrant.ground.port)
+        status, body = _ask(entrant.ground.port, self._work)
+        if status != HTTPStatus.OK:
+            raise entrant.server.fault(f"answers {status}: {body[:200]!r}")
+        meaning = self._work.meaning(body)
+        if self._reference is None:
+            self._reference = meaning
+        if meaning != self._reference:
+            raise entrant.server.fault(f"answers something else: {body[:200]!r}")
+
+    def _warm_up(self, entrant: _Entrant) -> None:
+        self._run_wrk(entrant, replace(self._plan.load, seconds=_WARM_UP_SECONDS))
+
+    def _take_turn(self, entrant: _Entrant) -> None:
+        used, began = processes.cpu_seconds(entrant.server.pid), monotonic()
+        run = self._run_wrk(entrant, self._plan.load)
+        used, took = (
+            processes.cpu_seconds(entrant.server.pid) - used,
+            monotonic() - began,
+        )
+        entrant.figure.samples.append(run.rate)
+        entrant.figure.busy.append(used / took)
+        self._say(entrant, f"{run.rate:,.0f} {self._work.unit}")
+
+    def _run_wrk(self, entrant: _Entrant, load: wrk.Load) -> wrk.Run:
+        ground = entrant.ground
+        run = wrk.run(self._work, ground.port, load, ground.folder)
+        entrant.server.check()
+        if run.faults:
+            raise entrant.server.fault(", ".join(run.faults))
+        return run
+
+    def _hold(self, entrant: _Entrant) -> None:
+        found = idle.memory(entrant.server, entrant.ground.port, self._work)
+        entrant.figure.samples.append(found)
+        self._say(entrant, f"{found:.1f} {self._work.unit}")
+
+    def _say(self, entrant: _Entrant, what: str) -> None:
+        self._plan.say(f"{self._work.title}: {entrant.name}: {what}")
+
+
+def _ask(port: int, work: Work) -> tuple[int, bytes]:
+    """Do once what wrk is going to do."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=_DEADLINE)
+    headers = {"Content-Type": "application/octet-stream"} if work.body else {}
+    with closing(connection):
+        method = "GET" if work.body is None else "POST"
+        connection.request(method, work.path, work.body, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()

@@ -1,0 +1,143 @@
+"""A server as a process: started on its CPU, waited for, ended."""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bench.errors import ServerError
+
+HOST = "127.0.0.1"
+
+#: How long a server may take to listen, or to end, in seconds.
+START, END = 60.0, 15.0
+_PAUSE = 0.02
+_SHOWN_LINES = 30
+
+#: What servers inherit of our environment: nothing that could configure them.
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
+
+
+class Server:
+    """
+    A server that runs, in a process group of its own.
+
+    :param command: what starts it.
+    :param cwd: where.
+    :param env: what is added to its environment.
+    :param cpu: the only CPU that it may use.
+    :param log: the file for what it prints.
+    """
+
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        cpu: int,
+        log: Path,
+    ) -> None:
+        self._log = log
+        with log.open("wb") as output, pinned(cpu):
+            self._process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env={**_environment(), **env},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process that was started; others may come from it."""
+        return self._process.pid
+
+    def wait_until_listening(self, port: int, *, deadline: float = START) -> None:
+        """
+        Wait until a connection can be made.
+
+        :raise ServerError: it ends before, or takes longer than ``deadline`` seconds.
+        """
+        until = time.monotonic() + deadline
+        while not _listens(port):
+            self.check()
+            if time.monotonic() > until:
+                raise self.fault(f"does not listen after {deadline:g} s")
+            time.sleep(_PAUSE)
+
+    def check(self) -> None:
+        """
+        See that it still runs.
+
+        :raise ServerError: it does not.
+        """
+        if _has_ended(self.pid):
+            raise self.fault("has ended")
+
+    def fault(self, reason: str) -> ServerError:
+        """Make an error that carries the last lines that were printed."""
+        lines = self._log.read_text("utf-8", "replace").splitlines()
+        return ServerError(reason, "\n".join(lines[-_SHOWN_LINES:]))
+
+    def close(self) -> None:
+        """End it, and whatever of its process group outlives it."""
+        if not _has_ended(self.pid):
+            self._process.terminate()
+            _wait_for_end(self.pid, END)
+        # While the leader is not reaped, the number of its group is no one else's.
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+@contextmanager
+def pinned(cpu: int) -> Iterator[None]:
+    """Let this process, and what it starts meanwhile, run on one CPU only."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def free_port() -> int:
+    """Find a TCP port that nobody listens on now."""
+    with socket.create_server((HOST, 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ}
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=START).close()
+    except OSError:
+        return False
+    return True
+
+
+def _has_ended(pid: int) -> bool:
+    """Tell whether a child has ended, without reaping it."""
+    how = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    return os.waitid(os.P_PID, pid, how) is not None
+
+
+def _wait_for_end(pid: int, seconds: float) -> None:
+    """Wait until a child has ended, or the time is over (pidfd_open(2))."""
+    process = os.pidfd_open(pid)
+    try:
+        select.select([process], [], [], seconds)
+    finally:
+        os.close(process)
