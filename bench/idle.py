@@ -58,7 +58,7 @@ def _hold(
     """Open connections, ask each one question, and leave them open."""
     held = [stack.enter_context(_connection(port)) for _ in range(count)]
     for connection in held:
-        connection.request("GET", work.path)
+        connection.request("GET", work.path)  # which connects
         connection.getresponse().read()
     return held
 

@@ -14,8 +14,8 @@ _MODEL = re.compile(r"^model name\s*:\s*(.+)$", re.MULTILINE)
 _PINNED = re.compile(r"^([\w.-]+)==(\S+)$", re.MULTILINE)
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
 
-#: What of each peer's software is named in the report.
-_PYTHON = {
+#: What of the software of each peer in Python is named in the report.
+PYTHON_PEERS = {
     "uvicorn": ("uvicorn", "starlette"),
     "granian": ("granian", "starlette"),
     "gunicorn": ("gunicorn", "Flask"),
@@ -51,8 +51,8 @@ def versions(peers: Iterable[str], checkouts: dict[str, Path]) -> dict[str, str]
     for name in peers:
         if name in checkouts:
             found[name] = _commit(checkouts[name])
-        elif name in _PYTHON:
-            found[name] = _listed({part: pinned[part] for part in _PYTHON[name]})
+        elif name in PYTHON_PEERS:
+            found[name] = _listed({part: pinned[part] for part in PYTHON_PEERS[name]})
         elif name == "express":
             packages = json.loads((EXPRESS / "package.json").read_text("utf-8"))
             node = {"node": _printed(find_program("node"), "--version")}

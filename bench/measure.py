@@ -11,7 +11,7 @@ from time import monotonic
 
 from bench import idle, processes, wrk
 from bench.errors import ServerError
-from bench.figures import Figure
+from bench.figures import Figure, Sample
 from bench.install import APPS
 from bench.peers import Ground, Peer
 from bench.servers import HOST, Server, free_port
@@ -149,8 +149,7 @@ class _Course:
             processes.cpu_seconds(entrant.server.pid) - used,
             monotonic() - began,
         )
-        entrant.figure.samples.append(run.rate)
-        entrant.figure.busy.append(used / took)
+        entrant.figure.samples.append(Sample(run.rate, used / took))
         self._say(entrant, f"{run.rate:,.0f} {self._work.unit}")
 
     def _run_wrk(self, entrant: _Entrant, load: wrk.Load) -> wrk.Run:
@@ -163,7 +162,7 @@ class _Course:
 
     def _hold(self, entrant: _Entrant) -> None:
         found = idle.memory(entrant.server, entrant.ground.port, self._work)
-        entrant.figure.samples.append(found)
+        entrant.figure.samples.append(Sample(found))
         self._say(entrant, f"{found:.1f} {self._work.unit}")
 
     def _say(self, entrant: _Entrant, what: str) -> None:

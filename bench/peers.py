@@ -10,8 +10,11 @@ from string import Template
 from bench.install import APPS, Cache, find_program
 from bench.works import Work
 
+#: The name of the clusterapp that is compared with all the others.
+OURS = "clusterapp"
+
 #: How long every server keeps an idle connection, in seconds.
-KEEP_ALIVE = "65"
+KEEP_ALIVE = "60"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,16 +42,20 @@ class Peer:
     :param name: the word for it on the command line and in the report.
     :param install: makes it ready to be started, and tells where it is.
     :param command: what starts it from there.
+    :param is_ours: whether it is clusterapp.
     """
 
     name: str
     install: Callable[[Cache], Path]
     command: Callable[[Path, Work, Ground], list[str]]
+    is_ours: bool = False
 
 
 def clusterapp(name: str, checkout: Path) -> Peer:
     """Make a peer of a checkout of clusterapp."""
-    return Peer(name, lambda cache: cache.clusterapp(checkout), _clusterapp)
+    return Peer(
+        name, lambda cache: cache.clusterapp(checkout), _clusterapp, is_ours=True
+    )
 
 
 def _clusterapp(home: Path, _work: Work, ground: Ground) -> list[str]:
@@ -74,6 +81,8 @@ def _granian(home: Path, _work: Work, ground: Ground) -> list[str]:
         *(str(home / "granian"), "starlette_app:app", "--port", str(ground.port)),
         *("--interface", "asgi", "--loop", "uvloop", "--http", "1", "--workers", "1"),
         *("--no-access-log", "--log-level", "warning", "--backlog", "2048"),
+        # It counts idle connections as well, and what it waits for is a head.
+        *("--backpressure", "4096", "--http1-header-read-timeout", f"{KEEP_ALIVE}000"),
     ]
 
 

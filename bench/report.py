@@ -1,6 +1,7 @@
 """The report: tables that can stand in a README as they are."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 
 from bench.figures import Figure, Verdict, verdicts
 from bench.works import Work
@@ -8,16 +9,24 @@ from bench.works import Work
 #: What was measured: by the work's name, then by the server's.
 Results = Mapping[str, Mapping[str, Figure]]
 
+_UNKNOWN = "-"
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out a table, all columns but the first aligned to the right."""
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
+
+def text(about: Mapping[str, str], works: Sequence[Work], results: Results) -> str:
+    """
+    Tell everything, in Markdown.
+
+    :param about: the machine and the versions, by what they are of.
+    """
+    parts = ["\n".join(f"- {name}: {what}" for name, what in about.items())]
+    parts += [details(work, results[work.name]) for work in works]
+    parts += [overview(works, results), judgement(works, results)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def details(work: Work, figures: Mapping[str, Figure]) -> str:
     """Tell all about one work: medians, spread, and how busy each server was."""
-    head = [work.title, work.unit, "least", "most", "CPU"]
+    head = [work.title, work.unit, "least", "most", "CPU", "by CPU second"]
     rows = [[name, *_detail(work, figure)] for name, figure in figures.items()]
     return table(head, rows)
 
@@ -35,36 +44,49 @@ def overview(works: Sequence[Work], results: Results) -> str:
 def judgement(works: Sequence[Work], results: Results) -> str:
     """Tell how clusterapp compares, with what was to be reached beside it."""
     found = [one for work in works for one in verdicts(work, results[work.name])]
-    rows = [[one.work, one.over, *_judged(one)] for one in found]
-    return table(["clusterapp", "over", "ratio", "target", "met"], rows)
+    rows = [[f"{one.work}, over {one.over}", *_judged(one)] for one in found]
+    head = ["clusterapp", "ratio", "target", "met", "ratio by CPU second"]
+    return table(head, rows) if rows else ""
 
 
-def as_json(works: Sequence[Work], results: Results) -> dict[str, object]:
-    """Give everything that was measured, in types that JSON has."""
+def document(
+    about: Mapping[str, str], works: Sequence[Work], results: Results
+) -> dict[str, object]:
+    """Give everything, with every sample, in types that JSON has."""
     return {
-        work.name: {
-            name: {
-                "unit": work.unit,
-                "median": figure.value,
-                "samples": figure.samples,
-                "busy": figure.busy,
-                "fault": figure.fault,
-            }
-            for name, figure in results[work.name].items()
-        }
-        for work in works
+        "about": dict(about),
+        "works": {work.name: _figures(work, results[work.name]) for work in works},
+        "verdicts": [
+            {**asdict(one), "met": one.met}
+            for work in works
+            for one in verdicts(work, results[work.name])
+        ],
+    }
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lay out a table, all columns but the first aligned to the right."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
+
+
+def _figures(work: Work, figures: Mapping[str, Figure]) -> dict[str, object]:
+    return {
+        name: {"unit": work.unit, "median": figure.value, **asdict(figure)}
+        for name, figure in figures.items()
     }
 
 
 def _detail(work: Work, figure: Figure) -> list[str]:
     if figure.fault is not None:
-        return ["invalid", "", "", figure.fault.replace("|", "\\|")]
-    busy = max(figure.busy, default=None)
+        return [f"invalid: {figure.fault}".replace("|", "\\|"), *[""] * 4]
+    values = [sample.value for sample in figure.samples]
     return [
         _number(work, figure.value),
-        _number(work, min(figure.samples, default=None)),
-        _number(work, max(figure.samples, default=None)),
-        "" if busy is None else f"{busy:.0%}",
+        _number(work, min(values, default=None)),
+        _number(work, max(values, default=None)),
+        "" if figure.cpu is None else f"{figure.cpu:.0%}",
+        "" if figure.cpu is None else _number(work, figure.value_by_cpu),
     ]
 
 
@@ -79,13 +101,14 @@ def _medians(
 def _judged(one: Verdict) -> list[str]:
     bound = "at most" if one.at_most else "at least"
     return [
-        "-" if one.reached is None else f"{one.reached:.2f}",
+        _UNKNOWN if one.reached is None else f"{one.reached:.2f}",
         "" if one.wanted is None else f"{bound} {one.wanted:g}",
         {True: "yes", False: "no", None: ""}[one.met],
+        "" if one.by_cpu is None else f"{one.by_cpu:.2f}",
     ]
 
 
 def _number(work: Work, value: float | None) -> str:
     if value is None:
-        return "-"
-    return f"{value:,.1f}" if work.idle or value < 100 else f"{value:,.0f}"  # noqa: PLR2004 - three digits are enough
+        return _UNKNOWN
+    return f"{value:,.1f}" if work.idle else f"{value:,.0f}"

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bench.errors import ServerError
+from bench.errors import BenchError, ServerError
 
 HOST = "127.0.0.1"
 
@@ -32,6 +32,7 @@ class Server:
     :param env: what is added to its environment.
     :param cpu: the only CPU that it may use.
     :param log: the file for what it prints.
+    :raise BenchError: there is no such program.
     """
 
     def __init__(
@@ -44,16 +45,19 @@ class Server:
         log: Path,
     ) -> None:
         self._log = log
-        with log.open("wb") as output, pinned(cpu):
-            self._process = subprocess.Popen(
-                command,
-                cwd=cwd,
-                env={**_environment(), **env},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        try:
+            with log.open("wb") as output, pinned(cpu):
+                self._process = subprocess.Popen(
+                    command,
+                    cwd=cwd,
+                    env={**_environment(), **env},
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise BenchError(f"cannot start {command[0]}: {error}") from error
 
     @property
     def pid(self) -> int:
@@ -89,13 +93,15 @@ class Server:
 
     def close(self) -> None:
         """End it, and whatever of its process group outlives it."""
-        if not _has_ended(self.pid):
-            self._process.terminate()
-            _wait_for_end(self.pid, END)
-        # While the leader is not reaped, the number of its group is no one else's.
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self._process.wait()
+        try:
+            if not _has_ended(self.pid):
+                self._process.terminate()
+                _wait_for_end(self.pid, END)
+        finally:
+            # Until the leader is reaped, the number of its group is no one else's.
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self._process.wait()
 
 
 @contextmanager

@@ -21,11 +21,11 @@ class Target:
     A ratio to reach.
 
     :param peers: whose best figure clusterapp's own is divided by.
-    :param ratio: the least that is wanted.
+    :param ratio: the least that is wanted; with None, whatever comes is well.
     """
 
     peers: tuple[str, ...]
-    ratio: float
+    ratio: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ const express = require('express');
 
 const rows = require('./rows.json');
 
-const KEEP_ALIVE_MS = 65000;
+const KEEP_ALIVE_MS = 60000;
 
 // Serve an application on the loopback address, keeping idle connections as long
 // as every other server here does.
