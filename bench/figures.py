@@ -59,7 +59,7 @@ class Verdict:
     One comparison of clusterapp with something else.
 
     :param work: the work's title.
-    :param over: what it is compared with.
+    :param what: what is compared.
     :param reached: the figure; None where one that it needs is not there.
     :param by_cpu: the same, of each second of processor time.
     :param wanted: what was to be reached; None where nothing was.
@@ -67,7 +67,7 @@ class Verdict:
     """
 
     work: str
-    over: str
+    what: str
     reached: float | None
     by_cpu: float | None = None
     wanted: float | None = None
@@ -103,7 +103,7 @@ def verdicts(
     if work.at_most is not None:
         limit = Verdict(
             work=work.title,
-            over=f"(itself, {work.unit})",
+            what=work.unit,
             reached=figures[ours].value,
             wanted=work.at_most,
             at_most=True,
@@ -131,7 +131,7 @@ def _against(
     theirs = [figures.get(name, Figure()) for name in target.peers]
     return Verdict(
         work=work.title,
-        over=_named(target.peers),
+        what=f"over {_named(target.peers)}",
         reached=ratio(mine.value, best([one.value for one in theirs])),
         by_cpu=ratio(mine.value_by_cpu, best([one.value_by_cpu for one in theirs])),
         wanted=target.ratio,

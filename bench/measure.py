@@ -120,7 +120,7 @@ class _Course:
             step(entrant)
         except ServerError as error:
             self._drop(entrant, error)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             self._drop(entrant, entrant.server.fault(repr(error)))
 
     def _drop(self, entrant: _Entrant, error: ServerError) -> None:
@@ -143,13 +143,11 @@ class _Course:
         self._run_wrk(entrant, replace(self._plan.load, seconds=_WARM_UP_SECONDS))
 
     def _take_turn(self, entrant: _Entrant) -> None:
-        used, began = processes.cpu_seconds(entrant.server.pid), monotonic()
+        pid, began = entrant.server.pid, monotonic()
+        before = processes.cpu_seconds(pid)
         run = self._run_wrk(entrant, self._plan.load)
-        used, took = (
-            processes.cpu_seconds(entrant.server.pid) - used,
-            monotonic() - began,
-        )
-        entrant.figure.samples.append(Sample(run.rate, used / took))
+        used = processes.cpu_seconds(pid) - before
+        entrant.figure.samples.append(Sample(run.rate, used / (monotonic() - began)))
         self._say(entrant, f"{run.rate:,.0f} {self._work.unit}")
 
     def _run_wrk(self, entrant: _Entrant, load: wrk.Load) -> wrk.Run:

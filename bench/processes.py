@@ -1,7 +1,7 @@
 """What /proc tells about a server's processes."""
 
 import os
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -9,15 +9,16 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 def tree(pid: int) -> list[int]:
     """Tell the pids of a process and of all that come from it."""
-    found = [pid]
-    for parent in found:
-        found.extend(_children(parent))
+    parents, found = _parents(), [pid]
+    for one in found:
+        found.extend(child for child, parent in parents.items() if parent == one)
     return found
 
 
 def workers(pid: int) -> list[int]:
     """Tell the pids of those in a tree that have no child of their own."""
-    return [one for one in tree(pid) if not list(_children(one))]
+    parents = set(_parents().values())
+    return [one for one in tree(pid) if one not in parents]
 
 
 def cpu_seconds(pid: int) -> float:
@@ -41,22 +42,35 @@ def parse_private(rollup: str) -> int:
 
 def parse_ticks(stat: str) -> int:
     """Take the user's and the system's time from a stat file (proc_pid_stat(5))."""
-    # The name of the program, in parentheses, may itself contain spaces.
-    fields = stat.rpartition(")")[2].split()
+    fields = _after_name(stat)
     return int(fields[11]) + int(fields[12])
+
+
+def parse_parent(stat: str) -> int:
+    """Take the pid of the parent from a stat file."""
+    return int(_after_name(stat)[1])
+
+
+def _after_name(stat: str) -> list[str]:
+    # The name of the program, in parentheses, may itself contain any character.
+    return stat.rpartition(")")[2].split()
 
 
 def _cpu_ticks(pid: int) -> int:
     try:
-        return parse_ticks(Path(f"/proc/{pid}/stat").read_text("utf-8", "replace"))
-    except OSError:
+        return parse_ticks(_read_stat(pid))
+    except OSError:  # it has ended
         return 0
 
 
-def _children(pid: int) -> Iterator[int]:
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            text = thread.read_text("ascii")
-        except OSError:
-            continue
-        yield from map(int, text.split())
+def _parents() -> dict[int, int]:
+    """Tell the parent of each process that there is."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            found[int(folder.name)] = parse_parent(_read_stat(int(folder.name)))
+    return found
+
+
+def _read_stat(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")

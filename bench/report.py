@@ -44,7 +44,7 @@ def overview(works: Sequence[Work], results: Results) -> str:
 def judgement(works: Sequence[Work], results: Results) -> str:
     """Tell how clusterapp compares, with what was to be reached beside it."""
     found = [one for work in works for one in verdicts(work, results[work.name])]
-    rows = [[f"{one.work}, over {one.over}", *_judged(one)] for one in found]
+    rows = [[f"{one.work}, {one.what}", *_judged(one)] for one in found]
     head = ["clusterapp", "ratio", "target", "met", "ratio by CPU second"]
     return table(head, rows) if rows else ""
 

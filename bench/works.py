@@ -140,6 +140,7 @@ WORKS = (
         peers=(*_PYTHON, "express"),
         post_bytes=64 * KIB,
         expected=b"65536",
+        targets=(Target(_STARLETTE, None), Target(("express",), None)),
     ),
     Work(
         name="idle",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from bench import processes
 from bench.errors import BenchError, ServerError
 from bench.figures import Figure
 from bench.measure import Plan, measure
@@ -17,7 +18,8 @@ from bench.wrk import Load
 from tests.integration.running import wait_until_gone
 
 SCRIPT = Path(__file__).parent / "apps" / "bench_peer.py"
-CPU = min(os.sched_getaffinity(0))
+EVERY_CPU = os.sched_getaffinity(0)
+CPU = min(EVERY_CPU)
 ROUNDS = 2
 
 #: Stands in for wrk, which a machine that runs the tests need not have.
@@ -133,12 +135,11 @@ class ServerTests(SynchronousTestCase):
 
     def test_pinned(self) -> None:
         """A server has the CPU that it was given, and this process has all again."""
-        before = os.sched_getaffinity(0)
         port = free_port()
         with closing(self.start(sys.executable, str(SCRIPT), str(port), "well")) as one:
             one.wait_until_listening(port)
             self.assertEqual(os.sched_getaffinity(one.pid), {CPU})
-        self.assertEqual(os.sched_getaffinity(0), before)
+        self.assertEqual(os.sched_getaffinity(0), EVERY_CPU)
 
     def test_children_leave(self) -> None:
         """What a server leaves behind is ended with it."""
@@ -148,6 +149,8 @@ class ServerTests(SynchronousTestCase):
         ) as one:
             one.wait_until_listening(port)
             child = int(one.fault("").output)
+            self.assertEqual(processes.tree(one.pid), [one.pid, child])
+            self.assertEqual(processes.workers(one.pid), [child])
         wait_until_gone(child)
 
     def test_silence(self) -> None:

@@ -94,6 +94,7 @@ class ProcessTests(SynchronousTestCase):
         """The fields are counted from the end of the name, which may hold anything."""
         stat = "12 (a) b (c) S 1 12 12 0 -1 4194560 5 6 7 8 21 4 9 9 20 0 1 0"
         self.assertEqual(processes.parse_ticks(stat), 25)
+        self.assertEqual(processes.parse_parent(stat), 1)
 
 
 class FigureTests(SynchronousTestCase):
@@ -158,7 +159,7 @@ class FigureTests(SynchronousTestCase):
         """Another checkout is compared with, and nothing is asked of that."""
         figures = {OURS: figure(300), f"{OURS}@old": figure(200), "a": figure(1)}
         (one,) = verdicts(work(), figures)
-        self.assertEqual((one.over, one.reached), (f"{OURS}@old", 1.5))
+        self.assertEqual((one.what, one.reached), (f"over {OURS}@old", 1.5))
         self.assertIsNone(one.met)
 
     def test_without_clusterapp(self) -> None:
