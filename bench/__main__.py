@@ -59,15 +59,17 @@ def _measure(
     server_cpu, client_cpu = _two_cpus()
     find_program("wrk")
     cache = Cache(options.cache, _say)
-    homes = {peer.name: peer.install(cache) for peer in peers}
-    with tempfile.TemporaryDirectory(prefix="clusterapp-bench-") as scratch:
+    with (
+        cache.alone(),
+        tempfile.TemporaryDirectory(prefix="clusterapp-bench-") as scratch,
+    ):
         plan = Plan(
             rounds=options.rounds,
             load=wrk.Load(
                 seconds=options.seconds, connections=options.connections, cpu=client_cpu
             ),
             cpu=server_cpu,
-            homes=homes,
+            homes={peer.name: peer.install(cache) for peer in peers},
             static=cache.static(),
             scratch=Path(scratch),
             say=_say,

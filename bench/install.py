@@ -1,9 +1,11 @@
 """Put the peers, at the versions that are pinned here, into a cache folder."""
 
+import fcntl
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -32,6 +34,28 @@ class Cache:
     def __init__(self, root: Path, say: Callable[[str], None]) -> None:
         self._root = root
         self._say = say
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """
+        Wait until no other bench uses the folder, and keep others out meanwhile.
+
+        Two at once would spoil each other's installations, and their figures.
+
+        :raise BenchError: the folder cannot be made.
+        """
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            lock = (self._root / "lock").open("w")
+        except OSError as error:
+            raise BenchError(f"--cache: {error}") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._say(f"waiting for another bench, which uses {self._root}")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def python_peers(self) -> Path:
         """

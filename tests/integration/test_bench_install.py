@@ -1,6 +1,7 @@
 """What the bench puts into its cache, with a stand-in for npm."""
 
 import os
+import threading
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -8,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bench.errors import BenchError
 from bench.install import EXPRESS, Cache, find_program
 from bench.works import STATIC_FILES
+from tests.integration.running import DEADLINE
 
 #: Does what npm does to our eyes, and counts how often.
 NPM = """\
@@ -74,6 +76,30 @@ class CacheTests(SynchronousTestCase):
         self.assertIn("ended with status 7:\nno space left", str(error))
         self.install_npm()
         self.cache.express()
+
+    def test_one_at_a_time(self) -> None:
+        """A second bench waits until the first has ended, and says so."""
+        waits = threading.Event()
+        second = Cache(self.folder / "cache", lambda _what: waits.set())
+        order: list[str] = []
+
+        def run() -> None:
+            with second.alone():
+                order.append("second")
+
+        thread = threading.Thread(target=run)
+        with self.cache.alone():
+            thread.start()
+            self.assertTrue(waits.wait(DEADLINE))
+            order.append("first")
+        thread.join(DEADLINE)
+        self.assertEqual(order, ["first", "second"])
+
+    def test_no_folder(self) -> None:
+        """A cache that cannot be is an error that names it."""
+        (self.folder / "cache").write_text("a file")
+        error = self.assertRaises(BenchError, self.cache.alone().__enter__)
+        self.assertIn(str(self.folder / "cache"), str(error))
 
     def test_static_files(self) -> None:
         """The files are there, at the size that they are called by."""
