@@ -132,9 +132,11 @@ class Seconds(Kind):
     A span of time.
 
     :param or_zero: whether there may be none at all.
+    :param most: the longest.
     """
 
     or_zero: bool = False
+    most: int = MOST_SECONDS
 
     metavar = "SECONDS"
 
@@ -150,14 +152,14 @@ class Seconds(Kind):
         if not isinstance(value, float) and not _is_whole(value):
             raise WrongValueError(value, self._reason)
         # Compared before it is converted: an int can be too large for a float.
-        if 0 < value <= MOST_SECONDS or (self.or_zero and value == 0):
+        if 0 < value <= self.most or (self.or_zero and value == 0):
             return float(value)
         raise WrongValueError(value, self._reason)
 
     @property
     def _reason(self) -> str:
         least = "from 0" if self.or_zero else "above 0"
-        return f"must be a number of seconds, {least} up to {MOST_SECONDS}"
+        return f"must be a number of seconds, {least} up to {self.most}"
 
     def show(self, value: object) -> str:
         """Write the unit, and whole seconds without a fraction."""

@@ -24,9 +24,11 @@ from clusterapp.settings.kinds import (
 )
 from clusterapp.settings.listen import ListenSpec, TlsListen, parse, parse_core
 from clusterapp.settings.problems import WrongSettingsError, WrongValueError
+from clusterapp.settings.sending import SendfileHeader, Size
 from clusterapp.settings.table import About, Alias, Setting
 
 _ABOUT = "about"
+_A_YEAR = 365 * 24 * 3600
 _REMOTE_ONLY = ("core_ca", "core_cert", "core_key")
 
 
@@ -176,6 +178,41 @@ class Settings:
             kind=Seconds(),
             help="How long a client's connection may stay open without a request.",
             example=75,
+        ),
+    )
+    max_body: int = field(
+        default=16 * 1024**2,
+        metadata=_is(
+            kind=Size(least=1),
+            help="The largest request body; larger ones get 413.",
+            example="64 MiB",
+        ),
+    )
+    static_cache: int = field(
+        default=32 * 1024**2,
+        metadata=_is(
+            kind=Size(),
+            help="How much memory each worker may use to keep static files ready.",
+            example="128 MiB",
+        ),
+    )
+    static_max_age: float = field(
+        default=0.0,
+        metadata=_is(
+            kind=Seconds(or_zero=True, most=_A_YEAR),
+            help="How long clients may use a static file without asking for it "
+            "again; names with a fingerprint are for ever.",
+            example=3600,
+        ),
+    )
+    sendfile_header: str | None = field(
+        default=None,
+        metadata=_is(
+            kind=SendfileHeader(),
+            help="The field that tells a server in front to send a static file; "
+            "PREFIX is the internal location of the folder.",
+            example="X-Accel-Redirect=/internal/static/",
+            unset="none, workers send it",
         ),
     )
     trusted_proxies: Sequence[str] = field(

@@ -11,6 +11,7 @@ from klein import Klein
 
 from clusterapp.errors import NotInClusterError
 from clusterapp.interfaces import Cluster
+from clusterapp.web.fingerprints import Fingerprints
 from clusterapp.web.hooks import Hooks, HookT
 from clusterapp.web.templates import Templates
 
@@ -118,7 +119,9 @@ class Application(_MemberKlein):
         self.core.shared = self.shared
         self.static = home / static
         self.static_url = static_url
+        self.fingerprints = Fingerprints(self.static, static_url)
         self.templates = Templates(home / templates)
+        self.templates.globals["static_url"] = self.fingerprints.url
 
     def render(self, template: str, /, **values: object) -> str:
         """
@@ -137,6 +140,7 @@ class Application(_MemberKlein):
             bound.core = self.core.__get__(instance, owner)
             bound.static = self.static
             bound.static_url = self.static_url
+            bound.fingerprints = self.fingerprints
             bound.templates = self.templates
         return bound
 

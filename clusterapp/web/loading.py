@@ -14,13 +14,14 @@ from werkzeug.routing import Rule
 
 from clusterapp.errors import ApplicationLoadError
 from clusterapp.http.klein_resource import klein_resource
+from clusterapp.http.prepared import Answer
 from clusterapp.interfaces import Cluster
 from clusterapp.web.application import Application, CoreApplication, bind_cluster
 from clusterapp.web.failures import failure_page
 from clusterapp.web.finding import Kind, find
 from clusterapp.web.hooks import Hooks
 from clusterapp.web.routing import Routes, clash
-from clusterapp.web.serving import Front
+from clusterapp.web.static import StaticFiles, StaticOptions
 from clusterapp.web.templates import Templates
 
 #: What is served when no application is named.
@@ -35,8 +36,9 @@ class Loaded:
     Its routes are those that it had when it was loaded.
 
     :param kind: what it is.
-    :param resource: the root of a worker's side: static files, then the
-        application; requests for the core do not come to it.
+    :param answer: answers requests for static files; None if there are none.
+    :param resource: the root of a worker's side: the application. Requests for
+        static files and for the core do not come to it.
     :param core_resource: the root of the core's side; None if there is nothing for
         a core to do, neither a route nor a hook.
     :param routes: tells the sides apart.
@@ -47,6 +49,7 @@ class Loaded:
     """
 
     kind: Kind
+    answer: Answer | None
     resource: IResource
     core_resource: IResource | None
     routes: Routes
@@ -83,7 +86,10 @@ class Loaded:
 
 
 def load(
-    app_spec: str | None, core_spec: str | None, reactor: IReactorThreads
+    app_spec: str | None,
+    core_spec: str | None,
+    reactor: IReactorThreads,
+    static: StaticOptions = StaticOptions(),  # noqa: B008 - it is frozen
 ) -> Loaded:
     """
     Load an application, and with it its core.
@@ -94,6 +100,7 @@ def load(
     :param core_spec: the same for the core's Klein, where the application is no
         Application; None where there is none.
     :param reactor: its thread pool runs a WSGI application.
+    :param static: how the static files of an Application are served.
     :raises ApplicationLoadError: one of them cannot be loaded, or both have the
         same route.
     """
@@ -103,18 +110,15 @@ def load(
     app_rules, core_rules = _rules(app), _rules(core)
     _check_rules(spec, app_rules, core_rules)
     core_hooks = _hooks(core)
-    resource = _resource(kind, app, reactor)
-    static_url = None
-    if isinstance(app, Application) and app.static.is_dir():
-        static_url = app.static_url
-        resource = Front(resource, app.static, static_url)
+    has_files = isinstance(app, Application) and app.static.is_dir()
     return Loaded(
         kind=kind,
-        resource=resource,
+        answer=_files(app, static).answer if has_files else None,
+        resource=_resource(kind, app, reactor),
         core_resource=klein_resource(core)
         if core and (core_rules or core_hooks)
         else None,
-        routes=Routes(app_rules, core_rules, static_url),
+        routes=Routes(app_rules, core_rules, app.static_url if has_files else None),
         hooks=_hooks(app),
         core_hooks=core_hooks,
         members=[
@@ -153,6 +157,10 @@ def _resource(kind: Kind, app: Any, reactor: IReactorThreads) -> IResource:
     if kind == "wsgi":
         return WSGIResource(reactor, reactor.getThreadPool(), app)
     return IResource(app)
+
+
+def _files(app: Application, options: StaticOptions) -> StaticFiles:
+    return StaticFiles(app.static, app.static_url, app.fingerprints, options)
 
 
 def _rules(app: Any) -> Sequence[Rule]:

@@ -20,13 +20,15 @@ Klein, nor here. Of rules that are equally specific the application's wins.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Literal
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter, Map, RequestRedirect, Rule
+
+from clusterapp.web.paths import is_below, segments_of, static_prefix
 
 Side = Literal["app", "core", "static"]
 
@@ -38,7 +40,6 @@ _LONGEST_REMEMBERED = 256
 #: A werkzeug rule redirects at most twice: to merge slashes and to add the last.
 _REDIRECTS = 2
 
-_ABSOLUTE_FORM = re.compile(rb"https?://[^/]*", re.IGNORECASE)
 _VARIABLE = re.compile(
     r"<(?:(?P<converter>[a-zA-Z_]\w*)(?:\((?P<arguments>.*?)\))?:)?[a-zA-Z_]\w*>"
 )
@@ -86,11 +87,10 @@ class Routes:
         return self._remembered(path)
 
     def _find(self, path: bytes) -> Side:
-        origin = path if path.startswith(b"/") else _ABSOLUTE_FORM.sub(b"", path, 1)
-        if origin and not origin.startswith(b"/"):
-            return "app"
         # As twisted.web divides a path and Klein puts it together again.
-        segments = [unquote_to_bytes(segment) for segment in origin[1:].split(b"/")]
+        segments = segments_of(path)
+        if segments is None:
+            return "app"
         if self._static is not None and is_below(segments, self._static):
             return "static"
         if not self._has_core:
@@ -113,16 +113,6 @@ class Routes:
             else:
                 return side
         return "app"
-
-
-def static_prefix(static_url: str) -> tuple[bytes, ...]:
-    """Return the path segments that every path below ``static_url`` begins with."""
-    return tuple(part.encode() for part in static_url.strip("/").split("/"))
-
-
-def is_below(segments: Sequence[bytes], prefix: Sequence[bytes]) -> bool:
-    """Whether a path of unquoted ``segments`` is one of those below ``prefix``."""
-    return len(segments) > len(prefix) and tuple(segments[: len(prefix)]) == prefix
 
 
 def clash(

@@ -1,241 +1,223 @@
 """
-Static files from one folder.
+Static files: answered before a request is made of a head, and before the routes.
 
-`twisted.web.static.File` is not used: it lists directories, follows symbolic links
-out of its folder, serves unknown types as HTML, fails on some ranges, and with
-several ranges it can send a file many times over or never end.
+An answer is prepared once and kept, so that most requests are a look into a
+dictionary, a look at the clock and one pass over their fields. Nothing that clients
+send is kept without a bound: neither what they spell, nor what is not there.
 """
 
-import os
-import re
-from collections.abc import Sequence
-from mimetypes import MimeTypes
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
-from stat import S_ISREG
-from typing import BinaryIO
-from urllib.parse import quote
+from typing import Final, Self
+from urllib.parse import quote, quote_from_bytes
 
-from twisted.protocols.basic import FileSender
-from twisted.python.failure import Failure
-from twisted.web import http
-from twisted.web.pages import errorPage, forbidden, notFound
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.logger import Logger
 
-_METHODS = (b"GET", b"HEAD")
-_INDEX = "index.html"
-_UNKNOWN_TYPE = "application/octet-stream"
+from clusterapp.http.prepared import Prepared
+from clusterapp.interfaces import Fields
+from clusterapp.settings.model import Settings
+from clusterapp.web.cache import Cache
+from clusterapp.web.disk import Folder
+from clusterapp.web.encodings import wanted
+from clusterapp.web.fingerprints import Fingerprints, without_fingerprint
+from clusterapp.web.kept import ACCEPT_ENCODING, Kept, Key, Source
+from clusterapp.web.paths import is_below, is_shown, segments_of, static_prefix
+from clusterapp.web.representations import refusal
+from clusterapp.web.sources import IMMUTABLE, FromFront, FromHere
 
-#: By extension, the same on every machine, whatever its ``/etc/mime.types`` says. A
-#: compressed file is sent as what it is, and not as the encoding of another.
-_TYPES = {
-    **MimeTypes().types_map[True],
-    ".avif": "image/avif",
-    ".gz": "application/gzip",
-    ".js": "text/javascript",
-    ".map": "application/json",
-    ".md": "text/markdown",
-    ".mjs": "text/javascript",
-    ".otf": "font/otf",
-    ".ttf": "font/ttf",
-    ".wasm": "application/wasm",
-    ".webmanifest": "application/manifest+json",
-    ".webp": "image/webp",
-    ".woff": "font/woff",
-    ".woff2": "font/woff2",
-}
+_METHODS: Final = (b"GET", b"HEAD")
+_INDEX: Final = b"index.html"
 
-#: One range of RFC 9110, section 14.1.2. No file needs more digits, and int()
-#: refuses thousands of them.
-_RANGE = re.compile(rb"([0-9]{0,18})-([0-9]{0,18})")
-_UNIT = b"bytes="
+#: Kept by the client, but not used without asking.
+_ASK_FIRST: Final = b"no-cache"
+
+_NOT_ALLOWED: Final = refusal(
+    HTTPStatus.METHOD_NOT_ALLOWED, (b"Allow", b", ".join(_METHODS))
+)
+_NOT_FOUND: Final = refusal(HTTPStatus.NOT_FOUND)
+_FORBIDDEN: Final = refusal(HTTPStatus.FORBIDDEN)
+_UNAVAILABLE: Final = refusal(HTTPStatus.SERVICE_UNAVAILABLE, (b"Retry-After", b"1"))
+
+#: What may stand in a query as it is (RFC 3986, section 3.4), and what is encoded.
+_QUERY: Final = "!$&'()*+,;=:@/?%"
 
 
-class StaticFolder(Resource):
+@dataclass(frozen=True, kw_only=True)
+class StaticOptions:
+    """
+    How static files are served.
+
+    :param cache_bytes: what the cache may take.
+    :param max_age: for how many seconds clients may use a file without asking for it
+        again; 0 is never. Names with a fingerprint that fits are for ever.
+    :param sendfile_header: the field by which a server in front is told to send a
+        file (see `clusterapp.web.sources.FromFront`); None to send it from here.
+    """
+
+    cache_bytes: int = 32 * 1024 * 1024
+    max_age: int = 0
+    sendfile_header: str | None = None
+
+    @classmethod
+    def chosen(cls, settings: Settings) -> Self:
+        """Take what the operator has chosen."""
+        return cls(
+            cache_bytes=settings.static_cache,
+            max_age=int(settings.static_max_age),
+            sendfile_header=settings.sendfile_header,
+        )
+
+
+class StaticFiles:
     """
     The files below a folder, by GET and HEAD.
 
     A path is answered with 404 when a segment of it begins with a dot, is empty
-    (but for the last) or hides a slash or a NUL, when a symbolic link leads out of
-    the folder, and when what is there is no regular file. A directory is answered
-    with its ``index.html``, or 404: it is never listed.
+    (but for the last) or hides a slash, a backslash or a NUL, when a symbolic link
+    leads out of the folder, and when what is there is no regular file. A directory
+    is answered with its ``index.html``, or 404: it is never listed.
 
     :param folder: the folder; it is looked up once, with its own links followed.
+    :param static_url: what the paths begin with, such as ``"/static/"``.
+    :param fingerprints: those of the files in the folder.
+    :param options: how they are served.
+    :param now: tells the time in seconds, from any beginning.
     """
 
-    isLeaf = True
+    _log = Logger()
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self._root = Path(os.path.realpath(folder))
+    def __init__(
+        self,
+        folder: Path,
+        static_url: str,
+        fingerprints: Fingerprints,
+        options: StaticOptions,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder = Folder(folder)
+        self._start = static_url.encode()
+        self._prefix = static_prefix(static_url)
+        self._now = now
+        source = _source(self._folder, fingerprints, options)
+        self._cache = Cache(source, options.cache_bytes, now)
+        self._known = self._cache.targets.get
+        self._ordinary = (
+            b"max-age=%d" % options.max_age if options.max_age else _ASK_FIRST
+        )
+        # Nobody can have put it into a file.
+        self._boundary = secrets.token_hex(12).encode()
 
-    def render(self, request: Request) -> object:
-        """Answer with the file that the rest of the path (``postpath``) names."""
-        if request.method not in _METHODS:
-            request.setHeader(b"allow", b", ".join(_METHODS))
-            refusal = errorPage(
-                http.NOT_ALLOWED, "Method Not Allowed", "Static files are only read."
-            )
-            return refusal.render(request)
-        segments = request.postpath or [b""]
-        path = self._path(segments)
-        if path is not None and _is_file(path):
-            return _send(request, path)
-        if path is not None and _is_file(path / _INDEX):
-            return _add_slash(request, segments[-1])
-        return notFound().render(request)
+    def answer(self, method: bytes, target: bytes, fields: Fields) -> Prepared | None:
+        """
+        Answer a request for a static file; see `clusterapp.http.prepared.Answer`.
 
-    def _path(self, segments: Sequence[bytes]) -> Path | None:
-        """Find the real path of ``segments``, or None if they must not be served."""
-        *folders, name = segments
-        if name == b"":
-            name = _INDEX.encode()
-        if not all(map(_is_plain, (*folders, name))):
+        :returns: None for a request that is not for one, by its path alone.
+        """
+        kept = self._known(target)
+        if kept is None or self._now() >= kept.fresh_until or method not in _METHODS:
+            return self._resolve(method, target, fields)
+        return self._answer_with(kept, method, fields)
+
+    def _answer_with(self, kept: Kept, method: bytes, fields: Fields) -> Prepared:
+        matters = kept.matters
+        relevant = [field for field in fields if field[0].lower() in matters]
+        return self._choose(kept, method, relevant) if relevant else kept.plain
+
+    def _choose(self, kept: Kept, method: bytes, relevant: Fields) -> Prepared:
+        """Choose among the answers of a file by the fields that matter to it."""
+        asked: dict[bytes, bytes] = {}
+        for name, value in relevant:
+            lowered = name.lower()
+            # Lines of the same name are one list (RFC 9110, section 5.3).
+            before = asked.get(lowered)
+            asked[lowered] = value if before is None else b"%b, %b" % (before, value)
+        codings = wanted(asked.pop(ACCEPT_ENCODING, b""))
+        coding = next((each for each in codings if each in kept.choices), b"")
+        chosen = kept.choices[coding]
+        return chosen.answer(method, asked, self._boundary) if asked else chosen.whole
+
+    def _resolve(self, method: bytes, target: bytes, fields: Fields) -> Prepared | None:
+        """Answer a request whose target is not known, or was not looked at of late."""
+        path, mark, query = target.partition(b"?")
+        segments = self._segments_below(path)
+        if segments is None:
             return None
-        # As bytes first: a file's name need not be UTF-8.
-        below = os.fsdecode(b"/".join((*folders, name)))
-        path = Path(os.path.realpath(self._root / below))
-        return path if path.is_relative_to(self._root) else None
+        if method not in _METHODS:
+            return _NOT_ALLOWED
+        try:
+            kept = self._find(target, segments)
+            if kept is None:
+                return self._elsewhere(segments, mark + query)
+        except PermissionError:
+            return _FORBIDDEN
+        except OSError as error:
+            self._log.error("cannot serve {path}: {error}", path=path, error=error)
+            return _UNAVAILABLE
+        return self._answer_with(kept, method, fields)
 
-
-def _is_plain(segment: bytes) -> bool:
-    """Whether a segment is one name, not hidden; ``.`` and ``..`` are not."""
-    return bool(segment) and segment[:1] != b"." and not set(b"/\0") & set(segment)
-
-
-def _is_file(path: Path) -> bool:
-    """Whether a regular file is there; a name may be too long to ask for."""
-    try:
-        return S_ISREG(path.stat().st_mode)
-    except OSError:
-        return False
-
-
-def _add_slash(request: Request, segment: bytes) -> bytes:
-    """Redirect to the directory ``segment`` with a slash, relative to where it is."""
-    query = request.uri.partition(b"?")[1:]
-    request.redirect(quote(segment, safe="").encode() + b"/" + b"".join(query))
-    return b""
-
-
-def _send(request: Request, path: Path) -> object:
-    """Send a file, or the part of it that the request wants."""
-    try:
-        file = path.open("rb")
-    except PermissionError:
-        return forbidden().render(request)
-    facts = os.fstat(file.fileno())
-    request.setHeader(b"content-type", _type(path))
-    # The type is what is said here, not what a browser guesses.
-    request.setHeader(b"x-content-type-options", b"nosniff")
-    request.setHeader(b"accept-ranges", b"bytes")
-    unchanged = request.setLastModified(facts.st_mtime) is http.CACHED
-    if unchanged or request.method == b"HEAD":
-        file.close()
-        if not unchanged:
-            request.setHeader(b"content-length", b"%d" % facts.st_size)
-        return b""
-    first, length = _announce(request, facts.st_size)
-    file.seek(first)
-    _Sending(request, file, length).start()
-    return NOT_DONE_YET
-
-
-def _type(path: Path) -> bytes:
-    kind = _TYPES.get(path.suffix.lower(), _UNKNOWN_TYPE)
-    return f"{kind}; charset=utf-8".encode() if kind[:5] == "text/" else kind.encode()
-
-
-def _announce(request: Request, size: int) -> tuple[int, int]:
-    """
-    Set status and length of an answer to a GET.
-
-    Several ranges are answered with the whole file, which a server may always do
-    (RFC 9110, section 14.2): no browser asks for them.
-
-    :returns: where to begin in the file, and how many bytes to send.
-    """
-    ranges = _wanted(request, size)
-    first, last = 0, size - 1
-    if ranges is not None and len(ranges) == 1:
-        first, last = ranges[0]
-        request.setResponseCode(http.PARTIAL_CONTENT)
-        request.setHeader(b"content-range", b"bytes %d-%d/%d" % (first, last, size))
-    elif ranges == []:
-        last = -1
-        request.setResponseCode(http.REQUESTED_RANGE_NOT_SATISFIABLE)
-        request.setHeader(b"content-range", b"bytes */%d" % size)
-    length = last - first + 1
-    request.setHeader(b"content-length", b"%d" % length)
-    return first, length
-
-
-def _wanted(request: Request, size: int) -> list[tuple[int, int]] | None:
-    """Read the ranges that a request wants of the file as it is now; None for all."""
-    value = request.getHeader(b"range")
-    condition = request.getHeader(b"if-range")
-    unchanged = http.datetimeToString(request.lastModified)
-    if value is None or (condition is not None and condition != unchanged):
-        return None
-    return parse_ranges(value, size)
-
-
-def parse_ranges(value: bytes, size: int) -> list[tuple[int, int]] | None:
-    """
-    Parse a Range field for a file of ``size`` bytes (RFC 9110, section 14.1.2).
-
-    :returns: the first and last byte of each range that the file can satisfy, which
-        may be none of them; None for a field that is to be ignored.
-    """
-    if value[: len(_UNIT)].lower() != _UNIT:
-        return None
-    parts = [part.strip(b" \t") for part in value[len(_UNIT) :].split(b",")]
-    found = [_RANGE.fullmatch(part) for part in parts if part]
-    if not found:
-        return None
-    wanted = []
-    for match in found:
-        if match is None or match[0] == b"-":
+    def _segments_below(self, path: bytes) -> Sequence[bytes] | None:
+        """Give the segments of a path behind those of the prefix, if it has them."""
+        # Nearly every other path is the application's, which must not be kept waiting.
+        is_plain = path[:1] == b"/" and b"%" not in path
+        if is_plain and not path.startswith(self._start):
             return None
-        if match[1] and match[2] and int(match[1]) > int(match[2]):
+        segments = segments_of(path)
+        if segments is None or not is_below(segments, self._prefix):
             return None
-        first, last = _ends(match[1], match[2], size)
-        if first <= last:
-            wanted.append((first, last))
-    return wanted
+        return segments[len(self._prefix) :]
+
+    def _find(self, target: bytes, segments: Sequence[bytes]) -> Kept | None:
+        """Find the file that a target leads to."""
+        below = _below(segments)
+        if below is None:
+            return None
+        kept = self._cache.current(Key(below, self._ordinary))
+        marked = without_fingerprint(below) if kept is None else None
+        if marked is not None:
+            kept = self._fitting(*marked)
+            if kept is None:
+                # The fingerprint is that of an older or a newer version, for which
+                # the present one must not be taken for long. Nor is the target
+                # remembered, since it may fit a moment later.
+                return self._cache.current(Key(marked[0], _ASK_FIRST))
+        if kept is not None:
+            self._cache.remember(target, kept)
+        return kept
+
+    def _fitting(self, name: bytes, mark: str) -> Kept | None:
+        """Find the file ``name`` if ``mark`` is the fingerprint of its content."""
+        key = Key(name, IMMUTABLE)
+        kept = self._cache.current(key)
+        if kept is not None and kept.fingerprint != mark:
+            # Who made the URL may have seen a newer file than this.
+            kept = self._cache.current(key, at_once=True)
+        return kept if kept is not None and kept.fingerprint == mark else None
+
+    def _elsewhere(self, segments: Sequence[bytes], query: bytes) -> Prepared:
+        """Redirect to a directory's index, relative to where it is; else 404."""
+        below = _below([*segments, b""])
+        if below is None or self._folder.open(below) is None:
+            return _NOT_FOUND
+        # Relative, so no Host field can lead it elsewhere.
+        place = quote(segments[-1], safe="") + "/"
+        rest = quote_from_bytes(query, safe=_QUERY)
+        return refusal(HTTPStatus.FOUND, (b"Location", (place + rest).encode()))
 
 
-def _ends(first: bytes, last: bytes, size: int) -> tuple[int, int]:
-    """Return the first and last byte; the last comes first when there are none."""
-    if not first:
-        return max(0, size - int(last)), size - 1
-    return int(first), min(int(last), size - 1) if last else size - 1
+def _source(
+    folder: Folder, fingerprints: Fingerprints, options: StaticOptions
+) -> Source:
+    if options.sendfile_header is None:
+        return FromHere(folder, fingerprints, options.cache_bytes)
+    return FromFront(folder, fingerprints, options.sendfile_header)
 
 
-class _Sending:
-    """A part of an open file on its way to the client, as fast as it reads."""
-
-    def __init__(self, request: Request, file: BinaryIO, length: int) -> None:
-        self._request = request
-        self._file = file
-        self._left = length
-
-    def start(self) -> None:
-        """Send from where the file stands, then finish the request."""
-        sent = FileSender().beginFileTransfer(self, self._request)
-        sent.addBoth(self._ended)
-
-    def read(self, size: int) -> bytes:
-        """Read what comes next of the part: `FileSender` takes this for a file."""
-        content = self._file.read(min(size, self._left))
-        self._left -= len(content)
-        return content
-
-    def _ended(self, result: bytes | Failure) -> None:
-        self._file.close()
-        if isinstance(result, Failure) or self._left:
-            # The client is gone, or the file is shorter than it was and the length
-            # that was promised cannot be kept: the answer must be seen to be broken.
-            self._request.loseConnection()
-        else:
-            self._request.finish()
+def _below(segments: Sequence[bytes]) -> bytes | None:
+    """Give the path of a file below the folder; None if it must not be served."""
+    *folders, name = segments
+    parts = [*folders, name or _INDEX]
+    return b"/".join(parts) if all(map(is_shown, parts)) else None

@@ -19,6 +19,7 @@ from clusterapp.errors import ApplicationLoadError
 from clusterapp.logs import begin_child_log
 from clusterapp.settings.model import Settings
 from clusterapp.web.loading import load
+from clusterapp.web.static import StaticOptions
 from clusterapp.worker.orphan import watch_master
 from clusterapp.worker.recording import AccessLog, open_access_log
 from clusterapp.worker.serving import Served, serve
@@ -120,7 +121,8 @@ class ChildProgram:
         log = self._access_log = open_access_log(
             self._reactor, self._bootstrap, settings
         )
-        loaded = load(settings.app, settings.core_app, self._reactor)
+        static = StaticOptions.chosen(settings)
+        loaded = load(settings.app, settings.core_app, self._reactor, static)
         loaded.set_up_templates(reload=settings.reload, cache=self._bootstrap.cache)
         served = serve(self._reactor, self._bootstrap, settings, loaded, log)
         await served.host.prepare()

@@ -67,7 +67,9 @@ def serve(
         reactor,
         loaded.resource,
         _forward(loaded.routes, proxy),
+        answer=loaded.answer,
         limits=Limits(
+            body=settings.max_body,
             header_timeout=settings.header_timeout,
             keepalive_timeout=settings.keepalive_timeout,
         ),

@@ -75,7 +75,7 @@ class SizeTests(SynchronousTestCase):
         count = 1024**3 // len(piece)
         digest = hashlib.sha256()
         with (
-            backend(workers=1) as running,
+            backend("--max-body", "1 GiB", workers=1) as running,
             self.no_growth(running),
             running.connect() as connection,
         ):

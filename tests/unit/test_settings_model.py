@@ -35,6 +35,10 @@ MAPPINGS = st.fixed_dictionaries(
         "graceful_timeout": SECONDS | st.just(0),
         "header_timeout": SECONDS,
         "keepalive_timeout": SECONDS,
+        "max_body": st.integers(1, 1024**4),
+        "static_cache": st.integers(0, 1024**4),
+        "static_max_age": SECONDS,
+        "sendfile_header": st.sampled_from([None, "X-Sendfile"]),
         "trusted_proxies": st.lists(
             st.sampled_from(["unix", "*"])
             | st.ip_addresses().map(str)
@@ -69,6 +73,10 @@ class DefaultTests(SynchronousTestCase):
                 "graceful_timeout": 30.0,
                 "header_timeout": 30.0,
                 "keepalive_timeout": 65.0,
+                "max_body": 16 * 1024**2,
+                "static_cache": 32 * 1024**2,
+                "static_max_age": 0.0,
+                "sendfile_header": None,
                 "trusted_proxies": ("127.0.0.1", "::1", "unix"),
                 "access_log": None,
                 "access_log_format": "combined",

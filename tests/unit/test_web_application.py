@@ -157,6 +157,28 @@ class TemplateTests(SynchronousTestCase):
         self.assertEqual(self.app.render("page.html"), "old")
 
 
+class StaticUrlTests(SynchronousTestCase):
+    """``static_url`` in templates."""
+
+    def setUp(self) -> None:
+        folder = Path(self.mktemp()).absolute()
+        for name in ("pages", "files/css"):
+            (folder / name).mkdir(parents=True)
+        (folder / "files" / "css" / "app.css").write_bytes(b"body {}")
+        (folder / "pages" / "page.html").write_text("<{{ static_url(name) }}>")
+        self.app = Application(folder / "files", folder / "pages", "/assets/")
+
+    def test_url_of_a_file(self) -> None:
+        """It is the one that the worker answers for ever."""
+        page = self.app.render("page.html", name="css/app.css")
+        self.assertRegex(page, r"^</assets/css/app\.[0-9a-f]{12}\.css>$")
+        self.assertEqual(page[1:-1], self.app.fingerprints.url("css/app.css"))
+
+    def test_no_such_file(self) -> None:
+        with self.assertRaisesRegex(FileNotFoundError, r"static_url\('css/ap\.css'\)"):
+            self.app.render("page.html", name="css/ap.css")
+
+
 class ClusterTests(SynchronousTestCase):
     """``app.cluster`` is there in a worker and in the core, and only there."""
 
@@ -248,6 +270,7 @@ class ClassBodyTests(SynchronousTestCase):
         self.assertEqual(self.app.static, HERE / "files")
         self.assertEqual(self.app.static_url, "/f/")
         self.assertIs(self.app.templates, Shop.app.templates)
+        self.assertIs(self.app.fingerprints, Shop.app.fingerprints)
 
     def test_cluster_follows(self) -> None:
         """It may be bound through any of the instances."""

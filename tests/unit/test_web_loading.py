@@ -22,6 +22,7 @@ from clusterapp.errors import ApplicationLoadError
 from clusterapp.interfaces import Role
 from clusterapp.web.application import Application, CoreApplication
 from clusterapp.web.loading import DEMO, Loaded, load
+from clusterapp.web.static import StaticOptions
 
 
 class HereReactor:
@@ -48,6 +49,26 @@ class TheCore:
 
 
 HERE: Any = HereReactor()
+
+#: Ways to spell a path below "/a b/", or not quite.
+TARGETS = (
+    b"/a%20b/x",
+    b"/a b/x",
+    b"/%61%20b/",
+    b"/a%20b",
+    b"/a%20b?/",
+    b"/a%20b%2fx",
+    b"//a%20b/x",
+    b"/./a%20b/x",
+    b"http://h/a%20b/x?y",
+    b"HTTP://h/a b/",
+    b"http://h",
+    b"http://a b/x",
+    b"/x?/a b/",
+    b"/%",
+    b"*",
+    b"",
+)
 
 
 class LoadTests(SynchronousTestCase):
@@ -97,10 +118,40 @@ class LoadTests(SynchronousTestCase):
         app.route("/<path:any>")(lambda _, **_values: "worker's")
         self.assertEqual(self.load(app).routes.side(b"/files/x"), "app")
         self.assertEqual(self.get(self.load(app).resource, "/files/x")[1], "worker's")
+        self.assertIsNone(self.load(app).answer)
         folder.mkdir()
-        self.assertEqual(self.load(app).routes.side(b"/files/x"), "static")
-        self.assertEqual(self.get(self.load(app).resource, "/files/x")[0], 404)
-        self.assertEqual(self.get(self.load(app).resource, "/other")[1], "worker's")
+        (folder / "a.txt").write_bytes(b"here")
+        loaded = self.load(app)
+        self.assertEqual(loaded.routes.side(b"/files/x"), "static")
+        assert loaded.answer is not None
+        found = loaded.answer(b"GET", b"/files/a.txt", [])
+        assert found is not None
+        self.assertEqual(found.parts, (b"here",))
+        self.assertIsNone(loaded.answer(b"GET", b"/other", []))
+        self.assertEqual(self.get(loaded.resource, "/other")[1], "worker's")
+
+    def test_static_options(self) -> None:
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        (folder / "a.txt").write_bytes(b"here")
+        vars(self.module).update(app=Application(static=folder))
+        options = StaticOptions(max_age=7)
+        loaded = load("loaded_in_test:app", None, HERE, options)
+        assert loaded.answer is not None
+        found = loaded.answer(b"GET", b"/static/a.txt", [])
+        assert found is not None
+        self.assertIn(b"Cache-Control: max-age=7\r\n", found.head)
+
+    def test_one_side_for_all(self) -> None:
+        """What is answered as static is what the routes call static."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        loaded = self.load(Application(static=folder, static_url="/a b/"))
+        assert loaded.answer is not None
+        for target in TARGETS:
+            is_static = loaded.routes.side(target.partition(b"?")[0]) == "static"
+            answered = loaded.answer(b"GET", target, []) is not None
+            self.assertEqual(answered, is_static, target)
 
     def templates(self) -> tuple[Path, Path, Application]:
         """Make an application with one page; give its folder and another one."""

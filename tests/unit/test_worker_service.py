@@ -23,7 +23,8 @@ from clusterapp.errors import ApplicationLoadError
 from clusterapp.http.access import Answered
 from clusterapp.interfaces import Role
 from clusterapp.settings.model import Settings
-from clusterapp.web.loading import load
+from clusterapp.web.loading import Loaded, load
+from clusterapp.web.static import StaticOptions
 from clusterapp.worker import __main__ as program
 from clusterapp.worker import orphan, service
 from clusterapp.worker.service import FAILED_BOOT, ChildProgram
@@ -71,7 +72,11 @@ class ChildCase(SynchronousTestCase):
         self.addCleanup(self.listening.close)
 
     def begin(
-        self, app: str = PLAIN, role: Role = "worker", cache: str | None = None
+        self,
+        app: str = PLAIN,
+        role: Role = "worker",
+        cache: str | None = None,
+        **settings: Any,
     ) -> ChildProgram:
         """Start a child, up to where it waits for something."""
         listener = "tcp" if role == "worker" else "core"
@@ -85,7 +90,7 @@ class ChildCase(SynchronousTestCase):
             cache=cache,
             access_log=self.access_log,
         )
-        chosen = Settings(app=app, graceful_timeout=5)
+        chosen = Settings(app=app, graceful_timeout=5, **settings)
         self.child = ChildProgram(self.reactor, bootstrap, chosen)
         self.patch(service, "serve", self.serve)
         self.patch(os, "close", self.close)
@@ -125,6 +130,23 @@ class BootTests(ChildCase):
         self.assertEqual(len(self.reactor.getReaders()), 1)
         self.assertEqual(self.closed, [CONTROL_FD])
         self.assertFalse(self.reactor.stopped)
+
+    def test_options_of_static_files(self) -> None:
+        """What the operator chooses reaches what serves them."""
+        given: list[object] = []
+
+        def noting(*arguments: Any) -> Loaded:
+            given.append(arguments[-1])
+            return load(*arguments)
+
+        self.patch(service, "load", noting)
+        self.begin(
+            static_cache="1 MiB", static_max_age=90.5, sendfile_header="X-Sendfile"
+        )
+        chosen = StaticOptions(
+            cache_bytes=1024**2, max_age=90, sendfile_header="X-Sendfile"
+        )
+        self.assertEqual(given, [chosen])
 
     def test_start_hook_comes_first(self) -> None:
         waited = master_apps.pending(master_apps.START)

@@ -1,0 +1,87 @@
+"""The conditions of a request for a file (RFC 9110, section 13)."""
+
+import re
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Final
+
+from twisted.web.http import stringToDatetime
+
+IF_MATCH: Final = b"if-match"
+IF_NONE_MATCH: Final = b"if-none-match"
+IF_MODIFIED_SINCE: Final = b"if-modified-since"
+IF_UNMODIFIED_SINCE: Final = b"if-unmodified-since"
+IF_RANGE: Final = b"if-range"
+
+_TAG = rb'(W/)?("[\x21\x23-\x7e\x80-\xff]*")'
+_TAGS = re.compile(rb"[ \t,]*" + _TAG + rb"[ \t]*(?=,|\Z)")
+
+
+class Verdict(Enum):
+    """What conditions ask for."""
+
+    #: The request, as if it had none.
+    PERFORM = auto()
+    #: 304 Not Modified.
+    UNCHANGED = auto()
+    #: 412 Precondition Failed.
+    FAILED = auto()
+
+
+def judge(asked: Mapping[bytes, bytes], etag: bytes, modified: bytes) -> Verdict:
+    """
+    Weigh the conditions of a GET or HEAD in the order of section 13.2.2.
+
+    :param asked: the values of the request's fields, by their names in lower case.
+    :param etag: the strong entity tag of what would be sent, with its quotes.
+    :param modified: its Last-Modified.
+    """
+    if _forbids(asked, etag, modified):
+        return Verdict.FAILED
+    return Verdict.UNCHANGED if _has_it(asked, etag, modified) else Verdict.PERFORM
+
+
+def allows_range(asked: Mapping[bytes, bytes], etag: bytes, modified: bytes) -> bool:
+    """Whether If-Range lets a part be sent: the client has the rest of the same."""
+    value = asked.get(IF_RANGE)
+    # A date must be the very same: an earlier or later one tells nothing.
+    return value is None or value in (etag, modified)
+
+
+def _forbids(asked: Mapping[bytes, bytes], etag: bytes, modified: bytes) -> bool:
+    if IF_MATCH in asked:
+        return not _names(asked[IF_MATCH], etag, weakly=False)
+    if IF_UNMODIFIED_SINCE in asked:
+        return _is_later(modified, asked[IF_UNMODIFIED_SINCE]) is True
+    return False
+
+
+def _has_it(asked: Mapping[bytes, bytes], etag: bytes, modified: bytes) -> bool:
+    if IF_NONE_MATCH in asked:
+        return _names(asked[IF_NONE_MATCH], etag, weakly=True)
+    if IF_MODIFIED_SINCE in asked:
+        return _is_later(modified, asked[IF_MODIFIED_SINCE]) is False
+    return False
+
+
+def _names(value: bytes, etag: bytes, *, weakly: bool) -> bool:
+    """Whether a list of entity tags has ``etag``; what is no list has none."""
+    if value in (b"*", etag):
+        return True
+    position = 0
+    while match := _TAGS.match(value, position):
+        if match[2] == etag and (weakly or not match[1]):
+            return True
+        position = match.end()
+    return False
+
+
+def _is_later(modified: bytes, value: bytes) -> bool | None:
+    """Whether a file is later than a date; None for what is no date."""
+    if value == modified:
+        return False
+    try:
+        return bool(stringToDatetime(modified) > stringToDatetime(value))
+    # What a client writes there may fail in any of its steps.
+    except (ValueError, IndexError, KeyError, OverflowError):
+        return None

@@ -1,0 +1,155 @@
+"""A file as the answers that it gives: whole, in parts, and unchanged."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+from twisted.web.http import datetimeToString
+
+from clusterapp.http.prepared import FilePart, Prepared
+from clusterapp.interfaces import Fields
+from clusterapp.web.conditions import Verdict, allows_range, judge
+from clusterapp.web.disk import Opened
+from clusterapp.web.encodings import SUFFIXES
+from clusterapp.web.fingerprints import digest
+from clusterapp.web.ranges import Range, content_range, parse_ranges, part_heads
+
+#: The type is what is said, and not what a browser guesses.
+NO_SNIFFING: Final = (b"X-Content-Type-Options", b"nosniff")
+
+RANGE: Final = b"range"
+
+
+def refusal(status: HTTPStatus, *fields: tuple[bytes, bytes]) -> Prepared:
+    """Make the answer that a request gets instead of a file."""
+    text = f"{status.value} {status.phrase}\n".encode()
+    kind = (b"Content-Type", b"text/plain; charset=utf-8")
+    return Prepared(status, [kind, NO_SNIFFING, *fields], [text])
+
+
+_FAILED: Final = refusal(HTTPStatus.PRECONDITION_FAILED)
+
+
+class Representation:
+    """
+    One file, in one encoding.
+
+    :param opened: the file.
+    :param in_memory: whether to keep its content; else it is sent from the disk.
+    :param coding: the name of its encoding; empty for none.
+    :param kind: the media type of what is encoded.
+    :param caching: the fields that say how it may be kept, such as Cache-Control.
+    """
+
+    __slots__ = (
+        "_content",
+        "_etag",
+        "_fields",
+        "_kind",
+        "_modified",
+        "digest",
+        "size",
+        "unchanged",
+        "whole",
+    )
+
+    def __init__(
+        self,
+        opened: Opened,
+        *,
+        in_memory: bool,
+        coding: bytes,
+        kind: bytes,
+        caching: Fields,
+    ) -> None:
+        content = opened.content() if in_memory else None
+        #: The digest of the content; None for a file that is not in memory.
+        self.digest = None if content is None else digest(content)
+        self._content = (
+            FilePart(opened.file, 0, opened.size) if content is None else content
+        )
+        self.size = len(self._content)
+        self._kind = kind
+        self._etag = _etag(opened, self.digest, coding)
+        self._modified = datetimeToString(opened.modified)
+        same = [
+            (b"ETag", self._etag),
+            (b"Last-Modified", self._modified),
+            *caching,
+        ]
+        encoding = [(b"Content-Encoding", coding)] if coding else []
+        self._fields = [*same, NO_SNIFFING, (b"Accept-Ranges", b"bytes"), *encoding]
+        #: The answer with all of it.
+        self.whole = self._prepare(HTTPStatus.OK, kind, self._content)
+        #: The answer to who has it already.
+        self.unchanged = Prepared(HTTPStatus.NOT_MODIFIED, same)
+
+    def answer(
+        self, method: bytes, asked: Mapping[bytes, bytes], boundary: bytes
+    ) -> Prepared:
+        """
+        Answer a request.
+
+        :param method: GET or HEAD.
+        :param asked: the values of its fields, by their names in lower case.
+        :param boundary: what divides parts, if there are several.
+        """
+        verdict = judge(asked, self._etag, self._modified)
+        if verdict is Verdict.FAILED:
+            return _FAILED
+        if verdict is Verdict.UNCHANGED:
+            return self.unchanged
+        # A range means something for GET alone (RFC 9110, section 14.2).
+        if method != b"GET" or RANGE not in asked:
+            return self.whole
+        if not allows_range(asked, self._etag, self._modified):
+            return self.whole
+        return self._parts(asked[RANGE], boundary)
+
+    def _parts(self, value: bytes, boundary: bytes) -> Prepared:
+        ranges = parse_ranges(value, self.size)
+        if ranges is None:
+            return self.whole
+        if not ranges:
+            unsatisfied = (b"Content-Range", b"bytes */%d" % self.size)
+            return refusal(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, unsatisfied)
+        if len(ranges) > 1:
+            return self._multipart(ranges, boundary)
+        place = (b"Content-Range", content_range(ranges[0], self.size))
+        piece = self._piece(ranges[0])
+        return self._prepare(HTTPStatus.PARTIAL_CONTENT, self._kind, piece, place)
+
+    def _multipart(self, ranges: list[Range], boundary: bytes) -> Prepared:
+        *heads, end = part_heads(ranges, self.size, self._kind, boundary)
+        body: list[bytes | FilePart] = []
+        for head, each in zip(heads, ranges, strict=True):
+            body += (head, self._piece(each))
+        kind = b"multipart/byteranges; boundary=" + boundary
+        fields = [(b"Content-Type", kind), *self._fields]
+        return Prepared(HTTPStatus.PARTIAL_CONTENT, fields, [*body, end])
+
+    def _prepare(
+        self,
+        status: HTTPStatus,
+        kind: bytes,
+        body: bytes | FilePart,
+        *more: tuple[bytes, bytes],
+    ) -> Prepared:
+        return Prepared(status, [(b"Content-Type", kind), *self._fields, *more], [body])
+
+    def _piece(self, part: Range) -> bytes | FilePart:
+        content = self._content
+        if isinstance(content, bytes):
+            return content[part.first : part.last + 1]
+        return FilePart(content.file, part.first, part.length)
+
+
+def _etag(opened: Opened, digest: str | None, coding: bytes) -> bytes:
+    """
+    Write the strong entity tag.
+
+    That of a file in memory is made of its content, so that all machines have the
+    same; a larger one is known by its size and the time it was written.
+    """
+    mark = digest or f"{opened.identity.modified_ns:x}-{opened.size:x}"
+    return f'"{mark}{SUFFIXES.get(coding, b"").decode()}"'.encode()
