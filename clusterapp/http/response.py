@@ -164,12 +164,12 @@ class WireResponse:
 
     @property
     def whole(self) -> bool:
-        """Whether all of the body has come; :meth:`take_body` gives it then."""
+        """Whether all of the body has come."""
         return self._reason is DONE
 
     def take_body(self) -> bytes:
         """
-        Take what has come of the body, instead of having it delivered.
+        Take what has come of the body; it is not delivered then.
 
         That is all of it if the response is :attr:`whole`.
         """

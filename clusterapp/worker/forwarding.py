@@ -169,7 +169,7 @@ class Passage:
             self._ended(self, None)
             return
         try:
-            exchange.respond(passed_on(head))
+            exchange.respond(passed_on(head), response.take_body())
         except ValueError as error:
             response.abort()
             raise CoreBrokenError(
@@ -178,7 +178,6 @@ class Passage:
         if not response.whole:
             self._relay(response)
             return
-        exchange.write(response.take_body())
         exchange.finish(end_to_end(response.trailers))
         self._ended(self, None)
 

@@ -142,8 +142,7 @@ def _refuse(exchange: Exchange, error: CoreError) -> None:
     ]
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         fields.append((b"Retry-After", b"1"))
-    exchange.respond(ResponseHead(status, status.phrase.encode(), fields))
-    exchange.write(body)
+    exchange.respond(ResponseHead(status, status.phrase.encode(), fields), body)
     exchange.finish()
 
 
