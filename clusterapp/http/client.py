@@ -1,5 +1,6 @@
 """One connection to the core (in a worker), and the call that is on it."""
 
+import select
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -21,7 +22,7 @@ from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from clusterapp.errors import CoreBrokenError
-from clusterapp.http.messages import RequestHead, ResponseHead, asks_upgrade, options
+from clusterapp.http.messages import RequestHead, ResponseHead, asks_upgrade
 from clusterapp.http.reader import ResponseReader
 from clusterapp.http.response import DONE, WireRequest, WireResponse
 from clusterapp.http.sending import BodySender, encode
@@ -40,7 +41,16 @@ class Call:
     :raise ValueError: for a head that cannot be written.
     """
 
-    __slots__ = ("_result", "body", "give_up", "head", "interim", "uri", "wire")
+    __slots__ = (
+        "_result",
+        "body",
+        "give_up",
+        "head",
+        "interim",
+        "options",
+        "uri",
+        "wire",
+    )
 
     #: How to give up what is under way for the call.
     give_up: Callable[[], object]
@@ -56,7 +66,7 @@ class Call:
         self.body = body
         self.interim = interim
         self.uri = uri
-        self.wire = encode(head, body)
+        self.wire, self.options = encode(head, body)
         self._result: Deferred[WireResponse] | None = None
 
     def result(self) -> Deferred[WireResponse]:
@@ -112,7 +122,7 @@ class CoreConnection(Protocol):
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._reader = ResponseReader()
-        self._socket: socket.socket | None = None
+        self._watch: select.poll | None = None
         self._ready: Deferred[CoreConnection] | None = None
         self._call: Call | None = None
         self._sender: BodySender | None = None
@@ -145,21 +155,13 @@ class CoreConnection(Protocol):
         """
         if self._closing:
             return False
-        if self._socket is None:
-            return True
-        try:
-            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        return self._watch is None or not self._watch.poll(0)
 
     def start(self, call: Call) -> None:
         """Send a request; the connection is idle and quiet."""
         head = call.head
         self._call = call
-        named = options(head.fields)
+        named = call.options
         self._keep = b"close" not in named
         self._reader.expect(
             head_only=head.method == b"HEAD",
@@ -199,7 +201,8 @@ class CoreConnection(Protocol):
         if ISystemHandle.providedBy(self.transport):
             handle = self.transport.getHandle()
             if isinstance(handle, socket.socket):
-                self._socket = handle
+                self._watch = select.poll()
+                self._watch.register(handle, select.POLLIN)
         self._pool.connected(self)
 
     def handshakeCompleted(self) -> None:

@@ -66,7 +66,7 @@ class Exchange(Protocol):
         :raises ValueError: if the head cannot be written as it is.
         """
 
-    def respond(self, head: ResponseHead) -> None:
+    def respond(self, head: ResponseHead, body: bytes = b"") -> None:
         """
         Begin the response, with exactly these fields.
 
@@ -74,8 +74,9 @@ class Exchange(Protocol):
         (to HTTP/1.0 clients: ended by the connection's end), and
         ``Connection: close`` says if the connection will not be kept.
 
-        :raises ValueError: if the head cannot be written as it is; nothing has
-            been sent then.
+        :param body: what there is of the body already; it goes out with the head.
+        :raises ValueError: if the head cannot be written as it is, or the body is
+            longer than it says; nothing has been sent then.
         :raises RuntimeError: if the response has begun before.
         """
 

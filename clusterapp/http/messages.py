@@ -95,8 +95,18 @@ def end_to_end(fields: Fields) -> list[tuple[bytes, bytes]]:
 
     :return: the other fields, in their order and spelling, with their repeats.
     """
-    dropped = HOP_BY_HOP | options(fields) - {b"host"}
-    return [field for field in fields if field[0].lower() not in dropped]
+    kept = []
+    named = False
+    for field in fields:
+        name = field[0].lower()
+        if name not in HOP_BY_HOP:
+            kept.append(field)
+        elif name == b"connection":
+            named = True
+    if not named:
+        return kept
+    dropped = options(fields) - {b"host"}
+    return [field for field in kept if field[0].lower() not in dropped]
 
 
 def asks_upgrade(fields: Fields) -> bool:

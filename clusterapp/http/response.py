@@ -162,6 +162,20 @@ class WireResponse:
             raise RuntimeError(f"a {self.head.status} does not switch protocols")
         self._give_to(protocol, self._source.transport)
 
+    @property
+    def whole(self) -> bool:
+        """Whether all of the body has come."""
+        return self._reason is DONE
+
+    def take_body(self) -> bytes:
+        """
+        Take what has come of the body; it is not delivered then.
+
+        That is all of it if the response is :attr:`whole`.
+        """
+        held, self._held = self._held, []
+        return held[0] if len(held) == 1 else b"".join(held)
+
     def abort(self) -> None:
         """Close the connection: no more of the body is wanted."""
         # After its end, the connection may be another's.

@@ -1,7 +1,7 @@
 """Requests into bytes (in a worker): the head, and the body as it is produced."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IConsumer, IPushProducer
@@ -10,13 +10,25 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
 from clusterapp.errors import CoreBrokenError
-from clusterapp.http.messages import FRAMING, RequestHead
+from clusterapp.http.messages import FRAMING, RequestHead, options
 from clusterapp.interfaces import Fields
 
 _SPACES_OF_REQUEST_LINE: Final = 2
 
 
-def encode(head: RequestHead, body: IBodyProducer | None) -> bytes:
+class Encoded(NamedTuple):
+    """
+    A request's head as it is sent.
+
+    :param wire: its bytes.
+    :param options: what its ``Connection`` lines name, in lower case.
+    """
+
+    wire: bytes
+    options: frozenset[bytes]
+
+
+def encode(head: RequestHead, body: IBodyProducer | None) -> Encoded:
     """
     Write a request's head: target and fields as they are, framing of our own.
 
@@ -28,10 +40,13 @@ def encode(head: RequestHead, body: IBodyProducer | None) -> bytes:
     """
     lines = [b"%b %b HTTP/1.1\r\n" % (head.method, head.target)]
     framing = b""
+    connection = []
     for field in head.fields:
         name = field[0].lower()
         if name not in FRAMING:
             lines.append(b"%b: %b\r\n" % field)
+            if name == b"connection":
+                connection.append(field)
         elif name == b"content-length" and field[1] == b"0":
             framing = b"Content-Length: 0\r\n"
     if body is not None:
@@ -46,7 +61,7 @@ def encode(head: RequestHead, body: IBodyProducer | None) -> bytes:
         or lines[0].count(b" ") != _SPACES_OF_REQUEST_LINE
     ):
         raise ValueError(f"no valid request: {head.method!r} {head.target!r}")
-    return wire
+    return Encoded(wire, options(connection))
 
 
 def _framing(body: IBodyProducer) -> bytes:

@@ -79,8 +79,8 @@ class StreamedExchange:
             self._may_withhold_body = False
         self._connection.write(opening)
 
-    def respond(self, head: ResponseHead) -> None:
-        """Begin the response."""
+    def respond(self, head: ResponseHead, body: bytes = b"") -> None:
+        """Begin the response, with what there is of its body already."""
         if self._lost:
             return
         if self._finished or self.responded:
@@ -91,11 +91,15 @@ class StreamedExchange:
         withheld = self._may_withhold_body and not self._came
         closing = self._connection.will_close or withheld or framing.until_close
         opening = framing.opening(closing=closing)
+        pieces = framing.piece(body)
         self._framing = framing
         self._status = head.status
         if closing:
             self._connection.close_after()
-        self._connection.write(opening)
+        # One write, and so one system call.
+        self._connection.write(b"".join((opening, *pieces)))
+        if pieces:
+            self._sent += len(body)
 
     def write(self, body: bytes) -> None:
         """Send a piece of the response's body."""

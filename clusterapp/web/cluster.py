@@ -1,5 +1,6 @@
 """What an application knows of its cluster, and how it reaches the core."""
 
+import asyncio
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -7,14 +8,17 @@ from urllib.parse import urlsplit
 
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.endpoints import (
     HostnameEndpoint,
     UNIXClientEndpoint,
     wrapClientTLS,
 )
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.web.iweb import IAgent
 
 from clusterapp.http.agent import CoreAgent
+from clusterapp.http.native_client import NativeUnixEndpoint
 from clusterapp.http.tls import client_options
 from clusterapp.interfaces import Role
 from clusterapp.settings.model import Settings
@@ -46,7 +50,7 @@ def core_agent(reactor: Any, settings: Settings, core_socket: str | None) -> Cor
     :param core_socket: the path of the core's Unix socket on this machine.
     """
     if core_socket is not None:
-        return CoreAgent(reactor, UNIXClientEndpoint(reactor, core_socket))
+        return CoreAgent(reactor, _beside(reactor, core_socket))
     url = urlsplit(settings.core)
     host = url.hostname or ""
     options = client_options(
@@ -57,6 +61,14 @@ def core_agent(reactor: Any, settings: Settings, core_socket: str | None) -> Cor
     )
     there = HostnameEndpoint(reactor, host, url.port or 443)
     return CoreAgent(reactor, wrapClientTLS(options, there))
+
+
+def _beside(reactor: Any, path: str) -> IStreamClientEndpoint:
+    """Reach a core on this machine in the way that is fastest on the reactor."""
+    if isinstance(reactor, AsyncioSelectorReactor):
+        # A child makes its loop the current one before the reactor is there.
+        return NativeUnixEndpoint(asyncio.get_event_loop(), path)
+    return UNIXClientEndpoint(reactor, path)
 
 
 def core_client(agent: IAgent) -> HTTPClient:

@@ -6,6 +6,7 @@ fields, so what they say counts only as far back as every hop is trusted.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -33,6 +34,11 @@ _HOST = b"X-Forwarded-Host"
 _FORWARDED = b"Forwarded"
 _OURS = {name.lower(): name for name in (_FOR, _PROTO, _HOST, _FORWARDED)}
 
+#: How many peers, and what is said of how many, is remembered.
+_REMEMBERED = 1024
+#: The longest Host that is remembered, in bytes: a name has 253 (RFC 1035, 2.3.4).
+_SHORT = 260
+
 #: The part of an IPv6 address that mapping an IPv4 address fills (RFC 4291, 2.5.5.2).
 _MAPPED = IPv6Network("::ffff:0:0/96")
 
@@ -52,6 +58,7 @@ class TrustedProxies:
         self._unix = UNIX in given
         addresses = sorted(given - {EVERYONE, UNIX})
         self._networks = [_network(entry) for entry in addresses]
+        self._seen = lru_cache(_REMEMBERED)(self._look_at)
 
     def trusts(self, address: str | None) -> bool:
         """
@@ -80,8 +87,8 @@ class TrustedProxies:
         :returns: its IP address; the farthest one if all are trusted; None when it
             is not known (a Unix peer that does not tell, an obfuscated hop).
         """
-        client = _address(peer)
-        if not self.trusts(client):
+        client, trusted = self._seen(_host_of(peer))
+        if not trusted:
             return client
         for hop in reversed(_hops(_told(fields))):
             client = hop.address
@@ -105,12 +112,23 @@ class TrustedProxies:
         :param secure: whether the request came over TLS.
         :param fields: the request's fields.
         """
-        address = _address(peer)
-        told = _told(fields) if self.trusts(address) else {}
-        others = [field for field in fields if field[0].lower() not in _OURS]
-        here = Hop(address, _host(fields), "https" if secure else "http")
-        said = ((name, value.encode("latin-1")) for name, value in _say(told, here))
-        return [*others, *said]
+        address, trusted = self._seen(_host_of(peer))
+        others, told = [], []
+        host = None
+        for field in fields:
+            name = field[0].lower()
+            if name in _OURS:
+                told.append(field)
+                continue
+            others.append(field)
+            if host is None and name == b"host":
+                host = field[1]
+        return [*others, *_said(told if trusted else (), address, host, secure=secure)]
+
+    def _look_at(self, host: str | None) -> tuple[str | None, bool]:
+        """Tell a peer's address as `plain` writes it, and whether its word counts."""
+        address = None if host is None else str(plain(host))
+        return address, self.trusts(address)
 
 
 def _network(entry: str) -> IPv4Network | IPv6Network:
@@ -127,16 +145,35 @@ def _network(entry: str) -> IPv4Network | IPv6Network:
     return network
 
 
-def _address(peer: IAddress) -> str | None:
-    """Return the address of an Internet peer as `plain` writes it."""
+def _host_of(peer: IAddress) -> str | None:
+    """Return the host of an Internet peer."""
     if isinstance(peer, IPv4Address | IPv6Address):
-        return str(plain(peer.host))
+        return str(peer.host)
     return None
 
 
-def _host(fields: Fields) -> str | None:
-    hosts = [value for name, value in fields if name.lower() == b"host"]
-    return hosts[0].decode("latin-1") or None if hosts else None
+def _said(
+    told: Fields, address: str | None, host: bytes | None, *, secure: bool
+) -> Sequence[tuple[bytes, bytes]]:
+    """Write the four fields."""
+    if told or len(host or b"") > _SHORT:
+        return _written(_told(told), address, host, secure=secure)
+    return _said_of_the_first_hop(address, host, secure=secure)
+
+
+@lru_cache(_REMEMBERED)
+def _said_of_the_first_hop(
+    address: str | None, host: bytes | None, *, secure: bool
+) -> Sequence[tuple[bytes, bytes]]:
+    return _written({}, address, host, secure=secure)
+
+
+def _written(
+    told: Mapping[bytes, str], address: str | None, host: bytes | None, *, secure: bool
+) -> Sequence[tuple[bytes, bytes]]:
+    name = host.decode("latin-1") if host else None
+    here = Hop(address, name, "https" if secure else "http")
+    return [(name, value.encode("latin-1")) for name, value in _say(told, here)]
 
 
 def _told(fields: Fields) -> Mapping[bytes, str]:

@@ -2,31 +2,31 @@
 
 from http import HTTPStatus
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from clusterapp.errors import CoreBrokenError, CoreUnreachableError, CoreUntrustedError
+from clusterapp.errors import CoreError, CoreUnreachableError
 from clusterapp.http.agent import CoreAgent
 from clusterapp.http.exchange import Exchange
 from clusterapp.http.messages import RequestHead, ResponseHead, end_to_end
-from clusterapp.http.response import WireResponse
-from clusterapp.interfaces import Fields
 from clusterapp.web.proxies import TrustedProxies
 from clusterapp.worker.forwarding import (
     UPGRADE_FIELDS,
     CoreCutError,
     CoreSlowError,
-    Relayed,
-    ask,
-    relay,
+    Passage,
+    Way,
 )
+from clusterapp.worker.patience import Patience
 from clusterapp.worker.readiness import Readiness
 
-#: How long to wait before a core that refuses connections is tried again, in s.
-_RETRY_SECONDS = 0.1
+#: What the client is told; 502 for everything else.
+_STATUS = {
+    CoreUnreachableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    CoreSlowError: HTTPStatus.GATEWAY_TIMEOUT,
+}
 _SORRY = {
     HTTPStatus.BAD_GATEWAY: "The core broke off before it answered.",
     HTTPStatus.SERVICE_UNAVAILABLE: "The core is not ready. Please try again.",
@@ -58,30 +58,28 @@ class CoreProxy:
         timeout: float,
         start_wait: float = 5.0,
     ) -> None:
-        self._clock = clock
-        self._agent = agent
         self._trusted = trusted
-        self._timeout = timeout
         self._start_wait = start_wait
-        self._readiness = Readiness(clock)
-        self._under_way: set[Deferred[None]] = set()
-        self._endless: set[Relayed] = set()
+        self._way = Way(
+            clock, agent, Readiness(clock), Patience(clock, timeout), endless=set()
+        )
+        self._under_way: set[Passage] = set()
 
     def core_ready(self, ready: bool) -> None:
         """Know whether the core takes requests; at first it does not."""
-        self._readiness.set(ready)
+        self._way.readiness.set(ready)
 
     def forward(self, exchange: Exchange) -> None:
         """Respond to a request, whichever it is."""
-        serving = Deferred.fromCoroutine(self._serve(exchange))
-        self._under_way.add(serving)
-        exchange.gone.addCallback(lambda _gone: serving.cancel())
-        serving.addErrback(self._failed, exchange)
-        serving.addBoth(lambda _none: self._under_way.discard(serving))
+        until = self._way.clock.seconds() + self._start_wait
+        passage = Passage(self._way, self._head(exchange), exchange, until, self._ended)
+        self._under_way.add(passage)
+        passage.begin()
+        exchange.gone.addCallback(passage.give_up)
 
     def drain(self) -> None:
         """End the responses that would not end by themselves."""
-        for body in list(self._endless):
+        for body in list(self._way.endless):
             body.end()
 
     def close(self) -> None:
@@ -90,38 +88,9 @@ class CoreProxy:
 
         The agent's connections are left to who made it.
         """
-        for serving in list(self._under_way):
-            serving.cancel()
-
-    async def _serve(self, exchange: Exchange) -> None:
-        try:
-            response = await self._ask(exchange)
-            await relay(exchange, response, self._endless)
-        except CoreUnreachableError as error:
-            self._report(exchange, error)
-            _refuse(exchange, HTTPStatus.SERVICE_UNAVAILABLE, [(b"Retry-After", b"1")])
-        except (CoreBrokenError, CoreUntrustedError) as error:
-            self._report(exchange, error)
-            _refuse(exchange, HTTPStatus.BAD_GATEWAY)
-        except CoreSlowError as error:
-            self._report(exchange, error)
-            _refuse(exchange, HTTPStatus.GATEWAY_TIMEOUT)
-        except CoreCutError as error:
-            self._report(exchange, error)
-
-    async def _ask(self, exchange: Exchange) -> WireResponse:
-        head = self._head(exchange)
-        until = self._clock.seconds() + self._start_wait
-        while True:
-            await self._readiness.wait(until)
-            try:
-                return await ask(
-                    self._clock, self._agent, head, exchange, seconds=self._timeout
-                )
-            except CoreUnreachableError:
-                if self._clock.seconds() + _RETRY_SECONDS > until:
-                    raise
-            await deferLater(self._clock, _RETRY_SECONDS)
+        for passage in list(self._under_way):
+            passage.give_up()
+        self._way.patience.stop()
 
     def _head(self, exchange: Exchange) -> RequestHead:
         # Hop-by-hop fields first: a client may name ours in its Connection.
@@ -136,8 +105,19 @@ class CoreProxy:
             fields += UPGRADE_FIELDS
         return RequestHead(exchange.method, exchange.target, fields)
 
-    def _failed(self, failure: Failure, exchange: Exchange) -> None:
-        if not failure.check(CancelledError):
+    def _ended(self, passage: Passage, failure: Failure | None) -> None:
+        self._under_way.discard(passage)
+        if failure is not None:
+            self._failed(passage.exchange, failure)
+
+    def _failed(self, exchange: Exchange, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, CoreError):
+            self._report(exchange, error)
+            if not isinstance(error, CoreCutError):
+                _refuse(exchange, error)
+            return
+        if not isinstance(error, CancelledError):
             self._log.failure(
                 "cannot forward {target}", failure, target=_shown(exchange)
             )
@@ -153,15 +133,16 @@ class CoreProxy:
         )
 
 
-def _refuse(exchange: Exchange, status: HTTPStatus, fields: Fields = ()) -> None:
+def _refuse(exchange: Exchange, error: CoreError) -> None:
+    status = _STATUS.get(type(error), HTTPStatus.BAD_GATEWAY)
     body = _SORRY[status].encode() + b"\n"
-    described = [
+    fields = [
         (b"Content-Type", b"text/plain; charset=utf-8"),
         (b"Content-Length", b"%d" % len(body)),
-        *fields,
     ]
-    exchange.respond(ResponseHead(status, status.phrase.encode(), described))
-    exchange.write(body)
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        fields.append((b"Retry-After", b"1"))
+    exchange.respond(ResponseHead(status, status.phrase.encode(), fields), body)
     exchange.finish()
 
 

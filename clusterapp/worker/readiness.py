@@ -15,12 +15,13 @@ class Readiness:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._ready = False
+        #: Whether it does.
+        self.ready = False
         self._waiting: set[Deferred[None]] = set()
 
     def set(self, ready: bool) -> None:
         """Know whether the core takes requests from now on."""
-        self._ready = ready
+        self.ready = ready
         if ready:
             for waiting in list(self._waiting):
                 waiting.callback(None)
@@ -32,7 +33,7 @@ class Readiness:
         :param until: the latest time to wait for, on the clock.
         :return: fires with `None`, or fails with `CoreUnreachableError`.
         """
-        if self._ready:
+        if self.ready:
             return succeed(None)
         waiting: Deferred[None] = Deferred()
         self._waiting.add(waiting)

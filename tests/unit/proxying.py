@@ -199,6 +199,9 @@ class ProxyTestCase(TestCase):
         await self.agent.close()
         await self.site.drain()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+        # Nothing is kept of requests that have ended, however they did.
+        self.assertEqual(self.proxy._under_way, set())
+        self.assertEqual(self.proxy._way.patience._since, {})
 
     async def client(self) -> Line:
         """Connect a client to the worker."""

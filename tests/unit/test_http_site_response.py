@@ -42,6 +42,19 @@ class ResponseTests(SiteTestCase):
             b"11\r\n0123456789abcdef!\r\n0\r\nX-Sum: 9\r\n\r\n",
         )
 
+    def test_head_and_body_go_out_together(self) -> None:
+        """What there is of the body is written with the head, and counted."""
+        client, exchange = self.ask(b"GET /core HTTP/1.1\r\nHost: h\r\n\r\n")
+        written: list[bytes] = []
+        client.transport.write = written.append  # type: ignore[method-assign]
+        self.assertRaises(ValueError, exchange.respond, OK, b"too long")
+        exchange.respond(OK, b"h")
+        self.assertEqual(written, [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nh"])
+        self.assertRaises(ValueError, exchange.write, b"ii")
+        exchange.write(b"i")
+        exchange.finish()
+        self.assertEqual(client.transport.ended, "")
+
     def test_old_clients_get_the_end_of_the_connection(self) -> None:
         """HTTP/1.0 knows no chunks and no interim responses."""
         client, exchange = self.ask(b"GET /core HTTP/1.0\r\n\r\n")

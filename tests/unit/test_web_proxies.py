@@ -155,6 +155,22 @@ class ForwardingTests(SynchronousTestCase):
         self.assertNotIn(b"X-Forwarded-For", fields)
         self.assertEqual(fields[b"Forwarded"], b"for=unknown;host=a;proto=http")
 
+    def test_everybody_is_told_of_as_they_are(self) -> None:
+        """Nothing that was said of one client, Host or scheme is said of another."""
+        long = b"x" * 300
+        kinds = [
+            (peer, secure, host)
+            for peer in ("192.0.2.1", "192.0.2.2")
+            for secure in (False, True)
+            for host in (b"shop", b"SHOP", b"", long)
+        ]
+        for peer, secure, host in kinds * 2:
+            fields = dict(self.forwarded(tcp(peer), (b"Host", host), secure=secure))
+            scheme = b"https" if secure else b"http"
+            self.assertEqual(fields[b"X-Forwarded-For"], peer.encode())
+            self.assertEqual(fields[b"X-Forwarded-Proto"], scheme)
+            self.assertEqual(fields.get(b"X-Forwarded-Host", b""), host)
+
     def test_a_strangers_claims_are_removed(self) -> None:
         claims = [
             (b"x-forwarded-for", b"10.0.0.1"),
