@@ -120,21 +120,24 @@ class StaticFiles:
         kept = self._known(target)
         if kept is None or self._now() >= kept.fresh_until or method not in _METHODS:
             return self._resolve(method, target, fields)
-        return self._answer_with(kept, method, fields)
-
-    def _answer_with(self, kept: Kept, method: bytes, fields: Fields) -> Prepared:
         matters = kept.matters
-        relevant = [field for field in fields if field[0].lower() in matters]
-        return self._choose(kept, method, relevant) if relevant else kept.plain
+        for name, _ in fields:
+            if name.lower() in matters:
+                return self._choose(kept, method, fields)
+        return kept.plain
 
-    def _choose(self, kept: Kept, method: bytes, relevant: Fields) -> Prepared:
+    def _choose(self, kept: Kept, method: bytes, fields: Fields) -> Prepared:
         """Choose among the answers of a file by the fields that matter to it."""
         asked: dict[bytes, bytes] = {}
-        for name, value in relevant:
+        for name, value in fields:
             lowered = name.lower()
-            # Lines of the same name are one list (RFC 9110, section 5.3).
-            before = asked.get(lowered)
-            asked[lowered] = value if before is None else b"%b, %b" % (before, value)
+            if lowered in kept.matters:
+                # Lines of the same name are one list (RFC 9110, section 5.3).
+                asked[lowered] = (
+                    b"%b, %b" % (asked[lowered], value) if lowered in asked else value
+                )
+        if not asked:
+            return kept.plain
         codings = wanted(asked.pop(ACCEPT_ENCODING, b""))
         coding = next((each for each in codings if each in kept.choices), b"")
         chosen = kept.choices[coding]
@@ -157,7 +160,7 @@ class StaticFiles:
         except OSError as error:
             self._log.error("cannot serve {path}: {error}", path=path, error=error)
             return _UNAVAILABLE
-        return self._answer_with(kept, method, fields)
+        return self._choose(kept, method, fields)
 
     def _segments_below(self, path: bytes) -> Sequence[bytes] | None:
         """Give the segments of a path behind those of the prefix, if it has them."""
