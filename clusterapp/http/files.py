@@ -35,7 +35,7 @@ class FileSending:
     ) -> None:
         self._connection: Connection | None = connection
         self._prepared = prepared
-        self._todo = [*reversed(prepared.parts), opening]
+        self._todo = [*filter(len, reversed(prepared.parts)), opening]
         self._offset = 0
         self._paused = False
 
@@ -53,7 +53,8 @@ class FileSending:
         """Go on."""
         self._paused = False
         while self._todo and not self._paused and self._connection is not None:
-            self._send(self._connection, self._todo[-1])
+            if not self._send(self._connection, self._todo[-1]):
+                return  # it must wait, or has been broken off
         if not self._todo and self._connection is not None:
             connection, self._connection = self._connection, None
             connection.response_ended(self._prepared.status, self._prepared.length)
@@ -80,14 +81,15 @@ class FileSending:
         """Stop: the client has gone."""
         self._connection = None
 
-    def _send(self, connection: "Connection", part: bytes | FilePart) -> None:
+    def _send(self, connection: "Connection", part: bytes | FilePart) -> bool:
         if isinstance(part, bytes):
             self._todo.pop()
             connection.write_before_file(part)
-            return
+            return True
         left = part.length - self._offset
         sent = connection.send_file(part.file.fd, part.offset + self._offset, left)
         self._offset += sent
         if sent == left:
             self._todo.pop()
             self._offset = 0
+        return sent > 0

@@ -10,8 +10,9 @@ from struct import pack
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -66,7 +67,7 @@ class NativeConnection(Connection, asyncio.Protocol):
             self._loop.remove_writer(self._raw.fileno())
             self._raw.close()
             self._raw = None
-        self.lost(Failure(ConnectionDone() if error is None else _lost(error)))
+        self.lost(connectionDone if error is None else Failure(_lost(error)))
 
     # For the core of the connection.
 

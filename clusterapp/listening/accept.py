@@ -3,13 +3,11 @@
 import errno
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import (
     IDelayedCall,
-    IReactorFDSet,
     IReactorSocket,
-    IReactorTime,
     IReadDescriptor,
 )
 from twisted.logger import Logger
@@ -35,8 +33,18 @@ _CONNECTION_LOST = {
 }
 
 
-class IAcceptingReactor(IReactorFDSet, IReactorTime):
+class AcceptingReactor(Protocol):
     """The parts of a reactor that accepting needs."""
+
+    def addReader(self, reader: IReadDescriptor) -> None:
+        """Tell a reader whenever there is something to read."""
+
+    def removeReader(self, reader: IReadDescriptor) -> None:
+        """Tell it no more."""
+
+    @property
+    def callLater(self) -> Callable[..., IDelayedCall]:
+        """Call something after some seconds."""
 
 
 @implementer(IReadDescriptor)
@@ -54,7 +62,7 @@ class Acceptor:
 
     def __init__(
         self,
-        reactor: IAcceptingReactor,
+        reactor: AcceptingReactor,
         listening: socket.socket,
         serve: Callable[[socket.socket], object],
     ) -> None:

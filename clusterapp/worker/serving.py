@@ -20,6 +20,7 @@ from clusterapp.web.hosting import Host, core_host
 from clusterapp.web.loading import Loaded
 from clusterapp.web.proxies import TrustedProxies
 from clusterapp.web.routing import Routes
+from clusterapp.worker.loop import LoopReaders
 from clusterapp.worker.proxy import CoreProxy
 
 
@@ -98,12 +99,13 @@ def _acceptors(
 ) -> Iterator[Acceptor]:
     # Twisted's asyncio reactor, which every worker has, runs on it.
     loop = asyncio.get_event_loop()
+    readers = LoopReaders(loop, reactor)
     certificates = certificates_of(settings)
     for name, listening in sockets.items():
         # The name of a listener is its number and its specification.
         own = certificates.get(name.partition(" ")[2])
         server = NativeServer(loop, site, None if own is None else own.context)
-        yield Acceptor(reactor, listening, server.serve)
+        yield Acceptor(readers, listening, server.serve)
 
 
 def _adopt(numbers: Mapping[str, int]) -> Mapping[str, socket.socket]:

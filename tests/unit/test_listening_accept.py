@@ -86,7 +86,7 @@ class AcceptorCase(SynchronousTestCase):
 
     def make(self, listening: Any) -> Acceptor:
         acceptor = Acceptor(
-            self.reactor,  # type: ignore[arg-type]
+            self.reactor,
             listening,
             Adopting(self.reactor, self.factory),
         )
