@@ -12,10 +12,14 @@ if TYPE_CHECKING:
 
     from clusterapp.interfaces import Fields
 
+_NAME: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_QUOTED: Final = rb'"(?:[\t !#-[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
 #: A chunk's size, of at most 2**60, and its extensions, which are ignored. No
-#: white space may follow the size, and nothing but what is visible, or a space or
-#: tab, may stand in an extension: some readers take other bytes for a line's end.
-_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t -~\x80-\xff]*)?")
+#: white space may follow the size, and an extension has the form of one: some
+#: readers take a quotation mark, or other bytes, for something else.
+_SIZE_LINE: Final = re.compile(
+    rb"([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|%b))?)*" % (_NAME, _NAME, _QUOTED)
+)
 _FIELD: Final = re.compile(
     rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*?)[ \t]*"
 )

@@ -234,14 +234,17 @@ class Connection(Reading):
         """Answer a bad message, and read nothing that comes after it."""
         message, self._message = self._message, None
         self._sink = self._chunks = None
-        self._held = b""
+        begins, self._held = self._held[:5], b""
+        head = self._head
+        empty = begins == b"HEAD " if head is None else head.method == b"HEAD"
         self.unregisterProducer()
         if message is not None and message.responded:
             # What was begun cannot be unsaid.
             message.break_off()
         else:
-            self.write(_refusal(status, self.site.stamp.lines()))
-            self._record(status, len(_text(status)))
+            text = b"" if empty else _text(status)
+            self.write(_refusal(status, self.site.stamp.lines()) + text)
+            self._record(status, len(text))
             self.linger()
         if message is not None:
             message.lose(Failure(ConnectionLost(f"refused: {status}")))
@@ -322,9 +325,5 @@ def _text(status: HTTPStatus) -> bytes:
 
 
 def _refusal(status: HTTPStatus, stamp: bytes) -> bytes:
-    text = _text(status)
-    fields = [
-        (b"Content-Type", b"text/plain; charset=utf-8"),
-        (b"Connection", b"close"),
-    ]
-    return Prepared(status, fields, [text]).whole(stamp)
+    fields = [(b"Content-Type", b"text/plain; charset=utf-8")]
+    return Prepared(status, fields, [_text(status)]).opening(stamp, _CLOSE)

@@ -36,6 +36,10 @@ _NOTED: Final = frozenset(
     }
 )
 
+#: How an authority without a host begins.
+_NO_HOST: Final = frozenset({b"", b":"})
+#: What llhttp skips before a method, and we would take for a part of it.
+_LINE_ENDS: Final = frozenset({b"\r", b"\n"})
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VERSION: Final = re.compile(rb"HTTP/[0-9]\.[0-9]")
 #: What a target may consist of (RFC 3986, section 2): no "#", which begins what a
@@ -46,7 +50,9 @@ _ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTA
 #: RFC 9110, section 7.2: a host and a port, without user information. It may be
 #: empty, for a target that has no authority.
 _HOST: Final = re.compile(
-    rb"(?:\[[0-9A-Fa-f:.vV]+[^\[\]/?#@\s]*\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?"
+    rb"(?:\[(?:[0-9A-Fa-f:.]+|[vV][0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\]"
+    rb"|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)"
+    rb"(?::[0-9]*)?"
 )
 _REPEATED_ONCE: Final = frozenset({b"connection", b"expect", b"upgrade"})
 
@@ -129,7 +135,7 @@ class HeadReader:
         if len(line) > limits.request_line:
             raise BadMessageError(HTTPStatus.REQUEST_URI_TOO_LONG, "request line")
         words = line.split(b" ")
-        if len(words) != 3 or words[2] not in _VERSIONS:  # noqa: PLR2004
+        if len(words) != 3 or words[2] not in _VERSIONS or line[:1] in _LINE_ENDS:  # noqa: PLR2004
             raise _no_request_line(line)
         method, target, version = words
         fields = self._fields = []
@@ -137,8 +143,7 @@ class HeadReader:
         try:
             self._parser.feed_data(raw)
         except HttpParserUpgrade:
-            # It looks no further, as it should: the rest is not for it.
-            self._parser = HttpRequestParser(self)
+            self._look_no_further(method)
         except HttpParserError as error:
             raise _as_refusal(error, method) from None
         if len(raw) > limits.head or len(fields) > limits.fields:
@@ -172,6 +177,12 @@ class HeadReader:
             # llhttp refuses a second Content-Length; for Host see RFC 9112, 3.2.
             raise _bad(f"{name.decode()} is there twice")
 
+    def _look_no_further(self, method: bytes) -> None:
+        """Know that llhttp takes the rest for another protocol, as it should."""
+        if method == b"CONNECT":
+            raise BadMessageError(HTTPStatus.NOT_IMPLEMENTED, "this is no proxy")
+        self._parser = HttpRequestParser(self)
+
 
 _VERSIONS: Final = frozenset({b"HTTP/1.1", b"HTTP/1.0"})
 
@@ -195,8 +206,12 @@ def check_start(start: bytes, limits: Limits) -> None:
 
 
 def _no_request_line(line: bytes) -> BadMessageError:
-    words = line.split(b" ")
-    if len(words) == 3 and _VERSION.fullmatch(words[2]):  # noqa: PLR2004
+    version = line.split(b" ")[2:]
+    if (
+        len(version) == 1
+        and version[0] not in _VERSIONS
+        and _VERSION.fullmatch(version[0])
+    ):
         return BadMessageError(
             HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 is spoken here"
         )
@@ -226,13 +241,9 @@ def _check_target(head: Head, noted: dict[bytes, bytes]) -> None:
         return
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None:
-        # CONNECT names an authority alone; this is no proxy.
-        status = HTTPStatus.BAD_REQUEST
-        if head.method == b"CONNECT":
-            status = HTTPStatus.NOT_IMPLEMENTED
-        raise BadMessageError(status, "no path")
+        raise _bad("no path")
     authority, rest = absolute.groups()
-    if not authority or b"@" in authority or not _is_host(authority):
+    if authority[:1] in _NO_HOST or not _is_host(authority):
         raise _bad("no authority")
     if not rest.startswith(b"/"):
         rest = b"*" if (rest, head.method) == (b"", b"OPTIONS") else b"/" + rest

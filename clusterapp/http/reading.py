@@ -131,7 +131,9 @@ class Reading(Wire):
 
     def _go_on(self) -> None:
         """Look at what came behind a message, unless it must wait, or wait again."""
-        if self._held and not (self._parsing or self._message or self._writing_paused):
+        if self._held and not (
+            self._deaf or self._parsing or self._message or self._writing_paused
+        ):
             self._parse()
 
     def _parse(self) -> None:
@@ -163,12 +165,15 @@ class Reading(Wire):
             self._head = None
             check_start(data, self.site.limits)
             return False
+        # What cannot be read stays held, for `_refuse` to look at.
+        self._head = None
         if len(data) == end:
+            head = self.site.heads.read(data)
             self._held = b""
-            self._begin(self.site.heads.read(data))
         else:
+            head = self.site.heads.read(data[:end])
             self._held = data[end:]
-            self._begin(self.site.heads.read(data[:end]))
+        self._begin(head)
         return not (self._message or self._deaf or self._writing_paused)
 
     def _begin_body(self, head: Head) -> None:

@@ -103,6 +103,17 @@ class Responding(Routable):
             one_line(message)
         super().setResponseCode(code, message)
 
+    def addCookie(self, k: AnyStr, v: AnyStr, *more: Any, **named: Any) -> None:
+        """
+        Set a cookie; see `twisted.web.http.Request.addCookie`.
+
+        :raises ValueError: if any part of it has a line break or a NUL.
+        """
+        for part in (k, v, *more, *named.values()):
+            if isinstance(part, str | bytes):
+                as_value(part)
+        super().addCookie(k, v, *more, **named)
+
     def respond(self, body: bytes) -> None:
         """
         Send a body that is all of the response, or the rest of it, and finish.
@@ -210,10 +221,13 @@ class Responding(Routable):
         if self.lastModified is not None and not self._is_set(b"last-modified"):
             date = datetimeToString(self.lastModified)
             self.setHeader(b"last-modified", date)
-        if self.etag is not None:
-            self.setHeader(b"etag", self.etag)
-        if "cookies" in self.__dict__ and self.cookies:
-            self.responseHeaders.setRawHeaders(b"set-cookie", self.cookies)
+        # What is refused here is forgotten first, or no error could be sent either.
+        etag, self.etag = self.etag, None
+        if etag is not None:
+            self.setHeader(b"etag", etag)
+        cookies = self.__dict__.pop("cookies", [])
+        if cookies:
+            self.responseHeaders.setRawHeaders(b"set-cookie", cookies)
         self._drops = self.method == b"HEAD" or self.code in _BODILESS
         made = self.__dict__
         if "responseHeaders" in made:
@@ -221,7 +235,7 @@ class Responding(Routable):
         else:
             plain = self._plain
             if b"content-type" not in plain and self._wants_type():
-                plain[b"content-type"] = _DEFAULT_TYPE
+                self.setHeader(b"content-type", self.defaultContentType or b"")
             lines = b"".join(plain.values()) + self.site.stamp.lines()
         framing = b""
         if self._owed is None and not self._drops:
@@ -244,7 +258,7 @@ class Responding(Routable):
         code = self.code
         if self.code_message is _REASONS.get(code):
             return status_line(code)
-        return b"HTTP/1.1 %d %b\r\n" % (self.code, self.code_message)
+        return b"HTTP/1.1 %d %b\r\n" % (code, one_line(self.code_message))
 
     def _wants_type(self) -> bool:
         return (
