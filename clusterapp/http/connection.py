@@ -133,8 +133,7 @@ class Connection(Reading):
                 return
         if head.length == 0:
             self._message = message = self._make(head)
-            message.completed(())
-            message.begin()
+            message.serve()
         else:
             self._begin_body(head)
 
@@ -154,9 +153,9 @@ class Connection(Reading):
             # Nobody wants the body, and this is the cheapest way to say so.
             self._closing = True
         if not (self._closing or prepared.has_files or empty or head.version == _OLD):
-            self.write(prepared.whole(self.site.stamp.lines()))
+            self.write(prepared.whole(self.site.lines))
         else:
-            opening = prepared.opening(self.site.stamp.lines(), self.said(head.version))
+            opening = prepared.opening(self.site.lines, self.said(head.version))
             if prepared.has_files and not empty:
                 self._message = message = FileSending(self, opening, prepared)
                 message.begin()
@@ -212,13 +211,15 @@ class Connection(Reading):
 
     def _next(self) -> None:
         """Go on with the next request, or close."""
-        if self._closing or self.site.draining:
+        site = self.site
+        if self._closing or site.draining:
             if self._held or self._left or self._chunks is not None:
                 self.linger()
             else:
                 self.loseConnection()
             return
-        self._wait_for("request", self.site.limits.keepalive_timeout)
+        self.phase = "request"
+        self.deadline = site.now + site.limits.keepalive_timeout
         if self._held:
             self._go_on()
 
@@ -243,7 +244,7 @@ class Connection(Reading):
             message.break_off()
         else:
             text = b"" if empty else _text(status)
-            self.write(_refusal(status, self.site.stamp.lines()) + text)
+            self.write(_refusal(status, self.site.lines) + text)
             self._record(status, len(text))
             self.linger()
         if message is not None:

@@ -63,6 +63,10 @@ class FileSending:
         """Stop: the connection is gone."""
         self._connection = None
 
+    def serve(self) -> None:
+        """Begin."""
+        self.begin()
+
     def completed(self, trailers: Fields) -> None:
         """Know that the request's body has ended."""
 

@@ -42,8 +42,8 @@ from twisted.web.template import renderElement
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
-from clusterapp.http.klein_routes import Route, RouteMemory
-from clusterapp.http.routable import Routable
+from clusterapp.http.klein_routes import RouteMemory
+from clusterapp.http.routable import Dispatcher, Routable
 
 _log = Logger()
 
@@ -62,7 +62,7 @@ def klein_resource(app: Klein) -> IResource:
     return KleinRoutes(own._app) if type(own) is KleinResource else own  # noqa: SLF001
 
 
-class KleinRoutes(KleinResource):
+class KleinRoutes(KleinResource, Dispatcher):
     """
     Serves a Klein: a leaf, the root of a site or a part of one.
 
@@ -92,28 +92,26 @@ class KleinRoutes(KleinResource):
         """Dispatch a request; it is answered now or later."""
         if not isinstance(request, Routable):
             return super().render(request)
+        app = self._app
         path = request.path_text()
         route = None if path is None else self._routes.find(request.method, path)
         if path is None or route is None:
             return super().render(request)
-        request.routed = self._app, path
+        request.routed = app, path
         request.consume(route.segments)
-        called = self._call(request, route)
-        if called is not None:
-            _Dispatched(self._app, request).follow(called)
-        return NOT_DONE_YET
-
-    def _call(self, request: Routable, route: Route) -> Deferred[Any] | None:
-        """Call the handler, and answer with what it returns if that is a body."""
         try:
-            result = self._app.execute_endpoint(route.endpoint, request, **route.values)
+            result: Any = app.execute_endpoint(route.endpoint, request, **route.values)
         except BaseException:  # noqa: BLE001  (as maybeDeferred, which Klein calls)
-            return fail(Failure(captureVars=Deferred.debug))
-        # Not their subclasses, which may be renderable.
-        if type(result) is bytes or type(result) is str:
-            _respond(request, result)
-            return None
-        return maybeDeferred(lambda: result)
+            called: Deferred[Any] = fail(Failure(captureVars=Deferred.debug))
+        else:
+            # Not their subclasses, which may be renderable.
+            kind = type(result)
+            if kind is str or kind is bytes:
+                _respond(request, result)
+                return NOT_DONE_YET
+            called = maybeDeferred(lambda: result)
+        _Dispatched(app, request).follow(called)
+        return NOT_DONE_YET
 
 
 class _Dispatched:

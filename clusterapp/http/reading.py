@@ -31,8 +31,11 @@ class Message(Protocol):
     def responded(self) -> bool:
         """Whether any of the response has been sent."""
 
+    def serve(self) -> None:
+        """Answer a request without a body, or see to it that somebody does."""
+
     def begin(self) -> None:
-        """Answer, or see to it that somebody does."""
+        """Answer one whose body is to come, or see to it that somebody does."""
 
     def completed(self, trailers: Fields) -> None:
         """Know that the request's body has ended."""

@@ -39,7 +39,9 @@ class ClusterRequest(Responding):
     :param head: its head.
     """
 
+    _body: Content | None = None
     _stream: StreamedBody | None = None
+    _consumed = 0
 
     def __init__(self, connection: "Connection", head: "Head") -> None:
         # The base's constructor is not called: it makes what is lazy here.
@@ -52,8 +54,6 @@ class ClusterRequest(Responding):
         self._fields: Fields = head.fields
         self._length = head.length
         self._plain: dict[bytes, bytes] = {}
-        self._body: Content | None = None
-        self._consumed = 0
 
     # What is made when it is asked for.
 
@@ -181,6 +181,10 @@ class ClusterRequest(Responding):
         """Whether any of the response has been sent."""
         return bool(self.startedWriting)
 
+    def serve(self) -> None:
+        """Serve a request without a body."""
+        self.process()
+
     def begin(self) -> None:
         """Wait for the body, or serve the request while it comes."""
         if self._stream is not None:
@@ -230,10 +234,11 @@ class ClusterRequest(Responding):
         site = self.site
         try:
             found = site.resource
-            if not found.isLeaf:
-                found = site.getResourceFor(self)
-            if _IEncodingResource.providedBy(found):
-                self._encoder = found.getEncoder(self)
+            if found is not site.dispatcher:
+                if not found.isLeaf:
+                    found = site.getResourceFor(self)
+                if _IEncodingResource.providedBy(found):
+                    self._encoder = found.getEncoder(self)
             self.render(found)
         except BaseException:  # noqa: BLE001 - as twisted.web does
             self.processingFailed(Failure())

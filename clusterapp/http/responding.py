@@ -6,6 +6,7 @@ Parts of twisted.web's requests that it does not promise are used: `_disconnecte
 `_inFakeHead` and `_encoder`. They were read in Twisted 26.10.
 """
 
+from functools import lru_cache
 from typing import Any, AnyStr, Final
 
 from twisted.internet.defer import Deferred
@@ -24,14 +25,19 @@ _DEFAULT_TYPE: Final = b"Content-Type: text/html\r\n"
 #: What a request gets by that which makes its response take the long way.
 _UNUSUAL: Final = frozenset(
     {
+        "_body",
         "_disconnected",
         "_encoder",
         "_inFakeHead",
+        "_owed",
+        "_stream",
         "cookies",
         "defaultContentType",
         "etag",
         "finished",
         "lastModified",
+        "notifications",
+        "producer",
         "responseHeaders",
         "startedWriting",
     }
@@ -44,6 +50,17 @@ _REASONS: Final = RESPONSES
 _SPECIAL: Final = frozenset(
     {b"connection", b"content-length", b"date", b"server", b"transfer-encoding"}
 )
+
+
+#: The length of a value above which its line is made anew each time.
+_LONGEST_REMEMBERED: Final = 128
+
+
+@lru_cache(1024)
+def _line(name: str | bytes, value: str | bytes) -> tuple[bytes, bytes]:
+    """Give a field's name in lower case, and its line; most are set again and again."""
+    lowered, written = canonical(name)
+    return lowered, b"%b: %b\r\n" % (written, as_value(value))
 
 
 class Responding(Routable):
@@ -73,7 +90,7 @@ class Responding(Routable):
     def responseHeaders(self) -> Headers:
         """The response's fields, those among them that have been set before."""
         headers = ResponseHeaders()
-        for line in self.site.stamp.lines().split(b"\r\n")[:-1]:
+        for line in self.site.lines.split(b"\r\n")[:-1]:
             name, _, value = line.partition(b": ")
             headers.setRawHeaders(name, [value])
         for line in self._plain.values():
@@ -87,11 +104,15 @@ class Responding(Routable):
 
         :raises ValueError: if the value has a line break or a NUL.
         """
-        lowered, written = canonical(name)
-        if lowered in _SPECIAL or "responseHeaders" in self.__dict__:
+        if "responseHeaders" in self.__dict__:
+            self.responseHeaders.setRawHeaders(name, [value])
+            return
+        make = _line if len(value) < _LONGEST_REMEMBERED else _line.__wrapped__
+        lowered, line = make(name, value)
+        if lowered in _SPECIAL:
             self.responseHeaders.setRawHeaders(name, [value])
         else:
-            self._plain[lowered] = b"%b: %b\r\n" % (written, as_value(value))
+            self._plain[lowered] = line
 
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
         """
@@ -141,24 +162,27 @@ class Responding(Routable):
         """Send all of a response about which nothing is out of the ordinary."""
         plain = self._plain
         connection = self.channel
-        length = len(body)
+        code = self.code
+        length = self.sentLength = len(body)
         connection.write(
             b"".join(
                 (
-                    self._status(),
+                    status_line(code)
+                    if self.code_message is _REASONS.get(code)
+                    else self._status(),
                     *plain.values(),
                     _DEFAULT_TYPE if body and b"content-type" not in plain else b"",
                     b"Content-Length: %d\r\n" % length,
-                    self.site.stamp.lines(),
+                    connection.site.lines,
                     connection.said(b"HTTP/1.1"),
                     b"\r\n",
                     body,
                 )
             )
         )
-        self.sentLength = length
         self.startedWriting = self.finished = 1
-        self._end()
+        self.channel = None
+        connection.response_ended(code, length)
 
     def write(self, data: bytes) -> None:
         """
@@ -236,7 +260,7 @@ class Responding(Routable):
             plain = self._plain
             if b"content-type" not in plain and self._wants_type():
                 self.setHeader(b"content-type", self.defaultContentType or b"")
-            lines = b"".join(plain.values()) + self.site.stamp.lines()
+            lines = b"".join(plain.values()) + self.site.lines
         framing = b""
         if self._owed is None and not self._drops:
             if self.clientproto == b"HTTP/1.1":

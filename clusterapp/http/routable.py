@@ -54,6 +54,19 @@ class Routable(server.Request):
         return bool(self.finished or self._disconnected)
 
 
+class Dispatcher:
+    """A leaf resource that finds out by itself who answers a request."""
+
+    def wants_stream(self, method: bytes, path_text: str) -> bool:
+        """
+        Tell whether who answers takes the request's body as a stream.
+
+        :param method: the request's method.
+        :param path_text: its path as `routed_path` decodes it.
+        """
+        raise NotImplementedError
+
+
 def routed_path(path: bytes) -> str | None:
     """
     Decode a path to the text that Klein matches its rules with.

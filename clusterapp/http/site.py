@@ -20,7 +20,7 @@ from clusterapp.http.prepared import Answer
 from clusterapp.http.reading import Message
 from clusterapp.http.reasons import Stamp
 from clusterapp.http.request import ClusterRequest
-from clusterapp.http.routable import routed_path
+from clusterapp.http.routable import Dispatcher, routed_path
 from clusterapp.http.streamed import StreamedExchange
 from clusterapp.interfaces import Fields
 
@@ -77,8 +77,12 @@ class ClusterSite(server.Site):
         self.failure_page = failure_page
         self.heads = HeadReader(limits)
         self.stamp = Stamp()
+        #: The root, if it neither has children nor encodes: it gets every request.
+        self.dispatcher = root if isinstance(root, Dispatcher) else None
         #: The time, to within a second or two, as long as there are connections.
         self.now = clock.seconds()
+        #: The fields that every response has, from the same time.
+        self.lines = self.stamp.lines()
         self._forward = forward
         self._connections: set[Connection] = set()
         self._sweep: IDelayedCall | None = None
@@ -124,6 +128,7 @@ class ClusterSite(server.Site):
         self._connections.add(connection)
         if self._sweep is None:
             self.now = self.clock.seconds()
+            self.lines = self.stamp.lines()
             self._sweep = self.clock.callLater(_SWEEP_SECONDS, self._look_at_times)
 
     def closed(self, connection: Connection) -> None:
@@ -147,12 +152,17 @@ class ClusterSite(server.Site):
 
     def _streams(self, head: Head) -> bool:
         """Tell whether the handler of a request takes its body as a stream."""
-        wants = getattr(self.resource, "wants_stream", None)
+        dispatcher = self.dispatcher
         path = routed_path(head.target.partition(b"?")[0])
-        return wants is not None and path is not None and wants(head.method, path)
+        return (
+            dispatcher is not None
+            and path is not None
+            and dispatcher.wants_stream(head.method, path)
+        )
 
     def _look_at_times(self) -> None:
         now = self.now = self.clock.seconds()
+        self.lines = self.stamp.lines()
         self._sweep = self.clock.callLater(_SWEEP_SECONDS, self._look_at_times)
         for connection in [
             each for each in self._connections if min(each.deadline, each.stall) <= now

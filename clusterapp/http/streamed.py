@@ -158,6 +158,11 @@ class StreamedExchange:
 
     # What the connection calls.
 
+    def serve(self) -> None:
+        """Let the forwarder respond; there is no body."""
+        self.body.ended(())
+        self._take(self)
+
     def begin(self) -> None:
         """Let the forwarder respond."""
         self._take(self)
