@@ -9,9 +9,9 @@ ends, and what follows may be another request that must wait for its turn.
 """
 
 import re
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from httptools import (
     HttpParserError,
@@ -21,6 +21,10 @@ from httptools import (
 )
 
 from clusterapp.http.limits import Limits
+from clusterapp.http.routable import routed_path
+
+if TYPE_CHECKING:
+    from clusterapp.interfaces import Fields
 
 END: Final = b"\r\n\r\n"
 
@@ -35,6 +39,12 @@ _NOTED: Final = frozenset(
         b"upgrade",
     }
 )
+
+#: Clients that ask the same again send the same bytes: health checks, those that
+#: poll, proxies. So heads without a body are remembered: this many, up to so many
+#: bytes, which bounds the memory to about 1 MiB.
+_REMEMBERED: Final = 256
+_LONGEST_REMEMBERED: Final = 1024
 
 #: How an authority without a host begins.
 _NO_HOST: Final = frozenset({b"", b":"})
@@ -83,6 +93,8 @@ class Head:
     :ivar expects: whether the client waits for a 100 before it sends the body.
     :ivar upgrade: the protocols that it offers to switch to, in lower case; empty
         if it does not (RFC 9110, section 7.8).
+
+    It may be that of many requests, and must not be changed.
     """
 
     length: int | None = 0
@@ -100,7 +112,17 @@ class Head:
         self.method = method
         self.target = target
         self.version = version
-        self.fields = fields
+        self.fields: Fields = fields
+
+    @cached_property
+    def path(self) -> bytes:
+        """The target without its query."""
+        return self.target.partition(b"?")[0]
+
+    @cached_property
+    def path_text(self) -> str | None:
+        """The path as a Klein matches it; None if it is not UTF-8."""
+        return routed_path(self.path)
 
 
 class HeadReader:
@@ -115,6 +137,7 @@ class HeadReader:
         self._fields: list[tuple[bytes, bytes]] = []
         self._noted: dict[bytes, bytes] = {}
         self._parser = HttpRequestParser(self)
+        self._known: dict[bytes, Head] = {}
 
     def read(self, raw: bytes) -> Head:
         """
@@ -123,11 +146,19 @@ class HeadReader:
         :param raw: the head with the empty line that ends it.
         :raises BadMessageError: for what must not be served.
         """
+        head = self._known.get(raw)
+        if head is not None:
+            return head
         try:
-            return self._read(raw)
+            head = self._read(raw)
         except BadMessageError:
             self._parser = HttpRequestParser(self)
             raise
+        if len(raw) <= _LONGEST_REMEMBERED and head.length == 0:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[raw] = head
+        return head
 
     def _read(self, raw: bytes) -> Head:
         limits = self._limits
@@ -261,7 +292,7 @@ def _check_host(version: bytes, host: bytes | None) -> None:
 
 
 def _replace_host(head: Head, authority: bytes) -> None:
-    head.fields[:] = [
+    head.fields = [
         (name, authority if name.lower() == b"host" else value)
         for name, value in head.fields
     ]

@@ -23,7 +23,6 @@ from clusterapp.http.forms import BadFormError, form_of
 from clusterapp.http.lazy import Lazy
 from clusterapp.http.pieces import StreamedBody
 from clusterapp.http.responding import Responding
-from clusterapp.http.routable import routed_path
 from clusterapp.interfaces import Fields
 
 if TYPE_CHECKING:
@@ -47,12 +46,11 @@ class ClusterRequest(Responding):
         # The base's constructor is not called: it makes what is lazy here.
         self.channel = connection
         self.method = head.method
-        self.uri = uri = head.target
+        self.uri = head.target
         self.clientproto = head.version
-        self.path = uri.partition(b"?")[0]
+        self.path = head.path
         self.site = connection.site
-        self._fields: Fields = head.fields
-        self._length = head.length
+        self._head = head
         self._plain: dict[bytes, bytes] = {}
 
     # What is made when it is asked for.
@@ -78,7 +76,7 @@ class ClusterRequest(Responding):
     def requestHeaders(self) -> Headers:
         """The request's fields."""
         headers = Headers()
-        for name, value in self._fields:
+        for name, value in self._head.fields:
             headers.addRawHeader(name, value)
         return headers
 
@@ -140,7 +138,7 @@ class ClusterRequest(Responding):
         made = self.__dict__
         if self._consumed or "prepath" in made or "postpath" in made:
             return None
-        return routed_path(self.path)
+        return self._head.path_text
 
     def consume(self, count: int) -> None:
         """
@@ -157,7 +155,7 @@ class ClusterRequest(Responding):
 
     def stream(self) -> None:
         """Give the handler the body as a stream rather than as `content`."""
-        self._stream = StreamedBody(self._length, self.channel)
+        self._stream = StreamedBody(self._head.length, self.channel)
 
     @Lazy
     def body(self) -> StreamedBody:
@@ -204,7 +202,7 @@ class ClusterRequest(Responding):
             self._stream.received(piece)
             return
         if self._body is None:
-            self._body = Content(self._length)
+            self._body = Content(self._head.length)
         self._body.add(piece)
 
     def completed(self, trailers: Fields) -> None:
@@ -262,7 +260,7 @@ class ClusterRequest(Responding):
         if "requestHeaders" in self.__dict__ or isinstance(key, str):
             return super().getHeader(key)
         wanted = key.lower()
-        for name, value in reversed(self._fields):
+        for name, value in reversed(self._head.fields):
             if name.lower() == wanted:
                 return value
         return None

@@ -20,7 +20,7 @@ from clusterapp.http.prepared import Answer
 from clusterapp.http.reading import Message
 from clusterapp.http.reasons import Stamp
 from clusterapp.http.request import ClusterRequest
-from clusterapp.http.routable import Dispatcher, routed_path
+from clusterapp.http.routable import Dispatcher
 from clusterapp.http.streamed import StreamedExchange
 from clusterapp.interfaces import Fields
 
@@ -153,7 +153,7 @@ class ClusterSite(server.Site):
     def _streams(self, head: Head) -> bool:
         """Tell whether the handler of a request takes its body as a stream."""
         dispatcher = self.dispatcher
-        path = routed_path(head.target.partition(b"?")[0])
+        path = head.path_text
         return (
             dispatcher is not None
             and path is not None
