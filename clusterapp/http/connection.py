@@ -163,7 +163,8 @@ class Connection(Reading):
             self.write(opening)
             if not empty:
                 self.writeSequence(prepared.parts)  # type: ignore[arg-type]
-        self._record(prepared.status, 0 if empty else prepared.length)
+        if self.site.recorder is not None:
+            self._record(prepared.status, 0 if empty else prepared.length)
         self._next()
 
     def said(self, version: bytes) -> bytes:

@@ -35,7 +35,16 @@ class NativeConnection(Connection, asyncio.Protocol):
     :param loop: the event loop that runs it.
     """
 
-    __slots__ = ("_face", "_loop", "_native", "_raw", "_secure", "_taken", "write")
+    __slots__ = (
+        "_face",
+        "_loop",
+        "_native",
+        "_peer",
+        "_raw",
+        "_secure",
+        "_taken",
+        "write",
+    )
 
     def __init__(self, site: "ClusterSite", loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(site)
@@ -43,6 +52,7 @@ class NativeConnection(Connection, asyncio.Protocol):
         self._raw: socket.socket | None = None
         self._face: NativeTransport | None = None
         self._taken = False
+        self._peer: IAddress | None = None
 
     # From asyncio.
 
@@ -95,7 +105,9 @@ class NativeConnection(Connection, asyncio.Protocol):
 
     def getPeer(self) -> IAddress:
         """Tell the client's address."""
-        return _address(self._native.get_extra_info("peername"))
+        if self._peer is None:
+            self._peer = _address(self._native.get_extra_info("peername"))
+        return self._peer
 
     def getHost(self) -> IAddress:
         """Tell the address that the client has connected to."""
