@@ -1,7 +1,6 @@
 """The server side of HTTP: a site, and what its connections share."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -40,7 +39,6 @@ class ClusterSite(server.Site):
     :param forward: takes requests before their bodies are read, or does not.
     :param answer: has answers prepared, or has not.
     :param limits: the bounds of the connections.
-    :param keepalive_timeout: shorthand for that one of the limits, in seconds.
     :param recorder: writes the access log.
     :param client_of: tells who the client is, given the other end of the connection
         and a request's fields.
@@ -60,15 +58,12 @@ class ClusterSite(server.Site):
         *,
         answer: Answer | None = None,
         limits: Limits | None = None,
-        keepalive_timeout: float | None = None,
         recorder: Recorder | None = None,
         client_of: Callable[[IAddress, Fields], str | None] | None = None,
         failure_page: Callable[[Failure], bytes] | None = None,
     ) -> None:
         super().__init__(root, ClusterRequest, reactor=clock)
         limits = limits or Limits()
-        if keepalive_timeout is not None:
-            limits = replace(limits, keepalive_timeout=keepalive_timeout)
         self.clock = clock
         self.limits = limits
         self.answer = answer

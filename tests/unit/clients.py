@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from clusterapp.http.exchange import Exchange
 from clusterapp.http.hosted import HostedConnection
+from clusterapp.http.limits import Limits
 from clusterapp.http.messages import ResponseHead
 from clusterapp.http.site import ClusterSite
 
@@ -121,7 +122,7 @@ class SiteTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.taken: list[Exchange] = []
         self.site = ClusterSite(
-            self.clock, Greeting(), self.take, keepalive_timeout=60.0
+            self.clock, Greeting(), self.take, limits=Limits(keepalive_timeout=60.0)
         )
         self.addCleanup(self.assert_nothing_is_left)
 
