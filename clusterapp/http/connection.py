@@ -150,8 +150,10 @@ class Connection(Reading):
         """Send an answer that was there before it was asked for."""
         empty = head.method == b"HEAD"
         if head.length != 0:
-            # Nobody wants the body, and this is the cheapest way to say so.
+            # Nobody wants the body, and this is the cheapest way to say so. What is
+            # left of it unread decides how the connection is closed.
             self._closing = True
+            self._left = head.length or 1
         if not (self._closing or prepared.has_files or empty or head.version == _OLD):
             self.write(prepared.whole(self.site.lines))
         else:
