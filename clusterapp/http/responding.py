@@ -31,6 +31,7 @@ _UNUSUAL: Final = frozenset(
         "_inFakeHead",
         "_owed",
         "_stream",
+        "content",
         "cookies",
         "defaultContentType",
         "etag",
@@ -68,6 +69,8 @@ class Responding(Routable):
 
     channel: Any
     site: Any
+    #: What the request came by. Resources may put other sites in the place of `site`.
+    _connection: Any
     #: Fields that were set and have not been made into `responseHeaders`: their
     #: lines by their names in lower case.
     _plain: dict[bytes, bytes]
@@ -90,13 +93,23 @@ class Responding(Routable):
     def responseHeaders(self) -> Headers:
         """The response's fields, those among them that have been set before."""
         headers = ResponseHeaders()
-        for line in self.site.lines.split(b"\r\n")[:-1]:
+        for line in self._connection.site.lines.split(b"\r\n")[:-1]:
             name, _, value = line.partition(b": ")
             headers.setRawHeaders(name, [value])
         for line in self._plain.values():
             name, _, value = line[:-2].partition(b": ")
             headers.setRawHeaders(name, [value])
+        if self.finished and b"content-length" not in self._plain:
+            self._add_what_was_sent(headers)
         return headers
+
+    def _add_what_was_sent(self, headers: Headers) -> None:
+        """Add the fields that `_respond_at_once` has written on its own."""
+        if self.chunked or self._drops or self.clientproto != b"HTTP/1.1":
+            return  # it has not
+        headers.setRawHeaders(b"content-length", [b"%d" % self.sentLength])
+        if self.sentLength and not headers.hasHeader(b"content-type"):
+            headers.setRawHeaders(b"content-type", [self.defaultContentType or b""])
 
     def setHeader(self, name: AnyStr, value: AnyStr) -> None:
         """
@@ -246,12 +259,14 @@ class Responding(Routable):
             date = datetimeToString(self.lastModified)
             self.setHeader(b"last-modified", date)
         # What is refused here is forgotten first, or no error could be sent either.
-        etag, self.etag = self.etag, None
-        if etag is not None:
+        if self.etag is not None:
+            etag, self.etag = self.etag, None
             self.setHeader(b"etag", etag)
-        cookies = self.__dict__.pop("cookies", [])
+            self.etag = etag
+        cookies = self.__dict__.pop("cookies", None)
         if cookies:
             self.responseHeaders.setRawHeaders(b"set-cookie", cookies)
+            self.cookies = cookies
         self._drops = self.method == b"HEAD" or self.code in _BODILESS
         made = self.__dict__
         if "responseHeaders" in made:
@@ -260,7 +275,7 @@ class Responding(Routable):
             plain = self._plain
             if b"content-type" not in plain and self._wants_type():
                 self.setHeader(b"content-type", self.defaultContentType or b"")
-            lines = b"".join(plain.values()) + self.site.lines
+            lines = b"".join(plain.values()) + self.channel.site.lines
         framing = b""
         if self._owed is None and not self._drops:
             if self.clientproto == b"HTTP/1.1":
