@@ -30,9 +30,18 @@ class Content:
             self._file = on_disk
 
     def file(self) -> BinaryIO:
-        """Give what has come, from its beginning."""
-        self._file.seek(0)
+        """Give what has come, from its beginning; a closed file if it is closed."""
+        if not self._file.closed:
+            self._file.seek(0)
         return self._file
+
+    def whole(self) -> bytes:
+        """Read all that has come; the file stays where it stands."""
+        place = self._file.tell()
+        self._file.seek(0)
+        body = self._file.read()
+        self._file.seek(place)
+        return body
 
     def close(self) -> None:
         """Throw it away."""

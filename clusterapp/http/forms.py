@@ -1,8 +1,5 @@
 """The form that a request's body may be."""
 
-from typing import BinaryIO
-from urllib.parse import parse_qs
-
 from twisted.web import http
 
 _URL_ENCODED = b"application/x-www-form-urlencoded"
@@ -13,12 +10,12 @@ class BadFormError(Exception):
     """A request says that its body is a form, and it is none."""
 
 
-def form_of(content_type: bytes | None, content: BinaryIO) -> dict[bytes, list[bytes]]:
+def form_of(content_type: bytes, body: bytes) -> dict[bytes, list[bytes]]:
     """
     Read a form, as twisted.web does.
 
     :param content_type: the request's Content-Type.
-    :param content: its body; it stands at its beginning afterwards.
+    :param body: its body.
     :return: the fields; none where the body is no form.
     :raises BadFormError: for a multipart form that cannot be read.
     """
@@ -26,13 +23,11 @@ def form_of(content_type: bytes | None, content: BinaryIO) -> dict[bytes, list[b
         return {}
     # Both are twisted.web's own, and not promised; read in Twisted 26.10.
     kind = http._parseContentType(content_type)  # noqa: SLF001
-    if kind not in (_URL_ENCODED, _MULTIPART):
-        return {}
-    content.seek(0)
-    body = content.read()
-    content.seek(0)
     if kind == _URL_ENCODED:
-        return parse_qs(body, keep_blank_values=True)
+        fields: dict[bytes, list[bytes]] = http.parse_qs(body, 1)
+        return fields
+    if kind != _MULTIPART:
+        return {}
     try:
         return http._getMultiPartArgs(body, content_type)  # noqa: SLF001
     except http._MultiPartParseException as error:  # noqa: SLF001

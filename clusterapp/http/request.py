@@ -8,18 +8,20 @@ segments of the path, cookies, addresses.
 
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, AnyStr, BinaryIO, cast
-from urllib.parse import parse_qs, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.error import UnsupportedMethod
+from twisted.web.http import parse_qs
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource, _IEncodingResource
 
 from clusterapp.http.content import Content
 from clusterapp.http.forms import BadFormError, form_of
+from clusterapp.http.headers import canonical
 from clusterapp.http.lazy import Lazy
 from clusterapp.http.pieces import StreamedBody
 from clusterapp.http.responding import Responding
@@ -38,39 +40,42 @@ class ClusterRequest(Responding):
     :param head: its head.
     """
 
+    #: Twisted's requests no longer wait behind others, but have the attribute.
+    queued = False
     _body: Content | None = None
     _stream: StreamedBody | None = None
     _consumed = 0
 
     def __init__(self, connection: "Connection", head: "Head") -> None:
         # The base's constructor is not called: it makes what is lazy here.
-        self.channel = connection
+        self.channel = self._connection = connection
+        self._head = head
         self.method = head.method
         self.uri = head.target
         self.clientproto = head.version
         self.path = head.path
         self.site = connection.site
-        self._head = head
         self._plain: dict[bytes, bytes] = {}
 
-    # What is made when it is asked for.
+    # What is made when it is asked for: of the head, not of what the application may
+    # have put in the place of another attribute.
 
     @Lazy
     def client(self) -> IAddress:
         """The client's address."""
-        address: IAddress = self.channel.getPeer()
+        address: IAddress = self._connection.getPeer()
         return address
 
     @Lazy
     def host(self) -> IAddress:
         """The address that the client has connected to."""
-        address: IAddress = self.channel.getHost()
+        address: IAddress = self._connection.getHost()
         return address
 
     @Lazy
     def transport(self) -> Any:
         """The raw stream."""
-        return self.channel.transport
+        return self._connection.transport
 
     @Lazy
     def requestHeaders(self) -> Headers:
@@ -83,14 +88,23 @@ class ClusterRequest(Responding):
     @Lazy
     def received_cookies(self) -> dict[bytes, bytes]:
         """The client's cookies."""
-        made = self.__dict__["received_cookies"] = {}
-        self.parseCookies()
-        return made
+        cookies = {}
+        for line in self._lines_of(b"cookie"):
+            for pair in line.split(b";"):
+                name, found, value = pair.lstrip().partition(b"=")
+                if found:
+                    cookies[name] = value
+        return cookies
 
     @Lazy
-    def content(self) -> BinaryIO:
-        """The request's body."""
-        return BytesIO() if self._body is None else self._body.file()
+    def content(self) -> BinaryIO | None:
+        """The request's body; None once the response is finished."""
+        if self.finished:
+            return None
+        body = BytesIO() if self._body is None else self._body.file()
+        if self._disconnected:
+            body.close()
+        return body
 
     @Lazy
     def args(self) -> dict[bytes, list[bytes]]:
@@ -99,10 +113,12 @@ class ClusterRequest(Responding):
 
         :raises BadFormError: if there is a form, and it cannot be read.
         """
-        query = self.uri.partition(b"?")[2]
-        args = parse_qs(query, keep_blank_values=True) if query else {}
-        if self.method == b"POST" and self._body is not None:
-            args.update(form_of(self.getHeader(b"content-type"), self.content))
+        head = self._head
+        query = head.target.partition(b"?")[2]
+        args: dict[bytes, list[bytes]] = parse_qs(query, 1) if query else {}
+        if head.method == b"POST" and self._body is not None:
+            for kind in self._lines_of(b"content-type")[:1]:
+                args.update(form_of(kind, self._body.whole()))
         return args
 
     @Lazy
@@ -125,7 +141,11 @@ class ClusterRequest(Responding):
         return {}
 
     def _segments(self) -> list[bytes]:
-        return [unquote_to_bytes(part) for part in self.path[1:].split(b"/")]
+        return [unquote_to_bytes(part) for part in self._head.path[1:].split(b"/")]
+
+    def _lines_of(self, name: bytes) -> list[bytes]:
+        """Give the lines of a field as they came; its name in lower case."""
+        return [value for key, value in self._head.fields if key.lower() == name]
 
     # What routing asks for instead of splitting the path.
 
@@ -226,7 +246,7 @@ class ClusterRequest(Responding):
 
     def process(self) -> None:
         """Find the resource, and let it answer."""
-        if self.path == b"*":
+        if self._head.target == b"*":
             self._handleStar()
             return
         site = self.site
@@ -256,13 +276,18 @@ class ClusterRequest(Responding):
             super().render(cast("IResource", _Again(resrc, body)))
 
     def getHeader(self, key: AnyStr) -> AnyStr | None:
-        """Give the last line of a field of the request."""
+        """
+        Give the last line of a field of the request.
+
+        :raises twisted.web.http_headers.InvalidHeaderName: if it is no token.
+        """
         if "requestHeaders" in self.__dict__ or isinstance(key, str):
             return super().getHeader(key)
         wanted = key.lower()
         for name, value in reversed(self._head.fields):
             if name.lower() == wanted:
                 return value
+        canonical(key)  # which refuses what is no name
         return None
 
     def getRequestHostname(self) -> bytes:
@@ -274,6 +299,11 @@ class ClusterRequest(Responding):
 
     def drop_body(self) -> None:
         """Throw the request's body away."""
+        content = self.__dict__.get("content")
+        if content is not None:
+            content.close()
+            if self.finished:
+                self.content = None
         if self._body is not None:
             self._body.close()
         elif self._stream is not None and not self._stream.complete:
@@ -292,13 +322,14 @@ class ClusterRequest(Responding):
             self.setHeader(b"content-type", b"text/plain; charset=utf-8")
             self.respond(b"The form cannot be read.\n")
             return reason
-        if self.site.failure_page is None:
+        page = self._connection.site.failure_page
+        if page is None:
             super().processingFailed(reason)
             return reason
         self._log.failure("", failure=reason)
         self.setResponseCode(http.INTERNAL_SERVER_ERROR)
         self.setHeader(b"content-type", b"text/html; charset=utf-8")
-        self.respond(self.site.failure_page(reason))
+        self.respond(page(reason))
         return reason
 
 
@@ -313,6 +344,9 @@ class _Again:
     def __init__(self, resource: IResource, outcome: object) -> None:
         self._resource = resource
         self._outcomes = [outcome]
+
+    def __repr__(self) -> str:
+        return repr(self._resource)  # which is what error pages show
 
     def render(self, request: server.Request) -> object:
         """Give the known answer once; then ask again, as for a HEAD made of a GET."""

@@ -31,6 +31,7 @@ _UNUSUAL: Final = frozenset(
         "_inFakeHead",
         "_owed",
         "_stream",
+        "content",
         "cookies",
         "defaultContentType",
         "etag",
@@ -68,6 +69,8 @@ class Responding(Routable):
 
     channel: Any
     site: Any
+    #: What the request came by. Resources may put other sites in the place of `site`.
+    _connection: Any
     #: Fields that were set and have not been made into `responseHeaders`: their
     #: lines by their names in lower case.
     _plain: dict[bytes, bytes]
@@ -90,13 +93,23 @@ class Responding(Routable):
     def responseHeaders(self) -> Headers:
         """The response's fields, those among them that have been set before."""
         headers = ResponseHeaders()
-        for line in self.site.lines.split(b"\r\n")[:-1]:
+        for line in self._connection.site.lines.split(b"\r\n")[:-1]:
             name, _, value = line.partition(b": ")
             headers.setRawHeaders(name, [value])
         for line in self._plain.values():
             name, _, value = line[:-2].partition(b": ")
             headers.setRawHeaders(name, [value])
+        if self.finished and b"content-length" not in self._plain:
+            self._add_what_was_sent(headers)
         return headers
+
+    def _add_what_was_sent(self, headers: Headers) -> None:
+        """Add the fields that `_respond_at_once` has written on its own."""
+        if self.chunked or self._drops or self.clientproto != b"HTTP/1.1":
+            return  # it has not
+        headers.setRawHeaders(b"content-length", [b"%d" % self.sentLength])
+        if self.sentLength and not headers.hasHeader(b"content-type"):
+            headers.setRawHeaders(b"content-type", [self.defaultContentType or b""])
 
     def setHeader(self, name: AnyStr, value: AnyStr) -> None:
         """
@@ -188,12 +201,12 @@ class Responding(Routable):
         """
         Send a piece of the response, and its head before the first.
 
-        :raises RuntimeError: if the response is finished.
+        :raises RuntimeError: if the response is finished, and may have a body.
         :raises ValueError: if it gets longer than its Content-Length.
         """
-        if self.finished:
+        if self.finished and not self._drops:
             raise RuntimeError("write was called after finish")
-        if self._disconnected or self._inFakeHead:
+        if self.finished or self._disconnected or self._inFakeHead:
             return
         opening = b""
         if not self.startedWriting:
@@ -217,8 +230,12 @@ class Responding(Routable):
         if self._disconnected or self.finished:
             super().finish()  # which knows what to say
             return
+        if self._inFakeHead:
+            return  # `render` finishes what it has made of a HEAD
         if self._encoder is not None:
             encoder, self._encoder = self._encoder, None
+            if not self.startedWriting:
+                self.responseHeaders.removeHeader(b"content-length")
             self.write(encoder.finish())
         if not self.startedWriting:
             self._announce(0)
@@ -237,7 +254,7 @@ class Responding(Routable):
         if "responseHeaders" not in self.__dict__:
             self._plain[b"content-length"] = b"Content-Length: %d\r\n" % length
             self._owed = length
-        elif not self.responseHeaders.hasHeader(b"content-length"):
+        elif self.responseHeaders.getRawHeaders(b"content-length") is None:
             self.responseHeaders.setRawHeaders(b"content-length", [b"%d" % length])
 
     def _opening(self) -> bytes:
@@ -246,21 +263,24 @@ class Responding(Routable):
             date = datetimeToString(self.lastModified)
             self.setHeader(b"last-modified", date)
         # What is refused here is forgotten first, or no error could be sent either.
-        etag, self.etag = self.etag, None
-        if etag is not None:
+        if self.etag is not None:
+            etag, self.etag = self.etag, None
             self.setHeader(b"etag", etag)
-        cookies = self.__dict__.pop("cookies", [])
+            self.etag = etag
+        cookies = self.__dict__.pop("cookies", None)
         if cookies:
             self.responseHeaders.setRawHeaders(b"set-cookie", cookies)
+            self.cookies = cookies
         self._drops = self.method == b"HEAD" or self.code in _BODILESS
         made = self.__dict__
         if "responseHeaders" in made:
             lines = self._lines()
         else:
             plain = self._plain
-            if b"content-type" not in plain and self._wants_type():
-                self.setHeader(b"content-type", self.defaultContentType or b"")
-            lines = b"".join(plain.values()) + self.site.lines
+            kind = self._default_type(empty=self._owed == 0)
+            if kind is not None and b"content-type" not in plain:
+                self.setHeader(b"content-type", kind)
+            lines = b"".join(plain.values()) + self.channel.site.lines
         framing = b""
         if self._owed is None and not self._drops:
             if self.clientproto == b"HTTP/1.1":
@@ -284,12 +304,9 @@ class Responding(Routable):
             return status_line(code)
         return b"HTTP/1.1 %d %b\r\n" % (code, one_line(self.code_message))
 
-    def _wants_type(self) -> bool:
-        return (
-            self.code not in _BODILESS
-            and self.defaultContentType is not None
-            and self._owed != 0
-        )
+    def _default_type(self, *, empty: bool) -> bytes | None:
+        """Give the type of a body for which the application has set none."""
+        return None if empty or self.code in _BODILESS else self.defaultContentType
 
     def _is_set(self, name: bytes) -> bool:
         if "responseHeaders" in self.__dict__:
@@ -304,8 +321,9 @@ class Responding(Routable):
             if len(set(length)) > 1 or not length[0].isdigit():
                 raise ValueError(f"no sensible Content-Length: {length!r}")
             self._owed = int(length[0])
-        if not headers.hasHeader(b"content-type") and self._wants_type():
-            headers.setRawHeaders(b"content-type", [self.defaultContentType or b""])
+        kind = self._default_type(empty=length is not None and length[0] == b"0")
+        if kind is not None and headers.getRawHeaders(b"content-type") is None:
+            headers.setRawHeaders(b"content-type", [kind])
         if b"close" in b",".join(headers.getRawHeaders(b"connection", [])).lower():
             self.channel.close_after()
         return b"".join(
