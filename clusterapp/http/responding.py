@@ -120,8 +120,8 @@ class Responding(Routable):
         if "responseHeaders" in self.__dict__:
             self.responseHeaders.setRawHeaders(name, [value])
             return
-        make = _line if len(value) < _LONGEST_REMEMBERED else _line.__wrapped__
-        lowered, line = make(name, value)
+        short = isinstance(value, (str, bytes)) and len(value) < _LONGEST_REMEMBERED
+        lowered, line = (_line if short else _line.__wrapped__)(name, value)
         if lowered in _SPECIAL:
             self.responseHeaders.setRawHeaders(name, [value])
         else:

@@ -1,6 +1,5 @@
 """What an application knows of its cluster, and how it reaches the core."""
 
-import asyncio
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -67,7 +66,8 @@ def _beside(reactor: Any, path: str) -> IStreamClientEndpoint:
     """Reach a core on this machine in the way that is fastest on the reactor."""
     if isinstance(reactor, AsyncioSelectorReactor):
         # A child makes its loop the current one before the reactor is there.
-        return NativeUnixEndpoint(asyncio.get_event_loop(), path)
+        loop = reactor._asyncioEventloop  # noqa: SLF001 - there is no public way to ask
+        return NativeUnixEndpoint(loop, path)
     return UNIXClientEndpoint(reactor, path)
 
 
