@@ -8,9 +8,9 @@ Klein's dispatch without its cost for each request.
 - A handler that returns bytes or str at once is answered at once: no Deferred is
   made, and nothing waits for the client to leave.
 
-Whatever is not a plain match goes to Klein's own code before anything was executed:
-404, 405, redirects, host matching, paths that are not UTF-8, and requests that are
-none of the engine's.
+Whatever is not a plain match, or plainly none, goes to Klein's own code before
+anything was executed: redirects, host matching, paths that are not UTF-8, and
+requests that are none of the engine's.
 
 The same requests get the same answers, but for these, on purpose:
 
@@ -42,7 +42,7 @@ from twisted.web.template import renderElement
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
-from clusterapp.http.klein_routes import RouteMemory
+from clusterapp.http.klein_routes import Route, RouteMemory
 from clusterapp.http.routable import Dispatcher, Routable
 
 _log = Logger()
@@ -98,6 +98,9 @@ class KleinRoutes(KleinResource, Dispatcher):
         if path is None or route is None:
             return super().render(request)
         request.routed = app, path
+        if not isinstance(route, Route):
+            _Dispatched(app, request).follow(fail(Failure(route)))
+            return NOT_DONE_YET
         request.consume(route.segments)
         try:
             result: Any = app.execute_endpoint(route.endpoint, request, **route.values)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from klein import Klein
+from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import Map, Rule
 from werkzeug.routing.converters import DEFAULT_CONVERTERS
 
@@ -46,6 +47,10 @@ class Route(NamedTuple):
     streamed: bool
 
 
+#: Why there is no route; the same whatever the host is, unlike a redirect.
+NotRouted = NotFound | MethodNotAllowed
+
+
 class _Mark:
     """
     Stands in a map's ``_remap`` for "not changed since"; false, as werkzeug expects.
@@ -74,16 +79,16 @@ class RouteMemory:
     _mark: object = field(default=None, compare=False)
     _streams: bool = field(default=False, compare=False)
 
-    def find(self, method: bytes, path: str) -> Route | None:
+    def find(self, method: bytes, path: str) -> Route | NotRouted | None:
         """
         Find what a request is dispatched to.
 
         :param method: the request's method.
         :param path: its path as `clusterapp.http.routable.routed_path` decodes it.
-        :returns: None if only Klein itself can tell: where werkzeug raises
-            (redirects, 404, 405, whatever a converter of the application raises),
-            where the host decides as well, and in maps of the application's own
-            class.
+        :returns: the error if there is no such path, or not for this method; None
+            if only Klein itself can tell: where werkzeug raises anything else
+            (redirects, whatever a converter of the application raises), where the
+            host decides as well, and in maps of the application's own class.
         """
         self._notice_changes()
         return self._remembered.get((method, path)) or self._match(method, path)
@@ -99,7 +104,7 @@ class RouteMemory:
         if not self._streams:
             return False
         route = self.find(method, path)
-        return route is not None and route.streamed
+        return isinstance(route, Route) and route.streamed
 
     def _notice_changes(self) -> None:
         """Forget everything if rules were added since the last time."""
@@ -114,7 +119,7 @@ class RouteMemory:
         self._remembered.clear()
         self._streams = any(map(_is_streamed, self.app.endpoints.values()))
 
-    def _match(self, method: bytes, path: str) -> Route | None:
+    def _match(self, method: bytes, path: str) -> Route | NotRouted | None:
         url_map = self.app.url_map
         if type(url_map) is not Map or url_map.host_matching:
             return None
@@ -125,6 +130,8 @@ class RouteMemory:
             )
             rule, values = mapper.match(return_rule=True)
             route = self._route(rule, values)
+        except (NotFound, MethodNotAllowed) as error:
+            return error
         except Exception:  # noqa: BLE001  (Klein meets it again, and handles it)
             return None
         if len(path) <= _LONGEST_REMEMBERED and _is_constant(rule):
