@@ -64,7 +64,12 @@ class Connection(Reading):
     def opened(self) -> None:
         """Begin: the transport is connected."""
         self.site.opened(self)
-        self._wait_for("request", self.site.limits.keepalive_timeout)
+        self._wait_for(
+            "request",
+            FIRST_REQUEST_SECONDS
+            if self.site.draining
+            else self.site.limits.keepalive_timeout,
+        )
 
     def lost(self, reason: Failure) -> None:
         """Tell everyone that the connection is gone."""
@@ -74,11 +79,14 @@ class Connection(Reading):
         self._held = b""
         self._sink = None
         protocol, self._protocol = self._protocol, None
-        if protocol is not None:
-            protocol.connectionLost(reason)
-        elif self._message is not None:
-            self._give_up(self._message, reason)
-        self.site.closed(self)
+        try:
+            if protocol is not None:
+                protocol.connectionLost(reason)
+            elif self._message is not None:
+                self._give_up(self._message, reason)
+        finally:
+            # Whatever an application's protocol makes of it: a drain waits for this.
+            self.site.closed(self)
 
     def overdue(self, now: float) -> None:
         """Do what is to be done when a time is over; the site's clock calls this."""

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IProtocol, ISSLTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import noLongerProvides
 
 from clusterapp.http.connection import Connection
+from clusterapp.http.limits import FIRST_REQUEST_SECONDS, LINGER_SECONDS
 from clusterapp.http.transport import NativeTransport
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class NativeConnection(Connection, asyncio.Protocol):
     """
 
     __slots__ = (
+        "_arriving",
         "_face",
         "_loop",
         "_native",
@@ -49,10 +52,29 @@ class NativeConnection(Connection, asyncio.Protocol):
     def __init__(self, site: "ClusterSite", loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(site)
         self._loop = loop
+        self._native: Any = None
         self._raw: socket.socket | None = None
         self._face: NativeTransport | None = None
         self._taken = False
         self._peer: IAddress | None = None
+        self._arriving: asyncio.Task[Any] | None = None
+
+    # From the server.
+
+    def arrives(self, task: asyncio.Task[Any]) -> None:
+        """
+        Count as a connection of the site while the transport is being made.
+
+        :param task: makes the transport.
+        """
+        self._arriving = task
+        self.opened()
+
+    def arrived(self) -> None:
+        """Know that the transport is there, or will never be."""
+        self._arriving = None
+        if self._native is None:
+            self.site.closed(self)
 
     # From asyncio.
 
@@ -69,7 +91,18 @@ class NativeConnection(Connection, asyncio.Protocol):
     resume_writing = Connection.writing_resumed
 
     def eof_received(self) -> None:
-        """Let the transport close: as for twisted.web, who has no more has gone."""
+        """Close: as for twisted.web, who has no more has gone."""
+        if self._deaf:
+            return
+        message = self._message
+        if message is not None and (
+            message.responded or self._native.get_write_buffer_size()
+        ):
+            # Nobody should take what was sent of the response for all of it, nor
+            # should whoever makes it have to wait until that has been taken.
+            self.abortConnection()
+        else:
+            self.loseConnection()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Tell everyone."""
@@ -80,6 +113,14 @@ class NativeConnection(Connection, asyncio.Protocol):
         self.lost(connectionDone if error is None else Failure(_lost(error)))
 
     # For the core of the connection.
+
+    def take_over(self, protocol: IProtocol) -> None:
+        """Pass what comes to a protocol, and what has come behind the request."""
+        early, self._held = self._held, b""
+        super().take_over(protocol)
+        if early:
+            # When the protocol has its transport.
+            self._loop.call_soon(self.received, early)
 
     @property
     def transport(self) -> Any:
@@ -94,12 +135,17 @@ class NativeConnection(Connection, asyncio.Protocol):
     def transport(self, nothing: None) -> None:
         # Some WebSocket libraries take the transport away like this.
         assert nothing is None  # noqa: S101
+        if self._secure and not self._taken:
+            # autobahn takes an ISSLTransport for one of pyOpenSSL's, and fails.
+            noLongerProvides(self.transport, ISSLTransport)
         self._taken = True
 
     def drain(self) -> None:
         """Close if idle; otherwise close after the response."""
-        if self._taken and self._face is not None:
-            self._face.loseConnection()
+        if self._native is None:
+            self._wait_for("request", FIRST_REQUEST_SECONDS)
+        elif self._taken:
+            self.loseConnection()
         else:
             super().drain()
 
@@ -179,13 +225,22 @@ class NativeConnection(Connection, asyncio.Protocol):
         return True
 
     def _close(self) -> None:
-        self._native.close()
+        if self._native is None:
+            self._abort()
+        else:
+            self._native.close()
 
     def _abort(self) -> None:
+        if self._native is None:
+            if self._arriving is not None:
+                self._arriving.cancel()
+            return
         there = self._native.get_extra_info("socket")
         if there is not None and there.fileno() != -1:
             there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._native.abort()
+        # Not at once: asyncio's own transports end twice if they are aborted while
+        # they call resume_writing.
+        self._loop.call_soon(self._native.abort)
 
 
 class NativeServer:
@@ -209,7 +264,6 @@ class NativeServer:
         self._loop = loop
         self._site = site
         self._context = context
-        self._connecting: set[asyncio.Task[Any]] = set()
 
     def serve(self, connection: socket.socket) -> None:
         """Serve a connection; its socket is the server's from now on."""
@@ -217,17 +271,25 @@ class NativeServer:
         if self._context is not None:
             tls["ssl"] = self._context()
             tls["ssl_handshake_timeout"] = self._site.limits.header_timeout
+            tls["ssl_shutdown_timeout"] = LINGER_SECONDS
+        protocol = NativeConnection(self._site, self._loop)
         task = self._loop.create_task(
-            self._loop.connect_accepted_socket(
-                partial(NativeConnection, self._site, self._loop), connection, **tls
-            )
+            self._loop.connect_accepted_socket(lambda: protocol, connection, **tls)
         )
-        self._connecting.add(task)
-        task.add_done_callback(self._connected)
+        # From now on a drain waits for it.
+        protocol.arrives(task)
+        task.add_done_callback(partial(self._connected, protocol, connection))
 
-    def _connected(self, task: asyncio.Task[Any]) -> None:
-        self._connecting.discard(task)
+    def _connected(
+        self,
+        protocol: NativeConnection,
+        connection: socket.socket,
+        task: asyncio.Task[Any],
+    ) -> None:
+        protocol.arrived()
         if task.cancelled():
+            # If it had not begun, nobody else does this.
+            connection.close()
             return
         error = task.exception()
         # Clients that leave, or do not agree on TLS, are nothing to be told of.

@@ -39,14 +39,16 @@ class NativeTransport:
         self._connection = connection
         self._native = native
         self._protocol: IProtocol | None = None
+        self._ended = False
         if connection.isSecure():
             alsoProvides(self, ISSLTransport)
 
     # ITransport
 
     def write(self, data: bytes) -> None:
-        """Write bytes."""
-        if not self._native.is_closing():
+        """Write bytes; nothing is done once the end has been written."""
+        ended = self._ended or self._connection.phase == "end"
+        if not (ended or self._native.is_closing()):
             self._native.write(data)
 
     def writeSequence(self, data: "Iterable[bytes]") -> None:
@@ -91,6 +93,7 @@ class NativeTransport:
     def loseWriteConnection(self) -> None:
         """End the stream to the client; reading goes on."""
         if not self._native.is_closing() and self._native.can_write_eof():
+            self._ended = True
             self._native.write_eof()
 
     def abortConnection(self) -> None:

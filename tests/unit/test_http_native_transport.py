@@ -1,269 +1,341 @@
-"""The loop's own transports as the agent and others see them."""
+"""What code that asks a worker's request for its transport gets."""
 
 import socket
 from typing import Any
 
-from twisted.internet.address import UNIXAddress
-from twisted.internet.error import ConnectError, ConnectionAborted, ConnectionDone
+from cryptography import x509
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import (
     IConsumer,
     IPushProducer,
-    IStreamClientEndpoint,
-    ISystemHandle,
-    ITransport,
+    ISSLTransport,
+    ITCPTransport,
 )
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from clusterapp.errors import CoreUnreachableError
-from tests.unit.core_wire import GET, OK, POST, Body, Collector
-from tests.unit.native_core import SWITCHED, WEBSOCKET, NativeTestCase, Peer, Uvloop
-
-MIB = 1024 * 1024
+from clusterapp.http.native import NativeServer
+from tests.unit.native_sites import Client, NativeCase, Tls, on_each_loop, pair
 
 
-class TransportTests(NativeTestCase):
-    """Connecting, back-pressure and raw streams on asyncio's loop."""
+class Recording(Protocol):
+    """Notes what it hears."""
 
-    def test_nobody_listens(self) -> None:
-        """The request has reached nobody, and the error says why."""
+    def __init__(self) -> None:
+        self.heard: list[bytes | str] = []
 
-        async def test() -> None:
-            self.listening.close()
-            error = await self.fails(self.agent.send(GET), CoreUnreachableError)
-            self.assertIn("refused", str(error))
+    def dataReceived(self, data: bytes) -> None:
+        """Note."""
+        self.heard.append(data)
 
-        self.run_to_end(test())
-
-    def test_queue_is_full(self) -> None:
-        """A core that is too busy to accept is as good as none."""
-
-        async def test() -> None:
-            self.listening.listen(0)
-            waiting = [socket.socket(socket.AF_UNIX) for _ in range(2)]
-            for sock in waiting:
-                self.addCleanup(sock.close)
-            waiting[0].connect(self.path)
-            error = await self.fails(self.agent.send(GET), CoreUnreachableError)
-            self.assertIn("queue is full", str(error))
-            self.assertIsInstance(error.__cause__, ConnectError)
-
-        self.run_to_end(test())
-
-    def test_given_up_while_connecting(self) -> None:
-        """At whatever turn of the loop, nothing is left open and nothing sent."""
-
-        async def test() -> None:
-            for turns in range(6):
-                sent = self.agent.send(GET)
-                await self.turn(turns)
-                sent.cancel()
-                self.failureResultOf(sent)
-                await self.turn(6)
-                self.assertEqual(self.agent._alive, set())
-            await self._nothing_was_left()
-
-        self.run_to_end(test())
-
-    async def _nothing_was_left(self) -> None:
-        while True:
-            try:
-                sock, _ = self.listening.accept()
-            except BlockingIOError:
-                return
-            self.peers.append(Peer(sock))
-            sock.setblocking(False)
-            # A request may have gone out in the very last turn.
-            self.assertIn(await self.peers[-1].rest(), (b"", self._wire()))
-
-    def _wire(self) -> bytes:
-        return b"GET / HTTP/1.1\r\nHost: core\r\n\r\n"
-
-    def test_upload_waits_for_the_core(self) -> None:
-        """A core that does not read pauses the producer before a MiB is held."""
-
-        async def test() -> None:
-            body = Body()
-            sent = self.agent.send(POST, body)
-            peer = await self.accept()
-            await self.until(lambda: body.did)
-            written = 0
-            while "pause" not in body.did:
-                body.write(b"x" * 65536)
-                written += 65536
-                await self.turn(1)
-            self.assertLess(written, MIB)
-            self.assertNotIn("resume", body.did)
-            await peer.until()
-            await peer.exactly(written // 2)
-            await self.until(lambda: "resume" in body.did)
-            body.done.callback(None)
-            await peer.until(b"0\r\n\r\n")
-            await peer.send(OK)
-            self.assertEqual((await sent.asFuture(self.loop)).code, 200)
-
-        self.run_to_end(test())
-
-    def test_download_waits_for_the_reader(self) -> None:
-        """A body waits in the kernel until it is taken, and while it is paused."""
-
-        async def test() -> None:
-            sent = self.agent.send(GET)
-            peer = await self.accept()
-            await peer.until()
-            head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (4 * MIB)
-            await peer.send(head)
-            response = await sent.asFuture(self.loop)
-            filled = self._fill(peer)
-            await self.turn(50)
-            self.assertEqual(self._fill(peer), 0)
-            body = Collector()
-            response.deliverBody(body)
-            body.transport.pauseProducing()  # type: ignore[union-attr]
-            await self.turn(50)
-            self.assertLess(filled + self._fill(peer), MIB)
-            body.transport.resumeProducing()  # type: ignore[union-attr]
-            while body.reason is None:
-                filled += self._fill(peer, 4 * MIB - filled)
-                await self.turn(1)
-            self.assertEqual(len(body.body), 4 * MIB)
-
-        self.run_to_end(test())
-
-    def _fill(self, peer: Peer, most: int = MIB) -> int:
-        """Write until the kernel takes no more; tell how much it took."""
-        filled = 0
-        while filled < most:
-            try:
-                filled += peer.sock.send(b"x" * min(32768, most - filled))
-            except BlockingIOError:
-                break
-        return filled
-
-    def test_raw_stream(self) -> None:
-        """After a 101 the transport is the protocol's own, to its end."""
-
-        async def test() -> None:
-            sent = self.agent.send(WEBSOCKET)
-            peer = await self.accept()
-            await peer.until()
-            await peer.send(SWITCHED + b"first")
-            stream = Collector()
-            (await sent.asFuture(self.loop)).upgrade(stream)
-            self.assertEqual(stream.body, b"first")
-            transport: Any = stream.transport
-            for face in (ITransport, IConsumer, IPushProducer, ISystemHandle):
-                verifyObject(face, transport)
-            self.assertEqual(transport.getPeer(), UNIXAddress(self.path))
-            self.assertEqual(transport.getHost(), UNIXAddress(None))
-            transport.writeSequence([b"pi", b"ng"])
-            await peer.until(b"ping")
-            await peer.send(b"pong")
-            await self.until(lambda: stream.body == b"firstpong")
-            transport.loseConnection()
-            self.assertEqual(await peer.rest(), b"")
-            await self.until(lambda: stream.reason)
-            self.assertTrue(stream.reason and stream.reason.check(ConnectionDone))
-            # As Twisted's own: too late is no error.
-            transport.write(b"late")
-            transport.resumeProducing()
-            late = Body()
-            transport.registerProducer(late, True)
-            self.assertEqual(late.did, ["stop"])
-
-        self.run_to_end(test())
-
-    def test_end_of_a_raw_stream(self) -> None:
-        """The protocol hears once that the core has closed."""
-
-        async def test() -> None:
-            sent = self.agent.send(WEBSOCKET)
-            peer = await self.accept()
-            await peer.until()
-            await peer.send(SWITCHED)
-            stream = Collector()
-            (await sent.asFuture(self.loop)).upgrade(stream)
-            peer.sock.close()
-            await self.until(lambda: stream.reason)
-            self.assertTrue(stream.reason and stream.reason.check(ConnectionDone))
-
-        self.run_to_end(test())
-
-    def test_producers_of_a_raw_stream(self) -> None:
-        """There is one at a time, of the kind that pushes, and it is stopped once."""
-
-        async def test() -> None:
-            sent = self.agent.send(WEBSOCKET)
-            peer = await self.accept()
-            await peer.until()
-            await peer.send(SWITCHED)
-            stream = Collector()
-            (await sent.asFuture(self.loop)).upgrade(stream)
-            transport: Any = stream.transport
-            first, second = Body(), Body()
-            self.assertRaises(ValueError, transport.registerProducer, first, False)
-            transport.registerProducer(first, True)
-            self.assertRaises(RuntimeError, transport.registerProducer, second, True)
-            transport.unregisterProducer()
-            transport.write(b"x" * MIB)
-            transport.registerProducer(second, True)
-            transport.abortConnection()
-            await self.until(lambda: stream.reason)
-            self.assertTrue(stream.reason and stream.reason.check(ConnectionAborted))
-            self.assertEqual((first.did, second.did), ([], ["pause", "stop"]))
-
-        self.run_to_end(test())
-
-    def test_endpoint(self) -> None:
-        """Any protocol can be connected, and hears the first byte that comes."""
-
-        async def test() -> None:
-            verifyObject(IStreamClientEndpoint, self.endpoint)
-            for turns in range(1, 5):
-                connected = self.endpoint.connect(Factory.forProtocol(Collector))
-                await self.turn(turns)
-                peer = await self.accept()
-                peer.sock.send(b"hello")
-                protocol: Any = await connected.asFuture(self.loop)
-                await self.until(lambda: protocol.body == b"hello")  # noqa: B023
-                protocol.transport.loseConnection()
-                self.assertEqual(await peer.rest(), b"")
-                await self.until(lambda: protocol.reason)  # noqa: B023
-
-        self.run_to_end(test())
-
-    def test_endpoint_that_is_closed_at_once(self) -> None:
-        """The protocol hears of an end that came before it was there."""
-
-        async def test() -> None:
-            for turns in range(1, 5):
-                connected = self.endpoint.connect(Factory.forProtocol(Collector))
-                await self.turn(turns)
-                (await self.accept()).sock.close()
-                protocol: Any = await connected.asFuture(self.loop)
-                await self.until(lambda: protocol.reason)  # noqa: B023
-
-        self.run_to_end(test())
-
-    def test_attempt_that_is_given_up(self) -> None:
-        """No protocol is made for nobody."""
-
-        async def test() -> None:
-            made: list[Collector] = []
-
-            def make() -> Collector:
-                made.append(Collector())
-                return made[-1]
-
-            connected = self.endpoint.connect(Factory.forProtocol(make))
-            await self.turn(1)
-            connected.cancel()
-            self.failureResultOf(connected)
-            self.assertEqual(await (await self.accept()).rest(), b"")
-            self.assertEqual(made, [])
-
-        self.run_to_end(test())
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Note."""
+        self.heard.append("lost")
 
 
-class UvloopTransportTests(TransportTests, Uvloop):
-    """The same on uvloop's."""
+class TransportTests(NativeCase):
+    """`NativeTransport`, as an application has it."""
+
+    @on_each_loop
+    async def test_interfaces(self) -> None:
+        """It is what it says, and there is one of it."""
+        _, request = await self.asked()
+        transport = request.transport
+        for interface in (ITCPTransport, IConsumer, IPushProducer):
+            verifyObject(interface, transport)
+        self.assertFalse(ISSLTransport.providedBy(transport))
+        self.assertFalse(request.isSecure())
+        self.assertIs(transport, request.channel.transport)
+        self.assertIs(transport.protocol, request.channel)
+
+    @on_each_loop
+    async def test_addresses(self) -> None:
+        """Both ends have addresses of Twisted's."""
+        for family, kind in (
+            (socket.AF_INET, IPv4Address),
+            (socket.AF_INET6, IPv6Address),
+        ):
+            client, transport = await self.transport(family)
+            peer, host = transport.getPeer(), transport.getHost()
+            self.assertIsInstance(peer, kind)
+            self.assertEqual((peer.host, peer.port), client.socket.getsockname()[:2])
+            self.assertEqual((host.host, host.port), client.socket.getpeername()[:2])
+        _, transport = await self.transport(socket.AF_UNIX)
+        self.assertEqual(transport.getPeer(), UNIXAddress(None))
+        self.assertEqual(transport.getHost(), UNIXAddress(None))
+
+    @on_each_loop
+    async def test_address_of_a_client_that_has_left(self) -> None:
+        """It is known as long as somebody may ask."""
+        client = await self.client()
+        there = client.socket.getsockname()
+        await client.get("/hi")
+        await client.until(b"\r\n\r\nhi")
+        await client.get("/slow")
+        client.resets()
+        connection = self.connection()
+        await self.so(lambda: not self.site._connections)
+        self.assertEqual(connection.getPeer(), IPv4Address("TCP", *there))
+
+    @on_each_loop
+    async def test_options(self) -> None:
+        """The socket's options can be seen and set."""
+        _, transport = await self.transport()
+        for option in ("TcpNoDelay", "TcpKeepAlive"):
+            for value in (True, False):
+                getattr(transport, f"set{option}")(value)
+                self.assertIs(getattr(transport, f"get{option}")(), value)
+        self.assertNotEqual(transport.getHandle().fileno(), -1)
+
+    @on_each_loop
+    async def test_writing_and_closing(self) -> None:
+        """What is written before the end arrives; what is written later does not."""
+        client, transport = await self.transport()
+        transport.write(b"a")
+        transport.writeSequence([b"b", b"c"])
+        self.assertTrue(transport.connected)
+        transport.loseConnection()
+        self.assertTrue(transport.disconnecting)
+        self.assertFalse(transport.connected)
+        transport.write(b"d")
+        self.assertEqual(await client.rest(), b"abc")
+
+    @on_each_loop
+    async def test_stop_producing(self) -> None:
+        """As a producer it is stopped by closing."""
+        client, transport = await self.transport()
+        transport.stopProducing()
+        self.assertEqual(await client.rest(), b"")
+
+    @on_each_loop
+    async def test_abort(self) -> None:
+        """The client sees a broken connection."""
+        client, transport = await self.transport()
+        transport.abortConnection()
+        with self.assertRaises(ConnectionResetError):
+            await client.rest()
+
+    @on_each_loop
+    async def test_half_close(self) -> None:
+        """The client may go on after the end of what we send."""
+        client, transport = await self.transport()
+        heard = self.attach(transport)
+        transport.write(b"end")
+        transport.loseWriteConnection()
+        transport.write(b"ignored")
+        self.assertEqual(await client.rest(), b"end")
+        await client.send(b"still here")
+        await self.so(lambda: heard.heard)
+        self.assertEqual(heard.heard, [b"still here"])
+
+    @on_each_loop
+    async def test_pausing(self) -> None:
+        """As a producer it reads nothing while it is paused."""
+        client, transport = await self.transport()
+        heard = self.attach(transport)
+        transport.pauseProducing()
+        await client.send(b"wait")
+        await self.turns()
+        self.assertEqual(heard.heard, [])
+        transport.resumeProducing()
+        await self.so(lambda: heard.heard)
+
+    @on_each_loop
+    async def test_producer(self) -> None:
+        """As a consumer it has one producer at a time."""
+        _, transport = await self.transport()
+        producer = Paused()
+        transport.registerProducer(producer, True)
+        self.assertRaises(RuntimeError, transport.registerProducer, producer, True)
+        transport.write(b"x" * 20_000_000)
+        await self.so(lambda: producer.paused)
+        transport.unregisterProducer()
+        transport.abortConnection()
+
+    async def transport(self, family: int = socket.AF_INET) -> tuple[Client, Any]:
+        """Connect and ask; give the client, and the transport of its request."""
+        client = await self.client(family=family)
+        count = len(self.resource.requests) + 1
+        await client.get("/slow")
+        request = await self.request(count=count)
+        return client, request.transport
+
+    def attach(self, transport: Any) -> Recording:
+        """Give a transport to a protocol, as autobahn does."""
+        protocol = Recording()
+        transport.protocol._taken = True
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        return protocol
+
+
+@implementer(IPushProducer)
+class Paused:
+    """A producer that knows whether it is to wait."""
+
+    paused = False
+
+    def pauseProducing(self) -> None:
+        """Wait."""
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        """Go on."""
+
+    def stopProducing(self) -> None:
+        """Stop."""
+
+
+class UpgradeTests(NativeCase):
+    """Connections that become something else."""
+
+    def hand_over(self, request: Any) -> Recording:
+        """Switch as twisted.web.websocket does."""
+        protocol = Recording()
+        request.channel._protocolUpgradeForWebsockets(protocol)
+        return protocol
+
+    def take(self, request: Any) -> Recording:
+        """Switch as autobahn does."""
+        protocol = Recording()
+        transport, request.channel.transport = request.channel.transport, None
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        transport.resumeProducing()
+        self.assertIs(transport.protocol, protocol)
+        return protocol
+
+    async def heard(self, protocol: Recording, count: int) -> None:
+        """Wait until a protocol has heard so much."""
+        await self.so(lambda: len(protocol.heard) >= count)
+
+    @on_each_loop
+    async def test_both_ways(self) -> None:
+        """Bytes go both ways, the early ones first, and none is taken for HTTP."""
+        for switch in (self.hand_over, self.take):
+            client = await self.client()
+            await client.send(b"GET /ws HTTP/1.1\r\nHost: h\r\n\r\nGET early\r\n\r\n")
+            protocol = switch(await self.request())
+            await self.heard(protocol, 1)
+            await client.send(b"late")
+            await self.heard(protocol, 2)
+            protocol.transport.write(b"answer")  # type: ignore[union-attr]
+            await client.until(b"answer")
+            client.goes()
+            await self.so(lambda: not self.site._connections)
+            self.assertEqual(protocol.heard, [b"GET early\r\n\r\n", b"late", "lost"])
+            self.resource.requests.clear()
+
+    @on_each_loop
+    async def test_ends(self) -> None:
+        """Both hear how it ends: by a reset, by us, or by the end of the site."""
+        for switch in (self.hand_over, self.take):
+            for end in ("reset", "close", "abort", "drain"):
+                client, request = await self.asked()
+                protocol = switch(request)
+                if end == "reset":
+                    client.resets()
+                elif end == "close":
+                    protocol.transport.loseConnection()  # type: ignore[union-attr]
+                elif end == "abort":
+                    self.site.abort()
+                else:
+                    self.site.drain()
+                await self.so(lambda: not self.site._connections)
+                self.assertEqual(protocol.heard, ["lost"])
+                self.resource.requests.clear()
+                self.site.draining = False
+
+    @on_each_loop
+    async def test_protocol_that_fails(self) -> None:
+        """A protocol that fails when it hears of the end does not hold up a drain."""
+        client, request = await self.asked()
+        self.hand_over(request).connectionLost = failing  # type: ignore[assignment,method-assign]
+        drained = self.site.drain()
+        await self.so(lambda: drained.called)
+        self.assertIn("not my day", str(self.unheard.pop()["exception"]))
+        client.goes()
+
+    @on_each_loop
+    async def test_no_time_limit(self) -> None:
+        """A connection that is something else may be quiet for long."""
+        for switch in (self.hand_over, self.take):
+            client, request = await self.asked()
+            protocol = switch(request)
+            await self.later(1000)
+            await client.send(b"back")
+            await self.heard(protocol, 1)
+            client.goes()
+            await self.so(lambda: not self.site._connections)
+            self.resource.requests.clear()
+
+
+def failing(reason: Failure) -> None:
+    """Fail."""
+    raise RuntimeError("not my day")
+
+
+class TlsTests(NativeCase):
+    """Over TLS."""
+
+    @on_each_loop
+    async def test_round_trip(self) -> None:
+        """Requests are answered, and know that they were encrypted."""
+        writer = await Tls().connect(self)
+        for _ in range(2):
+            writer.write(b"GET /hi HTTP/1.1\r\nHost: h\r\n\r\n")
+            await self.reader.readuntil(b"\r\n\r\nhi")
+        writer.write(b"GET /slow HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        request = await self.request()
+        transport = request.transport
+        self.assertTrue(request.isSecure())
+        verifyObject(ISSLTransport, transport)
+        self.assertEqual(transport.negotiatedProtocol, b"http/1.1")
+        shown = x509.load_der_x509_certificate(transport.getPeerCertificate())
+        names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        self.assertEqual(names.value.get_values_for_type(x509.DNSName), ["client"])
+        request.channel.transport = None
+        self.assertFalse(ISSLTransport.providedBy(transport))
+        request.finish()
+        self.assertIn(b"\r\nConnection: close\r\n", await self.reader.read())
+        writer.close()
+        await writer.wait_closed()
+
+    @on_each_loop
+    async def test_last_answer_is_whole(self) -> None:
+        """An answer that closes arrives, although the client still sends."""
+        writer = await Tls().connect(self)
+        writer.write(
+            b"POST /slow HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n"
+        )
+        writer.write(b"x" * 500_000)
+        received = await self.reader.readuntil(b"\r\n\r\n")
+        self.assertTrue(received.startswith(b"HTTP/1.1 413 "))
+        writer.write(b"x" * 500_000)
+        self.assertIn(b"413", await self.reader.read())
+        writer.transport.abort()
+
+    @on_each_loop
+    async def test_client_leaves(self) -> None:
+        """Who waits for the answer is told."""
+        writer = await Tls().connect(self)
+        writer.write(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
+        await self.request()
+        writer.close()
+        await self.so(lambda: self.resource.ends)
+        await writer.wait_closed()
+
+    @on_each_loop
+    async def test_drain_in_the_handshake(self) -> None:
+        """A client that takes too long over it does not hold up a drain."""
+        near, far = pair()
+        server = NativeServer(self.loop, self.site, lambda: Tls().server)
+        server.serve(far)
+        drained = self.site.drain()
+        await self.turns()
+        self.assertNoResult(drained)
+        await self.later(3)
+        await self.so(lambda: drained.called)
+        near.close()

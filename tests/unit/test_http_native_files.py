@@ -1,0 +1,156 @@
+"""Prepared answers with parts of files, on the event loop's own transports."""
+
+import os
+import tempfile
+from typing import BinaryIO
+
+from clusterapp.http.prepared import FilePart, OpenFile, Prepared
+from tests.unit.native_sites import NativeCase, Tls, chunk_of, on_each_loop
+
+SIZE = 5 * 1024 * 1024 + 7
+CONTENT = bytes(range(251)) * (SIZE // 251) + b"!" * (SIZE % 251)
+
+
+class FileCase(NativeCase):
+    """A file, and answers that are made of it."""
+
+    def setUp(self) -> None:
+        self.file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115
+        self.addCleanup(self.file.close)
+        self.file.write(CONTENT)
+        self.file.flush()
+
+    def prepare(self, path: str, *parts: bytes | tuple[int, int]) -> None:
+        """Prepare an answer: of bytes, and of parts of the file."""
+        file = OpenFile(os.dup(self.file.fileno()))
+        made = [
+            each if isinstance(each, bytes) else FilePart(file, *each) for each in parts
+        ]
+        self.prepared[path.encode()] = Prepared(200, [], made)
+
+
+class SendingTests(FileCase):
+    """Files to clients that read."""
+
+    @on_each_loop
+    async def test_whole_to_a_slow_client(self) -> None:
+        """All of it arrives, byte for byte, and the connection is kept."""
+        self.prepare("/file", (0, SIZE))
+        client = await self.client(small=True)
+        for _ in range(2):
+            await client.get("/file", "/hi")
+            await client.until(b"\r\n\r\n")
+            while len(client.received) < SIZE:
+                await client.some()
+            self.assertEqual(client.received[:SIZE], CONTENT)
+            client.received = client.received[SIZE:]
+            await client.until(b"\r\n\r\nhi")
+
+    @on_each_loop
+    async def test_parts(self) -> None:
+        """Ranges, with bytes between them."""
+        self.prepare("/parts", b"<", (100, 1000), b"|", (SIZE - 9, 9), b">")
+        client = await self.client()
+        await client.get("/parts", also=b"Connection: close\r\n")
+        expected = b"<" + CONTENT[100:1100] + b"|" + CONTENT[-9:] + b">"
+        self.assertEqual(chunk_of(await client.rest()), expected)
+
+    @on_each_loop
+    async def test_among_others(self) -> None:
+        """Answers keep their order: small ones, files and slow ones."""
+        self.prepare("/part", (10, 3_000_000))
+        client = await self.client(small=True)
+        await client.get("/hi", "/part", "/slow", "/part", "/hi")
+        await client.until(b"\r\n\r\nhi")
+        await client.until(b"\r\n\r\n" + CONTENT[10:3_000_010])
+        (await self.request()).finish()
+        await client.until(b"\r\n\r\n")
+        await client.until(b"\r\n\r\n" + CONTENT[10:3_000_010])
+        await client.until(b"\r\n\r\nhi")
+
+    @on_each_loop
+    async def test_head(self) -> None:
+        """A HEAD gets the length, and none of the file."""
+        self.prepare("/file", (0, SIZE))
+        client = await self.client()
+        await client.send(b"HEAD /file HTTP/1.1\r\nHost: h\r\n\r\n")
+        self.assertIn(b"Content-Length: %d\r\n" % SIZE, await client.until(b"\r\n\r\n"))
+        await client.get("/hi")
+        self.assertTrue((await client.until(b"hi")).startswith(b"HTTP/1.1 200"))
+
+    @on_each_loop
+    async def test_old_clients(self) -> None:
+        """HTTP/1.0 with and without keep-alive."""
+        self.prepare("/part", (0, 100_000))
+        client = await self.client()
+        await client.send(b"GET /part HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        head = await client.until(b"\r\n\r\n")
+        self.assertIn(b"\r\nConnection: keep-alive\r\n", head)
+        await client.until(CONTENT[:100_000])
+        await client.send(b"GET /part HTTP/1.0\r\n\r\n")
+        head, _, body = (await client.rest()).partition(b"\r\n\r\n")
+        self.assertIn(b"\r\nConnection: close", head)
+        self.assertEqual(body, CONTENT[:100_000])
+
+    @on_each_loop
+    async def test_tls(self) -> None:
+        """Over TLS it is encrypted, and arrives as well."""
+        self.prepare("/file", b"<", (0, SIZE), b">")
+        writer = await Tls().connect(self)
+        writer.write(b"GET /file HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        received = await self.reader.read()
+        self.assertEqual(chunk_of(received), b"<" + CONTENT + b">")
+        writer.close()
+        await writer.wait_closed()
+
+
+class BrokenTests(FileCase):
+    """Files and clients that do not stay as they were."""
+
+    @on_each_loop
+    async def test_file_that_became_shorter(self) -> None:
+        """The client sees a broken connection, whenever the file is cut."""
+        self.file.truncate(SIZE - 1)
+        self.prepare("/file", (0, SIZE))
+        client = await self.client()
+        await client.get("/file")
+        with self.assertRaises(ConnectionResetError):
+            await client.rest()
+        await self.so(lambda: not self.site._connections)
+
+    @on_each_loop
+    async def test_file_that_became_shorter_over_tls(self) -> None:
+        """There, too, it does not look like the end."""
+        self.file.truncate(SIZE - 1)
+        self.prepare("/file", (0, SIZE))
+        writer = await Tls().connect(self)
+        writer.write(b"GET /file HTTP/1.1\r\nHost: h\r\n\r\n")
+        with self.assertRaises(ConnectionResetError):
+            await self.reader.readexactly(SIZE)
+        writer.close()
+        await self.so(lambda: not self.site._connections)
+
+    @on_each_loop
+    async def test_client_that_leaves(self) -> None:
+        """No descriptor outlives a client that leaves in the middle."""
+        self.prepare("/file", (0, SIZE))
+        for leave in ("goes", "resets"):
+            client = await self.client(small=True)
+            await client.get("/file")
+            await client.until(b"\r\n\r\n")
+            await self.so(lambda: self.connection()._writing_paused)
+            getattr(client, leave)()
+            await self.so(lambda: not self.site._connections)
+
+    @on_each_loop
+    async def test_client_that_stalls(self) -> None:
+        """A client that takes nothing for long is cut off."""
+        self.prepare("/file", (0, SIZE))
+        client = await self.client(small=True)
+        await client.get("/file")
+        await self.so(lambda: self.site._connections)
+        await self.so(lambda: self.connection()._writing_paused)
+        await self.later(205)
+        await self.so(lambda: not self.site._connections)
+        with self.assertRaises(ConnectionResetError):
+            await client.rest()
