@@ -252,6 +252,7 @@ class Connection(Reading):
         self.unregisterProducer()
         if message is not None and message.responded:
             # What was begun cannot be unsaid.
+            self._record(*message.outcome())
             message.break_off()
         else:
             text = b"" if empty else _text(status)
@@ -263,8 +264,8 @@ class Connection(Reading):
 
     def _give_up(self, message: Message, reason: Failure) -> None:
         self._message = None
-        if not message.responded:
-            self._record(0, 0)
+        if self.site.recorder is not None:
+            self._record(*message.outcome())
         message.lose(reason)
 
     def _record(self, status: int, sent: int) -> None:
@@ -306,6 +307,8 @@ class Connection(Reading):
         self.resume_reading()
         self.phase = "nothing"
         self.deadline = inf
+        if self._message is not None:
+            self._record(HTTPStatus.SWITCHING_PROTOCOLS, 0)
         self._message = None
         self._protocol = protocol
 

@@ -63,6 +63,11 @@ class FileSending:
         """Stop: the connection is gone."""
         self._connection = None
 
+    def outcome(self) -> tuple[int, int]:
+        """Give the status, and the bytes of the body so far."""
+        left = sum(map(len, self._todo)) - self._offset
+        return self._prepared.status, max(0, self._prepared.length - left)
+
     def serve(self) -> None:
         """Begin."""
         self.begin()

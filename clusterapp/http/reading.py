@@ -31,6 +31,9 @@ class Message(Protocol):
     def responded(self) -> bool:
         """Whether any of the response has been sent."""
 
+    def outcome(self) -> tuple[int, int]:
+        """Give the status, 0 if none was sent, and the bytes of the body so far."""
+
     def serve(self) -> None:
         """Answer a request without a body, or see to it that somebody does."""
 

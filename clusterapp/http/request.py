@@ -199,6 +199,10 @@ class ClusterRequest(Responding):
         """Whether any of the response has been sent."""
         return bool(self.startedWriting)
 
+    def outcome(self) -> tuple[int, int]:
+        """Give the status, 0 if none was sent, and the bytes of the body so far."""
+        return (self.code, self.sentLength) if self.startedWriting else (0, 0)
+
     def serve(self) -> None:
         """Serve a request without a body."""
         self.process()

@@ -158,6 +158,10 @@ class StreamedExchange:
 
     # What the connection calls.
 
+    def outcome(self) -> tuple[int, int]:
+        """Give the status, 0 if none was sent, and the bytes of the body so far."""
+        return self._status, self._sent
+
     def serve(self) -> None:
         """Let the forwarder respond; there is no body."""
         self.body.ended(())
