@@ -8,7 +8,7 @@ body goes to a *sink*: the message itself, or what throws the rest away.
 
 from http import HTTPStatus
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IProtocol
@@ -24,7 +24,6 @@ from clusterapp.http.limits import (
 )
 from clusterapp.http.prepared import Prepared
 from clusterapp.http.reading import Message, Reading
-from clusterapp.http.wire import Transport
 from clusterapp.interfaces import Fields
 
 if TYPE_CHECKING:
@@ -45,8 +44,9 @@ class Connection(Reading):
 
     __slots__ = ("_began", "_closing", "_count", "transport")
 
-    #: What code above asks for the raw stream: an `ITransport`.
-    transport: Transport
+    #: The raw stream for code that asks for it: one of Twisted's own transports, or
+    #: the stand-in for one of asyncio's; None once a resource has taken it away.
+    transport: Any
 
     def __init__(self, site: "ClusterSite") -> None:
         super().__init__(site)

@@ -6,6 +6,7 @@ are complete: so responses go out in the order of their requests, and what follo
 bad message is never read.
 """
 
+import re
 from http import HTTPStatus
 from math import inf
 from typing import TYPE_CHECKING, Protocol
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocol
 
     from clusterapp.http.site import ClusterSite
+
+
+_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 
 
 class Message(Protocol):
@@ -160,9 +164,10 @@ class Reading(Wire):
     def _parse_one(self) -> bool:
         """Serve the next request, if it is whole; tell whether to look for another."""
         data = self._held
-        # An empty line or two before a request is forgiven (RFC 9112, 2.2).
+        # Empty lines before a request are forgiven (RFC 9112, 2.2): all at once, since
+        # each step would copy what is behind it.
         if data.startswith(b"\r\n"):
-            self._held = data[2:]
+            self._held = _EMPTY_LINES.sub(b"", data, 1)
             return True
         end = data.find(END) + 4
         if end < 4:  # noqa: PLR2004 - it is not there

@@ -16,6 +16,7 @@ from twisted.web.http_headers import Headers
 from clusterapp.http.framing import one_line
 from clusterapp.http.headers import ResponseHeaders, as_value, canonical
 from clusterapp.http.lazy import Lazy
+from clusterapp.http.messages import options
 from clusterapp.http.reasons import status_line
 from clusterapp.http.routable import Routable
 
@@ -324,7 +325,8 @@ class Responding(Routable):
         kind = self._default_type(empty=length is not None and length[0] == b"0")
         if kind is not None and headers.getRawHeaders(b"content-type") is None:
             headers.setRawHeaders(b"content-type", [kind])
-        if b"close" in b",".join(headers.getRawHeaders(b"connection", [])).lower():
+        said = headers.getRawHeaders(b"connection", [])
+        if b"close" in options([(b"connection", line) for line in said]):
             self.channel.close_after()
         return b"".join(
             b"%b: %b\r\n" % (name, one_line(value))

@@ -17,7 +17,7 @@ from clusterapp.http.hosted import HostedConnection
 from clusterapp.http.limits import Limits
 from clusterapp.http.prepared import Answer
 from clusterapp.http.reading import Message
-from clusterapp.http.reasons import Stamp
+from clusterapp.http.reasons import common_lines
 from clusterapp.http.request import ClusterRequest
 from clusterapp.http.routable import Dispatcher
 from clusterapp.http.streamed import StreamedExchange
@@ -71,13 +71,12 @@ class ClusterSite(server.Site):
         self.client_of = client_of or _host_of
         self.failure_page = failure_page
         self.heads = HeadReader(limits)
-        self.stamp = Stamp()
         #: The root, if it neither has children nor encodes: it gets every request.
         self.dispatcher = root if isinstance(root, Dispatcher) else None
         #: The time, to within a second or two, as long as there are connections.
         self.now = clock.seconds()
         #: The fields that every response has, from the same time.
-        self.lines = self.stamp.lines()
+        self.lines = common_lines()
         self._forward = forward
         self._connections: set[Connection] = set()
         self._sweep: IDelayedCall | None = None
@@ -123,7 +122,7 @@ class ClusterSite(server.Site):
         self._connections.add(connection)
         if self._sweep is None:
             self.now = self.clock.seconds()
-            self.lines = self.stamp.lines()
+            self.lines = common_lines()
             self._sweep = self.clock.callLater(_SWEEP_SECONDS, self._look_at_times)
 
     def closed(self, connection: Connection) -> None:
@@ -157,7 +156,7 @@ class ClusterSite(server.Site):
 
     def _look_at_times(self) -> None:
         now = self.now = self.clock.seconds()
-        self.lines = self.stamp.lines()
+        self.lines = common_lines()
         self._sweep = self.clock.callLater(_SWEEP_SECONDS, self._look_at_times)
         for connection in [
             each for each in self._connections if min(each.deadline, each.stall) <= now

@@ -2,7 +2,7 @@
 
 import os
 from math import inf
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from twisted.internet.interfaces import IAddress, IProducer, IPushProducer
 
@@ -196,8 +196,3 @@ class Wire:
     def _wait_for(self, phase: Phase, seconds: float) -> None:
         self.phase = phase
         self.deadline = self.site.now + seconds
-
-
-#: The transport of a connection in the eyes of code that asks for it: twisted's own,
-#: or a stand-in for one of asyncio's.
-Transport = Any

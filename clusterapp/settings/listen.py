@@ -104,21 +104,17 @@ class SystemdListen:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TlsListen:
+class _TlsPort:
     """
-    A TCP port that speaks TLS, with one certificate.
+    A TCP port that speaks TLS.
 
     :ivar port: from 0, which lets the kernel choose, to 65535.
-    :ivar certificate: PEM file with the certificate and its chain.
-    :ivar key: PEM file with the certificate's private key.
     :ivar ca: PEM file with the authorities that sign clients' certificates;
         ``None`` asks clients for none.
     :ivar interface: an IPv4 or IPv6 address of this machine.
     """
 
     port: int
-    certificate: str
-    key: str
     ca: str | None = None
     interface: str = ALL_INTERFACES
 
@@ -126,6 +122,19 @@ class TlsListen:
     def place(self) -> Hashable:
         """What only one listener can have; its words, if the kernel chooses."""
         return ("tcp", self.interface, self.port) if self.port else str(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TlsListen(_TlsPort):
+    """
+    A TCP port that speaks TLS, with one certificate.
+
+    :ivar certificate: PEM file with the certificate and its chain.
+    :ivar key: PEM file with the certificate's private key.
+    """
+
+    certificate: str
+    key: str
 
     def __str__(self) -> str:
         return (
@@ -135,26 +144,14 @@ class TlsListen:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TlsFolderListen:
+class TlsFolderListen(_TlsPort):
     """
     A TCP port that speaks TLS, with the certificate that each client asks for.
 
-    :ivar port: from 0, which lets the kernel choose, to 65535.
     :ivar certificates: folder with certificates and their keys.
-    :ivar ca: PEM file with the authorities that sign clients' certificates;
-        ``None`` asks clients for none.
-    :ivar interface: an IPv4 or IPv6 address of this machine.
     """
 
-    port: int
     certificates: str
-    ca: str | None = None
-    interface: str = ALL_INTERFACES
-
-    @property
-    def place(self) -> Hashable:
-        """What only one listener can have; its words, if the kernel chooses."""
-        return ("tcp", self.interface, self.port) if self.port else str(self)
 
     def __str__(self) -> str:
         return (

@@ -9,7 +9,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
-from twisted.web.server import Request
+from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from clusterapp.http.exchange import Exchange
@@ -113,6 +113,20 @@ class Greeting(Resource):
     def render(self, request: Request) -> bytes:
         assert request.content is not None
         return b"hello" + bytes(request.content.read())
+
+
+class Slow(Resource):
+    """A resource that answers when the test says so."""
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[Request] = []
+
+    def render(self, request: Request) -> int:
+        self.requests.append(request)
+        return NOT_DONE_YET
 
 
 class SiteTestCase(SynchronousTestCase):

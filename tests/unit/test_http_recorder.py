@@ -6,28 +6,12 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
 
 from clusterapp.http.access import Answered
 from clusterapp.http.exchange import Exchange
 from clusterapp.http.messages import ResponseHead
 from clusterapp.http.site import ClusterSite
-from tests.unit.clients import CHUNKED, OK, Client
-
-
-class Slow(Resource):
-    """A resource that a test answers."""
-
-    isLeaf = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.requests: list[Request] = []
-
-    def render(self, request: Request) -> int:
-        self.requests.append(request)
-        return NOT_DONE_YET
+from tests.unit.clients import CHUNKED, OK, Client, Slow
 
 
 class RecorderTests(SynchronousTestCase):

@@ -3,15 +3,13 @@
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
 
 from clusterapp.http.bridge import bridge
 from clusterapp.http.exchange import Exchange
 from clusterapp.http.limits import HELD
 from clusterapp.http.messages import ResponseHead
 from clusterapp.http.site import ClusterSite
-from tests.unit.clients import CHUNKED, OK, Client, SiteTestCase
+from tests.unit.clients import CHUNKED, OK, Client, SiteTestCase, Slow
 
 SWITCH = ResponseHead(
     101,
@@ -22,20 +20,6 @@ WEBSOCKET = (
     b"GET /core HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\n"
     b"Upgrade: websocket\r\n\r\n"
 )
-
-
-class Slow(Resource):
-    """A resource that answers when the test says so."""
-
-    isLeaf = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.requests: list[Request] = []
-
-    def render(self, request: Request) -> int:
-        self.requests.append(request)
-        return NOT_DONE_YET
 
 
 class DrainTests(SiteTestCase):
