@@ -9,7 +9,7 @@ ends, and what follows may be another request that must wait for its turn.
 """
 
 import re
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +20,7 @@ from httptools import (
     HttpRequestParser,
 )
 
+from clusterapp.http.lazy import Lazy
 from clusterapp.http.limits import Limits
 from clusterapp.http.routable import routed_path
 
@@ -42,7 +43,8 @@ _NOTED: Final = frozenset(
 
 #: Clients that ask the same again send the same bytes: health checks, those that
 #: poll, proxies. So heads without a body are remembered: this many, up to so many
-#: bytes, which bounds the memory to about 1 MiB.
+#: bytes, which bounds the memory to about 1 MiB. Only what has come twice is: to keep
+#: what never comes again would cost more than to read it.
 _REMEMBERED: Final = 256
 _LONGEST_REMEMBERED: Final = 1024
 
@@ -114,12 +116,12 @@ class Head:
         self.version = version
         self.fields: Fields = fields
 
-    @cached_property
+    @Lazy
     def path(self) -> bytes:
         """The target without its query."""
         return self.target.partition(b"?")[0]
 
-    @cached_property
+    @Lazy
     def path_text(self) -> str | None:
         """The path as a Klein matches it; None if it is not UTF-8."""
         return routed_path(self.path)
@@ -127,7 +129,7 @@ class Head:
 
 class HeadReader:
     """
-    Reads heads, of one connection or of many: between heads it holds nothing.
+    Reads heads, of one connection or of many: between heads it only remembers.
 
     :param limits: the bounds of a head.
     """
@@ -138,6 +140,8 @@ class HeadReader:
         self._noted: dict[bytes, bytes] = {}
         self._parser = HttpRequestParser(self)
         self._known: dict[bytes, Head] = {}
+        # The hashes of heads that came once.
+        self._once: set[int] = set()
 
     def read(self, raw: bytes) -> Head:
         """
@@ -155,10 +159,20 @@ class HeadReader:
             self._parser = HttpRequestParser(self)
             raise
         if len(raw) <= _LONGEST_REMEMBERED and head.length == 0:
+            self._consider(raw, head)
+        return head
+
+    def _consider(self, raw: bytes, head: Head) -> None:
+        """Remember a head if it came not long ago as well."""
+        mark = hash(raw)
+        if mark in self._once:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[raw] = head
-        return head
+        else:
+            if len(self._once) >= _REMEMBERED:
+                self._once.clear()
+            self._once.add(mark)
 
     def _read(self, raw: bytes) -> Head:
         limits = self._limits
