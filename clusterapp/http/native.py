@@ -18,11 +18,15 @@ from twisted.python.failure import Failure
 from zope.interface import noLongerProvides
 
 from clusterapp.http.connection import Connection
+from clusterapp.http.early import Arrival, EarlyTransport
 from clusterapp.http.limits import FIRST_REQUEST_SECONDS, LINGER_SECONDS
 from clusterapp.http.transport import NativeTransport
 
 if TYPE_CHECKING:
     from clusterapp.http.site import ClusterSite
+
+#: How much is read of a connection when it is accepted: as much as by asyncio.
+_FIRST_READ = 256 * 1024
 
 #: Close with a reset (socket(7)): what was not sent is dropped, and the client sees
 #: that the end is no proper one.
@@ -35,6 +39,7 @@ class NativeConnection(Connection, asyncio.Protocol):
 
     :param site: what is served.
     :param loop: the event loop that runs it.
+    :param peer: the client's address, as accept(2) gives it.
     """
 
     __slots__ = (
@@ -49,14 +54,16 @@ class NativeConnection(Connection, asyncio.Protocol):
         "write",
     )
 
-    def __init__(self, site: "ClusterSite", loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, site: "ClusterSite", loop: asyncio.AbstractEventLoop, peer: Any
+    ) -> None:
         super().__init__(site)
         self._loop = loop
         self._native: Any = None
         self._raw: socket.socket | None = None
         self._face: NativeTransport | None = None
         self._taken = False
-        self._peer: IAddress | None = None
+        self._peer = peer
         self._arriving: asyncio.Task[Any] | None = None
 
     # From the server.
@@ -76,15 +83,34 @@ class NativeConnection(Connection, asyncio.Protocol):
         if self._native is None:
             self.site.closed(self)
 
+    def move(self, early: EarlyTransport, arrival: Arrival) -> None:
+        """
+        Go on where the first transport leaves off.
+
+        :param early: the first transport.
+        :param arrival: what its successor has told.
+        """
+        native = arrival.transport
+        if native is not None:
+            self._use(native)
+            native.set_protocol(self)
+            early.hand_over(native)
+            if self._reading_paused:
+                self._stop_reading()
+        arrival.tell(self)
+
     # From asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         # uvloop's are of no class of asyncio's.
-        self._native = native = cast("asyncio.Transport", transport)
-        self.write = native.write  # type: ignore[method-assign]  # one call less
-        self._secure = native.get_extra_info("sslcontext") is not None
+        self._use(cast("asyncio.Transport", transport))
+        self._secure = self._native.get_extra_info("sslcontext") is not None
         self.opened()
+
+    def _use(self, native: asyncio.Transport) -> None:
+        self._native = native
+        self.write = native.write  # type: ignore[method-assign]  # one call less
 
     data_received = Connection.received
     pause_writing = Connection.writing_paused
@@ -112,7 +138,12 @@ class NativeConnection(Connection, asyncio.Protocol):
             self._raw = None
         self.lost(connectionDone if error is None else Failure(_lost(error)))
 
-    # For the core of the connection.
+    # For the core of the connection, and for its transport's face.
+
+    @property
+    def native(self) -> Any:
+        """The transport of the moment, with the methods of `asyncio.Transport`."""
+        return self._native
 
     def take_over(self, protocol: IProtocol) -> None:
         """Pass what comes to a protocol, and what has come behind the request."""
@@ -128,7 +159,7 @@ class NativeConnection(Connection, asyncio.Protocol):
         if self._taken:
             return None
         if self._face is None:
-            self._face = NativeTransport(self, self._native)
+            self._face = NativeTransport(self)
         return self._face
 
     @transport.setter
@@ -151,9 +182,7 @@ class NativeConnection(Connection, asyncio.Protocol):
 
     def getPeer(self) -> IAddress:
         """Tell the client's address."""
-        if self._peer is None:
-            self._peer = _address(self._native.get_extra_info("peername"))
-        return self._peer
+        return _address(self._peer)
 
     def getHost(self) -> IAddress:
         """Tell the address that the client has connected to."""
@@ -240,7 +269,10 @@ class NativeConnection(Connection, asyncio.Protocol):
             there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         # Not at once: asyncio's own transports end twice if they are aborted while
         # they call resume_writing.
-        self._loop.call_soon(self._native.abort)
+        self._loop.call_soon(self._abort_native)
+
+    def _abort_native(self) -> None:
+        self._native.abort()
 
 
 class NativeServer:
@@ -265,14 +297,72 @@ class NativeServer:
         self._site = site
         self._context = context
 
-    def serve(self, connection: socket.socket) -> None:
-        """Serve a connection; its socket is the server's from now on."""
-        tls: dict[str, Any] = {}
-        if self._context is not None:
-            tls["ssl"] = self._context()
-            tls["ssl_handshake_timeout"] = self._site.limits.header_timeout
-            tls["ssl_shutdown_timeout"] = LINGER_SECONDS
-        protocol = NativeConnection(self._site, self._loop)
+    def serve(self, connection: socket.socket, peer: Any) -> None:
+        """
+        Serve a connection; its socket is the server's from now on.
+
+        :param connection: the socket, which does not block.
+        :param peer: the client's address, as accept(2) gives it.
+        """
+        protocol = NativeConnection(self._site, self._loop, peer)
+        if self._context is None:
+            self._serve_early(protocol, connection)
+            return
+        self._bring(
+            protocol,
+            connection,
+            ssl=self._context(),
+            ssl_handshake_timeout=self._site.limits.header_timeout,
+            ssl_shutdown_timeout=LINGER_SECONDS,
+        )
+
+    def _serve_early(
+        self, protocol: NativeConnection, connection: socket.socket
+    ) -> None:
+        """Serve what has come already; the loop gets a connection that goes on."""
+        try:
+            data = connection.recv(_FIRST_READ)
+        except BlockingIOError:
+            self._bring(protocol, connection)
+            return
+        except OSError:
+            data = b""
+        if not data:  # it has been closed, or reset, without a word
+            connection.close()
+            return
+        early = EarlyTransport(connection, protocol)
+        protocol.connection_made(early)  # type: ignore[arg-type]  # a stand-in
+        try:
+            protocol.data_received(data)
+        except BaseException:
+            early.end()
+            raise
+        if early.settle():
+            early.end()
+        else:
+            arrival = Arrival()
+            making = self._loop.connect_accepted_socket(lambda: arrival, connection)
+            task = self._loop.create_task(making)
+            task.add_done_callback(partial(self._moved, protocol, early, arrival))
+
+    def _moved(
+        self,
+        protocol: NativeConnection,
+        early: EarlyTransport,
+        arrival: Arrival,
+        task: asyncio.Task[Any],
+    ) -> None:
+        error = task.exception()
+        if error is None:
+            protocol.move(early, arrival)
+        else:
+            early.end()
+            self._tell(error)
+
+    def _bring(
+        self, protocol: NativeConnection, connection: socket.socket, **tls: Any
+    ) -> None:
+        """Make the loop's transport for a connection."""
         task = self._loop.create_task(
             self._loop.connect_accepted_socket(lambda: protocol, connection, **tls)
         )
@@ -291,7 +381,9 @@ class NativeServer:
             # If it had not begun, nobody else does this.
             connection.close()
             return
-        error = task.exception()
+        self._tell(task.exception())
+
+    def _tell(self, error: BaseException | None) -> None:
         # Clients that leave, or do not agree on TLS, are nothing to be told of.
         if error is not None and not isinstance(error, OSError):
             self._log.error("cannot serve a connection: {error!r}", error=error)

@@ -128,9 +128,6 @@ class ClusterSite(server.Site):
     def closed(self, connection: Connection) -> None:
         """Know that a connection is gone."""
         self._connections.discard(connection)
-        if not self._connections and self._sweep is not None:
-            self._sweep.cancel()
-            self._sweep = None
         self._check_drained()
 
     def message(self, head: Head, connection: Connection) -> Message:
@@ -155,6 +152,10 @@ class ClusterSite(server.Site):
         )
 
     def _look_at_times(self) -> None:
+        # Not when the last connection closes: the next may come at once.
+        if not self._connections:
+            self._sweep = None
+            return
         now = self.now = self.clock.seconds()
         self.lines = common_lines()
         self._sweep = self.clock.callLater(_SWEEP_SECONDS, self._look_at_times)
@@ -165,6 +166,9 @@ class ClusterSite(server.Site):
 
     def _check_drained(self) -> None:
         if self.draining and not self._connections:
+            if self._sweep is not None:
+                self._sweep.cancel()
+                self._sweep = None
             drained, self._drained = self._drained, []
             for done in drained:
                 done.callback(None)

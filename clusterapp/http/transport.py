@@ -1,6 +1,5 @@
 """A transport of asyncio in the shape of one of Twisted's."""
 
-import asyncio
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -30,18 +29,19 @@ class NativeTransport:
     Over TLS it provides `ISSLTransport`, too.
 
     :param connection: the connection that it belongs to.
-    :param native: asyncio's transport.
     """
 
-    def __init__(
-        self, connection: "NativeConnection", native: asyncio.Transport
-    ) -> None:
+    def __init__(self, connection: "NativeConnection") -> None:
         self._connection = connection
-        self._native = native
         self._protocol: IProtocol | None = None
         self._ended = False
         if connection.isSecure():
             alsoProvides(self, ISSLTransport)
+
+    @property
+    def _native(self) -> Any:
+        # A new connection changes its transport.
+        return self._connection.native
 
     # ITransport
 

@@ -116,6 +116,8 @@ class Wire:
 
     def writing_paused(self) -> None:
         """Know that the client is slower than we are."""
+        if self._writing_paused:
+            return  # a new transport says again what the one before it said
         self._writing_paused = True
         self.stall = self.site.now + WRITE_STALL
         if self._producer is not None:

@@ -64,7 +64,7 @@ class Acceptor:
         self,
         reactor: AcceptingReactor,
         listening: socket.socket,
-        serve: Callable[[socket.socket], object],
+        serve: Callable[[socket.socket, Any], object],
     ) -> None:
         """
         Take over a listening socket.
@@ -72,7 +72,8 @@ class Acceptor:
         :param reactor: what waits for connections.
         :param listening: the socket; `stop` closes this descriptor of it.
         :param serve: serves a connection whose socket, which does not block, is
-            its own from then on.
+            its own from then on; it gets the other end's address as well, as
+            accept(2) gives it.
         """
         self._reactor = reactor
         self._listening = listening
@@ -105,7 +106,7 @@ class Acceptor:
     def doRead(self) -> None:
         """Accept one connection: the next wake-up may be another worker's."""
         try:
-            connection, _ = self._listening.accept()
+            connection, peer = self._listening.accept()
         except BlockingIOError:
             return  # another worker was first
         except OSError as error:
@@ -114,7 +115,7 @@ class Acceptor:
             return
         connection.setblocking(False)
         try:
-            self._serve(connection)
+            self._serve(connection, peer)
         except Exception as error:  # noqa: BLE001 - else the reactor would drop the listener
             connection.close()
             self._cannot_serve(error)
@@ -156,7 +157,7 @@ class Adopting:
         self._reactor = reactor
         self.factory = factory
 
-    def __call__(self, connection: socket.socket) -> None:
+    def __call__(self, connection: socket.socket, _peer: Any) -> None:
         """Serve a connection."""
         with connection:  # the reactor makes a duplicate
             self._reactor.adoptStreamConnection(

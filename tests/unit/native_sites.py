@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import gc
+import itertools
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
@@ -35,15 +36,21 @@ Case = TypeVar("Case", bound="NativeCase")
 def on_each_loop(
     test: Callable[[Case], Coroutine[Any, Any, None]],
 ) -> Any:
-    """Run a test with asyncio's event loop and with uvloop's."""
+    """
+    Run a test with asyncio's event loop and with uvloop's.
+
+    On each it runs twice: with connections that are accepted before the client has
+    sent anything, and with such whose first bytes are there.
+    """
 
     @functools.wraps(test)
     def run(self: Case) -> None:
-        for make in (asyncio.new_event_loop, uvloop.new_event_loop):
+        loops = (asyncio.new_event_loop, uvloop.new_event_loop)
+        for make, self.asks_first in itertools.product(loops, (False, True)):
             try:
                 self.run_on(make(), lambda: test(self))
             except BaseException as error:
-                error.add_note(f"on a loop of {make.__module__}")
+                error.add_note(f"on a loop of {make.__module__}, {self.asks_first=}")
                 raise
 
     return run
@@ -78,16 +85,32 @@ class Client:
 
     :param loop: the loop.
     :param end: the client's socket.
+    :param accept: has the other end served.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, end: socket.socket) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        end: socket.socket,
+        accept: Callable[[], None] | None = None,
+    ) -> None:
         end.setblocking(False)
         self.socket = end
         self.received = b""
         self._loop = loop
+        self._accept = accept
+
+    def accepted(self) -> None:
+        """See that it is served, if it was not before."""
+        accept, self._accept = self._accept, None
+        if accept is not None:
+            accept()
 
     async def send(self, data: bytes) -> None:
         """Send all of this."""
+        if self._accept is not None:
+            data = data[self.socket.send(data) :]
+            self.accepted()
         await self._loop.sock_sendall(self.socket, data)
 
     async def get(self, *paths: str, also: bytes = b"") -> None:
@@ -101,6 +124,7 @@ class Client:
 
     async def some(self) -> bytes:
         """Receive what there is."""
+        self.accepted()
         piece = await self._loop.sock_recv(self.socket, 262144)
         self.received += piece
         return piece
@@ -139,6 +163,8 @@ class NativeCase(SynchronousTestCase):
     """A test on a site that a worker could have."""
 
     limits = Limits(requests=None)
+    #: Whether connections are accepted when the client has sent its first bytes.
+    asks_first = False
     loop: asyncio.AbstractEventLoop
     reader: asyncio.StreamReader
 
@@ -180,23 +206,27 @@ class NativeCase(SynchronousTestCase):
         self.resource.requests.clear()
         self.prepared.clear()
         await self.so(lambda: not self.site._connections)
+        self.clock.advance(1)  # when the site finds that there are none
         gc.collect()
         self.assertEqual(open_files() - before, set())
 
     async def so(self, check: Callable[[], object]) -> None:
         """Wait until something is so; time stands still meanwhile."""
+        self.accept_all()
         while not check():
             self.clock.advance(0)
             await asyncio.sleep(0)
 
     async def later(self, seconds: float) -> None:
         """Let time pass."""
+        self.accept_all()
         for _ in range(int(seconds) + 1):
             self.clock.advance(1)
             await asyncio.sleep(0)
 
     async def turns(self, count: int = 50) -> None:
         """Let the loop do what it has to do."""
+        self.accept_all()
         for _ in range(count):
             self.clock.advance(0)
             await asyncio.sleep(0)
@@ -211,10 +241,18 @@ class NativeCase(SynchronousTestCase):
         :param small: whether it takes only a little at a time.
         """
         near, far = pair(family, small=small)
-        NativeServer(self.loop, self.site).serve(far)
-        client = Client(self.loop, near)
+        server = NativeServer(self.loop, self.site)
+        accept = functools.partial(server.serve, far, near.getsockname())
+        client = Client(self.loop, near, accept)
         self.clients.append(client)
+        if not self.asks_first:
+            client.accepted()
         return client
+
+    def accept_all(self) -> None:
+        """See that every client is served, whether it has sent anything or not."""
+        for client in self.clients:
+            client.accepted()
 
     async def asked(
         self, path: str = "/slow", *, small: bool = False
@@ -253,7 +291,9 @@ class Tls:
     async def connect(self, case: NativeCase) -> asyncio.StreamWriter:
         """Connect a client to a case's site, which gets its reader."""
         near, far = pair(socket.AF_INET)
-        NativeServer(case.loop, case.site, lambda: self.server).serve(far)
+        NativeServer(case.loop, case.site, lambda: self.server).serve(
+            far, near.getsockname()
+        )
         near.setblocking(False)
         case.reader, writer = await asyncio.open_connection(
             sock=near, ssl=self.client, server_hostname="localhost"

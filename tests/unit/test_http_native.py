@@ -271,6 +271,7 @@ class DrainTests(NativeCase):
     async def test_connection_that_has_just_come(self) -> None:
         """What was accepted right before is waited for, and its request answered."""
         client = await self.client()
+        client.accepted()
         client.socket.send(b"GET /hi HTTP/1.1\r\nHost: h\r\n\r\n")
         drained = self.site.drain()
         self.assertNoResult(drained)
@@ -283,6 +284,7 @@ class DrainTests(NativeCase):
     async def test_connection_that_brings_nothing(self) -> None:
         """It is waited for only shortly."""
         client = await self.client()
+        client.accepted()
         drained = self.site.drain()
         await self.turns()
         self.assertNoResult(drained)
@@ -298,7 +300,8 @@ class ServerTests(NativeCase):
     async def test_client_that_has_left(self) -> None:
         """It is nothing to be told of."""
         near, far = pair()
+        peer = near.getsockname()
         near.close()
-        NativeServer(self.loop, self.site).serve(far)
+        NativeServer(self.loop, self.site).serve(far, peer)
         await self.turns()
         await self.so(lambda: not self.site._connections)

@@ -73,6 +73,7 @@ class ProducerTests(NativeCase):
     async def test_push(self) -> None:
         """A push producer is paused, and resumed when the client reads."""
         client, request = await self.asked(small=True)
+        await self.turns()  # until the connection has its last transport
         source = Push(request)
         request.registerProducer(source, True)
         source.resumeProducing()
@@ -86,6 +87,7 @@ class ProducerTests(NativeCase):
     async def test_pull(self) -> None:
         """A pull producer is not asked while the client does not read."""
         client, request = await self.asked(small=True)
+        await self.turns()  # until the connection has its last transport
         source = Pull(request)
         request.registerProducer(source, False)
         await self.so(lambda: self.connection()._writing_paused)

@@ -135,6 +135,7 @@ class TransportTests(NativeCase):
         """As a producer it reads nothing while it is paused."""
         client, transport = await self.transport()
         heard = self.attach(transport)
+        await self.turns()  # the loop reads once from what has just been accepted
         transport.pauseProducing()
         await client.send(b"wait")
         await self.turns()
@@ -332,7 +333,7 @@ class TlsTests(NativeCase):
         """A client that takes too long over it does not hold up a drain."""
         near, far = pair()
         server = NativeServer(self.loop, self.site, lambda: Tls().server)
-        server.serve(far)
+        server.serve(far, near.getsockname())
         drained = self.site.drain()
         await self.turns()
         self.assertNoResult(drained)
