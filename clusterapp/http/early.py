@@ -12,8 +12,10 @@ for what goes on.
 
 import asyncio
 import socket
-from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: How much may wait for the client before the writer is told to pause: as much as on
 #: asyncio's transports.

@@ -3,9 +3,6 @@
 import asyncio
 import os
 import socket
-import ssl
-from collections.abc import Callable
-from functools import partial
 from struct import pack
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,20 +10,16 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IAddress, IProtocol, ISSLTransport
 from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import noLongerProvides
 
 from clusterapp.http.connection import Connection
 from clusterapp.http.early import Arrival, EarlyTransport
-from clusterapp.http.limits import FIRST_REQUEST_SECONDS, LINGER_SECONDS
+from clusterapp.http.limits import FIRST_REQUEST_SECONDS
 from clusterapp.http.transport import NativeTransport
 
 if TYPE_CHECKING:
     from clusterapp.http.site import ClusterSite
-
-#: How much is read of a connection when it is accepted: as much as by asyncio.
-_FIRST_READ = 256 * 1024
 
 #: Close with a reset (socket(7)): what was not sent is dropped, and the client sees
 #: that the end is no proper one.
@@ -273,120 +266,6 @@ class NativeConnection(Connection, asyncio.Protocol):
 
     def _abort_native(self) -> None:
         self._native.abort()
-
-
-class NativeServer:
-    """
-    Serves accepted connections on an event loop.
-
-    :param loop: the loop.
-    :param site: what is served.
-    :param context: gives the TLS context for the next connection; None for a
-        listener without TLS.
-    """
-
-    _log = Logger()
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        site: "ClusterSite",
-        context: Callable[[], ssl.SSLContext] | None = None,
-    ) -> None:
-        self._loop = loop
-        self._site = site
-        self._context = context
-
-    def serve(self, connection: socket.socket, peer: Any) -> None:
-        """
-        Serve a connection; its socket is the server's from now on.
-
-        :param connection: the socket, which does not block.
-        :param peer: the client's address, as accept(2) gives it.
-        """
-        protocol = NativeConnection(self._site, self._loop, peer)
-        if self._context is None:
-            self._serve_early(protocol, connection)
-            return
-        self._bring(
-            protocol,
-            connection,
-            ssl=self._context(),
-            ssl_handshake_timeout=self._site.limits.header_timeout,
-            ssl_shutdown_timeout=LINGER_SECONDS,
-        )
-
-    def _serve_early(
-        self, protocol: NativeConnection, connection: socket.socket
-    ) -> None:
-        """Serve what has come already; the loop gets a connection that goes on."""
-        try:
-            data = connection.recv(_FIRST_READ)
-        except BlockingIOError:
-            self._bring(protocol, connection)
-            return
-        except OSError:
-            data = b""
-        if not data:  # it has been closed, or reset, without a word
-            connection.close()
-            return
-        early = EarlyTransport(connection, protocol)
-        protocol.connection_made(early)  # type: ignore[arg-type]  # a stand-in
-        try:
-            protocol.data_received(data)
-        except BaseException:
-            early.end()
-            raise
-        if early.settle():
-            early.end()
-        else:
-            arrival = Arrival()
-            making = self._loop.connect_accepted_socket(lambda: arrival, connection)
-            task = self._loop.create_task(making)
-            task.add_done_callback(partial(self._moved, protocol, early, arrival))
-
-    def _moved(
-        self,
-        protocol: NativeConnection,
-        early: EarlyTransport,
-        arrival: Arrival,
-        task: asyncio.Task[Any],
-    ) -> None:
-        error = task.exception()
-        if error is None:
-            protocol.move(early, arrival)
-        else:
-            early.end()
-            self._tell(error)
-
-    def _bring(
-        self, protocol: NativeConnection, connection: socket.socket, **tls: Any
-    ) -> None:
-        """Make the loop's transport for a connection."""
-        task = self._loop.create_task(
-            self._loop.connect_accepted_socket(lambda: protocol, connection, **tls)
-        )
-        # From now on a drain waits for it.
-        protocol.arrives(task)
-        task.add_done_callback(partial(self._connected, protocol, connection))
-
-    def _connected(
-        self,
-        protocol: NativeConnection,
-        connection: socket.socket,
-        task: asyncio.Task[Any],
-    ) -> None:
-        protocol.arrived()
-        if task.cancelled():
-            # If it had not begun, nobody else does this.
-            connection.close()
-            return
-        self._tell(task.exception())
-
-    def _tell(self, error: BaseException | None) -> None:
-        # Clients that leave, or do not agree on TLS, are nothing to be told of.
-        if error is not None and not isinstance(error, OSError):
-            self._log.error("cannot serve a connection: {error!r}", error=error)
 
 
 def _lost(error: Exception) -> ConnectionLost:

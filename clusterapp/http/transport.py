@@ -70,7 +70,7 @@ class NativeTransport:
     @property
     def disconnecting(self) -> bool:
         """Whether the end has begun."""
-        return self._native.is_closing()
+        return bool(self._native.is_closing())
 
     @property
     def connected(self) -> bool:

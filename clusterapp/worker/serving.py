@@ -11,7 +11,7 @@ from clusterapp.http.access import Recorder
 from clusterapp.http.certificates import certificates_of
 from clusterapp.http.exchange import Exchange, Forward
 from clusterapp.http.limits import Limits
-from clusterapp.http.native import NativeServer
+from clusterapp.http.native_server import NativeServer
 from clusterapp.http.site import ClusterSite
 from clusterapp.listening.accept import Acceptor
 from clusterapp.settings.model import Settings

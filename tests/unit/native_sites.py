@@ -21,7 +21,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from clusterapp.http.limits import Limits
-from clusterapp.http.native import NativeServer
+from clusterapp.http.native_server import NativeServer
 from clusterapp.http.site import ClusterSite
 
 if TYPE_CHECKING:

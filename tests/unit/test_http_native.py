@@ -3,7 +3,7 @@
 import socket
 
 from clusterapp.http.limits import FIRST_REQUEST_SECONDS, HELD, LINGER_SECONDS
-from clusterapp.http.native import NativeServer
+from clusterapp.http.native_server import NativeServer
 from clusterapp.http.prepared import Prepared
 from tests.unit.native_sites import NativeCase, on_each_loop, pair
 

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from clusterapp.http.native import NativeServer
+from clusterapp.http.native_server import NativeServer
 from tests.unit.native_sites import Client, NativeCase, Tls, on_each_loop, pair
 
 
