@@ -46,7 +46,7 @@ class EarlyTransport:
     def __init__(self, connection: socket.socket, protocol: asyncio.Protocol) -> None:
         self._socket = connection
         self._protocol = protocol
-        self._waiting = b""
+        self._waiting = bytearray()
         self._full = False
         self._ended = False
         self._closing = False
@@ -118,7 +118,7 @@ class EarlyTransport:
         flags = socket.MSG_MORE if self._closing or self._ended else 0
         try:
             if self._waiting and not self._aborted:
-                self._waiting = self._waiting[self._socket.send(self._waiting, flags) :]
+                del self._waiting[: self._socket.send(self._waiting, flags)]
         except BlockingIOError:
             pass
         except OSError as error:
@@ -142,7 +142,7 @@ class EarlyTransport:
             successor.abort()
             return
         if self._waiting:
-            successor.write(self._waiting)
+            successor.write(bytes(self._waiting))
         if self._ended:
             successor.write_eof()
         if self._closing:

@@ -41,6 +41,7 @@ class NativeConnection(Connection, asyncio.Protocol):
         "_loop",
         "_native",
         "_peer",
+        "_peer_name",
         "_raw",
         "_secure",
         "_taken",
@@ -56,7 +57,8 @@ class NativeConnection(Connection, asyncio.Protocol):
         self._raw: socket.socket | None = None
         self._face: NativeTransport | None = None
         self._taken = False
-        self._peer = peer
+        self._peer: IAddress | None = None
+        self._peer_name = peer
         self._arriving: asyncio.Task[Any] | None = None
 
     # From the server.
@@ -175,7 +177,9 @@ class NativeConnection(Connection, asyncio.Protocol):
 
     def getPeer(self) -> IAddress:
         """Tell the client's address."""
-        return _address(self._peer)
+        if self._peer is None:
+            self._peer = _address(self._peer_name)
+        return self._peer
 
     def getHost(self) -> IAddress:
         """Tell the address that the client has connected to."""
