@@ -94,17 +94,10 @@ class EarlyTransport:
         return len(self._waiting)
 
     def get_extra_info(self, name: str) -> Any:
-        """Give what asyncio's transports give, of the socket."""
+        """Give the socket, or its name; there is no TLS to be told of."""
         if name == "socket":
             return self._socket
-        try:
-            if name == "peername":
-                return self._socket.getpeername()
-            if name == "sockname":
-                return self._socket.getsockname()
-        except OSError:  # the client has gone
-            pass
-        return None
+        return self._socket.getsockname() if name == "sockname" else None
 
     # What the server and the connection's next transport bring.
 

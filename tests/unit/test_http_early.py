@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from unittest import TestCase
+
+from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.early import HIGH_WATER, Arrival, EarlyTransport
 
@@ -52,7 +53,7 @@ class Successor(asyncio.Transport):
         return 0
 
 
-class EarlyTests(TestCase):
+class EarlyTests(SynchronousTestCase):
     """One connection, over a pair of sockets."""
 
     def setUp(self) -> None:
@@ -128,6 +129,12 @@ class EarlyTests(TestCase):
         self.early.end()
         [error] = self.protocol.told
         self.assertIsInstance(error, BrokenPipeError)
+
+    def test_what_is_told_of_the_socket(self) -> None:
+        """Its own name, and the socket itself; asyncio's other names are unknown."""
+        there = self.early.get_extra_info("socket")
+        self.assertEqual(there.getsockname(), self.early.get_extra_info("sockname"))
+        self.assertIsNone(self.early.get_extra_info("sslcontext"))
 
     def test_what_came_meanwhile(self) -> None:
         """The connection hears it in its order."""
