@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -88,7 +89,12 @@ def stop(running: RunningCluster) -> None:
 
 def opened_by(pid: int) -> set[str]:
     """Tell which files a process has open."""
-    return {str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    found = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        # A process that works may close one while we look.
+        with suppress(FileNotFoundError):
+            found.add(str(entry.readlink()))
+    return found
 
 
 class AccessLogCase(SynchronousTestCase):
