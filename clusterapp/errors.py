@@ -54,6 +54,18 @@ class AllFatalError(ClusterError):
     exit_status = 5
 
 
+class OperationError(ClusterError):
+    """A running cluster cannot do what it is asked to do; nothing was changed."""
+
+
+class BusyError(OperationError):
+    """Another operation is under way."""
+
+
+class UnknownSlotError(OperationError):
+    """There is no slot of that number."""
+
+
 class CoreError(ClusterError):
     """A request could not be forwarded to the core."""
 

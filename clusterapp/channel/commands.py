@@ -5,6 +5,19 @@ from typing import ClassVar
 from twisted.protocols import amp
 
 
+class Loaded(amp.Command):
+    """
+    Child on trial to master: I have done all that I can beside my predecessor.
+
+    A worker could serve now, and answers what it is given by `Adopt`; a core has
+    loaded its application, and not run its start hooks. Both wait for `Proceed`.
+    """
+
+
+class Proceed(amp.Command):
+    """Master to child on trial: take your place."""
+
+
 class Ready(amp.Command):
     """Child to master: I can take connections."""
 
@@ -24,8 +37,78 @@ class Failed(amp.Command):
     ]
 
 
+class Report(amp.Command):
+    """
+    Worker to master, every second: my event loop runs, and this is what it does.
+
+    `lag` is how late the loop was for this report, in seconds; `requests` is how
+    many were answered so far, `active` how many are under way on how many
+    `connections`; `rss` is the resident memory in bytes.
+    """
+
+    requiresAnswer = False
+    arguments: ClassVar = [
+        (b"lag", amp.Float()),
+        (b"requests", amp.Integer()),
+        (b"active", amp.Integer()),
+        (b"connections", amp.Integer()),
+        (b"rss", amp.Integer()),
+    ]
+
+
 class Drain(amp.Command):
-    """Master to child: finish what you have, then leave."""
+    """
+    Master to child: finish what you have, then leave.
+
+    `spread` is in how many seconds what would not end by itself is to be ended;
+    `hand_over` says whether idle connections can be given to other workers.
+    """
+
+    arguments: ClassVar = [
+        (b"spread", amp.Float()),
+        (b"hand_over", amp.Boolean()),
+    ]
+
+
+class HandOver(amp.Command):
+    """
+    Worker to master: let another worker serve this client's connection.
+
+    Nothing that has been read of it is unanswered. If it is not `taken`, nobody
+    else has it.
+    """
+
+    arguments: ClassVar = [(b"connection", amp.Descriptor())]
+    response: ClassVar = [(b"taken", amp.Boolean())]
+
+
+class Adopt(amp.Command):
+    """Master to worker: serve this client's connection, as if you had accepted it."""
+
+    arguments: ClassVar = [(b"connection", amp.Descriptor())]
+
+
+class ClusterHealth(amp.Command):
+    """
+    Master to worker: whether clients should be sent to this cluster from now on.
+
+    `detail` says why, as JSON.
+    """
+
+    arguments: ClassVar = [
+        (b"ready", amp.Boolean()),
+        (b"detail", amp.Unicode()),
+    ]
+
+
+class Broken(amp.Command):
+    """
+    Master to worker, in development: the code as it is now cannot be loaded.
+
+    `why` is to be shown to the developer; it is empty when the code is well again.
+    """
+
+    arguments: ClassVar = [(b"why", amp.Unicode())]
 
 
 class ReopenLogs(amp.Command):
@@ -33,6 +116,11 @@ class ReopenLogs(amp.Command):
 
 
 class CoreReady(amp.Command):
-    """Master to worker: from now on the core takes requests, or does not."""
+    """
+    Master to worker: from now on the core takes requests, or does not.
 
-    arguments: ClassVar = [(b"ready", amp.Boolean())]
+    `back` says, of one that does not, that it is being replaced: requests for it
+    wait longer than for one that is broken.
+    """
+
+    arguments: ClassVar = [(b"ready", amp.Boolean()), (b"back", amp.Boolean())]

@@ -25,20 +25,15 @@ from clusterapp.settings.kinds import (
 from clusterapp.settings.listen import ListenSpec, TlsListen, parse, parse_core
 from clusterapp.settings.problems import WrongSettingsError, WrongValueError
 from clusterapp.settings.sending import SendfileHeader, Size
-from clusterapp.settings.table import About, Alias, Setting
+from clusterapp.settings.supervising import Supervising
+from clusterapp.settings.table import Alias, Setting, about, about_of
 
-_ABOUT = "about"
 _A_YEAR = 365 * 24 * 3600
 _REMOTE_ONLY = ("core_ca", "core_cert", "core_key")
 
 
-def _is(**words: Any) -> dict[str, About]:
-    """Make the metadata of a field; the words are those of `About`."""
-    return {_ABOUT: About(**words)}
-
-
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Supervising):
     """
     Everything that an operator can choose; checked when it is made.
 
@@ -50,7 +45,7 @@ class Settings:
 
     app: str | None = field(
         default=None,
-        metadata=_is(
+        metadata=about(
             kind=ObjectName(),
             help="What to serve: an Application, a Klein, an IResource, a WSGI "
             "callable, or a factory of one of these.",
@@ -60,7 +55,7 @@ class Settings:
     )
     core_app: str | None = field(
         default=None,
-        metadata=_is(
+        metadata=about(
             kind=ObjectName(),
             help="The Klein of the core modules, for an --app that is no Application "
             "with a core of its own.",
@@ -70,7 +65,7 @@ class Settings:
     )
     workers: int | Literal["auto"] = field(
         default="auto",
-        metadata=_is(
+        metadata=about(
             kind=WorkerCount(),
             help="How many workers to run; auto means one for each CPU that this "
             "process may use, by its affinity and its cgroup's quota.",
@@ -80,7 +75,7 @@ class Settings:
     )
     listen: Sequence[str] = field(
         default=("tcp:8080:interface=127.0.0.1",),
-        metadata=_is(
+        metadata=about(
             kind=Listeners(parse),
             help="Where the workers listen: tcp:, tls:, unix:, fd: or systemd:. "
             "May be given more than once.",
@@ -90,7 +85,7 @@ class Settings:
     )
     core: str = field(
         default="master",
-        metadata=_is(
+        metadata=about(
             kind=CorePlace(),
             help="Where the core runs: master (in the master), isolated (in a child "
             "of its own), or https://HOST[:PORT] (on another machine).",
@@ -99,7 +94,7 @@ class Settings:
     )
     core_listen: Sequence[str] = field(
         default=(),
-        metadata=_is(
+        metadata=about(
             kind=Listeners(parse_core, or_none=True),
             help="Where this master's core listens for workers on other machines: "
             "tls: with a ca. May be given more than once.",
@@ -109,7 +104,7 @@ class Settings:
     )
     core_ca: str | None = field(
         default=None,
-        metadata=_is(
+        metadata=about(
             kind=FilePath(),
             help="PEM file with the authorities that sign the certificate of a core "
             "on another machine.",
@@ -119,7 +114,7 @@ class Settings:
     )
     core_cert: str | None = field(
         default=None,
-        metadata=_is(
+        metadata=about(
             kind=FilePath(),
             help="PEM file with the certificate that workers show to a core on "
             "another machine.",
@@ -129,7 +124,7 @@ class Settings:
     )
     core_key: str | None = field(
         default=None,
-        metadata=_is(
+        metadata=about(
             kind=FilePath(),
             help="PEM file with the private key of --core-cert.",
             example="worker.key",
@@ -138,34 +133,16 @@ class Settings:
     )
     core_timeout: float = field(
         default=60.0,
-        metadata=_is(
+        metadata=about(
             kind=Seconds(),
             help="How long a worker waits for the core to answer a request before "
             "the client gets 504.",
             example=20,
         ),
     )
-    boot_timeout: float = field(
-        default=60.0,
-        metadata=_is(
-            kind=Seconds(),
-            help="How long a worker may take from its start until it is ready; then "
-            "it is killed.",
-            example=120,
-        ),
-    )
-    graceful_timeout: float = field(
-        default=30.0,
-        metadata=_is(
-            kind=Seconds(or_zero=True),
-            help="How long workers that stop may take to finish the requests they "
-            "have; then they are killed.",
-            example=10,
-        ),
-    )
     header_timeout: float = field(
         default=30.0,
-        metadata=_is(
+        metadata=about(
             kind=Seconds(),
             help="How long a client may take to send the head of a request, from its "
             "first byte; then it gets 408.",
@@ -174,7 +151,7 @@ class Settings:
     )
     keepalive_timeout: float = field(
         default=65.0,
-        metadata=_is(
+        metadata=about(
             kind=Seconds(),
             help="How long a client's connection may stay open without a request.",
             example=75,
@@ -182,7 +159,7 @@ class Settings:
     )
     max_body: int = field(
         default=16 * 1024**2,
-        metadata=_is(
+        metadata=about(
             kind=Size(least=1),
             help="The largest request body; larger ones get 413.",
             example="64 MiB",
@@ -190,7 +167,7 @@ class Settings:
     )
     static_cache: int = field(
         default=32 * 1024**2,
-        metadata=_is(
+        metadata=about(
             kind=Size(),
             help="How much memory each worker may use to keep static files ready.",
             example="128 MiB",
@@ -198,7 +175,7 @@ class Settings:
     )
     static_max_age: float = field(
         default=0.0,
-        metadata=_is(
+        metadata=about(
             kind=Seconds(or_zero=True, most=_A_YEAR),
             help="How long clients may use a static file without asking for it "
             "again; names with a fingerprint are for ever.",
@@ -207,7 +184,7 @@ class Settings:
     )
     sendfile_header: str | None = field(
         default=None,
-        metadata=_is(
+        metadata=about(
             kind=SendfileHeader(),
             help="The field that tells a server in front to send a static file; "
             "PREFIX is the internal location of the folder.",
@@ -217,7 +194,7 @@ class Settings:
     )
     trusted_proxies: Sequence[str] = field(
         default=("127.0.0.1", "::1", "unix"),
-        metadata=_is(
+        metadata=about(
             kind=Proxies(),
             help="Whose word about the client is taken: addresses, networks, unix, "
             "or * (anyone), with commas between.",
@@ -227,7 +204,7 @@ class Settings:
     )
     access_log: str | None = field(
         default=None,
-        metadata=_is(
+        metadata=about(
             kind=LogPath(),
             help="File to which workers append a line for each request that they have "
             "answered; - is the master's stdout.",
@@ -237,7 +214,7 @@ class Settings:
     )
     access_log_format: str = field(
         default="combined",
-        metadata=_is(
+        metadata=about(
             kind=AccessLogFormat(),
             help="How the lines of the access log are written: combined, as other "
             "web servers do it, or json, an object a line.",
@@ -246,7 +223,7 @@ class Settings:
     )
     state: str | None = field(
         default=None,
-        metadata=_is(
+        metadata=about(
             kind=FilePath(),
             help="Folder for what the master keeps while it runs, such as the "
             "core's socket.",
@@ -256,10 +233,10 @@ class Settings:
     )
     reload: bool = field(
         default=False,
-        metadata=_is(
+        metadata=about(
             kind=Switch(),
-            help="For development: templates are read anew when they change, and "
-            "errors are shown in the page.",
+            help="For development: workers are reloaded when code changes, templates "
+            "are read anew, and errors are shown in the page.",
             example=True,
         ),
     )
@@ -293,7 +270,8 @@ class Settings:
 
 #: Every setting there is, in the order of the documentation.
 SETTINGS = tuple(
-    Setting(row.name, row.default, row.metadata[_ABOUT]) for row in fields(Settings)
+    Setting(row.name, row.default, about_of(row))
+    for row in sorted(fields(Settings), key=lambda row: row in fields(Supervising))
 )
 
 

@@ -1,6 +1,7 @@
 """What is known of a setting: one row of the table that everything is made from."""
 
-from dataclasses import dataclass
+from dataclasses import Field, dataclass
+from typing import Any
 
 from clusterapp.settings.kinds import Kind
 
@@ -38,6 +39,20 @@ class About:
     example: object
     unset: str = ""
     aliases: tuple[Alias, ...] = ()
+
+
+_ABOUT = "about"
+
+
+def about(**words: Any) -> dict[str, About]:
+    """Make the metadata of a setting's field; the words are those of `About`."""
+    return {_ABOUT: About(**words)}
+
+
+def about_of(row: Field[Any]) -> About:
+    """Give what the metadata of a field say of its setting."""
+    found: About = row.metadata[_ABOUT]
+    return found
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,18 @@ class DefaultTests(SynchronousTestCase):
                 "core_timeout": 60.0,
                 "boot_timeout": 60.0,
                 "graceful_timeout": 30.0,
+                "hang_timeout": 30.0,
+                "request_timeout": None,
+                "drain_spread": 5.0,
+                "drain_delay": 0.0,
+                "max_requests": None,
+                "max_lifetime": None,
+                "max_rss": None,
+                "reload_batch": 1,
+                "health_path": None,
+                "min_ready": 1,
+                "working_folder": None,
+                "control": None,
                 "header_timeout": 30.0,
                 "keepalive_timeout": 65.0,
                 "max_body": 16 * 1024**2,
@@ -342,3 +354,21 @@ class JourneyTests(SynchronousTestCase):
         self.assertEqual(
             Settings(**json.loads(json.dumps(chosen.as_mapping()))), chosen
         )
+
+
+class SupervisingTests(SynchronousTestCase):
+    """The settings that say how workers are watched and replaced."""
+
+    def test_numbers_are_at_least_one(self) -> None:
+        for name in ("max_requests", "reload_batch", "min_ready"):
+            self.assertEqual(getattr(Settings(**{name: 3}), name), 3)  # type: ignore[arg-type]
+            for wrong in (0, -1, True, "3", 2.0):
+                with self.assertRaisesRegex(SettingsError, f"{name} = .*from 1 up"):
+                    Settings(**{name: wrong})  # type: ignore[arg-type]
+
+    def test_health_path(self) -> None:
+        """A path of a URL, without a query and without escapes."""
+        self.assertEqual(Settings(health_path="/a/b-c.d").health_path, "/a/b-c.d")
+        for wrong in ("", "healthz", "/a?b", "/%41", "/ä", 3):
+            with self.assertRaisesRegex(SettingsError, "must be the path of a URL"):
+                Settings(health_path=wrong)  # type: ignore[arg-type]
