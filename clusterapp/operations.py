@@ -1,0 +1,97 @@
+"""What an operator can ask of a running cluster, and what is answered."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+
+@dataclass(frozen=True)
+class Step:
+    """
+    Something that an operation has done, or begins to do.
+
+    :param text: what it is, in a few words.
+    :param slot: the slot that it is about; None for the whole cluster.
+    """
+
+    text: str
+    slot: int | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """
+    How an operation has ended.
+
+    :param ok: whether all that was asked for is done.
+    :param text: what was done, or why it was not, in a line or a few.
+    :param traceback: where the application failed; empty if it did not.
+    """
+
+    ok: bool
+    text: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class Health:
+    """
+    Whether a cluster can serve.
+
+    :param ready: whether clients should be sent to it.
+    :param detail: why, as JSON can hold it.
+    """
+
+    ready: bool
+    detail: Mapping[str, Any]
+
+
+#: Hears of each step of an operation as it happens.
+Tell = Callable[[Step], None]
+
+
+class Operations(Protocol):
+    """
+    What an operator can ask of a running cluster.
+
+    Those that take a while give a Deferred, which fires with a verdict and never
+    fails. What cannot be begun raises an `OperationError` at once: a `BusyError`
+    while another operation is under way, an `UnknownSlotError` for a slot that is
+    not there.
+    """
+
+    def status(self) -> Mapping[str, Any]:
+        """Tell the state of the cluster and of each worker, as JSON can hold it."""
+
+    def config(self) -> Mapping[str, Any]:
+        """Tell the value of each setting, and where it came from."""
+
+    def health(self) -> Health:
+        """Tell whether the cluster can serve."""
+
+    def reload(self, tell: Tell) -> Deferred[Verdict]:
+        """Replace all workers, one after the other, by ones with new code."""
+
+    def upgrade(self, tell: Tell) -> Deferred[Verdict]:
+        """Replace the master and all that it runs."""
+
+    def scale(self, workers: int, tell: Tell) -> Deferred[Verdict]:
+        """Change the number of workers."""
+
+    def restart(self, slot: int, tell: Tell) -> Deferred[Verdict]:
+        """Replace the worker of one slot, or fill the slot again."""
+
+    def drain(self, slot: int, tell: Tell) -> Deferred[Verdict]:
+        """Empty one slot, gracefully; it stays empty."""
+
+    def stacks(self, slot: int | None) -> Deferred[Mapping[int, str]]:
+        """
+        Get the Python stacks and the requests under way of one worker, or of all.
+
+        :return: fires with a text for each slot that has a process.
+        """
+
+    def stop(self, *, quick: bool, tell: Tell) -> Deferred[Verdict]:
+        """Stop the cluster; the verdict comes before the master leaves."""
