@@ -28,7 +28,9 @@ class Bootstrap:
         write there. None if there is none.
     :param access_log: where the access log is: an absolute path, or the number of an
         inherited descriptor; None if there is none.
-    :param path: the master's `sys.path`.
+    :param on_trial: whether the child waits for `Proceed` before it takes its place.
+    :param folder: the working folder.
+    :param path: what `sys.path` is to be.
     :param python_path: the environment's PYTHONPATH as the operator set it.
     """
 
@@ -40,6 +42,8 @@ class Bootstrap:
     core_socket: str | None = None
     cache: str | None = None
     access_log: str | int | None = None
+    on_trial: bool = False
+    folder: str | None = None
     path: tuple[str, ...] = ()
     python_path: str | None = None
 

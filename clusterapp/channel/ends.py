@@ -1,6 +1,8 @@
 """The two ends of the control channel between a master and one child."""
 
-from typing import TYPE_CHECKING, Protocol, cast
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
@@ -9,11 +11,18 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from clusterapp.channel.commands import (
+    Adopt,
+    Broken,
+    ClusterHealth,
     CoreReady,
     Drain,
     Failed,
+    HandOver,
+    Loaded,
+    Proceed,
     Ready,
     ReopenLogs,
+    Report,
 )
 
 if TYPE_CHECKING:
@@ -40,14 +49,46 @@ class Adopted(ServerFactory[amp.BinaryBoxProtocol]):
         return self._end
 
 
+@dataclass(frozen=True)
+class Pulse:
+    """
+    What a worker says of itself every second.
+
+    :param lag: how late its event loop was, in seconds.
+    :param requests: how many it has answered so far.
+    :param active: how many it is answering.
+    :param connections: how many clients it is connected to.
+    :param rss: its resident memory, in bytes.
+    """
+
+    lag: float
+    requests: int
+    active: int
+    connections: int
+    rss: int
+
+
 class ChildEvents(Protocol):
     """What a child may tell its master."""
+
+    def loaded(self) -> None:
+        """Hear that a child on trial waits to be let go on."""
 
     def ready(self) -> None:
         """Hear that the child can take connections."""
 
     def failed(self, *, loading: bool, reason: str, traceback: str) -> None:
         """Hear why the child cannot start."""
+
+    def reported(self, pulse: Pulse) -> None:
+        """Hear that the child's event loop runs, and what it does."""
+
+    def hand_over(self, connection: socket.socket) -> Deferred[bool]:
+        """
+        Let another worker serve a connection; the socket is the hearer's to close.
+
+        :return: fires with whether one does.
+        """
 
 
 class _End(amp.BinaryBoxProtocol, amp.BoxDispatcher, amp.CommandLocator):
@@ -57,6 +98,10 @@ class _End(amp.BinaryBoxProtocol, amp.BoxDispatcher, amp.CommandLocator):
         amp.BoxDispatcher.__init__(self, self)
         amp.BinaryBoxProtocol.__init__(self, self)
 
+    def _say(self, command: type[amp.Command], **arguments: object) -> Deferred[None]:
+        said: Deferred[object] = self.callRemote(command, **arguments)
+        return said.addCallback(lambda _: None)
+
 
 class MasterEnd(_End):
     """The master's end of one child's channel."""
@@ -64,6 +109,11 @@ class MasterEnd(_End):
     def __init__(self, events: ChildEvents) -> None:
         super().__init__()
         self._events = events
+
+    @Loaded.responder
+    def _loaded(self) -> dict[str, object]:
+        self._events.loaded()
+        return {}
 
     @Ready.responder
     def _ready(self) -> dict[str, object]:
@@ -75,38 +125,77 @@ class MasterEnd(_End):
         self._events.failed(loading=loading, reason=reason, traceback=traceback)
         return {}
 
-    def drain(self) -> Deferred[None]:
-        """Ask the child to finish and leave; fires when it has heard."""
-        return self._say(Drain)
+    @Report.responder
+    def _reported(self, **figures: Any) -> dict[str, object]:
+        self._events.reported(Pulse(**figures))
+        return {}
 
-    def core_ready(self, ready: bool) -> Deferred[None]:
-        """Tell a worker whether the core takes requests."""
-        return self._say(CoreReady, ready=ready)
+    @HandOver.responder
+    def _hand_over(self, connection: int) -> Deferred[dict[str, object]]:
+        given = self._events.hand_over(_received(connection))
+        return given.addCallback(lambda taken: {"taken": taken})
+
+    def proceed(self) -> Deferred[None]:
+        """Let a child on trial go on; fires when it has heard."""
+        return self._say(Proceed)
+
+    def drain(self, *, spread: float, hand_over: bool) -> Deferred[None]:
+        """Ask the child to finish and leave; fires when it has heard."""
+        return self._say(Drain, spread=spread, hand_over=hand_over)
+
+    def core_ready(self, ready: bool, *, back: bool) -> Deferred[None]:
+        """Tell a worker whether the core takes requests, or will soon be back."""
+        return self._say(CoreReady, ready=ready, back=back)
+
+    def cluster_health(self, *, ready: bool, detail: str) -> Deferred[None]:
+        """Tell a worker whether clients should be sent to this cluster."""
+        return self._say(ClusterHealth, ready=ready, detail=detail[:_LONGEST_TEXT])
+
+    def broken(self, why: str) -> Deferred[None]:
+        """Tell a worker what is wrong with the code, or that nothing is any more."""
+        return self._say(Broken, why=_sendable(why)[-_LONGEST_TEXT:])
 
     def reopen_logs(self) -> Deferred[None]:
         """Ask a worker to open its logs anew; fires when it has done so."""
         return self._say(ReopenLogs)
 
+    def adopt(self, connection: socket.socket) -> Deferred[None]:
+        """
+        Have a worker serve a connection.
+
+        :param connection: stays the caller's, who keeps it open until this fires.
+        :return: fires when the worker has it.
+        """
+        return self._say(Adopt, connection=connection.fileno())
+
     def close(self) -> None:
         """Hear no more of a child that is gone, or was never there."""
         cast("ITCPTransport", self.transport).abortConnection()
-
-    def _say(self, command: type[amp.Command], **arguments: object) -> Deferred[None]:
-        said: Deferred[object] = self.callRemote(command, **arguments)
-        return said.addCallback(lambda _: None)
 
 
 class MasterOrders(Protocol):
     """What a master may tell its child."""
 
-    def drain(self) -> None:
+    def proceed(self) -> None:
+        """Take the place that was waited for."""
+
+    def drain(self, *, spread: float, hand_over: bool) -> None:
         """Finish what is there, then leave."""
 
-    def core_ready(self, ready: bool) -> None:
-        """Hear whether the core takes requests."""
+    def core_ready(self, ready: bool, *, back: bool) -> None:
+        """Hear whether the core takes requests, or will soon be back."""
+
+    def cluster_health(self, *, ready: bool, detail: str) -> None:
+        """Hear whether clients should be sent to this cluster."""
+
+    def broken(self, why: str) -> None:
+        """Hear what is wrong with the code, or that nothing is any more."""
 
     def reopen_logs(self) -> None:
         """Hear that the files of logs are to be opened anew."""
+
+    def adopt(self, connection: socket.socket) -> None:
+        """Serve a connection; the socket is the hearer's from now on."""
 
     def master_gone(self) -> None:
         """Hear that there is no master any more."""
@@ -119,14 +208,29 @@ class ChildEnd(_End):
         super().__init__()
         self._orders = orders
 
+    @Proceed.responder
+    def _proceed(self) -> dict[str, object]:
+        self._orders.proceed()
+        return {}
+
     @Drain.responder
-    def _drain(self) -> dict[str, object]:
-        self._orders.drain()
+    def _drain(self, spread: float, hand_over: bool) -> dict[str, object]:
+        self._orders.drain(spread=spread, hand_over=hand_over)
         return {}
 
     @CoreReady.responder
-    def _core_ready(self, ready: bool) -> dict[str, object]:
-        self._orders.core_ready(ready)
+    def _core_ready(self, ready: bool, back: bool) -> dict[str, object]:
+        self._orders.core_ready(ready, back=back)
+        return {}
+
+    @ClusterHealth.responder
+    def _cluster_health(self, ready: bool, detail: str) -> dict[str, object]:
+        self._orders.cluster_health(ready=ready, detail=detail)
+        return {}
+
+    @Broken.responder
+    def _broken(self, why: str) -> dict[str, object]:
+        self._orders.broken(why)
         return {}
 
     @ReopenLogs.responder
@@ -134,15 +238,39 @@ class ChildEnd(_End):
         self._orders.reopen_logs()
         return {}
 
+    @Adopt.responder
+    def _adopt(self, connection: int) -> dict[str, object]:
+        self._orders.adopt(_received(connection))
+        return {}
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Take the end of the channel as the notice of the master's death."""
         super().connectionLost(reason)
         self._orders.master_gone()
 
+    def loaded(self) -> Deferred[None]:
+        """Tell the master that this child, on trial, waits to be let go on."""
+        return self._say(Loaded)
+
     def ready(self) -> Deferred[None]:
         """Tell the master that connections can come."""
-        said: Deferred[object] = self.callRemote(Ready)
-        return said.addCallback(lambda _: None)
+        return self._say(Ready)
+
+    def report(self, pulse: Pulse) -> None:
+        """Tell the master that the event loop runs, and what it does."""
+        self.callRemote(Report, **vars(pulse))
+
+    def hand_over(self, connection: socket.socket) -> Deferred[bool]:
+        """
+        Ask the master to have another worker serve a connection.
+
+        :param connection: stays the caller's, who keeps it open until this fires.
+        :return: fires with whether another worker has it.
+        """
+        asked: Deferred[dict[str, bool]] = self.callRemote(
+            HandOver, connection=connection.fileno()
+        )
+        return asked.addCallback(lambda answer: answer["taken"])
 
     def failed(self, *, loading: bool, reason: str, traceback: str) -> Deferred[None]:
         """
@@ -152,13 +280,18 @@ class ChildEnd(_End):
         :param reason: one line.
         :param traceback: its last part is sent if it is long.
         """
-        said: Deferred[object] = self.callRemote(
+        return self._say(
             Failed,
             loading=loading,
             reason=_sendable(reason)[:_LONGEST_TEXT],
             traceback=_sendable(traceback)[-_LONGEST_TEXT:],
         )
-        return said.addCallback(lambda _: None)
+
+
+def _received(descriptor: int) -> socket.socket:
+    received = socket.socket(fileno=descriptor)
+    received.set_inheritable(False)  # recvmsg(2) does not see to that
+    return received
 
 
 def _sendable(text: str) -> str:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from clusterapp.channel.bootstrap import Bootstrap
+from clusterapp.channel.ends import Pulse
 from clusterapp.interfaces import IClusterReactor
 from clusterapp.lifecycle import Patience, Slot, State, new_lifecycle
 from clusterapp.spawning.execute import Child, execute
@@ -80,10 +82,10 @@ class ChildSlot:
         self._life.drain()
         self._signal("KILL")
 
-    def core_ready(self, ready: bool) -> None:
+    def core_ready(self, ready: bool, *, back: bool = False) -> None:
         """Tell the slot's process whether the core takes requests."""
         if self.state == "running" and self._child is not None:
-            self._child.core_ready(ready)
+            self._child.core_ready(ready, back=back)
 
     def reopen_logs(self) -> None:
         """Tell the slot's process that the files of logs have been renamed."""
@@ -117,7 +119,7 @@ class ChildSlot:
     def ask_to_drain(self) -> None:
         """Ask the process to finish and leave."""
         if self._child is not None:
-            self._child.drain()
+            self._child.drain(spread=0.0, hand_over=False)
 
     def kill(self) -> None:
         """End the process at once; the log says what it was too slow for."""
@@ -149,6 +151,17 @@ class ChildSlot:
         return self.after(seconds, then)
 
     # What the process says and does.
+
+    def loaded(self) -> None:
+        """Hear that the process, which is on trial, waits to be let go on."""
+
+    def reported(self, pulse: Pulse) -> None:
+        """Hear that the process's event loop runs, and what it does."""
+
+    def hand_over(self, connection: socket.socket) -> Deferred[bool]:
+        """Let another worker serve a connection of the process."""
+        connection.close()
+        return succeed(False)
 
     def ready(self) -> None:
         """Hear that the process takes connections."""

@@ -126,8 +126,8 @@ class Supervising:
         default=None,
         metadata=about(
             kind=FilePath(),
-            help="Where workers look for the application and for relative paths; if it "
-            "is a symbolic link, a reload follows it anew.",
+            help="Where workers look for modules and files; if it is a symbolic link, "
+            "a reload follows it anew.",
             example="/srv/shop/current",
             unset="where the master was started",
         ),

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed, ProcessExitedAlready
 from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
@@ -44,15 +45,43 @@ class Child:
         self._end = end
         self.pid: int = transport.pid
 
-    def drain(self) -> None:
-        """Ask the child to finish and leave."""
-        # If the channel breaks the child takes that as the same order.
-        self._end.drain().addErrback(_trap_loss)
+    def proceed(self) -> None:
+        """Let a child on trial take its place."""
+        self._end.proceed().addErrback(_trap_loss)
 
-    def core_ready(self, ready: bool) -> None:
-        """Tell the child whether the core takes requests."""
+    def drain(self, *, spread: float, hand_over: bool) -> None:
+        """
+        Ask the child to finish and leave.
+
+        :param spread: the seconds over which it ends what does not end by itself.
+        :param hand_over: whether idle connections can be given to other workers.
+        """
+        # If the channel breaks the child takes that as the same order.
+        said = self._end.drain(spread=spread, hand_over=hand_over)
+        said.addErrback(_trap_loss)
+
+    def core_ready(self, ready: bool, *, back: bool) -> None:
+        """Tell the child whether the core takes requests, or will soon be back."""
         # A child whose channel is gone needs no news any more.
-        self._end.core_ready(ready).addErrback(_trap_loss)
+        self._end.core_ready(ready, back=back).addErrback(_trap_loss)
+
+    def cluster_health(self, *, ready: bool, detail: str) -> None:
+        """Tell the child whether clients should be sent to this cluster."""
+        self._end.cluster_health(ready=ready, detail=detail).addErrback(_trap_loss)
+
+    def broken(self, why: str) -> None:
+        """Tell the child what is wrong with the code; nothing, if that is empty."""
+        self._end.broken(why).addErrback(_trap_loss)
+
+    def adopt(self, connection: socket.socket) -> Deferred[bool]:
+        """
+        Have the child serve a connection.
+
+        :param connection: stays the caller's, who keeps it open until this fires.
+        :return: fires with whether the child has it.
+        """
+        said: Deferred[Any] = self._end.adopt(connection)
+        return said.addCallbacks(lambda _: True, _not_adopted)
 
     def reopen_logs(self) -> None:
         """Tell the child that the files of its logs have been renamed."""
@@ -79,6 +108,11 @@ class Child:
 
 def _trap_loss(why: Failure) -> None:
     why.trap(ConnectionClosed)
+
+
+def _not_adopted(why: Failure) -> bool:
+    why.trap(ConnectionClosed)
+    return False
 
 
 class _Process(ProcessProtocol):

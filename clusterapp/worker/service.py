@@ -63,12 +63,13 @@ class ChildProgram:
         self._draining = False
         self._leaving = False
         self._boot: Deferred[None] | None = None
+        self._trial: Deferred[None] | None = None
 
     def start(self) -> None:
         """Connect to the master, then load and serve the application."""
         # By now the reactor has installed its own, which would stop at once.
         signal.signal(
-            signal.SIGTERM, lambda *_: self._reactor.callFromThread(self.drain)
+            signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._told_to_end)
         )
         self._reactor.adoptStreamConnection(
             CONTROL_FD, socket.AF_UNIX, Adopted(self._end)
@@ -77,7 +78,22 @@ class ChildProgram:
         self._boot = Deferred.fromCoroutine(self._load_and_serve())
         self._boot.addErrback(self._boot_failed)
 
-    def drain(self) -> None:
+    def proceed(self) -> None:
+        """Take the place that was waited for."""
+        if self._trial is not None and not self._trial.called:
+            self._trial.callback(None)
+
+    def adopt(self, connection: socket.socket) -> None:
+        """Serve a connection that another worker has accepted."""
+        connection.close()
+
+    def cluster_health(self, *, ready: bool, detail: str) -> None:
+        """Hear whether clients should be sent to this cluster."""
+
+    def broken(self, why: str) -> None:
+        """Hear what is wrong with the code, or that nothing is any more."""
+
+    def drain(self, *, spread: float, hand_over: bool) -> None:
         """Finish what is there, then leave: the master or a signal says so."""
         if self._draining:
             return
@@ -94,7 +110,7 @@ class ChildProgram:
         drained.addErrback(lambda why: self._log.failure("cannot drain", failure=why))
         drained.addCallback(lambda _: self._leave())
 
-    def core_ready(self, ready: bool) -> None:
+    def core_ready(self, ready: bool, *, back: bool) -> None:
         """Hear from the master whether the core takes requests."""
         self._core_is_ready = ready
         if self._served is not None and self._served.proxy is not None:
@@ -114,7 +130,11 @@ class ChildProgram:
         for stream in (1, 2):
             os.dup2(nowhere, stream)
         os.close(nowhere)
-        self.drain()
+        self._told_to_end()
+
+    def _told_to_end(self) -> None:
+        """Drain without a master's word: nobody takes connections over."""
+        self.drain(spread=0.0, hand_over=False)
 
     async def _load_and_serve(self) -> None:
         settings = self._settings
@@ -125,15 +145,29 @@ class ChildProgram:
         loaded = load(settings.app, settings.core_app, self._reactor, static)
         loaded.set_up_templates(reload=settings.reload, cache=self._bootstrap.cache)
         served = serve(self._reactor, self._bootstrap, settings, loaded, log)
+        is_worker = self._bootstrap.role == "worker"
+        if not is_worker:
+            # There is one core at a time, and its start hooks may be what must be
+            # done only once.
+            await self._wait_for_turn()
         await served.host.prepare()
-        if loaded.templates is not None and self._bootstrap.role == "worker":
+        if loaded.templates is not None and is_worker:
             # After the start hooks, which may add filters.
             loaded.templates.warm(self._reactor.seconds)
         self._served = served
-        self.core_ready(self._core_is_ready)
+        self.core_ready(self._core_is_ready, back=False)
+        if is_worker:
+            await self._wait_for_turn()
         # If the channel breaks, `master_gone` hears of it.
         self._end.ready().addErrback(lambda why: why.trap(ConnectionClosed))
         served.host.accept()
+
+    async def _wait_for_turn(self) -> None:
+        if not self._bootstrap.on_trial:
+            return
+        self._trial = Deferred()
+        self._end.loaded().addErrback(lambda why: why.trap(ConnectionClosed))
+        await self._trial
 
     def _boot_failed(self, why: Failure) -> None:
         if self._draining:

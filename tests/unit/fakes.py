@@ -3,11 +3,13 @@
 import errno
 import json
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import (
     ProcessDone,
     ProcessExitedAlready,
@@ -34,7 +36,7 @@ from twisted.test.iosim import FakeTransport, IOPump
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from clusterapp.channel.ends import ChildEnd
+from clusterapp.channel.ends import ChildEnd, Pulse
 
 __all__ = [
     "FakeChild",
@@ -67,6 +69,11 @@ class FakeChild:
         self.started = started
         #: What the child hears from its master, in order.
         self.heard: list[object] = []
+        #: With what it was told to drain, what it was told of the cluster's health,
+        #: and the connections it was given.
+        self.drains: list[tuple[float, bool]] = []
+        self.healths: list[tuple[bool, object]] = []
+        self.adopted: list[socket.socket] = []
         self.signals: list[str] = []
         self.stdin = b""
         self.stdin_closed = False
@@ -91,6 +98,17 @@ class FakeChild:
     def say_ready(self) -> None:
         """Tell the master that connections can come."""
         self.end.ready()
+        self.flush()
+
+    def say_loaded(self) -> None:
+        """Tell the master that this child waits to be let go on."""
+        self.end.loaded()
+        self.flush()
+
+    def report(self, **figures: float) -> None:
+        """Tell the master how this child is."""
+        still = {"lag": 0.0, "requests": 0, "active": 0, "connections": 0, "rss": 0}
+        self.end.report(Pulse(**{**still, **figures}))  # type: ignore[arg-type]
         self.flush()
 
     def say_failed(self, reason: str, traceback: str = "", *, loading: bool) -> None:
@@ -119,11 +137,24 @@ class FakeChild:
 
     # What it hears: `clusterapp.channel.ends.MasterOrders`.
 
-    def drain(self) -> None:
-        self.heard.append("drain")
+    def proceed(self) -> None:
+        self.heard.append("proceed")
 
-    def core_ready(self, ready: bool) -> None:
-        self.heard.append(ready)
+    def adopt(self, connection: socket.socket) -> None:
+        self.adopted.append(connection)
+
+    def drain(self, *, spread: float, hand_over: bool) -> None:
+        self.heard.append("drain")
+        self.drains.append((spread, hand_over))
+
+    def core_ready(self, ready: bool, *, back: bool) -> None:
+        self.heard.append("back" if back else ready)
+
+    def cluster_health(self, *, ready: bool, detail: str) -> None:
+        self.healths.append((ready, json.loads(detail)))
+
+    def broken(self, why: str) -> None:
+        self.heard.append(("broken", why))
 
     def reopen_logs(self) -> None:
         self.heard.append("reopen")
@@ -289,6 +320,21 @@ class Master:
     def __init__(self) -> None:
         self.readies = 0
         self.failures: list[tuple[bool, str, str]] = []
+
+        self.loadeds = 0
+        self.pulses: list[Pulse] = []
+        self.handed_over: list[socket.socket] = []
+        self.takes = True
+
+    def loaded(self) -> None:
+        self.loadeds += 1
+
+    def reported(self, pulse: Pulse) -> None:
+        self.pulses.append(pulse)
+
+    def hand_over(self, connection: socket.socket) -> Deferred[bool]:
+        self.handed_over.append(connection)
+        return succeed(self.takes)
 
     def ready(self) -> None:
         self.readies += 1

@@ -1,5 +1,7 @@
 """What a master and its child say to each other, both ends in memory."""
 
+import socket
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionClosed
@@ -7,7 +9,7 @@ from twisted.test.iosim import IOPump, connectedServerAndClient
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.bootstrap import Bootstrap
-from clusterapp.channel.ends import ChildEnd, MasterEnd
+from clusterapp.channel.ends import ChildEnd, MasterEnd, Pulse
 from clusterapp.settings.model import Settings
 from tests.unit.fakes import Master
 
@@ -17,12 +19,25 @@ class Child:
 
     def __init__(self) -> None:
         self.heard: list[object] = []
+        self.adopted: list[socket.socket] = []
 
-    def drain(self) -> None:
-        self.heard.append("drain")
+    def proceed(self) -> None:
+        self.heard.append("proceed")
 
-    def core_ready(self, ready: bool) -> None:
-        self.heard.append(ready)
+    def adopt(self, connection: socket.socket) -> None:
+        self.adopted.append(connection)
+
+    def drain(self, *, spread: float, hand_over: bool) -> None:
+        self.heard.append(("drain", spread, hand_over))
+
+    def core_ready(self, ready: bool, *, back: bool) -> None:
+        self.heard.append((ready, back))
+
+    def cluster_health(self, *, ready: bool, detail: str) -> None:
+        self.heard.append((ready, detail))
+
+    def broken(self, why: str) -> None:
+        self.heard.append(why)
 
     def reopen_logs(self) -> None:
         self.heard.append("reopen")
@@ -64,15 +79,38 @@ class ChannelTests(SynchronousTestCase):
     def test_orders(self) -> None:
         """The child hears them in their order; each is acknowledged."""
         told = [
-            self.master_end.core_ready(True),
-            self.master_end.core_ready(False),
+            self.master_end.proceed(),
+            self.master_end.core_ready(True, back=False),
+            self.master_end.core_ready(False, back=True),
+            self.master_end.cluster_health(ready=False, detail="{}"),
+            self.master_end.broken("no \ud800"),
             self.master_end.reopen_logs(),
-            self.master_end.drain(),
+            self.master_end.drain(spread=1.5, hand_over=True),
         ]
         self.pump.flush()
         for each in told:
             self.successResultOf(each)
-        self.assertEqual(self.child.heard, [True, False, "reopen", "drain"])
+        self.assertEqual(
+            self.child.heard,
+            [
+                "proceed",
+                (True, False),
+                (False, True),
+                (False, "{}"),
+                "no \\ud800",
+                "reopen",
+                ("drain", 1.5, True),
+            ],
+        )
+
+    def test_trial_and_report(self) -> None:
+        """What a child says of itself, besides that it is ready."""
+        self.child_end.loaded()
+        pulse = Pulse(lag=0.25, requests=7, active=1, connections=2, rss=4096)
+        self.child_end.report(pulse)
+        self.pump.flush()
+        self.assertEqual(self.master.loadeds, 1)
+        self.assertEqual(self.master.pulses, [pulse])
 
     def test_failure_that_is_not_one_of_loading(self) -> None:
         self.child_end.failed(loading=False, reason="no", traceback="why")
@@ -111,11 +149,13 @@ class ChannelTests(SynchronousTestCase):
         self.assertEqual(self.child.heard, ["gone"])
 
     def test_words_to_a_child_that_is_gone(self) -> None:
-        waiting = self.master_end.drain()
+        waiting = self.master_end.drain(spread=0.0, hand_over=False)
         self.child_end.transport.abortConnection()  # type: ignore[union-attr]
         self.pump.flush()
         self.failureResultOf(waiting, ConnectionClosed)
-        self.failureResultOf(self.master_end.core_ready(True), ConnectionClosed)
+        self.failureResultOf(
+            self.master_end.core_ready(True, back=False), ConnectionClosed
+        )
 
     def test_master_lets_go(self) -> None:
         """It closes the channel at once, whatever is still to be read."""

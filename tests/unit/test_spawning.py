@@ -5,6 +5,7 @@ import socket
 import sys
 from pathlib import Path
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProcessTransport, IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
@@ -13,6 +14,7 @@ from zope.interface.verify import verifyObject
 
 import clusterapp
 from clusterapp.channel.bootstrap import Bootstrap
+from clusterapp.channel.ends import Pulse
 from clusterapp.spawning.execute import Child, execute
 from tests.unit.fakes import (
     FakeChild,
@@ -32,6 +34,16 @@ class Events:
 
     def ready(self) -> None:
         self.heard.append("ready")
+
+    def loaded(self) -> None:
+        self.heard.append("loaded")
+
+    def reported(self, pulse: Pulse) -> None:
+        self.heard.append(pulse)
+
+    def hand_over(self, connection: socket.socket) -> Deferred[bool]:
+        connection.close()
+        return succeed(False)
 
     def failed(self, *, loading: bool, reason: str, traceback: str) -> None:
         self.heard.append((loading, reason, traceback))
@@ -227,20 +239,20 @@ class ChildTests(ExecuteCase):
         self.assertEqual(self.events.heard, ["ready", (True, "no", "why")])
 
     def test_master_speaks(self) -> None:
-        self.child.core_ready(True)
+        self.child.core_ready(True, back=False)
         self.child.reopen_logs()
-        self.child.drain()
+        self.child.drain(spread=0.0, hand_over=False)
         self.process.flush()
         self.assertEqual(self.process.heard, [True, "reopen", "drain"])
 
     def test_words_to_the_dead_are_lost(self) -> None:
         """Nobody waits for an answer, and nothing is logged."""
-        self.child.drain()
+        self.child.drain(spread=0.0, hand_over=False)
         self.child.close()
         self.process.flush()
-        self.child.core_ready(True)
+        self.child.core_ready(True, back=False)
         self.child.reopen_logs()
-        self.child.drain()
+        self.child.drain(spread=0.0, hand_over=False)
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_signals(self) -> None:

@@ -218,7 +218,7 @@ class BootTests(ChildCase):
         self.patch(IOPump, "flush", lambda _: None)
         child = self.begin(BROKEN)
         self.assertFalse(self.reactor.stopped)
-        child.drain()
+        child.drain(spread=0.0, hand_over=False)
         self.assertTrue(self.reactor.stopped)
         self.pump.pump()
         self.pump.pump()
@@ -231,7 +231,7 @@ class DrainTests(ChildCase):
     def test_order(self) -> None:
         """It takes no more connections, runs its stop hooks, and leaves with 0."""
         child = self.begin(WORKER)
-        self.far.drain()
+        self.far.drain(spread=0.0, hand_over=False)
         self.pump.flush()
         self.assertEqual(self.reactor.getReaders(), [])
         self.assertIn("stop", master_apps.SEEN)
@@ -248,9 +248,9 @@ class DrainTests(ChildCase):
         """It has the graceful timeout, however often it is told to leave."""
         master_apps.pending(master_apps.STOP)
         child = self.begin(WORKER)
-        child.drain()
+        child.drain(spread=0.0, hand_over=False)
         self.reactor.advance(3)
-        child.drain()
+        child.drain(spread=0.0, hand_over=False)
         self.reactor.advance(1.9)
         self.assertFalse(self.reactor.stopped)
         self.reactor.advance(0.1)
@@ -262,7 +262,7 @@ class DrainTests(ChildCase):
         """The start hook is cancelled; that is no failure to be told."""
         master_apps.pending(master_apps.START)
         child = self.begin(WORKER)
-        child.drain()
+        child.drain(spread=0.0, hand_over=False)
         self.pump.flush()
         self.assertTrue(self.reactor.stopped)
         self.assertEqual((self.master.failures, child.exit_status), ([], 0))
@@ -284,7 +284,7 @@ class DrainTests(ChildCase):
         moved: list[tuple[int, int]] = []
         child = self.begin()
         self.patch(os, "dup2", lambda *fds: moved.append(fds))
-        child.drain()
+        child.drain(spread=0.0, hand_over=False)
         self.assertTrue(self.reactor.stopped)
         self.far.close()
         self.pump.flush()
@@ -355,8 +355,8 @@ class CoreReadyTests(ChildCase):
         proxy = cast("Any", child._served).proxy
         told: list[bool] = []
         self.patch(proxy, "core_ready", told.append)
-        self.far.core_ready(True)
-        self.far.core_ready(False)
+        self.far.core_ready(True, back=False)
+        self.far.core_ready(False, back=False)
         self.pump.flush()
         self.assertEqual(told, [True, False])
 
@@ -364,7 +364,7 @@ class CoreReadyTests(ChildCase):
         """The word is kept for when there is a proxy."""
         waited = master_apps.pending(master_apps.START)
         child = self.begin(WORKER)
-        self.far.core_ready(True)
+        self.far.core_ready(True, back=False)
         self.pump.flush()
         waited.callback(None)
         self.assertTrue(child._core_is_ready)
