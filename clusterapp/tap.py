@@ -6,16 +6,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.error import ReactorNotRunning
 
 from clusterapp.errors import ApplicationLoadError, ClusterError
 from clusterapp.settings.options import Options
-
-if TYPE_CHECKING:
-    from clusterapp.settings.model import Settings
 
 __all__ = ["Options", "makeService"]
 
@@ -29,7 +26,7 @@ def makeService(options: Options) -> MultiService:
     # By now twistd has chosen its reactor.
     from twisted.internet import reactor  # noqa: PLC0415
 
-    program = Program(reactor, options.settings, options.parent)
+    program = Program(reactor, options)
     if options["check-config"]:
         program.check()
     return program
@@ -38,15 +35,13 @@ def makeService(options: Options) -> MultiService:
 class Program(MultiService):
     """A master that is a program of its own: signals and exit status are its own."""
 
-    def __init__(
-        self, reactor: Any, settings: "Settings", twistd: Mapping[str, Any] | None
-    ) -> None:
+    def __init__(self, reactor: Any, options: Options) -> None:
         """
         Put the program together.
 
         :param reactor: the program's reactor.
-        :param settings: what the operator chose.
-        :param twistd: the options of the program that runs this one.
+        :param options: the parsed command line, below that of the program that runs
+            this one.
         """
         # Klein installs a reactor when it is imported, so it comes after twistd's.
         from clusterapp.master.service import ClusterService  # noqa: PLC0415
@@ -55,12 +50,17 @@ class Program(MultiService):
 
         super().__init__()
         self._reactor = reactor
-        self._settings = settings
-        self._twistd = twistd or {}
-        cluster = ClusterService(settings, reactor=reactor, on_failure=self._failed)
-        Signals(
-            reactor, self._stop, cluster.drop_children, cluster.reopen_logs
-        ).setServiceParent(self)
+        self._settings = options.settings
+        self._twistd: Mapping[str, Any] = options.parent or {}
+        cluster = ClusterService(
+            options.settings,
+            reactor=reactor,
+            on_failure=self._failed,
+            origins=options.origins,
+            choose=options.choose,
+            stop=self._stop,
+        )
+        Signals(reactor, cluster, self._stop).setServiceParent(self)
         if os.getpid() == 1:
             ZombieReaper(reactor).setServiceParent(self)
         cluster.setServiceParent(self)

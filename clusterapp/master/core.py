@@ -5,13 +5,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from clusterapp.errors import NeverReadyError
-from clusterapp.lifecycle import Patience, State
-from clusterapp.master.slot import ChildSlot, Plan, Watcher
+from clusterapp.lifecycle import State
+from clusterapp.master.leaving import Leaving
+from clusterapp.master.release import Release
+from clusterapp.master.slot import ChildSlot, Watcher
+from clusterapp.master.trial import Trial, TrialError
 from clusterapp.settings.model import Settings
 from clusterapp.web.cluster import Membership, core_agent, core_client
 from clusterapp.web.hosting import Host, core_host
@@ -24,8 +27,12 @@ CORE_SLOT = -1
 class CoreWatcher(Watcher, Protocol):
     """Who hears of a core."""
 
-    def core_ready(self, ready: bool) -> None:
-        """Hear that the core takes requests from now on, or does not."""
+    def core_ready(self, ready: bool, *, back: bool = False) -> None:
+        """
+        Hear that the core takes requests from now on, or does not.
+
+        :param back: whether one that does not is being replaced.
+        """
 
     def hopeless(self, error: NeverReadyError) -> None:
         """Hear that the core never served, and will not."""
@@ -36,6 +43,15 @@ class Core(Protocol):
 
     def start(self) -> None:
         """Start it; the watcher hears when it is ready."""
+
+    async def replace(self, release: Release) -> bool:
+        """
+        Run it in another release, if that can be done.
+
+        :return: whether it was done.
+        :raise TrialError: if it was not, because the release is no good; the core
+            runs as before.
+        """
 
     async def stop(self) -> None:
         """Finish what it has and stop it."""
@@ -54,6 +70,10 @@ class RemoteCore:
         """Let the workers try: each sees for itself whether it is there."""
         self._watcher.core_ready(True)
 
+    async def replace(self, release: Release) -> bool:  # noqa: ARG002
+        """Leave it alone."""
+        return True
+
     async def stop(self) -> None:
         """Leave it alone."""
 
@@ -62,40 +82,79 @@ class RemoteCore:
 
 
 class IsolatedCore:
-    """A core in a supervised child of its own."""
+    """A core in a supervised child of its own; there is only ever one that serves."""
 
-    def __init__(
-        self, reactor: Any, plan: Plan, patience: Patience, watcher: CoreWatcher
-    ) -> None:
-        bootstrap = replace(plan.bootstrap, role="core", slot=CORE_SLOT)
+    def __init__(self, reactor: Any, release: Release, watcher: CoreWatcher) -> None:
+        self._reactor = reactor
+        self._release = release
         self._watcher = watcher
         self._ever_ready = False
-        self._stopped: Deferred[None] = Deferred()
-        self._slot = ChildSlot(reactor, Plan(bootstrap, plan.sockets), patience, self)
+        self._being_replaced = False
+        self._leaving = Leaving()
+        self._slot = self._make(release)
 
     def start(self) -> None:
         """Start the child."""
         self._slot.start()
 
+    async def replace(self, release: Release) -> bool:
+        """Load the other release beside this one, and let it take over."""
+        trial = Trial(self._make(release, on_trial=True), self)
+        try:
+            await trial.load()
+            await self._give_way(trial)
+        except BaseException:
+            self._leaving.let_go(trial.slot, hand_over=False)
+            raise
+        self._release = release
+        return True
+
+    async def _give_way(self, trial: Trial) -> None:
+        self._being_replaced = True
+        self._watcher.core_ready(False, back=True)
+        before, self._slot = self._slot, trial.slot
+        try:
+            await self._leaving.let_go(before, hand_over=False)
+            await trial.take_place()
+        except TrialError:
+            self._slot = self._make(self._release)
+            self._slot.start()
+            raise
+        finally:
+            self._being_replaced = False
+
     async def stop(self) -> None:
         """Empty the slot; return when the child is gone."""
-        if self._slot.state == "stopped":
-            return
-        self._slot.drain()
-        await self._stopped
+        self._leaving.let_go(self._slot, hand_over=False)
+        await self._leaving.all_gone()
 
     def drop(self) -> None:
         """End the child at once."""
-        self._slot.drop()
+        for slot in {self._slot, *self._leaving}:
+            slot.drop()
 
-    def entered(self, slot: ChildSlot, state: State) -> None:  # noqa: ARG002
-        """Hear of the child's state; it is ready while it is running."""
+    def entered(self, slot: ChildSlot, state: State) -> None:
+        """Hear of a child's state; the core is ready while its child is running."""
+        self._leaving.check(slot)
+        if slot is not self._slot:
+            return
         self._ever_ready = self._ever_ready or state == "running"
-        self._watcher.core_ready(state == "running")
-        if state == "stopped":
-            self._stopped.callback(None)
+        ready = state == "running"
+        self._watcher.core_ready(ready, back=self._being_replaced and not ready)
         if state == "fatal" and not self._ever_ready:
             self._watcher.hopeless(NeverReadyError("the core never became ready"))
+
+    def loaded(self, slot: ChildSlot) -> None:
+        """Hear that a child waits to be let go on: whoever tries it hears it, too."""
+
+    def hand_over(
+        self,
+        slot: ChildSlot,  # noqa: ARG002
+        connection: socket.socket,
+    ) -> Deferred[bool]:
+        """Take nothing: a core's connections are its workers'."""
+        connection.close()
+        return succeed(False)
 
     def failed(
         self, slot: ChildSlot, *, loading: bool, reason: str, traceback: str
@@ -103,20 +162,24 @@ class IsolatedCore:
         """Hear why the child cannot start, and pass it on."""
         self._watcher.failed(slot, loading=loading, reason=reason, traceback=traceback)
 
+    def _make(self, release: Release, *, on_trial: bool = False) -> ChildSlot:
+        bootstrap = replace(release.core.bootstrap, role="core", slot=CORE_SLOT)
+        plan = replace(release.core, bootstrap=bootstrap)
+        return ChildSlot(self._reactor, plan, release.patience, self, on_trial=on_trial)
+
 
 class MasterCore:
     """The core in the master itself, on the master's own reactor."""
 
     _log = Logger()
 
-    def __init__(
-        self, reactor: Any, settings: Settings, plan: Plan, watcher: CoreWatcher
-    ) -> None:
+    def __init__(self, reactor: Any, release: Release, watcher: CoreWatcher) -> None:
         """
         Load the application; nothing is served yet.
 
         :raise ApplicationLoadError: if it cannot be loaded.
         """
+        settings, plan = release.generation.settings, release.core
         self._reactor = reactor
         self._patience = settings.graceful_timeout
         self._watcher = watcher
@@ -126,6 +189,7 @@ class MasterCore:
         client = core_client(self._agent)
         generation = plan.bootstrap.generation
         loaded.bind(Membership("core", CORE_SLOT, generation, client))
+        self._has_routes = loaded.core_resource is not None
         self._host = _host(reactor, settings, loaded, plan.sockets)
         self._starting: Deferred[None] | None = None
         self._draining: Deferred[None] | None = None
@@ -136,6 +200,10 @@ class MasterCore:
         starting = self._starting = Deferred.fromCoroutine(self._host.prepare())
         starting.addCallback(self._serve)
         starting.addErrback(self._cannot_start)
+
+    async def replace(self, release: Release) -> bool:  # noqa: ARG002
+        """Leave it: code that a process has loaded stays what it is."""
+        return not self._has_routes
 
     async def stop(self) -> None:
         """Finish what the core has, for no longer than the graceful timeout."""

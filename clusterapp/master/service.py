@@ -1,35 +1,37 @@
 """The cluster as an ordinary Twisted service: its master."""
 
-from collections.abc import Callable
-from dataclasses import replace
+import json
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from clusterapp.channel.bootstrap import Bootstrap
+from clusterapp import __version__
 from clusterapp.errors import (
-    AllFatalError,
     ApplicationLoadError,
     ClusterError,
-    NeverReadyError,
+    OperationError,
     ReactorError,
 )
-from clusterapp.lifecycle import Patience, State
-from clusterapp.master.access_log import place_access_log
-from clusterapp.master.core import Core, IsolatedCore, MasterCore, RemoteCore
-from clusterapp.master.pool import Pool
+from clusterapp.master.deployment import Deployment
+from clusterapp.master.generation import Surroundings
+from clusterapp.master.operations import MasterOperations
 from clusterapp.master.reactors import check_reactor, check_signals
-from clusterapp.master.slot import ChildSlot, Plan
+from clusterapp.master.release import make_release
+from clusterapp.master.slot import ChildSlot
 from clusterapp.master.sockets import Sockets
-from clusterapp.settings.model import Settings
+from clusterapp.master.status import Phase
+from clusterapp.operations import Tell
+from clusterapp.settings.model import SETTINGS, Settings
+from clusterapp.settings.sources import Chosen
 from clusterapp.spawning.cpus import usable_cpus
 from clusterapp.web.hosting import check_tls
 from clusterapp.web.loading import DEMO
-
-#: Seconds in which a child whose graceful timeout is over can leave by itself.
-LAST_WORDS = 1.0
 
 
 class ClusterService(Service):
@@ -38,17 +40,22 @@ class ClusterService(Service):
 
     As a child of any Twisted service it starts, serves and stops with its parent;
     signals and logging are its parent's business.
+
+    :ivar operations: what can be asked of it while it runs.
     """
 
     name = "clusterapp"
     _log = Logger()
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each thing that a program may give it
         self,
         settings: Settings,
         *,
         reactor: Any = None,
         on_failure: Callable[[ClusterError], None] | None = None,
+        origins: Mapping[str, str] | None = None,
+        choose: Callable[[], Chosen] | None = None,
+        stop: Callable[[], None] | None = None,
     ) -> None:
         """
         Make the service; it binds nothing and starts nothing yet.
@@ -57,20 +64,38 @@ class ClusterService(Service):
         :param reactor: the program's reactor; None for the installed one.
         :param on_failure: called once if the cluster cannot go on after its start;
             it has then stopped itself.
+        :param origins: where each setting came from.
+        :param choose: reads the settings again, for a reload; it raises a
+            `SettingsError` if something is wrong with them. None if they stay.
+        :param stop: stops the program, and with it this service, when an operator
+            asks for that; None to stop nothing but the service.
         """
-        self.settings = settings
+        in_code = {setting.name: "the program" for setting in SETTINGS}
+        self.chosen = Chosen(settings, origins or in_code)
+        self.surroundings = Surroundings()
+        self.sockets = Sockets(settings)
+        self.operations = MasterOperations(self)
         self._reactor = reactor
         self._on_failure = on_failure
-        self._sockets = Sockets(settings)
-        self._pool = Pool(self._all_fatal)
-        self._core: Core | None = None
+        self._choose = choose
+        self._stop_program = stop
+        self._deployment: Deployment | None = None
+        self._watchers: list[Callable[[], None]] = []
         self._tracebacks: set[str] = set()
         self._stopped: Deferred[None] | None = None
+        self._delay: Deferred[None] | None = None
+        self._ended: list[Deferred[None]] = []
+        self._started_at = 0.0
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that hold."""
+        return self.chosen.settings
 
     @property
     def addresses(self) -> list[str]:
         """Where clients find the cluster, as URLs, once its sockets are bound."""
-        return self._sockets.addresses
+        return self.sockets.addresses
 
     def privilegedStartService(self) -> None:
         """
@@ -79,7 +104,7 @@ class ClusterService(Service):
         :raise ListenError: if one cannot be had.
         """
         super().privilegedStartService()
-        self._sockets.bind()
+        self.sockets.bind()
 
     def startService(self) -> None:
         """
@@ -95,12 +120,12 @@ class ClusterService(Service):
         try:
             check_reactor(self._reactor)
             check_tls(self._reactor, self.settings)
-            self._sockets.bind()
-            self._sockets.open_state()
+            self.sockets.bind()
+            self.sockets.open_state()
             self._start()
         except BaseException:
             super().stopService()
-            self._sockets.close()
+            self.sockets.close()
             raise
         self._reactor.callWhenRunning(self._check_signals)
 
@@ -108,30 +133,105 @@ class ClusterService(Service):
         """Stop gracefully; fires when the last process is gone."""
         super().stopService()
         if self._stopped is None:
-            self._stopped = Deferred.fromCoroutine(self._stop())
+            # Before it is begun: whoever is told of it may ask how far it is.
+            self._stopped = Deferred()
+            Deferred.fromCoroutine(self._stop()).chainDeferred(self._stopped)
         fired: Deferred[None] = Deferred()
         self._stopped.chainDeferred(fired)
         return fired
 
     def drop_children(self) -> None:
         """End all children at once; what they were doing is lost."""
-        self._pool.drop()
-        if self._core is not None:
-            self._core.drop()
+        if self._delay is not None:
+            self._delay.cancel()
+        if self._deployment is not None:
+            self._deployment.drop()
 
     def reopen_logs(self) -> None:
         """Have the workers open the file of the access log anew: it was renamed."""
-        self._pool.reopen_logs()
+        if self._deployment is not None:
+            self._deployment.pool.reopen_logs()
 
-    # What the children and the core report.
+    def watch(self, changed: Callable[[], None]) -> None:
+        """
+        Be told whenever anything is in another state.
 
-    def entered(self, slot: ChildSlot, state: State) -> None:
-        """Hear of a worker's state."""
-        self._pool.entered(slot, state)
+        :param changed: called then; `operations` tells what there is to know.
+        """
+        self._watchers.append(changed)
 
-    def core_ready(self, ready: bool) -> None:
-        """Hear whether the core takes requests, and tell the workers."""
-        self._pool.core_ready(ready)
+    # For the operations: this is their `Master`.
+
+    @property
+    def phase(self) -> Phase:
+        """Where the cluster is between its start and its end."""
+        if self._stopped is not None:
+            return "stopping"
+        return "running" if self._ever_ready else "starting"
+
+    @property
+    def deployment(self) -> Deployment:
+        """
+        What it runs.
+
+        :raise OperationError: if it does not run.
+        """
+        if self._deployment is None:
+            raise OperationError("the cluster does not run")
+        return self._deployment
+
+    def identity(self) -> Mapping[str, Any]:
+        """Tell its name, its pid, its version, and for how long it has run."""
+        return {
+            "name": self.settings.app or DEMO,
+            "pid": os.getpid(),
+            "version": __version__,
+            "uptime": self._reactor.seconds() - self._started_at,
+        }
+
+    def choose_anew(self) -> Chosen:
+        """
+        Read the settings again.
+
+        :raise SettingsError: if something is wrong with them.
+        """
+        chosen = self.chosen if self._choose is None else self._choose()
+        check_tls(self._reactor, chosen.settings)
+        return chosen
+
+    def adopt_settings(self, chosen: Chosen) -> None:
+        """Let other settings hold from now on."""
+        self.chosen = chosen
+
+    def changed(self) -> None:
+        """Tell the workers and the watchers what has changed."""
+        if self._deployment is None:
+            return
+        health = self.operations.health()
+        detail = json.dumps(health.detail)
+        self._deployment.pool.cluster_health(ready=health.ready, detail=detail)
+        for changed in self._watchers:
+            changed()
+
+    def take_over(self, tell: Tell) -> Coroutine[Any, Any, str]:
+        """
+        Start a new master that takes everything over.
+
+        :raise OperationError: if this master cannot be followed by another.
+        """
+        raise OperationError("only a program of clusterapp's own can be upgraded")
+
+    def end(self, *, quick: bool) -> Deferred[None]:
+        """Stop, with the program; fires when the last child is gone."""
+        ended: Deferred[None] = Deferred()
+        self._ended.append(ended)
+        if self._stop_program is None:
+            self.stopService()
+        else:
+            self._stop_program()
+        if quick:
+            self.drop_children()
+        return ended
 
     def failed(
         self, slot: ChildSlot, *, loading: bool, reason: str, traceback: str
@@ -145,7 +245,7 @@ class ClusterService(Service):
         self._log.error(
             "{label} cannot start: {reason}", label=slot.label, reason=reason
         )
-        if loading and not self._pool.ever_ready:
+        if loading and not self.deployment.pool.ever_ready:
             self.hopeless(ApplicationLoadError(self.settings.app or DEMO, reason))
 
     def hopeless(self, error: ClusterError) -> None:
@@ -154,18 +254,12 @@ class ClusterService(Service):
             return
         self._log.critical("{error}", error=error)
         stopped = self.stopService()
-        if not self._pool.ever_ready:
+        if not self._ever_ready:
             self.drop_children()  # nobody is served yet, so nothing is to be finished
         stopped.addErrback(lambda why: self._log.failure("while stopping", failure=why))
         if self._on_failure is not None:
             tell = self._on_failure
             stopped.addCallback(lambda _: tell(error))
-
-    def _all_fatal(self, ever_ready: bool) -> None:
-        if ever_ready:
-            self.hopeless(AllFatalError("every worker crashes when it is started"))
-        else:
-            self.hopeless(NeverReadyError("no worker ever became ready"))
 
     def _check_signals(self) -> None:
         try:
@@ -177,49 +271,17 @@ class ClusterService(Service):
 
     def _start(self) -> None:
         self._stopped = None
+        self._started_at = self._reactor.seconds()
         self._tracebacks.clear()
-        self._pool = Pool(self._all_fatal)
-        plan = self._make_plan()
-        workers = place_access_log(plan, self.settings.access_log)
-        settings = self.settings
-        patience = Patience(
-            boot=settings.boot_timeout, drain=settings.graceful_timeout + LAST_WORDS
-        )
-        self._core = self._make_core(plan, patience)
-        slots = [self._worker_slot(workers, n, patience) for n in range(self._size())]
+        generation = self.surroundings.take(1, self.settings)
+        release = make_release(generation, self.sockets)
+        self._deployment = Deployment(self._reactor, release, self)
+        size = self._size()
         for address in self.addresses:
             self._log.info("listening at {address}", address=address)
-        self._core.start()
+        self._deployment.start_core()
         if self._stopped is None:  # else a start hook of the core failed at once
-            self._pool.start(slots)
-
-    def _make_plan(self) -> Plan:
-        """Say what children are to be; what is special to a slot is still missing."""
-        bootstrap = Bootstrap(
-            role="worker",
-            slot=0,
-            generation=1,
-            settings=self.settings.as_mapping(),
-            core_socket=self._sockets.core_path,
-            cache=self._sockets.cache,
-        )
-        return Plan(bootstrap, self._sockets.public)
-
-    def _make_core(self, plan: Plan, patience: Patience) -> Core:
-        plan = replace(plan, sockets=self._sockets.core)
-        match self.settings.core:
-            case "master":
-                return MasterCore(self._reactor, self.settings, plan, self)
-            case "isolated":
-                return IsolatedCore(self._reactor, plan, patience, self)
-            case _:
-                return RemoteCore(self)
-
-    def _worker_slot(self, plan: Plan, number: int, patience: Patience) -> ChildSlot:
-        bootstrap = replace(plan.bootstrap, slot=number)
-        return ChildSlot(
-            self._reactor, replace(plan, bootstrap=bootstrap), patience, self
-        )
+            self._deployment.start_workers(size)
 
     def _size(self) -> int:
         wanted, cpus = self.settings.workers, usable_cpus()
@@ -234,13 +296,32 @@ class ClusterService(Service):
         return wanted
 
     async def _stop(self) -> None:
-        """Stop the workers first: what they still answer may need the core."""
         self._log.info("stopping")
+        self.operations.give_up()
+        self.changed()
+        deployment = self._deployment
         try:
-            await self._pool.drain()
-            if self._core is not None:
-                await self._core.stop()
-                self._core = None
+            if deployment is not None:
+                await self._let_balancers_notice()
+                await deployment.stop()
         finally:
-            self._sockets.close()
+            self._deployment = None
+            self.sockets.close()
         self._log.info("stopped")
+        ended, self._ended = self._ended, []
+        for each in ended:
+            each.callback(None)
+
+    async def _let_balancers_notice(self) -> None:
+        """Serve on for a while, as a cluster that says it is not ready."""
+        seconds = self.settings.drain_delay
+        if not seconds or not self._ever_ready:
+            return
+        self._log.info("serving on for {seconds:g} s, not ready", seconds=seconds)
+        self._delay = deferLater(self._reactor, seconds)
+        with suppress(CancelledError):  # it is in a hurry
+            await self._delay
+
+    @property
+    def _ever_ready(self) -> bool:
+        return self._deployment is not None and self._deployment.pool.ever_ready

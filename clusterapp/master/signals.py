@@ -8,6 +8,8 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.logger import Logger
 
+from clusterapp.master.service import ClusterService
+
 #: Seconds in which a second signal is the first one, sent twice.
 SAME_SIGNAL = 0.5
 
@@ -18,30 +20,25 @@ class Signals(Service):
 
     TERM and INT stop gracefully, a second one quickly; QUIT stops quickly. One that
     follows at once is taken for the first: timeout(1), and a terminal whose shell
-    passes signals on, send everything twice. USR1 means that log files were renamed.
+    passes signals on, send everything twice. HUP reloads, USR2 upgrades, TTIN and
+    TTOU add and remove a worker. USR1 means that log files were renamed.
     """
 
     _log = Logger()
 
     def __init__(
-        self,
-        reactor: Any,
-        stop: Callable[[], None],
-        drop: Callable[[], None],
-        reopen_logs: Callable[[], None],
+        self, reactor: Any, cluster: ClusterService, stop: Callable[[], None]
     ) -> None:
         """
         Take note of what the signals are to do.
 
         :param reactor: the program's reactor.
-        :param stop: begins to stop gracefully.
-        :param drop: ends all children at once.
-        :param reopen_logs: opens the files of logs anew.
+        :param cluster: the cluster that they are for.
+        :param stop: begins to stop the program gracefully.
         """
         self._reactor = reactor
+        self._cluster = cluster
         self._stop = stop
-        self._drop = drop
-        self._reopen_logs = reopen_logs
         self._stopping_since: float | None = None
 
     def startService(self) -> None:
@@ -51,10 +48,16 @@ class Signals(Service):
         self._reactor.callWhenRunning(self._install)
 
     def _install(self) -> None:
+        operations = self._cluster.operations
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            signal.signal(
-                number, lambda got, _: self._reactor.callFromThread(self._heard, got)
-            )
+            self._on(number, self._heard, number)
+        for number, begin in (
+            (signal.SIGHUP, operations.reload),
+            (signal.SIGUSR2, operations.upgrade),
+            (signal.SIGTTIN, lambda tell: operations.scale_by(1, tell)),
+            (signal.SIGTTOU, lambda tell: operations.scale_by(-1, tell)),
+        ):
+            self._on(number, operations.by_signal, number.name, begin)
         # twistd has a handler of its own if it writes a log file.
         before = signal.getsignal(signal.SIGUSR1)
 
@@ -65,12 +68,17 @@ class Signals(Service):
 
         signal.signal(signal.SIGUSR1, renamed)
 
+    def _on(
+        self, number: signal.Signals, call: Callable[..., object], *arguments: object
+    ) -> None:
+        signal.signal(number, lambda *_: self._reactor.callFromThread(call, *arguments))
+
     def _renamed(self) -> None:
         self._log.info("SIGUSR1: reopening logs")
-        self._reopen_logs()
+        self._cluster.reopen_logs()
 
-    def _heard(self, number: int) -> None:
-        name = signal.Signals(number).name
+    def _heard(self, number: signal.Signals) -> None:
+        name = number.name
         now, since = self._reactor.seconds(), self._stopping_since
         if since is None:
             self._stopping_since = now
@@ -80,4 +88,4 @@ class Signals(Service):
             return
         if since is not None or number == signal.SIGQUIT:
             self._log.warn("{name}: stopping quickly", name=name)
-            self._drop()
+            self._cluster.drop_children()

@@ -3,7 +3,7 @@
 import random
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -25,14 +25,21 @@ class Plan:
     What a slot is filled with.
 
     :param bootstrap: what the child is told.
+    :param environment: the child's environment.
     :param sockets: the listening sockets that it inherits, by name.
     :param access_log: a descriptor of the access log that it inherits; None if the
         bootstrap says all that there is to say of one.
+    :param hang_timeout: how long a child may be silent, in seconds.
+    :param spread: the seconds over which a child that drains ends what does not end
+        by itself.
     """
 
     bootstrap: Bootstrap
+    environment: Mapping[str, str]
     sockets: Mapping[str, socket.socket]
     access_log: int | None = None
+    hang_timeout: float = 30.0
+    spread: float = 0.0
 
 
 class Watcher(Protocol):
@@ -41,40 +48,101 @@ class Watcher(Protocol):
     def entered(self, slot: "ChildSlot", state: State) -> None:
         """Hear that a slot is in another state."""
 
+    def loaded(self, slot: "ChildSlot") -> None:
+        """Hear that a slot's process, on trial, waits to be let go on."""
+
     def failed(
         self, slot: "ChildSlot", *, loading: bool, reason: str, traceback: str
     ) -> None:
         """Hear why a slot's process cannot start."""
 
+    def hand_over(self, slot: "ChildSlot", connection: socket.socket) -> Deferred[bool]:
+        """
+        Let another process serve a connection; the socket is the hearer's to close.
+
+        :return: fires with whether one does.
+        """
+
 
 class ChildSlot:
     """
-    A slot: it drives a lifecycle, and does in the world what that decides.
+    One filling of a slot: a process, and those that replace it when it crashes.
 
-    It is the lifecycle's `Effects` and the child's `ProcessEvents` at once.
+    It drives a lifecycle, and does in the world what that decides. It is the
+    lifecycle's `Effects` and the child's `ProcessEvents` at once.
+
+    :param on_trial: whether the first process waits before it takes its place; it is
+        not started again if it fails before that.
+    :ivar watcher: who hears of it.
+    :ivar restarts: how often its process was started again.
+    :ivar pulse: what its process last said of itself, if anything.
+    :ivar last_words: why its last process has ended, or could not start.
+    :ivar traceback: where the application of that process failed; often empty.
     """
 
     _log = Logger()
 
     def __init__(
-        self, reactor: IClusterReactor, plan: Plan, patience: Patience, watcher: Watcher
+        self,
+        reactor: IClusterReactor,
+        plan: Plan,
+        patience: Patience,
+        watcher: Watcher,
+        *,
+        on_trial: bool = False,
     ) -> None:
         self.state: State = "stopped"
         self.label = _label(plan.bootstrap)
+        self.watcher = watcher
+        self.restarts = -1
+        self.pulse: Pulse | None = None
+        self.last_words = self.traceback = ""
         self._reactor = reactor
         self._plan = plan
-        self._watcher = watcher
         self._child: Child | None = None
         self._spawned_at = 0.0
+        self._hand_over = False
+        self._on_trial = on_trial
+        self._serves = False
         facts = Slot(self, patience, lambda: random.uniform(-1, 1))  # noqa: S311
         self._life = new_lifecycle(facts)
+
+    @property
+    def number(self) -> int:
+        """The number of the slot."""
+        return self._plan.bootstrap.slot
+
+    @property
+    def generation(self) -> int:
+        """The version of code and settings that its processes run."""
+        return self._plan.bootstrap.generation
+
+    @property
+    def pid(self) -> int | None:
+        """The pid of its process, if there is one."""
+        return None if self._child is None else self._child.pid
+
+    @property
+    def uptime(self) -> float | None:
+        """How long its process has been there, in seconds."""
+        return None if self._child is None else self.now() - self._spawned_at
 
     def start(self) -> None:
         """Fill the slot."""
         self._life.start()
 
-    def drain(self) -> None:
-        """Empty the slot, gracefully."""
+    def proceed(self) -> None:
+        """Let a process on trial take the slot."""
+        if self._child is not None:
+            self._child.proceed()
+
+    def drain(self, *, hand_over: bool = False) -> None:
+        """
+        Empty the slot, gracefully.
+
+        :param hand_over: whether idle connections can be given to other workers.
+        """
+        self._hand_over = hand_over
         self._life.drain()
 
     def drop(self) -> None:
@@ -82,44 +150,73 @@ class ChildSlot:
         self._life.drain()
         self._signal("KILL")
 
-    def core_ready(self, ready: bool, *, back: bool = False) -> None:
+    def core_ready(self, ready: bool, *, back: bool) -> None:
         """Tell the slot's process whether the core takes requests."""
-        if self.state == "running" and self._child is not None:
+        if self._child is not None and self._serves:
             self._child.core_ready(ready, back=back)
+
+    def cluster_health(self, *, ready: bool, detail: str) -> None:
+        """Tell the slot's process whether clients should be sent to the cluster."""
+        if self._child is not None and self._serves:
+            self._child.cluster_health(ready=ready, detail=detail)
+
+    def broken(self, why: str) -> None:
+        """Tell the slot's process what is wrong with the code, if anything."""
+        if self._child is not None and self._serves:
+            self._child.broken(why)
 
     def reopen_logs(self) -> None:
         """Tell the slot's process that the files of logs have been renamed."""
         if self._child is not None:
             self._child.reopen_logs()
 
+    def adopt(self, connection: socket.socket) -> Deferred[bool]:
+        """
+        Have the slot's process serve a connection.
+
+        :param connection: stays the caller's, who keeps it open until this fires.
+        :return: fires with whether the process has it.
+        """
+        return succeed(False) if self._child is None else self._child.adopt(connection)
+
     # What the lifecycle decides.
 
     def entered(self, state: State) -> None:
         """Take note of a new state, and pass it on."""
         self.state = state
-        self._watcher.entered(self, state)
+        if state == "running":
+            self._on_trial = False
+            self._serves = True
+        self.watcher.entered(self, state)
 
     def spawn(self) -> None:
         """Start a process for the slot."""
         self._spawned_at = self.now()
+        self.restarts += 1
+        self._serves = False
+        self.pulse = None
+        self.last_words = self.traceback = ""
+        plan = self._plan
         try:
             self._child = execute(
                 self._reactor,
-                self._plan.bootstrap,
-                self._plan.sockets,
+                replace(plan.bootstrap, on_trial=self._on_trial),
+                plan.environment,
+                plan.sockets,
                 self,
-                self._plan.access_log,
+                plan.access_log,
             )
         except OSError as error:
             self._log.error(
                 "{label} cannot be started: {error}", label=self.label, error=error
             )
-            self._life.exited()
+            self.last_words = f"cannot be started: {error}"
+            self._gone()
 
     def ask_to_drain(self) -> None:
         """Ask the process to finish and leave."""
         if self._child is not None:
-            self._child.drain(spread=0.0, hand_over=False)
+            self._child.drain(spread=self._plan.spread, hand_over=self._hand_over)
 
     def kill(self) -> None:
         """End the process at once; the log says what it was too slow for."""
@@ -129,6 +226,8 @@ class ChildSlot:
             pid=self._child and self._child.pid,
             state=self.state,
         )
+        if self.state == "starting":
+            self.last_words = "is not ready in time"
         self._signal("KILL")
 
     def now(self) -> float:
@@ -154,14 +253,16 @@ class ChildSlot:
 
     def loaded(self) -> None:
         """Hear that the process, which is on trial, waits to be let go on."""
+        self._serves = True
+        self.watcher.loaded(self)
 
     def reported(self, pulse: Pulse) -> None:
         """Hear that the process's event loop runs, and what it does."""
+        self.pulse = pulse
 
     def hand_over(self, connection: socket.socket) -> Deferred[bool]:
         """Let another worker serve a connection of the process."""
-        connection.close()
-        return succeed(False)
+        return self.watcher.hand_over(self, connection)
 
     def ready(self) -> None:
         """Hear that the process takes connections."""
@@ -175,7 +276,8 @@ class ChildSlot:
 
     def failed(self, *, loading: bool, reason: str, traceback: str) -> None:
         """Hear why the process cannot start."""
-        self._watcher.failed(self, loading=loading, reason=reason, traceback=traceback)
+        self.last_words, self.traceback = reason, traceback
+        self.watcher.failed(self, loading=loading, reason=reason, traceback=traceback)
 
     def exited(self, reason: Failure) -> None:
         """Hear that the process is gone."""
@@ -190,7 +292,8 @@ class ChildSlot:
             pid=pid,
             how=_how(reason),
         )
-        self._life.exited()
+        self.last_words = self.last_words or f"left with {_how(reason)}"
+        self._gone()
 
     def printed(self, line: str, *, error: bool) -> None:
         """Put a line that the process wrote into the master's log."""
@@ -202,6 +305,11 @@ class ChildSlot:
             generation=self._plan.bootstrap.generation,
             line=line,
         )
+
+    def _gone(self) -> None:
+        if self._on_trial:
+            self._life.drain()  # so that it is not started again
+        self._life.exited()
 
     def _signal(self, name: str) -> None:
         if self._child is not None:

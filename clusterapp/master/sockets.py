@@ -1,6 +1,7 @@
 """All that a master holds open for its children: sockets and the state folder."""
 
 import os
+import shutil
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,8 +29,7 @@ class Sockets:
         self._public: list[Listener] = []
         self._core: dict[str, Listener] = {}
         self._state: StateFolder | None = None
-        #: The folder of what all children compile, once there is a state folder.
-        self.cache: str | None = None
+        self._caches: dict[int, str] = {}
         self._bound = False
 
     @property
@@ -75,7 +75,7 @@ class Sockets:
 
     def open_state(self) -> None:
         """
-        Make the state folder and its cache, with the core's socket if that is here.
+        Make the state folder, with the core's socket if that is here.
 
         :raise ListenError: if that cannot be done.
         """
@@ -83,9 +83,24 @@ class Sockets:
         self._state = StateFolder(
             Path(chosen) if chosen is not None else default_state(os.environ)
         )
-        self.cache = self._state.folder(CACHE)
         if not self._settings.core_is_remote:
             self._core[CORE_SOCKET] = private_unix(self._state.socket(CORE_SOCKET))
+
+    def cache(self, generation: int) -> str | None:
+        """
+        Give the folder of what the children of a generation compile.
+
+        :return: None if there is no state folder.
+        """
+        if self._state is not None and generation not in self._caches:
+            name = f"{CACHE}-{generation}"
+            self._caches[generation] = self._state.folder(name)
+        return self._caches.get(generation)
+
+    def forget_caches(self, but: int) -> None:
+        """Remove the folders of generations that are no more, all but one."""
+        for generation in self._caches.keys() - {but}:
+            shutil.rmtree(self._caches.pop(generation), ignore_errors=True)
 
     def close(self) -> None:
         """Close and remove everything."""
@@ -95,5 +110,6 @@ class Sockets:
         self._core.clear()
         if self._state is not None:
             self._state.remove()
-            self._state = self.cache = None
+            self._state = None
+            self._caches.clear()
         self._bound = False

@@ -121,7 +121,7 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Merge the sources, and print the outcome if that is what is wanted."""
         try:
-            chosen = self._choose()
+            chosen = self.choose()
         except SettingsError as error:
             _fail(str(error))
         self.settings = chosen.settings
@@ -138,7 +138,12 @@ class Options(usage.Options):
         columns = width or min(get_terminal_size().columns, _WIDEST)
         return options_text(self.longdesc, others, columns)
 
-    def _choose(self) -> Chosen:
+    def choose(self) -> Chosen:
+        """
+        Read the environment and the TOML file, again if need be, behind the flags.
+
+        :raise SettingsError: if something is wrong with them.
+        """
         toml_name, toml = self._toml()
         return from_sources(
             toml=toml,

@@ -135,9 +135,10 @@ class _Process(ProcessProtocol):
         self._events.exited(reason)
 
 
-def execute(
+def execute(  # noqa: PLR0913, PLR0917 - it is all that a process is made of
     reactor: IClusterReactor,
     bootstrap: Bootstrap,
+    environment: Mapping[str, str],
     sockets: Mapping[str, socket.socket],
     events: ProcessEvents,
     access_log: int | None = None,
@@ -146,7 +147,8 @@ def execute(
     Start a child process, in the master.
 
     :param reactor: the master's reactor; it must see children exit.
-    :param bootstrap: what the child is to be; sockets and paths are added here.
+    :param bootstrap: what the child is to be; the sockets are added here.
+    :param environment: the child's environment.
     :param sockets: listening sockets to pass, by name.
     :param events: who hears of the child.
     :param access_log: the master's descriptor of an access log that is to be passed.
@@ -161,8 +163,7 @@ def execute(
     document = replace(
         bootstrap,
         sockets=numbers,
-        path=tuple(str(Path(entry or ".").resolve()) for entry in sys.path),
-        python_path=os.environ.get("PYTHONPATH"),
+        python_path=environment.get("PYTHONPATH"),
     )
     end = MasterEnd(events)
     ours, theirs = socket.socketpair()
@@ -175,8 +176,18 @@ def execute(
             Adopted(end),  # type: ignore[arg-type]
         )
         try:
-            transport = _spawn(
-                reactor, events, {CONTROL_FD: theirs.fileno(), **inherited}
+            transport = reactor.spawnProcess(
+                _Process(events),
+                sys.executable,
+                [sys.executable, "-m", "clusterapp.worker"],
+                env=_with_home(environment),
+                childFDs={
+                    0: "w",
+                    _STDOUT: "r",
+                    _STDERR: "r",
+                    CONTROL_FD: theirs.fileno(),
+                    **inherited,
+                },
             )
         except BaseException:
             end.close()
@@ -186,24 +197,10 @@ def execute(
     return Child(transport, end)
 
 
-def _spawn(
-    reactor: IClusterReactor, events: ProcessEvents, inherited: Mapping[int, int]
-) -> IProcessTransport:
-    return reactor.spawnProcess(
-        _Process(events),
-        sys.executable,
-        [sys.executable, "-m", "clusterapp.worker"],
-        env=_environment(),
-        childFDs={0: "w", _STDOUT: "r", _STDERR: "r", **inherited},
-    )
-
-
-def _environment() -> dict[str, str]:
-    """Give the child's environment: the master's, and where this package is."""
-    environment = dict(os.environ)
-    # The sockets that systemd passed are the master's, not the child's.
-    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
-        environment.pop(name, None)
+def _with_home(environment: Mapping[str, str]) -> dict[str, str]:
+    """Let a child find this package, wherever its own path leads."""
     before = environment.get("PYTHONPATH")
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [_HOME, before]))
-    return environment
+    return {
+        **environment,
+        "PYTHONPATH": os.pathsep.join(filter(None, [_HOME, before])),
+    }

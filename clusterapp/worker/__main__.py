@@ -35,7 +35,9 @@ def _empty_stdin() -> None:
 
 
 def _take_over(bootstrap: Bootstrap) -> None:
-    """See the same modules as the master, and the environment as it was set."""
+    """See the modules of this generation, and the environment as it was set."""
+    if bootstrap.folder is not None:
+        os.chdir(bootstrap.folder)
     sys.path[:] = bootstrap.path
     if bootstrap.python_path is None:
         os.environ.pop("PYTHONPATH", None)

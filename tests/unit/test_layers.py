@@ -18,6 +18,7 @@ LAYERS = {
     "settings": 1,
     "lifecycle": 1,
     "interfaces": 1,
+    "generations": 1,
     "operations": 1,
     "channel": 2,
     "listening": 3,
@@ -31,7 +32,7 @@ LAYERS = {
     "tap": 6,
 }
 #: Parts that must not do anything, nor wait for anything.
-PURE = ("errors", "settings", "lifecycle", "operations")
+PURE = ("errors", "settings", "lifecycle", "generations", "operations")
 MOST_LINES = 400
 
 #: What must not be loaded before a program has chosen its reactor.

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 class FakeSlot:
     """A slot whose state the test sets."""
 
-    def __init__(self, pool: Pool) -> None:
+    generation = 1
+
+    def __init__(self, pool: Pool, number: int) -> None:
+        self.number = number
         self.state: State = "stopped"
         self.did: list[object] = []
         self._pool = pool
@@ -26,16 +29,19 @@ class FakeSlot:
     def start(self) -> None:
         self.enter("starting")
 
-    def drain(self) -> None:
-        self.did.append("drain")
+    def drain(self, *, hand_over: bool) -> None:
+        self.did.append(("drain", hand_over))
         if self.state in {"backoff", "fatal"}:
             self.enter("stopped")
 
     def drop(self) -> None:
         self.did.append("drop")
 
-    def core_ready(self, ready: bool) -> None:
-        self.did.append(ready)
+    def core_ready(self, ready: bool, *, back: bool) -> None:
+        self.did.append("back" if back else ready)
+
+    def cluster_health(self, *, ready: bool, detail: str) -> None:
+        self.health = (ready, detail)
 
 
 class PoolTests(SynchronousTestCase):
@@ -43,9 +49,14 @@ class PoolTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.hopeless: list[bool] = []
-        self.pool = Pool(self.hopeless.append)
-        self.one, self.other = FakeSlot(self.pool), FakeSlot(self.pool)
-        self.pool.start(cast("list[ChildSlot]", [self.one, self.other]))
+        self.changes = 0
+        self.pool = Pool(self.changed, self.hopeless.append)
+        self.one, self.other = FakeSlot(self.pool, 0), FakeSlot(self.pool, 1)
+        for slot in (self.one, self.other):
+            self.pool.fill(cast("ChildSlot", slot))
+
+    def changed(self) -> None:
+        self.changes += 1
 
     def test_drain(self) -> None:
         """It has ended when the last process is gone."""
@@ -54,7 +65,7 @@ class PoolTests(SynchronousTestCase):
         self.assertNoResult(drained)
         self.other.enter("stopped")
         self.successResultOf(drained)
-        self.assertEqual(self.one.did, ["drain"])
+        self.assertEqual(self.one.did, [("drain", False)])
 
     def test_drain_of_slots_without_processes(self) -> None:
         self.one.enter("backoff")
@@ -62,7 +73,7 @@ class PoolTests(SynchronousTestCase):
         self.successResultOf(self.pool.drain())
 
     def test_drain_of_nothing(self) -> None:
-        self.successResultOf(Pool(self.hopeless.append).drain())
+        self.successResultOf(Pool(self.changed, self.hopeless.append).drain())
 
     def test_drop(self) -> None:
         self.pool.drop()
@@ -70,13 +81,13 @@ class PoolTests(SynchronousTestCase):
 
     def test_core_readiness(self) -> None:
         """All are told, and so is who becomes ready later."""
-        self.pool.core_ready(True)
+        self.pool.core_ready(True, back=False)
         self.assertEqual(self.one.did, [True])
         self.one.enter("running")
         self.assertEqual(self.one.did, [True, True])
-        self.pool.core_ready(False)
+        self.pool.core_ready(False, back=True)
         self.other.enter("running")
-        self.assertEqual(self.other.did, [True, False, False])
+        self.assertEqual(self.other.did, [True, "back", "back"])
 
     def test_ever_ready(self) -> None:
         self.assertFalse(self.pool.ever_ready)

@@ -209,7 +209,7 @@ class StopTests(MasterCase):
             raise ZeroDivisionError
 
         self.start()
-        core = self.service._core
+        core = self.service.deployment.core
         assert core is not None
         stop = core.stop
         self.patch(core, "stop", fail)

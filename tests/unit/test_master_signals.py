@@ -2,15 +2,48 @@
 
 import signal
 from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.master.signals import SAME_SIGNAL, Signals
+from clusterapp.operations import Tell
 from tests.unit.fakes import Log
 
+if TYPE_CHECKING:
+    from clusterapp.master.service import ClusterService
+
 TERM, INT, QUIT = signal.SIGTERM, signal.SIGINT, signal.SIGQUIT
-USR1 = signal.SIGUSR1
+USR1, USR2, HUP = signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP
+TTIN, TTOU = signal.SIGTTIN, signal.SIGTTOU
+
+
+class Cluster:
+    """Writes down what it is told to do."""
+
+    def __init__(self, did: list[str]) -> None:
+        self.operations = self
+        self._did = did
+
+    def drop_children(self) -> None:
+        self._did.append("drop")
+
+    def reopen_logs(self) -> None:
+        self._did.append("reopen")
+
+    def reload(self, tell: Tell) -> None:
+        self._did.append("reload")
+
+    def upgrade(self, tell: Tell) -> None:
+        self._did.append("upgrade")
+
+    def scale_by(self, more: int, tell: Tell) -> None:
+        self._did.append(f"{more:+}")
+
+    def by_signal(self, name: str, begin: Callable[[Tell], object]) -> None:
+        self._did.append(name)
+        begin(lambda step: None)
 
 
 class SignalTests(SynchronousTestCase):
@@ -21,12 +54,11 @@ class SignalTests(SynchronousTestCase):
         self.did: list[str] = []
         self.signals = Signals(
             self.reactor,
+            cast("ClusterService", Cluster(self.did)),
             lambda: self.did.append("stop"),
-            lambda: self.did.append("drop"),
-            lambda: self.did.append("reopen"),
         )
 
-    def hear(self, *numbers: int, every: float = 1.0) -> None:
+    def hear(self, *numbers: signal.Signals, every: float = 1.0) -> None:
         for number in numbers:
             self.signals._heard(number)
             self.reactor.advance(every)
@@ -92,9 +124,8 @@ class InstallTests(SynchronousTestCase):
         self.did: list[str] = []
         self.signals = Signals(
             self.reactor,
+            cast("ClusterService", Cluster(self.did)),
             lambda: self.did.append("stop"),
-            lambda: None,
-            lambda: self.did.append("reopen"),
         )
 
     def test_after_the_reactors_own(self) -> None:
@@ -102,7 +133,9 @@ class InstallTests(SynchronousTestCase):
         self.signals.startService()
         self.assertEqual(self.installed, {})
         self.reactor.run()
-        self.assertEqual(set(self.installed), {TERM, INT, QUIT, USR1})
+        self.assertEqual(
+            set(self.installed), {TERM, INT, QUIT, USR1, HUP, USR2, TTIN, TTOU}
+        )
 
     def test_heard_in_the_reactors_turn(self) -> None:
         """A handler of the operating system may interrupt anything."""

@@ -1,5 +1,8 @@
 """One slot of a master, with processes that exist in memory only."""
 
+import socket
+
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -17,11 +20,19 @@ class Watcher:
 
     def __init__(self) -> None:
         self.states: list[State] = []
+        self.trials: list[ChildSlot] = []
         self.failures: list[tuple[str, bool, str, str]] = []
 
     def entered(self, slot: ChildSlot, state: State) -> None:
         assert slot.state == state
         self.states.append(state)
+
+    def loaded(self, slot: ChildSlot) -> None:
+        self.trials.append(slot)
+
+    def hand_over(self, slot: ChildSlot, connection: socket.socket) -> Deferred[bool]:
+        connection.close()
+        return succeed(False)
 
     def failed(
         self, slot: ChildSlot, *, loading: bool, reason: str, traceback: str
@@ -42,7 +53,7 @@ class SlotCase(SynchronousTestCase):
         bootstrap = Bootstrap(role=role, slot=number, generation=7, settings={})
         return ChildSlot(
             self.reactor,  # type: ignore[arg-type]
-            Plan(bootstrap, {}),
+            Plan(bootstrap, {}, {}),
             PATIENCE,
             self.watcher,
         )
@@ -194,15 +205,15 @@ class WordsTests(SlotCase):
 
     def test_core_readiness(self) -> None:
         """Only a process that is ready is told."""
-        self.slot.core_ready(True)
+        self.slot.core_ready(True, back=False)
         child = self.started()
-        self.slot.core_ready(True)
+        self.slot.core_ready(True, back=False)
         child.say_ready()
-        self.slot.core_ready(False)
+        self.slot.core_ready(False, back=False)
         child.flush()
         self.assertEqual(child.heard, [False])
         child.exit()
-        self.slot.core_ready(True)
+        self.slot.core_ready(True, back=False)
 
     def test_failure(self) -> None:
         child = self.started()

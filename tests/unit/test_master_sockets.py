@@ -80,13 +80,23 @@ class SocketsTests(SynchronousTestCase):
         """It is there as long as the state folder, wherever the core is."""
         for core in ("master", "https://core.example.org"):
             sockets = self.make("tcp:0:interface=127.0.0.1", core=core)
-            self.assertIsNone(sockets.cache)
+            self.assertIsNone(sockets.cache(1))
             sockets.open_state()
-            folder = Path(sockets.cache or "")
+            folder = Path(sockets.cache(1) or "")
+            self.assertEqual(sockets.cache(1), str(folder))
             self.assertEqual(folder.parents[1], self.folder / "state")
             self.assertEqual(folder.stat().st_mode & 0o777, 0o700)
             sockets.close()
-            self.assertIsNone(sockets.cache)
+            self.assertIsNone(sockets.cache(1))
+
+    def test_caches_of_generations(self) -> None:
+        """Code may have other filters, which compiled templates depend on."""
+        sockets = self.make("tcp:0:interface=127.0.0.1")
+        sockets.open_state()
+        folders = [Path(sockets.cache(number) or "") for number in (1, 2, 3)]
+        self.assertEqual(len(set(folders)), 3)
+        sockets.forget_caches(but=2)
+        self.assertEqual([each.exists() for each in folders], [False, True, False])
 
     def test_state_is_in_its_usual_place(self) -> None:
         self.patch(os, "environ", {**os.environ, "XDG_RUNTIME_DIR": str(self.folder)})

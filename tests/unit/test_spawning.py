@@ -80,6 +80,7 @@ class ExecuteCase(SynchronousTestCase):
         child = execute(
             self.reactor,  # type: ignore[arg-type]
             bootstrap,
+            {**os.environ},
             self.sockets,
             self.events,
             access_log,
@@ -139,17 +140,12 @@ class ExecuteTests(ExecuteCase):
         self.assertNotIn(process.started.passed[3], others)
 
     def test_environment(self) -> None:
-        """The child finds this very package, and nothing that systemd passed."""
+        """The child finds this very package, besides what it is to find."""
         home = str(Path(clusterapp.__file__).resolve().parents[1])
-        for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
-            self.patch(os, "environ", {**os.environ, name: "1"})
         for before, expected in (("/a:/b", f"{home}:/a:/b"), ("", home)):
             _, process = self.execute(before)
-            environment = dict(os.environ)
-            for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
-                del environment[name]
             self.assertEqual(
-                process.started.env, {**environment, "PYTHONPATH": expected}
+                process.started.env, {**os.environ, "PYTHONPATH": expected}
             )
 
     def test_document(self) -> None:
@@ -162,15 +158,6 @@ class ExecuteTests(ExecuteCase):
         )
         self.assertEqual(document["python_path"], "/a")
         self.assertTrue(process.stdin_closed)
-
-    def test_path_is_absolute(self) -> None:
-        """The child may have another working directory one day."""
-        self.patch(sys, "path", ["", "here", "/nowhere/lib"])
-        _, process = self.execute()
-        here = Path.cwd().resolve()
-        self.assertEqual(
-            process.bootstrap["path"], [str(here), str(here / "here"), "/nowhere/lib"]
-        )
 
     def test_no_python_path(self) -> None:
         """The child shall not see ours as the operator's."""
@@ -211,16 +198,6 @@ class FailingTests(ExecuteCase):
         self.assertRaises(OSError, self.execute)
         self.assertEqual(self.reactor.children, [])
         self.assertEqual(descriptors(), before)
-
-    def test_working_directory_is_gone(self) -> None:
-        """What could go wrong goes wrong before there is a process."""
-
-        def gone(_: Path) -> Path:
-            raise FileNotFoundError
-
-        self.patch(Path, "resolve", gone)
-        self.assertRaises(OSError, self.execute)
-        self.assertEqual(self.reactor.children, [])
 
 
 class ChildTests(ExecuteCase):

@@ -48,15 +48,25 @@ class TapCase(SynchronousTestCase):
             "workers": 1,
             "listen": f"unix:{self.folder / 'a.sock'}",
             "state": str(self.folder / "state"),
+            "control": "off",
             **settings,
         }
-        return Program(self.reactor, Settings(**chosen), twistd)  # type: ignore[arg-type]
+        options = Options({})
+        options.parent = twistd
+        options.parseOptions(
+            [word for name, value in chosen.items() for word in _flag(name, value)]
+        )
+        return Program(self.reactor, options)
 
     def ended(self, call: Any) -> int:
         """Tell with what status a call ends the program."""
         status = self.assertRaises(SystemExit, call).code
         assert isinstance(status, int)
         return status
+
+
+def _flag(name: str, value: object) -> list[str]:
+    return [f"--{name.replace('_', '-')}", str(value)]
 
 
 class MakeTests(TapCase):

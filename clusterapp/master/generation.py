@@ -1,0 +1,108 @@
+"""A generation: the code, the settings and the surroundings that workers start with."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from clusterapp.errors import SettingsError
+from clusterapp.settings.model import Settings
+
+#: What is said to the master, and not to its children: sd_listen_fds(3).
+_OF_THE_MASTER = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+
+
+@dataclass(frozen=True)
+class Generation:
+    """
+    All that may differ between two deploys.
+
+    It is taken once: a worker that crashes later comes back with the code that its
+    neighbours run, though a symbolic link leads elsewhere by then.
+
+    :param number: from 1.
+    :param settings: what the operator chose.
+    :param folder: the working folder, without symbolic links.
+    :param environment: the environment of its processes.
+    :param path: the `sys.path` of its processes, without symbolic links.
+    """
+
+    number: int
+    settings: Settings
+    folder: str
+    environment: Mapping[str, str]
+    path: tuple[str, ...]
+
+
+class Surroundings:
+    """
+    Where a master was started, to be looked at anew for each generation.
+
+    :param environ: the master's environment; the shell says there by what name it
+        knows the working folder.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self._environ = environ
+        self._started_in = _logical_folder(environ)
+        #: Where names that symbolic links are part of have led to, and the names.
+        self._led_to: dict[str, str] = {}
+        self._note(self._started_in)
+
+    def take(self, number: int, settings: Settings) -> Generation:
+        """
+        Look around, for a new generation.
+
+        :param number: its number.
+        :param settings: its settings.
+        :raise SettingsError: if its working folder is not there.
+        """
+        folder = self.folder(settings)
+        environment = {
+            name: value
+            for name, value in self._environ.items()
+            if name not in _OF_THE_MASTER
+        }
+        path = tuple(dict.fromkeys(self._path(folder, settings)))
+        return Generation(number, settings, folder, environment, path)
+
+    def folder(self, settings: Settings) -> str:
+        """
+        Find where the working folder is now, symbolic links followed.
+
+        :raise SettingsError: if it is not there.
+        """
+        wanted = Path(self._started_in, settings.working_folder or "")
+        if not wanted.is_dir():
+            raise SettingsError(f"the working folder {wanted} is not there")
+        return self._note(str(wanted))
+
+    def _note(self, name: str) -> str:
+        found = os.path.realpath(name)
+        if found != os.path.normpath(name):
+            self._led_to.setdefault(found, name)
+        return found
+
+    def _path(self, folder: str, settings: Settings) -> Iterator[str]:
+        """Give the master's `sys.path`, as it would be if it were started now."""
+        if settings.working_folder is not None:
+            yield folder
+        for entry in sys.path:
+            yield self._now(os.path.realpath(Path(self._started_in, entry)))
+
+    def _now(self, found: str) -> str:
+        """Tell where a path is now that was found through a symbolic link before."""
+        for before, name in self._led_to.items():
+            if Path(found).is_relative_to(before):
+                return str(Path(os.path.realpath(name), os.path.relpath(found, before)))
+        return found
+
+
+def _logical_folder(environ: Mapping[str, str]) -> str:
+    """Tell the working folder by the name that the shell has for it, links and all."""
+    here = str(Path.cwd())
+    named = environ.get("PWD", "")
+    if Path(named).is_absolute() and os.path.realpath(named) == os.path.realpath(here):
+        return named
+    return here

@@ -1,0 +1,59 @@
+"""What a master tells of itself: its status and its health, as JSON can hold them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from clusterapp.master.pool import Pool
+from clusterapp.master.slot import ChildSlot
+from clusterapp.operations import Health
+
+#: Where a master is between its start and its end.
+Phase = Literal["starting", "running", "stopping"]
+
+
+def health_of(pool: Pool, phase: Phase, wanted: int) -> Health:
+    """
+    Tell whether clients should be sent to a cluster.
+
+    :param pool: its workers.
+    :param phase: where its master is.
+    :param wanted: how many workers must be ready.
+    """
+    workers, running = len(pool.slots), len(pool.running())
+    wanted = min(wanted, max(workers, 1))
+    if phase == "stopping":
+        why = "it is stopping"
+    elif running < wanted:
+        why = f"{running} of {workers} workers are ready, of which {wanted} must be"
+    else:
+        why = ""
+    detail = {
+        "ready": not why,
+        "why": why,
+        "state": phase,
+        "workers": workers,
+        "workers_ready": running,
+    }
+    return Health(not why, detail)
+
+
+def workers_of(slots: Sequence[ChildSlot]) -> list[Mapping[str, Any]]:
+    """Tell the state of each filling of a slot."""
+    return [_worker(slot) for slot in sorted(slots, key=lambda slot: slot.number)]
+
+
+def _worker(slot: ChildSlot) -> Mapping[str, Any]:
+    pulse = slot.pulse
+    return {
+        "slot": slot.number,
+        "state": slot.state,
+        "generation": slot.generation,
+        "pid": slot.pid,
+        "uptime": slot.uptime,
+        "restarts": max(slot.restarts, 0),
+        "requests": pulse and pulse.requests,
+        "active": pulse and pulse.active,
+        "connections": pulse and pulse.connections,
+        "lag": pulse and pulse.lag,
+        "rss": pulse and pulse.rss,
+    }

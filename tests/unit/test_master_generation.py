@@ -1,0 +1,92 @@
+"""The surroundings of a generation: folder, environment and path."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from clusterapp.errors import SettingsError
+from clusterapp.master.generation import Surroundings
+from clusterapp.settings.model import Settings
+
+
+class GenerationCase(SynchronousTestCase):
+    """Two releases of an application, and a symbolic link to one of them."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory(prefix="clusterapp-")
+        self.addCleanup(folder.cleanup)
+        self.base = Path(folder.name).resolve()
+        for name in ("1", "2"):
+            (self.base / name / "lib").mkdir(parents=True)
+        self.current = self.base / "current"
+        self.current.symlink_to("1")
+        self.addCleanup(os.chdir, Path.cwd())
+        self.patch(sys, "path", ["/nowhere/lib"])
+
+    def deploy(self, name: str) -> None:
+        self.current.unlink()
+        self.current.symlink_to(name)
+
+
+class FolderTests(GenerationCase):
+    """Where a generation works, and what it finds there."""
+
+    def test_link_of_the_shell(self) -> None:
+        """A program that was started in a link follows it anew each time."""
+        os.chdir(self.current)
+        # As twistd puts it there: the folder itself, and not the link.
+        self.patch(sys, "path", [str(Path.cwd()), "lib", "/nowhere/lib"])
+        around = Surroundings({"PWD": str(self.current)})
+        before = around.take(1, Settings())
+        self.deploy("2")
+        after = around.take(2, Settings())
+        for generation, name in ((before, "1"), (after, "2")):
+            here = self.base / name
+            self.assertEqual(generation.folder, str(here))
+            self.assertEqual(
+                generation.path, (str(here), str(here / "lib"), "/nowhere/lib")
+            )
+
+    def test_working_folder(self) -> None:
+        """The setting is stronger, and what it leads to comes first."""
+        os.chdir(self.base)
+        around = Surroundings({"PWD": "/"})  # no word of where we are
+        settings = Settings(working_folder="current")
+        before = around.take(1, settings)
+        # The master itself finds its modules there, too.
+        self.patch(sys, "path", [before.folder, "/nowhere/lib"])
+        self.deploy("2")
+        after = around.take(2, settings)
+        self.assertEqual(before.path, (str(self.base / "1"), "/nowhere/lib"))
+        self.assertEqual(after.path, (str(self.base / "2"), "/nowhere/lib"))
+
+    def test_without_links(self) -> None:
+        os.chdir(self.base)
+        self.patch(sys, "path", ["", "1", "/nowhere/lib", "1"])
+        generation = Surroundings({}).take(3, Settings())
+        self.assertEqual(generation.number, 3)
+        self.assertEqual(
+            generation.path, (str(self.base), str(self.base / "1"), "/nowhere/lib")
+        )
+
+    def test_folder_is_not_there(self) -> None:
+        os.chdir(self.base)
+        around = Surroundings({})
+        for wrong in ("3", "/nowhere"):
+            with self.assertRaisesRegex(SettingsError, f"{wrong} is not there"):
+                around.take(2, Settings(working_folder=wrong))
+
+
+class EnvironmentTests(GenerationCase):
+    """The environment of its processes."""
+
+    def test_it_is_taken_once(self) -> None:
+        environ = {"PWD": "/", "A": "1", "LISTEN_PID": "1", "LISTEN_FDS": "3"}
+        around = Surroundings(environ)
+        generation = around.take(1, Settings())
+        environ["A"] = "2"
+        self.assertEqual(generation.environment, {"PWD": "/", "A": "1"})
+        self.assertEqual(around.take(2, Settings()).environment["A"], "2")
