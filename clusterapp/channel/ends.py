@@ -91,19 +91,23 @@ class ChildEvents(Protocol):
         """
 
 
-class _End(amp.BinaryBoxProtocol, amp.BoxDispatcher, amp.CommandLocator):
+class End(amp.BinaryBoxProtocol, amp.BoxDispatcher, amp.CommandLocator):
     """What `amp.AMP` is, but it does not log each connection made and lost."""
 
     def __init__(self) -> None:
         amp.BoxDispatcher.__init__(self, self)
         amp.BinaryBoxProtocol.__init__(self, self)
 
+    def close(self) -> None:
+        """Hear no more of who is gone, or was never there."""
+        cast("ITCPTransport", self.transport).abortConnection()
+
     def _say(self, command: type[amp.Command], **arguments: object) -> Deferred[None]:
         said: Deferred[object] = self.callRemote(command, **arguments)
         return said.addCallback(lambda _: None)
 
 
-class MasterEnd(_End):
+class MasterEnd(End):
     """The master's end of one child's channel."""
 
     def __init__(self, events: ChildEvents) -> None:
@@ -132,7 +136,7 @@ class MasterEnd(_End):
 
     @HandOver.responder
     def _hand_over(self, connection: int) -> Deferred[dict[str, object]]:
-        given = self._events.hand_over(_received(connection))
+        given = self._events.hand_over(received(connection))
         return given.addCallback(lambda taken: {"taken": taken})
 
     def proceed(self) -> Deferred[None]:
@@ -153,7 +157,7 @@ class MasterEnd(_End):
 
     def broken(self, why: str) -> Deferred[None]:
         """Tell a worker what is wrong with the code, or that nothing is any more."""
-        return self._say(Broken, why=_sendable(why)[-_LONGEST_TEXT:])
+        return self._say(Broken, why=sendable(why)[-_LONGEST_TEXT:])
 
     def reopen_logs(self) -> Deferred[None]:
         """Ask a worker to open its logs anew; fires when it has done so."""
@@ -167,10 +171,6 @@ class MasterEnd(_End):
         :return: fires when the worker has it.
         """
         return self._say(Adopt, connection=connection.fileno())
-
-    def close(self) -> None:
-        """Hear no more of a child that is gone, or was never there."""
-        cast("ITCPTransport", self.transport).abortConnection()
 
 
 class MasterOrders(Protocol):
@@ -201,7 +201,7 @@ class MasterOrders(Protocol):
         """Hear that there is no master any more."""
 
 
-class ChildEnd(_End):
+class ChildEnd(End):
     """A child's end of its channel to the master."""
 
     def __init__(self, orders: MasterOrders) -> None:
@@ -240,7 +240,7 @@ class ChildEnd(_End):
 
     @Adopt.responder
     def _adopt(self, connection: int) -> dict[str, object]:
-        self._orders.adopt(_received(connection))
+        self._orders.adopt(received(connection))
         return {}
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -283,17 +283,18 @@ class ChildEnd(_End):
         return self._say(
             Failed,
             loading=loading,
-            reason=_sendable(reason)[:_LONGEST_TEXT],
-            traceback=_sendable(traceback)[-_LONGEST_TEXT:],
+            reason=sendable(reason)[:_LONGEST_TEXT],
+            traceback=sendable(traceback)[-_LONGEST_TEXT:],
         )
 
 
-def _received(descriptor: int) -> socket.socket:
-    received = socket.socket(fileno=descriptor)
-    received.set_inheritable(False)  # recvmsg(2) does not see to that
-    return received
+def received(descriptor: int) -> socket.socket:
+    """Make a socket of a descriptor that has come over a channel."""
+    made = socket.socket(fileno=descriptor)
+    made.set_inheritable(False)  # recvmsg(2) does not see to that
+    return made
 
 
-def _sendable(text: str) -> str:
+def sendable(text: str) -> str:
     """Write out what UTF-8 cannot hold: file names may bring lone surrogates."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -94,8 +94,18 @@ def listen(spec: ListenSpec, systemd: Mapping[str | int, int]) -> Listener:
     except OSError as error:
         reason = error.strerror or str(error)
         raise ListenError(f"cannot listen on {spec}: {reason}") from error
-    scheme = "https" if isinstance(spec, AnyTlsListen) else "http"
-    return _listener(str(spec), made, path, scheme)
+    return _listener(str(spec), made, path, _scheme(spec))
+
+
+def inherit(spec: ListenSpec, made: socket.socket) -> Listener:
+    """
+    Take over a socket that another process has made for the same specification.
+
+    :param spec: what it listens on.
+    :param made: the socket.
+    """
+    path = spec.path if isinstance(spec, UnixListen) else None
+    return _listener(str(spec), made, path, _scheme(spec))
 
 
 def private_unix(path: str) -> Listener:
@@ -142,6 +152,10 @@ def passed_by_systemd(environ: Mapping[str, str]) -> Mapping[str | int, int]:
     names = environ.get("LISTEN_FDNAMES")
     named = zip(names.split(":"), numbers, strict=False) if names else ()
     return {**dict(enumerate(numbers)), **dict(named)}
+
+
+def _scheme(spec: ListenSpec) -> str:
+    return "https" if isinstance(spec, AnyTlsListen) else "http"
 
 
 def _listener(

@@ -301,7 +301,7 @@ class MasterOperations:
             return Verdict(False, str(error))
         except CancelledError:
             return Verdict(False, "given up: the cluster is stopping")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is told, and logged
             self._log.failure("an operation failed")
             return Verdict(False, f"{type(error).__name__}: {error}", format_exc())
         finally:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
@@ -26,6 +27,7 @@ from clusterapp.master.release import make_release
 from clusterapp.master.slot import ChildSlot
 from clusterapp.master.sockets import Sockets
 from clusterapp.master.status import Phase
+from clusterapp.master.upgrade import Succession, Upgrading
 from clusterapp.operations import Tell
 from clusterapp.settings.model import SETTINGS, Settings
 from clusterapp.settings.sources import Chosen
@@ -56,6 +58,7 @@ class ClusterService(Service):
         origins: Mapping[str, str] | None = None,
         choose: Callable[[], Chosen] | None = None,
         stop: Callable[[], None] | None = None,
+        upgrading: Upgrading | None = None,
     ) -> None:
         """
         Make the service; it binds nothing and starts nothing yet.
@@ -69,16 +72,18 @@ class ClusterService(Service):
             `SettingsError` if something is wrong with them. None if they stay.
         :param stop: stops the program, and with it this service, when an operator
             asks for that; None to stop nothing but the service.
+        :param upgrading: what it takes to be upgraded; None if it cannot be.
         """
         in_code = {setting.name: "the program" for setting in SETTINGS}
         self.chosen = Chosen(settings, origins or in_code)
         self.surroundings = Surroundings()
-        self.sockets = Sockets(settings)
+        self.sockets = Sockets(settings, None if upgrading is None else upgrading.inheritance)
         self.operations = MasterOperations(self)
-        self._reactor = reactor
+        self.reactor = reactor
         self._on_failure = on_failure
         self._choose = choose
         self._stop_program = stop
+        self._succession = Succession(self, upgrading)
         self._deployment: Deployment | None = None
         self._watchers: list[Callable[[], None]] = []
         self._tracebacks: set[str] = set()
@@ -112,14 +117,14 @@ class ClusterService(Service):
 
         :raise ClusterError: if that cannot be done; nothing is left behind then.
         """
-        if self._reactor is None:
+        if self.reactor is None:
             from twisted.internet import reactor  # noqa: PLC0415 - it is chosen late
 
-            self._reactor = reactor
+            self.reactor = reactor
         super().startService()
         try:
-            check_reactor(self._reactor)
-            check_tls(self._reactor, self.settings)
+            check_reactor(self.reactor)
+            check_tls(self.reactor, self.settings)
             self.sockets.bind()
             self.sockets.open_state()
             self._start()
@@ -127,7 +132,7 @@ class ClusterService(Service):
             super().stopService()
             self.sockets.close()
             raise
-        self._reactor.callWhenRunning(self._check_signals)
+        self.reactor.callWhenRunning(self._check_signals)
 
     def stopService(self) -> Deferred[None]:
         """Stop gracefully; fires when the last process is gone."""
@@ -186,7 +191,7 @@ class ClusterService(Service):
             "name": self.settings.app or DEMO,
             "pid": os.getpid(),
             "version": __version__,
-            "uptime": self._reactor.seconds() - self._started_at,
+            "uptime": self.reactor.seconds() - self._started_at,
         }
 
     def choose_anew(self) -> Chosen:
@@ -196,7 +201,7 @@ class ClusterService(Service):
         :raise SettingsError: if something is wrong with them.
         """
         chosen = self.chosen if self._choose is None else self._choose()
-        check_tls(self._reactor, chosen.settings)
+        check_tls(self.reactor, chosen.settings)
         return chosen
 
     def adopt_settings(self, chosen: Chosen) -> None:
@@ -205,8 +210,9 @@ class ClusterService(Service):
 
     def changed(self) -> None:
         """Tell the workers and the watchers what has changed."""
-        if self._deployment is None:
+        if self._deployment is None or self._succession.is_followed:
             return
+        self._succession.check(self._deployment)
         health = self.operations.health()
         detail = json.dumps(health.detail)
         self._deployment.pool.cluster_health(ready=health.ready, detail=detail)
@@ -219,7 +225,7 @@ class ClusterService(Service):
 
         :raise OperationError: if this master cannot be followed by another.
         """
-        raise OperationError("only a program of clusterapp's own can be upgraded")
+        return self._succession.begin(tell)
 
     def end(self, *, quick: bool) -> Deferred[None]:
         """Stop, with the program; fires when the last child is gone."""
@@ -253,6 +259,7 @@ class ClusterService(Service):
         if self._stopped is not None:
             return
         self._log.critical("{error}", error=error)
+        self._succession.unfit(error)
         stopped = self.stopService()
         if not self._ever_ready:
             self.drop_children()  # nobody is served yet, so nothing is to be finished
@@ -271,11 +278,14 @@ class ClusterService(Service):
 
     def _start(self) -> None:
         self._stopped = None
-        self._started_at = self._reactor.seconds()
+        self._started_at = self.reactor.seconds()
         self._tracebacks.clear()
         generation = self.surroundings.take(1, self.settings)
+        if self.settings.working_folder is not None:
+            sys.path.insert(0, generation.folder)  # the core may be in the master
         release = make_release(generation, self.sockets)
-        self._deployment = Deployment(self._reactor, release, self)
+        self._deployment = Deployment(self.reactor, release, self)
+        self._succession.connect()
         size = self._size()
         for address in self.addresses:
             self._log.info("listening at {address}", address=address)
@@ -315,10 +325,10 @@ class ClusterService(Service):
     async def _let_balancers_notice(self) -> None:
         """Serve on for a while, as a cluster that says it is not ready."""
         seconds = self.settings.drain_delay
-        if not seconds or not self._ever_ready:
+        if not seconds or not self._ever_ready or self._succession.is_followed:
             return
         self._log.info("serving on for {seconds:g} s, not ready", seconds=seconds)
-        self._delay = deferLater(self._reactor, seconds)
+        self._delay = deferLater(self.reactor, seconds)
         with suppress(CancelledError):  # it is in a hurry
             await self._delay
 

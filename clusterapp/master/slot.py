@@ -290,9 +290,9 @@ class ChildSlot:
             "{label} (pid {pid}) left with {how}",
             label=self.label,
             pid=pid,
-            how=_how(reason),
+            how=how_it_ended(reason),
         )
-        self.last_words = self.last_words or f"left with {_how(reason)}"
+        self.last_words = self.last_words or f"left with {how_it_ended(reason)}"
         self._gone()
 
     def printed(self, line: str, *, error: bool) -> None:
@@ -320,7 +320,8 @@ def _label(bootstrap: Bootstrap) -> str:
     return "core" if bootstrap.role == "core" else f"worker {bootstrap.slot}"
 
 
-def _how(reason: Failure) -> str:
+def how_it_ended(reason: Failure) -> str:
+    """Say with what status or signal a process has ended."""
     if isinstance(reason.value, ProcessTerminated) and reason.value.signal is not None:
         return f"signal {reason.value.signal}"
     return f"status {getattr(reason.value, 'exitCode', None)}"

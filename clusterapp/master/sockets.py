@@ -3,29 +3,39 @@
 import os
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from clusterapp.listening.sockets import (
     Listener,
     first_environment,
+    inherit,
     listen,
     passed_by_systemd,
     private_unix,
 )
 from clusterapp.listening.state import StateFolder, default_state
+from clusterapp.master.succession import Inheritance
+from clusterapp.settings.listen import ListenSpec
 from clusterapp.settings.model import Settings
 from clusterapp.web.hosting import CORE_SOCKET
 
 #: The name of the folder of compiled templates.
 CACHE = "templates"
 
+#: The name of the control socket, by which clusterctl finds it.
+CONTROL_SOCKET = "control"
+
 
 class Sockets:
     """The listening sockets of one cluster, public and private."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, inheritance: Inheritance | None = None
+    ) -> None:
         self._settings = settings
+        self._inheritance = inheritance
         self._public: list[Listener] = []
         self._core: dict[str, Listener] = {}
         self._state: StateFolder | None = None
@@ -63,15 +73,16 @@ class Sockets:
         if self._bound:
             return
         self._bound = True
-        systemd = passed_by_systemd(first_environment())
         try:
             for spec in self._settings.listeners:
-                self._public.append(listen(spec, systemd))
+                self._public.append(self._listen(spec))
             for tls in self._settings.core_listeners:
-                self._core[str(tls)] = listen(tls, systemd)
+                self._core[str(tls)] = self._listen(tls)
         except BaseException:
             self.close()
             raise
+        if self._inheritance is not None:
+            self._inheritance.leave_the_rest()
 
     def open_state(self) -> None:
         """
@@ -85,6 +96,28 @@ class Sockets:
         )
         if not self._settings.core_is_remote:
             self._core[CORE_SOCKET] = private_unix(self._state.socket(CORE_SOCKET))
+
+    def bequeath(self) -> list[tuple[str, socket.socket]]:
+        """Give the sockets that a new master is to have, with their specifications."""
+        core = [each for name, each in self._core.items() if name != CORE_SOCKET]
+        return [(each.name, each.socket) for each in (*self._public, *core)]
+
+    def give_up(self, specs: Iterable[str]) -> None:
+        """Leave the paths of listeners alone: they are a new master's."""
+        given = set(specs)
+        self._public = [
+            replace(each, path=None) if each.name in given else each
+            for each in self._public
+        ]
+
+    def control(self) -> str:
+        """
+        Tell where the control socket is, unless the operator has said so.
+
+        :raise ListenError: if that cannot be the path of a socket.
+        """
+        assert self._state is not None  # noqa: S101 - it is opened at the start
+        return self._state.socket(CONTROL_SOCKET)
 
     def cache(self, generation: int) -> str | None:
         """
@@ -101,6 +134,12 @@ class Sockets:
         """Remove the folders of generations that are no more, all but one."""
         for generation in self._caches.keys() - {but}:
             shutil.rmtree(self._caches.pop(generation), ignore_errors=True)
+
+    def _listen(self, spec: ListenSpec) -> Listener:
+        inherited = self._inheritance and self._inheritance.take(str(spec))
+        if inherited:
+            return inherit(spec, inherited)
+        return listen(spec, passed_by_systemd(first_environment()))
 
     def close(self) -> None:
         """Close and remove everything."""

@@ -57,7 +57,8 @@ class Options(usage.Options):
     """
     What the command line, the environment and the TOML file say.
 
-    After `parseOptions`, ``settings`` and ``origins`` are those of `Chosen`, and
+    After `parseOptions`, ``settings`` and ``origins`` are those of `Chosen`,
+    ``arguments`` is what was parsed, and
     ``self["check-config"]`` tells whether the caller is only to check them. A
     mistake ends the program with status 1 and one line on stderr.
 
@@ -89,6 +90,7 @@ class Options(usage.Options):
         read: Callable[[str], str] = read_file,
     ) -> None:
         super().__init__()
+        self.arguments: tuple[str, ...] = ()
         self._environ = environ
         self._read = read
         self._single: dict[str, str | bool] = {}
@@ -100,6 +102,8 @@ class Options(usage.Options):
 
         :raise SystemExit: something in it is wrong, or nothing is to be started.
         """
+        if options is not None:
+            self.arguments = tuple(options)
         try:
             super().parseOptions(options)
         except usage.UsageError as error:

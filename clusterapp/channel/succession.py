@@ -1,0 +1,155 @@
+"""What a master and the one that is to follow it say to each other."""
+
+import socket
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from clusterapp.channel.commands import HandOver
+from clusterapp.channel.ends import End, received, sendable
+
+
+class TakeOver(amp.Command):
+    """
+    New master to old: I serve, on these of your listeners; you can leave.
+
+    The answer is all that an operator knows the old one by.
+    """
+
+    arguments: ClassVar = [
+        (b"pid", amp.Integer()),
+        (b"listeners", amp.ListOf(amp.Unicode())),
+    ]
+    response: ClassVar = [(b"pid_file", amp.Unicode())]
+
+
+class Unfit(amp.Command):
+    """New master to old: I cannot serve, for this reason; I am about to leave."""
+
+    requiresAnswer = False
+    arguments: ClassVar = [(b"reason", amp.Unicode())]
+
+
+@dataclass(frozen=True)
+class Bequest:
+    """
+    What a new master is given when it is started.
+
+    :param channel: the descriptor of its end of the channel to the old one.
+    :param listeners: the descriptors of listening sockets, by what they are
+        specified as; several may have one specification.
+    """
+
+    channel: int
+    listeners: tuple[tuple[str, int], ...]
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Give it in types that JSON has."""
+        return asdict(self)
+
+
+class Heir(Protocol):
+    """What an old master hears of the new one."""
+
+    def taken_over(self, pid: int, listeners: list[str]) -> str:
+        """
+        Hear that the new master serves.
+
+        :return: the path of the pid file that is the new master's from now on;
+            empty if there is none.
+        """
+
+    def unfit(self, reason: str) -> None:
+        """Hear why the new master cannot serve."""
+
+
+class OldEnd(End):
+    """The old master's end of the channel to the new one."""
+
+    def __init__(self, heir: Heir) -> None:
+        super().__init__()
+        self._heir = heir
+
+    @TakeOver.responder
+    def _take_over(self, pid: int, listeners: list[str]) -> dict[str, object]:
+        return {"pid_file": self._heir.taken_over(pid, listeners)}
+
+    @Unfit.responder
+    def _unfit(self, reason: str) -> dict[str, object]:
+        self._heir.unfit(reason)
+        return {}
+
+    def hand_over(self, connection: socket.socket) -> Deferred[bool]:
+        """
+        Have a worker of the new master serve a connection.
+
+        :param connection: stays the caller's, who keeps it open until this fires.
+        :return: fires with whether one does.
+        """
+        asked: Deferred[dict[str, bool]] = self.callRemote(
+            HandOver, connection=connection.fileno()
+        )
+        return asked.addCallbacks(lambda answer: answer["taken"], lambda _: False)
+
+
+class Predecessor(Protocol):
+    """What a new master hears of the old one."""
+
+    def adopt(self, connection: socket.socket) -> Deferred[bool]:
+        """
+        Let a worker serve a connection; the socket is the hearer's to close.
+
+        :return: fires with whether one does.
+        """
+
+    def predecessor_gone(self) -> None:
+        """Hear that the old master is no more."""
+
+
+class NewEnd(End):
+    """The new master's end of the channel to the old one."""
+
+    def __init__(self, events: Predecessor) -> None:
+        super().__init__()
+        self._events = events
+
+    @HandOver.responder
+    def _hand_over(self, connection: int) -> Deferred[dict[str, object]]:
+        given = self._events.adopt(received(connection))
+        return given.addCallback(lambda taken: {"taken": taken})
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Hear that the old master is gone."""
+        super().connectionLost(reason)
+        self._events.predecessor_gone()
+
+    def unfit(self, reason: str) -> None:
+        """Tell the old master why this one cannot serve."""
+        self.callRemote(Unfit, reason=sendable(reason))
+
+    def take_over(self, pid: int, listeners: list[str]) -> Deferred[str]:
+        """
+        Tell the old master that this one serves.
+
+        :return: fires with the path of the pid file that is this master's now.
+        """
+        asked: Deferred[dict[str, str]] = self.callRemote(
+            TakeOver, pid=pid, listeners=listeners
+        )
+        return asked.addCallback(lambda answer: answer["pid_file"])
+
+
+def tell_unfit(channel: socket.socket, reason: str) -> None:
+    """
+    Tell the old master, before any reactor runs, why the new one cannot serve.
+
+    :param channel: the new master's end of the channel.
+    :param reason: one line.
+    """
+    box = Unfit.makeArguments({"reason": sendable(reason)}, None)
+    box[amp.COMMAND] = Unfit.commandName
+    channel.sendall(box.serialize())

@@ -1,0 +1,260 @@
+"""Upgrades: a new master that takes over from an old one, sockets and all."""
+
+import json
+import os
+import socket
+from collections.abc import Callable, MutableMapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from clusterapp.channel.ends import Adopted
+from clusterapp.channel.succession import (
+    Bequest,
+    NewEnd,
+    OldEnd,
+    Predecessor,
+    tell_unfit,
+)
+from clusterapp.errors import OperationError
+from clusterapp.master.pool import Taker
+from clusterapp.master.slot import how_it_ended
+
+#: The variable of the environment by which a new master knows that it is one.
+VARIABLE = "TWISTED_CLUSTERAPP_BEQUEST"
+
+#: The first descriptor behind stdin, stdout and stderr.
+_FIRST = 3
+
+#: Seconds for a new master to come to the point where its boot timeout begins, and
+#: to leave when it is asked to.
+_ALLOWANCE = 15.0
+
+
+class UpgradeError(OperationError):
+    """A new master has not taken over."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """
+    How the program was started, to start it again.
+
+    :param arguments: the command line, program and all.
+    :param folder: where it was started.
+    :param pid_file: the path of the pid file; empty if there is none.
+    :param keep_pid_file: called when the pid file is another's, not to be removed.
+    """
+
+    arguments: Sequence[str]
+    folder: str
+    pid_file: str
+    keep_pid_file: Callable[[], None]
+
+
+class Successor:
+    """
+    A new master, as the old one sees it.
+
+    :param reactor: the old master's reactor.
+    :param command: how to start it.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, command: Command) -> None:
+        self._reactor = reactor
+        self._command = command
+        self._end = OldEnd(self)
+        self._process: Any = None
+        self._reason = ""
+        self._has_taken_over = False
+        self._patience: IDelayedCall | None = None
+        self._serves: Deferred[tuple[int, list[str]]] = Deferred()
+
+    async def start(
+        self, listeners: Sequence[tuple[str, socket.socket]], boot_timeout: float
+    ) -> tuple[int, list[str]]:
+        """
+        Start it, and wait until it has taken over.
+
+        :param listeners: the listening sockets that it inherits, each by what it is
+            specified as.
+        :param boot_timeout: how long its workers may take to be ready, in seconds.
+        :return: its pid, and the specifications of the listeners that it has taken.
+        :raise UpgradeError: if it has not; it is gone then.
+        """
+        self._spawn(listeners)
+        try:
+            waited = self._serves.addTimeout(boot_timeout + _ALLOWANCE, self._reactor)
+            return await waited
+        except defer.TimeoutError:
+            raise UpgradeError("the new master was not ready in time") from None
+        finally:
+            if not self._has_taken_over:
+                self._dismiss()
+
+    @property
+    def adopt(self) -> Taker:
+        """Have it serve a connection."""
+        return self._end.hand_over
+
+    # What is heard of it.
+
+    def taken_over(self, pid: int, listeners: list[str]) -> str:
+        """Hear that it serves."""
+        self._has_taken_over = True
+        self._command.keep_pid_file()
+        self._serves.callback((pid, listeners))
+        return self._command.pid_file
+
+    def unfit(self, reason: str) -> None:
+        """Hear why it cannot serve."""
+        self._reason = reason
+
+    def exited(self, why: Failure) -> None:
+        """Hear that it is gone."""
+        self._process = None
+        if self._patience is not None and self._patience.active():
+            self._patience.cancel()
+        if not self._serves.called:
+            reason = self._reason or f"it left with {how_it_ended(why)}"
+            self._serves.errback(UpgradeError(f"the new master cannot serve: {reason}"))
+
+    def _spawn(self, listeners: Sequence[tuple[str, socket.socket]]) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            self._reactor.adoptStreamConnection(
+                ours.fileno(), socket.AF_UNIX, Adopted(self._end)
+            )
+            numbered = [
+                (spec, number)
+                for number, (spec, _) in enumerate(listeners, start=_FIRST + 1)
+            ]
+            bequest = Bequest(_FIRST, tuple(numbered))
+            inherited = [theirs, *(each for _, each in listeners)]
+            passed = enumerate(inherited, start=_FIRST)
+            self._process = self._reactor.spawnProcess(
+                _NewMaster(self),
+                self._command.arguments[0],
+                list(self._command.arguments),
+                env={**os.environ, VARIABLE: json.dumps(bequest.as_mapping())},
+                path=self._command.folder,
+                childFDs={
+                    0: 0,
+                    1: 1,
+                    2: 2,
+                    **{number: each.fileno() for number, each in passed},
+                },
+            )
+
+    def _dismiss(self) -> None:
+        """Have a master leave that has not taken over."""
+        self._end.close()
+        if self._process is None:
+            return
+        with suppress(ProcessExitedAlready):
+            self._process.signalProcess("TERM")
+        self._patience = self._reactor.callLater(_ALLOWANCE, self._kill)
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            with suppress(ProcessExitedAlready):
+                self._process.signalProcess("KILL")
+
+
+class _NewMaster(ProcessProtocol):
+    """Tells when a new master is gone."""
+
+    def __init__(self, successor: Successor) -> None:
+        self._successor = successor
+
+    def processExited(self, reason: Failure) -> None:
+        self._successor.exited(reason)
+
+
+class Inheritance:
+    """
+    What a new master has of the old one.
+
+    :param bequest: what it was given.
+    :ivar taken: the specifications of the listeners that it has taken.
+    """
+
+    _log = Logger()
+
+    def __init__(self, bequest: Bequest) -> None:
+        self.taken: list[str] = []
+        self._channel = socket.socket(fileno=bequest.channel)
+        self._channel.set_inheritable(False)
+        self._channel.setblocking(False)
+        self._listeners = [
+            (spec, socket.socket(fileno=number)) for spec, number in bequest.listeners
+        ]
+        for _, each in self._listeners:
+            each.set_inheritable(False)
+        self._end: NewEnd | None = None
+
+    @classmethod
+    def from_environ(cls, environ: MutableMapping[str, str]) -> "Inheritance | None":
+        """
+        Take what an old master has left for this process.
+
+        :param environ: the environment; children shall not see that.
+        :return: None if this master follows no other.
+        """
+        text = environ.pop(VARIABLE, None)
+        if text is None:
+            return None
+        found = json.loads(text)
+        listeners = tuple((spec, number) for spec, number in found["listeners"])
+        return cls(Bequest(found["channel"], listeners))
+
+    def take(self, spec: str) -> socket.socket | None:
+        """Take a listening socket, if there is one that is specified like this."""
+        for index, (name, found) in enumerate(self._listeners):
+            if name == spec:
+                del self._listeners[index]
+                self.taken.append(spec)
+                return found
+        return None
+
+    def leave_the_rest(self) -> None:
+        """Close the listening sockets that nobody has taken."""
+        for _, each in self._listeners:
+            each.close()
+        self._listeners.clear()
+
+    def connect(self, reactor: Any, events: Predecessor) -> None:
+        """Speak with the old master from now on, on a reactor."""
+        self._end = NewEnd(events)
+        with self._channel:
+            reactor.adoptStreamConnection(
+                self._channel.fileno(), socket.AF_UNIX, Adopted(self._end)
+            )
+
+    def take_over(self) -> Deferred[str]:
+        """
+        Tell the old master that this one serves.
+
+        :return: fires with the path of the pid file that is this master's now.
+        """
+        assert self._end is not None  # noqa: S101 - it is connected at the start
+        return self._end.take_over(os.getpid(), self.taken)
+
+    def unfit(self, reason: str) -> None:
+        """Tell the old master why this one cannot serve."""
+        if self._end is not None:
+            self._end.unfit(reason)
+        else:
+            with suppress(OSError):  # the old one is gone, and cannot be told
+                tell_unfit(self._channel, reason)

@@ -1,0 +1,153 @@
+"""Whether a master follows an older one, and whether a newer one follows it."""
+
+import os
+import socket
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from clusterapp.errors import ClusterError, OperationError
+from clusterapp.master.deployment import Deployment
+from clusterapp.master.sockets import Sockets
+from clusterapp.master.succession import Command, Inheritance, Successor
+from clusterapp.operations import Step, Tell
+from clusterapp.settings.model import Settings
+
+
+@dataclass(frozen=True)
+class Upgrading:
+    """
+    What a program brings with it so that its master can be upgraded.
+
+    :param inheritance: what this master has of the one that it is to follow; None
+        if it is the first.
+    :param lead: called when it has taken over; it gets the path of the pid file
+        that is its own from then on, empty if there is none.
+    :param command: how to start the next one; None if that cannot be done.
+    """
+
+    inheritance: Inheritance | None
+    lead: Callable[[str], None]
+    command: Command | None
+
+
+class Master(Protocol):
+    """What is asked of the master itself."""
+
+    @property
+    def reactor(self) -> Any:
+        """Its reactor."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that hold."""
+
+    @property
+    def sockets(self) -> Sockets:
+        """What it holds open."""
+
+    @property
+    def deployment(self) -> Deployment:
+        """What it runs."""
+
+    def end(self, *, quick: bool) -> Deferred[None]:
+        """Stop."""
+
+
+class Succession:
+    """
+    The place of a master among those before and after it.
+
+    :param master: the master.
+    :param upgrading: what its program has brought; None if there is neither a
+        master before it nor one after it.
+    :ivar is_followed: whether another has taken over.
+    """
+
+    _log = Logger()
+
+    def __init__(self, master: Master, upgrading: Upgrading | None) -> None:
+        self.is_followed = False
+        self._master = master
+        self._command = None if upgrading is None else upgrading.command
+        self._lead = None if upgrading is None else upgrading.lead
+        #: Until it has taken over.
+        self._inheritance = None if upgrading is None else upgrading.inheritance
+
+    # Following an older master.
+
+    def connect(self) -> None:
+        """Speak with the older master, if there is one."""
+        if self._inheritance is not None:
+            self._inheritance.connect(self._master.reactor, self)
+
+    def check(self, deployment: Deployment) -> None:
+        """Take over, if this master is ready to."""
+        slots = deployment.pool.slots.values()
+        if self._inheritance is None or not deployment.core_is_ready:
+            return
+        if slots and all(slot.state == "running" for slot in slots):
+            told = self._inheritance.take_over()
+            self._inheritance = None
+            told.addCallbacks(self._take_the_lead, lambda _: self._take_the_lead(""))
+
+    def unfit(self, error: ClusterError) -> None:
+        """Tell the older master that this one cannot follow it."""
+        if self._inheritance is not None:
+            self._inheritance.unfit(str(error))
+
+    def adopt(self, connection: socket.socket) -> Deferred[bool]:
+        """Let a worker serve a connection of the older master's."""
+        return self._master.deployment.pool.adopt(connection)
+
+    def predecessor_gone(self) -> None:
+        """Hear that the older master is no more."""
+        if self._inheritance is not None:
+            self._log.warn("the master that was to be followed is gone")
+            self._inheritance = None
+            self._take_the_lead("")
+
+    def _take_the_lead(self, pid_file: str) -> None:
+        if self._lead is not None:
+            self._lead(pid_file)
+
+    # Being followed by a newer one.
+
+    def begin(self, tell: Tell) -> Coroutine[Any, Any, str]:
+        """
+        Start a new master that takes everything over.
+
+        :param tell: hears of each step.
+        :raise OperationError: if this master cannot be followed by another.
+        """
+        if os.getpid() == 1:
+            raise OperationError(
+                "cannot upgrade: the master is PID 1, and its container ends with it;"
+                " replace the container instead"
+            )
+        if self._command is None:
+            raise OperationError(
+                "cannot upgrade: only twistd and twist can start a new master, and"
+                " only without --uid, --gid and --chroot, since it needs all rights"
+                " that this one was started with"
+            )
+        return self._bring_up(Successor(self._master.reactor, self._command), tell)
+
+    async def _bring_up(self, successor: Successor, tell: Tell) -> str:
+        master = self._master
+        tell(Step("starting a new master"))
+        boot = master.settings.boot_timeout
+        pid, taken = await successor.start(master.sockets.bequeath(), boot)
+        tell(Step(f"the new master (pid {pid}) has taken over"))
+        self.is_followed = True
+        master.deployment.pool.successor = successor.adopt
+        master.sockets.give_up(taken)
+        # In a turn of its own: whoever has asked is to hear how it went.
+        master.reactor.callLater(0, self._leave)
+        return f"pid {pid} has taken over from pid {os.getpid()}, which leaves"
+
+    def _leave(self) -> None:
+        self._master.end(quick=False)
