@@ -131,7 +131,7 @@ class ControlApi:
     def wrong(self, request: IRequest, failure: Failure) -> bytes:
         """Say what is wrong with a request."""
         error: Any = failure.value
-        for name, value in error.get_headers():
+        for name, value in error.get_response({}).headers:
             if name.lower() in _KEPT_FIELDS:
                 request.setHeader(name, value)
         return _error(request, error.code, _words(request, error))

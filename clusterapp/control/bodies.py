@@ -53,7 +53,7 @@ def _values(request: IRequest, *known: str) -> Mapping[str, Any]:
     if not isinstance(document, dict):
         raise BadRequest(f"the body must be a JSON object, not {_shown(document)}")
     for name in document.keys() - set(known):
-        raise BadRequest(f"nothing is known of {name!r}")
+        raise BadRequest(f"nothing is known of {_shown(name)}")
     return document
 
 
