@@ -28,14 +28,14 @@ def take(path: str, *, replace: bool) -> Listener:
             f"cannot listen on the control socket {path}: the path has more than"
             f" {LONGEST_SOCKET_PATH} bytes"
         )
-    return _take_over(path) if replace else _listen(path)
+    return _take_over(path) if replace else _listen(path, path)
 
 
 def _take_over(path: str) -> Listener:
     """Bind beside it, then rename, so that clients find one of the two at any time."""
     _check_kind(path)
     beside = str(Path(path).with_name(f".{os.getpid()}"))
-    listener = _listen(beside)
+    listener = _listen(beside, path)
     try:
         Path(beside).rename(path)
     except OSError as error:
@@ -44,14 +44,18 @@ def _take_over(path: str) -> Listener:
     return changed(listener, name=path, path=path)
 
 
-def _listen(path: str) -> Listener:
+def _listen(at: str, path: str) -> Listener:
+    """Listen at a path; say what is wrong of the one that the operator knows."""
     try:
-        return listen(UnixListen(path, _MODE), {})
+        return listen(UnixListen(at, _MODE), {})
     except ListenError as error:
         cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE:
-            raise _refusal(path, "a running master listens there") from error
-        raise
+        if not isinstance(cause, OSError):
+            raise
+        reason = cause.strerror or str(cause)
+        if cause.errno == errno.EADDRINUSE:
+            reason = "a running master listens there"
+        raise _refusal(path, reason) from error
 
 
 def _check_kind(path: str) -> None:

@@ -46,7 +46,7 @@ def status(size: int = 4, **facts: object) -> dict[str, Any]:
     }
 
 
-CONFIG = {
+CONFIG: Mapping[str, Mapping[str, Any]] = {
     "workers": {"value": 4, "origin": "--workers"},
     "app": {"value": None, "origin": "default"},
     "listen": {"value": ["tcp:1", "tcp:2"], "origin": "clusterapp.toml"},
