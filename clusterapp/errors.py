@@ -1,5 +1,8 @@
 """Every error that an operator may read, with the facts inside."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 
 class ClusterError(Exception):
     """Something went wrong that the operator can mend; the text says what."""
@@ -64,6 +67,34 @@ class BusyError(OperationError):
 
 class UnknownSlotError(OperationError):
     """There is no slot of that number."""
+
+
+class ControlError(ClusterError):
+    """`clusterctl` cannot do what it was asked to do."""
+
+
+class RefusedError(ControlError):
+    """The cluster has refused an operation; nothing was changed."""
+
+    exit_status = 3
+
+
+class UnreachableError(ControlError):
+    """No running cluster can be asked."""
+
+    exit_status = 4
+
+
+class SeveralClustersError(UnreachableError):
+    """
+    Which of several running clusters is meant is not known.
+
+    :param clusters: what is known of each: its socket's path at the least.
+    """
+
+    def __init__(self, clusters: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__("several clusters run here; name one with --socket PATH")
+        self.clusters = clusters
 
 
 class CoreError(ClusterError):

@@ -12,7 +12,7 @@ from pathlib import Path
 from clusterapp.errors import ListenError
 
 #: The longest path of a Unix socket, less its final NUL (unix(7)).
-_LONGEST_SOCKET_PATH = 107
+LONGEST_SOCKET_PATH = 107
 
 
 def default_state(environ: Mapping[str, str]) -> Path:
@@ -57,10 +57,10 @@ class StateFolder:
         :raise ListenError: if the path is longer than the kernel takes.
         """
         path = str(self.path / f"{name}.sock")
-        if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+        if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
             raise ListenError(
                 f"the state folder's path is too long for a socket: {path}"
-                f" has more than {_LONGEST_SOCKET_PATH} bytes"
+                f" has more than {LONGEST_SOCKET_PATH} bytes"
             )
         return path
 

@@ -11,10 +11,23 @@ _INDENT = " " * 6
 
 def settings_text(chosen: Chosen) -> str:
     """Write every setting, its value and its source, in aligned columns."""
-    rows = [("setting", "value", "source")]
-    for setting in SETTINGS:
-        value = getattr(chosen.settings, setting.name)
-        rows.append((setting.name, setting.show(value), chosen.origins[setting.name]))
+    return rows_text(
+        (
+            setting.name,
+            setting.show(getattr(chosen.settings, setting.name)),
+            chosen.origins[setting.name],
+        )
+        for setting in SETTINGS
+    )
+
+
+def rows_text(settings: Iterable[tuple[str, str, str]]) -> str:
+    """
+    Write settings in aligned columns, with a heading.
+
+    :param settings: the name, the value and the source of each.
+    """
+    rows = [("setting", "value", "source"), *settings]
     first = max(len(row[0]) for row in rows)
     second = max(len(row[1]) for row in rows)
     return "".join(

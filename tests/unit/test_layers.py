@@ -28,6 +28,7 @@ LAYERS = {
     "web": 4,
     "master": 5,
     "worker": 5,
+    "control": 5,
     "demo": 5,
     "tap": 6,
 }

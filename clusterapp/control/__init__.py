@@ -1,0 +1,1 @@
+"""What an operator controls a running cluster with: a socket, an API, a command."""

@@ -1,0 +1,116 @@
+"""The command line of `clusterctl`."""
+
+from argparse import (
+    SUPPRESS,
+    ArgumentParser,
+    ArgumentTypeError,
+    Namespace,
+    RawDescriptionHelpFormatter,
+)
+from collections.abc import Sequence
+
+from clusterapp import __version__
+from clusterapp.settings.words import decimal
+
+_EPILOG = """\
+The control socket is found by itself if one cluster runs here. Otherwise name it
+with --socket or CLUSTERAPP_CONTROL, or its state folder with --state or
+CLUSTERAPP_STATE.
+
+exit status:
+  0  done; for status: the cluster is ready
+  1  the operation failed; for status: the cluster is not ready
+  2  the command line is wrong
+  3  refused: another operation is under way, or it cannot be done
+  4  no cluster was found, or several, or it cannot be reached
+"""
+
+#: Each command, and what it does.
+_COMMANDS = {
+    "status": "show the cluster and its workers",
+    "reload": "replace the workers, one after the other, by ones with new code",
+    "upgrade": "replace the master and all that it runs",
+    "scale": "change the number of workers",
+    "restart": "replace the worker of one slot",
+    "drain": "empty one slot, gracefully; it stays empty",
+    "stacks": "show the Python stacks of one worker, or of all",
+    "stop": "stop the cluster, gracefully",
+    "config": "show the settings, and where each came from",
+}
+
+
+def parse(argv: Sequence[str] | None) -> Namespace:
+    """
+    Read a command line; a wrong one ends the program with status 2.
+
+    :param argv: its words; those of this process if none are given.
+    :return: the ``command`` and what belongs to it; ``socket``, ``state`` and
+        ``as_json`` are always there.
+    """
+    anywhere = _options_anywhere()
+    parser = ArgumentParser(
+        prog="clusterctl",
+        description="Look at and steer a running cluster of clusterapp.",
+        epilog=_EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
+        parents=[anywhere],
+    )
+    parser.set_defaults(socket=None, state=None, as_json=False)
+    version = f"clusterctl {__version__}"
+    parser.add_argument("--version", action="version", version=version)
+    commands = parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", required=True
+    )
+    for name, text in _COMMANDS.items():
+        about = f"{text[0].upper()}{text[1:]}."
+        command = commands.add_parser(
+            name, help=text, description=about, parents=[anywhere]
+        )
+        _add_own(name, command)
+    return parser.parse_args(argv)
+
+
+def _add_own(name: str, command: ArgumentParser) -> None:
+    """Add what only one command takes."""
+    match name:
+        case "scale":
+            command.add_argument(
+                "workers", metavar="N", type=_workers, help="how many there are to be"
+            )
+        case "restart" | "drain":
+            command.add_argument(
+                "slot", metavar="SLOT", type=_slot, help="its number, from 0"
+            )
+        case "stacks":
+            command.add_argument(
+                "slot", metavar="SLOT", type=_slot, nargs="?", help="its number, from 0"
+            )
+        case "stop":
+            command.add_argument(
+                "--quick", action="store_true", help="break off what is not done"
+            )
+
+
+def _options_anywhere() -> ArgumentParser:
+    """Make the options that may stand before a command or behind it."""
+    options = ArgumentParser(add_help=False, argument_default=SUPPRESS)
+    options.add_argument("--socket", metavar="PATH", help="the control socket")
+    options.add_argument("--state", metavar="DIR", help="the state folder to look in")
+    options.add_argument(
+        "--json", dest="as_json", action="store_true", help="write JSON, for programs"
+    )
+    return options
+
+
+def _slot(text: str) -> int:
+    number = decimal(text)
+    if number is None:
+        raise ArgumentTypeError(f"must be the number of a slot, not {text!r}")
+    return number
+
+
+def _workers(text: str) -> int:
+    number = decimal(text)
+    if not number:
+        raise ArgumentTypeError(f"must be a number from 1 up, not {text!r}")
+    return number

@@ -1,0 +1,62 @@
+"""Reading what a client of the control API asks for; what is wrong is a 400."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.web.iweb import IRequest
+from werkzeug.exceptions import BadRequest
+
+from clusterapp.settings.words import decimal
+
+#: How much of a wrong value is repeated.
+_LONGEST_SHOWN = 60
+
+
+def slot_number(text: str) -> int:
+    """Read a slot's number out of a path."""
+    number = decimal(text)
+    if number is None:
+        raise BadRequest(f"the slot must be a number, not {text!r}")
+    return number
+
+
+def worker_count(request: IRequest) -> int:
+    """Read ``{"workers": N}``."""
+    workers = _values(request, "workers").get("workers")
+    if type(workers) is not int or workers < 1:  # True is an int, too
+        raise BadRequest(f"workers must be a number from 1 up, not {_shown(workers)}")
+    return workers
+
+
+def wants_quick(request: IRequest) -> bool:
+    """Read ``{"quick": true}``; false if nothing is said."""
+    quick = _values(request, "quick").get("quick", False)
+    if not isinstance(quick, bool):
+        raise BadRequest(f"quick must be true or false, not {_shown(quick)}")
+    return quick
+
+
+def expect_nothing(request: IRequest) -> None:
+    """See that nothing is asked for that would not be done."""
+    _values(request)
+
+
+def _values(request: IRequest, *known: str) -> Mapping[str, Any]:
+    text: bytes = request.content.read()
+    if not text.strip():
+        return {}
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"the body is no JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise BadRequest(f"the body must be a JSON object, not {_shown(document)}")
+    for name in document.keys() - set(known):
+        raise BadRequest(f"nothing is known of {_shown(name)}")
+    return document
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"

@@ -1,0 +1,112 @@
+"""``clusterctl``: from a command line to an exit status."""
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+
+from clusterapp.control.arguments import parse
+from clusterapp.control.client import Client
+from clusterapp.control.discovery import find
+from clusterapp.control.output import Output
+from clusterapp.control.views import config_text, stacks_text, status_text
+from clusterapp.errors import ClusterError
+
+#: The exit status of what somebody has broken off: 128 and SIGINT.
+_BROKEN_OFF = 130
+
+#: Seconds in which every worker's stacks must be there: one that hangs is waited for.
+_STACKS_PATIENCE = 60.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run a command.
+
+    :param argv: its arguments; those of this process if none are given.
+    :return: the exit status.
+    """
+    arguments = parse(argv)
+    out = Output(sys.stdout, sys.stderr, as_json=arguments.as_json)
+    try:
+        status = _run(arguments, out)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _BROKEN_OFF
+    except BrokenPipeError:
+        # At its exit Python writes again what could not be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_OFF
+    return status
+
+
+def _run(arguments: Namespace, out: Output) -> int:
+    try:
+        path = find(arguments.socket, arguments.state, os.environ)
+        done = _COMMANDS[arguments.command](Client(path), arguments, out)
+    except ClusterError as error:
+        out.error(error)
+        return error.exit_status
+    return 0 if done else 1
+
+
+# The commands; each tells whether all is well.
+
+
+def _status(client: Client, _: Namespace, out: Output) -> bool:
+    status = client.get("/status")
+    out.show(status, status_text)
+    return bool(status.get("ready"))
+
+
+def _config(client: Client, _: Namespace, out: Output) -> bool:
+    out.show(client.get("/config"), lambda config, _: config_text(config))
+    return True
+
+
+def _stacks(client: Client, arguments: Namespace, out: Output) -> bool:
+    slot = arguments.slot
+    target = "/stacks" if slot is None else f"/slots/{slot}/stacks"
+    out.show(client.post(target, _STACKS_PATIENCE), stacks_text)
+    return True
+
+
+def _reload(client: Client, _: Namespace, out: Output) -> bool:
+    return out.verdict(client.follow("/reload", out.step))
+
+
+def _upgrade(client: Client, _: Namespace, out: Output) -> bool:
+    return out.verdict(client.follow("/upgrade", out.step))
+
+
+def _scale(client: Client, arguments: Namespace, out: Output) -> bool:
+    wanted = {"workers": arguments.workers}
+    return out.verdict(client.follow("/scale", out.step, wanted))
+
+
+def _restart(client: Client, arguments: Namespace, out: Output) -> bool:
+    target = f"/slots/{arguments.slot}/restart"
+    return out.verdict(client.follow(target, out.step))
+
+
+def _drain(client: Client, arguments: Namespace, out: Output) -> bool:
+    target = f"/slots/{arguments.slot}/drain"
+    return out.verdict(client.follow(target, out.step))
+
+
+def _stop(client: Client, arguments: Namespace, out: Output) -> bool:
+    wanted = {"quick": arguments.quick}
+    return out.verdict(client.follow("/stop", out.step, wanted))
+
+
+_COMMANDS: Mapping[str, Callable[[Client, Namespace, Output], bool]] = {
+    "status": _status,
+    "reload": _reload,
+    "upgrade": _upgrade,
+    "scale": _scale,
+    "restart": _restart,
+    "drain": _drain,
+    "stacks": _stacks,
+    "stop": _stop,
+    "config": _config,
+}

@@ -1,0 +1,110 @@
+"""Finding the control socket of the cluster that runs on this machine."""
+
+import os
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from clusterapp.control.client import Client
+from clusterapp.control.peers import peer_of
+from clusterapp.errors import (
+    ControlError,
+    SeveralClustersError,
+    UnreachableError,
+)
+from clusterapp.listening.state import default_state
+
+#: The name of the control socket in a cluster's own folder.
+SOCKET_NAME = "control.sock"
+
+#: Where the state folders of all users are, below the root of the file system.
+_EVERYBODYS = ("run/clusterapp", "run/user/*/clusterapp", "tmp/clusterapp-[0-9]*")
+
+#: Seconds in which each of several clusters may tell who it is.
+_PATIENCE = 2.0
+
+
+def find(named: str | None, state: str | None, environ: Mapping[str, str]) -> str:
+    """
+    Find the socket to use.
+
+    :param named: the path that the operator has given, if any.
+    :param state: the state folder that the operator has given, if any.
+    :param environ: the environment, which may name either.
+    :raise UnreachableError: if there is none, or more than one.
+    """
+    if named is None and state is None:
+        named = environ.get("CLUSTERAPP_CONTROL")
+    if named is not None:
+        return named
+    bases = state_folders(state or environ.get("CLUSTERAPP_STATE"), environ)
+    found = living(bases)
+    if not found:
+        where = ", ".join(map(str, bases)) or "no folder"
+        raise UnreachableError(
+            f"no running cluster found; looked for */{SOCKET_NAME} in {where}"
+        )
+    if len(found) > 1:
+        raise SeveralClustersError([_about(path) for path in found])
+    return found[0]
+
+
+def state_folders(
+    state: str | None, environ: Mapping[str, str], root: Path = Path("/")
+) -> list[Path]:
+    """
+    Tell in which state folders clusters may be.
+
+    :param state: the only one, if the operator has said so.
+    :param environ: the environment.
+    :param root: the root of the file system.
+    """
+    if state is not None:
+        return [Path(state)]
+    user = os.geteuid()
+    # A service seldom has the variables of its user's sessions.
+    own = [
+        default_state(environ),
+        default_state({}),
+        root / f"run/user/{user}/clusterapp",
+    ]
+    others = _of_everybody(root) if user == 0 else ()
+    return list(dict.fromkeys((*own, *others)))
+
+
+def living(bases: Iterable[Path]) -> list[str]:
+    """
+    Give the paths of the sockets that somebody trustworthy listens on.
+
+    :param bases: state folders.
+    """
+    paths = sorted(path for base in bases for path in base.glob(f"*/{SOCKET_NAME}"))
+    first = {path.resolve(): str(path) for path in reversed(paths)}
+    return [path for path in reversed(first.values()) if _listens(path)]
+
+
+def _of_everybody(root: Path) -> Iterator[Path]:
+    for pattern in _EVERYBODYS:
+        yield from sorted(root.glob(pattern))
+
+
+def _listens(path: str) -> bool:
+    """Tell whether a master listens that is ours or root's; root trusts all."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PATIENCE)
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+        user = os.geteuid()
+        return user == 0 or peer_of(probe).uid in {0, user}
+
+
+def _about(path: str) -> Mapping[str, Any]:
+    """Ask a cluster who it is."""
+    try:
+        status = Client(path, _PATIENCE).get("/status")
+    except ControlError:
+        status = {}  # it is listed all the same
+    return {"path": path, **{key: status.get(key) for key in ("pid", "name", "ready")}}

@@ -1,0 +1,248 @@
+"""What `clusterctl` shows to people: pure, a document in and text out."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from clusterapp.settings.model import SETTINGS
+from clusterapp.settings.show import rows_text
+
+#: What stands for a figure that nobody knows.
+UNKNOWN = "-"
+
+_STYLES = {"good": "32", "warn": "33", "bad": "31", "soft": "2", "strong": "1"}
+
+#: How the states of a worker, of the core and of the cluster look.
+_LOOKS = {
+    "running": "good",
+    "ready": "good",
+    "remote": "good",
+    "starting": "warn",
+    "draining": "warn",
+    "stopping": "warn",
+    "backoff": "bad",
+    "fatal": "bad",
+    "not ready": "bad",
+    "stopped": "soft",
+}
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_MEBIBYTE = 1024**2
+
+#: What writes text in a style; to a file it leaves it as it is.
+Paint = Callable[[str, str], str]
+
+
+def coloured(text: str, style: str) -> str:
+    """Write text in a style (ECMA-48, SGR)."""
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if style else text
+
+
+def plain(text: str, style: str) -> str:  # noqa: ARG001 - as `coloured`
+    """Write text as it is."""
+    return text
+
+
+def printable(text: str) -> str:
+    """
+    Take out of a text what a terminal would obey.
+
+    The text may come from an application, or from another user's master.
+    """
+    return "".join(
+        character
+        if character.isprintable() or character in "\n\t"
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def status_text(status: Mapping[str, Any], paint: Paint) -> str:
+    """Show the state of a cluster, and a line for each of its workers."""
+    return _header(status, paint) + "\n" + _workers(status, paint)
+
+
+def step_text(step: Mapping[str, Any]) -> str:
+    """Show a step of an operation."""
+    slot, text = step.get("slot"), printable(str(step.get("step", "")))
+    return text if slot is None else f"slot {slot}: {text}"
+
+
+def verdict_text(verdict: Mapping[str, Any], paint: Paint) -> str:
+    """Show how an operation has ended, but for its traceback."""
+    text = printable(str(verdict.get("text", "")))
+    mark = paint("done", "good") if verdict.get("ok") else paint("failed", "bad")
+    return f"{mark}: {text}" if text else mark
+
+
+def stacks_text(stacks: Mapping[str, str], paint: Paint) -> str:
+    """Show the stacks of workers, each below the number of its slot."""
+    shown = [
+        paint(f"slot {slot}", "strong") + f"\n{printable(stacks[slot]).rstrip()}\n"
+        for slot in sorted(stacks, key=_number)
+    ]
+    return "\n".join(shown) or "no slot has a process\n"
+
+
+def config_text(config: Mapping[str, Mapping[str, Any]]) -> str:
+    """Show settings as ``--print-config`` does."""
+    known = [setting.name for setting in SETTINGS if setting.name in config]
+    # A master of another version may have others.
+    names = dict.fromkeys((*known, *config))
+    return printable(
+        rows_text(
+            (name, _value(name, config[name]["value"]), str(config[name]["origin"]))
+            for name in names
+        )
+    )
+
+
+def clusters_text(clusters: Sequence[Mapping[str, Any]], paint: Paint) -> str:
+    """List clusters, one of which is to be chosen."""
+    rows = [
+        (
+            _text(each["path"]),
+            _text(each["pid"]),
+            _text(each["name"]),
+            {True: "yes", False: "no"}.get(each["ready"], UNKNOWN),
+        )
+        for each in clusters
+    ]
+    looks = {"yes": "good", "no": "bad"}
+    return _table(
+        ("socket", "pid", "name", "ready"),
+        [[(text, looks.get(text, "")) for text in row] for row in rows],
+        "<><<",
+        paint,
+    )
+
+
+def span(seconds: float | None) -> str:
+    """Write a span of time, in at most two units."""
+    if seconds is None:
+        return UNKNOWN
+    whole = int(seconds)
+    if whole < _MINUTE:
+        return f"{whole}s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE}m {whole % _MINUTE:02}s"
+    if whole < _DAY:
+        return f"{whole // _HOUR}h {whole % _HOUR // _MINUTE:02}m"
+    return f"{whole // _DAY}d {whole % _DAY // _HOUR:02}h"
+
+
+def _value(name: str, value: Any) -> str:
+    """Write the value of a setting, after its way through JSON."""
+    for setting in SETTINGS:
+        if setting.name == name:
+            return setting.show(tuple(value) if isinstance(value, list) else value)
+    return str(value)
+
+
+def _header(status: Mapping[str, Any], paint: Paint) -> str:
+    get = status.get
+    state, uptime = _text(get("state")), get("uptime")
+    since = "" if uptime is None else f" for {span(uptime)}"
+    core = _text(get("core"))
+    rows = [
+        ("pid", _text(get("pid"))),
+        ("version", _text(get("version"))),
+        ("generation", _text(get("generation"))),
+        ("state", paint(state, _LOOKS.get(state, "")) + since),
+        *(("listening", _text(address)) for address in get("listeners") or [None]),
+        ("core", paint(core, _LOOKS.get(core, ""))),
+        ("operation", _text(get("operation") or "none under way")),
+    ]
+    lines, last = [f"{paint(_text(get('name')), 'strong')} {_ready(status, paint)}"], ""
+    for label, value in rows:
+        shown = "" if label == last else label
+        lines.append(f"  {paint(f'{shown:<10}', 'soft')}  {value}")
+        last = label
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _ready(status: Mapping[str, Any], paint: Paint) -> str:
+    if status.get("ready"):
+        return "is " + paint("ready", "good")
+    why = printable(status.get("why") or "")
+    return "is " + paint("not ready", "bad") + (f": {why}" if why else "")
+
+
+def _workers(status: Mapping[str, Any], paint: Paint) -> str:
+    staying, leaving = status.get("workers") or [], status.get("leaving") or []
+    if not staying and not leaving:
+        return "no workers\n"
+    rows = [_worker(each) for each in staying]
+    rows += [[(text, "soft") for text, _ in _worker(each)] for each in leaving]
+    table = _table(tuple(_COLUMNS), rows, "><" + ">" * (len(_COLUMNS) - 2), paint)
+    if not leaving:
+        return table
+    lines = table.splitlines(keepends=True)
+    lines.insert(1 + len(staying), f"{paint('leaving:', 'soft')}\n")
+    return "".join(lines)
+
+
+def _worker(worker: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (text, _LOOKS.get(text, ""))
+        for text in (show(worker) for show in _COLUMNS.values())
+    ]
+
+
+def _figure(name: str, unit: float, digits: int) -> Callable[[Mapping[str, Any]], str]:
+    def show(worker: Mapping[str, Any]) -> str:
+        value = worker.get(name)
+        return UNKNOWN if value is None else f"{value / unit:.{digits}f}"
+
+    return show
+
+
+def _fact(name: str) -> Callable[[Mapping[str, Any]], str]:
+    return lambda worker: _text(worker.get(name))
+
+
+#: The headings of the table of workers, and what is below each.
+_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "slot": _fact("slot"),
+    "state": _fact("state"),
+    "gen": _fact("generation"),
+    "pid": _fact("pid"),
+    "uptime": lambda worker: span(worker.get("uptime")),
+    "requests": _fact("requests"),
+    "active": _fact("active"),
+    "conns": _fact("connections"),
+    "lag ms": _figure("lag", 0.001, 1),
+    "MiB": _figure("rss", _MEBIBYTE, 1),
+    "restarts": _fact("restarts"),
+}
+
+
+def _table(
+    heading: Sequence[str],
+    rows: Iterable[Sequence[tuple[str, str]]],
+    align: str,
+    paint: Paint,
+) -> str:
+    """
+    Write a table.
+
+    :param rows: texts and their styles.
+    :param align: ``<`` or ``>`` for each column.
+    """
+    whole = [[(text, "soft") for text in heading], *map(list, rows)]
+    widths = [max(len(row[n][0]) for row in whole) for n in range(len(heading))]
+    lines = []
+    for row in whole:
+        cells = [
+            paint(f"{text:{side}{width}}", style)
+            for (text, style), side, width in zip(row, align, widths, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip() + "\n")
+    return "".join(lines)
+
+
+def _text(value: object) -> str:
+    return UNKNOWN if value is None else printable(str(value)).replace("\n", " ")
+
+
+def _number(slot: str) -> tuple[int, str]:
+    return (int(slot) if slot.isdecimal() else 0, slot)

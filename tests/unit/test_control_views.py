@@ -1,0 +1,252 @@
+"""What `clusterctl` shows to people."""
+
+import re
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from clusterapp.control.views import (
+    clusters_text,
+    coloured,
+    config_text,
+    plain,
+    printable,
+    span,
+    stacks_text,
+    status_text,
+    step_text,
+    verdict_text,
+)
+from clusterapp.settings.model import Settings
+from clusterapp.settings.show import settings_text
+from clusterapp.settings.sources import Chosen
+from tests.unit.operating import CONFIG, status, worker
+
+#: Wider than these a line would be broken on a usual terminal, in columns.
+WIDTH = 84
+
+NOTHING_KNOWN = dict.fromkeys(
+    ("pid", "uptime", "requests", "active", "connections", "lag", "rss")
+)
+
+
+def uncoloured(text: str) -> str:
+    """Take the colours out."""
+    return re.sub(r"\x1b\[[0-9]+m", "", text)
+
+
+class StatusTests(SynchronousTestCase):
+    """The view of a cluster."""
+
+    def test_whole(self) -> None:
+        shown = status_text(
+            status(
+                2,
+                listeners=["http://127.0.0.1:8080", "unix:/run/shop.sock"],
+                operation="reload",
+            ),
+            plain,
+        )
+        self.assertEqual(
+            shown,
+            "shop:app is ready\n"
+            "  pid         4242\n"
+            "  version     0.1.0\n"
+            "  generation  2\n"
+            "  state       running for 12s\n"
+            "  listening   http://127.0.0.1:8080\n"
+            "              unix:/run/shop.sock\n"
+            "  core        ready\n"
+            "  operation   reload\n"
+            "\n"
+            "slot  state    gen   pid  uptime  requests  active  conns  lag ms   MiB"
+            "  restarts\n"
+            "   0  running    2  4300      3s        10       1      5     1.0  58.2"
+            "         0\n"
+            "   1  running    2  4301      3s        10       1      5     1.0  58.2"
+            "         0\n",
+        )
+
+    def test_not_ready(self) -> None:
+        shown = status_text(status(ready=False, why="no worker is ready"), plain)
+        self.assertIn("shop:app is not ready: no worker is ready\n", shown)
+        shown = status_text(status(ready=False), plain)
+        self.assertIn("shop:app is not ready\n", shown)
+
+    def test_nothing_known(self) -> None:
+        """What nobody knows is a hyphen; no operation is said in words."""
+        shown = status_text(
+            status(
+                1,
+                pid=None,
+                uptime=None,
+                listeners=[],
+                workers=[worker(0, state="starting", **NOTHING_KNOWN)],
+            ),
+            plain,
+        )
+        self.assertIn("  pid         -\n", shown)
+        self.assertIn("  state       running\n", shown)
+        self.assertIn("  listening   -\n", shown)
+        self.assertIn("  operation   none under way\n", shown)
+        self.assertRegex(shown, r"\n +0  starting +2(?: +-){7} +0\n$")
+
+    def test_empty_document(self) -> None:
+        """A master of another version may leave anything out."""
+        shown = status_text({}, plain)
+        self.assertTrue(shown.startswith("- is not ready\n"), shown)
+        self.assertTrue(shown.endswith("\nno workers\n"), shown)
+
+    def test_no_workers(self) -> None:
+        self.assertTrue(status_text(status(0), plain).endswith("\n\nno workers\n"))
+
+    def test_leaving(self) -> None:
+        """Old processes stand apart, in the same columns."""
+        shown = status_text(
+            status(1, leaving=[worker(0, state="draining", generation=1)]), plain
+        )
+        heading, running, apart, draining = shown.splitlines()[-4:]
+        self.assertEqual(apart, "leaving:")
+        self.assertTrue(draining.startswith("   0  draining    1  4300"), draining)
+        self.assertEqual(len({len(heading), len(running), len(draining)}), 1)
+
+    def test_many_workers_are_aligned(self) -> None:
+        """Figures of any length, too."""
+        workers = [
+            worker(n, uptime=7.0**n, requests=9**n, lag=1.7 * n) for n in range(9)
+        ]
+        workers += [worker(n, state="backoff", **NOTHING_KNOWN) for n in range(9, 40)]
+        shown = status_text(status(40, workers=workers), plain)
+        table = shown.partition("\n\n")[2].splitlines()
+        self.assertEqual(len(table), 41)
+        self.assertEqual({len(line) for line in table}, {len(table[0])})
+        self.assertLessEqual(len(table[0]), WIDTH)
+
+    def test_colours_change_nothing_else(self) -> None:
+        document = status(
+            3,
+            workers=[
+                worker(0),
+                worker(1, state="fatal", pid=None),
+                worker(2, state="draining"),
+            ],
+            leaving=[worker(2, state="draining")],
+        )
+        shown = status_text(document, coloured)
+        self.assertEqual(uncoloured(shown), status_text(document, plain))
+        self.assertIn("\x1b[32mrunning", shown)
+        self.assertIn("\x1b[31mfatal", shown)
+        self.assertIn("\x1b[33mdraining", shown)
+        self.assertIn("\x1b[32mready", shown)
+
+
+class LineTests(SynchronousTestCase):
+    """Steps, verdicts and spans of time."""
+
+    def test_steps(self) -> None:
+        of_slot = {"step": "ready after 0.42 s", "slot": 0}
+        self.assertEqual(step_text(of_slot), "slot 0: ready after 0.42 s")
+        of_all = {"step": "reading the settings", "slot": None}
+        self.assertEqual(step_text(of_all), "reading the settings")
+
+    def test_verdicts(self) -> None:
+        good, bad = {"ok": True, "text": "4 new"}, {"ok": False, "text": "boot"}
+        self.assertEqual(verdict_text(good, plain), "done: 4 new")
+        self.assertEqual(verdict_text(bad, plain), "failed: boot")
+        self.assertEqual(verdict_text({"ok": True, "text": ""}, plain), "done")
+        self.assertEqual(verdict_text(good, coloured), "\x1b[32mdone\x1b[0m: 4 new")
+        self.assertEqual(verdict_text(bad, coloured), "\x1b[31mfailed\x1b[0m: boot")
+
+    def test_spans(self) -> None:
+        for seconds, shown in (
+            (None, "-"),
+            (0, "0s"),
+            (59.9, "59s"),
+            (60, "1m 00s"),
+            (3599, "59m 59s"),
+            (3600, "1h 00m"),
+            (86_399, "23h 59m"),
+            (86_400, "1d 00h"),
+            (1e8, "1157d 09h"),
+        ):
+            self.assertEqual(span(seconds), shown)
+
+    def test_what_a_terminal_would_obey(self) -> None:
+        """Texts come from applications, and to root from anybody."""
+        for text, shown in (
+            ("\x1b[2J", "\\x1b[2J"),
+            ("a\rb\x07", "a\\rb\\x07"),
+            ("\x9b31m", "\\x9b31m"),
+            ("\u202e", "\\u202e"),
+            ("\udcff", "\\udcff"),
+            ("a\tb\nc ä", "a\tb\nc ä"),
+        ):
+            self.assertEqual(printable(text), shown)
+        wild = "\x1b]0;x\x07\n"
+        document = status(
+            1, name=wild, why=wild, ready=False, workers=[worker(0, state=wild)]
+        )
+        for view in (
+            status_text(document, plain),
+            step_text({"step": wild, "slot": 0}),
+            verdict_text({"ok": False, "text": wild}, plain),
+            stacks_text({"0": wild}, plain),
+            config_text({wild: {"value": wild, "origin": wild}}),
+            clusters_text(
+                [{"path": wild, "pid": 1, "name": wild, "ready": None}], plain
+            ),
+        ):
+            self.assertNotIn("\x1b", view)
+            self.assertIn("\\x1b]0;x\\x07", view)
+
+
+class OtherTests(SynchronousTestCase):
+    """Stacks, settings, and the choice between clusters."""
+
+    def test_stacks(self) -> None:
+        shown = stacks_text({"10": "b\n", "2": 'File "a"\n  f()'}, plain)
+        self.assertEqual(shown, 'slot 2\nFile "a"\n  f()\n\nslot 10\nb\n')
+        self.assertEqual(stacks_text({}, plain), "no slot has a process\n")
+
+    def test_config_is_shown_as_the_server_shows_it(self) -> None:
+        """After its way through JSON."""
+        settings = Settings(workers=4, listen="tcp:1", graceful_timeout=7.5)
+        origins = dict.fromkeys(settings.as_mapping(), "default")
+        origins["workers"] = "--workers"
+        config = {
+            name: {
+                "value": list(value) if isinstance(value, tuple) else value,
+                "origin": origins[name],
+            }
+            for name, value in settings.as_mapping().items()
+        }
+        there = settings_text(Chosen(settings, origins))
+        self.assertEqual(config_text(config), there)
+
+    def test_config_of_another_version(self) -> None:
+        """Settings may be missing, and others may be there."""
+        shown = config_text({"later": {"value": [1], "origin": "default"}, **CONFIG})
+        self.assertEqual(
+            shown,
+            "setting  value            source\n"
+            "app      (the demo site)  default\n"
+            "workers  4                --workers\n"
+            "listen   tcp:1 tcp:2      clusterapp.toml\n"
+            "later    [1]              default\n",
+        )
+
+    def test_clusters(self) -> None:
+        shown = clusters_text(
+            [
+                {"path": "/run/a/control.sock", "pid": 12, "name": "a", "ready": True},
+                {"path": "/b", "pid": None, "name": None, "ready": None},
+                {"path": "/c", "pid": 7, "name": "c", "ready": False},
+            ],
+            plain,
+        )
+        self.assertEqual(
+            shown,
+            "socket               pid  name  ready\n"
+            "/run/a/control.sock   12  a     yes\n"
+            "/b                     -  -     -\n"
+            "/c                     7  c     no\n",
+        )
