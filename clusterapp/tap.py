@@ -3,18 +3,26 @@
 import atexit
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from twisted.application.service import MultiService
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 
 from clusterapp.errors import ApplicationLoadError, ClusterError
+from clusterapp.settings.counts import OFF
 from clusterapp.settings.options import Options
 
+if TYPE_CHECKING:
+    from clusterapp.master.succession import Command
+
 __all__ = ["Options", "makeService"]
+
+#: Where twistd's daemons log to if they are not told.
+_LOG_FILE = "twistd.log"
 
 
 def makeService(options: Options) -> MultiService:
@@ -46,19 +54,24 @@ class Program(MultiService):
         # Klein installs a reactor when it is imported, so it comes after twistd's.
         from clusterapp.master.service import ClusterService  # noqa: PLC0415
         from clusterapp.master.signals import Signals  # noqa: PLC0415
+        from clusterapp.master.succession import Inheritance  # noqa: PLC0415
+        from clusterapp.master.upgrade import Upgrading  # noqa: PLC0415
         from clusterapp.master.zombies import ZombieReaper  # noqa: PLC0415
 
         super().__init__()
         self._reactor = reactor
         self._settings = options.settings
-        self._twistd: Mapping[str, Any] = options.parent or {}
-        cluster = ClusterService(
+        self._twistd: MutableMapping[str, Any] = options.parent or {}
+        self._inheritance = Inheritance.from_environ(os.environ)
+        self._control: Service | None = None
+        self._cluster = cluster = ClusterService(
             options.settings,
             reactor=reactor,
             on_failure=self._failed,
             origins=options.origins,
             choose=options.choose,
             stop=self._stop,
+            upgrading=Upgrading(self._inheritance, self._lead, self._command(options)),
         )
         Signals(reactor, cluster, self._stop).setServiceParent(self)
         if os.getpid() == 1:
@@ -74,6 +87,18 @@ class Program(MultiService):
         """Start the cluster; what goes wrong ends the program in one line."""
         with self._ending_clearly():
             super().startService()
+            if self._inheritance is None:
+                self._open_control(replace=False)
+
+    async def _stop_all(self) -> None:
+        """Stop the control socket last: who has asked for the stop hears its end."""
+        await cast("Deferred[None]", super().stopService())
+        if self._control is not None:
+            await maybeDeferred(self._control.stopService)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop the cluster; fires when nothing is left of it."""
+        return Deferred.fromCoroutine(self._stop_all())
 
     def check(self) -> None:
         """Read and load all that a start would, say how that went, and exit."""
@@ -86,12 +111,66 @@ class Program(MultiService):
         print("configuration ok")  # noqa: T201 - it is the command's answer
         raise SystemExit(0)
 
+    def _open_control(self, *, replace: bool) -> None:
+        """Let operators in."""
+        from clusterapp.control.service import ControlService  # noqa: PLC0415
+
+        path = self._settings.control
+        if path == OFF:
+            return
+        control = ControlService(
+            self._reactor,
+            self._cluster.operations,
+            path or self._cluster.sockets.control(),
+            replace=replace and path is not None,
+        )
+        control.startService()
+        self._control = control
+
+    def _command(self, options: Options) -> "Command | None":
+        """Tell how this program was started, if it can be started again."""
+        from clusterapp.master.succession import Command  # noqa: PLC0415
+
+        twistd = self._twistd
+        if any(twistd.get(name) for name in ("uid", "gid", "chroot")):
+            return None
+        # What stands before the name of our command is twistd's own.
+        end = len(sys.orig_argv) - len(options.arguments) - 1
+        before, after = sys.orig_argv[1:end], sys.orig_argv[end:]
+        overridden = []
+        if "nodaemon" in twistd:
+            overridden += ["--nodaemon", "--pidfile="]
+        if not twistd.get("nodaemon", True) and not twistd.get("syslog"):
+            # A daemon has no stdout to log to.
+            overridden += [f"--logfile={twistd.get('logfile') or _LOG_FILE}"]
+        return Command(
+            arguments=(sys.executable, *before, *overridden, *after),
+            folder=str(Path.cwd()),
+            pid_file=str(Path(twistd.get("pidfile") or "").absolute())
+            if twistd.get("pidfile")
+            else "",
+            keep_pid_file=self._keep_pid_file,
+        )
+
+    def _keep_pid_file(self) -> None:
+        # twistd removes it when this process ends, and asks here which one it is.
+        self._twistd["pidfile"] = ""
+
+    def _lead(self, pid_file: str) -> None:
+        """Be the program that operators know, now that the older one leaves."""
+        if pid_file:
+            self._twistd["pidfile"] = pid_file
+            _write_whole(Path(pid_file), str(os.getpid()))
+        self._open_control(replace=True)
+
     @contextmanager
     def _ending_clearly(self) -> Iterator[None]:
         try:
             yield
         except ClusterError as error:
             self._tell_twistd(error)
+            if self._inheritance is not None:
+                self._inheritance.unfit(str(error))
             if isinstance(error, ApplicationLoadError) and error.traceback:
                 print(error.traceback.rstrip(), file=sys.stderr)  # noqa: T201
             print(f"clusterapp: {error}", file=sys.stderr)  # noqa: T201
@@ -114,6 +193,13 @@ class Program(MultiService):
     def _stop(self) -> None:
         with suppress(ReactorNotRunning):  # it is stopping already
             self._reactor.stop()
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Replace a file by another, so that no reader finds it half written."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    beside.write_text(text, "ascii")
+    beside.replace(path)
 
 
 def _exit(status: int) -> None:

@@ -23,6 +23,7 @@ from clusterapp.master.deployment import Deployment
 from clusterapp.master.generation import Surroundings
 from clusterapp.master.operations import MasterOperations
 from clusterapp.master.reactors import check_reactor, check_signals
+from clusterapp.master.recycling import Recycling
 from clusterapp.master.release import make_release
 from clusterapp.master.slot import ChildSlot
 from clusterapp.master.sockets import Sockets
@@ -77,7 +78,9 @@ class ClusterService(Service):
         in_code = {setting.name: "the program" for setting in SETTINGS}
         self.chosen = Chosen(settings, origins or in_code)
         self.surroundings = Surroundings()
-        self.sockets = Sockets(settings, None if upgrading is None else upgrading.inheritance)
+        self.sockets = Sockets(
+            settings, None if upgrading is None else upgrading.inheritance
+        )
         self.operations = MasterOperations(self)
         self.reactor = reactor
         self._on_failure = on_failure
@@ -85,6 +88,7 @@ class ClusterService(Service):
         self._stop_program = stop
         self._succession = Succession(self, upgrading)
         self._deployment: Deployment | None = None
+        self._recycling: Recycling | None = None
         self._watchers: list[Callable[[], None]] = []
         self._tracebacks: set[str] = set()
         self._stopped: Deferred[None] | None = None
@@ -130,6 +134,7 @@ class ClusterService(Service):
             self._start()
         except BaseException:
             super().stopService()
+            self._deployment = None
             self.sockets.close()
             raise
         self.reactor.callWhenRunning(self._check_signals)
@@ -292,6 +297,8 @@ class ClusterService(Service):
         self._deployment.start_core()
         if self._stopped is None:  # else a start hook of the core failed at once
             self._deployment.start_workers(size)
+            self._recycling = Recycling(self.reactor, self.operations, self._deployment)
+            self._recycling.startService()
 
     def _size(self) -> int:
         wanted, cpus = self.settings.workers, usable_cpus()
@@ -308,6 +315,9 @@ class ClusterService(Service):
     async def _stop(self) -> None:
         self._log.info("stopping")
         self.operations.give_up()
+        if self._recycling is not None:
+            self._recycling.stopService()
+            self._recycling = None
         self.changed()
         deployment = self._deployment
         try:

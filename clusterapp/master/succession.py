@@ -6,12 +6,11 @@ import socket
 from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -27,6 +26,9 @@ from clusterapp.channel.succession import (
 from clusterapp.errors import OperationError
 from clusterapp.master.pool import Taker
 from clusterapp.master.slot import how_it_ended
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall
 
 #: The variable of the environment by which a new master knows that it is one.
 VARIABLE = "TWISTED_CLUSTERAPP_BEQUEST"

@@ -200,6 +200,17 @@ class FakeChild:
         raise NotImplementedError
 
 
+class PassingTransport(FakeTransport):
+    """A transport over which descriptors can be passed, as over a Unix socket."""
+
+    far: "PassingTransport | None" = None
+
+    def sendFileDescriptor(self, descriptor: int) -> None:
+        """Let the other end have a duplicate, before what is written next."""
+        assert self.far is not None
+        self.far.protocol.fileDescriptorReceived(os.dup(descriptor))
+
+
 @implementer(IReactorProcess, IReactorSocket)
 class FakeReactor(MemoryReactorClock):
     """
@@ -213,7 +224,7 @@ class FakeReactor(MemoryReactorClock):
         super().__init__()
         self.children: list[FakeChild] = []
         self.spawn_error: Exception | None = None
-        self.ends: list[FakeTransport] = []
+        self.ends: list[PassingTransport] = []
 
     def adoptStreamConnection(
         self,
@@ -223,7 +234,7 @@ class FakeReactor(MemoryReactorClock):
     ) -> None:
         os.fstat(fileDescriptor)
         end = factory.buildProtocol(None)
-        transport = FakeTransport(end, isServer=True)
+        transport = PassingTransport(end, isServer=True)
         self.ends.append(transport)
         end.makeConnection(transport)
 
@@ -265,7 +276,8 @@ class FakeReactor(MemoryReactorClock):
 
     def _join(self, child: FakeChild) -> None:
         near = self.ends[-1]
-        far = FakeTransport(child.end, isServer=False)
+        far = PassingTransport(child.end, isServer=False)
+        near.far, far.far = far, near
         child.end.makeConnection(far)
         child.pump = IOPump(child.end, near.protocol, far, near, debug=False)
 

@@ -124,7 +124,7 @@ class FailedStartTests(MasterCase):
     def test_reactor(self) -> None:
         """Sockets that were bound before are closed, too."""
         self.make()
-        self.service._reactor = MemoryReactor()
+        self.service.reactor = MemoryReactor()
         self.service.privilegedStartService()
         self.assertRaises(ReactorError, self.service.startService)
         self.assert_nothing_left()
