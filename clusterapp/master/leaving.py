@@ -23,6 +23,8 @@ class Leaving:
         :param hand_over: whether idle connections can be given to other workers.
         :return: fires when its process is gone.
         """
+        if slot in self._gone:
+            return _copy(self._gone[slot])
         gone = self._gone[slot] = Deferred()
         slot.drain(hand_over=hand_over)
         self.check(slot)
@@ -35,9 +37,11 @@ class Leaving:
 
     def all_gone(self) -> Deferred[None]:
         """Fire when all that are leaving now are gone."""
-        waiting = []
-        for gone in self._gone.values():
-            copy: Deferred[None] = Deferred()
-            gone.chainDeferred(copy)
-            waiting.append(copy)
+        waiting = [_copy(gone) for gone in self._gone.values()]
         return gatherResults(waiting).addCallback(lambda _: None)
+
+
+def _copy(source: Deferred[None]) -> Deferred[None]:
+    copy: Deferred[None] = Deferred()
+    source.chainDeferred(copy)
+    return copy

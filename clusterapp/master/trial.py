@@ -101,6 +101,8 @@ class Trial:
             try:
                 status = (await asked).head.status
             except (CoreError, CancelledError) as error:
+                if isinstance(error, CancelledError) and self.slot.state != "stopped":
+                    raise
                 raise self._failed(
                     f"does not answer GET {path or '/'}: {error}"
                 ) from error

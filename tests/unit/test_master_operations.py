@@ -290,7 +290,7 @@ class CoreTests(OperationCase):
 
     def test_isolated_core(self) -> None:
         """It is loaded beside the old one, which leaves before it begins."""
-        core, worker = self.run_master(workers=1, core="isolated")
+        core, _ = self.run_master(workers=1, core="isolated")
         judged = self.operations.reload(self.tell)
         fresh = self.pass_trial()
         successor = self.newest()
@@ -410,7 +410,7 @@ class OneAtATimeTests(OperationCase):
     def test_before_anything_is_ready(self) -> None:
         self.start()
         with self.assertRaisesRegex(BusyError, "the cluster is starting"):
-            self.service.operations.reload(lambda step: None)
+            self.service.operations.reload(lambda _: None)
         self.finish()
 
     def test_recycling_keeps_nobody_waiting(self) -> None:

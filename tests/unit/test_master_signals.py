@@ -43,7 +43,7 @@ class Cluster:
 
     def by_signal(self, name: str, begin: Callable[[Tell], object]) -> None:
         self._did.append(name)
-        begin(lambda step: None)
+        begin(lambda _: None)
 
 
 class SignalTests(SynchronousTestCase):

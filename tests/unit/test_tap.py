@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.error import ReactorNotRunning
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,7 +18,6 @@ from clusterapp.errors import AllFatalError
 from clusterapp.master.service import ClusterService
 from clusterapp.master.signals import Signals
 from clusterapp.master.zombies import ZombieReaper
-from clusterapp.settings.model import Settings
 from clusterapp.tap import Options, Program, makeService
 from tests.unit import master_apps
 from tests.unit.fakes import FakeReactor, descriptors
@@ -52,7 +51,7 @@ class TapCase(SynchronousTestCase):
             **settings,
         }
         options = Options({})
-        options.parent = twistd
+        options.parent = cast("Options", twistd)
         options.parseOptions(
             [word for name, value in chosen.items() for word in _flag(name, value)]
         )
