@@ -11,6 +11,7 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet.error import ReactorNotRunning
 
+from clusterapp.clock import make_monotonic
 from clusterapp.errors import ApplicationLoadError, ClusterError
 from clusterapp.settings.options import Options
 
@@ -26,6 +27,7 @@ def makeService(options: Options) -> MultiService:
     # By now twistd has chosen its reactor.
     from twisted.internet import reactor  # noqa: PLC0415
 
+    make_monotonic(reactor)
     program = Program(reactor, options)
     if options["check-config"]:
         program.check()
