@@ -66,7 +66,7 @@ class ReporterTests(SynchronousTestCase):
         self.clock.advance(1)
         status = Path("/proc/self/status").read_text("ascii", "replace")
         said = int(status.partition("VmRSS:")[2].split()[0]) * 1024
-        self.assertAlmostEqual(self.said[0].rss / said, 1, delta=0.2)
+        self.assertApproximates(self.said[0].rss / said, 1, 0.2)
 
     def test_no_descriptor_is_left(self) -> None:
         """The report comes all the same, with the last figure that was had."""
