@@ -48,6 +48,7 @@ class Patience:
     """
     How long to wait for what, in seconds.
 
+    `hang` is how long a process that runs may say nothing; it is not the lifecycle's.
     Crashes are answered by a pause that grows from `pause` by `growth` up to
     `longest_pause`, `spread` of it up or down by chance, and is `pause` again
     after a run of `steady`. When `most_crashes` fall within `crash_window`, the
@@ -56,6 +57,7 @@ class Patience:
 
     boot: float = 60.0
     drain: float = 30.0
+    hang: float = 30.0
     pause: float = 0.1
     growth: float = 1.5
     longest_pause: float = 15.0

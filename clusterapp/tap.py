@@ -12,6 +12,7 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 
+from clusterapp.clock import make_monotonic
 from clusterapp.errors import ApplicationLoadError, ClusterError
 from clusterapp.settings.counts import OFF
 from clusterapp.settings.options import Options
@@ -34,6 +35,7 @@ def makeService(options: Options) -> MultiService:
     # By now twistd has chosen its reactor.
     from twisted.internet import reactor  # noqa: PLC0415
 
+    make_monotonic(reactor)
     program = Program(reactor, options)
     if options["check-config"]:
         program.check()

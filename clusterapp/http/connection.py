@@ -8,6 +8,7 @@ body goes to a *sink*: the message itself, or what throws the rest away.
 
 from http import HTTPStatus
 from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.error import ConnectionLost
@@ -122,6 +123,20 @@ class Connection(Reading):
         elif self.phase == "request":
             self._wait_for("request", FIRST_REQUEST_SECONDS)
 
+    @property
+    def active(self) -> bool:
+        """Whether a request is being answered."""
+        return self._message is not None
+
+    def under_way(self) -> tuple[bytes, bytes, str | None, float] | None:
+        """Tell what is being answered, and for how long; another thread may ask."""
+        head = self._head
+        if self._message is None or head is None:
+            return None
+        client = self.site.client_of(self.getPeer(), head.fields)
+        # Not the loop's clock, which stands while the loop is blocked.
+        return head.method, head.target, client, monotonic() - self._began
+
     def _begin(self, head: Head) -> None:
         """Serve a request whose head has come."""
         site = self.site
@@ -132,8 +147,7 @@ class Connection(Reading):
         self._closing = (
             not head.keeps or site.draining or self._count == site.limits.requests
         )
-        if site.recorder is not None:
-            self._began = site.clock.seconds()
+        self._began = monotonic()
         if site.answer is not None:
             prepared = site.answer(head.method, head.target, head.fields)
             if prepared is not None:
@@ -204,6 +218,7 @@ class Connection(Reading):
         :param status: the response's status.
         :param sent: the bytes of its body.
         """
+        self.site.requests += 1
         if self.site.recorder is not None:
             self._record(status, sent)
         self._message = None
@@ -286,7 +301,7 @@ class Connection(Reading):
             fields=head.fields,
             status=status,
             sent=sent,
-            seconds=self.site.clock.seconds() - self._began,
+            seconds=monotonic() - self._began,
         )
 
     # Other protocols.

@@ -49,6 +49,8 @@ class ClusterSite(server.Site):
     noisy = False
     #: Whether :meth:`drain` has been called.
     draining = False
+    #: How many requests have been answered so far.
+    requests = 0
 
     def __init__(  # noqa: PLR0913 - one for each part that it puts together
         self,
@@ -81,6 +83,26 @@ class ClusterSite(server.Site):
         self._connections: set[Connection] = set()
         self._sweep: IDelayedCall | None = None
         self._drained: list[Deferred[None]] = []
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._connections)
+
+    @property
+    def active(self) -> int:
+        """How many requests are being answered."""
+        return sum(connection.active for connection in self._connections)
+
+    def under_way(self) -> list[tuple[bytes, bytes, str | None, float]]:
+        """
+        Tell the requests that are being answered; another thread may ask.
+
+        :return: method, target, client, and for how many seconds.
+        """
+        # The copy is made in one step of the interpreter.
+        found = [connection.under_way() for connection in tuple(self._connections)]
+        return [each for each in found if each is not None]
 
     def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ARG002
         """Make a connection for one of Twisted's transports."""

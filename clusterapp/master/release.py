@@ -83,6 +83,8 @@ def make_release(generation: Generation, sockets: Sockets) -> Release:
         # Workers wait for a core that is replaced, so it is to be gone at once.
         core=replace(worker, sockets=sockets.core, spread=0.0),
         patience=Patience(
-            boot=settings.boot_timeout, drain=settings.graceful_timeout + LAST_WORDS
+            boot=settings.boot_timeout,
+            drain=settings.graceful_timeout + LAST_WORDS,
+            hang=settings.hang_timeout,
         ),
     )

@@ -16,6 +16,8 @@ from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.channel.ends import Pulse
 from clusterapp.interfaces import IClusterReactor
 from clusterapp.lifecycle import Patience, Slot, State, new_lifecycle
+from clusterapp.master.inspection import Inspector
+from clusterapp.master.watchdog import Watchdog
 from clusterapp.spawning.execute import Child, execute
 
 
@@ -76,6 +78,7 @@ class ChildSlot:
     :ivar watcher: who hears of it.
     :ivar restarts: how often its process was started again.
     :ivar pulse: what its process last said of itself, if anything.
+    :ivar pulse_at: the reactor's time at which it said that.
     :ivar last_words: why its last process has ended, or could not start.
     :ivar traceback: where the application of that process failed; often empty.
     """
@@ -96,6 +99,7 @@ class ChildSlot:
         self.watcher = watcher
         self.restarts = -1
         self.pulse: Pulse | None = None
+        self.pulse_at = 0.0
         self.last_words = self.traceback = ""
         self._reactor = reactor
         self._plan = plan
@@ -104,6 +108,8 @@ class ChildSlot:
         self._hand_over = False
         self._on_trial = on_trial
         self._serves = False
+        self._inspector = Inspector(reactor)
+        self._watchdog = Watchdog(reactor, patience.hang, self.label, self._inspector)
         facts = Slot(self, patience, lambda: random.uniform(-1, 1))  # noqa: S311
         self._life = new_lifecycle(facts)
 
@@ -148,7 +154,7 @@ class ChildSlot:
     def drop(self) -> None:
         """Empty the slot at once; what its process was doing is lost."""
         self._life.drain()
-        self._signal("KILL")
+        self._end()
 
     def core_ready(self, ready: bool, *, back: bool) -> None:
         """Tell the slot's process whether the core takes requests."""
@@ -179,6 +185,16 @@ class ChildSlot:
         """
         return succeed(False) if self._child is None else self._child.adopt(connection)
 
+    def stacks(self) -> Deferred[str]:
+        """
+        Get the stacks and the requests under way of the slot's process.
+
+        :return: fires with a text, which is empty if there is no process.
+        """
+        if self._child is None:
+            return succeed("")
+        return self._inspector.inspect(self._child)
+
     # What the lifecycle decides.
 
     def entered(self, state: State) -> None:
@@ -187,6 +203,8 @@ class ChildSlot:
         if state == "running":
             self._on_trial = False
             self._serves = True
+            if self._child is not None:
+                self._watchdog.watch(self._child)
         self.watcher.entered(self, state)
 
     def spawn(self) -> None:
@@ -228,7 +246,7 @@ class ChildSlot:
         )
         if self.state == "starting":
             self.last_words = "is not ready in time"
-        self._signal("KILL")
+        self._end()
 
     def now(self) -> float:
         """Tell the reactor's time."""
@@ -258,7 +276,8 @@ class ChildSlot:
 
     def reported(self, pulse: Pulse) -> None:
         """Hear that the process's event loop runs, and what it does."""
-        self.pulse = pulse
+        self.pulse, self.pulse_at = pulse, self.now()
+        self._watchdog.reported()
 
     def hand_over(self, connection: socket.socket) -> Deferred[bool]:
         """Let another worker serve a connection of the process."""
@@ -282,6 +301,9 @@ class ChildSlot:
     def exited(self, reason: Failure) -> None:
         """Hear that the process is gone."""
         pid = self._child and self._child.pid
+        self.pulse = None
+        self._watchdog.stop()
+        self._inspector.exited()
         if self._child is not None:
             self._child.close()
             self._child = None
@@ -297,6 +319,8 @@ class ChildSlot:
 
     def printed(self, line: str, *, error: bool) -> None:
         """Put a line that the process wrote into the master's log."""
+        if error:
+            self._inspector.printed(line)
         log = self._log.warn if error else self._log.info
         log(
             "[{label} generation {generation}] {line}",
@@ -311,9 +335,10 @@ class ChildSlot:
             self._life.drain()  # so that it is not started again
         self._life.exited()
 
-    def _signal(self, name: str) -> None:
+    def _end(self) -> None:
+        self._watchdog.stop()
         if self._child is not None:
-            self._child.signal(name)
+            self._child.signal("KILL")
 
 
 def _label(bootstrap: Bootstrap) -> str:

@@ -1,6 +1,7 @@
 """A child process that is executed anew, with ``reactor.spawnProcess``."""
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from twisted.python.failure import Failure
 import clusterapp
 from clusterapp.channel.bootstrap import CONTROL_FD, Bootstrap
 from clusterapp.channel.ends import Adopted, ChildEvents, MasterEnd
+from clusterapp.channel.inspection import ASK
 from clusterapp.interfaces import IClusterReactor
 from clusterapp.spawning.lines import Lines
 
@@ -87,6 +89,26 @@ class Child:
         """Tell the child that the files of its logs have been renamed."""
         self._end.reopen_logs().addErrback(_trap_loss)
 
+    def inspect(self) -> None:
+        """
+        Have the child say on stderr what it is doing, and where its threads are.
+
+        A thread of its own answers, whatever its event loop does, as long as the
+        code that blocks it lets go of the interpreter's lock.
+        """
+        self.signal("CONT")  # a stopped process says nothing; no other one is harmed
+        self._transport.write(ASK)
+
+    def dump_stacks(self) -> None:
+        """
+        Have the child write the stacks of its threads to stderr, from C.
+
+        That works where `inspect` is not answered, but knows of no requests.
+        """
+        # What has no handler yet, so early in its life, would die of the signal.
+        if _catches(self.pid, signal.SIGUSR2):
+            self.signal("USR2")
+
     def signal(self, name: str) -> None:
         """
         Send a signal, unless the child is gone already.
@@ -94,16 +116,27 @@ class Child:
         :param name: as in ``TERM``.
         """
         with suppress(ProcessExitedAlready):
-            self._transport.signalProcess(name)
+            self._transport.signalProcess(signal.Signals[f"SIG{name}"])
 
     def close(self) -> None:
         """
         Let go of a child that is gone.
 
-        A grandchild may hold the child's end of the channel open, and what is still
-        to be read from it must not be taken for the words of the next child.
+        A grandchild may hold the child's ends of the channel and of stdin open, and
+        what is still to be read must not be taken for the words of the next child.
         """
         self._end.close()
+        self._transport.closeStdin()
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    """Tell whether a process has a handler for a signal (proc(5), ``SigCgt``)."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
+    except OSError:  # it is gone
+        return False
+    caught = int(status.partition("SigCgt:")[2].split(maxsplit=1)[0], 16)
+    return bool(caught >> (number - 1) & 1)
 
 
 def _trap_loss(why: Failure) -> None:
@@ -192,8 +225,8 @@ def execute(  # noqa: PLR0913, PLR0917 - it is all that a process is made of
         except BaseException:
             end.close()
             raise
-    transport.write(document.to_bytes())
-    transport.closeStdin()
+    # The pipe stays open: by it the master asks, and its end tells of its death.
+    transport.write(document.to_bytes() + b"\n")
     return Child(transport, end)
 
 

@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -15,32 +16,36 @@ from twisted.python.failure import Failure
 
 from clusterapp.channel.bootstrap import CONTROL_FD, Bootstrap
 from clusterapp.channel.ends import Adopted, ChildEnd
+from clusterapp.clock import make_monotonic
 from clusterapp.errors import ApplicationLoadError
 from clusterapp.logs import begin_child_log
 from clusterapp.settings.model import Settings
 from clusterapp.web.loading import load
 from clusterapp.web.static import StaticOptions
-from clusterapp.worker.orphan import watch_master
 from clusterapp.worker.recording import AccessLog, open_access_log
+from clusterapp.worker.reporter import Reporter
 from clusterapp.worker.serving import Served, serve
+from clusterapp.worker.watch import UnderWay, watch_master
 
 #: The exit status of a child that could not start.
 FAILED_BOOT = 3
 
 
-def run(bootstrap: Bootstrap) -> int:
+def run(bootstrap: Bootstrap, master: int) -> int:
     """
     Serve until the master lets go; give the exit status.
 
     :param bootstrap: what this child is to be.
+    :param master: the pipe by which the master asks, and whose end is its death.
     """
     # The reactor was chosen before this module was imported.
     from twisted.internet import reactor  # noqa: PLC0415
 
     begin_child_log(sys.stdout)
+    make_monotonic(reactor)
     settings = Settings(**bootstrap.settings)
-    watch_master(CONTROL_FD, settings.graceful_timeout)
     child = ChildProgram(reactor, bootstrap, settings)
+    watch_master(master, settings.graceful_timeout, child.under_way)
     reactor.callWhenRunning(child.start)
     reactor.run()
     return child.exit_status
@@ -57,6 +62,7 @@ class ChildProgram:
         self._bootstrap = bootstrap
         self._settings = settings
         self._end = ChildEnd(self)
+        self._reporter = Reporter(reactor, settings.hang_timeout, self._end.report)
         self._served: Served | None = None
         self._access_log: AccessLog | None = None
         self._core_is_ready = False
@@ -75,8 +81,16 @@ class ChildProgram:
             CONTROL_FD, socket.AF_UNIX, Adopted(self._end)
         )
         os.close(CONTROL_FD)
+        self._reporter.start()
         self._boot = Deferred.fromCoroutine(self._load_and_serve())
         self._boot.addErrback(self._boot_failed)
+
+    def under_way(self) -> Sequence[UnderWay]:
+        """Tell the requests that are being answered; called by another thread."""
+        served = self._served
+        if served is None or served.site is None:
+            return ()
+        return served.site.under_way()
 
     def proceed(self) -> None:
         """Take the place that was waited for."""
@@ -123,6 +137,7 @@ class ChildProgram:
 
     def master_gone(self) -> None:
         """Drain and leave: nobody watches over this process any more."""
+        self._reporter.stop()
         if self._leaving:
             return  # the channel is closed from this side, and the log still is read
         # There is nobody to read what is written, and the pipes are broken.
@@ -155,6 +170,7 @@ class ChildProgram:
             # After the start hooks, which may add filters.
             loaded.templates.warm(self._reactor.seconds)
         self._served = served
+        self._reporter.site = served.site
         self.core_ready(self._core_is_ready, back=False)
         if is_worker:
             await self._wait_for_turn()
@@ -182,6 +198,7 @@ class ChildProgram:
 
     def _leave(self) -> None:
         self._leaving = True
+        self._reporter.stop()
         if self._served is not None and self._served.proxy is not None:
             self._served.proxy.close()
         with suppress(ReactorNotRunning):  # there may be two reasons to leave

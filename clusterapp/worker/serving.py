@@ -31,10 +31,12 @@ class Served:
 
     :param host: serves the site, and drains it.
     :param proxy: forwards requests to the core; None in the core itself.
+    :param site: tells what a worker has under way; None in the core.
     """
 
     host: Host
     proxy: CoreProxy | None
+    site: ClusterSite | None
 
 
 def serve(
@@ -61,7 +63,7 @@ def serve(
     )
     sockets = _adopt(bootstrap.sockets)
     if bootstrap.role == "core":
-        return Served(core_host(reactor, loaded, settings, sockets), None)
+        return Served(core_host(reactor, loaded, settings, sockets), None, None)
     trusted = TrustedProxies(settings.trusted_proxies)
     proxy = CoreProxy(reactor, agent, trusted=trusted, timeout=settings.core_timeout)
     site = ClusterSite(
@@ -78,9 +80,8 @@ def serve(
         client_of=trusted.client_of,
         failure_page=loaded.failure_page if settings.reload else None,
     )
-    return Served(
-        Host(site, loaded.hooks, _acceptors(reactor, settings, site, sockets)), proxy
-    )
+    host = Host(site, loaded.hooks, _acceptors(reactor, settings, site, sockets))
+    return Served(host, proxy, site)
 
 
 def _forward(routes: Routes, proxy: CoreProxy) -> Forward:

@@ -5,7 +5,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -181,16 +181,20 @@ class DeathTests(SynchronousTestCase):
             self.assertIn(b"slow but sure", read_all(connection))
             wait_until_gone(worker)
 
-    def test_a_blocked_worker_does_not_outlive_its_master(self) -> None:
-        """A worker whose event loop hears nothing is ended all the same."""
+    def test_blocked_workers_do_not_outlive_their_master(self) -> None:
+        """Workers whose event loops hear nothing are ended all the same."""
         with (
-            shop("--graceful-timeout", "1", workers=1) as running,
-            open_request(running, "/block/600.0"),
+            shop("--graceful-timeout", "1", workers=3) as running,
+            ExitStack() as requests,
         ):
-            running.wait_for("blocking")
-            (worker,) = running.children()
+            workers = running.children()
+            blocked = set()
+            for _ in workers:
+                requests.enter_context(open_request(running, "/block/600.0"))
+                blocked.add(int(running.wait_for(r"blocking (\d+)")[1]))
+            self.assertEqual(blocked, workers)
             running.signal(signal.SIGKILL)
-            wait_until_gone(worker)
+            wait_until_gone(*workers, deadline=10.0)
 
     def test_a_killed_core_is_replaced(self) -> None:
         """Requests wait for an isolated core that is on its way."""

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -86,9 +87,14 @@ class FakeChild:
 
     @property
     def bootstrap(self) -> Mapping[str, Any]:
-        """The document that the child was given."""
-        document: dict[str, Any] = json.loads(self.stdin)
+        """The document that the child was given: the first line on its stdin."""
+        document: dict[str, Any] = json.loads(self.stdin.partition(b"\n")[0])
         return document
+
+    @property
+    def asked(self) -> bytes:
+        """What the master wrote after the document."""
+        return self.stdin.partition(b"\n")[2]
 
     def flush(self) -> None:
         """Carry what was said, both ways."""
@@ -167,7 +173,7 @@ class FakeChild:
     def signalProcess(self, signalID: str | int) -> None:
         if not self.alive:
             raise ProcessExitedAlready
-        self.signals.append(str(signalID))
+        self.signals.append(signal.Signals(int(signalID)).name.removeprefix("SIG"))
 
     def write(self, data: bytes) -> None:
         self.stdin += data

@@ -21,6 +21,7 @@ LAYERS = {
     "generations": 1,
     "operations": 1,
     "channel": 2,
+    "clock": 3,
     "listening": 3,
     "spawning": 3,
     "http": 3,

@@ -1,6 +1,7 @@
 """One slot of a master, with processes that exist in memory only."""
 
 import socket
+from dataclasses import replace
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import LogLevel
@@ -49,12 +50,12 @@ class SlotCase(SynchronousTestCase):
         self.log = Log(self)
         self.slot = self.make("worker", 3)
 
-    def make(self, role: Role, number: int) -> ChildSlot:
+    def make(self, role: Role, number: int, **patience: float) -> ChildSlot:
         bootstrap = Bootstrap(role=role, slot=number, generation=7, settings={})
         return ChildSlot(
             self.reactor,  # type: ignore[arg-type]
             Plan(bootstrap, {}, {}),
-            PATIENCE,
+            replace(PATIENCE, **patience),  # type: ignore[arg-type]
             self.watcher,
         )
 

@@ -1,6 +1,7 @@
 """How a child process comes to be, with processes that exist in memory only."""
 
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -149,7 +150,7 @@ class ExecuteTests(ExecuteCase):
             )
 
     def test_document(self) -> None:
-        """It stands on stdin, which then ends."""
+        """It is the first line on stdin, which stays open for questions."""
         _, process = self.execute("/a")
         document = process.bootstrap
         self.assertEqual(
@@ -157,7 +158,8 @@ class ExecuteTests(ExecuteCase):
             {"role": "worker", "slot": 2, "settings": {"a": [1]}},
         )
         self.assertEqual(document["python_path"], "/a")
-        self.assertTrue(process.stdin_closed)
+        self.assertEqual(process.stdin.count(b"\n"), 1)
+        self.assertFalse(process.stdin_closed)
 
     def test_no_python_path(self) -> None:
         """The child shall not see ours as the operator's."""
@@ -238,6 +240,36 @@ class ChildTests(ExecuteCase):
         self.process.exit(signal=9)
         self.child.signal("TERM")
         self.assertEqual(self.process.signals, ["KILL"])
+
+    def test_question(self) -> None:
+        """A byte on stdin; a process that is stopped is woken up to answer."""
+        self.child.inspect()
+        self.assertEqual((self.process.signals, self.process.asked), (["CONT"], b"?"))
+
+    def test_stacks(self) -> None:
+        """The signal goes only to a process that has a handler for it."""
+        before = signal.getsignal(signal.SIGUSR2)
+        self.addCleanup(signal.signal, signal.SIGUSR2, before)
+        self.child.pid = os.getpid()
+        for handler in (signal.SIG_DFL, signal.SIG_IGN):
+            signal.signal(signal.SIGUSR2, handler)
+            self.child.dump_stacks()
+        self.assertEqual(self.process.signals, [])
+        signal.signal(signal.SIGUSR2, lambda *_: None)
+        self.child.dump_stacks()
+        self.assertEqual(self.process.signals, ["USR2"])
+
+    def test_stacks_of_a_process_that_is_gone(self) -> None:
+        ended = os.posix_spawn("/bin/true", ["true"], {})
+        os.waitpid(ended, 0)
+        self.child.pid = ended
+        self.child.dump_stacks()
+        self.assertEqual(self.process.signals, [])
+
+    def test_letting_go(self) -> None:
+        """A grandchild that was forked may hold the other end of stdin."""
+        self.child.close()
+        self.assertTrue(self.process.stdin_closed)
 
     def test_exit_is_heard_while_pipes_are_open(self) -> None:
         """A grandchild may keep them for ever."""

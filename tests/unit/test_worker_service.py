@@ -6,8 +6,6 @@ import signal
 import socket
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -27,7 +25,7 @@ from clusterapp.settings.model import Settings
 from clusterapp.web.loading import Loaded, load
 from clusterapp.web.static import StaticOptions
 from clusterapp.worker import __main__ as program
-from clusterapp.worker import orphan, service
+from clusterapp.worker import service
 from clusterapp.worker.service import FAILED_BOOT, ChildProgram
 from clusterapp.worker.serving import serve
 from tests.unit import master_apps
@@ -457,29 +455,3 @@ class ProgramTests(SynchronousTestCase):
         """Programs that the application starts see nothing of ours."""
         self.take_over(None)
         self.assertEqual(dict(os.environ), {})
-
-
-class OrphanTests(SynchronousTestCase):
-    """The last resort, with a real channel and no real exit."""
-
-    def test_master_is_gone(self) -> None:
-        """The process ends some time after the channel, whatever the loop does."""
-        ours, theirs = socket.socketpair()
-        self.addCleanup(theirs.close)
-        slept: list[float] = []
-        left: list[int] = []
-        gone = threading.Event()
-
-        def leave(status: int) -> None:
-            left.append(status)
-            gone.set()
-
-        self.patch(time, "sleep", slept.append)
-        self.patch(os, "_exit", leave)
-        orphan.watch_master(theirs.fileno(), 5.0)
-        ours.send(b"a word is no end")
-        self.assertFalse(gone.wait(0.05))
-        ours.close()
-        self.assertTrue(gone.wait(30))
-        self.assertEqual(left, [1])
-        self.assertGreater(slept[0], 5.0)

@@ -1,0 +1,90 @@
+"""What a child tells its master every second: that its event loop runs, and how."""
+
+import resource
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from clusterapp.channel.ends import Pulse
+
+#: Seconds between two reports, if the hang timeout is not very short.
+INTERVAL = 1.0
+
+#: Reports within a hang timeout, at least: one that is late is no hang.
+_REPORTS = 4
+
+_STATM = Path("/proc/self/statm")
+_PAGE = resource.getpagesize()
+
+
+class Figures(Protocol):
+    """The figures of a site."""
+
+    @property
+    def requests(self) -> int:
+        """How many it has answered so far."""
+
+    @property
+    def active(self) -> int:
+        """How many it is answering."""
+
+    @property
+    def connections(self) -> int:
+        """How many clients it is connected to."""
+
+
+class Reporter:
+    """
+    Reports, by the event loop's own timer: a loop that stands does not report.
+
+    :param clock: the child's reactor, whose clock is monotonic.
+    :param hang_timeout: the seconds after which the master takes silence for a hang.
+    :param say: tells the master.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, hang_timeout: float, say: Callable[[Pulse], None]
+    ) -> None:
+        #: What the figures are taken from, once there is something to count.
+        self.site: Figures | None = None
+        self._clock = clock
+        self._interval = min(INTERVAL, hang_timeout / _REPORTS)
+        self._say = say
+        self._rss = 0
+        self._due = 0.0
+        self._timer: IDelayedCall | None = None
+
+    def start(self) -> None:
+        """Report from now on."""
+        self._due = self._clock.seconds() + self._interval
+        self._timer = self._clock.callLater(self._interval, self._report)
+
+    def stop(self) -> None:
+        """Report no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _report(self) -> None:
+        lag = max(0.0, self._clock.seconds() - self._due)
+        self.start()
+        site = self.site
+        self._say(
+            Pulse(
+                lag=lag,
+                requests=0 if site is None else site.requests,
+                active=0 if site is None else site.active,
+                connections=0 if site is None else site.connections,
+                rss=self._resident(),
+            )
+        )
+
+    def _resident(self) -> int:
+        """Tell the resident memory in bytes: the second figure, in pages (proc(5))."""
+        # If no descriptor is left, that the loop runs still matters.
+        with suppress(OSError):
+            self._rss = int(_STATM.read_bytes().split()[1]) * _PAGE
+        return self._rss

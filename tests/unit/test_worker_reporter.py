@@ -1,0 +1,81 @@
+"""What a child reports, on a clock that only the test moves."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from clusterapp.worker import reporter
+from clusterapp.worker.reporter import Reporter
+
+if TYPE_CHECKING:
+    from clusterapp.channel.ends import Pulse
+
+
+@dataclass
+class Site:
+    """A site with figures."""
+
+    requests: int = 7
+    active: int = 2
+    connections: int = 5
+
+
+class ReporterTests(SynchronousTestCase):
+    """A reporter that has started."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.said: list[Pulse] = []
+        self.reporter = self.started(30.0)
+
+    def started(self, hang_timeout: float) -> Reporter:
+        made = Reporter(self.clock, hang_timeout, self.said.append)
+        made.start()
+        return made
+
+    def test_every_second(self) -> None:
+        self.clock.pump([0.5, 0.5, 0.5, 0.5])
+        self.assertEqual(len(self.said), 2)
+
+    def test_often_enough(self) -> None:
+        """A hang timeout of a second accuses nobody whose loop turns."""
+        self.reporter.stop()
+        self.started(1.0)
+        self.clock.pump([0.25] * 4)
+        self.assertEqual(len(self.said), 4)
+
+    def test_lag(self) -> None:
+        """How late the loop was, for this report alone."""
+        self.clock.advance(1.75)
+        self.clock.advance(1.0)
+        self.assertEqual([pulse.lag for pulse in self.said], [0.75, 0.0])
+
+    def test_figures(self) -> None:
+        """Zeros until there is a site."""
+        self.clock.advance(1)
+        self.reporter.site = Site()
+        self.clock.advance(1)
+        told = [(p.requests, p.active, p.connections) for p in self.said]
+        self.assertEqual(told, [(0, 0, 0), (7, 2, 5)])
+
+    def test_resident_memory(self) -> None:
+        """The kernel says the same, in kB."""
+        self.clock.advance(1)
+        status = Path("/proc/self/status").read_text("ascii", "replace")
+        said = int(status.partition("VmRSS:")[2].split()[0]) * 1024
+        self.assertApproximates(self.said[0].rss / said, 1, 0.2)
+
+    def test_no_descriptor_is_left(self) -> None:
+        """The report comes all the same, with the last figure that was had."""
+        self.clock.advance(1)
+        self.patch(reporter, "_STATM", Path("/nowhere/statm"))
+        self.clock.advance(1)
+        self.assertEqual(self.said[0].rss, self.said[1].rss)
+
+    def test_stop(self) -> None:
+        self.reporter.stop()
+        self.reporter.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
