@@ -74,7 +74,6 @@ def make_release(generation: Generation, sockets: Sockets) -> Release:
         bootstrap,
         generation.environment,
         sockets.public,
-        hang_timeout=settings.hang_timeout,
         spread=settings.drain_spread,
     )
     return Release(

@@ -31,7 +31,6 @@ class Plan:
     :param sockets: the listening sockets that it inherits, by name.
     :param access_log: a descriptor of the access log that it inherits; None if the
         bootstrap says all that there is to say of one.
-    :param hang_timeout: how long a child may be silent, in seconds.
     :param spread: the seconds over which a child that drains ends what does not end
         by itself.
     """
@@ -40,7 +39,6 @@ class Plan:
     environment: Mapping[str, str]
     sockets: Mapping[str, socket.socket]
     access_log: int | None = None
-    hang_timeout: float = 30.0
     spread: float = 0.0
 
 

@@ -212,6 +212,8 @@ class ReloadTests(OperationCase):
         judged = self.operations.reload(self.tell)
         self.newest().say_loaded()
         stopped = self.service.stopService()
+        self.newest().flush()
+        self.newest().adopted[0].close()
         self.reactor.ends[-1].protocol.connectionLost(Failure(ConnectionDone()))
         self.assertIn("stopping", self.verdict(judged).text)
         self.let_go()
