@@ -8,7 +8,6 @@ body goes to a *sink*: the message itself, or what throws the rest away.
 
 from http import HTTPStatus
 from math import inf
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.error import ConnectionLost
@@ -98,8 +97,8 @@ class Connection(Ending):
         if self._message is None or head is None:
             return None
         client = self.site.client_of(self.getPeer(), head.fields)
-        # Not the loop's clock, which stands while the loop is blocked.
-        return head.method, head.target, client, monotonic() - self._began
+        seconds = self.site.clock.seconds() - self._began
+        return head.method, head.target, client, seconds
 
     def _begin(self, head: Head) -> None:
         """Serve a request whose head has come."""
@@ -111,7 +110,7 @@ class Connection(Ending):
         self._closing = (
             not head.keeps or site.draining or self._count == site.limits.requests
         )
-        self._began = monotonic()
+        self._began = site.clock.seconds()
         if site.answer is not None:
             prepared = site.answer(head.method, head.target, head.fields)
             if prepared is not None:
@@ -271,7 +270,7 @@ class Connection(Ending):
             fields=head.fields,
             status=status,
             sent=sent,
-            seconds=monotonic() - self._began,
+            seconds=self.site.clock.seconds() - self._began,
         )
 
     # Other protocols.
