@@ -14,6 +14,7 @@ from clusterapp.errors import (
     UnreachableError,
 )
 from clusterapp.listening.state import default_state
+from clusterapp.settings.counts import OFF
 
 #: The name of the control socket in a cluster's own folder.
 SOCKET_NAME = "control.sock"
@@ -36,6 +37,8 @@ def find(named: str | None, state: str | None, environ: Mapping[str, str]) -> st
     """
     if named is None and state is None:
         named = environ.get("CLUSTERAPP_CONTROL")
+        if named == OFF:
+            raise UnreachableError("CLUSTERAPP_CONTROL is off: there is no socket")
     if named is not None:
         return named
     bases = state_folders(state or environ.get("CLUSTERAPP_STATE"), environ)
@@ -79,9 +82,11 @@ def living(bases: Iterable[Path]) -> list[str]:
 
     :param bases: state folders.
     """
-    paths = sorted(path for base in bases for path in base.glob(f"*/{SOCKET_NAME}"))
-    first = {path.resolve(): str(path) for path in reversed(paths)}
-    return [path for path in reversed(first.values()) if _listens(path)]
+    first: dict[Path, str] = {}
+    for base in bases:
+        for path in sorted(base.glob(f"*/{SOCKET_NAME}")):
+            first.setdefault(path.resolve(), str(path))
+    return [path for path in first.values() if _listens(path)]
 
 
 def _of_everybody(root: Path) -> Iterator[Path]:
