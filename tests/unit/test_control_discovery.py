@@ -3,6 +3,7 @@
 import os
 import socket
 from pathlib import Path
+from unittest import skipUnless
 
 from clusterapp.control.discovery import find, living, state_folders
 from clusterapp.errors import SeveralClustersError, UnreachableError
@@ -170,12 +171,26 @@ class FolderTests(DiscoveryCase):
 class TrustTests(DiscoveryCase):
     """Whose sockets are used without being named."""
 
-    def test_others(self) -> None:
-        """Another user may have put one where ours would be."""
+    def seen_by(self, user: int) -> list[str]:
+        self.patch(os, "geteuid", lambda: user)
+        return living([self.state])
+
+    def test_own(self) -> None:
         path = self.cluster("a")
-        user = os.geteuid()
-        for other, found in ((user, [path]), (user + 1, []), (0, [path])):
-            self.patch(os, "geteuid", lambda other=other: other)
-            # Roots are trusted, so as root nothing is another's.
-            expected = [path] if user == 0 else found
-            self.assertEqual(living([self.state]), expected, other)
+        self.assertEqual(self.seen_by(os.geteuid()), [path])
+
+    @skipUnless(os.geteuid() == 0, "only root can become another user")
+    def test_others(self) -> None:
+        """Another user may have put one where ours would be; root sees them all."""
+        roots, path = self.cluster("a"), self.place("b")
+        listening = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listening.close)
+        listening.bind(path)
+        os.seteuid(65_534)
+        try:
+            listening.listen()
+        finally:
+            os.seteuid(0)
+        self.assertEqual(self.seen_by(1000), [roots])
+        self.assertEqual(self.seen_by(65_534), [roots, path])
+        self.assertEqual(self.seen_by(0), [roots, path])
