@@ -22,6 +22,9 @@ SOCKET_NAME = "control.sock"
 #: Where the state folders of all users are, below the root of the file system.
 _EVERYBODYS = ("run/clusterapp", "run/user/*/clusterapp", "tmp/clusterapp-[0-9]*")
 
+#: What is told of each of several clusters.
+_IDENTITY = ("pid", "name", "state", "ready")
+
 #: Seconds in which each of several clusters may tell who it is.
 _PATIENCE = 2.0
 
@@ -48,9 +51,7 @@ def find(named: str | None, state: str | None, environ: Mapping[str, str]) -> st
         raise UnreachableError(
             f"no running cluster found; looked for */{SOCKET_NAME} in {where}"
         )
-    if len(found) > 1:
-        raise SeveralClustersError([_about(path) for path in found])
-    return found[0]
+    return found[0] if len(found) == 1 else _the_one_that_stays(found)
 
 
 def state_folders(
@@ -89,6 +90,16 @@ def living(bases: Iterable[Path]) -> list[str]:
     return [path for path in first.values() if _listens(path)]
 
 
+def _the_one_that_stays(paths: Iterable[str]) -> str:
+    """Choose the new master, while the old one leaves after an upgrade."""
+    clusters = [_about(path) for path in paths]
+    staying = [each for each in clusters if each["state"] != "stopping"]
+    if len(staying) != 1:
+        raise SeveralClustersError(clusters)
+    path: str = staying[0]["path"]
+    return path
+
+
 def _of_everybody(root: Path) -> Iterator[Path]:
     for pattern in _EVERYBODYS:
         yield from sorted(root.glob(pattern))
@@ -112,4 +123,4 @@ def _about(path: str) -> Mapping[str, Any]:
         status = Client(path, _PATIENCE).get("/status")
     except ControlError:
         status = {}  # it is listed all the same
-    return {"path": path, **{key: status.get(key) for key in ("pid", "name", "ready")}}
+    return {"path": path, **{key: status.get(key) for key in _IDENTITY}}

@@ -1,5 +1,6 @@
 """Finding the socket of the cluster that runs here."""
 
+import json
 import os
 import socket
 from pathlib import Path
@@ -105,19 +106,27 @@ class FindTests(DiscoveryCase):
 
     def test_several(self) -> None:
         """Each is asked who it is, and listed even if it does not say it."""
-        status = '{"pid": 7, "name": "shop:app", "ready": true, "more": 1}'
-        first = self.answering("a", response(status))
+        known = {"pid": 7, "name": "shop:app", "state": "running", "ready": True}
+        first = self.answering("a", response(json.dumps({**known, "more": 1})))
         second = self.answering("b", b"")
         error = self.assertRaises(SeveralClustersError, find, None, None, self.environ)
+        unknown = dict.fromkeys(known)
         self.assertEqual(
-            error.clusters,
-            [
-                {"path": first, "pid": 7, "name": "shop:app", "ready": True},
-                {"path": second, "pid": None, "name": None, "ready": None},
-            ],
+            error.clusters, [{"path": first, **known}, {"path": second, **unknown}]
         )
         self.assertEqual(error.exit_status, 4)
         self.assertIn("--socket PATH", str(error))
+
+    def test_old_master(self) -> None:
+        """One that is leaving after an upgrade stands in nobody's way."""
+        self.answering("a", response('{"state": "stopping"}'))
+        path = self.answering("b", response('{"state": "running"}'))
+        self.assertEqual(find(None, None, self.environ), path)
+
+    def test_several_that_stop(self) -> None:
+        for name in ("a", "b"):
+            self.answering(name, response('{"state": "stopping"}'))
+        self.assertRaises(SeveralClustersError, find, None, None, self.environ)
 
     def test_one_by_two_ways(self) -> None:
         """Two paths to one socket are one cluster."""
