@@ -47,7 +47,7 @@ def find(named: str | None, state: str | None, environ: Mapping[str, str]) -> st
     bases = state_folders(state or environ.get("CLUSTERAPP_STATE"), environ)
     found = living(bases)
     if not found:
-        where = ", ".join(map(str, bases)) or "no folder"
+        where = ", ".join(map(str, bases))
         raise UnreachableError(
             f"no running cluster found; looked for */{SOCKET_NAME} in {where}"
         )
