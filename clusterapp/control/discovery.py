@@ -14,12 +14,16 @@ from clusterapp.errors import (
     UnreachableError,
 )
 from clusterapp.listening.state import default_state
+from clusterapp.settings.counts import OFF
 
 #: The name of the control socket in a cluster's own folder.
 SOCKET_NAME = "control.sock"
 
 #: Where the state folders of all users are, below the root of the file system.
 _EVERYBODYS = ("run/clusterapp", "run/user/*/clusterapp", "tmp/clusterapp-[0-9]*")
+
+#: What is told of each of several clusters.
+_IDENTITY = ("pid", "name", "state", "ready")
 
 #: Seconds in which each of several clusters may tell who it is.
 _PATIENCE = 2.0
@@ -36,18 +40,18 @@ def find(named: str | None, state: str | None, environ: Mapping[str, str]) -> st
     """
     if named is None and state is None:
         named = environ.get("CLUSTERAPP_CONTROL")
+        if named == OFF:
+            raise UnreachableError("CLUSTERAPP_CONTROL is off: there is no socket")
     if named is not None:
         return named
     bases = state_folders(state or environ.get("CLUSTERAPP_STATE"), environ)
     found = living(bases)
     if not found:
-        where = ", ".join(map(str, bases)) or "no folder"
+        where = ", ".join(map(str, bases))
         raise UnreachableError(
             f"no running cluster found; looked for */{SOCKET_NAME} in {where}"
         )
-    if len(found) > 1:
-        raise SeveralClustersError([_about(path) for path in found])
-    return found[0]
+    return found[0] if len(found) == 1 else _the_one_that_stays(found)
 
 
 def state_folders(
@@ -79,9 +83,21 @@ def living(bases: Iterable[Path]) -> list[str]:
 
     :param bases: state folders.
     """
-    paths = sorted(path for base in bases for path in base.glob(f"*/{SOCKET_NAME}"))
-    first = {path.resolve(): str(path) for path in reversed(paths)}
-    return [path for path in reversed(first.values()) if _listens(path)]
+    first: dict[Path, str] = {}
+    for base in bases:
+        for path in sorted(base.glob(f"*/{SOCKET_NAME}")):
+            first.setdefault(path.resolve(), str(path))
+    return [path for path in first.values() if _listens(path)]
+
+
+def _the_one_that_stays(paths: Iterable[str]) -> str:
+    """Choose the new master, while the old one leaves after an upgrade."""
+    clusters = [_about(path) for path in paths]
+    staying = [each for each in clusters if each["state"] != "stopping"]
+    if len(staying) != 1:
+        raise SeveralClustersError(clusters)
+    path: str = staying[0]["path"]
+    return path
 
 
 def _of_everybody(root: Path) -> Iterator[Path]:
@@ -107,4 +123,4 @@ def _about(path: str) -> Mapping[str, Any]:
         status = Client(path, _PATIENCE).get("/status")
     except ControlError:
         status = {}  # it is listed all the same
-    return {"path": path, **{key: status.get(key) for key in ("pid", "name", "ready")}}
+    return {"path": path, **{key: status.get(key) for key in _IDENTITY}}

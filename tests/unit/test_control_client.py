@@ -1,0 +1,168 @@
+"""The client of the control API, against servers that say anything."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clusterapp.control.client import Client
+from clusterapp.errors import ControlError, RefusedError, UnreachableError
+from tests.unit.canned import END, SILENCE, CannedCase, chunked, response
+from tests.unit.fakes import descriptors
+
+STEP = {"step": "starting", "slot": 0}
+VERDICT = {"verdict": {"ok": True, "text": "", "traceback": ""}}
+STEP_LINE, VERDICT_LINE = (json.dumps(line) + "\n" for line in (STEP, VERDICT))
+STRANGER = "no master of clusterapp listens there"
+
+
+class ClientCase(CannedCase):
+    """A client, and what it was told."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.before = descriptors()
+        self.told: list[Mapping[str, Any]] = []
+        self.client = Client(self.path)
+
+    def follow(self) -> Mapping[str, Any]:
+        return self.client.follow("/reload", self.told.append)
+
+    def assert_error(self, kind: type[ControlError], *words: str) -> None:
+        """Each of them fails in this way, and leaves nothing open."""
+        error = self.assertRaises(kind, self.client.get, "/status")
+        self.assertIs(type(error), kind)
+        for word in words:
+            self.assertIn(word, str(error))
+
+
+class DocumentTests(ClientCase):
+    """What one document answers."""
+
+    def test_get(self) -> None:
+        server = self.serve(response('{"pid": 1}'))
+        self.assertEqual(self.client.get("/status"), {"pid": 1})
+        [request] = server.requests
+        self.assertTrue(request.startswith(b"GET /status HTTP/1.1\r\n"), request)
+        self.assertIn(b"\r\nHost: localhost\r\n", request)
+
+    def test_post(self) -> None:
+        server = self.serve(response('{"0": "stack"}'))
+        self.assertEqual(self.client.post("/stacks"), {"0": "stack"})
+        [request] = server.requests
+        self.assertTrue(request.startswith(b"POST /stacks HTTP/1.1\r\n"), request)
+        self.assertIn(b"\r\nContent-Length: 0\r\n", request)
+
+    def test_nothing_stays_open(self) -> None:
+        server = self.serve(response("{}"), response('{"error": ""}', "409 Oh"))
+        self.client.get("/status")
+        self.assertRaises(RefusedError, self.client.get, "/status")
+        server.close()
+        self.assertEqual(descriptors(), self.before)
+
+
+class FollowTests(ClientCase):
+    """Operations, step by step."""
+
+    def test_steps_and_verdict(self) -> None:
+        server = self.serve(chunked(STEP_LINE, STEP_LINE, VERDICT_LINE, ""))
+        self.assertEqual(self.follow(), VERDICT)
+        self.assertEqual(self.told, [STEP, STEP])
+        server.close()
+        self.assertEqual(descriptors(), self.before)
+
+    def test_what_is_wanted(self) -> None:
+        server = self.serve(chunked(VERDICT_LINE))
+        self.client.follow("/scale", self.told.append, {"workers": 4})
+        self.assertTrue(server.requests[0].endswith(b'\r\n\r\n{"workers": 4}'))
+
+    def test_verdict_before_the_connection_breaks(self) -> None:
+        """A master that stops may not come to the end of its response."""
+        self.serve(chunked(STEP_LINE, VERDICT_LINE))
+        self.assertEqual(self.follow(), VERDICT)
+
+    def test_no_verdict(self) -> None:
+        """Whatever the master was doing: nobody can say that it is done."""
+        broken = (
+            chunked(STEP_LINE),
+            chunked(STEP_LINE, VERDICT_LINE[:20]),
+            chunked(STEP_LINE, "no JSON\n"),
+            chunked(STEP_LINE) + b"ff\r\n{",
+            chunked(STEP_LINE) + b"no chunk",
+            chunked(STEP_LINE, ""),
+        )
+        for answer in broken:
+            self.serve(answer).requests.clear()
+            error = self.assertRaises(ControlError, self.follow)
+            self.assertIn("before it gave a verdict", str(error))
+            self.assertEqual(error.exit_status, 1)
+            self.assertEqual(self.told, [STEP])
+            self.told.clear()
+            Path(self.path).unlink()
+
+    def test_refusal(self) -> None:
+        self.serve(response('{"error": "a reload is under way"}', "409 Conflict"))
+        error = self.assertRaises(RefusedError, self.follow)
+        self.assertEqual(str(error), "a reload is under way")
+        self.assertEqual(self.told, [])
+
+    def test_operation_may_take_long(self) -> None:
+        """Only the beginning of the answer is waited for so long."""
+        self.client = Client(self.path, SILENCE / 2)
+        self.serve((chunked(STEP_LINE), chunked(VERDICT_LINE).partition(END)[2]))
+        self.assertEqual(self.follow(), VERDICT)
+        self.assertEqual(self.told, [STEP])
+
+
+class ErrorTests(ClientCase):
+    """What is said when it does not work."""
+
+    def test_refusals(self) -> None:
+        for status in ("409 Conflict", "404 Not Found"):
+            self.serve(response('{"error": "no slot 9"}', status))
+            self.assert_error(RefusedError, "no slot 9")
+            Path(self.path).unlink()
+
+    def test_other_errors(self) -> None:
+        """A request that is wrong, or a master that fails."""
+        for status in ("400 Bad Request", "500 Internal Server Error"):
+            self.serve(response('{"error": "workers"}', status))
+            self.assert_error(ControlError, "workers")
+            Path(self.path).unlink()
+
+    def test_nobody_listens(self) -> None:
+        self.assert_error(UnreachableError, self.path, "No such file")
+        Path(self.path).touch()
+        self.assert_error(UnreachableError, self.path, "Connection refused")
+
+    def test_long_path(self) -> None:
+        self.client = Client("x" * 200)
+        self.assert_error(UnreachableError, "x" * 200, "path too long")
+
+    def test_closed_without_an_answer(self) -> None:
+        """As a master does that does not serve this user."""
+        self.serve(b"")
+        self.assert_error(UnreachableError, self.path, "without response")
+
+    def test_silence(self) -> None:
+        self.client = Client(self.path, 0.05)
+        self.serve(None)
+        self.assert_error(UnreachableError, self.path, "it does not answer")
+
+    def test_strangers(self) -> None:
+        """Some other server was named."""
+        for answer in (
+            b"220 mail.example.org ESMTP\r\n",
+            response("<html>"),
+            response("[]"),
+            response("hello", "404 Not Found"),
+            response("{}", "404 Not Found"),
+            response('{"error": 1}', "500 Oh"),
+        ):
+            self.serve(answer)
+            self.assert_error(UnreachableError, self.path)
+            Path(self.path).unlink()
+
+    def test_document_that_breaks_off(self) -> None:
+        self.serve(response('{"pid": 1}')[:-3])
+        self.assert_error(UnreachableError, self.path)

@@ -1,0 +1,205 @@
+"""Finding the socket of the cluster that runs here."""
+
+import json
+import os
+import socket
+from pathlib import Path
+from unittest import skipUnless
+
+from clusterapp.control.discovery import find, living, state_folders
+from clusterapp.errors import SeveralClustersError, UnreachableError
+from clusterapp.listening.state import StateFolder, default_state
+from tests.unit.canned import Canned, CannedCase, response
+from tests.unit.fakes import descriptors
+
+NAMED = "/named/by/the/operator.sock"
+
+
+class DiscoveryCase(CannedCase):
+    """A state folder, and clusters in it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.state = self.folder / "state"
+        self.environ = {"CLUSTERAPP_STATE": str(self.state)}
+
+    def cluster(self, name: str) -> str:
+        """Let one listen; give its socket's path."""
+        path = self.place(name)
+        listening = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listening.close)
+        listening.bind(path)
+        listening.listen()
+        return path
+
+    def answering(self, name: str, *answers: bytes | None) -> str:
+        """Let one listen that is asked for its status, after it was found."""
+        path = self.place(name)
+        # What looks for it connects, and says nothing.
+        server = Canned(path, b"", *answers)
+        self.addCleanup(server.close)
+        return path
+
+    def place(self, name: str) -> str:
+        folder = self.state / name
+        folder.mkdir(parents=True)
+        return str(folder / "control.sock")
+
+    def killed(self, name: str) -> None:
+        """Leave behind what a killed master leaves."""
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(self.place(name))
+
+
+class FindTests(DiscoveryCase):
+    """Which socket is used."""
+
+    def test_the_only_one(self) -> None:
+        path = self.cluster("12-abc")
+        before = descriptors()
+        self.assertEqual(find(None, None, self.environ), path)
+        self.assertEqual(find(None, str(self.state), {}), path)
+        self.assertEqual(descriptors(), before)
+
+    def test_where_a_master_keeps_it(self) -> None:
+        """A cluster's own folder is where it is looked for."""
+        folder = StateFolder(self.state)
+        self.addCleanup(folder.remove)
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(folder.socket("control"))
+            listening.listen()
+            found = find(None, None, self.environ)
+            self.assertEqual(found, folder.socket("control"))
+
+    def test_named(self) -> None:
+        """What the operator names is used, whether it is there or not."""
+        self.cluster("a")
+        environ = {**self.environ, "CLUSTERAPP_CONTROL": "/elsewhere"}
+        self.assertEqual(find(NAMED, None, environ), NAMED)
+        self.assertEqual(find(NAMED, str(self.state), environ), NAMED)
+        self.assertEqual(find(None, None, environ), "/elsewhere")
+
+    def test_flags_are_stronger_than_the_environment(self) -> None:
+        path = self.cluster("a")
+        environ = {"CLUSTERAPP_CONTROL": NAMED, "CLUSTERAPP_STATE": "/elsewhere"}
+        self.assertEqual(find(None, str(self.state), environ), path)
+
+    def test_switched_off(self) -> None:
+        """The variable that the cluster reads may say that there is no socket."""
+        environ = {**self.environ, "CLUSTERAPP_CONTROL": "off"}
+        error = self.assertRaises(UnreachableError, find, None, None, environ)
+        self.assertIn("CLUSTERAPP_CONTROL is off", str(error))
+
+    def test_dead_ones_do_not_count(self) -> None:
+        path = self.cluster("b")
+        self.killed("a")
+        (self.state / "c").mkdir()
+        Path(self.place("d")).touch()
+        self.assertEqual(find(None, None, self.environ), path)
+
+    def test_none(self) -> None:
+        """It says where it has looked."""
+        self.killed("a")
+        error = self.assertRaises(UnreachableError, find, None, None, self.environ)
+        self.assertIn(f"*/control.sock in {self.state}", str(error))
+        self.assertEqual(error.exit_status, 4)
+
+    def test_several(self) -> None:
+        """Each is asked who it is, and listed even if it does not say it."""
+        known = {"pid": 7, "name": "shop:app", "state": "running", "ready": True}
+        first = self.answering("a", response(json.dumps({**known, "more": 1})))
+        second = self.answering("b", b"")
+        error = self.assertRaises(SeveralClustersError, find, None, None, self.environ)
+        unknown = dict.fromkeys(known)
+        self.assertEqual(
+            error.clusters, [{"path": first, **known}, {"path": second, **unknown}]
+        )
+        self.assertEqual(error.exit_status, 4)
+        self.assertIn("--socket PATH", str(error))
+
+    def test_old_master(self) -> None:
+        """One that is leaving after an upgrade stands in nobody's way."""
+        self.answering("a", response('{"state": "stopping"}'))
+        path = self.answering("b", response('{"state": "running"}'))
+        self.assertEqual(find(None, None, self.environ), path)
+
+    def test_several_that_stop(self) -> None:
+        for name in ("a", "b"):
+            self.answering(name, response('{"state": "stopping"}'))
+        self.assertRaises(SeveralClustersError, find, None, None, self.environ)
+
+    def test_one_by_two_ways(self) -> None:
+        """Two paths to one socket are one cluster."""
+        path = self.cluster("a")
+        other = self.folder / "other"
+        other.symlink_to(self.state)
+        self.assertEqual(living([self.state, other]), [path])
+
+
+class FolderTests(DiscoveryCase):
+    """Where clusters are looked for."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.root = self.folder / "root"
+        for folder in ("run/user/7/clusterapp", "run/clusterapp", "tmp/clusterapp-8"):
+            (self.root / folder).mkdir(parents=True)
+
+    def folders(self, user: int, environ: dict[str, str]) -> list[str]:
+        self.patch(os, "geteuid", lambda: user)
+        return [str(each) for each in state_folders(None, environ, self.root)]
+
+    def test_the_only_one(self) -> None:
+        self.assertEqual(state_folders("/state", {}), [Path("/state")])
+
+    def test_user(self) -> None:
+        """One's own, whether a session's variables are there or not."""
+        environ = {"XDG_RUNTIME_DIR": "/run/mine"}
+        found = self.folders(7, environ)
+        self.assertEqual(
+            found,
+            [
+                "/run/mine/clusterapp",
+                str(default_state({})),
+                f"{self.root}/run/user/7/clusterapp",
+            ],
+        )
+
+    def test_root(self) -> None:
+        """Everybody's."""
+        found = self.folders(0, {})
+        self.assertEqual(found[0], str(default_state({})))
+        for folder in ("run/user/7/clusterapp", "run/clusterapp", "tmp/clusterapp-8"):
+            self.assertIn(str(self.root / folder), found)
+
+    def test_each_once(self) -> None:
+        found = self.folders(7, {"XDG_RUNTIME_DIR": f"{self.root}/run/user/7"})
+        self.assertEqual(len(found), len(set(found)))
+
+
+class TrustTests(DiscoveryCase):
+    """Whose sockets are used without being named."""
+
+    def seen_by(self, user: int) -> list[str]:
+        self.patch(os, "geteuid", lambda: user)
+        return living([self.state])
+
+    def test_own(self) -> None:
+        path = self.cluster("a")
+        self.assertEqual(self.seen_by(os.geteuid()), [path])
+
+    @skipUnless(os.geteuid() == 0, "only root can become another user")
+    def test_others(self) -> None:
+        """Another user may have put one where ours would be; root sees them all."""
+        roots, path = self.cluster("a"), self.place("b")
+        listening = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listening.close)
+        listening.bind(path)
+        os.seteuid(65_534)
+        try:
+            listening.listen()
+        finally:
+            os.seteuid(0)
+        self.assertEqual(self.seen_by(1000), [roots])
+        self.assertEqual(self.seen_by(65_534), [roots, path])
+        self.assertEqual(self.seen_by(0), [roots, path])
