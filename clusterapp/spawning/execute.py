@@ -23,6 +23,12 @@ from clusterapp.spawning.lines import Lines
 
 _STDOUT, _STDERR = 1, 2
 
+#: What systemd passed is the master's: its sockets, and the right to speak for it.
+_OF_SYSTEMD = (
+    *("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"),
+    *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"),
+)
+
 #: Where the package is imported from: a child must find the same one.
 _HOME = str(Path(clusterapp.__file__).resolve().parent.parent)
 
@@ -201,8 +207,7 @@ def _spawn(
 def _environment() -> dict[str, str]:
     """Give the child's environment: the master's, and where this package is."""
     environment = dict(os.environ)
-    # The sockets that systemd passed are the master's, not the child's.
-    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+    for name in _OF_SYSTEMD:
         environment.pop(name, None)
     before = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [_HOME, before]))

@@ -139,7 +139,7 @@ def broken_page(why: str, field: str, mark: str) -> bytes:
         kind="Not reloaded",
         message=lines[-1] if lines else "",
         note="The code as it is now cannot be loaded. The old code goes on serving"
-        " all other requests, and this page comes back when the new code is well.",
+        " all other requests, and this page loads again when the new code is well.",
         heading="What is wrong",
         traceback=why.strip("\n"),
         script=Markup(_COME_BACK % (field, mark)),  # noqa: S704 - neither is markup

@@ -141,12 +141,16 @@ class ExecuteTests(ExecuteCase):
     def test_environment(self) -> None:
         """The child finds this very package, and nothing that systemd passed."""
         home = str(Path(clusterapp.__file__).resolve().parents[1])
-        for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        of_systemd = (
+            *("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"),
+            *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"),
+        )
+        for name in of_systemd:
             self.patch(os, "environ", {**os.environ, name: "1"})
         for before, expected in (("/a:/b", f"{home}:/a:/b"), ("", home)):
             _, process = self.execute(before)
             environment = dict(os.environ)
-            for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+            for name in of_systemd:
                 del environment[name]
             self.assertEqual(
                 process.started.env, {**environment, "PYTHONPATH": expected}
