@@ -9,8 +9,14 @@ from pathlib import Path
 from clusterapp.errors import SettingsError
 from clusterapp.settings.model import Settings
 
-#: What is said to the master, and not to its children: sd_listen_fds(3).
-_OF_THE_MASTER = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+#: What systemd says to the master, and not to its children: sd_listen_fds(3),
+#: sd_notify(3), sd_watchdog_enabled(3).
+_OF_THE_MASTER = frozenset(
+    {
+        *("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"),
+        *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"),
+    }
+)
 
 
 @dataclass(frozen=True)

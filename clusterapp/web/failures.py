@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, Template
+from markupsafe import Markup
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
@@ -56,7 +57,7 @@ li.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
 <body>
 <main>
 <h1><span>{{ kind }}</span> {{ message }}</h1>
-<p>The request failed. This page is shown because the server runs with --reload.</p>
+<p>{{ note }} This page is shown because the server runs with --reload.</p>
 {% if excerpt %}
 <section>
 <h2>{{ excerpt.name }}, line {{ excerpt.line }}</h2>
@@ -69,13 +70,25 @@ li.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
 </section>
 {% endif %}
 <section>
-<h2>Traceback</h2>
+<h2>{{ heading }}</h2>
 <pre>{{ traceback }}</pre>
 </section>
 </main>
+{{ script }}
 </body>
 </html>
 """
+
+#: Loads the page again as soon as another answer than itself is to be had.
+_COME_BACK = """\
+<script>
+setInterval(async () => {
+  const answer = await fetch(location, {
+    headers: {Accept: "text/html"}, cache: "no-store"
+  }).catch(() => null);
+  if (answer && answer.headers.get("%s") !== "%s") location.reload();
+}, 1000);
+</script>"""
 
 
 @dataclass(frozen=True)
@@ -103,14 +116,39 @@ def failure_page(why: Failure, templates: Path | None) -> bytes:
         line into the traceback.
     :param templates: the application's folder of templates, if it has one.
     """
-    page = _page().render(
+    return _rendered(
         kind=why.type.__name__ if why.type else "Failure",
         message=safe_str(why.value),
+        note="The request failed.",
         excerpt=_excerpt(why, templates.absolute()) if templates else None,
+        heading="Traceback",
         traceback=why.getTraceback(),
     )
+
+
+def broken_page(why: str, field: str, mark: str) -> bytes:
+    """
+    Describe in HTML why new code cannot be loaded; it goes away by itself.
+
+    :param why: what is wrong, such as a traceback.
+    :param field: the name of a field by which answers that are this page are known.
+    :param mark: what that field says; of letters and digits.
+    """
+    lines = why.strip().splitlines()
+    return _rendered(
+        kind="Not reloaded",
+        message=lines[-1] if lines else "",
+        note="The code as it is now cannot be loaded. The old code goes on serving"
+        " all other requests, and this page loads again when the new code is well.",
+        heading="What is wrong",
+        traceback=why.strip("\n"),
+        script=Markup(_COME_BACK % (field, mark)),  # noqa: S704 - neither is markup
+    )
+
+
+def _rendered(**values: object) -> bytes:
     # A name of a file may have bytes that are no text.
-    return page.encode("utf-8", "backslashreplace")
+    return _page().render(values).encode("utf-8", "backslashreplace")
 
 
 @cache

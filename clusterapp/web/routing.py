@@ -20,7 +20,7 @@ Klein, nor here. Of rules that are equally specific the application's wins.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -86,33 +86,52 @@ class Routes:
             return self._find(path)
         return self._remembered(path)
 
+    def owns(self, path: bytes) -> bool:
+        """
+        Tell whether a rule of either side matches a path, or static files are there.
+
+        Methods do not count. Of an application whose rules are not known nothing is
+        found.
+
+        :param path: as `side` takes it.
+        """
+        segments = segments_of(path)
+        if segments is None:
+            return False
+        return self._is_static(segments) or self._owner(segments) is not None
+
     def _find(self, path: bytes) -> Side:
-        # As twisted.web divides a path and Klein puts it together again.
         segments = segments_of(path)
         if segments is None:
             return "app"
-        if self._static is not None and is_below(segments, self._static):
+        if self._is_static(segments):
             return "static"
-        if not self._has_core:
-            return "app"
-        try:
-            text = b"/".join(segments).decode()
-        except UnicodeDecodeError:
-            return "app"
-        return self._owner(text if text.startswith("/") else f"/{text}")
+        owner = self._owner(segments) if self._has_core else None
+        return owner or "app"
 
-    def _owner(self, path: str) -> Side:
-        """Find the side whose rule matches ``path``, or redirects it to a match."""
+    def _is_static(self, segments: Sequence[bytes]) -> bool:
+        return self._static is not None and is_below(segments, self._static)
+
+    def _owner(self, segments: Sequence[bytes]) -> Side | None:
+        """Find the side whose rule matches a path, or redirects it to a match."""
+        # As twisted.web divides a path and Klein puts it together again.
+        try:
+            path = b"/".join(segments).decode()
+        except UnicodeDecodeError:
+            return None
+        return self._matching(path if path.startswith("/") else f"/{path}")
+
+    def _matching(self, path: str) -> Side | None:
         for _ in range(_REDIRECTS + 1):
             try:
                 side: Side = self._rules.match(path)[0]
             except RequestRedirect as redirect:
                 path = unquote(urlsplit(redirect.new_url).path)
             except HTTPException:
-                return "app"
+                return None
             else:
                 return side
-        return "app"
+        return None
 
 
 def clash(

@@ -22,6 +22,7 @@ from clusterapp.logs import begin_child_log
 from clusterapp.settings.model import Settings
 from clusterapp.web.loading import load
 from clusterapp.web.static import StaticOptions
+from clusterapp.worker.front import Front
 from clusterapp.worker.recording import AccessLog, open_access_log
 from clusterapp.worker.reporter import Reporter
 from clusterapp.worker.serving import Served, serve
@@ -66,6 +67,7 @@ class ChildProgram:
         self._served: Served | None = None
         self._access_log: AccessLog | None = None
         self._core_is_ready = self._core_is_back_soon = False
+        self._front = Front(settings, on_trial=bootstrap.on_trial)
         self._draining = False
         self._leaving = False
         self._boot: Deferred[None] | None = None
@@ -94,6 +96,7 @@ class ChildProgram:
 
     def proceed(self) -> None:
         """Take the place that was waited for."""
+        self._front.trial_is_over()
         if self._trial is not None and not self._trial.called:
             self._trial.callback(None)
 
@@ -107,9 +110,11 @@ class ChildProgram:
 
     def cluster_health(self, *, ready: bool, detail: str) -> None:
         """Hear whether clients should be sent to this cluster."""
+        self._front.cluster_health(ready=ready, detail=detail)
 
     def broken(self, why: str) -> None:
         """Hear what is wrong with the code, or that nothing is any more."""
+        self._front.broken(why)
 
     def drain(self, *, spread: float, hand_over: bool) -> None:
         """Finish what is there, then leave: the master or a signal says so."""
@@ -167,6 +172,7 @@ class ChildProgram:
         static = StaticOptions.chosen(settings)
         loaded = load(settings.app, settings.core_app, self._reactor, static)
         loaded.set_up_templates(reload=settings.reload, cache=self._bootstrap.cache)
+        loaded = self._front.before(loaded)
         served = serve(self._reactor, self._bootstrap, settings, loaded, log)
         is_worker = self._bootstrap.role == "worker"
         if not is_worker:

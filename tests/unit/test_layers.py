@@ -26,6 +26,7 @@ LAYERS = {
     "spawning": 3,
     "http": 3,
     "logs": 3,
+    "systemd": 3,
     "web": 4,
     "master": 5,
     "worker": 5,

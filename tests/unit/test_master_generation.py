@@ -84,7 +84,8 @@ class EnvironmentTests(GenerationCase):
     """The environment of its processes."""
 
     def test_it_is_taken_once(self) -> None:
-        environ = {"PWD": "/", "A": "1", "LISTEN_PID": "1", "LISTEN_FDS": "3"}
+        of_systemd = dict.fromkeys(("LISTEN_PID", "LISTEN_FDS", "NOTIFY_SOCKET"), "1")
+        environ = {"PWD": "/", "A": "1", **of_systemd}
         around = Surroundings(environ)
         generation = around.take(1, Settings())
         environ["A"] = "2"

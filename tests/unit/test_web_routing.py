@@ -255,6 +255,42 @@ class SideTests(SynchronousTestCase):
         self.assert_sides("app", b"/counter", b"\xff", b"http://a/b")
 
 
+class OwnsTests(SynchronousTestCase):
+    """Whether there is a route at all."""
+
+    def setUp(self) -> None:
+        self.app = with_rules("/", "/shop/<int:n>", "/orders/")
+        self.core = with_rules("/counter")
+
+    def assert_owned(self, expected: bool, routes: Routes, *paths: bytes) -> None:
+        for path in paths:
+            self.assertIs(routes.owns(path), expected, path)
+
+    def test_rules_of_either_side(self) -> None:
+        """As they are, and where they would redirect."""
+        routes = routes_of(self.app, self.core)
+        self.assert_owned(
+            True, routes, b"/", b"/shop/3", b"/counter", b"//counter", b"/orders"
+        )
+        self.assert_owned(
+            False, routes, b"/shop/x", b"/counter/", b"/x", b"*", b"/\xff", b"/static/a"
+        )
+
+    def test_application_without_a_core(self) -> None:
+        self.assert_owned(True, routes_of(self.app, None), b"/shop/3")
+        self.assert_owned(False, routes_of(self.app, None), b"/counter")
+
+    def test_unknown_rules(self) -> None:
+        self.assert_owned(True, routes_of(None, self.core), b"/counter")
+        self.assert_owned(False, routes_of(None, None), b"/counter", b"/")
+
+    def test_static_files(self) -> None:
+        """They come before every rule, whether there is such a file or not."""
+        routes = routes_of(None, None, "/static/")
+        self.assert_owned(True, routes, b"/static/health.txt")
+        self.assert_owned(False, routes, b"/static")
+
+
 class StaticTests(SynchronousTestCase):
     """Static files come before every rule."""
 

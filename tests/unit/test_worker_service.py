@@ -75,6 +75,8 @@ class ChildCase(SynchronousTestCase):
         app: str = PLAIN,
         role: Role = "worker",
         cache: str | None = None,
+        *,
+        on_trial: bool = False,
         **settings: Any,
     ) -> ChildProgram:
         """Start a child, up to where it waits for something."""
@@ -88,6 +90,7 @@ class ChildCase(SynchronousTestCase):
             core_socket="/nowhere/core.sock",
             cache=cache,
             access_log=self.access_log,
+            on_trial=on_trial,
         )
         chosen = Settings(app=app, graceful_timeout=5, **settings)
         self.child = ChildProgram(self.reactor, bootstrap, chosen)

@@ -1,0 +1,148 @@
+"""Watching the application's code, for those who develop it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.application.service import Service
+from twisted.logger import Logger
+
+if TYPE_CHECKING:
+    from watchfiles import Change
+
+#: Changes are told when there were none for so long, in milliseconds; so long at most
+#: is the thread deaf for an order to stop.
+_PAUSE: Final = 50
+#: What goes on changing is told of after so long, in milliseconds.
+_LONGEST_WAIT: Final = 1000
+
+_SETTINGS: Final = "clusterapp.toml"
+#: Folders in which there is no code of the application, however deep they are.
+_FOREIGN: Final = frozenset(
+    {"__pycache__", "node_modules", "site-packages", "dist-packages"}
+)
+#: How the names of editors' own copies of a file begin and end.
+_COPIES_BEGIN: Final = (".", "flycheck_")
+_COPIES_END: Final = "_flymake.py"
+
+
+class CodeWatch(Service):
+    """
+    Tell when code has changed: Python files, and ``clusterapp.toml``.
+
+    Changes that follow each other closely are told together. Hidden folders do not
+    count, nor do installed packages.
+
+    :param reactor: what is changed is told on its thread.
+    :param folders: the folders to watch, with all that are in them.
+    :param changed: called with the paths that were written, made or removed.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        folders: Iterable[Path],
+        changed: Callable[[frozenset[Path]], None],
+    ) -> None:
+        self._reactor = reactor
+        self._folders = tuple(folders)
+        self._changed = changed
+        self._stop = Event()
+        self._thread: Thread | None = None
+
+    def startService(self) -> None:
+        """Begin to watch."""
+        super().startService()
+        self._stop = Event()
+        self._thread = Thread(
+            target=self._watch, args=(self._stop,), name="code watch", daemon=True
+        )
+        self._thread.start()
+
+    def stopService(self) -> None:
+        """Watch no more; the thread is gone, and nothing is told afterwards."""
+        super().stopService()
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _watch(self, stop: Event) -> None:
+        """Watch until told to stop, in the thread."""
+        # Only who develops needs it, and it brings much with it.
+        from watchfiles import watch  # noqa: PLC0415
+
+        try:
+            for changes in watch(
+                *self._folders,
+                watch_filter=self._counts,
+                debounce=_LONGEST_WAIT,
+                step=_PAUSE,
+                stop_event=stop,
+                ignore_permission_denied=True,
+            ):
+                paths = frozenset(Path(path) for _, path in changes)
+                self._reactor.callFromThread(self._tell, paths)
+        except (OSError, RuntimeError) as error:
+            self._reactor.callFromThread(self._cannot_watch, error)
+
+    def _counts(self, _change: "Change", path: str) -> bool:
+        return any(_is_code(below) for below in self._below(Path(path)))
+
+    def _below(self, path: Path) -> Iterator[Path]:
+        """Write a path as it is below the folders: what is above does not count."""
+        for folder in self._folders:
+            if path.is_relative_to(folder):
+                yield path.relative_to(folder)
+
+    def _tell(self, paths: frozenset[Path]) -> None:
+        if self.running:
+            self._changed(paths)
+
+    def _cannot_watch(self, error: Exception) -> None:
+        self._log.error(
+            "code is not watched any more, reload by hand: {error}", error=error
+        )
+
+
+def folders_of_code(working_folder: Path, *specs: str | None) -> list[Path]:
+    """
+    Tell where the code of an application is: in the working folder, or elsewhere.
+
+    Nothing is imported for it. An installed package does not count, nor does a
+    module that is not found.
+
+    :param working_folder: the working folder, absolute.
+    :param specs: what is served, as ``module:name``.
+    """
+    folders = [working_folder]
+    for spec in specs:
+        home = None if spec is None else _home(spec.partition(":")[0].partition(".")[0])
+        if home is not None and not any(map(home.is_relative_to, folders)):
+            folders.append(home)
+    return folders
+
+
+def _home(module: str) -> Path | None:
+    """Find the folder of a module of the top level, or the folder that it is."""
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None or not spec.has_location:
+        return None
+    home = Path(spec.origin).absolute().parent
+    return None if _FOREIGN.intersection(home.parts) else home
+
+
+def _is_code(below: Path) -> bool:
+    *folders, name = below.parts or ("",)
+    if any(each[0] == "." or each in _FOREIGN for each in folders):
+        return False
+    if name == _SETTINGS:
+        return True
+    is_copy = name.startswith(_COPIES_BEGIN) or name.endswith(_COPIES_END)
+    return name.endswith(".py") and not is_copy
