@@ -89,16 +89,17 @@ class Notifier:
         )
 
 
-def watchdog_interval(environ: Mapping[str, str], pid: int) -> float | None:
+def watchdog_interval(environ: Mapping[str, str], pid: int | None) -> float | None:
     """
     Tell how often systemd is to hear of the event loop (sd_watchdog_enabled(3)).
 
     :param environ: the environment that the service was started with.
-    :param pid: that of this process; another may be the one that is watched.
+    :param pid: that of this process, if another may be the one that is watched;
+        None if this one has taken its place.
     :return: half of the time after which systemd would end it, in seconds; None if
         it does not watch.
     """
-    if environ.get("WATCHDOG_PID", str(pid)) != str(pid):
+    if pid is not None and environ.get("WATCHDOG_PID", str(pid)) != str(pid):
         return None
     microseconds = decimal(environ.get("WATCHDOG_USEC", ""))
     return microseconds / 2_000_000 if microseconds else None

@@ -54,11 +54,15 @@ class Program(MultiService):
             this one.
         """
         # Klein installs a reactor when it is imported, so it comes after twistd's.
+        from clusterapp.listening.sockets import first_environment  # noqa: PLC0415
+        from clusterapp.master.developing import Developing  # noqa: PLC0415
+        from clusterapp.master.notifying import Notifying  # noqa: PLC0415
         from clusterapp.master.service import ClusterService  # noqa: PLC0415
         from clusterapp.master.signals import Signals  # noqa: PLC0415
         from clusterapp.master.succession import Inheritance  # noqa: PLC0415
         from clusterapp.master.upgrade import Upgrading  # noqa: PLC0415
         from clusterapp.master.zombies import ZombieReaper  # noqa: PLC0415
+        from clusterapp.systemd import Notifier, watchdog_interval  # noqa: PLC0415
 
         super().__init__()
         self._reactor = reactor
@@ -66,6 +70,8 @@ class Program(MultiService):
         self._twistd: MutableMapping[str, Any] = options.parent or {}
         self._inheritance = Inheritance.from_environ(os.environ)
         self._control: Service | None = None
+        environ = first_environment()
+        self._notifier = Notifier.from_environment(environ)
         self._cluster = cluster = ClusterService(
             options.settings,
             reactor=reactor,
@@ -79,6 +85,20 @@ class Program(MultiService):
         if os.getpid() == 1:
             ZombieReaper(reactor).setServiceParent(self)
         cluster.setServiceParent(self)
+        self._notifying = Notifying(
+            reactor,
+            self._notifier,
+            cluster,
+            # systemd names the first master; those that follow are watched as well.
+            watchdog_interval(
+                environ, None if self._inheritance is not None else os.getpid()
+            ),
+        )
+        if self._inheritance is None:
+            # Those that follow are not heard before they have taken over.
+            self._notifying.setServiceParent(self)
+        if options.settings.reload:
+            Developing(reactor, cluster).setServiceParent(self)
 
     def privilegedStartService(self) -> None:
         """Bind the sockets; what goes wrong ends the program in one line."""
@@ -89,7 +109,8 @@ class Program(MultiService):
         """Start the cluster; what goes wrong ends the program in one line."""
         with self._ending_clearly():
             super().startService()
-            if self._inheritance is None:
+            # The start hooks of a core may have ended it at once.
+            if self._inheritance is None and self._cluster.running:
                 self._open_control(replace=False)
 
     async def _stop_all(self) -> None:
@@ -151,10 +172,12 @@ class Program(MultiService):
             pid_file=str(Path(twistd.get("pidfile") or "").absolute())
             if twistd.get("pidfile")
             else "",
-            keep_pid_file=self._keep_pid_file,
+            handed_over=self._handed_over,
         )
 
-    def _keep_pid_file(self) -> None:
+    def _handed_over(self, pid: int) -> None:
+        """Be no more the program that operators know."""
+        self._notifier.main_pid(pid)
         # twistd removes it when this process ends, and asks here which one it is.
         self._twistd["pidfile"] = ""
 
@@ -164,6 +187,7 @@ class Program(MultiService):
             self._twistd["pidfile"] = pid_file
             _write_whole(Path(pid_file), str(os.getpid()))
         self._open_control(replace=True)
+        self._notifying.setServiceParent(self)
 
     @contextmanager
     def _ending_clearly(self) -> Iterator[None]:

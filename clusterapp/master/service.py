@@ -21,13 +21,14 @@ from clusterapp.errors import (
 )
 from clusterapp.master.deployment import Deployment
 from clusterapp.master.generation import Surroundings
+from clusterapp.master.notifying import Standing
 from clusterapp.master.operations import MasterOperations
 from clusterapp.master.reactors import check_reactor, check_signals
 from clusterapp.master.recycling import Recycling
 from clusterapp.master.release import make_release
 from clusterapp.master.slot import ChildSlot
 from clusterapp.master.sockets import Sockets
-from clusterapp.master.status import Phase
+from clusterapp.master.status import Phase, text_of
 from clusterapp.master.upgrade import Succession, Upgrading
 from clusterapp.operations import Tell
 from clusterapp.settings.model import SETTINGS, Settings
@@ -162,11 +163,24 @@ class ClusterService(Service):
         if self._deployment is not None:
             self._deployment.pool.reopen_logs()
 
+    def standing(self) -> Standing:
+        """Tell how the cluster stands, for systemd."""
+        if self._deployment is None:
+            return Standing("stopped", ready=False, operation=None, text="stopped")
+        operations = self.operations
+        return Standing(
+            self.phase,
+            ready=operations.health().ready,
+            operation=operations.under_way,
+            text=text_of(self._deployment, self.phase, operations.under_way),
+        )
+
     def watch(self, changed: Callable[[], None]) -> None:
         """
         Be told whenever anything is in another state.
 
-        :param changed: called then; `operations` tells what there is to know.
+        :param changed: called then; `standing` and `operations` tell what there is
+            to know.
         """
         self._watchers.append(changed)
 
@@ -215,12 +229,11 @@ class ClusterService(Service):
 
     def changed(self) -> None:
         """Tell the workers and the watchers what has changed."""
-        if self._deployment is None or self._succession.is_followed:
-            return
-        self._succession.check(self._deployment)
-        health = self.operations.health()
-        detail = json.dumps(health.detail)
-        self._deployment.pool.cluster_health(ready=health.ready, detail=detail)
+        if self._deployment is not None and not self._succession.is_followed:
+            self._succession.check(self._deployment)
+            health = self.operations.health()
+            detail = json.dumps(health.detail)
+            self._deployment.pool.cluster_health(ready=health.ready, detail=detail)
         for changed in self._watchers:
             changed()
 
@@ -328,6 +341,7 @@ class ClusterService(Service):
             self._deployment = None
             self.sockets.close()
         self._log.info("stopped")
+        self.changed()
         ended, self._ended = self._ended, []
         for each in ended:
             each.callback(None)

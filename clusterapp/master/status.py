@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from clusterapp.master.deployment import Deployment
 from clusterapp.master.pool import Pool
 from clusterapp.master.slot import ChildSlot
 from clusterapp.operations import Health
@@ -35,6 +36,15 @@ def health_of(pool: Pool, phase: Phase, wanted: int) -> Health:
         "workers_ready": running,
     }
     return Health(not why, detail)
+
+
+def text_of(deployment: Deployment, phase: Phase, operation: str | None) -> str:
+    """Tell how a cluster stands, in one line for people."""
+    pool = deployment.pool
+    ready = f"{len(pool.running())} of {len(pool.slots)} workers ready"
+    doing = phase if phase != "running" else operation
+    generation = f"generation {deployment.release.number}"
+    return ", ".join(filter(None, (doing, ready, generation)))
 
 
 def workers_of(slots: Sequence[ChildSlot]) -> list[Mapping[str, Any]]:

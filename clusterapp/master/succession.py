@@ -53,13 +53,14 @@ class Command:
     :param arguments: the command line, program and all.
     :param folder: where it was started.
     :param pid_file: the path of the pid file; empty if there is none.
-    :param keep_pid_file: called when the pid file is another's, not to be removed.
+    :param handed_over: called with the new master's pid when that is the program
+        that operators know: its pid file is not to be removed.
     """
 
     arguments: Sequence[str]
     folder: str
     pid_file: str
-    keep_pid_file: Callable[[], None]
+    handed_over: Callable[[int], None]
 
 
 class Successor:
@@ -114,7 +115,7 @@ class Successor:
     def taken_over(self, pid: int, listeners: list[str]) -> str:
         """Hear that it serves."""
         self._has_taken_over = True
-        self._command.keep_pid_file()
+        self._command.handed_over(pid)
         self._serves.callback((pid, listeners))
         return self._command.pid_file
 

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp import tap
 from clusterapp.errors import AllFatalError
+from clusterapp.master.notifying import Notifying
 from clusterapp.master.service import ClusterService
 from clusterapp.master.signals import Signals
 from clusterapp.master.zombies import ZombieReaper
@@ -103,12 +104,13 @@ class MakeTests(TapCase):
     def test_parts(self) -> None:
         """Zombies are reaped by PID 1 only, where others leave them to it."""
         self.assertEqual(
-            [type(each) for each in self.program()], [Signals, ClusterService]
+            [type(each) for each in self.program()],
+            [Signals, ClusterService, Notifying],
         )
         self.patch(os, "getpid", lambda: 1)
         self.assertEqual(
             [type(each) for each in self.program()],
-            [Signals, ZombieReaper, ClusterService],
+            [Signals, ZombieReaper, ClusterService, Notifying],
         )
 
 
@@ -229,7 +231,7 @@ atexit.register(tap._exit, 5)
         program = self.program()
         program._failed(AllFatalError("all is lost"))
         self.run_reactor()
-        [signals, _] = program
+        [signals, *_] = program
         assert isinstance(signals, Signals)
         signals._heard(signal.SIGTERM)
         self.assertEqual(self.stops, 2)
