@@ -35,6 +35,8 @@ class ControlCase(SynchronousTestCase):
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
         self.environ = {**clean_environment(), "CLUSTERAPP_STATE": folder.name}
+        # It would hide what is not flushed.
+        self.environ.pop("PYTHONUNBUFFERED", None)
 
     def master(self, name: str = "1-a") -> Running:
         """Start one, and wait until its control socket is there."""
