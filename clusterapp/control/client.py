@@ -134,8 +134,7 @@ def _lines(response: HTTPResponse) -> Iterator[Mapping[str, Any]]:
     """Read lines of JSON as they come; the last may be broken off."""
     try:
         for line in response:
-            if line.endswith(b"\n"):
-                yield json.loads(line)
+            yield json.loads(line)
     except (OSError, HTTPException, ValueError):
         return
 

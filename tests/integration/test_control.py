@@ -35,6 +35,8 @@ class ControlCase(SynchronousTestCase):
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
         self.environ = {**clean_environment(), "CLUSTERAPP_STATE": folder.name}
+        # It would hide what is not flushed.
+        self.environ.pop("PYTHONUNBUFFERED", None)
 
     def master(self, name: str = "1-a") -> Running:
         """Start one, and wait until its control socket is there."""
@@ -237,6 +239,10 @@ class OperationTests(ControlCase):
         running = self.master()
         reload = self.begin("reload")
         running.wait_for("reload has begun")
+        running.signal(signal.SIGUSR1)
+        # Only then is it sure that the command knows that it has begun.
+        assert reload.stdout is not None
+        self.assertIn("ready", reload.stdout.readline())
         running.signal(signal.SIGKILL)
         out, err = reload.communicate(timeout=DEADLINE)
         self.assertEqual((reload.returncode, out), (1, ""))
