@@ -201,6 +201,8 @@ class DeathTests(SynchronousTestCase):
         with shop("--core", "isolated") as running:
             before = running.get("/core/pid")
             self.assertEqual(running.request("GET", "/core/crash")[0], 502)
+            # While it exits, a connection that is kept to it may still look alive.
+            running.wait_for(r"core \(pid \d+\) left")
             after = running.get("/core/pid")
             self.assertNotEqual(before, after)
             self.assertIn(int(after), running.children())
