@@ -68,9 +68,14 @@ class Contained(RunningCluster):
 
     def __init__(self, *, state: Path, env: dict[str, str]) -> None:
         path = f"{SCRIPTS}:{os.environ['PATH']}"
-        self.env = {"PATH": path, "PORT": str(free_port()), **env}
+        self.env = {
+            "PATH": path,
+            "PORT": str(free_port()),
+            "CLUSTERAPP_STATE": str(state),
+            **env,
+        }
         entrypoint = dockerfile_command("ENTRYPOINT")
-        arguments = ("--app", "orphans:app", "--workers", "1", "--state", str(state))
+        arguments = ("--app", "orphans:app", "--workers", "1")
         command = (*unshare(), *entrypoint, *arguments)
         super().__init__(command, workers=1, cwd=APPS, env=self.env)
 
@@ -92,8 +97,8 @@ class Contained(RunningCluster):
         (orphan,) = self.children() - before
         return orphan
 
-    def is_healthy(self) -> bool:
-        """Ask as the Dockerfile's HEALTHCHECK does."""
+    def health(self) -> int:
+        """Ask as the Dockerfile's HEALTHCHECK does; give the exit status."""
         ended = subprocess.run(
             dockerfile_command("HEALTHCHECK"),
             cwd=APPS,
@@ -102,7 +107,7 @@ class Contained(RunningCluster):
             timeout=DEADLINE,
             check=False,
         )
-        return ended.returncode == 0
+        return ended.returncode
 
     def close(self) -> None:
         """End the namespace, with all that is in it."""

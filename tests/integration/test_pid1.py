@@ -56,14 +56,16 @@ class PidOneTests(SynchronousTestCase):
             running.wait()
             wait_until_gone(*pids)
 
-    def test_healthy(self) -> None:
-        """The image's health check follows PORT; an answer is health."""
-        with contained(HEALTH="404") as running:
-            self.assertTrue(running.is_healthy())
-            running.env["PORT"] = "1"
-            self.assertFalse(running.is_healthy())
+    def test_health(self) -> None:
+        """The image's health check finds the master, and tells a cluster's end."""
+        with contained() as running:
+            self.assertEqual(running.health(), 0)
+            running.signal(signal.SIGTERM)
+            running.wait()
+            self.assertEqual(running.health(), 4)
 
-    def test_unhealthy(self) -> None:
-        """A cluster that answers with errors of its own is not healthy."""
-        with contained(HEALTH="500") as running:
-            self.assertFalse(running.is_healthy())
+    def test_too_few_workers(self) -> None:
+        """A cluster that serves, but with less than it should, is not healthy."""
+        with contained(CLUSTERAPP_MIN_READY="2") as running:
+            self.assertEqual(running.get("/"), b"here")
+            self.assertEqual(running.health(), 1)
