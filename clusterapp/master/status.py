@@ -21,11 +21,10 @@ def health_of(pool: Pool, phase: Phase, wanted: int) -> Health:
     :param wanted: how many workers must be ready.
     """
     workers, running = len(pool.slots), len(pool.running())
-    wanted = min(wanted, max(workers, 1))
     if phase == "stopping":
         why = "it is stopping"
     elif running < wanted:
-        why = f"{running} of {workers} workers are ready, of which {wanted} must be"
+        why = f"{running} of {workers} workers are ready, {wanted} must be"
     else:
         why = ""
     detail = {

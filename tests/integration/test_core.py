@@ -232,12 +232,13 @@ class StreamTests(SynchronousTestCase):
                 running.wait_for("websocket over")
 
     def test_a_websocket_does_not_hold_up_a_stop(self) -> None:
-        """A drained worker closes what has become a WebSocket."""
+        """A drained worker closes what has become a WebSocket: come back later."""
         with backend() as running, running.connect() as connection:
             client = WSConnection(ConnectionType.CLIENT)
             connection.sendall(client.send(Request("h", "/core/ws")))
             _receive(client, connection, AcceptConnection)
             running.signal(signal.SIGTERM)
+            _receive(client, connection, CloseConnection)
             self.assertEqual(running.wait(deadline=10), 0)
             self.assertEqual(connection.recv(65536), b"")
 
