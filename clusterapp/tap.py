@@ -1,6 +1,7 @@
 """``twistd clusterapp``: from a command line to a program that runs."""
 
 import atexit
+import fcntl
 import os
 import sys
 from collections.abc import Iterator, MutableMapping
@@ -102,6 +103,7 @@ class Program(MultiService):
 
     def privilegedStartService(self) -> None:
         """Bind the sockets; what goes wrong ends the program in one line."""
+        self._share_log()
         with self._ending_clearly():
             super().privilegedStartService()
 
@@ -161,25 +163,36 @@ class Program(MultiService):
         end = len(sys.orig_argv) - len(options.arguments) - 1
         before, after = sys.orig_argv[1:end], sys.orig_argv[end:]
         overridden = []
-        if "nodaemon" in twistd:
+        if "nodaemon" in twistd and self._inheritance is None:
             overridden += ["--nodaemon", "--pidfile="]
-        if not twistd.get("nodaemon", True) and not twistd.get("syslog"):
-            # A daemon has no stdout to log to.
-            overridden += [f"--logfile={twistd.get('logfile') or _LOG_FILE}"]
+            if not twistd["nodaemon"] and not twistd["syslog"]:
+                # A daemon has no stdout to log to.
+                overridden += [f"--logfile={twistd['logfile'] or _LOG_FILE}"]
         return Command(
             arguments=(sys.executable, *before, *overridden, *after),
             folder=str(Path.cwd()),
-            pid_file=str(Path(twistd.get("pidfile") or "").absolute())
-            if twistd.get("pidfile")
-            else "",
+            prepare=self._share_log,
             handed_over=self._handed_over,
         )
 
-    def _handed_over(self, pid: int) -> None:
-        """Be no more the program that operators know."""
+    def _share_log(self) -> None:
+        """Write only behind what another master has written to the same log."""
+        path = os.path.realpath(self._twistd.get("logfile") or _LOG_FILE)
+        for descriptor in Path("/proc/self/fd").iterdir():
+            with suppress(FileNotFoundError):  # that of the list itself
+                if str(descriptor.readlink()) == path:
+                    # Twisted writes where it has been before (open(2), O_APPEND).
+                    number = int(descriptor.name)
+                    flags = fcntl.fcntl(number, fcntl.F_GETFL)
+                    fcntl.fcntl(number, fcntl.F_SETFL, flags | os.O_APPEND)
+
+    def _handed_over(self, pid: int) -> str:
+        """Be no more the program that operators know; give the pid file's path."""
         self._notifier.main_pid(pid)
+        pid_file = self._twistd.get("pidfile")
         # twistd removes it when this process ends, and asks here which one it is.
         self._twistd["pidfile"] = ""
+        return str(Path(pid_file).absolute()) if pid_file else ""
 
     def _lead(self, pid_file: str) -> None:
         """Be the program that operators know, now that the older one leaves."""

@@ -66,6 +66,9 @@ class Heir(Protocol):
     def unfit(self, reason: str) -> None:
         """Hear why the new master cannot serve."""
 
+    def channel_lost(self) -> None:
+        """Hear that the new master says nothing more."""
+
 
 class OldEnd(End):
     """The old master's end of the channel to the new one."""
@@ -82,6 +85,11 @@ class OldEnd(End):
     def _unfit(self, reason: str) -> dict[str, object]:
         self._heir.unfit(reason)
         return {}
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Hear that there is no channel any more."""
+        super().connectionLost(reason)
+        self._heir.channel_lost()
 
     def hand_over(self, connection: socket.socket) -> Deferred[bool]:
         """

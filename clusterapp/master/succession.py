@@ -52,15 +52,16 @@ class Command:
 
     :param arguments: the command line, program and all.
     :param folder: where it was started.
-    :param pid_file: the path of the pid file; empty if there is none.
+    :param prepare: called before that.
     :param handed_over: called with the new master's pid when that is the program
-        that operators know: its pid file is not to be removed.
+        that operators know; gives the path of the pid file that is the new one's
+        from then on, empty if there is none.
     """
 
     arguments: Sequence[str]
     folder: str
-    pid_file: str
-    handed_over: Callable[[int], None]
+    prepare: Callable[[], None]
+    handed_over: Callable[[int], str]
 
 
 class Successor:
@@ -79,6 +80,8 @@ class Successor:
         self._end = OldEnd(self)
         self._process: Any = None
         self._reason = ""
+        self._ended = ""
+        self._is_silent = False
         self._has_taken_over = False
         self._patience: IDelayedCall | None = None
         self._serves: Deferred[tuple[int, list[str]]] = Deferred()
@@ -95,6 +98,7 @@ class Successor:
         :return: its pid, and the specifications of the listeners that it has taken.
         :raise UpgradeError: if it has not; it is gone then.
         """
+        self._command.prepare()
         self._spawn(listeners)
         try:
             waited = self._serves.addTimeout(boot_timeout + _ALLOWANCE, self._reactor)
@@ -115,21 +119,30 @@ class Successor:
     def taken_over(self, pid: int, listeners: list[str]) -> str:
         """Hear that it serves."""
         self._has_taken_over = True
-        self._command.handed_over(pid)
+        pid_file = self._command.handed_over(pid)
         self._serves.callback((pid, listeners))
-        return self._command.pid_file
+        return pid_file
 
     def unfit(self, reason: str) -> None:
         """Hear why it cannot serve."""
         self._reason = reason
 
     def exited(self, why: Failure) -> None:
-        """Hear that it is gone."""
+        """Hear that it is gone; what it has said may still have to be read."""
         self._process = None
+        self._ended = how_it_ended(why)
         if self._patience is not None and self._patience.active():
             self._patience.cancel()
-        if not self._serves.called:
-            reason = self._reason or f"it left with {how_it_ended(why)}"
+        self._check_gone()
+
+    def channel_lost(self) -> None:
+        """Hear that it says nothing more."""
+        self._is_silent = True
+        self._check_gone()
+
+    def _check_gone(self) -> None:
+        if self._ended and self._is_silent and not self._serves.called:
+            reason = self._reason or f"it left with {self._ended}"
             self._serves.errback(UpgradeError(f"the new master cannot serve: {reason}"))
 
     def _spawn(self, listeners: Sequence[tuple[str, socket.socket]]) -> None:
@@ -162,7 +175,6 @@ class Successor:
 
     def _dismiss(self) -> None:
         """Have a master leave that has not taken over."""
-        self._end.close()
         if self._process is None:
             return
         with suppress(ProcessExitedAlready):

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from clusterapp.errors import ClusterError, OperationError
 from clusterapp.master.deployment import Deployment
 from clusterapp.master.sockets import Sockets
+from clusterapp.master.status import Phase
 from clusterapp.master.succession import Command, Inheritance, Successor
 from clusterapp.operations import Step, Tell
 from clusterapp.settings.model import Settings
@@ -36,6 +37,10 @@ class Upgrading:
 
 class Master(Protocol):
     """What is asked of the master itself."""
+
+    @property
+    def phase(self) -> Phase:
+        """Where it is between its start and its end."""
 
     @property
     def reactor(self) -> Any:
@@ -104,8 +109,8 @@ class Succession:
         return self._master.deployment.pool.adopt(connection)
 
     def predecessor_gone(self) -> None:
-        """Hear that the older master is no more."""
-        if self._inheritance is not None:
+        """Hear that the older master is no more, or that this one is ending."""
+        if self._inheritance is not None and self._master.phase != "stopping":
             self._log.warn("the master that was to be followed is gone")
             self._inheritance = None
             self._take_the_lead("")
