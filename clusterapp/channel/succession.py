@@ -135,10 +135,6 @@ class NewEnd(End):
         super().connectionLost(reason)
         self._events.predecessor_gone()
 
-    def unfit(self, reason: str) -> None:
-        """Tell the old master why this one cannot serve."""
-        self.callRemote(Unfit, reason=sendable(reason))
-
     def take_over(self, pid: int, listeners: list[str]) -> Deferred[str]:
         """
         Tell the old master that this one serves.
@@ -153,7 +149,7 @@ class NewEnd(End):
 
 def tell_unfit(channel: socket.socket, reason: str) -> None:
     """
-    Tell the old master, before any reactor runs, why the new one cannot serve.
+    Tell the old master, without a reactor, why the new one cannot serve.
 
     :param channel: the new master's end of the channel.
     :param reason: one line.

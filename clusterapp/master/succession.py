@@ -252,10 +252,10 @@ class Inheritance:
     def connect(self, reactor: Any, events: Predecessor) -> None:
         """Speak with the old master from now on, on a reactor."""
         self._end = NewEnd(events)
-        with self._channel:
-            reactor.adoptStreamConnection(
-                self._channel.fileno(), socket.AF_UNIX, Adopted(self._end)
-            )
+        # The reactor makes a duplicate.
+        reactor.adoptStreamConnection(
+            self._channel.fileno(), socket.AF_UNIX, Adopted(self._end)
+        )
 
     def take_over(self) -> Deferred[str]:
         """
@@ -264,12 +264,11 @@ class Inheritance:
         :return: fires with the path of the pid file that is this master's now.
         """
         assert self._end is not None  # noqa: S101 - it is connected at the start
+        self._channel.close()
         return self._end.take_over(os.getpid(), self.taken)
 
     def unfit(self, reason: str) -> None:
         """Tell the old master why this one cannot serve."""
-        if self._end is not None:
-            self._end.unfit(reason)
-        else:
-            with suppress(OSError):  # the old one is gone, and cannot be told
-                tell_unfit(self._channel, reason)
+        # Not through the reactor, which may never run, or be about to stop.
+        with suppress(OSError):  # the old one is gone, and cannot be told
+            tell_unfit(self._channel, reason)

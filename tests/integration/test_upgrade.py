@@ -265,7 +265,7 @@ class StayTests(UpgradeCase):
             (self.folder / "clusterapp.toml").write_text(
                 f'core_listen = ["tls:{taken}:certificate=a:key=b:ca=c"]\n'
             )
-            self.refused(running, "cannot serve: ", "core_listen")
+            self.refused(running, "cannot serve: cannot listen on tls:")
 
     def test_workers_that_are_never_ready(self) -> None:
         with self.running("--boot-timeout", "1") as running:
