@@ -1,5 +1,6 @@
 """The access log of real workers: one file for all of them, renamed while they run."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -9,7 +10,6 @@ import subprocess
 import tempfile
 import threading
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -92,7 +92,7 @@ def opened_by(pid: int) -> set[str]:
     found = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         # A process that works may close one while we look.
-        with suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):
             found.add(str(entry.readlink()))
     return found
 
