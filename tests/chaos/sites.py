@@ -21,6 +21,13 @@ from tests.integration.running import (
 
 APPS = Path(__file__).parent / "apps"
 
+#: What may become of a request that a worker had when it was killed, and of an idle
+#: connection to it.
+IN_FLIGHT, OF_THE_KILLED = (
+    {"closed", "reset", "cut"},
+    {"closed", "reset", "cut", "dropped"},
+)
+
 #: What is asked for under load, as a rule, and how long the padding of the answer is.
 TARGETS = {"/whoami/": 0, "/padded/": 5000, "/core/": 0, "/chunked/": 5000}
 
@@ -40,12 +47,12 @@ def check(target: str, body: bytes) -> str:
 
 def versions(figures: Figures) -> set[str]:
     """Tell which deploys have answered."""
-    return {who.split()[1] for who in figures.answers}
+    return {who.split()[1] for who in list(figures.answers)}
 
 
 def pids(figures: Figures) -> set[int]:
     """Tell which processes have answered."""
-    return {int(who.split()[3]) for who in figures.answers}
+    return {int(who.split()[3]) for who in list(figures.answers)}
 
 
 class Deploy:
@@ -69,21 +76,22 @@ class Deploy:
         self._write("version", version)
         self._write("shop.py", (APPS / f"{name}.py").read_text("utf-8"))
 
-    def crash(self, *slots: int) -> None:
-        """Have the workers of some slots crash whenever they start."""
+    def crash(self, *slots: int, times: int) -> None:
+        """Have the workers of some slots crash when they start, so many times."""
         for slot in slots:
-            self._write(f"crash-{slot}", "")
-
-    def heal(self) -> None:
-        """Have no worker crash any more."""
-        for each in self.folder.glob("crash-*"):
-            each.unlink()
+            self._write(f"crash-{slot}", f"{times}")
 
     def _write(self, name: str, text: str) -> None:
         """Write a file in one step: a worker may be starting."""
         fresh = self.folder / f".{name}"
         fresh.write_text(text, "utf-8")
         fresh.rename(self.folder / name)
+
+
+def pid_in(running: RunningCluster, slot: int) -> int:
+    """Tell the pid of a slot's worker, by the log."""
+    ready = rf"worker {slot} is ready .* \(pid (\d+)\)"
+    return int(re.findall(ready, running.text())[-1])
 
 
 class ChaosCase(SynchronousTestCase):
@@ -106,12 +114,12 @@ class ChaosCase(SynchronousTestCase):
     def cluster(
         self, *flags: str, workers: int = 2, env: Mapping[str, str] | None = None
     ) -> Iterator[RunningCluster]:
-        """Run a cluster that serves the deploy."""
-        path = {"PYTHONPATH": str(self.deploy.folder)}
+        """Run a cluster; it serves the deploy, if no flag says another folder."""
         with cluster(
-            *("--app", "shop:app", "--control", str(self.control), *flags),
+            *("--app", "shop:app", "--control", str(self.control)),
+            *("--working-folder", str(self.deploy.folder), *flags),
             workers=workers,
-            env={**path, **(env or {})},
+            env=env,
         ) as running:
             yield running
 

@@ -2,28 +2,18 @@
 
 import os
 import random
-import re
 import signal
 import socket
 import time
 
 from tests.chaos.load import Load
-from tests.chaos.sites import ChaosCase, pids
-from tests.integration.running import RunningCluster, eventually, wait_until_gone
-
-#: What may happen to a request that a killed worker had.
-IN_FLIGHT = {"closed", "reset", "cut"}
+from tests.chaos.sites import IN_FLIGHT, OF_THE_KILLED, ChaosCase, pid_in, pids
+from tests.integration.running import eventually, wait_until_gone
 
 KILLS = 20
 WORKERS = 6
 #: One more within a minute, and a slot is not filled again at once.
 MOST_KILLS = 4
-
-
-def pid_in(running: RunningCluster, slot: int) -> int:
-    """Tell the pid of a slot's worker, by the log."""
-    pids = re.findall(rf"worker {slot} is ready .* \(pid (\d+)\)", running.text())
-    return int(pids[-1])
 
 
 class WorkerTests(ChaosCase):
@@ -52,7 +42,7 @@ class WorkerTests(ChaosCase):
             self.assertNotIn("too often", running.text())
             self.assertEqual(len(running.children()), WORKERS)
             figures = load.report(f"{KILLS} workers killed, {lost} requests lost")
-            self.assertLessEqual(set(figures.kinds), {*IN_FLIGHT, "dropped"}, figures)
+            self.assertLessEqual(set(figures.kinds), OF_THE_KILLED, figures)
             self.assertGreater(len(pids(figures)), KILLS)
             self.assert_stops(running)
 

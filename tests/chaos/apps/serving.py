@@ -27,8 +27,10 @@ def answer(number: int, padding: int = 0) -> bytes:
 
 @app.on_start
 def crash_if_told_to() -> None:
-    """Leave at once, as long as there is a file that says so."""
-    if (HERE / f"crash-{app.cluster.slot}").exists():
+    """Leave at once, as often as a file says that is to be done."""
+    told = HERE / f"crash-{app.cluster.slot}"
+    if told.exists() and (times := int(told.read_text("ascii"))):
+        told.write_text(f"{times - 1}", "ascii")
         print(f"worker {app.cluster.slot} crashes at once", flush=True)
         os._exit(7)
 
