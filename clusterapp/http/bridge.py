@@ -7,15 +7,17 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from clusterapp.http.frames import FrameBoundaries
+
 
 def bridge(near: Callable[[IProtocol], None], far: Callable[[IProtocol], None]) -> None:
     """
     Join two streams, each as slow as the other; the end of one ends both.
 
-    :param near: connects a protocol to the one stream.
+    :param near: connects a protocol to the client's stream.
     :param far: connects a protocol to the other.
     """
-    left, right = _End(), _End()
+    left, right = Tunnel(), _End()
     left.other, right.other = right, left
     near(left)
     far(right)
@@ -29,7 +31,7 @@ class _End(Protocol):
     transport: Any = None
 
     def __init__(self) -> None:
-        self.early: list[bytes] = []
+        self._early: list[bytes] = []
 
     def connectionMade(self) -> None:
         """Join the streams once both are there."""
@@ -37,17 +39,45 @@ class _End(Protocol):
             return
         self.transport.registerProducer(self.other.transport, True)
         self.other.transport.registerProducer(self.transport, True)
-        self.transport.writeSequence(self.other.early)
+        early, self._early = self._early, []
+        self.transport.writeSequence(early)
 
     def dataReceived(self, data: bytes) -> None:
         """Pass on what came."""
-        if self.other.transport is None:
-            self.early.append(data)
+        self.other.take(data)
+
+    def take(self, data: bytes) -> None:
+        """Write what came from the other end."""
+        if self.transport is None:
+            self._early.append(data)
         else:
-            self.other.transport.write(data)
+            self.transport.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
         """Close the other end, after what was written to it."""
         if self.other.transport is not None:
             self.other.transport.unregisterProducer()
             self.other.transport.loseConnection()
+
+
+class Tunnel(_End):
+    """
+    The client's end.
+
+    :ivar frames: the WebSocket frames that have been written to the client.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames = FrameBoundaries()
+        self._is_mute = False
+
+    def take(self, data: bytes) -> None:
+        """Write what came from the other end."""
+        if not self._is_mute:
+            self.frames.feed(data)
+            super().take(data)
+
+    def mute(self) -> None:
+        """Write nothing more that comes from the other end."""
+        self._is_mute = True

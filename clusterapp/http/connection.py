@@ -8,14 +8,14 @@ body goes to a *sink*: the message itself, or what throws the rest away.
 
 from http import HTTPStatus
 from math import inf
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
 from clusterapp.http.access import Answered
+from clusterapp.http.ending import Ending
 from clusterapp.http.files import FileSending
 from clusterapp.http.heads import Head
 from clusterapp.http.limits import (
@@ -24,7 +24,7 @@ from clusterapp.http.limits import (
     FIRST_REQUEST_SECONDS,
 )
 from clusterapp.http.prepared import Prepared
-from clusterapp.http.reading import Message, Reading
+from clusterapp.http.reading import Message
 from clusterapp.interfaces import Fields
 
 if TYPE_CHECKING:
@@ -36,23 +36,17 @@ _KEEP: Final = b"Connection: keep-alive\r\n"
 _OLD: Final = b"HTTP/1.0"
 
 
-class Connection(Reading):
+class Connection(Ending):
     """
     A connection, as the faces for each kind of transport share it.
 
     :param site: what is served.
     """
 
-    __slots__ = ("_began", "_closing", "_count", "transport")
-
-    #: The raw stream for code that asks for it: one of Twisted's own transports, or
-    #: the stand-in for one of asyncio's; None once a resource has taken it away.
-    transport: Any
+    __slots__ = ("_began",)
 
     def __init__(self, site: "ClusterSite") -> None:
         super().__init__(site)
-        self._count = 0
-        self._closing = False
         self._began = 0.0
 
     @property
@@ -61,6 +55,9 @@ class Connection(Reading):
         return self.site
 
     # What a face calls.
+
+    def _forget(self) -> None:
+        self.site.closed(self)
 
     def opened(self) -> None:
         """Begin: the transport is connected."""
@@ -89,40 +86,6 @@ class Connection(Reading):
             # Whatever an application's protocol makes of it: a drain waits for this.
             self.site.closed(self)
 
-    def overdue(self, now: float) -> None:
-        """Do what is to be done when a time is over; the site's clock calls this."""
-        if self.stall <= now:
-            self.abortConnection()
-        elif self.deadline > now:
-            return
-        elif self.phase == "request":
-            self.loseConnection()
-        elif self.phase == "head":
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
-        elif self.phase == "body":
-            self._check_rate()
-        elif self.phase == "discard":
-            self.linger()
-        else:
-            self.abortConnection()
-
-    def drain(self) -> None:
-        """Close if idle; otherwise close after the response."""
-        if self.transport is None:
-            # A resource took the transport away, as some WebSocket libraries
-            # do: we shall not be told when it closes.
-            self.site.closed(self)
-        elif self._protocol is not None:
-            # With a producer, a transport goes on for as long as that has more.
-            self.transport.unregisterProducer()
-            self.transport.loseConnection()
-        elif self._message is not None:
-            self._closing = True
-        elif self.phase == "request" and self._count:
-            self.loseConnection()
-        elif self.phase == "request":
-            self._wait_for("request", FIRST_REQUEST_SECONDS)
-
     @property
     def active(self) -> bool:
         """Whether a request is being answered."""
@@ -134,8 +97,8 @@ class Connection(Reading):
         if self._message is None or head is None:
             return None
         client = self.site.client_of(self.getPeer(), head.fields)
-        # Not the loop's clock, which stands while the loop is blocked.
-        return head.method, head.target, client, monotonic() - self._began
+        seconds = self.site.clock.seconds() - self._began
+        return head.method, head.target, client, seconds
 
     def _begin(self, head: Head) -> None:
         """Serve a request whose head has come."""
@@ -147,7 +110,7 @@ class Connection(Reading):
         self._closing = (
             not head.keeps or site.draining or self._count == site.limits.requests
         )
-        self._began = monotonic()
+        self._began = site.clock.seconds()
         if site.answer is not None:
             prepared = site.answer(head.method, head.target, head.fields)
             if prepared is not None:
@@ -156,6 +119,8 @@ class Connection(Reading):
         if head.length == 0:
             self._message = message = self._make(head)
             message.serve()
+            if self._message is message:
+                self._expect_response()
         else:
             self._begin_body(head)
 
@@ -187,6 +152,7 @@ class Connection(Reading):
             self.write(opening)
             if not empty:
                 self.writeSequence(prepared.parts)  # type: ignore[arg-type]
+        self.site.requests += 1
         if self.site.recorder is not None:
             self._record(prepared.status, 0 if empty else prepared.length)
         self._next()
@@ -199,6 +165,7 @@ class Connection(Reading):
             connection is kept (RFC 9112, section 9.3).
         """
         if self._closing or self.site.draining:
+            self._closing = True
             return _CLOSE
         return _KEEP if version == _OLD else b""
 
@@ -238,7 +205,7 @@ class Connection(Reading):
     def _next(self) -> None:
         """Go on with the next request, or close."""
         site = self.site
-        if self._closing or site.draining:
+        if self._closing:
             if self._held or self._left or self._chunks is not None:
                 self.linger()
             else:
@@ -248,6 +215,8 @@ class Connection(Reading):
         self.deadline = site.now + site.limits.keepalive_timeout
         if self._held:
             self._go_on()
+        elif site.draining:
+            self._leave()
 
     def body_discarded(self) -> None:
         """Go on: what nobody wanted has been read."""
@@ -301,7 +270,7 @@ class Connection(Reading):
             fields=head.fields,
             status=status,
             sent=sent,
-            seconds=monotonic() - self._began,
+            seconds=self.site.clock.seconds() - self._began,
         )
 
     # Other protocols.
@@ -322,6 +291,8 @@ class Connection(Reading):
         self.resume_reading()
         self.phase = "nothing"
         self.deadline = inf
+        head = self._head
+        self._speaks_websocket = head is not None and head.upgrade == b"websocket"
         if self._message is not None:
             self._record(HTTPStatus.SWITCHING_PROTOCOLS, 0)
         self._message = None

@@ -81,6 +81,9 @@ class FileSending:
     def received(self, piece: bytes) -> None:
         """Want no body."""
 
+    def ending(self) -> None:
+        """Give nothing: a file ends."""
+
     def break_off(self) -> None:
         """Close the connection, so that the client sees what is incomplete."""
         if self._connection is not None:

@@ -26,6 +26,9 @@ DISCARD_SECONDS = 30.0
 #: How long a client may read the response of a connection we have closed, in s.
 LINGER_SECONDS = 10.0
 
+#: How long a client may take to answer the close frame of a WebSocket, in s.
+GOODBYE_SECONDS = 2.0
+
 #: How long a connection that has brought nothing yet holds up a drain, in s.
 FIRST_REQUEST_SECONDS = 1.0
 
@@ -44,6 +47,8 @@ class Limits:
         request; it is then closed.
     :param requests: the requests that one connection may bring; the last one's
         response says that it closes. None for no bound.
+    :param request_timeout: seconds from a request's end to the first of its
+        response; then a 503, or a 504 if it was forwarded. None for no bound.
     """
 
     request_line: int = 8 * 1024
@@ -53,3 +58,4 @@ class Limits:
     header_timeout: float = 30.0
     keepalive_timeout: float = 65.0
     requests: int | None = 1000
+    request_timeout: float | None = None

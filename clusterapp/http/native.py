@@ -77,6 +77,8 @@ class NativeConnection(Connection, asyncio.Protocol):
         self._arriving = None
         if self._native is None:
             self.site.closed(self)
+        elif self.site.draining:
+            self.drain()
 
     def move(self, early: EarlyTransport, arrival: Arrival) -> None:
         """
@@ -93,6 +95,8 @@ class NativeConnection(Connection, asyncio.Protocol):
             if self._reading_paused:
                 self._stop_reading()
         arrival.tell(self)
+        if native is not None and self.site.draining:
+            self.drain()
 
     # From asyncio.
 
@@ -170,10 +174,38 @@ class NativeConnection(Connection, asyncio.Protocol):
         """Close if idle; otherwise close after the response."""
         if self._native is None:
             self._wait_for("request", FIRST_REQUEST_SECONDS)
-        elif self._taken:
+        elif self._taken and self._protocol is None:
             self.loseConnection()
+        elif self._taken:
+            self._drain_protocol()
         else:
             super().drain()
+
+    def lend(self) -> socket.socket | None:
+        """Read nothing more, and give a duplicate of the socket."""
+        if not self._is_idle:
+            return None  # a request has come first
+        native = self._native
+        if (
+            self._secure
+            or isinstance(native, EarlyTransport)
+            or native.is_closing()
+            or native.get_write_buffer_size()
+        ):
+            self.stay()
+            return None
+        self.pause_reading()
+        return socket.socket(fileno=os.dup(native.get_extra_info("socket").fileno()))
+
+    def given(self) -> None:
+        """Close this descriptor of a connection that another process has."""
+        self._deaf = True
+        self._native.close()
+
+    def close_protocol(self) -> None:
+        """End a stream that another protocol has."""
+        self.unregisterProducer()
+        self._native.close()
 
     def getPeer(self) -> IAddress:
         """Tell the client's address."""

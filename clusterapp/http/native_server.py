@@ -61,6 +61,18 @@ class NativeServer:
             ssl_shutdown_timeout=LINGER_SECONDS,
         )
 
+    def adopt(self, connection: socket.socket) -> None:
+        """
+        Serve a connection that another process has accepted.
+
+        :param connection: the socket, which is the server's from now on.
+        """
+        connection.setblocking(False)
+        try:
+            self.serve(connection, connection.getpeername())
+        except OSError:  # the client is gone
+            connection.close()
+
     def _serve_early(
         self, protocol: NativeConnection, connection: socket.socket
     ) -> None:

@@ -53,6 +53,13 @@ class Message(Protocol):
     def received(self, piece: bytes) -> None:
         """Take a piece of the request's body."""
 
+    def ending(self) -> bytes | None:
+        """
+        Give what makes a whole response of one that would not end by itself.
+
+        :return: None if it will end.
+        """
+
     def break_off(self) -> None:
         """Close the connection, so that the client sees what is incomplete."""
 
@@ -112,6 +119,12 @@ class Reading(Wire):
     def _make(self, head: Head) -> Message:
         """Make what will answer a request."""
         raise NotImplementedError
+
+    def _expect_response(self) -> None:
+        """Give the message under way, if it still is, the time that it may take."""
+        seconds = self.site.limits.request_timeout
+        if seconds is not None and self._message is not None and not self._deaf:
+            self._wait_for("response", seconds)
 
     def _refuse(self, status: HTTPStatus) -> None:
         """Answer a bad message, and read nothing that comes after it."""
@@ -248,8 +261,9 @@ class Reading(Wire):
         self.resume_reading()
         if sink is not None:
             sink.completed(trailers)
+        self._expect_response()
 
-    def _check_rate(self) -> None:
+    def check_rate(self) -> None:
         """See that a body comes as fast as one may ask, unless we hold it up."""
         if not self._reading_paused and self._got - self._marked < (
             BODY_RATE * BODY_WINDOW

@@ -21,6 +21,9 @@ from clusterapp.http.reasons import status_line
 from clusterapp.http.routable import Routable
 
 _BODILESS: Final = frozenset({204, 304})
+#: The media type of Server-Sent Events: browsers come back for more by themselves
+#: (HTML, section 9.2).
+EVENT_STREAM: Final = b"text/event-stream"
 _DEFAULT_TYPE: Final = b"Content-Type: text/html\r\n"
 
 #: What a request gets by that which makes its response take the long way.
@@ -245,6 +248,23 @@ class Responding(Routable):
         if self.chunked:
             self.channel.write(b"0\r\n\r\n")
         self._end()
+
+    def ending(self) -> bytes | None:
+        """Give the end of an event stream, which is whole at any moment."""
+        endless = self.startedWriting and not self.finished and self._owed is None
+        if not endless or not self._is_event_stream():
+            return None
+        return b"0\r\n\r\n" if self.chunked else b""
+
+    def _is_event_stream(self) -> bool:
+        lines = [
+            line.partition(b": ")[2]
+            for name, line in self._plain.items()
+            if name == b"content-type"
+        ]
+        if "responseHeaders" in self.__dict__:
+            lines = list(self.responseHeaders.getRawHeaders(b"content-type", []))
+        return any(line.lower().startswith(EVENT_STREAM) for line in lines)
 
     # The response on the wire.
 

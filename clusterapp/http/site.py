@@ -11,6 +11,7 @@ from twisted.web.resource import IResource
 
 from clusterapp.http.access import Recorder
 from clusterapp.http.connection import Connection
+from clusterapp.http.departure import Departure, HandOver
 from clusterapp.http.exchange import Forward
 from clusterapp.http.heads import Head, HeadReader
 from clusterapp.http.hosted import HostedConnection
@@ -47,8 +48,8 @@ class ClusterSite(server.Site):
     """
 
     noisy = False
-    #: Whether :meth:`drain` has been called.
-    draining = False
+    #: How connections end, once :meth:`drain` has been called.
+    departure: Departure | None = None
     #: How many requests have been answered so far.
     requests = 0
 
@@ -108,16 +109,27 @@ class ClusterSite(server.Site):
         """Make a connection for one of Twisted's transports."""
         return HostedConnection(self)
 
-    def drain(self) -> Deferred[None]:
+    @property
+    def draining(self) -> bool:
+        """Whether :meth:`drain` has been called."""
+        return self.departure is not None
+
+    def drain(
+        self, *, spread: float = 0.0, hand_over: HandOver | None = None
+    ) -> Deferred[None]:
         """
         End every connection, without breaking any request off.
 
-        Idle connections are closed, and upgraded ones too; the others announce
-        with their next response that they close.
+        Responses announce that their connections close. What is idle is given to
+        another process, or closed; WebSockets are closed, and event streams end.
 
+        :param spread: the seconds over which that is spread.
+        :param hand_over: lets another process serve a connection, which is not to
+            be closed then; it gets a socket that stays ours.
         :return: fires when the last connection is gone.
         """
-        self.draining = True
+        if self.departure is None:
+            self.departure = Departure(spread, hand_over)
         done: Deferred[None] = Deferred()
         self._drained.append(done)
         for connection in list(self._connections):

@@ -131,6 +131,9 @@ class StreamedExchange:
         self._finished = True
         self.break_off()
 
+    def ending(self) -> None:
+        """Give nothing: the forwarder knows what is endless, and ends it."""
+
     def break_off(self) -> None:
         """Close the connection, so that the client sees what is incomplete."""
         # A framed body is visibly incomplete without its end, and what was

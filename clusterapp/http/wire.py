@@ -16,7 +16,18 @@ if TYPE_CHECKING:
 _PIECE = 128 * 1024
 
 #: What a connection waits for, and so what it does when the time is over.
-Phase = Literal["nothing", "request", "head", "body", "discard", "end"]
+Phase = Literal[
+    "nothing",
+    "request",
+    "head",
+    "body",
+    "response",
+    "stream",
+    "upgraded",
+    "goodbye",
+    "discard",
+    "end",
+]
 
 
 class Wire:

@@ -141,17 +141,17 @@ class MasterOperations:
 
     def reload(self, tell: Tell) -> Deferred[Verdict]:
         """Replace all workers, one after the other, by ones with new code."""
-        return self._begin("reload", self._reload(tell))
+        return self._begin("reload", self._reload(self._noting(tell)))
 
     def upgrade(self, tell: Tell) -> Deferred[Verdict]:
         """Replace the master and all that it runs."""
-        return self._begin("upgrade", self._master.take_over(tell))
+        return self._begin("upgrade", self._master.take_over(self._noting(tell)))
 
     def scale(self, workers: int, tell: Tell) -> Deferred[Verdict]:
         """Change the number of workers."""
         if workers < 1:
             raise OperationError("there must be at least 1 worker")
-        return self._begin("scale", self._scale(workers, tell))
+        return self._begin("scale", self._scale(workers, self._noting(tell)))
 
     def scale_by(self, more: int, tell: Tell) -> Deferred[Verdict]:
         """Have some workers more, or less."""
@@ -160,12 +160,12 @@ class MasterOperations:
     def restart(self, slot: int, tell: Tell) -> Deferred[Verdict]:
         """Replace the worker of one slot, or fill the slot again."""
         self._check(slot)
-        return self._begin("restart", self._restart(slot, tell))
+        return self._begin("restart", self._restart(slot, self._noting(tell)))
 
     def drain(self, slot: int, tell: Tell) -> Deferred[Verdict]:
         """Empty one slot, gracefully; it stays empty."""
         self._check(slot)
-        return self._begin("drain", self._drain(slot, tell))
+        return self._begin("drain", self._drain(slot, self._noting(tell)))
 
     def recycle(self, slot: int, why: str) -> Deferred[Verdict]:
         """
@@ -207,12 +207,11 @@ class MasterOperations:
         :param name: the signal's name.
         :param begin: begins the operation.
         """
+        self._log.info("{name} received", name=name)
         try:
-            begun = begin(self._note)
+            begin(lambda _: None)
         except OperationError as error:
             self._log.error("{name}: {error}", name=name, error=error)
-        else:
-            begun.addCallback(self._note_verdict, name)
 
     # How it is done.
 
@@ -275,7 +274,7 @@ class MasterOperations:
         self._master.changed()
         self._work = Deferred()
         verdict: Deferred[Verdict] = Deferred()
-        self._doing = Deferred.fromCoroutine(self._do(work, before))
+        self._doing = Deferred.fromCoroutine(self._do(name, work, before))
         self._doing.chainDeferred(verdict)
         return verdict
 
@@ -288,22 +287,24 @@ class MasterOperations:
             return ""
         return f"a {self.under_way} is under way"
 
-    async def _do(self, work: Work, before: Deferred[None] | None) -> Verdict:
+    async def _do(
+        self, name: str, work: Work, before: Deferred[None] | None
+    ) -> Verdict:
         """Do something when what comes before it has ended, and judge it."""
         ended = self._work
         try:
             if before is not None:
                 await before
-            return Verdict(True, await work)
+            verdict = Verdict(True, await work)
         except TrialError as error:
-            return Verdict(False, str(error), error.traceback)
+            verdict = Verdict(False, str(error), error.traceback)
         except ClusterError as error:
-            return Verdict(False, str(error))
+            verdict = Verdict(False, str(error))
         except CancelledError:
-            return Verdict(False, "given up: the cluster is stopping")
+            verdict = Verdict(False, "given up: the cluster is stopping")
         except Exception as error:  # noqa: BLE001 - it is told, and logged
             self._log.failure("an operation failed")
-            return Verdict(False, f"{type(error).__name__}: {error}", format_exc())
+            verdict = Verdict(False, f"{type(error).__name__}: {error}", format_exc())
         finally:
             work.close()
             if self._work is ended:
@@ -311,6 +312,17 @@ class MasterOperations:
                 self._master.changed()
             if ended is not None:
                 ended.callback(None)
+        self._note_verdict(verdict, name)
+        return verdict
+
+    def _noting(self, tell: Tell) -> Tell:
+        """Have each step in the log as well."""
+
+        def both(step: Step) -> None:
+            self._note(step)
+            tell(step)
+
+        return both
 
     def _note(self, step: Step) -> None:
         where = "" if step.slot is None else f"worker {step.slot}: "
@@ -318,11 +330,11 @@ class MasterOperations:
 
     def _note_verdict(self, verdict: Verdict, name: str) -> None:
         if verdict.ok:
-            self._log.info("{name}: {text}", name=name, text=verdict.text)
+            self._log.info("{name} done: {text}", name=name, text=verdict.text)
             return
         if verdict.traceback:
             self._log.error("{traceback}", traceback=verdict.traceback.rstrip())
-        self._log.error("{name}: failed: {text}", name=name, text=verdict.text)
+        self._log.error("{name} failed: {text}", name=name, text=verdict.text)
 
 
 def _core(remote: bool, ready: bool) -> str:

@@ -12,6 +12,7 @@ from twisted.web.pages import notFound
 
 from clusterapp.http.agent import IDLE_TIMEOUT
 from clusterapp.http.certificates import certificates_of
+from clusterapp.http.departure import HandOver
 from clusterapp.http.limits import Limits
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.tls import server_options
@@ -35,7 +36,7 @@ CORE_KEEPALIVE = 2 * IDLE_TIMEOUT
 class Site(Protocol):
     """A site that can finish what it has."""
 
-    def drain(self) -> Deferred[None]:
+    def drain(self, *, spread: float, hand_over: HandOver | None) -> Deferred[None]:
         """Fire when the last connection is gone."""
 
     def abort(self) -> None:
@@ -61,15 +62,20 @@ class Host:
         for acceptor in self._acceptors:
             acceptor.start()
 
-    async def drain(self) -> None:
+    async def drain(
+        self, *, spread: float = 0.0, hand_over: HandOver | None = None
+    ) -> None:
         """
         Take no more connections, finish those there are, run the stop hooks.
 
         Cancelling it breaks off what is left; the stop hooks run all the same.
+
+        :param spread: the seconds over which what is idle or endless comes to an end.
+        :param hand_over: lets another process serve an idle connection.
         """
         self.refuse()
         try:
-            await self._site.drain()
+            await self._site.drain(spread=spread, hand_over=hand_over)
         except CancelledError:
             self._log.warn("the time is over: breaking off what is not finished")
             self._site.abort()

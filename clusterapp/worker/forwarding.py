@@ -22,7 +22,9 @@ from clusterapp.http.agent import CoreAgent
 from clusterapp.http.bridge import bridge
 from clusterapp.http.exchange import Exchange
 from clusterapp.http.messages import RequestHead, ResponseHead, end_to_end, values
+from clusterapp.http.responding import EVENT_STREAM
 from clusterapp.http.response import WireResponse
+from clusterapp.worker.endless import Endless
 from clusterapp.worker.patience import Patience
 from clusterapp.worker.readiness import Readiness
 
@@ -57,7 +59,7 @@ class Way:
     agent: CoreAgent
     readiness: Readiness
     patience: Patience
-    endless: set["Relayed"]
+    endless: Endless
 
 
 class Passage:
@@ -202,9 +204,8 @@ class Passage:
 
 
 def _is_endless(head: ResponseHead) -> bool:
-    # Server-Sent Events: browsers come back for more by themselves (HTML, 9.2).
     kinds = values(head.fields, b"content-type")
-    return any(kind.lower().startswith(b"text/event-stream") for kind in kinds)
+    return any(kind.lower().startswith(EVENT_STREAM) for kind in kinds)
 
 
 def passed_on(head: ResponseHead) -> ResponseHead:

@@ -12,6 +12,7 @@ from clusterapp.http.agent import CoreAgent
 from clusterapp.http.exchange import Exchange
 from clusterapp.http.messages import RequestHead, ResponseHead, end_to_end
 from clusterapp.web.proxies import TrustedProxies
+from clusterapp.worker.endless import Endless
 from clusterapp.worker.forwarding import (
     UPGRADE_FIELDS,
     CoreCutError,
@@ -61,26 +62,38 @@ class CoreProxy:
         self._trusted = trusted
         self._start_wait = start_wait
         self._way = Way(
-            clock, agent, Readiness(clock), Patience(clock, timeout), endless=set()
+            clock, agent, Readiness(clock), Patience(clock, timeout), Endless(clock)
         )
+        self._patience = timeout
+        self._is_back_soon = False
         self._under_way: set[Passage] = set()
 
-    def core_ready(self, ready: bool) -> None:
-        """Know whether the core takes requests; at first it does not."""
+    def core_ready(self, ready: bool, *, back: bool = False) -> None:
+        """
+        Know whether the core takes requests; at first it does not.
+
+        :param back: whether one that does not is being replaced: it is waited for as
+            long as for its answer.
+        """
+        self._is_back_soon = back
         self._way.readiness.set(ready)
 
     def forward(self, exchange: Exchange) -> None:
         """Respond to a request, whichever it is."""
-        until = self._way.clock.seconds() + self._start_wait
+        wait = self._patience if self._is_back_soon else self._start_wait
+        until = self._way.clock.seconds() + wait
         passage = Passage(self._way, self._head(exchange), exchange, until, self._ended)
         self._under_way.add(passage)
         passage.begin()
         exchange.gone.addCallback(passage.give_up)
 
-    def drain(self) -> None:
-        """End the responses that would not end by themselves."""
-        for body in list(self._way.endless):
-            body.end()
+    def drain(self, spread: float = 0.0) -> None:
+        """
+        End the responses that would not end by themselves.
+
+        :param spread: the seconds over which they end.
+        """
+        self._way.endless.drain(spread)
 
     def close(self) -> None:
         """

@@ -65,7 +65,7 @@ class ChildProgram:
         self._reporter = Reporter(reactor, settings.hang_timeout, self._end.report)
         self._served: Served | None = None
         self._access_log: AccessLog | None = None
-        self._core_is_ready = False
+        self._core_is_ready = self._core_is_back_soon = False
         self._draining = False
         self._leaving = False
         self._boot: Deferred[None] | None = None
@@ -99,7 +99,11 @@ class ChildProgram:
 
     def adopt(self, connection: socket.socket) -> None:
         """Serve a connection that another worker has accepted."""
-        connection.close()
+        served = self._served
+        if served is None or served.adopt is None:
+            connection.close()
+        else:
+            served.adopt(connection)
 
     def cluster_health(self, *, ready: bool, detail: str) -> None:
         """Hear whether clients should be sent to this cluster."""
@@ -117,18 +121,22 @@ class ChildProgram:
                 self._boot.cancel()
             self._leave()
             return
-        drained = Deferred.fromCoroutine(self._served.host.drain())
+        drained = Deferred.fromCoroutine(
+            self._served.host.drain(
+                spread=spread, hand_over=self._end.hand_over if hand_over else None
+            )
+        )
         self._reactor.callLater(self._settings.graceful_timeout, drained.cancel)
         if self._served.proxy is not None:
-            self._served.proxy.drain()
+            self._served.proxy.drain(spread)
         drained.addErrback(lambda why: self._log.failure("cannot drain", failure=why))
         drained.addCallback(lambda _: self._leave())
 
     def core_ready(self, ready: bool, *, back: bool) -> None:
         """Hear from the master whether the core takes requests."""
-        self._core_is_ready = ready
+        self._core_is_ready, self._core_is_back_soon = ready, back
         if self._served is not None and self._served.proxy is not None:
-            self._served.proxy.core_ready(ready)
+            self._served.proxy.core_ready(ready, back=back)
 
     def reopen_logs(self) -> None:
         """Hear from the master that the files of logs have been renamed."""
@@ -171,7 +179,7 @@ class ChildProgram:
             loaded.templates.warm(self._reactor.seconds)
         self._served = served
         self._reporter.site = served.site
-        self.core_ready(self._core_is_ready, back=False)
+        self.core_ready(self._core_is_ready, back=self._core_is_back_soon)
         if is_worker:
             await self._wait_for_turn()
         # If the channel breaks, `master_gone` hears of it.

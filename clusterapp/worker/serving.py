@@ -32,11 +32,14 @@ class Served:
     :param host: serves the site, and drains it.
     :param proxy: forwards requests to the core; None in the core itself.
     :param site: tells what a worker has under way; None in the core.
+    :param adopt: serves a connection that another worker has accepted; None in the
+        core.
     """
 
     host: Host
     proxy: CoreProxy | None
     site: ClusterSite | None
+    adopt: Callable[[socket.socket], None] | None
 
 
 def serve(
@@ -63,7 +66,7 @@ def serve(
     )
     sockets = _adopt(bootstrap.sockets)
     if bootstrap.role == "core":
-        return Served(core_host(reactor, loaded, settings, sockets), None, None)
+        return Served(core_host(reactor, loaded, settings, sockets), None, None, None)
     trusted = TrustedProxies(settings.trusted_proxies)
     proxy = CoreProxy(reactor, agent, trusted=trusted, timeout=settings.core_timeout)
     site = ClusterSite(
@@ -75,13 +78,16 @@ def serve(
             body=settings.max_body,
             header_timeout=settings.header_timeout,
             keepalive_timeout=settings.keepalive_timeout,
+            request_timeout=settings.request_timeout,
         ),
         recorder=recorder,
         client_of=trusted.client_of,
         failure_page=loaded.failure_page if settings.reload else None,
     )
     host = Host(site, loaded.hooks, _acceptors(reactor, settings, site, sockets))
-    return Served(host, proxy, site)
+    # Those with TLS stay where they are.
+    adopt = NativeServer(asyncio.get_event_loop(), site).adopt
+    return Served(host, proxy, site, adopt)
 
 
 def _forward(routes: Routes, proxy: CoreProxy) -> Forward:

@@ -21,11 +21,11 @@ REPLACED = HANG + 2.0
 
 
 def hanging(
-    workers: int = 2, env: Mapping[str, str] | None = None
+    *flags: str, workers: int = 2, env: Mapping[str, str] | None = None
 ) -> AbstractContextManager[RunningCluster]:
     """Run the application that hangs."""
     return cluster(
-        *("--app", "hanging:app", "--hang-timeout", f"{HANG}"),
+        *("--app", "hanging:app", "--hang-timeout", f"{HANG}", *flags),
         workers=workers,
         env={"PYTHONPATH": str(APPS), **(env or {})},
     )
@@ -35,7 +35,9 @@ def hanging(
 def busy(running: RunningCluster, target: str) -> Iterator[int]:
     """Send a request that is not answered; give the pid of the worker that has it."""
     with running.connect() as connection:
-        connection.sendall(b"GET %s HTTP/1.0\r\n\r\n" % target.encode("ascii"))
+        connection.sendall(
+            b"GET %s HTTP/1.1\r\nHost: test\r\n\r\n" % target.encode("ascii")
+        )
         yield int(running.wait_for(r"busy (\d+)")[1])
 
 
@@ -98,6 +100,18 @@ class HangTests(SynchronousTestCase):
             text = self.assert_replaced(running, victim)
         self.assertIn("  GET /wait from", text)
         self.assertIn("clusterapp/worker/service.py", text)
+
+    def test_isolated_core(self) -> None:
+        """It is watched like a worker; no worker is accused for waiting for it."""
+        with hanging("--core", "isolated", workers=1) as running:
+            if "core is ready" not in running.text():
+                running.wait_for("core is ready")
+            with busy(running, "/core/sleep") as victim:
+                running.wait_for(rf"core \(pid {victim}\) hangs")
+                running.wait_for(" in sleep_in_the_core")
+                running.wait_for(rf"core \(pid {victim}\) left with signal 6")
+                running.wait_for("core is ready")
+            self.assertEqual(running.text().count("hangs"), 1)
 
 
 class InnocentTests(SynchronousTestCase):

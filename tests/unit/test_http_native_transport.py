@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from clusterapp.http.limits import GOODBYE_SECONDS
 from clusterapp.http.native_server import NativeServer
 from tests.unit.native_sites import Client, NativeCase, Tls, on_each_loop, pair
 
@@ -244,10 +245,11 @@ class UpgradeTests(NativeCase):
                     self.site.abort()
                 else:
                     self.site.drain()
+                    self.clock.advance(GOODBYE_SECONDS + 1)
                 await self.so(lambda: not self.site._connections)
                 self.assertEqual(protocol.heard, ["lost"])
                 self.resource.requests.clear()
-                self.site.draining = False
+                self.site.departure = None
 
     @on_each_loop
     async def test_protocol_that_fails(self) -> None:

@@ -6,6 +6,7 @@ from twisted.python.failure import Failure
 
 from clusterapp.http.bridge import bridge
 from clusterapp.http.exchange import Exchange
+from clusterapp.http.frames import SERVICE_RESTART
 from clusterapp.http.limits import HELD
 from clusterapp.http.messages import ResponseHead
 from clusterapp.http.site import ClusterSite
@@ -135,7 +136,10 @@ class DrainTests(SiteTestCase):
         own.channel._protocolUpgradeForWebsockets(heard)
         own.send(b"frame")
         drained = [self.site.drain(), site.drain()]
-        self.clock.advance(0)
+        for each_client in (client, own):
+            self.assertTrue(each_client.received.endswith(SERVICE_RESTART))
+            self.assertEqual(each_client.transport.ended, "")
+        self.clock.pump([1.0] * 3)  # neither client answers
         self.assertEqual(client.transport.ended, "closed")
         self.assertEqual(heard.heard, [b"frame", "lost"])
         for each in drained:
@@ -148,7 +152,8 @@ class DrainTests(SiteTestCase):
         exchange.respond(SWITCH)
         exchange.upgrade(Listener())
         self.assertNotIn(b"close", client.received)
-        self.clock.advance(0)
+        self.assertTrue(client.received.endswith(SERVICE_RESTART))
+        self.clock.pump([1.0] * 3)
         self.successResultOf(drained)
 
     def test_connection_that_was_taken_away(self) -> None:

@@ -434,7 +434,7 @@ class OneAtATimeTests(OperationCase):
         self.operations.by_signal("SIGHUP", self.operations.reload)
         self.assertIn("SIGHUP: cannot reload: a reload is under way", self.log.lines())
         self.newest().exit(status=1)
-        self.assertIn("SIGHUP: failed: worker 0: left with status 1", self.log.lines())
+        self.assertIn("reload failed: worker 0: left with status 1", self.log.lines())
         self.finish()
 
 

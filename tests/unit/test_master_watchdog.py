@@ -181,6 +181,14 @@ class InnocentTests(WatchdogCase):
         self.reactor.advance(HANG - 1)
         self.assert_spared()
 
+    def test_second_report_that_was_not_read_yet(self) -> None:
+        """The first does not count against it."""
+        for _ in range(2):
+            self.passes(HANG)
+            self.child.report()
+            self.reactor.advance(0.25)
+        self.assert_spared()
+
     def test_master_stood_still(self) -> None:
         """Everyone gets a whole new period."""
         self.reactor.advance(HANG + 1.1)

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.errors import SettingsError
 from clusterapp.http.agent import IDLE_TIMEOUT
+from clusterapp.http.departure import HandOver
 from clusterapp.http.site import ClusterSite
 from clusterapp.settings.model import Settings
 from clusterapp.web.application import Application
@@ -40,7 +41,7 @@ class Order:
         self.did.append("start hook")
         return self.started
 
-    def drain(self) -> Deferred[None]:
+    def drain(self, *, spread: float, hand_over: HandOver | None) -> Deferred[None]:
         self.did.append("drain")
         return self.drained
 

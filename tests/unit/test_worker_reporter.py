@@ -1,14 +1,17 @@
 """What a child reports, on a clock that only the test moves."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.worker import reporter
 from clusterapp.worker.reporter import Reporter
+from tests.unit import master_apps
+from tests.unit.test_worker_service import WORKER, ChildCase
 
 if TYPE_CHECKING:
     from clusterapp.channel.ends import Pulse
@@ -79,3 +82,59 @@ class ReporterTests(SynchronousTestCase):
         self.reporter.stop()
         self.reporter.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class ReportTests(ChildCase):
+    """What a child reports of itself, and for how long."""
+
+    def passes(self, seconds: float) -> int:
+        """Let time pass; tell how many reports have come in all."""
+        self.reactor.pump([1.0] * int(seconds))
+        self.pump.flush()
+        return len(self.master.pulses)
+
+    def test_boot(self) -> None:
+        """From its first word on, without figures until it serves."""
+        waited = master_apps.pending(master_apps.START)
+        child = self.begin(WORKER)
+        self.assertEqual(self.passes(2), 2)
+        self.assertEqual(list(child.under_way()), [])
+        waited.callback(None)
+        site = cast("Any", child._served).site
+        self.patch(site, "requests", 7)
+        self.passes(1)
+        self.assertEqual([pulse.requests for pulse in self.master.pulses], [0, 0, 7])
+
+    def test_under_way(self) -> None:
+        """A worker's site tells; a core is not asked, since workers tell the same."""
+        site = cast("Any", self.begin()._served).site
+        told = [(b"GET", b"/", "::1", 1.0)]
+        self.patch(site, "under_way", lambda: told)
+        self.assertEqual(self.child.under_way(), told)
+
+    def test_core(self) -> None:
+        child = self.begin(role="core")
+        self.assertEqual(self.passes(2), 2)
+        self.assertEqual(list(child.under_way()), [])
+
+    def test_drain(self) -> None:
+        """It goes on while there is something to finish, and ends with that."""
+        stopping = master_apps.pending(master_apps.STOP)
+        self.begin(WORKER).drain(spread=0.0, hand_over=False)
+        self.assertEqual(self.passes(2), 2)
+        stopping.callback(None)
+        self.assertTrue(self.reactor.stopped)
+        self.assertEqual(self.passes(2), 2)
+
+    def test_master_is_gone(self) -> None:
+        """Nobody is there to hear of it."""
+        master_apps.pending(master_apps.STOP)
+        child = self.begin(WORKER)
+        self.patch(os, "open", lambda *_: 77)
+        self.patch(os, "dup2", lambda *_: None)
+        said: list[object] = []
+        self.patch(child._end, "callRemote", lambda *_, **__: said.append(1))
+        self.far.close()
+        self.pump.flush()
+        self.reactor.advance(1)
+        self.assertEqual(said, [])

@@ -351,12 +351,14 @@ class CoreReadyTests(ChildCase):
     def test_proxy_is_told(self) -> None:
         child = self.begin()
         proxy = cast("Any", child._served).proxy
-        told: list[bool] = []
-        self.patch(proxy, "core_ready", told.append)
+        told: list[tuple[bool, bool]] = []
+        self.patch(
+            proxy, "core_ready", lambda ready, *, back: told.append((ready, back))
+        )
         self.far.core_ready(True, back=False)
-        self.far.core_ready(False, back=False)
+        self.far.core_ready(False, back=True)
         self.pump.flush()
-        self.assertEqual(told, [True, False])
+        self.assertEqual(told, [(True, False), (False, True)])
 
     def test_told_while_it_boots(self) -> None:
         """The word is kept for when there is a proxy."""

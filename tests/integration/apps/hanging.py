@@ -67,3 +67,11 @@ async def burn(request: IRequest, seconds: float) -> str:
             pass
         await deferLater(reactor, 0.0)
     return f"burnt by {os.getpid()}"
+
+
+@app.core.route("/core/sleep")
+def sleep_in_the_core(request: IRequest) -> str:
+    """Block the core."""
+    say_pid()
+    time.sleep(600)
+    return "done"

@@ -1,0 +1,96 @@
+"""
+How the connections of a site that drains come to their ends.
+
+Whoever is in the middle of something finishes it. What is idle is given to another
+process, as it is, if there is one that takes it; all else that would not end by
+itself ends at a moment of its own within some seconds, so that clients do not come
+back all at once.
+"""
+
+import random
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+#: How many connections may be on their way to another process at once: AMP, which
+#: takes them there, has no bound of its own.
+_AT_ONCE = 32
+
+#: Lets another process serve a connection; fires with whether one does.
+HandOver = Callable[[socket.socket], Deferred[bool]]
+
+
+class Idle(Protocol):
+    """A connection that may be given to another process."""
+
+    def lend(self) -> socket.socket | None:
+        """
+        Read nothing more, and give the socket for another process to serve.
+
+        :return: a duplicate, or None if the connection is not idle any more, or
+            cannot leave this process.
+        """
+
+    def given(self) -> None:
+        """Let go of the connection without closing it: another process has it."""
+
+    def stay(self) -> None:
+        """Read on, and come to an end here."""
+
+
+class Departure:
+    """
+    The end of all connections of one site.
+
+    :param spread: the seconds over which ends are spread.
+    :param hand_over: lets another process serve a connection; None if none can.
+    """
+
+    def __init__(self, spread: float, hand_over: HandOver | None) -> None:
+        self.spread = spread
+        self._hand_over = hand_over
+        self._queue: deque[Idle] = deque()
+        self._under_way = 0
+
+    def moment(self) -> float:
+        """Choose in how many seconds something is to end."""
+        return random.uniform(0, self.spread)  # noqa: S311 - it is no secret
+
+    def offer(self, connection: Idle) -> bool:
+        """
+        Give an idle connection to another process, when its turn has come.
+
+        :return: whether that can be tried; if so, `given` or `stay` is called later
+            on, unless a request comes first.
+        """
+        if self._hand_over is None:
+            return False
+        self._queue.append(connection)
+        self._go_on(self._hand_over)
+        return True
+
+    def _go_on(self, hand_over: HandOver) -> None:
+        while self._queue and self._under_way < _AT_ONCE:
+            self._give(self._queue.popleft(), hand_over)
+
+    def _give(self, connection: Idle, hand_over: HandOver) -> None:
+        lent = connection.lend()
+        if lent is None:
+            return
+        self._under_way += 1
+
+        def answered(taken: bool | Failure) -> None:
+            self._under_way -= 1
+            lent.close()
+            # The channel may have broken: then nobody has it either.
+            if taken is True:
+                connection.given()
+            else:
+                connection.stay()
+            self._go_on(hand_over)
+
+        hand_over(lent).addBoth(answered)

@@ -1,0 +1,196 @@
+"""How one client's connection comes to an end: in time, and on a site that drains."""
+
+from http import HTTPStatus
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.error import ConnectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from clusterapp.http.bridge import Tunnel
+from clusterapp.http.frames import SERVICE_RESTART
+from clusterapp.http.limits import FIRST_REQUEST_SECONDS, GOODBYE_SECONDS
+from clusterapp.http.reading import Message, Reading
+from clusterapp.http.streamed import StreamedExchange
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from clusterapp.http.site import ClusterSite
+
+
+class Ending(Reading):
+    """
+    What a connection does when a time is over, and when its site drains.
+
+    :param site: what is served.
+    """
+
+    __slots__ = ("_closing", "_count", "_speaks_websocket", "transport")
+
+    _log = Logger()
+
+    #: The raw stream for code that asks for it: one of Twisted's own transports, or
+    #: the stand-in for one of asyncio's; None once a resource has taken it away.
+    transport: Any
+
+    def __init__(self, site: "ClusterSite") -> None:
+        super().__init__(site)
+        self._count = 0
+        #: Whether the connection ends with this response, as the client knows or
+        #: will know from its head.
+        self._closing = False
+        self._speaks_websocket = False
+
+    def _forget(self) -> None:
+        """Let the site know no more of this connection."""
+        raise NotImplementedError
+
+    def _give_up(self, message: Message, reason: Failure) -> None:
+        raise NotImplementedError
+
+    def overdue(self, now: float) -> None:
+        """Do what is to be done when a time is over; the site's clock calls this."""
+        if self.stall <= now:
+            self.abortConnection()
+        elif self.deadline <= now:
+            _AT_THE_END.get(self.phase, Ending.abortConnection)(self)
+
+    def head_is_late(self) -> None:
+        """Refuse a request whose head takes too long."""
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+
+    def response_is_late(self) -> None:
+        """Give up a request that nobody has answered in time."""
+        message, head = self._message, self._head
+        self.phase = "nothing"
+        self.deadline = inf
+        if message is None or head is None or message.responded:
+            return
+        self._log.error(
+            "{method} {path} is given up: no response within {seconds:g} s",
+            method=head.method.decode("ascii"),
+            path=head.target.partition(b"?")[0].decode("latin-1"),
+            seconds=self.site.limits.request_timeout,
+        )
+        forwarded = isinstance(message, StreamedExchange)
+        self._refuse(
+            HTTPStatus.GATEWAY_TIMEOUT if forwarded else HTTPStatus.SERVICE_UNAVAILABLE
+        )
+
+    # On a site that drains.
+
+    def drain(self) -> None:
+        """Come to an end, without breaking off what is under way."""
+        if self.transport is None:
+            # A resource took the transport away, as some WebSocket libraries
+            # do: we shall not be told when it closes.
+            self._forget()
+        elif self._protocol is not None:
+            self._drain_protocol()
+        elif self._message is not None:
+            self._drain_message(self._message)
+        elif self._is_idle:
+            self._leave()
+
+    def lend(self) -> "socket.socket | None":
+        """Give nothing: not every kind of transport can leave this process."""
+        if self._is_idle:
+            self.stay()
+        return None
+
+    def given(self) -> None:
+        """Let go of what another process has."""
+        raise NotImplementedError
+
+    def stay(self) -> None:
+        """Come to an end here: the next response says so, or none comes in time."""
+        self.resume_reading()
+        departure = self.site.departure
+        spread = 0.0 if departure is None else departure.spread
+        if not self._count:
+            # The first request may be on its way.
+            self._wait_for("request", max(spread, FIRST_REQUEST_SECONDS))
+        elif spread:
+            self._wait_for("request", self._moment())
+        else:
+            self.loseConnection()
+
+    def _leave(self) -> None:
+        """Let another process have this idle connection, or come to its end."""
+        departure = self.site.departure
+        if departure is None or not departure.offer(self):
+            self.stay()
+
+    @property
+    def _is_idle(self) -> bool:
+        return (
+            self.phase == "request"
+            and not self._deaf
+            and not self._held
+            and self._message is None
+        )
+
+    def _moment(self) -> float:
+        departure = self.site.departure
+        return 0.0 if departure is None else departure.moment()
+
+    def _drain_message(self, message: Message) -> None:
+        if not message.responded:
+            self._closing = True
+        elif self._sink is None:
+            self._wait_for("stream", self._moment())
+            if self.deadline <= self.site.now:
+                self.end_stream()
+
+    def end_stream(self) -> None:
+        """End a response that would not end by itself, as if it had."""
+        self.phase = "nothing"
+        self.deadline = inf
+        message = self._message
+        ending = None if message is None else message.ending()
+        if message is not None and ending is not None:
+            self.write(ending)
+            self.linger()
+            # The application hears of it as if the client had left.
+            self._give_up(message, Failure(ConnectionDone()))
+
+    def _drain_protocol(self) -> None:
+        if not self._speaks_websocket:
+            self.close_protocol()
+            return
+        self._wait_for("upgraded", self._moment())
+        if self.deadline <= self.site.now:
+            self.say_goodbye()
+
+    def say_goodbye(self) -> None:
+        """Tell a WebSocket's client to come back, and wait a little for its answer."""
+        protocol = self._protocol
+        if isinstance(protocol, Tunnel):
+            if not protocol.frames.between:
+                self._wait_for("upgraded", 0)  # until the next look
+                return
+            protocol.mute()
+        self.write(SERVICE_RESTART)
+        self._wait_for("goodbye", GOODBYE_SECONDS)
+
+    def close_protocol(self) -> None:
+        """End a stream that another protocol has."""
+        # With a producer, a transport goes on for as long as that has more.
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+
+#: What a connection does when what it waits for is late.
+_AT_THE_END: "Final[dict[str, Callable[[Ending], None]]]" = {
+    "request": Ending.loseConnection,
+    "head": Ending.head_is_late,
+    "body": Ending.check_rate,
+    "response": Ending.response_is_late,
+    "stream": Ending.end_stream,
+    "upgraded": Ending.say_goodbye,
+    "goodbye": Ending.close_protocol,
+    "discard": Ending.linger,
+}
