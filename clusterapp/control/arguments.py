@@ -55,7 +55,6 @@ def parse(argv: Sequence[str] | None) -> Namespace:
         formatter_class=RawDescriptionHelpFormatter,
         parents=[anywhere],
     )
-    parser.set_defaults(socket=None, state=None, as_json=False)
     version = f"clusterctl {__version__}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(
@@ -67,7 +66,9 @@ def parse(argv: Sequence[str] | None) -> Namespace:
             name, help=text, description=about, parents=[anywhere]
         )
         _add_own(name, command)
-    return parser.parse_args(argv)
+    # Not by `set_defaults`: the commands share the options, so that their defaults
+    # would take the place of what stands before the command.
+    return parser.parse_args(argv, Namespace(socket=None, state=None, as_json=False))
 
 
 def _add_own(name: str, command: ArgumentParser) -> None:
