@@ -2,20 +2,16 @@
 
 import os
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.integration.clocks import LIBRARIES, settable_clock
 from tests.integration.running import RunningCluster, cluster
 from tests.integration.test_cluster import APPS, open_request, read_all
-
-#: It tells a program another time of day (Debian's package libfaketime).
-LIBRARIES = list(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 
 A_YEAR = 365 * 86_400
 
@@ -25,22 +21,8 @@ def shop_with_a_clock(
     *flags: str,
 ) -> Iterator[tuple[RunningCluster, Callable[[int], None]]]:
     """Run the tests' application; give what sets its clock, by seconds from now."""
-    with tempfile.TemporaryDirectory() as folder:
-        offset = Path(folder) / "offset"
-
-        def set_clock(seconds: int) -> None:
-            fresh = offset.with_suffix(".new")
-            fresh.write_text(f"{seconds:+}\n")
-            fresh.rename(offset)
-
-        set_clock(0)
-        env = {
-            "PYTHONPATH": str(APPS),
-            "LD_PRELOAD": str(LIBRARIES[0]),
-            "FAKETIME_TIMESTAMP_FILE": str(offset),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
+    with settable_clock() as (clock, set_clock):
+        env = {"PYTHONPATH": str(APPS), **clock}
         with cluster("--app", "shop:app", *flags, workers=1, env=env) as running:
             yield running, set_clock
 

@@ -1,0 +1,1 @@
+"""Real clusters under real load, to which real damage is done."""
