@@ -54,7 +54,6 @@ class DescriptorTests(ChaosCase):
             with few_descriptors(running.pid, 0):
                 os.kill(pid_in(running, 0), signal.SIGKILL)
                 running.wait_for("worker 0 cannot be started: .*Too many open files")
-                self.assertNotEqual(self.clusterctl("status").returncode, 0)
             # If that was too often, a minute goes by.
             running.wait_for("worker 0 is ready", deadline=DEADLINE + 60)
             self.assert_done("status")
