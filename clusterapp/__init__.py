@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Application", "ClusterService", "Settings", "streamed"]
+__all__ = ["Application", "ClusterService", "ControlService", "Settings", "streamed"]
 
 _HOMES = {
     "Application": "clusterapp.web.application",
     "ClusterService": "clusterapp.master.service",
+    "ControlService": "clusterapp.control.service",
     "Settings": "clusterapp.settings.model",
     "streamed": "clusterapp.web.streaming",
 }

@@ -1,5 +1,6 @@
 """The service under systemd: its unit files, and what it tells."""
 
+import os
 import re
 import shutil
 import signal
@@ -36,7 +37,7 @@ class UnitFileTests(SynchronousTestCase):
 
     def test_systemd_reads_them(self) -> None:
         """It finds nothing to complain about, but that the program is not there."""
-        if shutil.which("systemd-analyze") is None:
+        if shutil.which("systemd-analyze") is None and "CI" not in os.environ:
             raise SkipTest("systemd is not installed")
         here = Path.cwd()
         programs = here / "bin"
