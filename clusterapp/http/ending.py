@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from clusterapp.http.site import ClusterSite
 
 
+#: Seconds until it is looked again whether a response has begun.
+_NEXT_LOOK: Final = 1.0
+
+
 class Ending(Reading):
     """
     What a connection does when a time is over, and when its site drains.
@@ -140,18 +144,29 @@ class Ending(Reading):
     def _drain_message(self, message: Message) -> None:
         if not message.responded:
             self._closing = True
-        elif self._sink is None:
+        if self._sink is None:
             self._wait_for("stream", self._moment())
             if self.deadline <= self.site.now:
                 self.end_stream()
+
+    def _expect_response(self) -> None:
+        if self.site.draining and self._message is not None:
+            self._drain_message(self._message)
+        else:
+            super()._expect_response()
 
     def end_stream(self) -> None:
         """End a response that would not end by itself, as if it had."""
         self.phase = "nothing"
         self.deadline = inf
         message = self._message
-        ending = None if message is None else message.ending()
-        if message is not None and ending is not None:
+        if message is None:
+            return
+        if not message.responded:
+            self._wait_for("stream", max(self._moment(), _NEXT_LOOK))
+            return
+        ending = message.ending()
+        if ending is not None:
             self.write(ending)
             self.linger()
             # The application hears of it as if the client had left.

@@ -110,6 +110,26 @@ class EventStreamTests(SiteTestCase):
         self.clock.pump([1.0] * 12)
         self.successResultOf(drained)
 
+    def test_those_that_begin_later(self) -> None:
+        """They end as well, within the time or a second after they have begun."""
+        slow = Slow()
+        site = ClusterSite(self.clock, slow)
+        under_way, kept = Client(site, self.clock), Client(site, self.clock)
+        under_way.send(GET)
+        kept.send(GET)
+        slow.requests.pop().finish()
+        drained = site.drain(spread=2.0)
+        kept.send(GET)  # on a connection that stays for its next request
+        for request in slow.requests:
+            request.setHeader(b"content-type", b"text/event-stream")
+            request.write(b"data: 1\n\n")
+        self.clock.pump([1.0] * 6)
+        for client in (under_way, kept):
+            self.assertIn(CLOSE, client.received)
+            self.assertTrue(client.received.endswith(b"data: 1\n\n\r\n0\r\n\r\n"))
+        self.clock.pump([1.0] * 12)
+        self.successResultOf(drained)
+
     def test_others_are_let_end(self) -> None:
         """A long download is not cut in the middle."""
         for kind in (b"text/plain", None):
