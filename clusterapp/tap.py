@@ -140,20 +140,25 @@ class Program(MultiService):
         """Let operators in."""
         from clusterapp.control.service import ControlService  # noqa: PLC0415
 
-        path = self._settings.control
-        if path == OFF:
+        chosen = self._settings.control
+        if chosen == OFF:
             return
+        usual = self._cluster.sockets.control()
         control = ControlService(
             self._reactor,
             self._cluster.operations,
-            path or self._cluster.sockets.control(),
-            replace=replace and path is not None,
+            chosen or usual,
+            replace=replace and chosen is not None,
         )
         control.startService()
         self._control = control
+        if chosen is not None:
+            # clusterctl looks in the usual place if it is told of no other.
+            Path(usual).symlink_to(Path(chosen).absolute())
 
     def _command(self, options: Options) -> "Command | None":
         """Tell how this program was started, if it can be started again."""
+        from clusterapp.master.generation import logical_folder  # noqa: PLC0415
         from clusterapp.master.succession import Command  # noqa: PLC0415
 
         twistd = self._twistd
@@ -170,7 +175,7 @@ class Program(MultiService):
                 overridden += [f"--logfile={twistd['logfile'] or _LOG_FILE}"]
         return Command(
             arguments=(sys.executable, *before, *overridden, *after),
-            folder=str(Path.cwd()),
+            folder=logical_folder(os.environ),
             prepare=self._share_log,
             handed_over=self._handed_over,
         )

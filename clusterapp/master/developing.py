@@ -23,23 +23,26 @@ class Developing(Service):
     _log = Logger()
 
     def __init__(self, reactor: Any, cluster: ClusterService) -> None:
+        self._reactor = reactor
         self._cluster = cluster
         self._reloading = False
         self._changed_meanwhile = False
-        settings = cluster.settings
-        folder = Path(cluster.surroundings.folder(settings))
-        folders = folders_of_code(folder, settings.app, settings.core_app)
-        self._watch = CodeWatch(reactor, folders, self.changed)
+        self._watch: CodeWatch | None = None
 
     def startService(self) -> None:
-        """Begin to watch the code."""
+        """Begin to watch the code, where the cluster works by now."""
         super().startService()
+        settings = self._cluster.settings
+        folder = Path(self._cluster.surroundings.folder(settings))
+        folders = folders_of_code(folder, settings.app, settings.core_app)
+        self._watch = CodeWatch(self._reactor, folders, self.changed)
         self._watch.startService()
 
     def stopService(self) -> None:
         """Watch no more."""
         super().stopService()
-        self._watch.stopService()
+        if self._watch is not None:
+            self._watch.stopService()
 
     def changed(self, paths: frozenset[Path]) -> None:
         """Hear that files have changed."""

@@ -51,7 +51,7 @@ class Surroundings:
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._environ = environ
-        self._started_in = _logical_folder(environ)
+        self._started_in = logical_folder(environ)
         #: Where names that symbolic links are part of have led to, and the names.
         self._led_to: dict[str, str] = {}
         self._note(self._started_in)
@@ -105,7 +105,7 @@ class Surroundings:
         return found
 
 
-def _logical_folder(environ: Mapping[str, str]) -> str:
+def logical_folder(environ: Mapping[str, str]) -> str:
     """Tell the working folder by the name that the shell has for it, links and all."""
     here = str(Path.cwd())
     named = environ.get("PWD", "")

@@ -78,6 +78,7 @@ class ClusterService(Service):
         """
         in_code = {setting.name: "the program" for setting in SETTINGS}
         self.chosen = Chosen(settings, origins or in_code)
+        #: Where the program was started: twistd goes to its --rundir before that.
         self.surroundings = Surroundings()
         self.sockets = Sockets(
             settings, None if upgrading is None else upgrading.inheritance
@@ -298,6 +299,7 @@ class ClusterService(Service):
         self._stopped = None
         self._started_at = self.reactor.seconds()
         self._tracebacks.clear()
+        self.surroundings = Surroundings()
         generation = self.surroundings.take(1, self.settings)
         if self.settings.working_folder is not None:
             sys.path.insert(0, generation.folder)  # the core may be in the master

@@ -114,9 +114,19 @@ class TakeOverTests(UpgradeCase):
             self.assertEqual(running.get("/"), b"version 2")
             # The core runs in the master.
             self.assertEqual(running.get("/core"), f"{fresh}".encode())
-            status = self.clusterctl("status")
-            self.assertEqual(status.returncode, 0)
-            self.assertIn(f"{fresh}", status.stdout)
+            # Also by who does not know where the control socket is.
+            state = str(self.folder / "state")
+            found = subprocess.run(
+                [SCRIPTS / "clusterctl", "--state", state, "status"],
+                env=clean_environment(),
+                capture_output=True,
+                text=True,
+                timeout=DEADLINE,
+                check=False,
+            )
+            for status in (self.clusterctl("status"), found):
+                self.assertEqual(status.returncode, 0, status)
+                self.assertIn(f"{fresh}", status.stdout)
             self.assertEqual(self.clusterctl("stop").returncode, 0)
             assert fresh is not None
             wait_until_gone(fresh)
