@@ -110,7 +110,8 @@ class Connection(Ending):
         self._closing = (
             not head.keeps or site.draining or self._count == site.limits.requests
         )
-        self._began = site.clock.seconds()
+        # Exactly for a log only: to tell what is under way, a second does not matter.
+        self._began = site.now if site.recorder is None else site.clock.seconds()
         if site.answer is not None:
             prepared = site.answer(head.method, head.target, head.fields)
             if prepared is not None:

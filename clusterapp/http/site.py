@@ -48,7 +48,8 @@ class ClusterSite(server.Site):
     """
 
     noisy = False
-    #: How connections end, once :meth:`drain` has been called.
+    #: Whether :meth:`drain` has been called, and how connections end since then.
+    draining = False
     departure: Departure | None = None
     #: How many requests have been answered so far.
     requests = 0
@@ -109,11 +110,6 @@ class ClusterSite(server.Site):
         """Make a connection for one of Twisted's transports."""
         return HostedConnection(self)
 
-    @property
-    def draining(self) -> bool:
-        """Whether :meth:`drain` has been called."""
-        return self.departure is not None
-
     def drain(
         self, *, spread: float = 0.0, hand_over: HandOver | None = None
     ) -> Deferred[None]:
@@ -129,6 +125,7 @@ class ClusterSite(server.Site):
         :return: fires when the last connection is gone.
         """
         if self.departure is None:
+            self.draining = True
             self.departure = Departure(spread, hand_over)
         done: Deferred[None] = Deferred()
         self._drained.append(done)
