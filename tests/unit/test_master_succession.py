@@ -1,0 +1,211 @@
+"""Two masters, one of which follows the other; neither is a process here."""
+
+import json
+import os
+import socket
+from types import SimpleNamespace
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.test.iosim import connectedServerAndClient
+from twisted.trial.unittest import SynchronousTestCase
+
+from clusterapp.channel.succession import NewEnd, OldEnd, tell_unfit
+from clusterapp.errors import NeverReadyError, OperationError
+from clusterapp.master.succession import VARIABLE, Inheritance
+from clusterapp.master.upgrade import Succession, Upgrading
+from tests.unit.fakes import descriptors
+
+
+class Heir:
+    """Writes down what an old master hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def taken_over(self, pid: int, listeners: list[str]) -> str:
+        self.heard.append((pid, listeners))
+        return "/run/shop.pid"
+
+    def unfit(self, reason: str) -> None:
+        self.heard.append(reason)
+
+    def channel_lost(self) -> None:
+        self.heard.append("lost")
+
+
+class Events:
+    """Writes down what a new master hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def adopt(self, connection: socket.socket) -> Deferred[bool]:
+        self.heard.append(connection)
+        return succeed(True)
+
+    def predecessor_gone(self) -> None:
+        self.heard.append("gone")
+
+
+class ChannelTests(SynchronousTestCase):
+    """What they say to each other."""
+
+    def setUp(self) -> None:
+        self.heir, self.events = Heir(), Events()
+        self.new, self.old, self.pump = connectedServerAndClient(
+            lambda: OldEnd(self.heir), lambda: NewEnd(self.events)
+        )
+
+    def test_take_over(self) -> None:
+        told = self.new.take_over(42, ["tcp:8080"])
+        self.pump.flush()
+        self.assertEqual(self.successResultOf(told), "/run/shop.pid")
+        self.assertEqual(self.heir.heard, [(42, ["tcp:8080"])])
+
+    def test_unfit(self) -> None:
+        """It is written without a reactor, and read as everything else."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            tell_unfit(ours, "no \udcff database")
+            self.old.dataReceived(theirs.recv(65536))
+        self.assertEqual(self.heir.heard, ["no \\udcff database"])
+
+    def test_ends(self) -> None:
+        """Each hears of the other's end."""
+        self.old.close()
+        self.pump.flush()
+        self.assertEqual((self.heir.heard, self.events.heard), (["lost"], ["gone"]))
+
+
+class InheritanceTests(SynchronousTestCase):
+    """What a new master finds in its environment."""
+
+    def setUp(self) -> None:
+        self.before = descriptors()
+        self.old, channel = socket.socketpair()
+        self.addCleanup(self.old.close)
+        made = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+        self.addresses = [each.getsockname() for each in made]
+        specs = ("tcp:0", "tcp:0", "tcp:80")
+        listeners = list(zip(specs, (each.detach() for each in made), strict=True))
+        bequest = {"channel": channel.detach(), "listeners": listeners}
+        self.environ = {VARIABLE: json.dumps(bequest), "A": "1"}
+        found = Inheritance.from_environ(self.environ)
+        assert found is not None
+        self.inheritance = found
+
+    def test_nothing(self) -> None:
+        """Its own children are told nothing of it."""
+        self.assertEqual(self.environ, {"A": "1"})
+        self.assertIsNone(Inheritance.from_environ(self.environ))
+        self.finish()
+
+    def test_listeners(self) -> None:
+        """Of two that are specified alike each is taken once; the rest is closed."""
+        taken = [self.inheritance.take("tcp:0") for _ in range(3)]
+        self.assertIsNone(taken.pop())
+        for each, address in zip(taken, self.addresses, strict=False):
+            assert each is not None
+            self.assertEqual(each.getsockname(), address)
+            self.assertFalse(each.get_inheritable())
+            each.close()
+        self.assertIsNone(self.inheritance.take("unix:/a"))
+        self.assertEqual(self.inheritance.taken, ["tcp:0", "tcp:0"])
+        self.finish()
+
+    def test_unfit(self) -> None:
+        self.inheritance.unfit("no database")
+        self.assertIn(b"no database", self.old.recv(65536))
+        self.finish()
+
+    def test_unfit_for_nobody(self) -> None:
+        """The old master has gone meanwhile."""
+        self.old.close()
+        self.inheritance.unfit("no database")
+        self.finish()
+
+    def finish(self) -> None:
+        self.inheritance.leave_the_rest()
+        self.inheritance._channel.close()
+        self.old.close()
+        self.assertEqual(descriptors(), self.before)
+
+
+class FakeInheritance:
+    """An inheritance that writes down what it is used for."""
+
+    def __init__(self) -> None:
+        self.did: list[object] = []
+        self.answer: Deferred[str] = Deferred()
+
+    def take_over(self) -> Deferred[str]:
+        self.did.append("take over")
+        return self.answer
+
+    def unfit(self, reason: str) -> None:
+        self.did.append(reason)
+
+
+class SuccessionTests(SynchronousTestCase):
+    """When a new master takes over, and which one can be followed."""
+
+    def setUp(self) -> None:
+        self.led: list[str] = []
+        self.inheritance = FakeInheritance()
+        self.slots = {n: SimpleNamespace(state="starting") for n in range(2)}
+        self.deployment = SimpleNamespace(
+            pool=SimpleNamespace(slots=self.slots), core_is_ready=False
+        )
+        self.master = SimpleNamespace(
+            phase="starting", reactor=Clock(), deployment=self.deployment
+        )
+        self.succession = Succession(
+            cast("Any", self.master),
+            Upgrading(cast("Inheritance", self.inheritance), self.led.append, None),
+        )
+
+    def check(self) -> None:
+        self.succession.check(cast("Any", self.deployment))
+
+    def test_all_must_be_ready(self) -> None:
+        """Every worker, and the core; then it is said once."""
+        self.check()
+        self.deployment.core_is_ready = True
+        self.slots[0].state = "running"
+        self.check()
+        self.assertEqual(self.inheritance.did, [])
+        self.slots[1].state = "running"
+        self.check()
+        self.check()
+        self.assertEqual(self.inheritance.did, ["take over"])
+        self.assertEqual(self.led, [])
+        self.inheritance.answer.callback("/run/shop.pid")
+        self.assertEqual(self.led, ["/run/shop.pid"])
+
+    def test_old_master_goes_first(self) -> None:
+        """Somebody must lead."""
+        self.succession.predecessor_gone()
+        self.succession.predecessor_gone()
+        self.assertEqual(self.led, [""])
+        self.check()
+        self.assertEqual(self.inheritance.did, [])
+
+    def test_end_of_its_own(self) -> None:
+        """A new master that stops closes the channel itself, and leads nobody."""
+        self.master.phase = "stopping"
+        self.succession.predecessor_gone()
+        self.assertEqual(self.led, [])
+
+    def test_unfit(self) -> None:
+        self.succession.unfit(NeverReadyError("no worker ever became ready"))
+        self.assertEqual(self.inheritance.did, ["no worker ever became ready"])
+
+    def test_nobody_can_follow(self) -> None:
+        begin = self.succession.begin
+        with self.assertRaisesRegex(OperationError, "without --uid"):
+            _ = begin(lambda _: None)
+        self.patch(os, "getpid", lambda: 1)
+        with self.assertRaisesRegex(OperationError, "the master is PID 1"):
+            _ = begin(lambda _: None)
