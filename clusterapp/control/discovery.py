@@ -1,6 +1,7 @@
 """Finding the control socket of the cluster that runs on this machine."""
 
 import os
+import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,7 +21,8 @@ from clusterapp.settings.counts import OFF
 SOCKET_NAME = "control.sock"
 
 #: Where the state folders of all users are, below the root of the file system.
-_EVERYBODYS = ("run/clusterapp", "run/user/*/clusterapp", "tmp/clusterapp-[0-9]*")
+_EVERYBODYS = ("run/clusterapp", "run/user/*/clusterapp", "tmp/clusterapp-*")
+_NAME = re.compile(r"clusterapp(-[0-9]+)?")
 
 #: What is told of each of several clusters.
 _IDENTITY = ("pid", "name", "state", "ready")
@@ -102,7 +104,10 @@ def _the_one_that_stays(paths: Iterable[str]) -> str:
 
 def _of_everybody(root: Path) -> Iterator[Path]:
     for pattern in _EVERYBODYS:
-        yield from sorted(root.glob(pattern))
+        # In /tmp there may be others whose names begin alike.
+        yield from filter(
+            lambda path: _NAME.fullmatch(path.name), sorted(root.glob(pattern))
+        )
 
 
 def _listens(path: str) -> bool:

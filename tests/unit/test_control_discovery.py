@@ -144,6 +144,7 @@ class FolderTests(DiscoveryCase):
         self.root = self.folder / "root"
         for folder in ("run/user/7/clusterapp", "run/clusterapp", "tmp/clusterapp-8"):
             (self.root / folder).mkdir(parents=True)
+        (self.root / "tmp/clusterapp-8x").mkdir()
 
     def folders(self, user: int, environ: dict[str, str]) -> list[str]:
         self.patch(os, "geteuid", lambda: user)
@@ -171,6 +172,7 @@ class FolderTests(DiscoveryCase):
         self.assertEqual(found[0], str(default_state({})))
         for folder in ("run/user/7/clusterapp", "run/clusterapp", "tmp/clusterapp-8"):
             self.assertIn(str(self.root / folder), found)
+        self.assertNotIn(f"{self.root}/tmp/clusterapp-8x", found)
 
     def test_each_once(self) -> None:
         found = self.folders(7, {"XDG_RUNTIME_DIR": f"{self.root}/run/user/7"})
