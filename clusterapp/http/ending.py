@@ -13,6 +13,7 @@ from clusterapp.http.frames import SERVICE_RESTART
 from clusterapp.http.limits import FIRST_REQUEST_SECONDS, GOODBYE_SECONDS
 from clusterapp.http.reading import Message, Reading
 from clusterapp.http.streamed import StreamedExchange
+from clusterapp.http.wire import Phase
 
 if TYPE_CHECKING:
     import socket
@@ -141,13 +142,19 @@ class Ending(Reading):
         departure = self.site.departure
         return 0.0 if departure is None else departure.moment()
 
+    def _in_a_moment(self, phase: Phase, end: "Callable[[], None]") -> None:
+        """Come to an end when the time for it, within the spread, has come."""
+        seconds = self._moment()
+        if seconds:
+            self._wait_for(phase, seconds)
+        else:
+            end()
+
     def _drain_message(self, message: Message) -> None:
         if not message.responded:
             self._closing = True
         if self._sink is None:
-            self._wait_for("stream", self._moment())
-            if self.deadline <= self.site.now:
-                self.end_stream()
+            self._in_a_moment("stream", self.end_stream)
 
     def _expect_response(self) -> None:
         if self.site.draining and self._message is not None:
@@ -176,9 +183,7 @@ class Ending(Reading):
         if not self._speaks_websocket:
             self.close_protocol()
             return
-        self._wait_for("upgraded", self._moment())
-        if self.deadline <= self.site.now:
-            self.say_goodbye()
+        self._in_a_moment("upgraded", self.say_goodbye)
 
     def say_goodbye(self) -> None:
         """Tell a WebSocket's client to come back, and wait a little for its answer."""

@@ -38,6 +38,7 @@ class NativeConnection(Connection, asyncio.Protocol):
     __slots__ = (
         "_arriving",
         "_face",
+        "_lent",
         "_loop",
         "_native",
         "_peer",
@@ -57,6 +58,7 @@ class NativeConnection(Connection, asyncio.Protocol):
         self._raw: socket.socket | None = None
         self._face: NativeTransport | None = None
         self._taken = False
+        self._lent = False
         self._peer: IAddress | None = None
         self._peer_name = peer
         self._arriving: asyncio.Task[Any] | None = None
@@ -195,7 +197,13 @@ class NativeConnection(Connection, asyncio.Protocol):
             self.stay()
             return None
         self.pause_reading()
+        self._lent = True
         return socket.socket(fileno=os.dup(native.get_extra_info("socket").fileno()))
+
+    def stay(self) -> None:
+        """Come to an end here."""
+        self._lent = False
+        super().stay()
 
     def given(self) -> None:
         """Close this descriptor of a connection that another process has."""
@@ -294,7 +302,8 @@ class NativeConnection(Connection, asyncio.Protocol):
                 self._arriving.cancel()
             return
         there = self._native.get_extra_info("socket")
-        if there is not None and there.fileno() != -1:
+        # Of a socket that is lent, another process would send the reset.
+        if there is not None and there.fileno() != -1 and not self._lent:
             there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         # Not at once: asyncio's own transports end twice if they are aborted while
         # they call resume_writing.

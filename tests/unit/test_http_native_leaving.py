@@ -24,6 +24,8 @@ class Heir:
         self.site = ClusterSite(case.clock, Scripted(), limits=case.limits)
         self.server = NativeServer(case.loop, self.site)
         self.taken = 0
+        #: Duplicates of what is not answered at once.
+        self.kept: list[socket.socket] = []
         #: What the next connections are answered; True takes them.
         self.answer: Deferred[bool] | bool = True
 
@@ -37,6 +39,7 @@ class Heir:
         elif self.answer is False:
             answer.callback(False)
         else:
+            self.kept.append(connection.dup())
             self.answer.chainDeferred(answer)
         return answer
 
@@ -92,11 +95,8 @@ class LeavingTests(NativeCase):
         await self.turns()
         self.assertEqual(self.site.requests, 1)
         self.assertFalse(drained.called)
-        waiting, heir.answer = heir.answer, True
-        connection = next(iter(self.site._connections))
-        there = connection._native.get_extra_info("socket")  # type: ignore[attr-defined]
-        heir.server.adopt(socket.socket(fileno=socket.dup(there.fileno())))
-        waiting.callback(True)
+        heir.server.adopt(heir.kept.pop())
+        heir.answer.callback(True)
         self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
         await self.so(lambda: drained.called)
         await self.end(heir)
@@ -119,9 +119,26 @@ class LeavingTests(NativeCase):
         heir.answer = Deferred()
         client = await self.greeted()
         drained = await self.leave(heir)
+        heir.kept.pop().close()
         heir.answer.errback(ConnectionError("no channel"))
         self.assertEqual(await client.rest(), b"")
         await self.so(lambda: drained.called)
+
+    @on_each_loop
+    async def test_time_is_over_meanwhile(self) -> None:
+        """What is broken off here is not reset under the other process's hands."""
+        heir = Heir(self)
+        heir.answer = Deferred()
+        client = await self.greeted()
+        drained = await self.leave(heir)
+        await self.turns()
+        self.site.abort()
+        await self.so(lambda: drained.called)
+        [kept] = heir.kept
+        heir.answer.callback(False)
+        await self.loop.sock_sendall(kept, b"on")
+        kept.close()
+        self.assertEqual(await client.rest(), b"on")
 
     @on_each_loop
     async def test_new_connection(self) -> None:
