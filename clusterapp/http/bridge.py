@@ -61,23 +61,38 @@ class _End(Protocol):
 
 
 class Tunnel(_End):
-    """
-    The client's end.
-
-    :ivar frames: the WebSocket frames that have been written to the client.
-    """
+    """The client's end, which knows where WebSocket frames begin and end."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.frames = FrameBoundaries()
+        self._frames = FrameBoundaries()
+        self._last: tuple[bytes, Callable[[], None]] | None = None
         self._is_mute = False
 
     def take(self, data: bytes) -> None:
         """Write what came from the other end."""
-        if not self._is_mute:
-            self.frames.feed(data)
+        if self._is_mute:
+            return
+        if self._last is None:
+            self._frames.feed(data)
             super().take(data)
+        else:
+            super().take(data[: self._frames.feed_one(data)])
+            self._end_between_frames(*self._last)
 
-    def mute(self) -> None:
-        """Write nothing more that comes from the other end."""
-        self._is_mute = True
+    def end_with(self, data: bytes, then: Callable[[], None]) -> None:
+        """
+        Write a last frame behind the one under way, and nothing else after it.
+
+        :param data: the frame.
+        :param then: called when it has been written.
+        """
+        if self._last is None:
+            self._last = data, then
+            self._end_between_frames(data, then)
+
+    def _end_between_frames(self, data: bytes, then: Callable[[], None]) -> None:
+        if self._frames.between:
+            self._is_mute = True
+            super().take(data)
+            then()

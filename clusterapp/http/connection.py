@@ -217,7 +217,7 @@ class Connection(Ending):
         if self._held:
             self._go_on()
         elif site.draining:
-            self._leave()
+            self.leave()
 
     def body_discarded(self) -> None:
         """Go on: what nobody wanted has been read."""

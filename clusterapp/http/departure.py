@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 #: How many connections may be on their way to another process at once: AMP, which
@@ -31,8 +31,8 @@ class Idle(Protocol):
         """
         Read nothing more, and give the socket for another process to serve.
 
-        :return: a duplicate, or None if the connection is not idle any more, or
-            cannot leave this process.
+        :return: a duplicate, or None if the connection is not idle any more, is
+            lent already, or cannot leave this process.
         """
 
     def given(self) -> None:
@@ -55,6 +55,7 @@ class Departure:
         self._hand_over = hand_over
         self._queue: deque[Idle] = deque()
         self._under_way = 0
+        self._goes_on = False
 
     def moment(self) -> float:
         """Choose in how many seconds something is to end."""
@@ -74,8 +75,12 @@ class Departure:
         return True
 
     def _go_on(self, hand_over: HandOver) -> None:
+        if self._goes_on:
+            return  # a channel that is gone answers at once, and for thousands
+        self._goes_on = True
         while self._queue and self._under_way < _AT_ONCE:
             self._give(self._queue.popleft(), hand_over)
+        self._goes_on = False
 
     def _give(self, connection: Idle, hand_over: HandOver) -> None:
         lent = connection.lend()
@@ -86,11 +91,12 @@ class Departure:
         def answered(taken: bool | Failure) -> None:
             self._under_way -= 1
             lent.close()
-            # The channel may have broken: then nobody has it either.
+            # If the channel is broken, nobody has it either.
             if taken is True:
                 connection.given()
             else:
                 connection.stay()
             self._go_on(hand_over)
 
-        hand_over(lent).addBoth(answered)
+        # What is sent over a channel that is gone may raise.
+        maybeDeferred(hand_over, lent).addBoth(answered)

@@ -10,10 +10,13 @@ from twisted.python.failure import Failure
 
 from clusterapp.http.bridge import Tunnel
 from clusterapp.http.frames import SERVICE_RESTART
-from clusterapp.http.limits import FIRST_REQUEST_SECONDS, GOODBYE_SECONDS
+from clusterapp.http.limits import (
+    FIRST_REQUEST_SECONDS,
+    GOODBYE_SECONDS,
+    LINGER_SECONDS,
+)
 from clusterapp.http.reading import Message, Reading
 from clusterapp.http.streamed import StreamedExchange
-from clusterapp.http.wire import Phase
 
 if TYPE_CHECKING:
     import socket
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Seconds until it is looked again whether a response has begun.
 _NEXT_LOOK: Final = 1.0
+
+#: What a connection waits for when it has no request.
+_BETWEEN_REQUESTS: Final = frozenset({"request", "rest"})
 
 
 class Ending(Reading):
@@ -98,7 +104,7 @@ class Ending(Reading):
         elif self._message is not None:
             self._drain_message(self._message)
         elif self._is_idle:
-            self._leave()
+            self.leave()
 
     def lend(self) -> "socket.socket | None":
         """Give nothing: not every kind of transport can leave this process."""
@@ -114,53 +120,50 @@ class Ending(Reading):
         """Come to an end here: the next response says so, or none comes in time."""
         self.resume_reading()
         departure = self.site.departure
-        spread = 0.0 if departure is None else departure.spread
-        if not self._count:
-            # The first request may be on its way.
-            self._wait_for("request", max(spread, FIRST_REQUEST_SECONDS))
-        elif spread:
-            self._wait_for("request", self._moment())
-        else:
-            self.loseConnection()
+        # Never at once: a request may have come while nobody read, and that of a new
+        # connection may be on its way.
+        self._wait_for(
+            "request",
+            departure.moment()
+            if self._count
+            else max(departure.spread, FIRST_REQUEST_SECONDS),
+        )
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         """Let another process have this idle connection, or come to its end."""
-        departure = self.site.departure
-        if departure is None or not departure.offer(self):
+        if not self.site.departure.offer(self):
+            self._remain()
+
+    def _remain(self) -> None:
+        """Come to an end here, at once if it may be so."""
+        if self._count and not self.site.departure.spread:
+            self.loseConnection()
+        else:
             self.stay()
 
     @property
     def _is_idle(self) -> bool:
         return (
-            self.phase == "request"
+            self.phase in _BETWEEN_REQUESTS
             and not self._deaf
             and not self._held
             and self._message is None
         )
 
-    def _moment(self) -> float:
-        departure = self.site.departure
-        return 0.0 if departure is None else departure.moment()
-
-    def _in_a_moment(self, phase: Phase, end: "Callable[[], None]") -> None:
-        """Come to an end when the time for it, within the spread, has come."""
-        seconds = self._moment()
-        if seconds:
-            self._wait_for(phase, seconds)
-        else:
-            end()
-
     def _drain_message(self, message: Message) -> None:
         if not message.responded:
             self._closing = True
-        if self._sink is None:
-            self._in_a_moment("stream", self.end_stream)
+        if self._sink is not None:
+            return  # `_expect_response` comes back to it
+        if seconds := self.site.departure.moment():
+            self._end_stream_in(seconds, message)
+        else:
+            self.end_stream()
 
     def _expect_response(self) -> None:
+        super()._expect_response()
         if self.site.draining and self._message is not None:
             self._drain_message(self._message)
-        else:
-            super()._expect_response()
 
     def end_stream(self) -> None:
         """End a response that would not end by itself, as if it had."""
@@ -170,7 +173,11 @@ class Ending(Reading):
         if message is None:
             return
         if not message.responded:
-            self._wait_for("stream", max(self._moment(), _NEXT_LOOK))
+            if self._late <= self.site.clock.seconds():
+                self.response_is_late()
+            else:
+                seconds = max(self.site.departure.moment(), _NEXT_LOOK)
+                self._end_stream_in(seconds, message)
             return
         ending = message.ending()
         if ending is not None:
@@ -179,33 +186,47 @@ class Ending(Reading):
             # The application hears of it as if the client had left.
             self._give_up(message, Failure(ConnectionDone()))
 
+    def _end_stream_in(self, seconds: float, message: Message) -> None:
+        self._wait_for("stream", seconds)
+        if not message.responded:
+            self.deadline = min(self.deadline, self._late)
+
     def _drain_protocol(self) -> None:
+        if self.phase != "nothing":
+            return  # its end has begun
         if not self._speaks_websocket:
             self.close_protocol()
-            return
-        self._in_a_moment("upgraded", self.say_goodbye)
+        elif seconds := self.site.departure.moment():
+            self._wait_for("upgraded", seconds)
+        else:
+            self.say_goodbye()
 
     def say_goodbye(self) -> None:
         """Tell a WebSocket's client to come back, and wait a little for its answer."""
+        self.phase = "nothing"
+        self.deadline = inf
         protocol = self._protocol
         if isinstance(protocol, Tunnel):
-            if not protocol.frames.between:
-                self._wait_for("upgraded", 0)  # until the next look
-                return
-            protocol.mute()
-        self.write(SERVICE_RESTART)
+            # The core's frames come in pieces.
+            protocol.end_with(SERVICE_RESTART, self._wait_for_answer)
+        else:
+            self.write(SERVICE_RESTART)
+            self._wait_for_answer()
+
+    def _wait_for_answer(self) -> None:
         self._wait_for("goodbye", GOODBYE_SECONDS)
 
     def close_protocol(self) -> None:
         """End a stream that another protocol has."""
-        # With a producer, a transport goes on for as long as that has more.
-        self.transport.unregisterProducer()
-        self.transport.loseConnection()
+        self._wait_for("end", LINGER_SECONDS)
+        self.unregisterProducer()
+        self._close()
 
 
 #: What a connection does when what it waits for is late.
 _AT_THE_END: "Final[dict[str, Callable[[Ending], None]]]" = {
     "request": Ending.loseConnection,
+    "rest": Ending.leave,
     "head": Ending.head_is_late,
     "body": Ending.check_rate,
     "response": Ending.response_is_late,

@@ -29,32 +29,43 @@ class FrameBoundaries:
         """Take the next bytes of the stream."""
         at = 0
         while at < len(data):
+            at = self.feed_one(data, at)
+
+    def feed_one(self, data: bytes, at: int = 0) -> int:
+        """
+        Take bytes up to the end of one frame.
+
+        :param data: the next bytes of the stream, from `at` on.
+        :return: where in them the frame ends, or where they end before it does.
+        """
+        while at < len(data):
             if self._left:
                 step = min(self._left, len(data) - at)
                 self._left -= step
                 at += step
             else:
                 at += self._read_head(data, at)
+            if self.between:
+                break
+        return at
 
     def _read_head(self, data: bytes, at: int) -> int:
-        """Take what there is of a frame's head; tell how many bytes that is."""
+        """Take a piece of a frame's head; tell how many bytes that is."""
         head = self._head
-        before = len(head)
-        head += data[at : at + _SHORTEST_HEAD - before] if before < 2 else b""  # noqa: PLR2004
-        if len(head) >= _SHORTEST_HEAD:
-            missing = _head_length(head[1]) - len(head)
-            start = at + len(head) - before
-            head += data[start : start + missing]
-            if len(head) == _head_length(head[1]):
-                self._left = _payload_length(head)
-                head.clear()
-                return missing + start - at
-        return len(head) - before
+        piece = data[at : at + _head_length(head) - len(head)]
+        head += piece
+        if len(head) == _head_length(head):
+            self._left = _payload_length(head)
+            head.clear()
+        return len(piece)
 
 
-def _head_length(second: int) -> int:
-    masks = _MASK_BYTES if second & _MASKED else 0
-    return _SHORTEST_HEAD + _EXTENDED.get(second & ~_MASKED, 0) + masks
+def _head_length(head: bytearray) -> int:
+    """Tell how long a head is, as far as it is here to tell."""
+    if len(head) < _SHORTEST_HEAD:
+        return _SHORTEST_HEAD
+    masks = _MASK_BYTES if head[1] & _MASKED else 0
+    return _SHORTEST_HEAD + _EXTENDED.get(head[1] & ~_MASKED, 0) + masks
 
 
 def _payload_length(head: bytearray) -> int:

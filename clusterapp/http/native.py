@@ -15,7 +15,6 @@ from zope.interface import noLongerProvides
 
 from clusterapp.http.connection import Connection
 from clusterapp.http.early import Arrival, EarlyTransport
-from clusterapp.http.limits import FIRST_REQUEST_SECONDS
 from clusterapp.http.transport import NativeTransport
 
 if TYPE_CHECKING:
@@ -153,6 +152,9 @@ class NativeConnection(Connection, asyncio.Protocol):
         if early:
             # When the protocol has its transport.
             self._loop.call_soon(self.received, early)
+        if self.site.draining:
+            # When it has answered the handshake.
+            self._loop.call_soon(self.drain)
 
     @property
     def transport(self) -> Any:
@@ -175,7 +177,7 @@ class NativeConnection(Connection, asyncio.Protocol):
     def drain(self) -> None:
         """Close if idle; otherwise close after the response."""
         if self._native is None:
-            self._wait_for("request", FIRST_REQUEST_SECONDS)
+            self.stay()  # until it is there
         elif self._taken and self._protocol is None:
             self.loseConnection()
         elif self._taken:
@@ -185,20 +187,20 @@ class NativeConnection(Connection, asyncio.Protocol):
 
     def lend(self) -> socket.socket | None:
         """Read nothing more, and give a duplicate of the socket."""
-        if not self._is_idle:
-            return None  # a request has come first
         native = self._native
-        if (
-            self._secure
-            or isinstance(native, EarlyTransport)
-            or native.is_closing()
-            or native.get_write_buffer_size()
-        ):
-            self.stay()
+        # A request may have come first; an early transport's successor is lent.
+        if self._lent or not self._is_idle or isinstance(native, EarlyTransport):
             return None
-        self.pause_reading()
-        self._lent = True
-        return socket.socket(fileno=os.dup(native.get_extra_info("socket").fileno()))
+        if native.get_write_buffer_size():
+            self._wait_for("rest", 0)  # until the next look
+            return None
+        copy = None if self._secure else _copy_of(native.get_extra_info("socket"))
+        if copy is None:
+            self._remain()
+        else:
+            self.pause_reading()
+            self._lent = True
+        return copy
 
     def stay(self) -> None:
         """Come to an end here."""
@@ -208,11 +210,6 @@ class NativeConnection(Connection, asyncio.Protocol):
     def given(self) -> None:
         """Close this descriptor of a connection that another process has."""
         self._deaf = True
-        self._native.close()
-
-    def close_protocol(self) -> None:
-        """End a stream that another protocol has."""
-        self.unregisterProducer()
         self._native.close()
 
     def getPeer(self) -> IAddress:
@@ -311,6 +308,14 @@ class NativeConnection(Connection, asyncio.Protocol):
 
     def _abort_native(self) -> None:
         self._native.abort()
+
+
+def _copy_of(original: Any) -> socket.socket | None:
+    """Duplicate a socket; None if this process has as many files as it may."""
+    try:
+        return socket.socket(fileno=os.dup(original.fileno()))
+    except OSError:
+        return None
 
 
 def _lost(error: Exception) -> ConnectionLost:

@@ -69,9 +69,11 @@ class NativeServer:
         """
         connection.setblocking(False)
         try:
-            self.serve(connection, connection.getpeername())
+            peer = connection.getpeername()
         except OSError:  # the client is gone
             connection.close()
+        else:
+            self.serve(connection, peer)
 
     def _serve_early(
         self, protocol: NativeConnection, connection: socket.socket

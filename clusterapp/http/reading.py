@@ -89,6 +89,7 @@ class Reading(Wire):
         "_got",
         "_head",
         "_held",
+        "_late",
         "_left",
         "_marked",
         "_message",
@@ -111,6 +112,8 @@ class Reading(Wire):
         self._got = 0
         self._marked = 0
         self._parsing = False
+        #: When the response is late, if there is a time for it.
+        self._late = inf
 
     def _begin(self, head: Head) -> None:
         """Serve a request whose head has come."""
@@ -125,6 +128,7 @@ class Reading(Wire):
         seconds = self.site.limits.request_timeout
         if seconds is not None and self._message is not None and not self._deaf:
             self._wait_for("response", seconds)
+            self._late = self.deadline
 
     def _refuse(self, status: HTTPStatus) -> None:
         """Answer a bad message, and read nothing that comes after it."""

@@ -254,7 +254,9 @@ class Responding(Routable):
         endless = self.startedWriting and not self.finished and self._owed is None
         if not endless or not self._is_event_stream():
             return None
-        return b"0\r\n\r\n" if self.chunked else b""
+        rest = b"" if self._encoder is None else self._encoder.finish()
+        rest = self._framed(rest) if rest else b""
+        return rest + b"0\r\n\r\n" if self.chunked else rest
 
     def _is_event_stream(self) -> bool:
         lines = [

@@ -50,7 +50,7 @@ class ClusterSite(server.Site):
     noisy = False
     #: Whether :meth:`drain` has been called, and how connections end since then.
     draining = False
-    departure: Departure | None = None
+    departure = Departure(0.0, None)
     #: How many requests have been answered so far.
     requests = 0
 
@@ -124,7 +124,7 @@ class ClusterSite(server.Site):
             be closed then; it gets a socket that stays ours.
         :return: fires when the last connection is gone.
         """
-        if self.departure is None:
+        if not self.draining:
             self.draining = True
             self.departure = Departure(spread, hand_over)
         done: Deferred[None] = Deferred()

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from clusterapp.http.native import NativeConnection
 
+#: When a connection says nothing more: also behind the close frame of a WebSocket.
+_OVER = frozenset({"end", "goodbye"})
+
 
 @implementer(ITCPTransport, IConsumer, IPushProducer)
 class NativeTransport:
@@ -47,7 +50,7 @@ class NativeTransport:
 
     def write(self, data: bytes) -> None:
         """Write bytes; nothing is done once the end has been written."""
-        ended = self._ended or self._connection.phase == "end"
+        ended = self._ended or self._connection.phase in _OVER
         if not (ended or self._native.is_closing()):
             self._native.write(data)
 

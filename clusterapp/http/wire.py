@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 #: How much of a file is read at once, where the kernel cannot send it by itself.
 _PIECE = 128 * 1024
 
-#: What a connection waits for, and so what it does when the time is over.
+#: What a connection waits for, and so what it does when the time is over. The "rest"
+#: is what the client has not taken yet of a response, before the connection leaves.
 Phase = Literal[
     "nothing",
     "request",
+    "rest",
     "head",
     "body",
     "response",

@@ -185,10 +185,11 @@ class Passage:
 
     def _relay(self, response: WireResponse) -> None:
         body = Relayed(self._exchange, response)
-        if _is_endless(response.head):
-            self._way.endless.add(body)
         self._under_way = body.done
         response.deliverBody(body)
+        if _is_endless(response.head) and not body.done.called:
+            # It may be ended at once.
+            self._way.endless.add(body)
         body.done.addBoth(self._relayed, body)
 
     def _relayed(self, result: Failure | None, body: "Relayed") -> None:
@@ -205,7 +206,8 @@ class Passage:
 
 def _is_endless(head: ResponseHead) -> bool:
     kinds = values(head.fields, b"content-type")
-    return any(kind.lower().startswith(EVENT_STREAM) for kind in kinds)
+    streams = any(kind.lower().startswith(EVENT_STREAM) for kind in kinds)
+    return streams and not values(head.fields, b"content-length")
 
 
 def passed_on(head: ResponseHead) -> ResponseHead:

@@ -121,9 +121,9 @@ class ChildProgram:
         if self._draining:
             return
         self._draining = True
+        if self._boot is not None:
+            self._boot.cancel()  # it may be on trial, and is not to accept after that
         if self._served is None:
-            if self._boot is not None:
-                self._boot.cancel()
             self._leave()
             return
         drained = Deferred.fromCoroutine(

@@ -249,7 +249,7 @@ class UpgradeTests(NativeCase):
                 await self.so(lambda: not self.site._connections)
                 self.assertEqual(protocol.heard, ["lost"])
                 self.resource.requests.clear()
-                self.site.departure, self.site.draining = None, False
+                self.site.draining = False
 
     @on_each_loop
     async def test_protocol_that_fails(self) -> None:
