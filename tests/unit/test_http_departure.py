@@ -2,7 +2,7 @@
 
 import socket
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.departure import Departure
@@ -11,12 +11,15 @@ from clusterapp.http.departure import Departure
 class Connection:
     """An idle connection; it writes down what becomes of it."""
 
-    def __init__(self) -> None:
-        self.socket: socket.socket | None = socket.socket()
+    def __init__(self, *, idle: bool = True) -> None:
+        self.socket: socket.socket | None = None
         self.became: list[str] = []
+        self._idle = idle
 
     def lend(self) -> socket.socket | None:
         self.became.append("lent")
+        if self._idle:
+            self.socket = socket.socket()
         return self.socket
 
     def given(self) -> None:
@@ -32,8 +35,11 @@ class DepartureTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.asked: list[tuple[socket.socket, Deferred[bool]]] = []
         self.departure = Departure(5.0, self.hand_over)
+        self.gone: Exception | None = None
 
     def hand_over(self, connection: socket.socket) -> Deferred[bool]:
+        if self.gone is not None:
+            return fail(self.gone)
         answer: Deferred[bool] = Deferred()
         self.asked.append((connection, answer))
         return answer
@@ -76,12 +82,31 @@ class DepartureTests(SynchronousTestCase):
         for connection in connections:
             self.assertEqual(connection.became, ["lent", "given"])
 
+    def test_channel_breaks_with_many_waiting(self) -> None:
+        """Each stays; that is said at once then, and must not pile up on the stack."""
+        connections = self.offer(3000)
+        waiting, self.asked = self.asked, []
+        self.gone = ConnectionError("no channel")
+        for _, answer in waiting:
+            answer.errback(self.gone)
+        for connection in connections:
+            self.assertEqual(connection.became, ["lent", "stays"])
+            assert connection.socket is not None
+            self.assertEqual(connection.socket.fileno(), -1)
+
+    def test_asking_raises(self) -> None:
+        """Twisted's transports do so when they are gone."""
+
+        def refuse(_: socket.socket) -> Deferred[bool]:
+            raise ValueError("Invalid file descriptor: -1")
+
+        self.departure = Departure(5.0, refuse)
+        for connection in self.offer(40):
+            self.assertEqual(connection.became, ["lent", "stays"])
+
     def test_not_idle_any_more(self) -> None:
         """A request came before its turn: it is none of the others' business."""
-        busy = Connection()
-        assert busy.socket is not None
-        busy.socket.close()
-        busy.socket = None
+        busy = Connection(idle=False)
         self.departure.offer(busy)
         [connection] = self.offer(1)
         self.assertEqual(busy.became, ["lent"])
@@ -90,8 +115,6 @@ class DepartureTests(SynchronousTestCase):
 
     def test_nobody_to_hand_over_to(self) -> None:
         connection = Connection()
-        assert connection.socket is not None
-        connection.socket.close()
         self.assertFalse(Departure(5.0, None).offer(connection))
         self.assertEqual(connection.became, [])
 

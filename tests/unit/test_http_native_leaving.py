@@ -2,70 +2,24 @@
 
 import asyncio
 import socket
-from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from clusterapp.http.access import Answered
 from clusterapp.http.native_server import NativeServer
-from clusterapp.http.site import ClusterSite
-from tests.unit.native_sites import Client, NativeCase, Scripted, on_each_loop
-
-CLOSE = b"\r\nConnection: close\r\n"
+from tests.unit.leaving import CLOSE, Heir, LeavingCase
+from tests.unit.native_sites import Client, NativeCase, on_each_loop, pair
 
 
-class Heir:
-    """
-    Another process, as far as the site can tell: another site in this one.
+class Noting:
+    """Notes what is answered."""
 
-    :param case: the test.
-    """
-
-    def __init__(self, case: NativeCase) -> None:
-        self.site = ClusterSite(case.clock, Scripted(), limits=case.limits)
-        self.server = NativeServer(case.loop, self.site)
-        self.taken = 0
-        #: Duplicates of what is not answered at once.
-        self.kept: list[socket.socket] = []
-        #: What the next connections are answered; True takes them.
-        self.answer: Deferred[bool] | bool = True
-
-    def hand_over(self, connection: socket.socket) -> Deferred[bool]:
-        """Take a duplicate, as a channel would bring it."""
-        answer: Deferred[bool] = Deferred()
-        if self.answer is True:
-            self.taken += 1
-            self.server.adopt(connection.dup())
-            answer.callback(True)
-        elif self.answer is False:
-            answer.callback(False)
-        else:
-            self.kept.append(connection.dup())
-            self.answer.chainDeferred(answer)
-        return answer
+    def __init__(self, noted: list[Answered]) -> None:
+        self.record = noted.append
 
 
-class LeavingTests(NativeCase):
-    """A site that drains, and one that takes its connections."""
-
-    async def greeted(self) -> Client:
-        """Connect a client, and answer its first request."""
-        client = await self.client()
-        await client.get("/hi")
-        await client.until(b"hi")
-        return client
-
-    async def leave(self, heir: Heir, spread: float = 0.0) -> Any:
-        """Begin to drain."""
-        await self.turns()
-        return self.site.drain(spread=spread, hand_over=heir.hand_over)
-
-    async def end(self, heir: Heir) -> None:
-        """Let the heir's connections end, too."""
-        for client in self.clients:
-            client.goes()
-        heir.site.abort()
-        await self.so(lambda: not heir.site.connections)
-        self.clock.advance(1)
+class LeavingTests(LeavingCase):
+    """What becomes of idle connections, and of those that are not."""
 
     @on_each_loop
     async def test_client_notices_nothing(self) -> None:
@@ -121,6 +75,7 @@ class LeavingTests(NativeCase):
         drained = await self.leave(heir)
         heir.kept.pop().close()
         heir.answer.errback(ConnectionError("no channel"))
+        await self.later(1)  # for a request that may have come
         self.assertEqual(await client.rest(), b"")
         await self.so(lambda: drained.called)
 
@@ -160,8 +115,9 @@ class LeavingTests(NativeCase):
         """The loop has not made its transport when the drain begins."""
         heir = Heir(self)
         client = await self.greeted()
-        drained = self.site.drain(spread=100.0, hand_over=heir.hand_over)
+        drained = self.site.drain(hand_over=heir.hand_over)
         await self.so(lambda: drained.called)
+        self.assertEqual(heir.taken, 1)
         await client.get("/hi")
         self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
         await self.end(heir)
@@ -229,11 +185,9 @@ class LeavingTests(NativeCase):
         asking = asyncio.gather(*map(ask, clients))
         await self.so(lambda: asked > 300)
         drained = self.site.drain(spread=100.0, hand_over=heir.hand_over)
-        closed = 0
         for result in await asyncio.gather(asking, return_exceptions=True):
             self.assertNotIsInstance(result, BaseException)
         await self.so(lambda: drained.called)
-        self.assertEqual(closed, 0)
         self.assertEqual(self.site.requests + heir.site.requests, 1200)
         self.assertGreater(heir.taken, 0)
         await self.end(heir)
@@ -242,15 +196,33 @@ class LeavingTests(NativeCase):
 class AdoptTests(NativeCase):
     """Connections that another process has accepted."""
 
-    @on_each_loop
-    async def test_socketpair(self) -> None:
-        """The master asks a worker on trial over one."""
-        ours, theirs = socket.socketpair()
-        client = Client(self.loop, ours)
+    async def adopted(self, family: int) -> Client:
+        """Give a client whose connection was accepted elsewhere."""
+        near, far = pair(family)
+        client = Client(self.loop, near)
         self.clients.append(client)
-        NativeServer(self.loop, self.site).adopt(theirs)
+        NativeServer(self.loop, self.site).adopt(far)
         await client.get("/hi")
         await client.until(b"\r\n\r\nhi")
+        return client
+
+    @on_each_loop
+    async def test_address(self) -> None:
+        """The log names the client, as if it had been accepted here."""
+        noted: list[Answered] = []
+        self.site.recorder = Noting(noted)
+        for family, host in (
+            (socket.AF_INET, "127.0.0.1"),
+            (socket.AF_INET6, "::1"),
+            (socket.AF_UNIX, "-"),  # the master asks a worker on trial over one
+        ):
+            client = await self.adopted(family)
+            self.assertEqual(noted.pop().client, host)
+            if family != socket.AF_UNIX:
+                peer = self.connection().getPeer()
+                self.assertEqual(peer.port, client.socket.getsockname()[1])
+            client.goes()
+            await self.so(lambda: not self.site.connections)
 
     @on_each_loop
     async def test_client_that_is_gone(self) -> None:
@@ -259,5 +231,19 @@ class AdoptTests(NativeCase):
             accepted, _ = listening.accept()
         Client(self.loop, client).resets()
         NativeServer(self.loop, self.site).adopt(accepted)
-        await self.so(lambda: not self.site._connections)
+        await self.so(lambda: not self.site.connections)
         self.assertEqual(accepted.fileno(), -1)
+
+    @on_each_loop
+    async def test_application_that_fails(self) -> None:
+        """What it raises is not taken for the word of a client that has gone."""
+
+        def fail(*_: object) -> None:
+            raise OSError("disk")
+
+        self.site.answer = fail
+        near, far = pair()
+        self.clients.append(Client(self.loop, near))
+        near.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        with self.assertRaisesRegex(OSError, "disk"):
+            NativeServer(self.loop, self.site).adopt(far)
