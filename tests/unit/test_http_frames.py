@@ -1,5 +1,7 @@
 """Where WebSocket frames begin and end."""
 
+from itertools import accumulate
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -54,6 +56,22 @@ class FrameTests(SynchronousTestCase):
         self.assertTrue(boundaries.between)
         boundaries.feed(b"\x82")
         self.assertFalse(boundaries.between)
+
+    @given(
+        st.lists(st.tuples(LENGTHS, MASKS), min_size=1, max_size=4),
+        st.integers(0, 80_000),
+    )
+    def test_one_frame(self, frames: list[tuple[int, bytes]], before: int) -> None:
+        """What is taken of the next bytes ends where the frame under way does."""
+        written = [frame(length, mask) for length, mask in frames]
+        stream = b"".join(written)
+        before = min(before, len(stream) - 1)
+        boundaries = FrameBoundaries()
+        boundaries.feed(stream[:before])
+        end = before + boundaries.feed_one(stream[before:])
+        lengths = list(accumulate(map(len, written)))
+        self.assertEqual(end, next(each for each in lengths if each > before))
+        self.assertTrue(boundaries.between)
 
     def test_service_restart(self) -> None:
         """A client's library reads it as the close that it is to be."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import connectionDone
 from twisted.internet.testing import StringTransport
 
 from clusterapp.http.bridge import bridge
@@ -70,7 +70,7 @@ class SpreadTests(SiteTestCase):
 class TunnelTests(SiteTestCase):
     """WebSockets that are the core's."""
 
-    def tunnel(self) -> tuple[Client, Protocol]:
+    def tunnel(self) -> tuple[Client, Any]:
         """Give the client, and what stands for the core's end."""
         client, exchange = self.ask(WEBSOCKET)
         exchange.respond(SWITCH)
@@ -95,14 +95,51 @@ class TunnelTests(SiteTestCase):
         self.successResultOf(drained)
 
     def test_within_a_frame(self) -> None:
-        """It is told when the frame is whole."""
+        """It is told as soon as the frame is whole, though pieces end anywhere."""
         client, core = self.tunnel()
         core.dataReceived(b"\x82\x04ab")
         drained = self.site.drain()
-        self.clock.pump([1.0] * 3)
         self.assertTrue(client.received.endswith(b"\x82\x04ab"))
-        core.dataReceived(b"cd")
-        self.clock.pump([1.0] * 2)
+        core.dataReceived(b"c")
+        core.dataReceived(b"d\x82\x04ab")
+        core.dataReceived(b"cd\x82\x01")
         self.assertTrue(client.received.endswith(b"\x82\x04abcd" + SERVICE_RESTART))
         self.clock.pump([1.0] * 4)
+        self.assertEqual(client.transport.ended, "closed")
+        self.successResultOf(drained)
+
+    def test_within_a_frame_twice(self) -> None:
+        """It is told once, however often the site is asked to drain."""
+        client, core = self.tunnel()
+        core.dataReceived(b"\x82\x04ab")
+        drained = [self.site.drain(), self.site.drain()]
+        core.dataReceived(b"cd")
+        self.site.drain()
+        self.assertEqual(client.received.count(SERVICE_RESTART), 1)
+        self.clock.pump([1.0] * 4)
+        for each in drained:
+            self.successResultOf(each)
+
+    def test_client_answers(self) -> None:
+        """The core hears it, and ends the stream; nobody waits longer for that."""
+        client, core = self.tunnel()
+        drained = self.site.drain()
+        client.send(b"\x88\x82\0\0\0\0\x03\xf4")
+        self.assertEqual(core.transport.value(), b"\x88\x82\0\0\0\0\x03\xf4")
+        core.dataReceived(b"\x88\x02\x03\xf4")
+        core.connectionLost(connectionDone)
+        self.assertEqual(client.received.count(SERVICE_RESTART), 1)
+        self.assertEqual(client.transport.ended, "closed")
+        self.clock.advance(0)
+        self.successResultOf(drained)
+
+    def test_spread(self) -> None:
+        """Frames go both ways until its moment comes."""
+        client, core = self.tunnel()
+        drained = self.site.drain(spread=5.0)
+        core.dataReceived(b"\x82\x02ab")
+        self.assertTrue(client.received.endswith(b"\x82\x02ab"))
+        self.clock.pump([1.0] * 6)
+        self.assertTrue(client.received.endswith(SERVICE_RESTART))
+        client.goes()
         self.successResultOf(drained)

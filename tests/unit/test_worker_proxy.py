@@ -273,17 +273,6 @@ class StreamTests(ProxyTestCase):
         core.transport.loseConnection()
         self.assertEqual(await client.exactly(5), b"0\r\n\r\n")
 
-    async def test_a_drain_ends_a_stream_of_events(self) -> None:
-        """Such a stream ends cleanly, and the core hears that nobody listens."""
-        client, core, _ = await self.ask(GET)
-        core.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
-        await client.until(b"\r\n\r\n")
-        drained = self.site.drain()
-        self.proxy.drain()
-        self.assertEqual(await client.rest(), b"0\r\n\r\n")
-        await core.rest()
-        await drained
-
     async def test_slow_client_holds_the_core_back(self) -> None:
         """While the client does not read, the worker does not read on."""
         client, core, _ = await self.ask(GET)

@@ -268,6 +268,29 @@ class DrainTests(ChildCase):
         self.assertTrue(self.reactor.stopped)
         self.assertEqual((self.master.failures, child.exit_status), ([], 0))
 
+    def test_how(self) -> None:
+        """The master says in which time, and whether there is who takes over."""
+        for hand_over in (True, False):
+            child = self.begin()
+            site = cast("Any", child._served).site
+            proxy = cast("Any", child._served).proxy
+            spreads: list[float] = []
+            self.patch(proxy, "drain", spreads.append)
+            self.far.drain(spread=2.5, hand_over=hand_over)
+            self.pump.flush()
+            self.assertEqual((site.departure.spread, spreads), (2.5, [2.5]))
+            lent = child._end.hand_over if hand_over else None
+            self.assertEqual(site.departure._hand_over, lent)
+
+    def test_drain_on_trial(self) -> None:
+        """Whoever lets it go on after that comes too late: it accepts nothing."""
+        child = self.begin(on_trial=True)
+        child.drain(spread=0.0, hand_over=False)
+        child.proceed()
+        self.pump.flush()
+        self.assertEqual((self.master.readies, self.master.failures), (0, []))
+        self.assertTrue(self.reactor.stopped)
+
     def test_master_is_gone(self) -> None:
         """The pipes are broken then: what is written goes nowhere."""
         moved: list[tuple[int, int]] = []
@@ -290,6 +313,28 @@ class DrainTests(ChildCase):
         self.far.close()
         self.pump.flush()
         self.assertEqual(moved, [])
+
+
+class AdoptTests(ChildCase):
+    """Connections that other workers have accepted."""
+
+    def test_served(self) -> None:
+        child = self.begin()
+        near, far = socket.socketpair()
+        self.addCleanup(near.close)
+        near.send(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        child.adopt(far)
+        self.assertTrue(near.recv(65536).startswith(b"HTTP/1.1 404 "))
+
+    def test_nobody_to_serve_it(self) -> None:
+        """While it boots, and in a core; the client learns it at once."""
+        master_apps.pending(master_apps.START)
+        booting, core = self.begin(WORKER), self.begin(role="core")
+        for child in (booting, core):
+            near, far = socket.socketpair()
+            self.addCleanup(near.close)
+            child.adopt(far)
+            self.assertEqual(near.recv(1), b"")
 
 
 class AccessLogTests(ChildCase):
