@@ -95,11 +95,7 @@ class Ending(Reading):
 
     def drain(self) -> None:
         """Come to an end, without breaking off what is under way."""
-        if self.transport is None:
-            # A resource took the transport away, as some WebSocket libraries
-            # do: we shall not be told when it closes.
-            self._forget()
-        elif self._protocol is not None:
+        if self._protocol is not None:
             self._drain_protocol()
         elif self._message is not None:
             self._drain_message(self._message)

@@ -78,6 +78,16 @@ class HostedConnection(Connection, Protocol):
         """Tell whether the connection is encrypted."""
         return bool(ISSLTransport.providedBy(self._native))
 
+    def drain(self) -> None:
+        """Come to an end; of a transport that was taken away there is no news."""
+        head = self._head
+        if self.transport is not None:
+            super().drain()
+        elif head is None or head.upgrade != b"websocket" or not self._native.connected:
+            self._forget()
+        elif self.phase != "goodbye":
+            self.say_goodbye()
+
     def take_over(self, protocol: "IProtocol") -> None:
         """Leave the transport to a protocol, which may be its producer now."""
         self._native.unregisterProducer()
@@ -100,6 +110,8 @@ class HostedConnection(Connection, Protocol):
     def _close(self) -> None:
         self._native.unregisterProducer()
         self._native.loseConnection()
+        if self.transport is None:
+            self._forget()
 
     def _abort(self) -> None:
         self._native.abortConnection()

@@ -4,18 +4,25 @@ import socket
 import ssl
 import subprocess
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import trustme
 from twisted.trial.unittest import SynchronousTestCase
+from wsproto.events import CloseConnection, TextMessage
 
 from tests.integration.running import (
     DEADLINE,
     SCRIPTS,
     clean_environment,
     cluster,
+    wait_until_gone,
 )
+from tests.integration.test_websockets import APPS, Client
+
+PYTHON = {"PYTHONPATH": str(APPS)}
 
 SITE = """\
 import os
@@ -55,6 +62,19 @@ def answer(connection: socket.socket) -> tuple[bytes, bytes]:
     while len(body) < length:
         body += connection.recv(65536)
     return head, body
+
+
+def ask_until(connection: socket.socket, stopped: threading.Event) -> int:
+    """Ask on one connection until it closes, or is told to stop; tell how often."""
+    asked = 0
+    while not stopped.is_set():
+        connection.sendall(GET)
+        head, _ = answer(connection)
+        asked += 1
+        if b"\r\nConnection: close" in head:
+            assert connection.recv(1) == b""
+            break
+    return asked
 
 
 class DrainCase(SynchronousTestCase):
@@ -99,11 +119,30 @@ class IdleTests(DrainCase):
                 old.add(answer(connection)[1])
             self.assertEqual(len(old), 2)
             self.reload()
+            wait_until_gone(*map(int, old))
             for connection in connections:
                 connection.sendall(GET)
                 head, pid = answer(connection)
                 self.assertNotIn(pid, old)
                 self.assertNotIn(b"close", head)
+
+    def test_requests_all_the_time(self) -> None:
+        """Each is answered, by the old process or the new one, until one says so."""
+        with (
+            cluster(*self.flags, cwd=self.folder) as running,
+            ExitStack() as clients,
+        ):
+            connections = [clients.enter_context(running.connect()) for _ in range(20)]
+            stopped = threading.Event()
+            asking = ThreadPoolExecutor(20)
+            clients.callback(asking.shutdown)
+            clients.callback(stopped.set)
+            counts = [asking.submit(ask_until, each, stopped) for each in connections]
+            for _ in range(3):
+                self.reload()
+            stopped.set()
+            for count in counts:
+                self.assertGreater(count.result(DEADLINE), 0)
 
     def test_tls(self) -> None:
         """They cannot be taken; the next response says that they close."""
@@ -114,7 +153,8 @@ class IdleTests(DrainCase):
             f"tls:0:interface=127.0.0.1:certificate={self.folder}/site.pem"
             f":key={self.folder}/site.pem"
         )
-        flags = ("--listen", listen, "--drain-spread", "60")
+        # So long that none is closed before it asks.
+        flags = ("--listen", listen, "--drain-spread", "604800")
         with cluster(*self.flags, *flags, cwd=self.folder) as running:
             port = int(
                 next(line for line in running.lines if "https://" in line).split(":")[
@@ -166,6 +206,63 @@ class StreamTests(DrainCase):
                 while b"data: " not in received:
                     received += connection.recv(65536)
                 self.assertNotIn(b"data: " + old, received)
+
+    def test_events_of_the_core(self) -> None:
+        """So do those that a worker passes on."""
+        flags = ("--control", str(self.folder / "control.sock"), "--drain-spread", "1")
+        with cluster("--app", "backend:app", *flags, workers=1, env=PYTHON) as running:
+            ask = b"GET /core/events HTTP/1.1\r\nHost: h\r\n\r\n"
+            with running.connect() as connection:
+                connection.sendall(ask)
+                while b"data: tick" not in connection.recv(65536):
+                    pass
+                self.reload()
+                connection.settimeout(DEADLINE)
+                rest = b""
+                while not rest.endswith(b"\r\n0\r\n\r\n"):
+                    piece = connection.recv(65536)
+                    self.assertTrue(piece, rest)
+                    rest += piece
+                # The connection itself goes on, with the next worker.
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+                self.assertEqual(answer(connection)[1], b"worker")
+
+
+class WebSocketTests(DrainCase):
+    """WebSockets, the workers' own and the core's."""
+
+    def come_back(self, app: str, *paths: str, core: str = "master") -> None:
+        """Have one of each when the cluster is reloaded."""
+        control = str(self.folder / "control.sock")
+        flags = ("--app", app, "--control", control, "--core", core)
+        spread = ("--drain-spread", "1")
+        with cluster(*flags, *spread, workers=1, env=PYTHON) as running:
+            for path in paths:
+                with running.connect() as connection:
+                    client = Client(connection, path)
+                    client.send(TextMessage("hello"))
+                    self.assertEqual(client.message(), "hello")
+                    self.reload()
+                    closed = client.expect(CloseConnection)
+                    assert isinstance(closed, CloseConnection)
+                    self.assertEqual(closed.code, 1012)
+                    client.send(closed.response())
+                    self.assertEqual(connection.recv(1), b"")
+                running.wait_for("websocket over")
+                with running.connect() as connection:
+                    Client(connection, path).close()
+                running.wait_for("websocket over")
+
+    def test_own(self) -> None:
+        """They are told to come back, and are served by the new generation."""
+        self.come_back("sockets:app", "/twisted", "/autobahn")
+
+    def test_of_the_core(self) -> None:
+        self.come_back("backend:app", "/core/ws")
+
+    def test_of_an_isolated_core(self) -> None:
+        """It is replaced at the same time."""
+        self.come_back("backend:app", "/core/ws", core="isolated")
 
 
 class RequestTimeoutTests(DrainCase):

@@ -156,14 +156,33 @@ class DrainTests(SiteTestCase):
         self.clock.pump([1.0] * 3)
         self.successResultOf(drained)
 
-    def test_connection_that_was_taken_away(self) -> None:
-        """Where a resource took the transport, there is nothing to wait for."""
-        slow = Slow()
-        site = ClusterSite(self.clock, slow)
+    def take_away(self, request: bytes) -> tuple[ClusterSite, Client]:
+        """Have a resource take a transport, as autobahn's does."""
+        site = ClusterSite(self.clock, Slow())
         client = Client(site, self.clock)
-        client.send(WEBSOCKET)
+        client.send(request)
         client.channel.transport = None
+        return site, client
+
+    def test_connection_that_was_taken_away(self) -> None:
+        """A WebSocket is told all the same; when it ends, nobody tells us."""
+        site, client = self.take_away(WEBSOCKET)
+        drained = site.drain()
+        site.drain()
+        self.assertEqual(client.received, SERVICE_RESTART)
+        self.clock.pump([1.0] * 3)
+        self.assertEqual(client.transport.ended, "closed")
+        self.successResultOf(drained)
+
+    def test_connection_that_was_taken_away_and_ended(self) -> None:
+        """There is nothing to wait for, nor of a stream of another kind."""
+        site, client = self.take_away(WEBSOCKET)
+        client.transport.connected = False
         self.successResultOf(site.drain())
+        self.assertEqual(client.received, b"")
+        site, client = self.take_away(b"GET /own HTTP/1.1\r\nHost: h\r\n\r\n")
+        self.successResultOf(site.drain())
+        self.assertEqual((client.received, client.transport.ended), (b"", ""))
 
 
 class Listener(Protocol):
