@@ -142,7 +142,6 @@ class Producer:
 
     def __init__(self, request: Any) -> None:
         self._request = request
-        self.was_stopped = False
         request.setHeader(b"content-type", b"text/event-stream")
         request.registerProducer(self, True)
 
@@ -157,8 +156,7 @@ class Producer:
         """Do nothing."""
 
     def stopProducing(self) -> None:
-        """Note it."""
-        self.was_stopped = True
+        """Do nothing."""
 
 
 class KleinTests(SiteTestCase):

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from clusterapp.http.native_server import NativeServer
 from tests.unit.leaving import CLOSE, Heir, LeavingCase
 from tests.unit.native_sites import Client, Tls, on_each_loop, pair
+from tests.unit.test_http_native_files import CONTENT, SIZE, FileCase
 
 
 @contextmanager
@@ -77,6 +78,25 @@ class LendingTests(LeavingCase):
         for client in clients:
             await client.get("/hi")
             self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
+        await self.end(heir)
+
+    @on_each_loop
+    async def test_request_before_its_turn(self) -> None:
+        """Others are on their way: it is answered here, and the client told."""
+        heir = Heir(self)
+        heir.answer = Deferred()
+        clients = [await self.greeted() for _ in range(33)]
+        await self.turns()
+        drained = self.site.drain(spread=100.0, hand_over=heir.hand_over)
+        lent = {each.getpeername() for each in heir.kept}
+        [last] = [each for each in clients if each.socket.getsockname() not in lent]
+        await last.get("/hi")
+        self.assertIn(CLOSE, await last.rest())
+        for kept in heir.kept:
+            heir.server.adopt(kept)
+        heir.answer.callback(True)
+        await self.so(lambda: drained.called)
+        self.assertEqual(len(heir.kept), 32)
         await self.end(heir)
 
     @on_each_loop
@@ -188,6 +208,31 @@ class LendingTests(LeavingCase):
         await self.so(lambda: drained.called)
         await client.get("/hi")
         self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
+        await self.end(heir)
+
+
+class FileTests(FileCase, LeavingCase):
+    """A file that is being sent."""
+
+    @on_each_loop
+    async def test_under_way(self) -> None:
+        """All of it comes from here, and what is asked next from elsewhere."""
+        heir = Heir(self)
+        self.prepare("/file", (0, SIZE))
+        client = await self.client(small=True)
+        await client.get("/file")
+        await client.until(b"\r\n\r\n")
+        drained = await self.leave(heir)
+        self.assertFalse(drained.called)
+        while len(client.received) < SIZE:
+            await client.some()
+        self.assertEqual(client.received, CONTENT)
+        client.received = b""
+        await self.later(2)
+        await self.so(lambda: drained.called)
+        await client.get("/hi")
+        self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
+        self.assertEqual(heir.taken, 1)
         await self.end(heir)
 
 
