@@ -74,12 +74,16 @@ class NativeConnection(Connection, asyncio.Protocol):
         self.opened()
 
     def arrived(self) -> None:
-        """Know that the transport is there, or will never be."""
+        """Know that the transport is there."""
         self._arriving = None
-        if self._native is None:
-            self.site.closed(self)
-        elif self.site.draining:
+        if self.site.draining:
             self.drain()
+
+    def never_arrived(self) -> None:
+        """Know that it will never be there, or is gone already."""
+        self._arriving = None
+        # uvloop does not tell this of a transport whose making is cancelled.
+        self.connection_lost(None)
 
     def move(self, early: EarlyTransport, arrival: Arrival) -> None:
         """

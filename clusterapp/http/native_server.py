@@ -136,12 +136,15 @@ class NativeServer:
         connection: socket.socket,
         task: asyncio.Task[Any],
     ) -> None:
-        protocol.arrived()
         if task.cancelled():
             # If it had not begun, nobody else does this.
             connection.close()
-            return
-        self._tell(task.exception())
+            protocol.never_arrived()
+        elif task.exception() is None:
+            protocol.arrived()
+        else:
+            protocol.never_arrived()
+            self._tell(task.exception())
 
     def _tell(self, error: BaseException | None) -> None:
         # Clients that leave, or do not agree on TLS, are nothing to be told of.
