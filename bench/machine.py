@@ -5,9 +5,11 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+from bench.errors import BenchError
 from bench.install import EXPRESS, REQUIREMENTS, find_program
 
 _MODEL = re.compile(r"^model name\s*:\s*(.+)$", re.MULTILINE)
@@ -21,6 +23,42 @@ PYTHON_PEERS = {
     "gunicorn": ("gunicorn", "Flask"),
     "klein": ("klein", "Twisted"),
 }
+
+
+@dataclass(frozen=True)
+class Cpus:
+    """
+    Who runs where.
+
+    :param servers: the CPUs that a server's processes share.
+    :param client: the CPU of wrk.
+    """
+
+    servers: frozenset[int]
+    client: int
+
+
+def cpus_for(processes: int) -> Cpus:
+    """
+    Divide the CPUs that we may use.
+
+    :param processes: how many of a server work at once.
+    :raise BenchError: there is only one.
+    """
+    return divide(os.sched_getaffinity(0), processes)
+
+
+def divide(cpus: Collection[int], processes: int) -> Cpus:
+    """
+    Give each of a server's processes a CPU, as far as they go, and wrk the next.
+
+    :raise BenchError: there is only one.
+    """
+    count = min(processes, len(cpus) - 1)
+    if not count:
+        raise BenchError("two CPUs are needed, one for the servers and one for wrk")
+    *servers, client = sorted(cpus)[: count + 1]
+    return Cpus(frozenset(servers), client)
 
 
 def describe() -> str:

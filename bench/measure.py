@@ -2,7 +2,7 @@
 
 import http.client
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -28,7 +28,7 @@ class Plan:
 
     :param rounds: how often each server has its turn.
     :param load: what a turn is.
-    :param cpu: the only CPU that the servers may use.
+    :param cpus: the only CPUs that the servers may use.
     :param homes: where each peer is installed, by name.
     :param static: the folder of the static files.
     :param scratch: a folder for what servers write.
@@ -37,7 +37,7 @@ class Plan:
 
     rounds: int
     load: wrk.Load
-    cpu: int
+    cpus: Collection[int]
     homes: Mapping[str, Path]
     static: Path
     scratch: Path
@@ -48,7 +48,7 @@ class Plan:
 class _Entrant:
     """A server that takes part, and what has been found of it."""
 
-    name: str
+    peer: Peer
     ground: Ground
     server: Server
     figure: Figure
@@ -63,6 +63,48 @@ def measure(work: Work, peers: Sequence[Peer], plan: Plan) -> dict[str, Figure]:
     else:
         course.ask_in_turn(peers)
     return figures
+
+
+@contextmanager
+def started(peer: Peer, work: Work, plan: Plan) -> Iterator[tuple[Server, Ground]]:
+    """Start a server for a work, and end it."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{peer.name}-", dir=plan.scratch))
+    ground = Ground(
+        port=free_port(), core_port=free_port(), folder=folder, static=plan.static
+    )
+    server = Server(
+        peer.command(plan.homes[peer.name], work, ground),
+        cwd=APPS,
+        env={"BENCH_STATIC": str(plan.static), "NODE_ENV": "production"},
+        cpus=plan.cpus,
+        log=folder / "output",
+    )
+    with closing(server):
+        yield server, ground
+
+
+def wait_until_ready(peer: Peer, server: Server, port: int) -> None:
+    """
+    Wait until a server serves with all that it has.
+
+    :raise ServerError: it does not come to that.
+    """
+    server.wait_until_listening(port)
+    if peer.ready_path is not None:
+        server.wait_until_ready(port, peer.ready_path)
+
+
+@contextmanager
+def blaming(server: Server) -> Iterator[None]:
+    """
+    Take whatever goes wrong with a connection for a fault of the server.
+
+    :raise ServerError: something does.
+    """
+    try:
+        yield
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise server.fault(repr(error)) from error
 
 
 class _Course:
@@ -97,31 +139,18 @@ class _Course:
 
     @contextmanager
     def _started(self, peer: Peer) -> Iterator[_Entrant]:
-        plan = self._plan
-        folder = Path(tempfile.mkdtemp(prefix=f"{peer.name}-", dir=plan.scratch))
-        ground = Ground(
-            port=free_port(), core_port=free_port(), folder=folder, static=plan.static
-        )
-        server = Server(
-            peer.command(plan.homes[peer.name], self._work, ground),
-            cwd=APPS,
-            env={"BENCH_STATIC": str(plan.static), "NODE_ENV": "production"},
-            cpu=plan.cpu,
-            log=folder / "output",
-        )
-        with closing(server):
-            yield _Entrant(peer.name, ground, server, self._figures[peer.name])
+        with started(peer, self._work, self._plan) as (server, ground):
+            yield _Entrant(peer, ground, server, self._figures[peer.name])
 
     def _attempt(self, step: Callable[[_Entrant], None], entrant: _Entrant) -> None:
         """Do a step, unless its server has failed before; the others go on."""
         if entrant.figure.fault is not None:
             return
         try:
-            step(entrant)
+            with blaming(entrant.server):
+                step(entrant)
         except ServerError as error:
             self._drop(entrant, error)
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            self._drop(entrant, entrant.server.fault(repr(error)))
 
     def _drop(self, entrant: _Entrant, error: ServerError) -> None:
         entrant.figure.fault = error.reason
@@ -129,7 +158,7 @@ class _Course:
 
     def _compare(self, entrant: _Entrant) -> None:
         """See that a server answers, and what all the others do."""
-        entrant.server.wait_until_listening(entrant.ground.port)
+        wait_until_ready(entrant.peer, entrant.server, entrant.ground.port)
         status, body = _ask(entrant.ground.port, self._work)
         if status != HTTPStatus.OK:
             raise entrant.server.fault(f"answers {status}: {body[:200]!r}")
@@ -164,7 +193,7 @@ class _Course:
         self._say(entrant, f"{found:.1f} {self._work.unit}")
 
     def _say(self, entrant: _Entrant, what: str) -> None:
-        self._plan.say(f"{self._work.title}: {entrant.name}: {what}")
+        self._plan.say(f"{self._work.title}: {entrant.peer.name}: {what}")
 
 
 def _ask(port: int, work: Work) -> tuple[int, bytes]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.peers import OURS, PEERS, Peer, clusterapp
+from bench.policies import POLICIES
 from bench.works import WORKS, Work
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -14,22 +15,14 @@ _CACHE = "~/.cache/clusterapp-bench"
 
 def parser() -> argparse.ArgumentParser:
     """Make what reads the command line."""
-    made = argparse.ArgumentParser(
-        prog="python -m bench",
-        description="Measure clusterapp beside its peers, one worker each.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    made = _parser("bench", "Measure clusterapp beside its peers, one worker each.")
     works = ",".join(work.name for work in WORKS)
     peers = ",".join((OURS, *(peer.name for peer in PEERS)))
     add = made.add_argument
     add("--works", default=works, help="what to measure, separated by commas")
     add("--peers", default=peers, help="which servers, separated by commas")
-    add("--rounds", type=_positive, default=3, help="turns of each server")
-    add("--seconds", type=_positive, default=4, help="length of a turn")
-    add("--connections", type=_positive, default=32, help="how many wrk holds")
-    add("--cache", type=_folder, default=_CACHE, help="where the peers are installed")
+    _add_turns(made, connections=32)
     add("--json", type=Path, metavar="FILE", help="write all figures to a file, too")
-    add("--checkout", type=_folder, default=_ROOT, help="the clusterapp to measure")
     add(
         "--other-checkout",
         type=_folder,
@@ -38,6 +31,30 @@ def parser() -> argparse.ArgumentParser:
         help="one more, shown as clusterapp@FOLDER; may be given more than once",
     )
     return made
+
+
+def policies_parser(command: str, description: str) -> argparse.ArgumentParser:
+    """
+    Make what reads the command line of a command that compares policies.
+
+    :param command: its module.
+    """
+    made = _parser(command, description)
+    made.add_argument(
+        "--policies", default=",".join(POLICIES), help="which, separated by commas"
+    )
+    _add_turns(made, connections=64)
+    return made
+
+
+def chosen_policies(wanted: str) -> list[str]:
+    """
+    Find the policies that are named, in our order.
+
+    :raise BenchError: there is no such policy.
+    """
+    names = chosen(wanted, POLICIES, "--policies")
+    return [policy for policy in POLICIES if policy in names]
 
 
 def chosen_works(wanted: str) -> list[Work]:
@@ -91,6 +108,23 @@ def chosen(wanted: str, known: Sequence[str], flag: str) -> list[str]:
         given = ", ".join(unknown) or "nothing"
         raise BenchError(f"{flag}: {given} is not one of {', '.join(known)}")
     return names
+
+
+def _parser(command: str, description: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog=f"python -m {command}",
+        description=description,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+
+
+def _add_turns(made: argparse.ArgumentParser, connections: int) -> None:
+    add = made.add_argument
+    add("--rounds", type=_positive, default=3, help="turns of each server")
+    add("--seconds", type=_positive, default=4, help="length of a turn")
+    add("--connections", type=_positive, default=connections, help="how many wrk holds")
+    add("--cache", type=_folder, default=_CACHE, help="where the peers are installed")
+    add("--checkout", type=_folder, default=_ROOT, help="the clusterapp to measure")
 
 
 def _folder(text: str) -> Path:

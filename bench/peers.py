@@ -43,12 +43,15 @@ class Peer:
     :param install: makes it ready to be started, and tells where it is.
     :param command: what starts it from there.
     :param is_ours: whether it is clusterapp.
+    :param ready_path: what is answered with 200 once all its workers serve; None
+        where they do as soon as it listens.
     """
 
     name: str
     install: Callable[[Cache], Path]
     command: Callable[[Path, Work, Ground], list[str]]
     is_ours: bool = False
+    ready_path: str | None = None
 
 
 def clusterapp(name: str, checkout: Path) -> Peer:

@@ -9,6 +9,9 @@ from bench.works import Work
 #: What was measured: by the work's name, then by the server's.
 Results = Mapping[str, Mapping[str, Figure]]
 
+#: How it is told whether a target was met; nothing where that cannot be known.
+MET = {True: "yes", False: "no", None: ""}
+
 _UNKNOWN = "-"
 
 
@@ -18,10 +21,15 @@ def text(about: Mapping[str, str], works: Sequence[Work], results: Results) -> s
 
     :param about: the machine and the versions, by what they are of.
     """
-    parts = ["\n".join(f"- {name}: {what}" for name, what in about.items())]
+    parts = [listed(about)]
     parts += [details(work, results[work.name]) for work in works]
     parts += [overview(works, results), judgement(works, results)]
     return "\n\n".join(part for part in parts if part)
+
+
+def listed(about: Mapping[str, str]) -> str:
+    """Tell facts, one a line."""
+    return "\n".join(f"- {name}: {what}" for name, what in about.items())
 
 
 def details(work: Work, figures: Mapping[str, Figure]) -> str:
@@ -44,9 +52,13 @@ def overview(works: Sequence[Work], results: Results) -> str:
 def judgement(works: Sequence[Work], results: Results) -> str:
     """Tell how clusterapp compares, with what was to be reached beside it."""
     found = [one for work in works for one in verdicts(work, results[work.name])]
-    rows = [[f"{one.work}, {one.what}", *_judged(one)] for one in found]
-    head = ["clusterapp", "ratio", "target", "met", "ratio by CPU second"]
-    return table(head, rows) if rows else ""
+    return compared("clusterapp", found) if found else ""
+
+
+def compared(whose: str, found: Iterable[Verdict]) -> str:
+    """Tell ratios, each beside its target."""
+    head = [whose, "ratio", "target", "met", "ratio by CPU second"]
+    return table(head, [[f"{one.work}, {one.what}", *_judged(one)] for one in found])
 
 
 def document(
@@ -70,6 +82,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
 
 
+def invalid(fault: str) -> str:
+    """Tell why there is no figure, so that it fits into a table."""
+    return f"invalid: {fault}".replace("|", "\\|")
+
+
 def _figures(work: Work, figures: Mapping[str, Figure]) -> dict[str, object]:
     return {
         name: {"unit": work.unit, "median": figure.value, **asdict(figure)}
@@ -79,7 +96,7 @@ def _figures(work: Work, figures: Mapping[str, Figure]) -> dict[str, object]:
 
 def _detail(work: Work, figure: Figure) -> list[str]:
     if figure.fault is not None:
-        return [f"invalid: {figure.fault}".replace("|", "\\|"), *[""] * 4]
+        return [invalid(figure.fault), *[""] * 4]
     values = [sample.value for sample in figure.samples]
     return [
         _number(work, figure.value),
@@ -103,7 +120,7 @@ def _judged(one: Verdict) -> list[str]:
     return [
         _UNKNOWN if one.reached is None else f"{one.reached:.2f}",
         "" if one.wanted is None else f"{bound} {one.wanted:g}",
-        {True: "yes", False: "no", None: ""}[one.met],
+        MET[one.met],
         "" if one.by_cpu is None else f"{one.by_cpu:.2f}",
     ]
 

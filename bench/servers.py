@@ -1,13 +1,15 @@
 """A server as a process: started on its CPU, waited for, ended."""
 
+import http.client
 import os
 import select
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 
 from bench.errors import BenchError, ServerError
@@ -30,7 +32,7 @@ class Server:
     :param command: what starts it.
     :param cwd: where.
     :param env: what is added to its environment.
-    :param cpu: the only CPU that it may use.
+    :param cpus: the only CPUs that it may use.
     :param log: the file for what it prints.
     :raise BenchError: there is no such program.
     """
@@ -41,12 +43,12 @@ class Server:
         *,
         cwd: Path,
         env: Mapping[str, str],
-        cpu: int,
+        cpus: Collection[int],
         log: Path,
     ) -> None:
         self._log = log
         try:
-            with log.open("wb") as output, pinned(cpu):
+            with log.open("wb") as output, pinned(cpus):
                 self._process = subprocess.Popen(
                     command,
                     cwd=cwd,
@@ -70,12 +72,17 @@ class Server:
 
         :raise ServerError: it ends before, or takes longer than ``deadline`` seconds.
         """
-        until = time.monotonic() + deadline
-        while not _listens(port):
-            self.check()
-            if time.monotonic() > until:
-                raise self.fault(f"does not listen after {deadline:g} s")
-            time.sleep(_PAUSE)
+        self._wait(lambda: _listens(port), "does not listen", deadline)
+
+    def wait_until_ready(
+        self, port: int, path: str, *, deadline: float = START
+    ) -> None:
+        """
+        Wait until a path is answered with 200.
+
+        :raise ServerError: it ends before, or takes longer than ``deadline`` seconds.
+        """
+        self._wait(lambda: _is_ready(port, path), "is not ready", deadline)
 
     def check(self) -> None:
         """
@@ -91,6 +98,14 @@ class Server:
         lines = self._log.read_text("utf-8", "replace").splitlines()
         return ServerError(reason, "\n".join(lines[-_SHOWN_LINES:]))
 
+    def _wait(self, is_so: Callable[[], bool], complaint: str, deadline: float) -> None:
+        until = time.monotonic() + deadline
+        while not is_so():
+            self.check()
+            if time.monotonic() > until:
+                raise self.fault(f"{complaint} after {deadline:g} s")
+            time.sleep(_PAUSE)
+
     def close(self) -> None:
         """End it, and whatever of its process group outlives it."""
         try:
@@ -105,10 +120,10 @@ class Server:
 
 
 @contextmanager
-def pinned(cpu: int) -> Iterator[None]:
-    """Let this process, and what it starts meanwhile, run on one CPU only."""
+def pinned(cpus: Collection[int]) -> Iterator[None]:
+    """Let this process, and what it starts meanwhile, run on some CPUs only."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {cpu})
+    os.sched_setaffinity(0, cpus)
     try:
         yield
     finally:
@@ -132,6 +147,13 @@ def _listens(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_ready(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=START)
+    with closing(connection):
+        connection.request("GET", path)
+        return connection.getresponse().status == HTTPStatus.OK
 
 
 def _has_ended(pid: int) -> bool:

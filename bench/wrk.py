@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from bench.errors import BenchError
 from bench.install import find_program
 from bench.servers import HOST, pinned
 from bench.works import Work
+
+#: What makes wrk open a connection for each request.
+ONE_REQUEST_EACH = ("--header", "Connection: close")
 
 _RATE = re.compile(r"^Requests/sec:\s+([\d.]+)$", re.MULTILINE)
 _SOCKETS = re.compile(r"^\s*Socket errors: (.+)$", re.MULTILINE)
@@ -66,6 +70,17 @@ def run(work: Work, port: int, load: Load, folder: Path) -> Run:
     :param folder: where a script may be written.
     :raise BenchError: wrk fails.
     """
+    return parse(output(f"{HOST}:{port}{work.path}", load, _request(work, folder)))
+
+
+def output(place: str, load: Load, arguments: Sequence[str]) -> str:
+    """
+    Run wrk, and return what it prints.
+
+    :param place: the URL without its scheme.
+    :param arguments: what it is told beside the load.
+    :raise BenchError: wrk fails.
+    """
     command = [
         *(
             find_program("wrk"),
@@ -74,20 +89,19 @@ def run(work: Work, port: int, load: Load, folder: Path) -> Run:
             "--connections",
             str(load.connections),
         ),
-        *("--duration", f"{load.seconds}s", *_request(work, folder)),
-        f"http://{HOST}:{port}{work.path}",
+        *("--duration", f"{load.seconds}s", *arguments, f"http://{place}"),
     ]
-    with pinned(load.cpu):
+    with pinned({load.cpu}):
         done = subprocess.run(command, text=True, capture_output=True, check=False)
     if done.returncode:
         raise BenchError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
-    return parse(done.stdout)
+    return done.stdout
 
 
 def _request(work: Work, folder: Path) -> list[str]:
     """Tell wrk what the requests are like."""
     if work.one_request_each:
-        return ["--header", "Connection: close"]
+        return list(ONE_REQUEST_EACH)
     if not work.post_bytes:
         return []
     script = folder / f"{work.name}.lua"

@@ -73,6 +73,10 @@ class ControlError(ClusterError):
     """`clusterctl` cannot do what it was asked to do."""
 
 
+class ExportError(ControlError):
+    """A configuration for another program cannot be made of a cluster's settings."""
+
+
 class RefusedError(ControlError):
     """The cluster has refused an operation; nothing was changed."""
 

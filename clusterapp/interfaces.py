@@ -1,7 +1,8 @@
 """The contracts between siblings: what one part may ask of another."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections.abc import MutableSequence, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from twisted.internet.interfaces import (
     IReactorCore,
@@ -17,8 +18,40 @@ if TYPE_CHECKING:
 #: Header fields in the order of the wire, names as they were written there.
 Fields = Sequence[tuple[bytes, bytes]]
 
+#: A worker's row on the scoreboard; `clusterapp.listening.scoreboard` says more.
+Row = MutableSequence[int]
+
+#: The columns of a row: whether the worker takes connections, how many it has open,
+#: how many it has received from the master so far, how many have come of late, and
+#: how late its event loop was when it last looked, in milliseconds.
+SERVING: Final = 0
+OPEN: Final = 1
+RECEIVED: Final = 2
+RECENT: Final = 3
+LAG: Final = 4
+COLUMNS: Final = 8
+
+
+def private_row() -> Row:
+    """Make a row that nobody else sees."""
+    return [0] * COLUMNS
+
+
 #: What a child process is for.
 Role = Literal["worker", "core"]
+
+
+@dataclass(frozen=True)
+class StaticFolder:
+    """
+    Where an application's static files are.
+
+    :param url: what their paths begin with, such as ``"/static/"``.
+    :param folder: the folder, with symbolic links followed.
+    """
+
+    url: str
+    folder: str
 
 
 class IClusterReactor(IReactorCore, IReactorProcess, IReactorSocket, IReactorTime):

@@ -48,6 +48,22 @@ class Health:
     detail: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Dispatch:
+    """
+    How connections are to be distributed.
+
+    :param policy: one of `clusterapp.settings.listen.DISPATCHES`.
+    :param sticky: what clients are known by from now on; None if as before.
+    :param listener: the specification of the only listener that is meant; None for
+        all of them.
+    """
+
+    policy: str
+    sticky: str | None = None
+    listener: str | None = None
+
+
 #: Hears of each step of an operation as it happens.
 Tell = Callable[[Step], None]
 
@@ -79,6 +95,9 @@ class Operations(Protocol):
 
     def scale(self, workers: int, tell: Tell) -> Deferred[Verdict]:
         """Change the number of workers."""
+
+    def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[Verdict]:
+        """Distribute connections in another way, until the next start or upgrade."""
 
     def restart(self, slot: int, tell: Tell) -> Deferred[Verdict]:
         """Replace the worker of one slot, or fill the slot again."""

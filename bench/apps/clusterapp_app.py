@@ -20,6 +20,12 @@ def hello(request: IRequest) -> str:
     return json.dumps({"message": "hello, world"})
 
 
+@app.route("/slot")
+def slot(request: IRequest) -> str:
+    """Tell which worker answers, and the port that the client has at its end."""
+    return f"{app.cluster.slot} {request.getClientAddress().port}"
+
+
 @app.route("/page")
 def page(request: IRequest) -> str:
     """Render a table."""

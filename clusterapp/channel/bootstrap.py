@@ -7,8 +7,21 @@ from typing import Any
 
 from clusterapp.interfaces import Role
 
+#: What a worker inherits beside listeners, by these names: the shared scoreboard, the
+#: queue of connections that the master has accepted for its slot, its slot's private
+#: socket, and its slot's own port.
+SCOREBOARD = "scoreboard"
+QUEUE = "queue"
+PRIVATE = "private"
+PORT = "port"
+
 #: The child's end of the control channel has this number in every child.
 CONTROL_FD = 3
+
+
+def private_name(slot: int) -> str:
+    """Tell what a slot's private socket is called in the state folder."""
+    return f"worker-{slot}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +34,13 @@ class Bootstrap:
     :param generation: the version of code and settings, from 1.
     :param settings: the settings, as `Settings.as_mapping` gives them.
     :param sockets: the descriptor numbers of inherited listening sockets, by the
-        name of their listener.
+        name of their listener, and of what is no listener.
+    :param listeners: the names of all listeners, in the order of their numbers; those
+        of `sockets` are among them.
+    :param shared: the names of those listeners of `sockets` that other workers accept
+        from as well.
+    :param row: the number of the child's row on the scoreboard.
+    :param stickiness: whose requests belong to which worker, as `Stickiness` has it.
     :param core_socket: the path of the core's Unix socket; None if the core is
         on another machine.
     :param cache: the folder of what all children compile; only this user can
@@ -39,6 +58,10 @@ class Bootstrap:
     generation: int
     settings: Mapping[str, Any]
     sockets: Mapping[str, int] = field(default_factory=dict)
+    listeners: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    row: int = 0
+    stickiness: Mapping[str, Any] = field(default_factory=dict)
     core_socket: str | None = None
     cache: str | None = None
     access_log: str | int | None = None
@@ -55,5 +78,6 @@ class Bootstrap:
     def from_bytes(cls, document: bytes) -> "Bootstrap":
         """Read the document back."""
         fields = json.loads(document)
-        fields["path"] = tuple(fields["path"])
+        for name in ("path", "listeners", "shared"):
+            fields[name] = tuple(fields[name])
         return cls(**fields)

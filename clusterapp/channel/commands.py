@@ -19,7 +19,17 @@ class Proceed(amp.Command):
 
 
 class Ready(amp.Command):
-    """Child to master: I can take connections."""
+    """
+    Child to master: I can take connections.
+
+    A worker with static files says at which URL it serves them, and from which
+    folder.
+    """
+
+    arguments: ClassVar = [
+        (b"static_url", amp.Unicode(optional=True)),
+        (b"static_folder", amp.Unicode(optional=True)),
+    ]
 
 
 class Failed(amp.Command):
@@ -43,7 +53,8 @@ class Report(amp.Command):
 
     `lag` is how late the loop was for this report, in seconds; `requests` is how
     many were answered so far, `active` how many are under way on how many
-    `connections`; `rss` is the resident memory in bytes.
+    `connections`; `passed_on` is how many requests it has passed to other workers so
+    far; `rss` is the resident memory in bytes.
     """
 
     requiresAnswer = False
@@ -52,6 +63,7 @@ class Report(amp.Command):
         (b"requests", amp.Integer()),
         (b"active", amp.Integer()),
         (b"connections", amp.Integer()),
+        (b"passed_on", amp.Integer()),
         (b"rss", amp.Integer()),
     ]
 
@@ -75,17 +87,53 @@ class HandOver(amp.Command):
     Worker to master: let another worker serve this client's connection.
 
     Nothing that has been read of it is unanswered. If it is not `taken`, nobody
-    else has it.
+    else has it. `door` names the listener that it has come by.
     """
 
-    arguments: ClassVar = [(b"connection", amp.Descriptor())]
+    arguments: ClassVar = [
+        (b"connection", amp.Descriptor()),
+        (b"door", amp.Unicode()),
+    ]
     response: ClassVar = [(b"taken", amp.Boolean())]
 
 
 class Adopt(amp.Command):
     """Master to worker: serve this client's connection, as if you had accepted it."""
 
-    arguments: ClassVar = [(b"connection", amp.Descriptor())]
+    arguments: ClassVar = [
+        (b"connection", amp.Descriptor()),
+        (b"door", amp.Unicode()),
+    ]
+
+
+class Accept(amp.Command):
+    """
+    Master to worker: accept a listener's connections from this socket, and only this.
+
+    `shared` says whether other workers accept from it as well.
+    """
+
+    arguments: ClassVar = [
+        (b"listener", amp.Unicode()),
+        (b"listening", amp.Descriptor()),
+        (b"shared", amp.Boolean()),
+    ]
+
+
+class Refuse(amp.Command):
+    """Master to worker: accept no connections of a listener by yourself."""
+
+    arguments: ClassVar = [(b"listener", amp.Unicode())]
+
+
+class Stick(amp.Command):
+    """
+    Master to worker: whose requests belong to which worker from now on.
+
+    `how` is what `clusterapp.channel.stickiness` writes, as JSON.
+    """
+
+    arguments: ClassVar = [(b"how", amp.Unicode())]
 
 
 class ClusterHealth(amp.Command):

@@ -4,13 +4,15 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from clusterapp.channel.commands import (
+    Accept,
     Adopt,
     Broken,
     ClusterHealth,
@@ -21,9 +23,12 @@ from clusterapp.channel.commands import (
     Loaded,
     Proceed,
     Ready,
+    Refuse,
     ReopenLogs,
     Report,
+    Stick,
 )
+from clusterapp.interfaces import StaticFolder
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import ITCPTransport
@@ -58,14 +63,16 @@ class Pulse:
     :param requests: how many it has answered so far.
     :param active: how many it is answering.
     :param connections: how many clients it is connected to.
+    :param passed_on: how many requests it has passed to other workers so far.
     :param rss: its resident memory, in bytes.
     """
 
     lag: float
-    requests: int
-    active: int
-    connections: int
     rss: int
+    requests: int = 0
+    active: int = 0
+    connections: int = 0
+    passed_on: int = 0
 
 
 class ChildEvents(Protocol):
@@ -74,8 +81,12 @@ class ChildEvents(Protocol):
     def loaded(self) -> None:
         """Hear that a child on trial waits to be let go on."""
 
-    def ready(self) -> None:
-        """Hear that the child can take connections."""
+    def ready(self, static: StaticFolder | None) -> None:
+        """
+        Hear that the child can take connections.
+
+        :param static: the folder of static files that it serves, if it has one.
+        """
 
     def failed(self, *, loading: bool, reason: str, traceback: str) -> None:
         """Hear why the child cannot start."""
@@ -83,10 +94,11 @@ class ChildEvents(Protocol):
     def reported(self, pulse: Pulse) -> None:
         """Hear that the child's event loop runs, and what it does."""
 
-    def hand_over(self, connection: socket.socket) -> Deferred[bool]:
+    def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
         """
         Let another worker serve a connection; the socket is the hearer's to close.
 
+        :param door: the name of the listener that it has come by.
         :return: fires with whether one does.
         """
 
@@ -102,9 +114,16 @@ class End(amp.BinaryBoxProtocol, amp.BoxDispatcher, amp.CommandLocator):
         """Hear no more of who is gone, or was never there."""
         cast("ITCPTransport", self.transport).abortConnection()
 
+    def _ask(self, command: type[amp.Command], **arguments: object) -> Deferred[Any]:
+        try:
+            asked: Deferred[Any] = self.callRemote(command, **arguments)
+        except ValueError as error:
+            # What a transport that is gone raises when it is given a descriptor.
+            return fail(ConnectionLost(str(error)))
+        return asked
+
     def _say(self, command: type[amp.Command], **arguments: object) -> Deferred[None]:
-        said: Deferred[object] = self.callRemote(command, **arguments)
-        return said.addCallback(lambda _: None)
+        return self._ask(command, **arguments).addCallback(lambda _: None)
 
 
 class MasterEnd(End):
@@ -120,8 +139,13 @@ class MasterEnd(End):
         return {}
 
     @Ready.responder
-    def _ready(self) -> dict[str, object]:
-        self._events.ready()
+    def _ready(
+        self, static_url: str | None = None, static_folder: str | None = None
+    ) -> dict[str, object]:
+        if static_url is None or static_folder is None:
+            self._events.ready(None)
+        else:
+            self._events.ready(StaticFolder(static_url, static_folder))
         return {}
 
     @Failed.responder
@@ -135,8 +159,8 @@ class MasterEnd(End):
         return {}
 
     @HandOver.responder
-    def _hand_over(self, connection: int) -> Deferred[dict[str, object]]:
-        given = self._events.hand_over(received(connection))
+    def _hand_over(self, connection: int, door: str) -> Deferred[dict[str, object]]:
+        given = self._events.hand_over(received(connection), door)
         return given.addCallback(lambda taken: {"taken": taken})
 
     def proceed(self) -> Deferred[None]:
@@ -163,14 +187,34 @@ class MasterEnd(End):
         """Ask a worker to open its logs anew; fires when it has done so."""
         return self._say(ReopenLogs)
 
-    def adopt(self, connection: socket.socket) -> Deferred[None]:
+    def adopt(self, connection: socket.socket, door: str) -> Deferred[None]:
         """
         Have a worker serve a connection.
 
         :param connection: stays the caller's, who keeps it open until this fires.
+        :param door: the name of the listener that it has come by.
         :return: fires when the worker has it.
         """
-        return self._say(Adopt, connection=connection.fileno())
+        return self._say(Adopt, connection=connection.fileno(), door=door)
+
+    def accept(
+        self, listener: str, listening: socket.socket, *, shared: bool
+    ) -> Deferred[None]:
+        """
+        Have a worker accept the connections of a listener from a socket.
+
+        :param shared: whether other workers accept from it as well.
+        """
+        number = listening.fileno()
+        return self._say(Accept, listener=listener, listening=number, shared=shared)
+
+    def refuse(self, listener: str) -> Deferred[None]:
+        """Have a worker accept no connections of a listener by itself."""
+        return self._say(Refuse, listener=listener)
+
+    def stick(self, how: str) -> Deferred[None]:
+        """Tell a worker whose requests belong to which worker."""
+        return self._say(Stick, how=how)
 
 
 class MasterOrders(Protocol):
@@ -194,8 +238,17 @@ class MasterOrders(Protocol):
     def reopen_logs(self) -> None:
         """Hear that the files of logs are to be opened anew."""
 
-    def adopt(self, connection: socket.socket) -> None:
+    def adopt(self, connection: socket.socket, door: str) -> None:
         """Serve a connection; the socket is the hearer's from now on."""
+
+    def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
+        """Accept the connections of a listener from a socket, the hearer's now."""
+
+    def refuse(self, listener: str) -> None:
+        """Accept no connections of a listener."""
+
+    def stick(self, how: str) -> None:
+        """Hear whose requests belong to which worker."""
 
     def master_gone(self) -> None:
         """Hear that there is no master any more."""
@@ -239,8 +292,23 @@ class ChildEnd(End):
         return {}
 
     @Adopt.responder
-    def _adopt(self, connection: int) -> dict[str, object]:
-        self._orders.adopt(received(connection))
+    def _adopt(self, connection: int, door: str) -> dict[str, object]:
+        self._orders.adopt(received(connection), door)
+        return {}
+
+    @Accept.responder
+    def _accept(self, listener: str, listening: int, shared: bool) -> dict[str, object]:
+        self._orders.accept(listener, received(listening), shared=shared)
+        return {}
+
+    @Refuse.responder
+    def _refuse(self, listener: str) -> dict[str, object]:
+        self._orders.refuse(listener)
+        return {}
+
+    @Stick.responder
+    def _stick(self, how: str) -> dict[str, object]:
+        self._orders.stick(how)
         return {}
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -252,23 +320,31 @@ class ChildEnd(End):
         """Tell the master that this child, on trial, waits to be let go on."""
         return self._say(Loaded)
 
-    def ready(self) -> Deferred[None]:
-        """Tell the master that connections can come."""
-        return self._say(Ready)
+    def ready(self, static: StaticFolder | None = None) -> Deferred[None]:
+        """
+        Tell the master that connections can come.
+
+        :param static: the folder of static files that is served, if there is one.
+        """
+        if static is None:
+            return self._say(Ready)
+        folder = sendable(static.folder)
+        return self._say(Ready, static_url=static.url, static_folder=folder)
 
     def report(self, pulse: Pulse) -> None:
         """Tell the master that the event loop runs, and what it does."""
         self.callRemote(Report, **vars(pulse))
 
-    def hand_over(self, connection: socket.socket) -> Deferred[bool]:
+    def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
         """
         Ask the master to have another worker serve a connection.
 
         :param connection: stays the caller's, who keeps it open until this fires.
+        :param door: the name of the listener that it has come by.
         :return: fires with whether another worker has it.
         """
-        asked: Deferred[dict[str, bool]] = self.callRemote(
-            HandOver, connection=connection.fileno()
+        asked: Deferred[dict[str, bool]] = self._ask(
+            HandOver, connection=connection.fileno(), door=door
         )
         return asked.addCallback(lambda answer: answer["taken"])
 

@@ -40,11 +40,13 @@ class Bequest:
     What a new master is given when it is started.
 
     :param channel: the descriptor of its end of the channel to the old one.
-    :param listeners: the descriptors of listening sockets, by what they are
-        specified as; several may have one specification.
+    :param secret: the descriptor of a socket with what cookies are signed with.
+    :param listeners: the descriptors of listening sockets, by what they are known
+        by; several may have one name.
     """
 
     channel: int
+    secret: int
     listeners: tuple[tuple[str, int], ...]
 
     def as_mapping(self) -> dict[str, Any]:
@@ -91,15 +93,16 @@ class OldEnd(End):
         super().connectionLost(reason)
         self._heir.channel_lost()
 
-    def hand_over(self, connection: socket.socket) -> Deferred[bool]:
+    def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
         """
         Have a worker of the new master serve a connection.
 
         :param connection: stays the caller's, who keeps it open until this fires.
+        :param door: the name of the listener that it has come by.
         :return: fires with whether one does.
         """
-        asked: Deferred[dict[str, bool]] = self.callRemote(
-            HandOver, connection=connection.fileno()
+        asked: Deferred[dict[str, bool]] = self._ask(
+            HandOver, connection=connection.fileno(), door=door
         )
         return asked.addCallbacks(lambda answer: answer["taken"], lambda _: False)
 
@@ -107,10 +110,11 @@ class OldEnd(End):
 class Predecessor(Protocol):
     """What a new master hears of the old one."""
 
-    def adopt(self, connection: socket.socket) -> Deferred[bool]:
+    def adopt(self, connection: socket.socket, door: str) -> Deferred[bool]:
         """
         Let a worker serve a connection; the socket is the hearer's to close.
 
+        :param door: the name of the listener that it has come by.
         :return: fires with whether one does.
         """
 
@@ -126,8 +130,8 @@ class NewEnd(End):
         self._events = events
 
     @HandOver.responder
-    def _hand_over(self, connection: int) -> Deferred[dict[str, object]]:
-        given = self._events.adopt(received(connection))
+    def _hand_over(self, connection: int, door: str) -> Deferred[dict[str, object]]:
+        given = self._events.adopt(received(connection), door)
         return given.addCallback(lambda taken: {"taken": taken})
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

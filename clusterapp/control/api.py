@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from clusterapp.control.bodies import (
     expect_nothing,
     slot_number,
+    wanted_dispatch,
     wants_quick,
     worker_count,
 )
@@ -80,6 +81,12 @@ class ControlApi:
         """Change the number of workers."""
         workers = worker_count(request)
         return follow(request, lambda tell: self._operations.scale(workers, tell))
+
+    @app.route("/dispatch", methods=["POST"])
+    def dispatch(self, request: IRequest) -> Deferred[None]:
+        """Distribute connections in another way."""
+        wanted = wanted_dispatch(request)
+        return follow(request, lambda tell: self._operations.dispatch(wanted, tell))
 
     @app.route("/slots/<slot>/restart", methods=["POST"])
     def restart(self, request: IRequest, slot: str) -> Deferred[None]:

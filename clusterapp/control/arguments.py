@@ -10,6 +10,7 @@ from argparse import (
 from collections.abc import Sequence
 
 from clusterapp import __version__
+from clusterapp.settings.listen import DISPATCHES
 from clusterapp.settings.words import decimal
 
 _EPILOG = """\
@@ -25,17 +26,22 @@ exit status:
   4  no cluster was found, or several, or it cannot be reached
 """
 
+#: What configurations can be written for.
+PROGRAMS = ("nginx", "haproxy", "systemd", "compose", "kubernetes")
+
 #: Each command, and what it does.
 _COMMANDS = {
     "status": "show the cluster and its workers",
     "reload": "replace the workers, one after the other, by ones with new code",
     "upgrade": "replace the master and all that it runs",
     "scale": "change the number of workers",
+    "dispatch": "distribute connections in another way",
     "restart": "replace the worker of one slot",
     "drain": "empty one slot, gracefully; it stays empty",
     "stacks": "show the Python stacks of one worker, or of all",
     "stop": "stop the cluster, gracefully",
     "config": "show the settings, and where each came from",
+    "export": "write a configuration for another program, to stdout",
 }
 
 
@@ -77,6 +83,22 @@ def _add_own(name: str, command: ArgumentParser) -> None:
             command.add_argument(
                 "workers", metavar="N", type=_workers, help="how many there are to be"
             )
+        case "dispatch":
+            command.add_argument(
+                "policy",
+                metavar="POLICY",
+                choices=DISPATCHES,
+                help=", ".join(DISPATCHES),
+            )
+            command.add_argument(
+                "--sticky",
+                metavar="KEY",
+                help="what clients are known by: client-ip, cookie[:NAME], header:NAME"
+                " or query:NAME",
+            )
+            command.add_argument(
+                "--listener", metavar="SPEC", help="the only listener that is meant"
+            )
         case "restart" | "drain":
             command.add_argument(
                 "slot", metavar="SLOT", type=_slot, help="its number, from 0"
@@ -85,6 +107,8 @@ def _add_own(name: str, command: ArgumentParser) -> None:
             command.add_argument(
                 "slot", metavar="SLOT", type=_slot, nargs="?", help="its number, from 0"
             )
+        case "export":
+            command.add_argument("program", choices=PROGRAMS, help="what it is for")
         case "stop":
             command.add_argument(
                 "--quick", action="store_true", help="break off what is not done"

@@ -7,6 +7,10 @@ from typing import Any
 from twisted.web.iweb import IRequest
 from werkzeug.exceptions import BadRequest
 
+from clusterapp.operations import Dispatch
+from clusterapp.settings.distributing import StickyKey
+from clusterapp.settings.listen import DISPATCHES
+from clusterapp.settings.problems import WrongValueError
 from clusterapp.settings.words import decimal
 
 #: How much of a wrong value is repeated.
@@ -27,6 +31,24 @@ def worker_count(request: IRequest) -> int:
     if type(workers) is not int or workers < 1:  # True is an int, too
         raise BadRequest(f"workers must be a number from 1 up, not {_shown(workers)}")
     return workers
+
+
+def wanted_dispatch(request: IRequest) -> Dispatch:
+    """Read ``{"policy": "sticky", "sticky": "client-ip", "listener": "tcp:8080"}``."""
+    values = _values(request, "policy", "sticky", "listener")
+    for name, value in values.items():
+        if not isinstance(value, str):
+            raise BadRequest(f"{name} must be text, not {_shown(value)}")
+    policy, sticky = values.get("policy"), values.get("sticky")
+    if policy not in DISPATCHES:
+        known = ", ".join(DISPATCHES)
+        raise BadRequest(f"policy must be one of {known}, not {_shown(policy)}")
+    if sticky is not None:
+        try:
+            StickyKey().check(sticky)
+        except WrongValueError as error:
+            raise BadRequest(f"sticky {error.reason}, not {_shown(sticky)}") from None
+    return Dispatch(policy, sticky, values.get("listener"))
 
 
 def wants_quick(request: IRequest) -> bool:

@@ -1,9 +1,11 @@
 """``clusterctl``: from a command line to an exit status."""
 
 import os
+import pwd
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from clusterapp.control.arguments import parse
 from clusterapp.control.client import Client
@@ -64,6 +66,18 @@ def _config(client: Client, _: Namespace, out: Output) -> bool:
     return True
 
 
+def _export(client: Client, arguments: Namespace, out: Output) -> bool:
+    # Nobody else has to wait for what this loads.
+    from clusterapp.control.exports import EXPORTS  # noqa: PLC0415
+    from clusterapp.control.exports.facts import Facts, Surroundings  # noqa: PLC0415
+
+    # Whoever installs this command installs the server beside it.
+    here = Surroundings(str(Path(sys.executable).parent), _owner(client.path))
+    facts = Facts.read(client.get("/config"), client.get("/status"), here)
+    out.show(EXPORTS[arguments.program](facts), lambda text, _: text)
+    return True
+
+
 def _stacks(client: Client, arguments: Namespace, out: Output) -> bool:
     slot = arguments.slot
     target = "/stacks" if slot is None else f"/slots/{slot}/stacks"
@@ -84,6 +98,16 @@ def _scale(client: Client, arguments: Namespace, out: Output) -> bool:
     return out.verdict(client.follow("/scale", out.step, wanted))
 
 
+def _dispatch(client: Client, arguments: Namespace, out: Output) -> bool:
+    wanted = {
+        "policy": arguments.policy,
+        "sticky": arguments.sticky,
+        "listener": arguments.listener,
+    }
+    given = {name: value for name, value in wanted.items() if value is not None}
+    return out.verdict(client.follow("/dispatch", out.step, given))
+
+
 def _restart(client: Client, arguments: Namespace, out: Output) -> bool:
     target = f"/slots/{arguments.slot}/restart"
     return out.verdict(client.follow(target, out.step))
@@ -99,14 +123,25 @@ def _stop(client: Client, arguments: Namespace, out: Output) -> bool:
     return out.verdict(client.follow("/stop", out.step, wanted))
 
 
+def _owner(path: str) -> str:
+    """Tell the name of the user whose file it is; his number, if he has none."""
+    number = Path(path).stat().st_uid
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
 _COMMANDS: Mapping[str, Callable[[Client, Namespace, Output], bool]] = {
     "status": _status,
     "reload": _reload,
     "upgrade": _upgrade,
     "scale": _scale,
+    "dispatch": _dispatch,
     "restart": _restart,
     "drain": _drain,
     "stacks": _stacks,
     "stop": _stop,
     "config": _config,
+    "export": _export,
 }

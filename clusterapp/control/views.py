@@ -1,6 +1,6 @@
 """What `clusterctl` shows to people: pure, a document in and text out."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from clusterapp.settings.model import SETTINGS
@@ -149,6 +149,8 @@ def _header(status: Mapping[str, Any], paint: Paint) -> str:
         ("generation", _text(get("generation"))),
         ("state", paint(state, _LOOKS.get(state, "")) + since),
         *(("listening", _text(address)) for address in get("listeners") or [None]),
+        *_distribution(get("distribution") or {}),
+        *_figures(status),
         ("core", paint(core, _LOOKS.get(core, ""))),
         ("operation", _text(get("operation") or "none under way")),
     ]
@@ -158,6 +160,31 @@ def _header(status: Mapping[str, Any], paint: Paint) -> str:
         lines.append(f"  {paint(f'{shown:<10}', 'soft')}  {value}")
         last = label
     return "".join(f"{line}\n" for line in lines)
+
+
+def _distribution(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Show how the connections of each listener are distributed, and by whom."""
+    listeners = found.get("listeners") or []
+    for each in listeners:
+        key = each.get("sticky")
+        policy = _text(each.get("dispatch")) + (f" by {_text(key)}" if key else "")
+        of = f"{_text(each.get('address'))}: " if len(listeners) > 1 else ""
+        yield "dispatch", f"{of}{policy} ({_WHO.get(each.get('by'), UNKNOWN)})"
+
+
+def _figures(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Show how even that is, and what it takes."""
+    found = status.get("distribution") or {}
+    said = []
+    if found.get("imbalance") is not None:
+        said.append(f"the busiest worker has {found['imbalance']:.2f} of its share")
+    if found.get("handed_off"):
+        said.append(f"{found['handed_off_per_second']:.0f} hand-offs/s")
+    passed_on = sum(each.get("passed_on") or 0 for each in status.get("workers") or [])
+    if passed_on:
+        said.append(f"{passed_on} requests passed on")
+    if said:
+        yield "balance", ", ".join(said)
 
 
 def _ready(status: Mapping[str, Any], paint: Paint) -> str:
@@ -199,6 +226,13 @@ def _figure(name: str, unit: float, digits: int) -> Callable[[Mapping[str, Any]]
 def _fact(name: str) -> Callable[[Mapping[str, Any]], str]:
     return lambda worker: _text(worker.get(name))
 
+
+#: Who decides, by the word for it in the status.
+_WHO = {
+    "workers": "the workers accept",
+    "kernel": "the kernel decides",
+    "master": "the master accepts",
+}
 
 #: The headings of the table of workers, and what is below each.
 _COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {

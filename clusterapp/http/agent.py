@@ -201,7 +201,7 @@ class CoreAgent:
 def _unreachable(failure: Failure, call: Call) -> None:
     untrusted = failure.check(SSL.Error, VerificationError)
     kind = CoreUntrustedError if untrusted else CoreUnreachableError
-    error = kind(f"no connection to the core: {_said(failure)}")
+    error = kind(f"no connection: {_said(failure)}")
     error.__cause__ = failure.value
     call.fail(Failure(error))
 

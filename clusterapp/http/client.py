@@ -333,8 +333,6 @@ class CoreConnection(Protocol):
 
 
 def _broken(reason: Failure) -> Failure:
-    error = CoreBrokenError(
-        f"the connection to the core broke: {reason.getErrorMessage()}"
-    )
+    error = CoreBrokenError(f"the connection broke: {reason.getErrorMessage()}")
     error.__cause__ = reason.value
     return Failure(error)

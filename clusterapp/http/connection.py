@@ -66,7 +66,7 @@ class Connection(Ending):
             "request",
             FIRST_REQUEST_SECONDS
             if self.site.draining
-            else self.site.limits.keepalive_timeout,
+            else self.limits.keepalive_timeout,
         )
 
     def lost(self, reason: Failure) -> None:
@@ -96,7 +96,7 @@ class Connection(Ending):
         head = self._head
         if self._message is None or head is None:
             return None
-        client = self.site.client_of(self.getPeer(), head.fields)
+        client = self.site.proxies.client_of(self.getPeer(), head.fields)
         seconds = self.site.clock.seconds() - self._began
         return head.method, head.target, client, seconds
 
@@ -108,7 +108,7 @@ class Connection(Ending):
         self._head = head
         self._count += 1
         self._closing = (
-            not head.keeps or site.draining or self._count == site.limits.requests
+            not head.keeps or site.draining or self._count == self.limits.requests
         )
         # Exactly for a log only: to tell what is under way, a second does not matter.
         self._began = site.now if site.recorder is None else site.clock.seconds()
@@ -213,7 +213,7 @@ class Connection(Ending):
                 self.loseConnection()
             return
         self.phase = "request"
-        self.deadline = site.now + site.limits.keepalive_timeout
+        self.deadline = site.now + self.limits.keepalive_timeout
         if self._held:
             self._go_on()
         elif site.draining:
@@ -261,10 +261,10 @@ class Connection(Ending):
     def _answered(self, status: int, sent: int) -> Answered:
         head, self._head = self._head, None
         if head is None:  # what came was no request
-            client = self.site.client_of(self.getPeer(), ()) or "-"
+            client = self.site.proxies.client_of(self.getPeer(), ()) or "-"
             return Answered(client, b"-", b"-", b"HTTP/1.1", (), status, sent, 0.0)
         return Answered(
-            client=self.site.client_of(self.getPeer(), head.fields) or "-",
+            client=self.site.proxies.client_of(self.getPeer(), head.fields) or "-",
             method=head.method,
             target=head.target,
             version=head.version,

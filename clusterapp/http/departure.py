@@ -20,12 +20,17 @@ from twisted.python.failure import Failure
 #: takes them there, has no bound of its own.
 _AT_ONCE = 32
 
-#: Lets another process serve a connection; fires with whether one does.
-HandOver = Callable[[socket.socket], Deferred[bool]]
+#: Lets another process serve a connection that has come by the listener of a name;
+#: fires with whether one does.
+HandOver = Callable[[socket.socket, str], Deferred[bool]]
 
 
 class Idle(Protocol):
     """A connection that may be given to another process."""
+
+    @property
+    def door(self) -> str:
+        """The name of the listener that it has come by."""
 
     def lend(self) -> socket.socket | None:
         """
@@ -99,4 +104,4 @@ class Departure:
             self._go_on(hand_over)
 
         # What is sent over a channel that is gone may raise.
-        maybeDeferred(hand_over, lent).addBoth(answered)
+        maybeDeferred(hand_over, lent, connection.door).addBoth(answered)

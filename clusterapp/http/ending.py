@@ -41,6 +41,9 @@ class Ending(Reading):
 
     __slots__ = ("_closing", "_count", "_speaks_websocket", "transport")
 
+    #: The name of the listener that it has come by; empty where there is no telling.
+    door = ""
+
     _log = Logger()
 
     #: The raw stream for code that asks for it: one of Twisted's own transports, or
@@ -84,7 +87,7 @@ class Ending(Reading):
             "{method} {path} is given up: no response within {seconds:g} s",
             method=head.method.decode("ascii"),
             path=head.target.partition(b"?")[0].decode("latin-1"),
-            seconds=self.site.limits.request_timeout,
+            seconds=self.limits.request_timeout,
         )
         forwarded = isinstance(message, StreamedExchange)
         self._refuse(

@@ -41,11 +41,15 @@ class Exchange(Protocol):
 
     @property
     def peer(self) -> IAddress:
-        """The other end of the connection: the client, or a proxy before us."""
+        """The client that the connection is of, or a proxy before us."""
+
+    @property
+    def host(self) -> IAddress:
+        """The address that the client, or a proxy before us, has connected to."""
 
     @property
     def secure(self) -> bool:
-        """Whether the connection is encrypted."""
+        """Whether the client came over TLS, as far as the connection tells."""
 
     @property
     def wants_upgrade(self) -> bool:

@@ -131,11 +131,11 @@ class HeadReader:
     """
     Reads heads, of one connection or of many: between heads it only remembers.
 
-    :param limits: the bounds of a head.
+    :param limits: the bounds of a head, among others.
     """
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._fields: list[tuple[bytes, bytes]] = []
         self._noted: dict[bytes, bytes] = {}
         self._parser = HttpRequestParser(self)
@@ -175,7 +175,7 @@ class HeadReader:
             self._once.add(mark)
 
     def _read(self, raw: bytes) -> Head:
-        limits = self._limits
+        limits = self.limits
         line = raw[: raw.index(b"\r\n")]
         if len(line) > limits.request_line:
             raise BadMessageError(HTTPStatus.REQUEST_URI_TOO_LONG, "request line")

@@ -15,6 +15,7 @@ from zope.interface import noLongerProvides
 
 from clusterapp.http.connection import Connection
 from clusterapp.http.early import Arrival, EarlyTransport
+from clusterapp.http.proxy_protocol import Announced
 from clusterapp.http.transport import NativeTransport
 
 if TYPE_CHECKING:
@@ -32,9 +33,11 @@ class NativeConnection(Connection, asyncio.Protocol):
     :param site: what is served.
     :param loop: the event loop that runs it.
     :param peer: the client's address, as accept(2) gives it.
+    :param door: the name of the listener that it has come by.
     """
 
     __slots__ = (
+        "_announced",
         "_arriving",
         "_face",
         "_lent",
@@ -44,14 +47,21 @@ class NativeConnection(Connection, asyncio.Protocol):
         "_peer_name",
         "_raw",
         "_secure",
+        "_securely",
         "_taken",
+        "door",
         "write",
     )
 
     def __init__(
-        self, site: "ClusterSite", loop: asyncio.AbstractEventLoop, peer: Any
+        self,
+        site: "ClusterSite",
+        loop: asyncio.AbstractEventLoop,
+        peer: Any,
+        door: str = "",
     ) -> None:
         super().__init__(site)
+        self.door = door
         self._loop = loop
         self._native: Any = None
         self._raw: socket.socket | None = None
@@ -60,9 +70,32 @@ class NativeConnection(Connection, asyncio.Protocol):
         self._lent = False
         self._peer: IAddress | None = None
         self._peer_name = peer
+        self._announced = False
+        self._securely = False
         self._arriving: asyncio.Task[Any] | None = None
 
     # From the server.
+
+    def awaits_header(self, task: asyncio.Task[Any]) -> None:
+        """
+        Count as a connection of the site until its proxy has announced a client.
+
+        :param task: waits for that; it is cancelled when the time is over.
+        """
+        self.arrives(task)
+        if not self.site.draining:
+            self._wait_for("request", self.limits.header_timeout)
+
+    def announced(self, client: Announced) -> None:
+        """
+        Be the client's connection, rather than the proxy's.
+
+        :param client: what the proxy has said.
+        """
+        self._securely = client.secure
+        if client.source is not None:
+            self._peer_name = client.source
+        self._announced = client.secure or client.source is not None
 
     def arrives(self, task: asyncio.Task[Any]) -> None:
         """
@@ -198,7 +231,9 @@ class NativeConnection(Connection, asyncio.Protocol):
         if native.get_write_buffer_size():
             self._wait_for("rest", 0)  # until the next look
             return None
-        copy = None if self._secure else _copy_of(native.get_extra_info("socket"))
+        # What was encrypted or announced cannot be had from the socket again.
+        stays = self._secure or self._announced
+        copy = None if stays else _copy_of(native.get_extra_info("socket"))
         if copy is None:
             self._remain()
         else:
@@ -226,9 +261,14 @@ class NativeConnection(Connection, asyncio.Protocol):
         """Tell the address that the client has connected to."""
         return _address(self._native.get_extra_info("sockname"))
 
-    def isSecure(self) -> bool:
-        """Tell whether the connection is encrypted."""
+    @property
+    def encrypted(self) -> bool:
+        """Whether the connection itself has TLS."""
         return self._secure
+
+    def isSecure(self) -> bool:
+        """Tell whether the client came over TLS, be it only to who announced it."""
+        return self._secure or self._securely
 
     def write_before_file(self, data: bytes) -> None:
         """Write a head at once, so that the kernel may put a file behind it."""

@@ -28,6 +28,8 @@ class NativeServer:
     :param site: what is served.
     :param context: gives the TLS context for the next connection; None for a
         listener without TLS.
+    :param door: the name of the listener that connections come by.
+    :param kind: makes a `NativeConnection` of the same arguments.
     """
 
     _log = Logger()
@@ -37,10 +39,15 @@ class NativeServer:
         loop: asyncio.AbstractEventLoop,
         site: "ClusterSite",
         context: Callable[[], ssl.SSLContext] | None = None,
+        *,
+        door: str = "",
+        kind: Callable[..., NativeConnection] = NativeConnection,
     ) -> None:
         self._loop = loop
         self._site = site
         self._context = context
+        self._door = door
+        self._kind = kind
 
     def serve(self, connection: socket.socket, peer: Any) -> None:
         """
@@ -49,7 +56,23 @@ class NativeServer:
         :param connection: the socket, which does not block.
         :param peer: the client's address, as accept(2) gives it.
         """
-        protocol = NativeConnection(self._site, self._loop, peer)
+        self.begin(self.connection(peer), connection)
+
+    def connection(self, peer: Any) -> NativeConnection:
+        """
+        Make what is to `begin` with a socket.
+
+        :param peer: the client's address, as accept(2) gives it.
+        """
+        return self._kind(self._site, self._loop, peer, self._door)
+
+    def begin(self, protocol: NativeConnection, connection: socket.socket) -> None:
+        """
+        Let a connection have its socket, which is the server's from now on.
+
+        :param protocol: the connection.
+        :param connection: the socket, which does not block.
+        """
         if self._context is None:
             self._serve_early(protocol, connection)
             return
@@ -60,6 +83,10 @@ class NativeServer:
             ssl_handshake_timeout=self._site.limits.header_timeout,
             ssl_shutdown_timeout=LINGER_SECONDS,
         )
+
+    def seconds(self) -> float:
+        """Tell the time of the site's clock."""
+        return self._site.clock.seconds()
 
     def adopt(self, connection: socket.socket) -> None:
         """
@@ -88,6 +115,7 @@ class NativeServer:
             data = b""
         if not data:  # it has been closed, or reset, without a word
             connection.close()
+            protocol.never_arrived()
             return
         early = EarlyTransport(connection, protocol)
         protocol.connection_made(early)  # type: ignore[arg-type]  # a stand-in

@@ -111,7 +111,7 @@ class ResponseReader:
         except HttpParserError as error:
             self._refuse(error)
         if self._fruitless > LIMIT and not self.complete:
-            raise CoreBrokenError("the core's answer has a head without end")
+            raise CoreBrokenError("its answer has a head without end")
         if self._head_only:
             self._look_behind_head(data)
 
@@ -244,7 +244,7 @@ class ResponseReader:
             self.keep_alive = False
             return
         raise CoreBrokenError(
-            f"the core's answer cannot be read: {error.__context__ or error}"
+            f"its answer cannot be read: {error.__context__ or error}"
         ) from error
 
     def _look_behind_head(self, data: bytes) -> None:

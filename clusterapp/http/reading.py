@@ -96,10 +96,15 @@ class Reading(Wire):
         "_parsing",
         "_protocol",
         "_sink",
+        "heads",
+        "limits",
     )
 
     def __init__(self, site: "ClusterSite") -> None:
         super().__init__(site)
+        #: Its bounds, and what reads heads within them.
+        self.limits = site.limits
+        self.heads = site.heads
         #: What has come and waits for its turn.
         self._held = b""
         self._head: Head | None = None
@@ -125,7 +130,7 @@ class Reading(Wire):
 
     def _expect_response(self) -> None:
         """Give the message under way, if it still is, the time that it may take."""
-        seconds = self.site.limits.request_timeout
+        seconds = self.limits.request_timeout
         if seconds is not None and self._message is not None and not self._deaf:
             self._wait_for("response", seconds)
             self._late = self.deadline
@@ -189,23 +194,23 @@ class Reading(Wire):
         end = data.find(END) + 4
         if end < 4:  # noqa: PLR2004 - it is not there
             if self.phase != "head":
-                self._wait_for("head", self.site.limits.header_timeout)
+                self._wait_for("head", self.limits.header_timeout)
             self._head = None
-            check_start(data, self.site.limits)
+            check_start(data, self.limits)
             return False
         # What cannot be read stays held, for `_refuse` to look at.
         self._head = None
         if len(data) == end:
-            head = self.site.heads.read(data)
+            head = self.heads.read(data)
             self._held = b""
         else:
-            head = self.site.heads.read(data[:end])
+            head = self.heads.read(data[:end])
             self._held = data[end:]
         self._begin(head)
         return not (self._message or self._deaf or self._writing_paused)
 
     def _begin_body(self, head: Head) -> None:
-        limits = self.site.limits
+        limits = self.limits
         if head.length is None:
             self._chunks = ChunkedReader(limits.head, limits.fields)
             self._left = 0
@@ -244,7 +249,7 @@ class Reading(Wire):
             self._end_body(())
 
     def _read_chunks(self, chunks: ChunkedReader, data: bytes) -> None:
-        most = self.site.limits.body
+        most = self.limits.body
         for piece in chunks.feed(data):
             self._got += len(piece)
             if most is not None and self._got > most:

@@ -4,6 +4,9 @@ A request as applications see it: a `twisted.web.server.Request`, made lazily.
 It is one in every way that an application can see. What most applications do not
 look at is made when they do: the fields as `Headers`, the query and the form, the
 segments of the path, cookies, addresses.
+
+`_forceSSL` of twisted.web's requests, which it does not promise, is used as it was in
+Twisted 26.10.
 """
 
 from io import BytesIO
@@ -30,6 +33,7 @@ from clusterapp.interfaces import Fields
 if TYPE_CHECKING:
     from clusterapp.http.connection import Connection
     from clusterapp.http.heads import Head
+    from clusterapp.http.peers import Proxies
 
 
 class ClusterRequest(Responding):
@@ -62,9 +66,14 @@ class ClusterRequest(Responding):
 
     @Lazy
     def client(self) -> IAddress:
-        """The client's address."""
-        address: IAddress = self._connection.getPeer()
-        return address
+        """
+        The client's address: the peer's, or what a trusted proxy says.
+
+        What a proxy says has no port; it is 0 then.
+        """
+        connection = self._connection
+        proxies: Proxies = connection.site.proxies
+        return proxies.address_of_client(connection.getPeer(), self._head.fields)
 
     @Lazy
     def host(self) -> IAddress:
@@ -293,6 +302,18 @@ class ClusterRequest(Responding):
                 return value
         canonical(key)  # which refuses what is no name
         return None
+
+    def isSecure(self) -> bool:
+        """Tell whether the client came over TLS, if only to a trusted proxy."""
+        if self._forceSSL:  # which `setHost` sets
+            return True
+        connection = self.channel
+        if connection is None:
+            return False
+        proxies: Proxies = connection.site.proxies
+        return proxies.is_secure(
+            connection.getPeer(), self._head.fields, secure=connection.isSecure()
+        )
 
     def getRequestHostname(self) -> bytes:
         """Name the host that was asked for; a Unix socket has no name of its own."""

@@ -82,6 +82,8 @@ class Responding(Routable):
     _owed: int | None = None
     #: Whether the response has no body, whatever is written.
     _drops = False
+    #: Lines of the head that are not the application's to see or change.
+    greeting = b""
 
     @Lazy
     def notifications(self) -> list[Deferred[None]]:
@@ -191,6 +193,7 @@ class Responding(Routable):
                     _DEFAULT_TYPE if body and b"content-type" not in plain else b"",
                     b"Content-Length: %d\r\n" % length,
                     connection.site.lines,
+                    self.greeting,
                     connection.said(b"HTTP/1.1"),
                     b"\r\n",
                     body,
@@ -315,6 +318,7 @@ class Responding(Routable):
             (
                 self._status(),
                 lines,
+                self.greeting,
                 framing,
                 self.channel.said(self.clientproto),
                 b"\r\n",

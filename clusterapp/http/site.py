@@ -16,13 +16,15 @@ from clusterapp.http.exchange import Forward
 from clusterapp.http.heads import Head, HeadReader
 from clusterapp.http.hosted import HostedConnection
 from clusterapp.http.limits import Limits
+from clusterapp.http.peers import NoProxies, Proxies
 from clusterapp.http.prepared import Answer
 from clusterapp.http.reading import Message
 from clusterapp.http.reasons import common_lines
 from clusterapp.http.request import ClusterRequest
 from clusterapp.http.routable import Dispatcher
 from clusterapp.http.streamed import StreamedExchange
-from clusterapp.interfaces import Fields
+from clusterapp.http.visitors import Visitors
+from clusterapp.interfaces import OPEN, RECENT, Row, private_row
 
 #: Seconds between two looks at the connections' timeouts.
 _SWEEP_SECONDS = 1.0
@@ -32,8 +34,8 @@ class ClusterSite(server.Site):
     """
     A site: what its connections serve, and how.
 
-    A request goes, in this order, to what has answers prepared, to a forwarder, and
-    to the root resource.
+    A request goes, in this order, to what has answers prepared, to a forwarder, to
+    the worker that its client belongs to, and to the root resource.
 
     :param clock: the reactor; it keeps the time.
     :param root: serves what nobody else takes.
@@ -41,8 +43,10 @@ class ClusterSite(server.Site):
     :param answer: has answers prepared, or has not.
     :param limits: the bounds of the connections.
     :param recorder: writes the access log.
-    :param client_of: tells who the client is, given the other end of the connection
-        and a request's fields.
+    :param proxies: tells who the client is; without it, whoever is connected.
+    :param visitors: knows which requests other workers are to serve; None if all are
+        served here.
+    :param row: where it is noted how many connections there are.
     :param failure_page: describes to the client, in HTML, why a resource failed;
         None where clients are told nothing of it.
     """
@@ -63,7 +67,9 @@ class ClusterSite(server.Site):
         answer: Answer | None = None,
         limits: Limits | None = None,
         recorder: Recorder | None = None,
-        client_of: Callable[[IAddress, Fields], str | None] | None = None,
+        proxies: Proxies | None = None,
+        visitors: Visitors | None = None,
+        row: Row | None = None,
         failure_page: Callable[[Failure], bytes] | None = None,
     ) -> None:
         super().__init__(root, ClusterRequest, reactor=clock)
@@ -72,7 +78,7 @@ class ClusterSite(server.Site):
         self.limits = limits
         self.answer = answer
         self.recorder = recorder
-        self.client_of = client_of or _host_of
+        self.proxies = proxies or NoProxies()
         self.failure_page = failure_page
         self.heads = HeadReader(limits)
         #: The root, if it neither has children nor encodes: it gets every request.
@@ -82,6 +88,8 @@ class ClusterSite(server.Site):
         #: The fields that every response has, from the same time.
         self.lines = common_lines()
         self._forward = forward
+        self._visitors = visitors
+        self._row = private_row() if row is None else row
         self._connections: set[Connection] = set()
         self._sweep: IDelayedCall | None = None
         self._drained: list[Deferred[None]] = []
@@ -150,7 +158,12 @@ class ClusterSite(server.Site):
 
     def opened(self, connection: Connection) -> None:
         """Know of a new connection."""
-        self._connections.add(connection)
+        known = self._connections
+        row = self._row
+        if connection not in known:  # it says so once more when its transport is made
+            known.add(connection)
+            row[OPEN] = len(known)
+            row[RECENT] += 1
         if self._sweep is None:
             self.now = self.clock.seconds()
             self.lines = common_lines()
@@ -159,6 +172,7 @@ class ClusterSite(server.Site):
     def closed(self, connection: Connection) -> None:
         """Know that a connection is gone."""
         self._connections.discard(connection)
+        self._row[OPEN] = len(self._connections)
         self._check_drained()
 
     def message(self, head: Head, connection: Connection) -> Message:
@@ -167,7 +181,14 @@ class ClusterSite(server.Site):
             take = self._forward(head.target)
             if take is not None:
                 return StreamedExchange(head, connection, take)
+        greeting = b""
+        if self._visitors is not None and connection.door in self._visitors.doors:
+            take, greeting = self._visitors.receive(head, connection)
+            if take is not None:
+                return StreamedExchange(head, connection, take)
         request = ClusterRequest(connection, head)
+        if greeting:
+            request.greeting = greeting
         if head.length != 0 and self._streams(head):
             request.stream()
         return request
@@ -203,8 +224,3 @@ class ClusterSite(server.Site):
             drained, self._drained = self._drained, []
             for done in drained:
                 done.callback(None)
-
-
-def _host_of(peer: IAddress, _fields: Fields) -> str | None:
-    host: str | None = getattr(peer, "host", None)
-    return host

@@ -59,6 +59,11 @@ class StreamedExchange:
         return self._connection.getPeer()
 
     @property
+    def host(self) -> IAddress:
+        """This end of the connection."""
+        return self._connection.getHost()
+
+    @property
     def secure(self) -> bool:
         """Whether the connection is encrypted."""
         return self._connection.isSecure()

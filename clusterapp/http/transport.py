@@ -38,7 +38,7 @@ class NativeTransport:
         self._connection = connection
         self._protocol: IProtocol | None = None
         self._ended = False
-        if connection.isSecure():
+        if connection.encrypted:
             alsoProvides(self, ISSLTransport)
 
     @property

@@ -80,7 +80,7 @@ class Wire:
         raise NotImplementedError
 
     def isSecure(self) -> bool:
-        """Tell whether the connection is encrypted."""
+        """Tell whether the client came over TLS, as far as the connection tells."""
         raise NotImplementedError
 
     def _stop_reading(self) -> None:

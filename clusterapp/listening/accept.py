@@ -15,11 +15,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 #: How long to leave the queue alone when this process has no descriptor left.
-_PAUSE_WITHOUT_DESCRIPTORS = 1.0
+PAUSE_WITHOUT_DESCRIPTORS = 1.0
+
+#: How long others may come first, in seconds: enough for one that has nothing to do,
+#: and nothing that a client would notice.
+_MOMENT = 0.001
 
 #: What accept says of one connection that is lost already; the next may be well.
 #: accept(2): "treat them like EAGAIN", and forbidden by a firewall rule.
-_CONNECTION_LOST = {
+CONNECTION_LOST = {
     errno.ECONNABORTED,
     errno.EHOSTDOWN,
     errno.EHOSTUNREACH,
@@ -65,6 +69,7 @@ class Acceptor:
         reactor: AcceptingReactor,
         listening: socket.socket,
         serve: Callable[[socket.socket, Any], object],
+        waits: Callable[[], bool] | None = None,
     ) -> None:
         """
         Take over a listening socket.
@@ -74,10 +79,13 @@ class Acceptor:
         :param serve: serves a connection whose socket, which does not block, is
             its own from then on; it gets the other end's address as well, as
             accept(2) gives it.
+        :param waits: tells whether the others that listen are to have the next
+            connection, if they take it within a moment.
         """
         self._reactor = reactor
         self._listening = listening
         self._serve = serve
+        self._waits = waits
         self._pause: IDelayedCall | None = None
         listening.setblocking(False)
 
@@ -105,12 +113,23 @@ class Acceptor:
 
     def doRead(self) -> None:
         """Accept one connection: the next wake-up may be another worker's."""
+        if self._waits is not None and self._waits():
+            self._reactor.removeReader(self)
+            self._pause = self._reactor.callLater(_MOMENT, self._take_after_all)
+        else:
+            self._accept()
+
+    def _take_after_all(self) -> None:
+        self._resume()
+        self._accept()
+
+    def _accept(self) -> None:
         try:
             connection, peer = self._listening.accept()
         except BlockingIOError:
             return  # another worker was first
         except OSError as error:
-            if error.errno not in _CONNECTION_LOST:
+            if error.errno not in CONNECTION_LOST:
                 self._try_later(error)
             return
         connection.setblocking(False)
@@ -135,10 +154,10 @@ class Acceptor:
         self._log.error(
             "cannot accept: {error}; trying again in {seconds} s",
             error=error,
-            seconds=_PAUSE_WITHOUT_DESCRIPTORS,
+            seconds=PAUSE_WITHOUT_DESCRIPTORS,
         )
         self._reactor.removeReader(self)
-        self._pause = self._reactor.callLater(_PAUSE_WITHOUT_DESCRIPTORS, self._resume)
+        self._pause = self._reactor.callLater(PAUSE_WITHOUT_DESCRIPTORS, self._resume)
 
     def _resume(self) -> None:
         self._pause = None

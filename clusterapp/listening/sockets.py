@@ -35,9 +35,9 @@ _FIRST_PASSED = 3
 @dataclass(frozen=True)
 class Listener:
     """
-    A listening socket and the words it came from.
+    A listening socket and what it is known by.
 
-    :param name: the listener's specification, as its name.
+    :param name: what names the socket, whatever is done with it.
     :param socket: the socket.
     :param path: the path that is to be removed with the socket, if any.
     :param identity: the device and inode of that path, when it was made.
@@ -94,7 +94,7 @@ def listen(spec: ListenSpec, systemd: Mapping[str | int, int]) -> Listener:
     except OSError as error:
         reason = error.strerror or str(error)
         raise ListenError(f"cannot listen on {spec}: {reason}") from error
-    return _listener(str(spec), made, path, _scheme(spec))
+    return _listener(spec.socket_name, made, path, _scheme(spec))
 
 
 def inherit(spec: ListenSpec, made: socket.socket) -> Listener:
@@ -105,7 +105,7 @@ def inherit(spec: ListenSpec, made: socket.socket) -> Listener:
     :param made: the socket.
     """
     path = spec.path if isinstance(spec, UnixListen) else None
-    return _listener(str(spec), made, path, _scheme(spec))
+    return _listener(spec.socket_name, made, path, _scheme(spec))
 
 
 def private_unix(path: str) -> Listener:

@@ -151,6 +151,7 @@ class IsolatedCore:
         self,
         slot: ChildSlot,  # noqa: ARG002
         connection: socket.socket,
+        door: str,  # noqa: ARG002
     ) -> Deferred[bool]:
         """Take nothing: a core's connections are its workers'."""
         connection.close()
@@ -190,7 +191,7 @@ class MasterCore:
         generation = plan.bootstrap.generation
         loaded.bind(Membership("core", CORE_SLOT, generation, client))
         self._has_routes = loaded.core_resource is not None
-        self._host = _host(reactor, settings, loaded, plan.sockets)
+        self._host = _host(reactor, settings, loaded, release.core_sockets)
         self._starting: Deferred[None] | None = None
         self._draining: Deferred[None] | None = None
         self._serving = False

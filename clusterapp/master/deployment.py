@@ -1,7 +1,7 @@
 """What a master runs, its core and its workers, and how one release follows another."""
 
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -40,14 +40,21 @@ class Deployment:
     :param reactor: the master's reactor.
     :param release: what to run at first.
     :param owner: hears what becomes of it.
+    :param on_arrival: called when a worker can be told what it has missed.
     :raise ApplicationLoadError: if the core runs in the master and cannot be loaded.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, release: Release, owner: Owner) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        release: Release,
+        owner: Owner,
+        on_arrival: Callable[[ChildSlot], None],
+    ) -> None:
         self.release = release
-        self.pool = Pool(owner.changed, self._all_fatal)
+        self.pool = Pool(owner.changed, self._all_fatal, on_arrival)
         self.core_is_ready = False
         self._reactor = reactor
         self._owner = owner
@@ -181,9 +188,11 @@ class Deployment:
         """Hear why a child cannot start."""
         self._owner.failed(slot, loading=loading, reason=reason, traceback=traceback)
 
-    def hand_over(self, slot: ChildSlot, connection: socket.socket) -> Deferred[bool]:
+    def hand_over(
+        self, slot: ChildSlot, connection: socket.socket, door: str
+    ) -> Deferred[bool]:
         """Let another worker serve a connection."""
-        return self.pool.adopt(connection, but=slot)
+        return self.pool.adopt(connection, door, before=slot)
 
     def core_ready(self, ready: bool, *, back: bool = False) -> None:
         """Hear whether the core takes requests, and tell the workers."""

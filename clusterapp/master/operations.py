@@ -1,6 +1,7 @@
 """What an operator can ask of a master, done one thing at a time."""
 
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from traceback import format_exc
 from typing import Any, Protocol
 
@@ -9,12 +10,19 @@ from twisted.logger import Logger
 
 from clusterapp.errors import BusyError, ClusterError, OperationError, UnknownSlotError
 from clusterapp.master.deployment import Deployment
+from clusterapp.master.distribution import Distribution
 from clusterapp.master.generation import Surroundings
 from clusterapp.master.release import Release, make_release
 from clusterapp.master.sockets import Sockets
-from clusterapp.master.status import Phase, health_of, workers_of
+from clusterapp.master.status import (
+    Phase,
+    health_of,
+    imbalance_of,
+    static_of,
+    workers_of,
+)
 from clusterapp.master.trial import TrialError
-from clusterapp.operations import Health, Step, Tell, Verdict
+from clusterapp.operations import Dispatch, Health, Step, Tell, Verdict
 from clusterapp.settings.model import SETTINGS
 from clusterapp.settings.sources import Chosen
 
@@ -22,7 +30,8 @@ from clusterapp.settings.sources import Chosen
 _FIXED = frozenset(
     {
         *("listen", "core", "core_app", "core_listen", "core_ca", "core_cert"),
-        *("core_key", "state", "control", "reload"),
+        *("core_key", "state", "control", "reload", "worker_ports"),
+        "agent_check",
     }
 )
 
@@ -49,6 +58,10 @@ class Master(Protocol):
     @property
     def sockets(self) -> Sockets:
         """What it holds open."""
+
+    @property
+    def distribution(self) -> Distribution:
+        """Who gets which connections."""
 
     @property
     def surroundings(self) -> Surroundings:
@@ -114,8 +127,14 @@ class MasterOperations:
             "ready": health.ready,
             "why": health.detail["why"],
             "listeners": master.sockets.addresses,
+            "distribution": {
+                **master.distribution.describe(),
+                "imbalance": imbalance_of(pool.running()),
+            },
             "core": _core(settings.core_is_remote, deployment.core_is_ready),
             "operation": self.under_way,
+            "folder": deployment.release.generation.folder,
+            "static": static_of(pool.running()),
             "workers": workers_of(tuple(pool.slots.values())),
             "leaving": workers_of(tuple(pool.leaving)),
         }
@@ -156,6 +175,10 @@ class MasterOperations:
     def scale_by(self, more: int, tell: Tell) -> Deferred[Verdict]:
         """Have some workers more, or less."""
         return self.scale(len(self._master.deployment.pool.slots) + more, tell)
+
+    def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[Verdict]:
+        """Distribute connections in another way."""
+        return self._begin("dispatch", self._dispatch(wanted, self._noting(tell)))
 
     def restart(self, slot: int, tell: Tell) -> Deferred[Verdict]:
         """Replace the worker of one slot, or fill the slot again."""
@@ -218,15 +241,17 @@ class MasterOperations:
     async def _reload(self, tell: Tell) -> str:
         master = self._master
         deployment, before = master.deployment, master.chosen
-        chosen = master.choose_anew()
+        wanted = master.choose_anew()
+        chosen = _as_far_as_can_be(before, wanted)
         release = self._release(chosen)
         tell(Step(f"generation {release.number} in {release.generation.folder}"))
         with_core = await deployment.reload(release, tell)
         master.sockets.forget_caches(release.number)
         master.adopt_settings(chosen)
-        wanted = chosen.settings.workers
-        if wanted not in (before.settings.workers, "auto"):
-            await deployment.scale(int(wanted), tell)
+        workers = chosen.settings.workers
+        if workers not in (before.settings.workers, "auto"):
+            await deployment.scale(int(workers), tell)
+        master.distribution.settings_changed(before.settings, chosen.settings)
         size = len(deployment.pool.slots)
         text = f"generation {release.number} serves in {size} workers"
         if not with_core:
@@ -234,17 +259,22 @@ class MasterOperations:
                 "; the core runs in the master and keeps its code: an upgrade"
                 " (clusterctl upgrade, or SIGUSR2) replaces both"
             )
-        return text + _not_applied(before, chosen)
+        return text + _not_applied(before, wanted)
 
     def _release(self, chosen: Chosen) -> Release:
         master = self._master
         number, self._next_generation = self._next_generation, self._next_generation + 1
         generation = master.surroundings.take(number, chosen.settings)
-        return make_release(generation, master.sockets)
+        return make_release(generation, master.sockets, master.distribution.supplies)
 
     async def _scale(self, workers: int, tell: Tell) -> str:
         await self._master.deployment.scale(workers, tell)
         return f"{workers} workers"
+
+    async def _dispatch(self, wanted: Dispatch, tell: Tell) -> str:
+        key = f" by {wanted.sticky}" if wanted.sticky else ""
+        tell(Step(f"dispatch {wanted.policy}{key}"))
+        return self._master.distribution.set_policy(wanted)
 
     async def _restart(self, slot: int, tell: Tell) -> str:
         await self._master.deployment.restart(slot, tell)
@@ -341,6 +371,13 @@ def _core(remote: bool, ready: bool) -> str:
     if remote:
         return "remote"
     return "ready" if ready else "not ready"
+
+
+def _as_far_as_can_be(before: Chosen, after: Chosen) -> Chosen:
+    """Let a reload change what it can, and leave the rest as the master has it."""
+    kept = {name: getattr(before.settings, name) for name in _FIXED}
+    origins = {name: before.origins[name] for name in _FIXED}
+    return Chosen(replace(after.settings, **kept), {**after.origins, **origins})
 
 
 def _not_applied(before: Chosen, after: Chosen) -> str:

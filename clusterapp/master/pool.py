@@ -6,12 +6,17 @@ from itertools import chain
 
 from twisted.internet.defer import Deferred
 
+from clusterapp.channel.bootstrap import PORT, PRIVATE
 from clusterapp.lifecycle import State
 from clusterapp.master.leaving import Leaving
 from clusterapp.master.slot import ChildSlot
 
-#: Serves a connection in another place; fires with whether it does.
-Taker = Callable[[socket.socket], Deferred[bool]]
+#: Serves a connection, which has come by the listener of a name, in another place;
+#: fires with whether it does.
+Taker = Callable[[socket.socket, str], Deferred[bool]]
+
+#: Where connections come in that are for one slot alone.
+_OF_ONE_SLOT = frozenset({PRIVATE, PORT})
 
 
 class Pool:
@@ -21,10 +26,14 @@ class Pool:
     :param on_change: called when a slot is in another state.
     :param on_hopeless: called when every slot is fatal; told whether any process
         was ever ready.
+    :param on_arrival: called when a process can be told what it has missed.
     """
 
     def __init__(
-        self, on_change: Callable[[], None], on_hopeless: Callable[[bool], None]
+        self,
+        on_change: Callable[[], None],
+        on_hopeless: Callable[[bool], None],
+        on_arrival: Callable[[ChildSlot], None],
     ) -> None:
         #: What fills each slot, by its number.
         self.slots: dict[int, ChildSlot] = {}
@@ -36,6 +45,7 @@ class Pool:
         self.ever_ready = False
         self._on_change = on_change
         self._on_hopeless = on_hopeless
+        self._on_arrival = on_arrival
         self._core = (False, False)
         self._health = (False, "{}")
         self._broken = ""
@@ -80,13 +90,13 @@ class Pool:
 
     def drop(self) -> None:
         """Empty all slots at once; what their processes were doing is lost."""
-        for slot in tuple(self._everyone()):
+        for slot in tuple(self.everyone()):
             slot.drop()
 
     def core_ready(self, ready: bool, *, back: bool) -> None:
         """Tell every process whether the core takes requests."""
         self._core = (ready, back)
-        for slot in self._everyone():
+        for slot in self.everyone():
             slot.core_ready(ready, back=back)
 
     def cluster_health(self, *, ready: bool, detail: str) -> None:
@@ -94,18 +104,18 @@ class Pool:
         if (ready, detail) == self._health:
             return
         self._health = (ready, detail)
-        for slot in self._everyone():
+        for slot in self.everyone():
             slot.cluster_health(ready=ready, detail=detail)
 
     def broken(self, why: str) -> None:
         """Tell every process what is wrong with the code, if anything."""
         self._broken = why
-        for slot in self._everyone():
+        for slot in self.everyone():
             slot.broken(why)
 
     def reopen_logs(self) -> None:
         """Tell every process that the files of logs have been renamed."""
-        for slot in self._everyone():
+        for slot in self.everyone():
             slot.reopen_logs()
 
     def running(self) -> list[ChildSlot]:
@@ -134,18 +144,20 @@ class Pool:
         slot.cluster_health(ready=ready, detail=detail)
         if self._broken:
             slot.broken(self._broken)
+        self._on_arrival(slot)
 
     def adopt(
-        self, connection: socket.socket, *, but: ChildSlot | None = None
+        self, connection: socket.socket, door: str, *, before: ChildSlot | None = None
     ) -> Deferred[bool]:
         """
         Let a worker serve a connection that another has accepted.
 
         :param connection: the pool's from now on.
-        :param but: who cannot be asked.
+        :param door: the name of the listener that it has come by.
+        :param before: who has it, and cannot be asked; None for another master.
         :return: fires with whether one has it.
         """
-        given = Deferred.fromCoroutine(self._give(connection, but))
+        given = Deferred.fromCoroutine(self._give(connection, door, before))
 
         def close(taken: bool) -> bool:
             connection.close()
@@ -153,21 +165,34 @@ class Pool:
 
         return given.addBoth(close)
 
-    async def _give(self, connection: socket.socket, but: ChildSlot | None) -> bool:
-        for slot in self._by_turns(but):
-            if await slot.adopt(connection):
+    async def _give(
+        self, connection: socket.socket, door: str, before: ChildSlot | None
+    ) -> bool:
+        for slot in self._by_turns(door, before):
+            if await slot.adopt(connection, door):
                 return True
-        return self.successor is not None and await self.successor(connection)
+        if self.successor is None or door in _OF_ONE_SLOT:
+            return False
+        return await self.successor(connection, door)
 
-    def _by_turns(self, but: ChildSlot | None) -> list[ChildSlot]:
-        """Give the running slots of the newest generation first, each in its turn."""
-        running = [slot for slot in self.running() if slot is not but]
+    def _by_turns(self, door: str, before: ChildSlot | None) -> list[ChildSlot]:
+        """
+        Give the running slots that can have a connection, the best ones first.
+
+        That is the slot that it was in: it is where its client's requests belong.
+        Then come those of the newest generation, each in its turn.
+        """
+        number = None if before is None else before.number
+        running = [slot for slot in self.running() if slot is not before]
+        if door in _OF_ONE_SLOT:
+            return [slot for slot in running if slot.number == number]
         if not running:
             return []
         self._turn += 1
         first = self._turn % len(running)
         turned = running[first:] + running[:first]
-        return sorted(turned, key=lambda slot: -slot.generation)
+        return sorted(turned, key=lambda s: (s.number != number, -s.generation))
 
-    def _everyone(self) -> Iterator[ChildSlot]:
+    def everyone(self) -> Iterator[ChildSlot]:
+        """Give all slots, those that are leaving as well."""
         return chain(self.slots.values(), self.leaving)

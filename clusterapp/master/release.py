@@ -1,5 +1,7 @@
 """A release: a generation, ready to be started in the slots of a master."""
 
+import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +11,7 @@ from clusterapp.master.access_log import place_access_log
 from clusterapp.master.generation import Generation
 from clusterapp.master.slot import ChildSlot, Plan, Watcher
 from clusterapp.master.sockets import Sockets
+from clusterapp.master.supplies import Supplier, Supplies
 
 #: Seconds in which a child whose graceful timeout is over can leave by itself.
 LAST_WORDS = 1.0
@@ -22,12 +25,14 @@ class Release:
     :param generation: the generation.
     :param worker: the plan of a worker, but for the number of its slot.
     :param core: the plan of a core in a child of its own.
+    :param core_sockets: what a core accepts from, wherever it runs.
     :param patience: how long they may take.
     """
 
     generation: Generation
     worker: Plan
     core: Plan
+    core_sockets: Mapping[str, socket.socket]
     patience: Patience
 
     @property
@@ -51,12 +56,15 @@ class Release:
         return ChildSlot(reactor, plan, self.patience, watcher, on_trial=on_trial)
 
 
-def make_release(generation: Generation, sockets: Sockets) -> Release:
+def make_release(
+    generation: Generation, sockets: Sockets, supplier: Supplier
+) -> Release:
     """
     Make a generation ready to be started.
 
     :param generation: the generation.
     :param sockets: the sockets of the master.
+    :param supplier: gives what each worker inherits.
     :raise SettingsError: if its access log cannot be written.
     """
     settings = generation.settings
@@ -71,16 +79,16 @@ def make_release(generation: Generation, sockets: Sockets) -> Release:
         path=generation.path,
     )
     worker = Plan(
-        bootstrap,
-        generation.environment,
-        sockets.public,
-        spread=settings.drain_spread,
+        bootstrap, generation.environment, supplier, spread=settings.drain_spread
     )
+    core_sockets = sockets.core
+    of_core = Supplies({name: each.fileno() for name, each in core_sockets.items()})
     return Release(
         generation=generation,
         worker=place_access_log(worker, settings.access_log),
         # Workers wait for a core that is replaced, so it is to be gone at once.
-        core=replace(worker, sockets=sockets.core, spread=0.0),
+        core=replace(worker, supplier=lambda _: of_core, spread=0.0),
+        core_sockets=core_sockets,
         patience=Patience(
             boot=settings.boot_timeout,
             drain=settings.graceful_timeout + LAST_WORDS,

@@ -19,7 +19,9 @@ from clusterapp.errors import (
     OperationError,
     ReactorError,
 )
+from clusterapp.master.agent_check import AgentCheck
 from clusterapp.master.deployment import Deployment
+from clusterapp.master.distribution import Distribution
 from clusterapp.master.generation import Surroundings
 from clusterapp.master.notifying import Standing
 from clusterapp.master.operations import MasterOperations
@@ -36,6 +38,7 @@ from clusterapp.settings.sources import Chosen
 from clusterapp.spawning.cpus import usable_cpus
 from clusterapp.web.hosting import check_tls
 from clusterapp.web.loading import DEMO
+from clusterapp.web.proxies import EVERYONE
 
 
 class ClusterService(Service):
@@ -90,6 +93,7 @@ class ClusterService(Service):
         self._stop_program = stop
         self._succession = Succession(self, upgrading)
         self._deployment: Deployment | None = None
+        self._distribution: Distribution | None = None
         self._recycling: Recycling | None = None
         self._watchers: list[Callable[[], None]] = []
         self._tracebacks: set[str] = set()
@@ -97,6 +101,7 @@ class ClusterService(Service):
         self._delay: Deferred[None] | None = None
         self._ended: list[Deferred[None]] = []
         self._started_at = 0.0
+        self.watch(AgentCheck(self, self._succession).changed)
 
     @property
     def settings(self) -> Settings:
@@ -137,6 +142,7 @@ class ClusterService(Service):
         except BaseException:
             super().stopService()
             self._deployment = None
+            self._end_distribution()
             self.sockets.close()
             raise
         self.reactor.callWhenRunning(self._check_signals)
@@ -205,6 +211,17 @@ class ClusterService(Service):
             raise OperationError("the cluster does not run")
         return self._deployment
 
+    @property
+    def distribution(self) -> Distribution:
+        """
+        Who gets which connections.
+
+        :raise OperationError: if it does not run.
+        """
+        if self._distribution is None:
+            raise OperationError("the cluster does not run")
+        return self._distribution
+
     def identity(self) -> Mapping[str, Any]:
         """Tell its name, its pid, its version, and for how long it has run."""
         return {
@@ -232,6 +249,7 @@ class ClusterService(Service):
         """Tell the workers and the watchers what has changed."""
         if self._deployment is not None and not self._succession.is_followed:
             self._succession.check(self._deployment)
+            self.distribution.changed()
             health = self.operations.health()
             detail = json.dumps(health.detail)
             self._deployment.pool.cluster_health(ready=health.ready, detail=detail)
@@ -301,12 +319,22 @@ class ClusterService(Service):
         self._tracebacks.clear()
         self.surroundings = Surroundings()
         generation = self.surroundings.take(1, self.settings)
+        size = self._size()
+        distribution = self._distribution = Distribution(
+            self.reactor, self.sockets, self.settings, self._succession.secret, size
+        )
         if self.settings.working_folder is not None:
             sys.path.insert(0, generation.folder)  # the core may be in the master
-        release = make_release(generation, self.sockets)
-        self._deployment = Deployment(self.reactor, release, self)
+        release = make_release(generation, self.sockets, distribution.supplies)
+        self._deployment = Deployment(
+            self.reactor, release, self, distribution.tell_news
+        )
+        distribution.serve(self._deployment.pool)
         self._succession.connect()
-        size = self._size()
+        if EVERYONE in self.settings.trusted_proxies:
+            self._log.warn(
+                "trusted_proxies = *: whoever connects may claim any client's address"
+            )
         for address in self.addresses:
             self._log.info("listening at {address}", address=address)
         self._deployment.start_core()
@@ -338,15 +366,22 @@ class ClusterService(Service):
         try:
             if deployment is not None:
                 await self._let_balancers_notice()
+                self.distribution.stop()
                 await deployment.stop()
         finally:
             self._deployment = None
+            self._end_distribution()
             self.sockets.close()
         self._log.info("stopped")
         self.changed()
         ended, self._ended = self._ended, []
         for each in ended:
             each.callback(None)
+
+    def _end_distribution(self) -> None:
+        if self._distribution is not None:
+            self._distribution.close()
+            self._distribution = None
 
     async def _let_balancers_notice(self) -> None:
         """Serve on for a while, as a cluster that says it is not ready."""

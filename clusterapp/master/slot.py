@@ -14,9 +14,11 @@ from twisted.python.failure import Failure
 
 from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.channel.ends import Pulse
-from clusterapp.interfaces import IClusterReactor
+from clusterapp.errors import ListenError
+from clusterapp.interfaces import IClusterReactor, StaticFolder
 from clusterapp.lifecycle import Patience, Slot, State, new_lifecycle
 from clusterapp.master.inspection import Inspector
+from clusterapp.master.supplies import Supplier, Supplies
 from clusterapp.master.watchdog import Watchdog
 from clusterapp.spawning.execute import Child, execute
 
@@ -28,7 +30,7 @@ class Plan:
 
     :param bootstrap: what the child is told.
     :param environment: the child's environment.
-    :param sockets: the listening sockets that it inherits, by name.
+    :param supplier: gives what each process inherits.
     :param access_log: a descriptor of the access log that it inherits; None if the
         bootstrap says all that there is to say of one.
     :param spread: the seconds over which a child that drains ends what does not end
@@ -37,7 +39,7 @@ class Plan:
 
     bootstrap: Bootstrap
     environment: Mapping[str, str]
-    sockets: Mapping[str, socket.socket]
+    supplier: Supplier
     access_log: int | None = None
     spread: float = 0.0
 
@@ -56,10 +58,13 @@ class Watcher(Protocol):
     ) -> None:
         """Hear why a slot's process cannot start."""
 
-    def hand_over(self, slot: "ChildSlot", connection: socket.socket) -> Deferred[bool]:
+    def hand_over(
+        self, slot: "ChildSlot", connection: socket.socket, door: str
+    ) -> Deferred[bool]:
         """
         Let another process serve a connection; the socket is the hearer's to close.
 
+        :param door: the name of the listener that it has come by.
         :return: fires with whether one does.
         """
 
@@ -77,6 +82,8 @@ class ChildSlot:
     :ivar restarts: how often its process was started again.
     :ivar pulse: what its process last said of itself, if anything.
     :ivar pulse_at: the reactor's time at which it said that.
+    :ivar static: the folder of static files that it serves, if it has one.
+    :ivar serves: whether its process could serve, and can be told of the world.
     :ivar last_words: why its last process has ended, or could not start.
     :ivar traceback: where the application of that process failed; often empty.
     """
@@ -98,14 +105,16 @@ class ChildSlot:
         self.restarts = -1
         self.pulse: Pulse | None = None
         self.pulse_at = 0.0
+        self.static: StaticFolder | None = None
         self.last_words = self.traceback = ""
         self._reactor = reactor
         self._plan = plan
         self._child: Child | None = None
+        self._supplies: Supplies | None = None
         self._spawned_at = 0.0
         self._hand_over = False
         self._on_trial = on_trial
-        self._serves = False
+        self.serves = False
         self._inspector = Inspector(reactor)
         self._watchdog = Watchdog(reactor, patience.hang, self.label, self._inspector)
         facts = Slot(self, patience, lambda: random.uniform(-1, 1))  # noqa: S311
@@ -125,6 +134,11 @@ class ChildSlot:
     def pid(self) -> int | None:
         """The pid of its process, if there is one."""
         return None if self._child is None else self._child.pid
+
+    @property
+    def row(self) -> int | None:
+        """The number of its process's row on the scoreboard."""
+        return None if self._supplies is None else self._supplies.row
 
     @property
     def uptime(self) -> float | None:
@@ -156,17 +170,17 @@ class ChildSlot:
 
     def core_ready(self, ready: bool, *, back: bool) -> None:
         """Tell the slot's process whether the core takes requests."""
-        if self._child is not None and self._serves:
+        if self._child is not None and self.serves:
             self._child.core_ready(ready, back=back)
 
     def cluster_health(self, *, ready: bool, detail: str) -> None:
         """Tell the slot's process whether clients should be sent to the cluster."""
-        if self._child is not None and self._serves:
+        if self._child is not None and self.serves:
             self._child.cluster_health(ready=ready, detail=detail)
 
     def broken(self, why: str) -> None:
         """Tell the slot's process what is wrong with the code, if anything."""
-        if self._child is not None and self._serves:
+        if self._child is not None and self.serves:
             self._child.broken(why)
 
     def reopen_logs(self) -> None:
@@ -174,14 +188,32 @@ class ChildSlot:
         if self._child is not None:
             self._child.reopen_logs()
 
-    def adopt(self, connection: socket.socket) -> Deferred[bool]:
+    def adopt(self, connection: socket.socket, door: str = "") -> Deferred[bool]:
         """
         Have the slot's process serve a connection.
 
         :param connection: stays the caller's, who keeps it open until this fires.
+        :param door: the name of the listener that it has come by, if by any.
         :return: fires with whether the process has it.
         """
-        return succeed(False) if self._child is None else self._child.adopt(connection)
+        if self._child is None:
+            return succeed(False)
+        return self._child.adopt(connection, door)
+
+    def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
+        """Have the slot's process accept a listener's connections from a socket."""
+        if self._child is not None and self.serves:
+            self._child.accept(listener, listening, shared=shared)
+
+    def refuse(self, listener: str) -> None:
+        """Have the slot's process accept no connections of a listener by itself."""
+        if self._child is not None and self.serves:
+            self._child.refuse(listener)
+
+    def stick(self, how: str) -> None:
+        """Tell the slot's process whose requests belong to which worker."""
+        if self._child is not None and self.serves:
+            self._child.stick(how)
 
     def stacks(self) -> Deferred[str]:
         """
@@ -200,7 +232,7 @@ class ChildSlot:
         self.state = state
         if state == "running":
             self._on_trial = False
-            self._serves = True
+            self.serves = True
             if self._child is not None:
                 self._watchdog.watch(self._child)
         self.watcher.entered(self, state)
@@ -209,20 +241,22 @@ class ChildSlot:
         """Start a process for the slot."""
         self._spawned_at = self.now()
         self.restarts += 1
-        self._serves = False
+        self.serves = False
         self.pulse = None
         self.last_words = self.traceback = ""
         plan = self._plan
         try:
+            self._supplies = plan.supplier(self.number)
             self._child = execute(
                 self._reactor,
-                replace(plan.bootstrap, on_trial=self._on_trial),
+                replace(self._supplies.tell(plan.bootstrap), on_trial=self._on_trial),
                 plan.environment,
-                plan.sockets,
+                self._supplies.descriptors,
                 self,
                 plan.access_log,
             )
-        except OSError as error:
+        except (OSError, ListenError) as error:
+            self._use_up()
             self._log.error(
                 "{label} cannot be started: {error}", label=self.label, error=error
             )
@@ -269,7 +303,7 @@ class ChildSlot:
 
     def loaded(self) -> None:
         """Hear that the process, which is on trial, waits to be let go on."""
-        self._serves = True
+        self.serves = True
         self.watcher.loaded(self)
 
     def reported(self, pulse: Pulse) -> None:
@@ -277,12 +311,13 @@ class ChildSlot:
         self.pulse, self.pulse_at = pulse, self.now()
         self._watchdog.reported()
 
-    def hand_over(self, connection: socket.socket) -> Deferred[bool]:
+    def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
         """Let another worker serve a connection of the process."""
-        return self.watcher.hand_over(self, connection)
+        return self.watcher.hand_over(self, connection, door)
 
-    def ready(self) -> None:
+    def ready(self, static: StaticFolder | None) -> None:
         """Hear that the process takes connections."""
+        self.static = static
         self._log.info(
             "{label} is ready after {seconds:.2f} s (pid {pid})",
             label=self.label,
@@ -302,6 +337,7 @@ class ChildSlot:
         self.pulse = None
         self._watchdog.stop()
         self._inspector.exited()
+        self._use_up()
         if self._child is not None:
             self._child.close()
             self._child = None
@@ -327,6 +363,11 @@ class ChildSlot:
             generation=self._plan.bootstrap.generation,
             line=line,
         )
+
+    def _use_up(self) -> None:
+        supplies, self._supplies = self._supplies, None
+        if supplies is not None:
+            supplies.gone()
 
     def _gone(self) -> None:
         if self._on_trial:

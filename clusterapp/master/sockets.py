@@ -3,10 +3,14 @@
 import os
 import shutil
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from clusterapp.channel.bootstrap import private_name
+from clusterapp.errors import ListenError
+from clusterapp.listening.reuseport import Group
 from clusterapp.listening.sockets import (
     Listener,
     first_environment,
@@ -16,9 +20,11 @@ from clusterapp.listening.sockets import (
     private_unix,
 )
 from clusterapp.listening.state import StateFolder, default_state
+from clusterapp.master.place import Place
 from clusterapp.master.succession import Inheritance
-from clusterapp.settings.listen import ListenSpec
+from clusterapp.settings.listen import AnyTlsListen, ListenSpec, TcpListen, parse
 from clusterapp.settings.model import Settings
+from clusterapp.spawning.cpus import usable_cpus
 from clusterapp.web.hosting import CORE_SOCKET
 
 #: The name of the folder of compiled templates.
@@ -38,8 +44,11 @@ class Sockets:
         self._inheritance = inheritance
         self._public: list[Listener] = []
         self._core: dict[str, Listener] = {}
+        self._agent: Listener | None = None
         self._state: StateFolder | None = None
         self._caches: dict[int, str] = {}
+        self._groups: dict[socket.socket, Group] = {}
+        self._places: list[Place] = []
         self._bound = False
 
     @property
@@ -48,15 +57,57 @@ class Sockets:
         return [listener.address() for listener in self._public]
 
     @property
-    def public(self) -> Mapping[str, socket.socket]:
-        """The sockets that workers accept from, by the place and name of each."""
-        # Two listeners may have one name: tcp:0 is another port each time.
-        return {f"{n} {each.name}": each.socket for n, each in enumerate(self._public)}
+    def doors(self) -> list[tuple[str, ListenSpec, Listener]]:
+        """The listeners for clients, with their names and what they are to be."""
+        specs = self._settings.listeners
+        # Two listeners may have one specification: tcp:0 is another port each time.
+        return [
+            (f"{number} {spec}", spec, listener)
+            for number, (spec, listener) in enumerate(
+                zip(specs, self._public, strict=True)
+            )
+        ]
+
+    @property
+    def places(self) -> Sequence[Place]:
+        """What there is of each slot that ever was, in their order."""
+        return self._places
+
+    def place(self, number: int) -> Place:
+        """
+        Give what there is of a slot, and make it if need be.
+
+        :raise ListenError: if a socket cannot be had.
+        """
+        while len(self._places) <= number:
+            self._places.append(self._make_place(len(self._places)))
+        return self._places[number]
+
+    def group(self, listener: Listener) -> Group:
+        """
+        Give the group of a listener, in which each slot has a socket of its own.
+
+        :raise ListenError: if there can be none.
+        """
+        # Not by its name: tcp:0 is another port each time.
+        if listener.socket not in self._groups:
+            self._groups[listener.socket] = self._make_group(listener)
+        return self._groups[listener.socket]
+
+    @property
+    def groups(self) -> Mapping[socket.socket, Group]:
+        """The groups that there are, by the sockets of their listeners."""
+        return self._groups
 
     @property
     def core(self) -> Mapping[str, socket.socket]:
         """The sockets that a core on this machine accepts from, by name."""
         return {name: each.socket for name, each in self._core.items()}
+
+    @property
+    def agent(self) -> socket.socket | None:
+        """The socket that agent checks come to, if that is wanted."""
+        return None if self._agent is None else self._agent.socket
 
     @property
     def core_path(self) -> str | None:
@@ -78,11 +129,12 @@ class Sockets:
                 self._public.append(self._listen(spec))
             for tls in self._settings.core_listeners:
                 self._core[str(tls)] = self._listen(tls)
+            if self._settings.agent_check is not None:
+                self._agent = self._listen(parse(self._settings.agent_check))
+            self._make_groups()
         except BaseException:
             self.close()
             raise
-        if self._inheritance is not None:
-            self._inheritance.leave_the_rest()
 
     def open_state(self) -> None:
         """
@@ -99,8 +151,20 @@ class Sockets:
 
     def bequeath(self) -> list[tuple[str, socket.socket]]:
         """Give the sockets that a new master is to have, with their specifications."""
-        core = [each for name, each in self._core.items() if name != CORE_SOCKET]
-        return [(each.name, each.socket) for each in (*self._public, *core)]
+        others = [each for name, each in self._core.items() if name != CORE_SOCKET]
+        if self._agent is not None:
+            others.append(self._agent)
+        ports = [place.port for place in self._places if place.port is not None]
+        members = [
+            (_member(each.name, slot), member)
+            for each in self._public
+            if each.socket in self._groups
+            for slot, member in enumerate(self._groups[each.socket].members[1:])
+        ]
+        listeners = [
+            (each.name, each.socket) for each in (*self._public, *others, *ports)
+        ]
+        return [*listeners, *members]
 
     def give_up(self, specs: Iterable[str]) -> None:
         """Leave the paths of listeners alone: they are a new master's."""
@@ -136,19 +200,83 @@ class Sockets:
             shutil.rmtree(self._caches.pop(generation), ignore_errors=True)
 
     def _listen(self, spec: ListenSpec) -> Listener:
-        inherited = self._inheritance and self._inheritance.take(str(spec))
+        inherited = self._take(spec.socket_name)
         if inherited:
             return inherit(spec, inherited)
         return listen(spec, passed_by_systemd(first_environment()))
 
+    def _take(self, name: str) -> socket.socket | None:
+        return None if self._inheritance is None else self._inheritance.take(name)
+
+    def _make_place(self, number: int) -> Place:
+        assert self._state is not None  # noqa: S101 - it is opened at the start
+        first = self._settings.worker_ports
+        port = None
+        if first is not None:
+            # Where clients are expected, a balancer is, too.
+            interfaces = [
+                spec.interface
+                for spec in self._settings.listeners
+                if isinstance(spec, TcpListen | AnyTlsListen)
+            ]
+            interface = interfaces[0] if interfaces else "127.0.0.1"
+            port = self._listen(TcpListen(first + number, interface))
+        try:
+            private = private_unix(self._state.socket(private_name(number)))
+            return Place(number, private, port)
+        except BaseException:
+            if port is not None:
+                port.close()
+            raise
+
+    def _make_groups(self) -> None:
+        """Make the groups that will be needed, as long as this process may do so."""
+        settings = self._settings
+        workers = settings.workers
+        size = usable_cpus().count if workers == "auto" else int(workers)
+        for _, spec, listener in self.doors:
+            dispatch = spec.dispatch or settings.dispatch
+            if dispatch == "reuseport":
+                self.group(listener).member(size - 1)
+            elif dispatch == "sticky" and settings.sticky == "client-ip":
+                with suppress(ListenError):  # the master decides, then
+                    self.group(listener).member(size - 1)
+
+    def _make_group(self, listener: Listener) -> Group:
+        members: list[socket.socket] = []
+        while inherited := self._take(_member(listener.name, len(members))):
+            members.append(inherited)
+        if members:
+            return Group.inherited([listener.socket, *members])
+        return Group(listener.socket)
+
     def close(self) -> None:
         """Close and remove everything."""
+        for place in self._places:
+            place.close()
+        self._places.clear()
+        for group in self._groups.values():
+            group.close()
+        self._groups.clear()
         for listener in (*self._public, *self._core.values()):
             listener.close()
         self._public.clear()
         self._core.clear()
+        if self._agent is not None:
+            self._agent.close()
+            self._agent = None
         if self._state is not None:
             self._state.remove()
             self._state = None
             self._caches.clear()
         self._bound = False
+
+    def leave_the_rest(self) -> None:
+        """Close what an older master has left and this one has no use for."""
+        if self._inheritance is not None:
+            self._inheritance.leave_the_rest()
+
+
+def _member(listener: str, slot: int) -> str:
+    """Name a slot's socket in a listener's group."""
+    return f"{listener} for slot {slot}"

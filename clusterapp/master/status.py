@@ -46,9 +46,30 @@ def text_of(deployment: Deployment, phase: Phase, operation: str | None) -> str:
     return ", ".join(filter(None, (doing, ready, generation)))
 
 
+def imbalance_of(slots: Sequence[ChildSlot]) -> float | None:
+    """
+    Tell how unevenly connections are distributed: the most over the mean.
+
+    :return: 1 if all have as many; None if there are none.
+    """
+    counts = [slot.pulse.connections for slot in slots if slot.pulse is not None]
+    total = sum(counts)
+    return max(counts) * len(counts) / total if total else None
+
+
 def workers_of(slots: Sequence[ChildSlot]) -> list[Mapping[str, Any]]:
     """Tell the state of each filling of a slot."""
     return [_worker(slot) for slot in sorted(slots, key=lambda slot: slot.number)]
+
+
+def static_of(slots: Sequence[ChildSlot]) -> Mapping[str, str] | None:
+    """
+    Tell where the static files of the newest generation are.
+
+    :param slots: the fillings whose processes take connections.
+    """
+    newest = max(slots, key=lambda slot: slot.generation, default=None)
+    return None if newest is None or newest.static is None else vars(newest.static)
 
 
 def _worker(slot: ChildSlot) -> Mapping[str, Any]:
@@ -63,6 +84,7 @@ def _worker(slot: ChildSlot) -> Mapping[str, Any]:
         "requests": pulse and pulse.requests,
         "active": pulse and pulse.active,
         "connections": pulse and pulse.connections,
+        "passed_on": pulse and pulse.passed_on,
         "lag": pulse and pulse.lag,
         "rss": pulse and pulse.rss,
     }

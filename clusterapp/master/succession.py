@@ -87,19 +87,23 @@ class Successor:
         self._serves: Deferred[tuple[int, list[str]]] = Deferred()
 
     async def start(
-        self, listeners: Sequence[tuple[str, socket.socket]], boot_timeout: float
+        self,
+        listeners: Sequence[tuple[str, socket.socket]],
+        secret: bytes,
+        boot_timeout: float,
     ) -> tuple[int, list[str]]:
         """
         Start it, and wait until it has taken over.
 
         :param listeners: the listening sockets that it inherits, each by what it is
-            specified as.
+            known by.
+        :param secret: what cookies are signed with.
         :param boot_timeout: how long its workers may take to be ready, in seconds.
         :return: its pid, and the specifications of the listeners that it has taken.
         :raise UpgradeError: if it has not; it is gone then.
         """
         self._command.prepare()
-        self._spawn(listeners)
+        self._spawn(listeners, secret)
         try:
             waited = self._serves.addTimeout(boot_timeout + _ALLOWANCE, self._reactor)
             return await waited
@@ -145,19 +149,25 @@ class Successor:
             reason = self._reason or f"it left with {self._ended}"
             self._serves.errback(UpgradeError(f"the new master cannot serve: {reason}"))
 
-    def _spawn(self, listeners: Sequence[tuple[str, socket.socket]]) -> None:
+    def _spawn(
+        self, listeners: Sequence[tuple[str, socket.socket]], secret: bytes
+    ) -> None:
         ours, theirs = socket.socketpair()
-        with ours, theirs:
+        # Whoever may look at processes sees their environment.
+        told, telling = socket.socketpair()
+        with telling:
+            telling.sendall(secret)
+        with ours, theirs, told:
             ours.setblocking(False)
             self._reactor.adoptStreamConnection(
                 ours.fileno(), socket.AF_UNIX, Adopted(self._end)
             )
             numbered = [
                 (spec, number)
-                for number, (spec, _) in enumerate(listeners, start=_FIRST + 1)
+                for number, (spec, _) in enumerate(listeners, start=_FIRST + 2)
             ]
-            bequest = Bequest(_FIRST, tuple(numbered))
-            inherited = [theirs, *(each for _, each in listeners)]
+            bequest = Bequest(_FIRST, _FIRST + 1, tuple(numbered))
+            inherited = [theirs, told, *(each for _, each in listeners)]
             passed = enumerate(inherited, start=_FIRST)
             self._process = self._reactor.spawnProcess(
                 _NewMaster(self),
@@ -209,6 +219,9 @@ class Inheritance:
 
     def __init__(self, bequest: Bequest) -> None:
         self.taken: list[str] = []
+        with socket.socket(fileno=bequest.secret) as told:
+            #: What cookies are signed with.
+            self.secret = told.recv(1024)
         self._channel = socket.socket(fileno=bequest.channel)
         self._channel.set_inheritable(False)
         self._channel.setblocking(False)
@@ -232,7 +245,7 @@ class Inheritance:
             return None
         found = json.loads(text)
         listeners = tuple((spec, number) for spec, number in found["listeners"])
-        return cls(Bequest(found["channel"], listeners))
+        return cls(Bequest(found["channel"], found["secret"], listeners))
 
     def take(self, spec: str) -> socket.socket | None:
         """Take a listening socket, if there is one that is specified like this."""

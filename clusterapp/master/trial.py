@@ -132,9 +132,11 @@ class Trial:
     ) -> None:
         """Hear why the process cannot start; whoever began the trial says so."""
 
-    def hand_over(self, slot: ChildSlot, connection: socket.socket) -> Deferred[bool]:
+    def hand_over(
+        self, slot: ChildSlot, connection: socket.socket, door: str
+    ) -> Deferred[bool]:
         """Pass a connection on that the process cannot serve to its end."""
-        return self._watcher.hand_over(slot, connection)
+        return self._watcher.hand_over(slot, connection, door)
 
     def _heard(self, news: Failure | None) -> None:
         awaited, self._awaited = self._awaited, None

@@ -1,6 +1,7 @@
 """Whether a master follows an older one, and whether a newer one follows it."""
 
 import os
+import secrets
 import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from clusterapp.master.status import Phase
 from clusterapp.master.succession import Command, Inheritance, Successor
 from clusterapp.operations import Step, Tell
 from clusterapp.settings.model import Settings
+
+_SECRET_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -76,11 +79,20 @@ class Succession:
 
     def __init__(self, master: Master, upgrading: Upgrading | None) -> None:
         self.is_followed = False
+        #: What cookies are signed with; every master of a line has the same.
+        self.secret = secrets.token_bytes(_SECRET_BYTES)
+        if upgrading is not None and upgrading.inheritance is not None:
+            self.secret = upgrading.inheritance.secret
         self._master = master
         self._command = None if upgrading is None else upgrading.command
         self._lead = None if upgrading is None else upgrading.lead
         #: Until it has taken over.
         self._inheritance = None if upgrading is None else upgrading.inheritance
+
+    @property
+    def leads(self) -> bool:
+        """Whether this master is the one that operators and balancers know."""
+        return self._inheritance is None and not self.is_followed
 
     # Following an older master.
 
@@ -104,9 +116,9 @@ class Succession:
         if self._inheritance is not None:
             self._inheritance.unfit(str(error))
 
-    def adopt(self, connection: socket.socket) -> Deferred[bool]:
+    def adopt(self, connection: socket.socket, door: str) -> Deferred[bool]:
         """Let a worker serve a connection of the older master's."""
-        return self._master.deployment.pool.adopt(connection)
+        return self._master.deployment.pool.adopt(connection, door)
 
     def predecessor_gone(self) -> None:
         """Hear that the older master is no more, or that this one is ending."""
@@ -145,7 +157,7 @@ class Succession:
         master = self._master
         tell(Step("starting a new master"))
         boot = master.settings.boot_timeout
-        pid, taken = await successor.start(master.sockets.bequeath(), boot)
+        pid, taken = await successor.start(master.sockets.bequeath(), self.secret, boot)
         tell(Step(f"the new master (pid {pid}) has taken over"))
         self.is_followed = True
         master.deployment.pool.successor = successor.adopt

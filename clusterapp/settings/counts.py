@@ -10,6 +10,8 @@ from clusterapp.settings.words import decimal
 #: More of anything than one master could have.
 _MOST = 10**12
 
+_MOST_PORTS = 65535
+
 #: A path of a URL (RFC 3986, section 3.3), without its rarer signs.
 _URL_PATH = re.compile(r"/[A-Za-z0-9/._~-]*")
 
@@ -32,6 +34,23 @@ class Count(Kind):
         if type(value) is int and 0 < value <= _MOST:
             return value
         raise WrongValueError(value, "must be a number from 1 up")
+
+
+class Port(Kind):
+    """A TCP port."""
+
+    metavar = "PORT"
+
+    def read(self, text: str) -> object:
+        """Read a number."""
+        number = decimal(text)
+        return text if number is None else number
+
+    def check(self, value: object) -> int:
+        """Judge a port that can be asked for by its number."""
+        if type(value) is int and 0 < value <= _MOST_PORTS:
+            return value
+        raise WrongValueError(value, f"must be a port, from 1 to {_MOST_PORTS}")
 
 
 class UrlPath(Kind):

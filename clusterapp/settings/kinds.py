@@ -97,16 +97,29 @@ class LogPath(FilePath):
     metavar = "PATH|-"
 
 
-class AccessLogFormat(Kind):
-    """How the lines of the access log are written."""
+@dataclass(frozen=True)
+class Choice(Kind):
+    """
+    One of some words.
 
-    metavar = "combined|json"
+    :param words: the words.
+    :param called: what stands for them in a synopsis; nothing if all of them do.
+    """
+
+    words: tuple[str, ...]
+    called: str = ""
+
+    @property
+    def metavar(self) -> str:  # type: ignore[override]
+        """What stands for the word."""
+        return self.called or "|".join(self.words)
 
     def check(self, value: object) -> str:
-        """Judge ``combined`` or ``json``."""
-        if isinstance(value, str) and value in {"combined", "json"}:
+        """Judge a word."""
+        if isinstance(value, str) and value in self.words:
             return value
-        raise WrongValueError(value, "must be combined or json")
+        *most, last = self.words
+        raise WrongValueError(value, f"must be {', '.join(most)} or {last}")
 
 
 class WorkerCount(Kind):

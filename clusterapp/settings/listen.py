@@ -6,7 +6,7 @@ The syntax is that of Twisted's endpoint strings; `clusterapp.settings.words` ha
 
 import re
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from clusterapp.settings.problems import WrongValueError
@@ -15,14 +15,48 @@ from clusterapp.settings.words import Words, decimal, divide, quote
 #: Every IPv4 interface: what Twisted, too, takes where none is named.
 ALL_INTERFACES = "0.0.0.0"  # noqa: S104 - only on the operator's explicit word
 
+#: How connections can be distributed.
+DISPATCHES = ("shared", "reuseport", "round-robin", "least-connections", "sticky")
+
+#: What of the PROXY protocol a listener can expect: a version, or either.
+PROXY_VERSIONS = ("v1", "v2", "auto")
+
 _DEFAULT_MODE = 0o666
 _MOST_PORTS = 65535
 # unix(7): sun_path has 108 bytes, the last of which ends the string.
 _LONGEST_PATH = 107
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Listen:
+    """
+    What any listener can have.
+
+    :ivar dispatch: how its connections are distributed; ``None`` if as `--dispatch`
+        says for all.
+    :ivar proxy: which versions of the PROXY protocol its connections begin with, one
+        of `PROXY_VERSIONS`; ``None`` if they begin with a request.
+    """
+
+    dispatch: str | None = None
+    proxy: str | None = None
+
+    @property
+    def socket_name(self) -> str:
+        """What names the listening socket itself, whatever is done with it."""
+        return self._words()
+
+    def __str__(self) -> str:
+        dispatch = "" if self.dispatch is None else f":dispatch={self.dispatch}"
+        proxy = "" if self.proxy is None else f":proxy={self.proxy}"
+        return f"{self._words()}{dispatch}{proxy}"
+
+    def _words(self) -> str:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class TcpListen:
+class TcpListen(_Listen):
     """
     A TCP port.
 
@@ -38,12 +72,12 @@ class TcpListen:
         """What only one listener can have; ``None`` if the kernel chooses."""
         return ("tcp", self.interface, self.port) if self.port else None
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return f"tcp:{self.port}{_interface_word(self.interface)}"
 
 
 @dataclass(frozen=True)
-class UnixListen:
+class UnixListen(_Listen):
     """
     A Unix socket in the file system.
 
@@ -59,13 +93,13 @@ class UnixListen:
         """What only one listener can have."""
         return ("unix", self.path)
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         mode = "" if self.mode == _DEFAULT_MODE else f":mode={self.mode:03o}"
         return f"unix:{quote(self.path)}{mode}"
 
 
 @dataclass(frozen=True)
-class FdListen:
+class FdListen(_Listen):
     """
     A listening socket that the master inherits.
 
@@ -79,12 +113,12 @@ class FdListen:
         """What only one listener can have."""
         return ("fd", self.fd)
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return f"fd:{self.fd}"
 
 
 @dataclass(frozen=True)
-class SystemdListen:
+class SystemdListen(_Listen):
     """
     A socket of systemd's socket activation, see sd_listen_fds(3).
 
@@ -99,12 +133,12 @@ class SystemdListen:
         """What only one listener can have."""
         return ("systemd", self.name_or_index)
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return f"systemd:{quote(str(self.name_or_index))}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _TlsPort:
+class _TlsPort(_Listen):
     """
     A TCP port that speaks TLS.
 
@@ -123,6 +157,11 @@ class _TlsPort:
         """What only one listener can have; its words, if the kernel chooses."""
         return ("tcp", self.interface, self.port) if self.port else str(self)
 
+    @property
+    def socket_name(self) -> str:
+        """What names the listening socket itself, whatever is done with it."""
+        return str(TcpListen(self.port, self.interface))
+
 
 @dataclass(frozen=True, kw_only=True)
 class TlsListen(_TlsPort):
@@ -136,7 +175,7 @@ class TlsListen(_TlsPort):
     certificate: str
     key: str
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return (
             f"tls:{self.port}:certificate={quote(self.certificate)}"
             f":key={quote(self.key)}{_ca_word(self.ca)}{_interface_word(self.interface)}"
@@ -153,7 +192,7 @@ class TlsFolderListen(_TlsPort):
 
     certificates: str
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return (
             f"tls:{self.port}:certificates={quote(self.certificates)}"
             f"{_ca_word(self.ca)}{_interface_word(self.interface)}"
@@ -190,6 +229,9 @@ def parse_core(spec: str) -> TlsListen:
         raise WrongValueError(
             spec, "ca is missing; clients must show a certificate signed by it"
         )
+    for word in ("dispatch", "proxy"):
+        if getattr(listener, word) is not None:
+            raise WrongValueError(spec, f"{word} is for the workers' listeners")
     return listener
 
 
@@ -200,9 +242,11 @@ def _build(words: Words) -> ListenSpec:
             f"the kind {words.kind!r} is none of {', '.join(_BUILDERS)}"
             "; a TCP port is written tcp:8080"
         )
+    dispatch = words.one_of("dispatch", DISPATCHES)
+    proxy = words.one_of("proxy", PROXY_VERSIONS)
     listener = build(words)
     words.expect_no_more()
-    return listener
+    return replace(listener, dispatch=dispatch, proxy=proxy)
 
 
 def _tcp(words: Words) -> TcpListen:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from clusterapp.settings.distributing import Distributing
 from clusterapp.settings.kinds import (
-    AccessLogFormat,
+    Choice,
     CorePlace,
     FilePath,
     Listeners,
@@ -33,7 +34,7 @@ _REMOTE_ONLY = ("core_ca", "core_cert", "core_key")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Supervising):
+class Settings(Supervising, Distributing):
     """
     Everything that an operator can choose; checked when it is made.
 
@@ -215,7 +216,7 @@ class Settings(Supervising):
     access_log_format: str = field(
         default="combined",
         metadata=about(
-            kind=AccessLogFormat(),
+            kind=Choice(("combined", "json")),
             help="How the lines of the access log are written: combined, as other "
             "web servers do it, or json, an object a line.",
             example="json",
@@ -271,7 +272,10 @@ class Settings(Supervising):
 #: Every setting there is, in the order of the documentation.
 SETTINGS = tuple(
     Setting(row.name, row.default, about_of(row))
-    for row in sorted(fields(Settings), key=lambda row: row in fields(Supervising))
+    for row in sorted(
+        fields(Settings),
+        key=lambda row: (row in fields(Supervising), row in fields(Distributing)),
+    )
 )
 
 

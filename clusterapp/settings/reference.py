@@ -86,6 +86,12 @@ asks for that. |
 | `tls:PORT:certificates=FOLDER[:ca=PATH][:interface=ADDRESS]` | The same, with the \
 certificate that the client's SNI asks for; only for `--listen`. |
 
+Each of those of `--listen` may go on with `:dispatch=` and a policy of its own, which
+then holds for it in the place of `--dispatch`; [Who serves whom](distribution.md) says
+which there are. It may also go on with `:proxy=v1`, `:proxy=v2` or `:proxy=auto`:
+its connections begin with a header of the PROXY protocol, of that version or of
+either. [Who the client is](proxies.md) tells who may send it.
+
 A backslash takes the next character literally (`unix:/run/a\\:b`), and brackets
 around the value of a key take all of it so (`interface=[::1]`). The same place twice
 is an error.
@@ -98,7 +104,7 @@ are renewed.
 An entry of `trusted_proxies` is an IP address, a network (`10.0.0.0/8`, without bits
 of a host), `unix` for whoever connects over a Unix socket, or `*` for anyone. A list
 that is given replaces the default, and an empty one (`trusted_proxies = []`) trusts
-nobody.
+nobody. [Who the client is](proxies.md) tells what is believed of those who are.
 """
 
 

@@ -10,6 +10,7 @@ Errors here are `ValueError`: who asked knows what spec, and for which setting.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _WORD = re.compile(
@@ -63,6 +64,13 @@ class Words:
         value = self.named.pop(key, None)
         if value == "":
             raise ValueError(f"{key} is empty")
+        return value
+
+    def one_of(self, key: str, known: Sequence[str]) -> str | None:
+        """Take the value of a key that has only so many."""
+        value = self.optional(key)
+        if value is not None and value not in known:
+            raise ValueError(f"{key}={value} is none of {', '.join(known)}")
         return value
 
     def expect_no_more(self) -> None:

@@ -75,14 +75,32 @@ class Child:
         """Tell the child what is wrong with the code; nothing, if that is empty."""
         self._end.broken(why).addErrback(_trap_loss)
 
-    def adopt(self, connection: socket.socket) -> Deferred[bool]:
+    def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
+        """
+        Have the child accept the connections of a listener from a socket.
+
+        :param shared: whether other children accept from it as well.
+        """
+        said = self._end.accept(listener, listening, shared=shared)
+        said.addErrback(_trap_loss)
+
+    def refuse(self, listener: str) -> None:
+        """Have the child accept no connections of a listener by itself."""
+        self._end.refuse(listener).addErrback(_trap_loss)
+
+    def stick(self, how: str) -> None:
+        """Tell the child whose requests belong to which worker."""
+        self._end.stick(how).addErrback(_trap_loss)
+
+    def adopt(self, connection: socket.socket, door: str) -> Deferred[bool]:
         """
         Have the child serve a connection.
 
         :param connection: stays the caller's, who keeps it open until this fires.
+        :param door: the name of the listener that it has come by.
         :return: fires with whether the child has it.
         """
-        said: Deferred[Any] = self._end.adopt(connection)
+        said: Deferred[Any] = self._end.adopt(connection, door)
         return said.addCallbacks(lambda _: True, _not_adopted)
 
     def reopen_logs(self) -> None:
@@ -172,7 +190,7 @@ def execute(  # noqa: PLR0913, PLR0917 - it is all that a process is made of
     reactor: IClusterReactor,
     bootstrap: Bootstrap,
     environment: Mapping[str, str],
-    sockets: Mapping[str, socket.socket],
+    descriptors: Mapping[str, int],
     events: ProcessEvents,
     access_log: int | None = None,
 ) -> Child:
@@ -180,17 +198,17 @@ def execute(  # noqa: PLR0913, PLR0917 - it is all that a process is made of
     Start a child process, in the master.
 
     :param reactor: the master's reactor; it must see children exit.
-    :param bootstrap: what the child is to be; the sockets are added here.
+    :param bootstrap: what the child is to be; `sockets` is added here.
     :param environment: the child's environment.
-    :param sockets: listening sockets to pass, by name.
+    :param descriptors: what the child inherits, by name.
     :param events: who hears of the child.
     :param access_log: the master's descriptor of an access log that is to be passed.
     :raise OSError: if the process cannot be started.
     """
-    numbers = {name: CONTROL_FD + 1 + n for n, name in enumerate(sockets)}
-    inherited = {numbers[name]: each.fileno() for name, each in sockets.items()}
+    numbers = {name: CONTROL_FD + 1 + n for n, name in enumerate(descriptors)}
+    inherited = {numbers[name]: each for name, each in descriptors.items()}
     if access_log is not None:
-        number = CONTROL_FD + 1 + len(sockets)
+        number = CONTROL_FD + 1 + len(descriptors)
         inherited[number] = access_log
         bootstrap = replace(bootstrap, access_log=number)
     document = replace(

@@ -49,7 +49,7 @@ def core_agent(reactor: Any, settings: Settings, core_socket: str | None) -> Cor
     :param core_socket: the path of the core's Unix socket on this machine.
     """
     if core_socket is not None:
-        return CoreAgent(reactor, _beside(reactor, core_socket))
+        return agent_beside(reactor, core_socket)
     url = urlsplit(settings.core)
     host = url.hostname or ""
     options = client_options(
@@ -62,8 +62,18 @@ def core_agent(reactor: Any, settings: Settings, core_socket: str | None) -> Cor
     return CoreAgent(reactor, wrapClientTLS(options, there))
 
 
+def agent_beside(reactor: Any, path: str) -> CoreAgent:
+    """
+    Make an agent that reaches another process of the cluster on this machine.
+
+    :param reactor: the reactor of this process.
+    :param path: the path of the other one's Unix socket.
+    """
+    return CoreAgent(reactor, _beside(reactor, path))
+
+
 def _beside(reactor: Any, path: str) -> IStreamClientEndpoint:
-    """Reach a core on this machine in the way that is fastest on the reactor."""
+    """Reach a Unix socket in the way that is fastest on the reactor."""
     if isinstance(reactor, AsyncioSelectorReactor):
         # A child makes its loop the current one before the reactor is there.
         loop = reactor._asyncioEventloop  # noqa: SLF001 - there is no public way to ask

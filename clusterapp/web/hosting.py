@@ -22,6 +22,7 @@ from clusterapp.settings.model import Settings
 from clusterapp.web.cluster import core_agent
 from clusterapp.web.hooks import Hooks
 from clusterapp.web.loading import Loaded
+from clusterapp.web.proxies import TrustedInCore
 
 _NO_CORE = notFound(message="This cluster has no core.")
 
@@ -43,15 +44,25 @@ class Site(Protocol):
         """Break every connection off."""
 
 
+class Door(Protocol):
+    """A way for connections to come in."""
+
+    def start(self) -> None:
+        """Take them."""
+
+    def stop(self) -> None:
+        """Take no more."""
+
+
 class Host:
     """Serve one site on listening sockets: a worker's, or the core's."""
 
     _log = Logger()
 
-    def __init__(self, site: Site, hooks: Hooks, acceptors: Iterable[Acceptor]) -> None:
+    def __init__(self, site: Site, hooks: Hooks, doors: Iterable[Door]) -> None:
         self._site = site
         self._hooks = hooks
-        self._acceptors = tuple(acceptors)
+        self._doors = tuple(doors)
 
     async def prepare(self) -> None:
         """Run the start hooks; what they raise is raised."""
@@ -59,8 +70,8 @@ class Host:
 
     def accept(self) -> None:
         """Take connections."""
-        for acceptor in self._acceptors:
-            acceptor.start()
+        for door in self._doors:
+            door.start()
 
     async def drain(
         self, *, spread: float = 0.0, hand_over: HandOver | None = None
@@ -83,8 +94,8 @@ class Host:
 
     def refuse(self) -> None:
         """Take no more connections."""
-        for acceptor in self._acceptors:
-            acceptor.stop()
+        for door in self._doors:
+            door.stop()
 
 
 def core_host(
@@ -109,6 +120,7 @@ def core_host(
         reactor,
         root,
         limits=limits,
+        proxies=TrustedInCore(settings.trusted_proxies),
         failure_page=loaded.failure_page if settings.reload else None,
     )
     factories: dict[str, Any] = {CORE_SOCKET: site}

@@ -15,7 +15,7 @@ from werkzeug.routing import Rule
 from clusterapp.errors import ApplicationLoadError
 from clusterapp.http.klein_resource import klein_resource
 from clusterapp.http.prepared import Answer
-from clusterapp.interfaces import Cluster
+from clusterapp.interfaces import Cluster, StaticFolder
 from clusterapp.web.application import Application, CoreApplication, bind_cluster
 from clusterapp.web.failures import failure_page
 from clusterapp.web.finding import Kind, find
@@ -46,6 +46,7 @@ class Loaded:
     :param core_hooks: those of the core.
     :param members: what `bind` tells of the cluster.
     :param templates: the templates of an Application; None for anything else.
+    :param static: the folder of its static files; None if there are none.
     """
 
     kind: Kind
@@ -57,6 +58,7 @@ class Loaded:
     core_hooks: Hooks
     members: Sequence[Application | CoreApplication]
     templates: Templates | None = None
+    static: StaticFolder | None = None
 
     def bind(self, cluster: Cluster) -> None:
         """Let the application know its cluster; once, before its hooks run."""
@@ -127,6 +129,7 @@ def load(
             if isinstance(each, Application | CoreApplication)
         ],
         templates=app.templates if isinstance(app, Application) else None,
+        static=_static(app) if has_files else None,
     )
 
 
@@ -161,6 +164,11 @@ def _resource(kind: Kind, app: Any, reactor: IReactorThreads) -> IResource:
 
 def _files(app: Application, options: StaticOptions) -> StaticFiles:
     return StaticFiles(app.static, app.static_url, app.fingerprints, options)
+
+
+def _static(app: Application) -> StaticFolder:
+    # As the folder of `StaticFiles`, which is looked up when a worker starts.
+    return StaticFolder(app.static_url, str(app.static.resolve()))
 
 
 def _rules(app: Any) -> Sequence[Rule]:

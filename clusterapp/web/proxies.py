@@ -8,6 +8,8 @@ fields, so what they say counts only as far back as every hop is trusted.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
@@ -34,6 +36,9 @@ _HOST = b"X-Forwarded-Host"
 _FORWARDED = b"Forwarded"
 _OURS = {name.lower(): name for name in (_FOR, _PROTO, _HOST, _FORWARDED)}
 
+#: What the protocol is called where a proxy has taken TLS away.
+_SECURE = frozenset({"https", "wss"})
+
 #: How many peers, and what is said of how many, is remembered.
 _REMEMBERED = 1024
 #: The longest Host that is remembered, in bytes: a name has 253 (RFC 1035, 2.3.4).
@@ -41,6 +46,32 @@ _SHORT = 260
 
 #: The part of an IPv6 address that mapping an IPv4 address fills (RFC 4291, 2.5.5.2).
 _MAPPED = IPv6Network("::ffff:0:0/96")
+
+
+class _Trace(NamedTuple):
+    """
+    The way from a peer back to the client, as far as it is trusted.
+
+    :ivar client: the client's IP address; None if it is not known.
+    :ivar back: how many hops the client is behind the peer; 0 if it is the peer.
+    :ivar told: what a trusted peer wrote.
+    :ivar last: what is said of the client's own hop.
+    """
+
+    client: str | None
+    back: int = 0
+    told: Mapping[bytes, str] = MappingProxyType({})
+    last: Hop | None = None
+
+    def proto(self) -> str | None:
+        """Tell what the client spoke with who took its request; None if unknown."""
+        given = [part.strip() for part in self.told.get(_PROTO, "").split(",")]
+        protos = [part for part in given if part]
+        if protos:
+            # Whoever appends to it does so along with the addresses; further left is
+            # what the client may have written itself.
+            return protos[-min(max(self.back, 1), len(protos))]
+        return None if self.last is None else self.last.proto
 
 
 class TrustedProxies:
@@ -59,6 +90,17 @@ class TrustedProxies:
         addresses = sorted(given - {EVERYONE, UNIX})
         self._networks = [_network(entry) for entry in addresses]
         self._seen = lru_cache(_REMEMBERED)(self._look_at)
+        self._trusts = lru_cache(_REMEMBERED)(self.trusts)
+
+    @property
+    def trusts_everyone(self) -> bool:
+        """Whether every peer's word counts."""
+        return self._everyone
+
+    @property
+    def networks(self) -> Sequence[IPv4Network | IPv6Network]:
+        """The addresses of those whose word counts."""
+        return self._networks
 
     def trusts(self, address: str | None) -> bool:
         """
@@ -77,6 +119,14 @@ class TrustedProxies:
             return False
         return any(parsed in network for network in self._networks)
 
+    def trusts_peer(self, name: Any) -> bool:
+        """
+        Whether a peer's word counts.
+
+        :param name: its address as accept(2) gives it.
+        """
+        return self._seen(name[0] if isinstance(name, tuple) else None)[1]
+
     def client_of(self, peer: IAddress, fields: Fields) -> str | None:
         """
         Find the client: the right-most address that is not trusted.
@@ -87,14 +137,37 @@ class TrustedProxies:
         :returns: its IP address; the farthest one if all are trusted; None when it
             is not known (a Unix peer that does not tell, an obfuscated hop).
         """
-        client, trusted = self._seen(_host_of(peer))
-        if not trusted:
-            return client
-        for hop in reversed(_hops(_told(fields))):
-            client = hop.address
-            if client is None or not self.trusts(client):
-                break
-        return client
+        return self._trace(peer, fields).client
+
+    def address_of_client(self, peer: IAddress, fields: Fields) -> IAddress:
+        """
+        Find the client, as Twisted writes addresses.
+
+        :returns: its address, whose port is 0 unless the peer is the client; the
+            peer's address if the client is not known.
+        """
+        client, back, *_ = self._trace(peer, fields)
+        if client is None:
+            return peer
+        if back:
+            return (IPv6Address if ":" in client else IPv4Address)("TCP", client, 0)
+        if isinstance(peer, IPv6Address) and ":" not in client:
+            return IPv4Address("TCP", client, peer.port)
+        return peer
+
+    def is_secure(self, peer: IAddress, fields: Fields, *, secure: bool) -> bool:
+        """
+        Find out whether the client came over TLS.
+
+        ``X-Forwarded-Proto`` is believed as far back as the addresses are, and
+        ``Forwarded`` where its addresses are. A trusted proxy must itself write or
+        remove them.
+
+        :param secure: whether the connection from the peer is encrypted; this counts
+            if a trusted peer does not tell, or is the client.
+        """
+        proto = self._trace(peer, fields).proto()
+        return secure if proto is None else proto.lower() in _SECURE
 
     def forwarded(self, *, peer: IAddress, secure: bool, fields: Fields) -> Fields:
         """
@@ -103,7 +176,8 @@ class TrustedProxies:
         ``X-Forwarded-For``, ``-Proto``, ``-Host`` and ``Forwarded`` (RFC 7239) are
         written anew, after all others, which are untouched. What a trusted peer
         wrote in them is kept, and this hop appended to the two lists; one list is
-        made from the other when it wrote only that (RFC 7239, section 7.4).
+        made from the other when it wrote only that (RFC 7239, section 7.4). Of a list
+        of protocols only the client's is kept.
 
         Hop-by-hop fields must have been removed before: ``Connection:
         X-Forwarded-For`` would otherwise remove what is said here.
@@ -123,12 +197,44 @@ class TrustedProxies:
             others.append(field)
             if host is None and name == b"host":
                 host = field[1]
-        return [*others, *_said(told if trusted else (), address, host, secure=secure)]
+        if trusted and told:
+            trace = self._follow(address, _told(told))
+            said = _written(trace, address, host, secure=secure)
+        else:
+            said = _said_of_the_first_hop(address, host, secure=secure)
+        return [*others, *said]
+
+    def _trace(self, peer: IAddress, fields: Fields) -> "_Trace":
+        """Go back from a peer to the client."""
+        address, trusted = self._seen(_host_of(peer))
+        return self._follow(address, _told(fields)) if trusted else _Trace(address)
+
+    def _follow(self, address: str | None, told: Mapping[bytes, str]) -> "_Trace":
+        """Go back from a peer that is trusted."""
+        back, hop = 0, None
+        for back, hop in enumerate(_hops_back(told), start=1):  # noqa: B007
+            address = hop.address
+            if address is None or not self._trusts(address):
+                break  # the client, or one behind which nothing is known
+        return _Trace(address, back, told, hop)
 
     def _look_at(self, host: str | None) -> tuple[str | None, bool]:
         """Tell a peer's address as `plain` writes it, and whether its word counts."""
         address = None if host is None else str(plain(host))
         return address, self.trusts(address)
+
+
+class TrustedInCore(TrustedProxies):
+    """
+    Who is believed in the core, whose peers are this project's own workers.
+
+    Their word always counts: only they can connect to its Unix socket, or have the
+    certificates of its TLS listeners. They tell their own peers as the nearest hop,
+    and that is where the settings' trust begins.
+    """
+
+    def _look_at(self, host: str | None) -> tuple[str | None, bool]:
+        return super()._look_at(host)[0], True
 
 
 def _network(entry: str) -> IPv4Network | IPv6Network:
@@ -152,28 +258,28 @@ def _host_of(peer: IAddress) -> str | None:
     return None
 
 
-def _said(
-    told: Fields, address: str | None, host: bytes | None, *, secure: bool
-) -> Sequence[tuple[bytes, bytes]]:
-    """Write the four fields."""
-    if told or len(host or b"") > _SHORT:
-        return _written(_told(told), address, host, secure=secure)
-    return _said_of_the_first_hop(address, host, secure=secure)
-
-
-@lru_cache(_REMEMBERED)
 def _said_of_the_first_hop(
     address: str | None, host: bytes | None, *, secure: bool
 ) -> Sequence[tuple[bytes, bytes]]:
-    return _written({}, address, host, secure=secure)
+    """Write the four fields where nobody, or nobody who is trusted, wrote any."""
+    if len(host or b"") > _SHORT:
+        return _written(_Trace(address), address, host, secure=secure)
+    return _said_often(address, host, secure=secure)
+
+
+@lru_cache(_REMEMBERED)
+def _said_often(
+    address: str | None, host: bytes | None, *, secure: bool
+) -> Sequence[tuple[bytes, bytes]]:
+    return _written(_Trace(address), address, host, secure=secure)
 
 
 def _written(
-    told: Mapping[bytes, str], address: str | None, host: bytes | None, *, secure: bool
+    trace: _Trace, address: str | None, host: bytes | None, *, secure: bool
 ) -> Sequence[tuple[bytes, bytes]]:
     name = host.decode("latin-1") if host else None
     here = Hop(address, name, "https" if secure else "http")
-    return [(name, value.encode("latin-1")) for name, value in _say(told, here)]
+    return [(name, value.encode("latin-1")) for name, value in _say(trace, here)]
 
 
 def _told(fields: Fields) -> Mapping[bytes, str]:
@@ -194,14 +300,25 @@ def _hops(told: Mapping[bytes, str]) -> Sequence[Hop]:
     return parse_forwarded(told.get(_FORWARDED, ""))
 
 
-def _say(told: Mapping[bytes, str], here: Hop) -> Iterator[tuple[bytes, str]]:
+def _hops_back(told: Mapping[bytes, str]) -> Iterator[Hop]:
+    """Read the earlier hops, nearest first, one by one."""
+    if _FOR in told:
+        # A client may have written thousands, of which none counts.
+        for part in reversed(told[_FOR].split(",")):
+            yield from parse_x_forwarded_for(part)
+    else:
+        yield from reversed(_hops(told))
+
+
+def _say(trace: _Trace, here: Hop) -> Iterator[tuple[bytes, str]]:
     """Write the four fields from what earlier hops told and what is seen here."""
+    told = trace.told
     hops = _hops(told)
     nearest = hops[-1] if hops else here
     chain = [told.get(_FOR) or format_x_forwarded_for(hops), here.address]
     if any(chain):
         yield _FOR, ", ".join(filter(None, chain))
-    yield _PROTO, told.get(_PROTO) or nearest.proto or here.proto or ""
+    yield _PROTO, trace.proto() or here.proto or ""
     host = told.get(_HOST) or nearest.host or here.host
     if host is not None:
         yield _HOST, host

@@ -45,8 +45,9 @@ class CoreCutError(CoreError):
 @dataclass(frozen=True, slots=True)
 class Way:
     """
-    What all requests on their way to the core have in common.
+    What all requests on their way to the core have in common, or to one worker.
 
+    :param whom: to whom they go, in the words of errors.
     :param clock: keeps the time.
     :param agent: holds the connections to the core.
     :param readiness: whether the core is there.
@@ -55,6 +56,7 @@ class Way:
     :param endless: holds the bodies that would not end by themselves.
     """
 
+    whom: str
     clock: IReactorTime
     agent: CoreAgent
     readiness: Readiness
@@ -105,6 +107,11 @@ class Passage:
         self._until = until
         self._ended = ended
         self._late = False
+
+    @property
+    def whom(self) -> str:
+        """To whom it goes, in the words of errors."""
+        return self._way.whom
 
     @property
     def exchange(self) -> Exchange:

@@ -1,4 +1,4 @@
-"""The reverse proxy to the core (in a worker)."""
+"""The reverse proxies to the core and to other workers (in a worker)."""
 
 from http import HTTPStatus
 
@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from clusterapp.errors import CoreError, CoreUnreachableError
 from clusterapp.http.agent import CoreAgent
 from clusterapp.http.exchange import Exchange
-from clusterapp.http.messages import RequestHead, ResponseHead, end_to_end
+from clusterapp.http.messages import RequestHead, ResponseHead, end_to_end, values
 from clusterapp.web.proxies import TrustedProxies
 from clusterapp.worker.endless import Endless
 from clusterapp.worker.forwarding import (
@@ -29,13 +29,92 @@ _STATUS = {
     CoreSlowError: HTTPStatus.GATEWAY_TIMEOUT,
 }
 _SORRY = {
-    HTTPStatus.BAD_GATEWAY: "The core broke off before it answered.",
-    HTTPStatus.SERVICE_UNAVAILABLE: "The core is not ready. Please try again.",
-    HTTPStatus.GATEWAY_TIMEOUT: "The core did not answer in time.",
+    HTTPStatus.BAD_GATEWAY: "{whom} broke off before it answered.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "{whom} is not ready. Please try again.",
+    HTTPStatus.GATEWAY_TIMEOUT: "{whom} did not answer in time.",
 }
 
 
-class CoreProxy:
+class ReverseProxy:
+    """
+    Passes requests on, and their responses back.
+
+    :param trusted: knows who the client is when it comes through proxies.
+    """
+
+    _log = Logger()
+
+    def __init__(self, trusted: TrustedProxies) -> None:
+        self._trusted = trusted
+        self._under_way: set[Passage] = set()
+
+    def _pass_on(
+        self, way: Way, head: RequestHead, exchange: Exchange, until: float
+    ) -> None:
+        """
+        Pass a request on.
+
+        :param way: where to.
+        :param head: what is sent there.
+        :param until: how long one waits that nobody is there, on the clock.
+        """
+        passage = Passage(way, head, exchange, until, self._ended)
+        self._under_way.add(passage)
+        passage.begin()
+        exchange.gone.addCallback(passage.give_up)
+
+    def close(self) -> None:
+        """
+        Break off what is under way.
+
+        The agents' connections are left to who made them.
+        """
+        for passage in list(self._under_way):
+            passage.give_up()
+
+    def _ended(self, passage: Passage, failure: Failure | None) -> None:
+        self._under_way.discard(passage)
+        if failure is not None:
+            self._failed(passage.exchange, passage.whom, failure)
+
+    def _failed(self, exchange: Exchange, whom: str, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, CoreError):
+            self._report(exchange, whom, error)
+            if not isinstance(error, CoreCutError):
+                self._refuse(exchange, whom, error)
+            return
+        if not isinstance(error, CancelledError):
+            self._log.failure(
+                "cannot forward {target}", failure, target=_shown(exchange)
+            )
+        exchange.abort()
+
+    def _report(self, exchange: Exchange, whom: str, error: Exception) -> None:
+        self._log.error(
+            "{whom} failed at {method} {target} for {client}: {error}",
+            whom=whom,
+            client=self._trusted.client_of(exchange.peer, exchange.fields),
+            method=exchange.method.decode("ascii"),
+            target=_shown(exchange),
+            error=error,
+        )
+
+    def _refuse(self, exchange: Exchange, whom: str, error: CoreError) -> None:
+        status = _STATUS.get(type(error), HTTPStatus.BAD_GATEWAY)
+        sorry = _SORRY[status].format(whom=whom.capitalize())
+        body = sorry.encode() + b"\n"
+        fields = [
+            (b"Content-Type", b"text/plain; charset=utf-8"),
+            (b"Content-Length", b"%d" % len(body)),
+        ]
+        if status is HTTPStatus.SERVICE_UNAVAILABLE:
+            fields.append((b"Retry-After", b"1"))
+        exchange.respond(ResponseHead(status, status.phrase.encode(), fields), body)
+        exchange.finish()
+
+
+class CoreProxy(ReverseProxy):
     """
     Passes requests on to the core, and its responses back.
 
@@ -48,8 +127,6 @@ class CoreProxy:
         yet, in seconds.
     """
 
-    _log = Logger()
-
     def __init__(
         self,
         clock: IReactorTime,
@@ -59,14 +136,18 @@ class CoreProxy:
         timeout: float,
         start_wait: float = 5.0,
     ) -> None:
-        self._trusted = trusted
+        super().__init__(trusted)
         self._start_wait = start_wait
         self._way = Way(
-            clock, agent, Readiness(clock), Patience(clock, timeout), Endless(clock)
+            "the core",
+            clock,
+            agent,
+            Readiness(clock),
+            Patience(clock, timeout),
+            Endless(clock),
         )
         self._patience = timeout
         self._is_back_soon = False
-        self._under_way: set[Passage] = set()
 
     def core_ready(self, ready: bool, *, back: bool = False) -> None:
         """
@@ -82,10 +163,7 @@ class CoreProxy:
         """Respond to a request, whichever it is."""
         wait = self._patience if self._is_back_soon else self._start_wait
         until = self._way.clock.seconds() + wait
-        passage = Passage(self._way, self._head(exchange), exchange, until, self._ended)
-        self._under_way.add(passage)
-        passage.begin()
-        exchange.gone.addCallback(passage.give_up)
+        self._pass_on(self._way, self._head(exchange), exchange, until)
 
     def drain(self, spread: float = 0.0) -> None:
         """
@@ -96,13 +174,8 @@ class CoreProxy:
         self._way.endless.drain(spread)
 
     def close(self) -> None:
-        """
-        Break off what is under way.
-
-        The agent's connections are left to who made it.
-        """
-        for passage in list(self._under_way):
-            passage.give_up()
+        """Break off what is under way."""
+        super().close()
         self._way.patience.stop()
 
     def _head(self, exchange: Exchange) -> RequestHead:
@@ -111,52 +184,25 @@ class CoreProxy:
             self._trusted.forwarded(
                 peer=exchange.peer,
                 secure=exchange.secure,
-                fields=end_to_end(exchange.fields),
+                fields=fields_of(exchange),
             )
         )
         if exchange.wants_upgrade:
             fields += UPGRADE_FIELDS
         return RequestHead(exchange.method, exchange.target, fields)
 
-    def _ended(self, passage: Passage, failure: Failure | None) -> None:
-        self._under_way.discard(passage)
-        if failure is not None:
-            self._failed(passage.exchange, failure)
 
-    def _failed(self, exchange: Exchange, failure: Failure) -> None:
-        error = failure.value
-        if isinstance(error, CoreError):
-            self._report(exchange, error)
-            if not isinstance(error, CoreCutError):
-                _refuse(exchange, error)
-            return
-        if not isinstance(error, CancelledError):
-            self._log.failure(
-                "cannot forward {target}", failure, target=_shown(exchange)
-            )
-        exchange.abort()
+def fields_of(exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    """
+    Give the fields of a request that are passed on.
 
-    def _report(self, exchange: Exchange, error: Exception) -> None:
-        self._log.error(
-            "the core failed at {method} {target} for {client}: {error}",
-            client=self._trusted.client_of(exchange.peer, exchange.fields),
-            method=exchange.method.decode("ascii"),
-            target=_shown(exchange),
-            error=error,
-        )
-
-
-def _refuse(exchange: Exchange, error: CoreError) -> None:
-    status = _STATUS.get(type(error), HTTPStatus.BAD_GATEWAY)
-    body = _SORRY[status].encode() + b"\n"
-    fields = [
-        (b"Content-Type", b"text/plain; charset=utf-8"),
-        (b"Content-Length", b"%d" % len(body)),
-    ]
-    if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        fields.append((b"Retry-After", b"1"))
-    exchange.respond(ResponseHead(status, status.phrase.encode(), fields), body)
-    exchange.finish()
+    With a Host, which requests of HTTP/1.0 need not have and ours must (RFC 9112,
+    section 3.2): empty where the client has named none.
+    """
+    fields = end_to_end(exchange.fields)
+    if exchange.version == b"HTTP/1.0" and not values(fields, b"host"):
+        fields.append((b"Host", b""))
+    return fields
 
 
 def _shown(exchange: Exchange) -> str:

@@ -9,6 +9,7 @@ from typing import Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from clusterapp.channel.ends import Pulse
+from clusterapp.interfaces import LAG, RECENT, Row
 
 #: Seconds between two reports, if the hang timeout is not very short.
 INTERVAL = 1.0
@@ -20,7 +21,7 @@ _STATM = Path("/proc/self/statm")
 _PAGE = resource.getpagesize()
 
 
-class Figures(Protocol):
+class Site(Protocol):
     """The figures of a site."""
 
     @property
@@ -36,6 +37,30 @@ class Figures(Protocol):
         """How many clients it is connected to."""
 
 
+class Relay(Protocol):
+    """The figure of a relay."""
+
+    @property
+    def passed_on(self) -> int:
+        """How many requests it has passed to other workers so far."""
+
+
+class Figures(Protocol):
+    """What a worker serves with."""
+
+    @property
+    def site(self) -> Site:
+        """What it has answered, and has under way."""
+
+    @property
+    def relay(self) -> Relay:
+        """What it has passed on."""
+
+    @property
+    def row(self) -> Row:
+        """Its row on the scoreboard."""
+
+
 class Reporter:
     """
     Reports, by the event loop's own timer: a loop that stands does not report.
@@ -49,7 +74,7 @@ class Reporter:
         self, clock: IReactorTime, hang_timeout: float, say: Callable[[Pulse], None]
     ) -> None:
         #: What the figures are taken from, once there is something to count.
-        self.site: Figures | None = None
+        self.served: Figures | None = None
         self._clock = clock
         self._interval = min(INTERVAL, hang_timeout / _REPORTS)
         self._say = say
@@ -71,14 +96,22 @@ class Reporter:
     def _report(self) -> None:
         lag = max(0.0, self._clock.seconds() - self._due)
         self.start()
-        site = self.site
+        rss = self._resident()
+        served = self.served
+        if served is None:
+            self._say(Pulse(lag=lag, rss=rss))
+            return
+        site, row = served.site, served.row
+        row[LAG] = int(lag * 1000)
+        row[RECENT] >>= 1
         self._say(
             Pulse(
                 lag=lag,
-                requests=0 if site is None else site.requests,
-                active=0 if site is None else site.active,
-                connections=0 if site is None else site.connections,
-                rss=self._resident(),
+                requests=site.requests,
+                active=site.active,
+                connections=site.connections,
+                passed_on=served.relay.passed_on,
+                rss=rss,
             )
         )
 

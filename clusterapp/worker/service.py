@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed, ReactorNotRunning
@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from clusterapp.channel.bootstrap import CONTROL_FD, Bootstrap
 from clusterapp.channel.ends import Adopted, ChildEnd
+from clusterapp.channel.stickiness import Stickiness
 from clusterapp.clock import make_monotonic
 from clusterapp.errors import ApplicationLoadError
 from clusterapp.logs import begin_child_log
@@ -27,6 +28,9 @@ from clusterapp.worker.recording import AccessLog, open_access_log
 from clusterapp.worker.reporter import Reporter
 from clusterapp.worker.serving import Served, serve
 from clusterapp.worker.watch import UnderWay, watch_master
+
+if TYPE_CHECKING:
+    from clusterapp.web.hosting import Host
 
 #: The exit status of a child that could not start.
 FAILED_BOOT = 3
@@ -64,6 +68,7 @@ class ChildProgram:
         self._settings = settings
         self._end = ChildEnd(self)
         self._reporter = Reporter(reactor, settings.hang_timeout, self._end.report)
+        self._host: Host | None = None
         self._served: Served | None = None
         self._access_log: AccessLog | None = None
         self._core_is_ready = self._core_is_back_soon = False
@@ -90,7 +95,7 @@ class ChildProgram:
     def under_way(self) -> Sequence[UnderWay]:
         """Tell the requests that are being answered; called by another thread."""
         served = self._served
-        if served is None or served.site is None:
+        if served is None:
             return ()
         return served.site.under_way()
 
@@ -100,13 +105,29 @@ class ChildProgram:
         if self._trial is not None and not self._trial.called:
             self._trial.callback(None)
 
-    def adopt(self, connection: socket.socket) -> None:
+    def adopt(self, connection: socket.socket, door: str) -> None:
         """Serve a connection that another worker has accepted."""
-        served = self._served
-        if served is None or served.adopt is None:
+        if self._served is None:
             connection.close()
         else:
-            served.adopt(connection)
+            self._served.doors.adopt(connection, door)
+
+    def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
+        """Accept a listener's connections from a socket, and from no other one."""
+        if self._served is None or self._draining:
+            listening.close()
+        else:
+            self._served.doors.accept(listener, listening, shared=shared)
+
+    def refuse(self, listener: str) -> None:
+        """Accept no connections of a listener here."""
+        if self._served is not None:
+            self._served.doors.refuse(listener)
+
+    def stick(self, how: str) -> None:
+        """Hear whose requests belong to which worker."""
+        if self._served is not None:
+            self._served.visitors.stick(Stickiness.from_json(how))
 
     def cluster_health(self, *, ready: bool, detail: str) -> None:
         """Hear whether clients should be sent to this cluster."""
@@ -123,24 +144,25 @@ class ChildProgram:
         self._draining = True
         if self._boot is not None:
             self._boot.cancel()  # it may be on trial, and is not to accept after that
-        if self._served is None:
+        if self._host is None:
             self._leave()
             return
         drained = Deferred.fromCoroutine(
-            self._served.host.drain(
+            self._host.drain(
                 spread=spread, hand_over=self._end.hand_over if hand_over else None
             )
         )
         self._reactor.callLater(self._settings.graceful_timeout, drained.cancel)
-        if self._served.proxy is not None:
+        if self._served is not None:
             self._served.proxy.drain(spread)
+            self._served.relay.drain(spread)
         drained.addErrback(lambda why: self._log.failure("cannot drain", failure=why))
         drained.addCallback(lambda _: self._leave())
 
     def core_ready(self, ready: bool, *, back: bool) -> None:
         """Hear from the master whether the core takes requests."""
         self._core_is_ready, self._core_is_back_soon = ready, back
-        if self._served is not None and self._served.proxy is not None:
+        if self._served is not None:
             self._served.proxy.core_ready(ready, back=back)
 
     def reopen_logs(self) -> None:
@@ -173,24 +195,25 @@ class ChildProgram:
         loaded = load(settings.app, settings.core_app, self._reactor, static)
         loaded.set_up_templates(reload=settings.reload, cache=self._bootstrap.cache)
         loaded = self._front.before(loaded)
-        served = serve(self._reactor, self._bootstrap, settings, loaded, log)
+        host, served = serve(self._reactor, self._bootstrap, settings, loaded, log)
         is_worker = self._bootstrap.role == "worker"
         if not is_worker:
             # There is one core at a time, and its start hooks may be what must be
             # done only once.
             await self._wait_for_turn()
-        await served.host.prepare()
+        await host.prepare()
         if loaded.templates is not None and is_worker:
             # After the start hooks, which may add filters.
             loaded.templates.warm(self._reactor.seconds)
-        self._served = served
-        self._reporter.site = served.site
+        self._host, self._served = host, served
+        self._reporter.served = served
         self.core_ready(self._core_is_ready, back=self._core_is_back_soon)
         if is_worker:
             await self._wait_for_turn()
         # If the channel breaks, `master_gone` hears of it.
-        self._end.ready().addErrback(lambda why: why.trap(ConnectionClosed))
-        served.host.accept()
+        ready = self._end.ready(loaded.static if is_worker else None)
+        ready.addErrback(lambda why: why.trap(ConnectionClosed))
+        host.accept()
 
     async def _wait_for_turn(self) -> None:
         if not self._bootstrap.on_trial:
@@ -213,8 +236,9 @@ class ChildProgram:
     def _leave(self) -> None:
         self._leaving = True
         self._reporter.stop()
-        if self._served is not None and self._served.proxy is not None:
+        if self._served is not None:
             self._served.proxy.close()
+            self._served.relay.close()
         with suppress(ReactorNotRunning):  # there may be two reasons to leave
             self._reactor.stop()
 

@@ -1,45 +1,55 @@
 """What a child serves: the public side of the application, or its core."""
 
 import asyncio
+import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from clusterapp.channel.bootstrap import Bootstrap
+from clusterapp.channel.bootstrap import PRIVATE, QUEUE, SCOREBOARD, Bootstrap
+from clusterapp.channel.stickiness import Stickiness
 from clusterapp.http.access import Recorder
+from clusterapp.http.agent import CoreAgent
 from clusterapp.http.certificates import certificates_of
 from clusterapp.http.exchange import Exchange, Forward
 from clusterapp.http.limits import Limits
-from clusterapp.http.native_server import NativeServer
 from clusterapp.http.site import ClusterSite
-from clusterapp.listening.accept import Acceptor
+from clusterapp.interfaces import Row
+from clusterapp.listening.scoreboard import Scoreboard
 from clusterapp.settings.model import Settings
 from clusterapp.web.cluster import Membership, core_agent, core_client
 from clusterapp.web.hosting import Host, core_host
 from clusterapp.web.loading import Loaded
 from clusterapp.web.proxies import TrustedProxies
 from clusterapp.web.routing import Routes
+from clusterapp.worker.doors import Doors
 from clusterapp.worker.loop import LoopReaders
 from clusterapp.worker.proxy import CoreProxy
+from clusterapp.worker.relay import Relay
+from clusterapp.worker.visitors import SlotVisitors
 
 
 @dataclass(frozen=True)
 class Served:
     """
-    All that a child holds while it serves.
+    All that a worker holds while it serves.
 
-    :param host: serves the site, and drains it.
-    :param proxy: forwards requests to the core; None in the core itself.
-    :param site: tells what a worker has under way; None in the core.
-    :param adopt: serves a connection that another worker has accepted; None in the
-        core.
+    :param proxy: forwards requests to the core.
+    :param relay: passes requests to other workers.
+    :param visitors: knows which those are.
+    :param site: tells what is under way.
+    :param doors: takes connections.
+    :param row: the worker's row on the scoreboard.
     """
 
-    host: Host
-    proxy: CoreProxy | None
-    site: ClusterSite | None
-    adopt: Callable[[socket.socket], None] | None
+    proxy: CoreProxy
+    relay: Relay
+    visitors: SlotVisitors
+    site: ClusterSite
+    doors: Doors
+    row: Row
 
 
 def serve(
@@ -48,7 +58,7 @@ def serve(
     settings: Settings,
     loaded: Loaded,
     recorder: Recorder | None = None,
-) -> Served:
+) -> tuple[Host, Served | None]:
     """
     Put together what a child serves; nothing is accepted yet.
 
@@ -57,6 +67,7 @@ def serve(
     :param settings: the settings.
     :param loaded: the application.
     :param recorder: where answers are noted, if anywhere.
+    :return: what serves and drains the site; and what a worker has, None in the core.
     """
     agent = core_agent(reactor, settings, bootstrap.core_socket)
     loaded.bind(
@@ -64,11 +75,31 @@ def serve(
             bootstrap.role, bootstrap.slot, bootstrap.generation, core_client(agent)
         )
     )
-    sockets = _adopt(bootstrap.sockets)
     if bootstrap.role == "core":
-        return Served(core_host(reactor, loaded, settings, sockets), None, None, None)
+        sockets = {name: _adopt(each) for name, each in bootstrap.sockets.items()}
+        return core_host(reactor, loaded, settings, sockets), None
+    served = _worker(reactor, bootstrap, settings, loaded, recorder, agent)
+    return Host(served.site, loaded.hooks, [served.doors]), served
+
+
+def _worker(  # noqa: PLR0913, PLR0917 - as `serve`
+    reactor: Any,
+    bootstrap: Bootstrap,
+    settings: Settings,
+    loaded: Loaded,
+    recorder: Recorder | None,
+    agent: CoreAgent,
+) -> Served:
+    inherited = dict(bootstrap.sockets)
+    board = Scoreboard(inherited[SCOREBOARD])
+    os.close(inherited.pop(SCOREBOARD))
+    sockets = {name: _adopt(each) for name, each in inherited.items()}
     trusted = TrustedProxies(settings.trusted_proxies)
     proxy = CoreProxy(reactor, agent, trusted=trusted, timeout=settings.core_timeout)
+    relay = Relay(reactor, sockets[PRIVATE].getsockname(), trusted)
+    visitors = SlotVisitors(bootstrap.slot, relay, trusted)
+    visitors.stick(Stickiness.from_mapping(bootstrap.stickiness))
+    row = board.row(bootstrap.row)
     site = ClusterSite(
         reactor,
         loaded.resource,
@@ -81,13 +112,20 @@ def serve(
             request_timeout=settings.request_timeout,
         ),
         recorder=recorder,
-        client_of=trusted.client_of,
+        proxies=trusted,
+        visitors=visitors,
+        row=row,
         failure_page=loaded.failure_page if settings.reload else None,
     )
-    host = Host(site, loaded.hooks, _acceptors(reactor, settings, site, sockets))
-    # Those with TLS stay where they are.
-    adopt = NativeServer(asyncio.get_event_loop(), site).adopt
-    return Served(host, proxy, site, adopt)
+    # Twisted's asyncio reactor, which every worker has, runs on it.
+    readers = LoopReaders(asyncio.get_event_loop(), reactor)
+    waits = partial(board.has_more_than_its_share, bootstrap.row)
+    doors = Doors(readers, site, row, waits, trusted.trusts_peer)
+    doors.name(bootstrap.listeners, certificates_of(settings))
+    doors.receive(sockets.pop(QUEUE))
+    for name, each in sockets.items():
+        doors.accept(name, each, shared=name in bootstrap.shared)
+    return Served(proxy, relay, visitors, site, doors, row)
 
 
 def _forward(routes: Routes, proxy: CoreProxy) -> Forward:
@@ -98,27 +136,8 @@ def _forward(routes: Routes, proxy: CoreProxy) -> Forward:
     return forward
 
 
-def _acceptors(
-    reactor: Any,
-    settings: Settings,
-    site: ClusterSite,
-    sockets: Mapping[str, socket.socket],
-) -> Iterator[Acceptor]:
-    # Twisted's asyncio reactor, which every worker has, runs on it.
-    loop = asyncio.get_event_loop()
-    readers = LoopReaders(loop, reactor)
-    certificates = certificates_of(settings)
-    for name, listening in sockets.items():
-        # The name of a listener is its number and its specification.
-        own = certificates.get(name.partition(" ")[2])
-        server = NativeServer(loop, site, None if own is None else own.context)
-        yield Acceptor(readers, listening, server.serve)
-
-
-def _adopt(numbers: Mapping[str, int]) -> Mapping[str, socket.socket]:
-    """Make sockets of inherited descriptors; grandchildren do not inherit them."""
-    sockets = {}
-    for name, number in numbers.items():
-        sockets[name] = socket.socket(fileno=number)
-        sockets[name].set_inheritable(False)
-    return sockets
+def _adopt(number: int) -> socket.socket:
+    """Make a socket of an inherited descriptor; grandchildren do not inherit it."""
+    adopted = socket.socket(fileno=number)
+    adopted.set_inheritable(False)
+    return adopted

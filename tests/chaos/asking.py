@@ -27,6 +27,10 @@ _STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) [^\r\n]*")
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})(?:;.*)?")
 _MOST_HEAD = 65_536
 
+#: The port is chosen when it is known who is connected to (ip(7)), so that there are
+#: as many for each server.
+_BIND_WITHOUT_PORT = 24
+
 
 class AskingError(Exception):
     """
@@ -62,15 +66,17 @@ class Asker:
     One client, with at most one connection.
 
     :param port: where to connect to, on the loopback interface.
+    :param address: where to connect from.
     :ivar connections: how many connections it has made.
     :ivar reuses: whether the request that was sent last went out on a connection
         that had been used before.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, address: str = "127.0.0.1") -> None:
         self.connections = 0
         self.reuses = False
         self._port = port
+        self._address = address
         self._socket: socket.socket | None = None
         self._buffer = bytearray()
         self._begun = False
@@ -128,6 +134,8 @@ class Asker:
         connection.setblocking(False)
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setsockopt(socket.IPPROTO_IP, _BIND_WITHOUT_PORT, 1)
+            connection.bind((self._address, 0))
             await _loop().sock_connect(connection, ("127.0.0.1", self._port))
         except OSError as error:
             connection.close()

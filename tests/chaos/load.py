@@ -106,6 +106,7 @@ class Load:
         the answers come fast enough.
     :param patience: seconds after which an answer is late.
     :param targets: what is asked for, in turns; each request adds a number of its own.
+    :param addresses: where the clients connect from, in turns.
     """
 
     def __init__(  # noqa: PLR0913 - one for each thing that a test may choose
@@ -118,11 +119,13 @@ class Load:
         per_second: float = 400.0,
         patience: float = 10.0,
         targets: Sequence[str] = ("/",),
+        addresses: Sequence[str] = ("127.0.0.1",),
     ) -> None:
         self.figures = Figures()
         self._port = port
         self._check = check
         self._clients = [True] * kept + [False] * fresh
+        self._addresses = addresses
         self._interval = len(self._clients) / per_second
         self._patience = patience
         self._targets = map("{}{}".format, itertools.cycle(targets), itertools.count(1))
@@ -181,7 +184,8 @@ class Load:
     async def _live(self, number: int, turn: float, *, keep: bool) -> None:
         """Be one client."""
         last = ""
-        with closing(Asker(self._port)) as asker:
+        address = self._addresses[number % len(self._addresses)]
+        with closing(Asker(self._port, address)) as asker:
             while not self._stopped.is_set():
                 now = time.monotonic()
                 await asyncio.sleep(max(0.0, turn - now))

@@ -11,6 +11,8 @@ from tests.chaos.sites import IN_FLIGHT, OF_THE_KILLED, ChaosCase, pid_in, pids
 from tests.integration.running import eventually, wait_until_gone
 
 KILLS = 20
+#: So many where connections are distributed in other ways.
+KILLS_MORE = 6
 WORKERS = 6
 #: One more within a minute, and a slot is not filled again at once.
 MOST_KILLS = 4
@@ -20,16 +22,25 @@ class WorkerTests(ChaosCase):
     """``kill -9`` of workers."""
 
     def test_random_workers(self) -> None:
+        self.kill(KILLS)
+
+    def test_round_robin(self) -> None:
+        self.kill(KILLS_MORE, "--dispatch", "round-robin")
+
+    def test_reuseport(self) -> None:
+        self.kill(KILLS_MORE, "--dispatch", "reuseport")
+
+    def kill(self, kills: int, *flags: str) -> None:
         """Only what the worker was answering is lost; nobody is refused."""
         # No core: the process that answers must be the one that is connected to.
         targets = ("/whoami/", "/padded/", "/chunked/")
         lost = 0
         with (
-            self.cluster(workers=WORKERS) as running,
+            self.cluster(*flags, workers=WORKERS) as running,
             self.load(running, targets=targets) as load,
         ):
             load.wait_for(200)
-            for slot in random.sample([*range(WORKERS)] * MOST_KILLS, KILLS):
+            for slot in random.sample([*range(WORKERS)] * MOST_KILLS, kills):
                 victim = pid_in(running, slot)
                 before = len(load.figures.failures)
                 os.kill(victim, signal.SIGKILL)
@@ -41,9 +52,9 @@ class WorkerTests(ChaosCase):
                 lost += self.assert_in_flight(load, before, victim, gone)
             self.assertNotIn("too often", running.text())
             self.assertEqual(len(running.children()), WORKERS)
-            figures = load.report(f"{KILLS} workers killed, {lost} requests lost")
+            figures = load.report(f"{kills} workers killed, {lost} requests lost")
             self.assertLessEqual(set(figures.kinds), OF_THE_KILLED, figures)
-            self.assertGreater(len(pids(figures)), KILLS)
+            self.assertGreater(len(pids(figures)), kills)
             self.assert_stops(running)
 
     def assert_in_flight(

@@ -3,16 +3,18 @@
 import os
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bench import processes
+from bench import fairness, processes
 from bench.errors import BenchError, ServerError
 from bench.figures import Figure
 from bench.measure import Plan, measure
 from bench.peers import Ground, Peer
 from bench.servers import Server, free_port
+from bench.tallies import Tally
 from bench.works import Work
 from bench.wrk import Load
 from tests.integration.running import wait_until_gone
@@ -26,7 +28,7 @@ ROUNDS = 2
 WRK = """\
 #!/bin/sh
 echo "$@" >> {asked}
-echo "{fault}"
+echo "{printed}"
 echo "Requests/sec:  1000.50"
 """
 
@@ -46,8 +48,8 @@ def work(idle: int = 0) -> Work:
     return Work(name="tiny", title="tiny", path="/", peers=(), idle=idle, expected=body)
 
 
-class CourseTests(SynchronousTestCase):
-    """Measuring from the start of the servers to their end."""
+class PlanCase(SynchronousTestCase):
+    """A folder, a plan, and what was said and asked."""
 
     def setUp(self) -> None:
         self.said: list[str] = []
@@ -55,26 +57,33 @@ class CourseTests(SynchronousTestCase):
         self.folder.mkdir()
         self.asked = self.folder / "asked"
 
-    def measure(self, work: Work, *peers: Peer) -> dict[str, Figure]:
-        """Measure, on one CPU, for a short time."""
-        plan = Plan(
+    def plan(self, *peers: Peer) -> Plan:
+        """Plan two rounds on one CPU."""
+        return Plan(
             rounds=ROUNDS,
             load=Load(seconds=4, connections=2, cpu=CPU),
-            cpu=CPU,
+            cpus={CPU},
             homes={peer.name: Path(sys.executable) for peer in peers},
             static=self.folder,
             scratch=self.folder,
             say=self.said.append,
         )
-        return measure(work, peers, plan)
 
-    def install_wrk(self, fault: str = "") -> None:
+    def install_wrk(self, printed: str = "") -> None:
         """Put a stand-in for wrk where programs are looked for."""
         program = self.folder / "wrk"
-        program.write_text(WRK.format(asked=self.asked.absolute(), fault=fault))
+        program.write_text(WRK.format(asked=self.asked.absolute(), printed=printed))
         program.chmod(0o755)
         path = f"{self.folder.absolute()}:{os.environ['PATH']}"
         self.patch(os, "environ", {**os.environ, "PATH": path})
+
+
+class CourseTests(PlanCase):
+    """Measuring from the start of the servers to their end."""
+
+    def measure(self, work: Work, *peers: Peer) -> dict[str, Figure]:
+        """Measure, on one CPU, for a short time."""
+        return measure(work, peers, self.plan(*peers))
 
     def test_rounds_are_interleaved(self) -> None:
         """After a short run to warm up, each server has its turn in every round."""
@@ -124,6 +133,51 @@ class CourseTests(SynchronousTestCase):
         assert fault is not None
         self.assertRegex(fault, r"\d+ of \d+ connections were not kept")
 
+    def test_all_workers_are_waited_for(self) -> None:
+        """A server that listens before it is ready has not begun."""
+        self.install_wrk()
+        late = replace(peer("one", "late"), ready_path="/")
+        self.assertIsNone(self.measure(work(), late)["one"].fault)
+        self.assertIn(
+            "answers 503", str(self.measure(work(), peer("two", "late"))["two"].fault)
+        )
+
+
+class FairnessTests(PlanCase):
+    """Counting who answered."""
+
+    def test_counted_in_each_round(self) -> None:
+        """Of each manner, what the answers say is read."""
+        self.install_wrk("answer 0 5001 30\nanswer 0 5002 10\nanswer 3 5003 20")
+        one = peer("one")
+        found = list(fairness.measure(one, self.plan(one)))
+        requests, connections = Tally((40, 0, 0, 20)), Tally((2, 0, 0, 0))
+        self.assertEqual(
+            [(finding.manner, finding.what, finding.tallies) for finding in found],
+            [
+                ("connection per request", "connections", (requests,) * ROUNDS),
+                ("keep-alive", "connections", (connections,) * ROUNDS),
+                ("keep-alive", "requests", (requests,) * ROUNDS),
+            ],
+        )
+        runs = self.asked.read_text().splitlines()
+        closing = ["Connection: close" in run for run in runs]
+        self.assertEqual(closing, [True] * ROUNDS + [False] * ROUNDS)
+
+    def test_errors(self) -> None:
+        """What was counted with errors in it counts nothing."""
+        self.install_wrk("Socket errors: connect 0, read 5, write 0, timeout 0")
+        one = peer("one")
+        [finding] = fairness.measure(one, self.plan(one))
+        self.assertEqual((finding.policy, finding.fault), ("one", "5 read errors"))
+        self.assertIn("one: 5 read errors", self.said)
+
+    def test_rude_server(self) -> None:
+        """One that breaks off is told of like one that ends."""
+        one = replace(peer("one", "rude"), ready_path="/")
+        [finding] = fairness.measure(one, self.plan(one))
+        self.assertIn("RemoteDisconnected", str(finding.fault))
+
 
 class ServerTests(SynchronousTestCase):
     """One server's process."""
@@ -131,7 +185,7 @@ class ServerTests(SynchronousTestCase):
     def start(self, *command: str) -> Server:
         """Start a server."""
         log = Path(self.mktemp())
-        return Server(list(command), cwd=Path.cwd(), env={}, cpu=CPU, log=log)
+        return Server(list(command), cwd=Path.cwd(), env={}, cpus={CPU}, log=log)
 
     def test_pinned(self) -> None:
         """A server has the CPU that it was given, and this process has all again."""

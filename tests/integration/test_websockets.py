@@ -5,10 +5,11 @@ import signal
 import socket
 import ssl
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from struct import pack
+from types import MappingProxyType
 
 import trustme
 from twisted.trial.unittest import SynchronousTestCase
@@ -37,13 +38,20 @@ class Client:
 
     :param connection: its connection, of TCP or of TLS.
     :param path: where it connects to.
+    :param fields: more fields for the request's head.
     """
 
-    def __init__(self, connection: socket.socket, path: str) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        path: str,
+        fields: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.connection = connection
         self._wire = WSConnection(ConnectionType.CLIENT)
         self._events: list[Event] = []
-        self.send(Request("localhost", path))
+        more = [(name.encode(), value.encode()) for name, value in fields.items()]
+        self.send(Request("localhost", path, extra_headers=more))
         self.expect(AcceptConnection)
 
     def send(self, *events: Event) -> None:

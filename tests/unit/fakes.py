@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import (
@@ -33,11 +33,15 @@ from twisted.logger import (
     globalLogPublisher,
 )
 from twisted.python.failure import Failure
-from twisted.test.iosim import FakeTransport, IOPump
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from clusterapp.channel.ends import ChildEnd, Pulse
+from clusterapp.interfaces import StaticFolder
+from tests.unit.passing import PassingTransport, joined
+
+if TYPE_CHECKING:
+    from twisted.test.iosim import IOPump
 
 __all__ = [
     "FakeChild",
@@ -75,6 +79,12 @@ class FakeChild:
         self.drains: list[tuple[float, bool]] = []
         self.healths: list[tuple[bool, object]] = []
         self.adopted: list[socket.socket] = []
+        #: By which listener each of them has come.
+        self.doors: list[str] = []
+        #: What it was told to accept from, and whether others do; whose requests
+        #: belong where.
+        self.listening: dict[str, bool] = {}
+        self.stickiness: Mapping[str, Any] = {}
         self.signals: list[str] = []
         self.stdin = b""
         self.stdin_closed = False
@@ -146,8 +156,19 @@ class FakeChild:
     def proceed(self) -> None:
         self.heard.append("proceed")
 
-    def adopt(self, connection: socket.socket) -> None:
+    def adopt(self, connection: socket.socket, door: str) -> None:
         self.adopted.append(connection)
+        self.doors.append(door)
+
+    def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
+        self.listening[listener] = shared
+        listening.close()
+
+    def refuse(self, listener: str) -> None:
+        self.listening.pop(listener, None)
+
+    def stick(self, how: str) -> None:
+        self.stickiness = json.loads(how)
 
     def drain(self, *, spread: float, hand_over: bool) -> None:
         self.heard.append("drain")
@@ -204,17 +225,6 @@ class FakeChild:
 
     def getHost(self) -> IAddress:
         raise NotImplementedError
-
-
-class PassingTransport(FakeTransport):
-    """A transport over which descriptors can be passed, as over a Unix socket."""
-
-    far: "PassingTransport | None" = None
-
-    def sendFileDescriptor(self, descriptor: int) -> None:
-        """Let the other end have a duplicate, before what is written next."""
-        assert self.far is not None
-        self.far.protocol.fileDescriptorReceived(os.dup(descriptor))
 
 
 @implementer(IReactorProcess, IReactorSocket)
@@ -283,9 +293,8 @@ class FakeReactor(MemoryReactorClock):
     def _join(self, child: FakeChild) -> None:
         near = self.ends[-1]
         far = PassingTransport(child.end, isServer=False)
-        near.far, far.far = far, near
         child.end.makeConnection(far)
-        child.pump = IOPump(child.end, near.protocol, far, near, debug=False)
+        child.pump = joined(near, far)
 
 
 def out_of_processes() -> OSError:
@@ -337,11 +346,14 @@ class Master:
 
     def __init__(self) -> None:
         self.readies = 0
+        self.static: StaticFolder | None = None
         self.failures: list[tuple[bool, str, str]] = []
 
         self.loadeds = 0
         self.pulses: list[Pulse] = []
         self.handed_over: list[socket.socket] = []
+        #: By which listener each of them has come.
+        self.doors: list[str] = []
         self.takes = True
 
     def loaded(self) -> None:
@@ -350,12 +362,14 @@ class Master:
     def reported(self, pulse: Pulse) -> None:
         self.pulses.append(pulse)
 
-    def hand_over(self, connection: socket.socket) -> Deferred[bool]:
+    def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
+        self.doors.append(door)
         self.handed_over.append(connection)
         return succeed(self.takes)
 
-    def ready(self) -> None:
+    def ready(self, static: StaticFolder | None) -> None:
         self.readies += 1
+        self.static = static
 
     def failed(self, *, loading: bool, reason: str, traceback: str) -> None:
         self.failures.append((loading, reason, traceback))

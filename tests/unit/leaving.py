@@ -22,15 +22,18 @@ class Heir:
 
     def __init__(self, case: NativeCase) -> None:
         self.site = ClusterSite(case.clock, Scripted(), limits=case.limits)
-        self.server = NativeServer(case.loop, self.site)
+        self.server = NativeServer(case.loop, self.site, door=case.door)
         self.taken = 0
+        #: By which listener each connection has come.
+        self.doors: list[str] = []
         #: Duplicates of what is not answered at once.
         self.kept: list[socket.socket] = []
         #: What the next connections are answered; True takes them.
         self.answer: Deferred[bool] | bool = True
 
-    def hand_over(self, connection: socket.socket) -> Deferred[bool]:
+    def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
         """Take a duplicate, as a channel would bring it."""
+        self.doors.append(door)
         answer: Deferred[bool] = Deferred()
         if self.answer is True:
             self.taken += 1
@@ -46,6 +49,8 @@ class Heir:
 
 class LeavingCase(NativeCase):
     """A site that drains, and one that takes its connections."""
+
+    door = "1 tcp:81"
 
     async def greeted(self) -> Client:
         """Connect a client, and answer its first request."""

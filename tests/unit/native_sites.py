@@ -163,6 +163,8 @@ class NativeCase(SynchronousTestCase):
     """A test on a site that a worker could have."""
 
     limits = Limits(requests=None)
+    #: The name of the listener that clients come by.
+    door = ""
     #: Whether connections are accepted when the client has sent its first bytes.
     asks_first = False
     loop: asyncio.AbstractEventLoop
@@ -241,7 +243,7 @@ class NativeCase(SynchronousTestCase):
         :param small: whether it takes only a little at a time.
         """
         near, far = pair(family, small=small)
-        server = NativeServer(self.loop, self.site)
+        server = NativeServer(self.loop, self.site, door=self.door)
         accept = functools.partial(server.serve, far, near.getsockname())
         client = Client(self.loop, near, accept)
         self.clients.append(client)

@@ -5,7 +5,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from clusterapp.operations import Health, Operations, Tell, Verdict
+from clusterapp.operations import Dispatch, Health, Operations, Tell, Verdict
 
 
 def worker(slot: int, **facts: object) -> dict[str, Any]:
@@ -40,6 +40,8 @@ def status(size: int = 4, **facts: object) -> dict[str, Any]:
         "listeners": ["http://127.0.0.1:8080"],
         "core": "ready",
         "operation": None,
+        "folder": "/srv/shop",
+        "static": {"url": "/static/", "folder": "/srv/shop/static"},
         "workers": [worker(slot) for slot in range(size)],
         "leaving": [],
         **facts,
@@ -90,6 +92,9 @@ class FakeOperations(Operations):
 
     def scale(self, workers: int, tell: Tell) -> Deferred[Verdict]:
         return self._begin(tell, "scale", workers)
+
+    def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[Verdict]:
+        return self._begin(tell, "dispatch", wanted)
 
     def restart(self, slot: int, tell: Tell) -> Deferred[Verdict]:
         return self._begin(tell, "restart", slot)

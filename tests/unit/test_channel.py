@@ -5,13 +5,14 @@ import socket
 from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionClosed
-from twisted.test.iosim import IOPump, connectedServerAndClient
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.channel.ends import ChildEnd, MasterEnd, Pulse
+from clusterapp.interfaces import StaticFolder
 from clusterapp.settings.model import Settings
-from tests.unit.fakes import Master
+from tests.unit.fakes import Master, descriptors
+from tests.unit.passing import channel
 
 
 class Child:
@@ -24,8 +25,19 @@ class Child:
     def proceed(self) -> None:
         self.heard.append("proceed")
 
-    def adopt(self, connection: socket.socket) -> None:
+    def adopt(self, connection: socket.socket, door: str) -> None:
         self.adopted.append(connection)
+        self.heard.append(("adopt", door))
+
+    def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
+        self.heard.append(("accept", listener, listening.getsockname(), shared))
+        listening.close()
+
+    def refuse(self, listener: str) -> None:
+        self.heard.append(("refuse", listener))
+
+    def stick(self, how: str) -> None:
+        self.heard.append(("stick", how))
 
     def drain(self, *, spread: float, hand_over: bool) -> None:
         self.heard.append(("drain", spread, hand_over))
@@ -46,19 +58,19 @@ class Child:
         self.heard.append("gone")
 
 
-class ChannelTests(SynchronousTestCase):
+class ChannelCase(SynchronousTestCase):
     """Both ends of one channel."""
-
-    child_end: ChildEnd
-    master_end: MasterEnd
-    pump: IOPump
 
     def setUp(self) -> None:
         self.master = Master()
         self.child = Child()
-        self.child_end, self.master_end, self.pump = connectedServerAndClient(
-            lambda: MasterEnd(self.master), lambda: ChildEnd(self.child)
-        )
+        self.master_end = MasterEnd(self.master)
+        self.child_end = ChildEnd(self.child)
+        self.pump = channel(self.master_end, self.child_end)
+
+
+class WordsTests(ChannelCase):
+    """What can be said in words alone."""
 
     def failed(self, reason: str, traceback: str) -> tuple[str, str]:
         """Let the child say why it failed; give what the master hears."""
@@ -74,7 +86,17 @@ class ChannelTests(SynchronousTestCase):
         self.assertNoResult(told)
         self.pump.flush()
         self.successResultOf(told)
-        self.assertEqual(self.master.readies, 1)
+        self.assertEqual((self.master.readies, self.master.static), (1, None))
+
+    def test_static_files(self) -> None:
+        """A worker says where its static files are, whatever the name is like."""
+        static = StaticFolder("/static/", "/srv/sh\udcffop")
+        told = self.child_end.ready(static)
+        self.pump.flush()
+        self.successResultOf(told)
+        self.assertEqual(
+            self.master.static, StaticFolder("/static/", "/srv/sh\\udcffop")
+        )
 
     def test_orders(self) -> None:
         """The child hears them in their order; each is acknowledged."""
@@ -85,6 +107,8 @@ class ChannelTests(SynchronousTestCase):
             self.master_end.cluster_health(ready=False, detail="{}"),
             self.master_end.broken("no \ud800"),
             self.master_end.reopen_logs(),
+            self.master_end.refuse("0 tcp:80"),
+            self.master_end.stick("{}"),
             self.master_end.drain(spread=1.5, hand_over=True),
         ]
         self.pump.flush()
@@ -99,6 +123,8 @@ class ChannelTests(SynchronousTestCase):
                 (False, "{}"),
                 "no \\ud800",
                 "reopen",
+                ("refuse", "0 tcp:80"),
+                ("stick", "{}"),
                 ("drain", 1.5, True),
             ],
         )
@@ -106,7 +132,9 @@ class ChannelTests(SynchronousTestCase):
     def test_trial_and_report(self) -> None:
         """What a child says of itself, besides that it is ready."""
         self.child_end.loaded()
-        pulse = Pulse(lag=0.25, requests=7, active=1, connections=2, rss=4096)
+        pulse = Pulse(
+            lag=0.25, requests=7, active=1, connections=2, passed_on=3, rss=4096
+        )
         self.child_end.report(pulse)
         self.pump.flush()
         self.assertEqual(self.master.loadeds, 1)
@@ -164,6 +192,70 @@ class ChannelTests(SynchronousTestCase):
         self.assertEqual(self.child.heard, ["gone"])
 
 
+class DescriptorTests(ChannelCase):
+    """What goes with a descriptor."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.near, self.far = socket.socketpair()
+        for each in (self.near, self.far):
+            self.addCleanup(each.close)
+
+    def assert_arrived(self, arrived: socket.socket) -> None:
+        """It is a duplicate, which no other process inherits."""
+        with arrived:
+            self.assertFalse(arrived.get_inheritable())
+            arrived.send(b"a")
+        self.assertEqual(self.near.recv(1), b"a")
+        self.assertNotEqual(self.far.fileno(), -1)
+
+    def test_adopt(self) -> None:
+        """The child hears by which listener the connection has come."""
+        told = self.master_end.adopt(self.far, "1 tcp:81")
+        self.pump.flush()
+        self.successResultOf(told)
+        [arrived] = self.child.adopted
+        self.assert_arrived(arrived)
+        self.assertEqual(self.child.heard, [("adopt", "1 tcp:81")])
+
+    def test_hand_over(self) -> None:
+        for takes in (True, False):
+            self.master.takes = takes
+            told = self.child_end.hand_over(self.far, "1 tcp:81")
+            self.pump.flush()
+            self.assertIs(self.successResultOf(told), takes)
+            self.assert_arrived(self.master.handed_over.pop())
+        self.assertEqual(self.master.doors, ["1 tcp:81"] * 2)
+
+    def test_accept(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            address = listening.getsockname()
+            told = [
+                self.master_end.accept("0 tcp:0", listening, shared=shared)
+                for shared in (True, False)
+            ]
+            self.pump.flush()
+        for each in told:
+            self.successResultOf(each)
+        self.assertEqual(
+            self.child.heard,
+            [("accept", "0 tcp:0", address, shared) for shared in (True, False)],
+        )
+
+    def test_channel_that_is_gone(self) -> None:
+        """It takes no descriptor; whoever asks hears that as of any other loss."""
+        before = descriptors()
+        self.master_end.close()
+        self.pump.flush()
+        for told in (
+            self.master_end.adopt(self.far, "0 tcp:80"),
+            self.master_end.accept("0 tcp:80", self.far, shared=True),
+            self.child_end.hand_over(self.far, "0 tcp:80"),
+        ):
+            self.failureResultOf(told, ConnectionClosed)
+        self.assertEqual(descriptors(), before)
+
+
 PATHS = st.text(st.characters(blacklist_characters="\0"))
 
 BOOTSTRAPS = st.builds(
@@ -176,6 +268,9 @@ BOOTSTRAPS = st.builds(
     core_socket=st.none() | PATHS,
     cache=st.none() | PATHS,
     access_log=st.none() | PATHS | st.integers(4, 1000),
+    listeners=st.lists(PATHS).map(tuple),
+    shared=st.lists(PATHS).map(tuple),
+    row=st.integers(0, 4095),
     path=st.lists(PATHS).map(tuple),
     python_path=st.none() | PATHS,
 )

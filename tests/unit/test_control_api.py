@@ -11,7 +11,7 @@ from clusterapp.control.api import ControlApi
 from clusterapp.errors import BusyError, OperationError, UnknownSlotError
 from clusterapp.http.klein_resource import klein_resource
 from clusterapp.http.site import ClusterSite
-from clusterapp.operations import Health, Step, Verdict
+from clusterapp.operations import Dispatch, Health, Step, Verdict
 from tests.unit.clients import Client
 from tests.unit.operating import CONFIG, FakeOperations, status
 from tests.unit.replies import Reply, parse
@@ -123,6 +123,12 @@ class OperationTests(ApiCase):
             ("/reload", b"{}", ("reload",)),
             ("/upgrade", b" \n", ("upgrade",)),
             ("/scale", b'{"workers": 7}', ("scale", 7)),
+            ("/dispatch", b'{"policy": "shared"}', ("dispatch", Dispatch("shared"))),
+            (
+                "/dispatch",
+                b'{"policy": "sticky", "sticky": "query:s", "listener": "tcp:1"}',
+                ("dispatch", Dispatch("sticky", "query:s", "tcp:1")),
+            ),
             ("/slots/0/restart", b"", ("restart", 0)),
             ("/slots/12/drain", b"", ("drain", 12)),
             ("/stop", b"", ("stop", False)),
@@ -276,6 +282,30 @@ class WrongRequestTests(ApiCase):
             self.assert_wrong("/scale", body, "workers", value.decode())
         for body in (b"", b"{}"):
             self.assert_wrong("/scale", body, "workers must be")
+
+    def test_policies(self) -> None:
+        for value in (b'"Shared"', b'"random"', b'""'):
+            body = b'{"policy": %b}' % value
+            self.assert_wrong(
+                "/dispatch", body, "policy must be one of", value.decode()
+            )
+        for body in (b"", b"{}", b'{"sticky": "cookie"}'):
+            self.assert_wrong("/dispatch", body, "policy must be one of shared, ")
+        self.assert_wrong("/dispatch", b'{"polcy": "shared"}', '"polcy"')
+
+    def test_keys(self) -> None:
+        for value in (b'"ip"', b'"header:"', b'"cookie:a b"', b'""'):
+            body = b'{"policy": "sticky", "sticky": %b}' % value
+            self.assert_wrong("/dispatch", body, "sticky must be", value.decode())
+
+    def test_what_is_no_text(self) -> None:
+        for name in ("policy", "sticky", "listener"):
+            for value in ("5", "null", '["shared"]', "true"):
+                body = {"policy": '"sticky"', name: value}
+                pairs = ", ".join(f'"{key}": {what}' for key, what in body.items())
+                self.assert_wrong(
+                    "/dispatch", f"{{{pairs}}}".encode(), f"{name} must be text", value
+                )
 
     def test_quick(self) -> None:
         for value in (b"1", b'"yes"', b"null"):

@@ -26,3 +26,27 @@ class ArgumentTests(SynchronousTestCase):
     def test_the_last_word_counts(self) -> None:
         chosen = parse(["--socket", "a", "status", "--socket", "b"])
         self.assertEqual(chosen.socket, "b")
+
+
+class DispatchTests(SynchronousTestCase):
+    """``clusterctl dispatch``."""
+
+    def test_policy_alone(self) -> None:
+        """What is not said stays as it is."""
+        chosen = parse(["dispatch", "least-connections"])
+        self.assertEqual(
+            (chosen.policy, chosen.sticky, chosen.listener),
+            ("least-connections", None, None),
+        )
+
+    def test_all(self) -> None:
+        words = ["dispatch", "--listener", "tcp:1", "sticky", "--sticky", "cookie:a"]
+        chosen = parse(words)
+        self.assertEqual(
+            (chosen.policy, chosen.sticky, chosen.listener),
+            ("sticky", "cookie:a", "tcp:1"),
+        )
+
+    def test_unknown_policy(self) -> None:
+        error = self.assertRaises(SystemExit, parse, ["dispatch", "Shared"])
+        self.assertEqual(error.code, 2)

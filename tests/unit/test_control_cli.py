@@ -11,7 +11,9 @@ from typing import NamedTuple
 from clusterapp import __version__
 from clusterapp.control import cli
 from clusterapp.control.cli import main
+from clusterapp.settings.model import Settings
 from tests.unit.canned import Answer, Canned, CannedCase, chunked, response
+from tests.unit.exporting import config_of, status_of
 from tests.unit.operating import CONFIG, status
 
 STEPS = (
@@ -81,6 +83,18 @@ class RequestTests(CliCase):
             (["reload"], chunked(GOOD), b"POST /reload ", b""),
             (["upgrade"], chunked(GOOD), b"POST /upgrade ", b""),
             (["scale", "5"], chunked(GOOD), b"POST /scale ", b'{"workers": 5}'),
+            (
+                ["dispatch", "round-robin"],
+                chunked(GOOD),
+                b"POST /dispatch ",
+                b'{"policy": "round-robin"}',
+            ),
+            (
+                ["dispatch", "sticky", "--sticky", "query:s", "--listener", "tcp:1"],
+                chunked(GOOD),
+                b"POST /dispatch ",
+                b'{"policy": "sticky", "sticky": "query:s", "listener": "tcp:1"}',
+            ),
             (["restart", "0"], chunked(GOOD), b"POST /slots/0/restart ", b""),
             (["drain", "12"], chunked(GOOD), b"POST /slots/12/drain ", b""),
             (["stop"], chunked(GOOD), b"POST /stop ", b'{"quick": false}'),
@@ -100,6 +114,35 @@ class RequestTests(CliCase):
         self.assertIn(self.path, ended.err)
         ended = self.run_command("status", "--state", "/no/state")
         self.assertIn("/no/state", ended.err)
+
+
+class ExportTests(CliCase):
+    """What is written of a cluster for other programs."""
+
+    def test_unknown_program(self) -> None:
+        ended = self.run_command("export", "apache")
+        self.assertEqual((ended.status, ended.out), (2, ""))
+        self.assertIn("'apache'", ended.err)
+
+    def test_as_it_is(self) -> None:
+        """The text and nothing else, or one JSON string."""
+        settings = Settings(app="shop:app")
+        told = (config_of(settings), status_of(settings))
+        for words in ([], ["--json"]):
+            path = str(self.folder / f"{len(words)}.sock")
+            server = self.serve(*(response(json.dumps(d)) for d in told), path=path)
+            ended = self.run_command("--socket", path, "export", "nginx", *words)
+            server.close()
+            self.assertEqual((ended.status, ended.err), (0, ""))
+            text = json.loads(ended.out) if words else ended.out
+            self.assertTrue(text.startswith("# nginx in front of shop:app"), text)
+
+    def test_master_of_another_version(self) -> None:
+        """Nothing is written that could be taken for a configuration."""
+        self.serve(response("{}"), response("{}"))
+        ended = self.run_command("--socket", self.path, "export", "nginx")
+        self.assertEqual((ended.status, ended.out), (1, ""))
+        self.assertIn("it is of another version", ended.err)
 
 
 class StatusTests(CliCase):
@@ -204,6 +247,9 @@ class ErrorTests(CliCase):
         for words in (
             [],
             ["stat"],
+            ["dispatch"],
+            ["dispatch", "random"],
+            ["dispatch", "sticky", "--sticky"],
             ["scale"],
             ["scale", "0"],
             ["scale", "x"],

@@ -5,6 +5,7 @@ import re
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.control.views import (
+    UNKNOWN,
     clusters_text,
     coloured,
     config_text,
@@ -65,6 +66,64 @@ class StatusTests(SynchronousTestCase):
             "   1  running    2  4301      3s        10       1      5     1.0  58.2"
             "         0\n",
         )
+
+    def lines(self, **facts: object) -> dict[str, str]:
+        """Give the facts of a status that are shown before the table, by name."""
+        head = status_text(status(1, **facts), plain).partition("\n\n")[0]
+        found: dict[str, str] = {}
+        name = ""
+        for line in head.splitlines()[1:]:
+            name = line[2:12].strip() or name
+            found[name] = (found[name] + "\n" if name in found else "") + line[14:]
+        return found
+
+    def test_distribution(self) -> None:
+        """Who chooses, and by what."""
+        listener = {"address": "http://h:1", "dispatch": "shared", "by": "workers"}
+        shown = self.lines(distribution={"listeners": [listener]})
+        self.assertEqual(shown["dispatch"], "shared (the workers accept)")
+        self.assertNotIn("balance", shown)
+
+    def test_distribution_of_several_listeners(self) -> None:
+        listeners = [
+            {"address": "a", "dispatch": "reuseport", "sticky": None, "by": "kernel"},
+            {"address": "b", "dispatch": "sticky", "sticky": "cookie", "by": "master"},
+            {"address": "c", "dispatch": "new", "by": "nobody we know"},
+        ]
+        shown = self.lines(distribution={"listeners": listeners})
+        self.assertEqual(
+            shown["dispatch"],
+            "a: reuseport (the kernel decides)\n"
+            "b: sticky by cookie (the master accepts)\n"
+            f"c: new ({UNKNOWN})",
+        )
+
+    def test_balance(self) -> None:
+        shown = self.lines(
+            distribution={
+                "imbalance": 1.256,
+                "handed_off": 9,
+                "handed_off_per_second": 12.4,
+            },
+            workers=[worker(0, passed_on=3), worker(1, passed_on=None), worker(2)],
+        )
+        self.assertEqual(
+            shown["balance"],
+            "the busiest worker has 1.26 of its share, 12 hand-offs/s,"
+            " 3 requests passed on",
+        )
+
+    def test_nothing_to_balance(self) -> None:
+        """What is 0 or unknown is not shown."""
+        shown = self.lines(
+            distribution={
+                "imbalance": None,
+                "handed_off": 0,
+                "handed_off_per_second": 0.0,
+            },
+            workers=[worker(0, passed_on=0)],
+        )
+        self.assertNotIn("balance", shown)
 
     def test_not_ready(self) -> None:
         shown = status_text(status(ready=False, why="no worker is ready"), plain)

@@ -11,6 +11,8 @@ from clusterapp.http.departure import Departure
 class Connection:
     """An idle connection; it writes down what becomes of it."""
 
+    door = "0 tcp:80"
+
     def __init__(self, *, idle: bool = True) -> None:
         self.socket: socket.socket | None = None
         self.became: list[str] = []
@@ -37,7 +39,8 @@ class DepartureTests(SynchronousTestCase):
         self.departure = Departure(5.0, self.hand_over)
         self.gone: Exception | None = None
 
-    def hand_over(self, connection: socket.socket) -> Deferred[bool]:
+    def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
+        self.assertEqual(door, Connection.door)
         if self.gone is not None:
             return fail(self.gone)
         answer: Deferred[bool] = Deferred()
@@ -97,7 +100,7 @@ class DepartureTests(SynchronousTestCase):
     def test_asking_raises(self) -> None:
         """Twisted's transports do so when they are gone."""
 
-        def refuse(_: socket.socket) -> Deferred[bool]:
+        def refuse(_: socket.socket, _door: str) -> Deferred[bool]:
             raise ValueError("Invalid file descriptor: -1")
 
         self.departure = Departure(5.0, refuse)

@@ -192,6 +192,7 @@ class LendingTests(LeavingCase):
         drained = await self.leave(first)
         await self.so(lambda: drained.called and second.taken)
         self.assertTrue(elsewhere.called)
+        self.assertEqual((first.doors, second.doors), ([self.door], [self.door]))
         await client.get("/hi")
         self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
         await self.so(lambda: not first.site.connections)

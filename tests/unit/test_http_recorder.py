@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -10,8 +11,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.http.access import Answered
 from clusterapp.http.exchange import Exchange
 from clusterapp.http.messages import ResponseHead
+from clusterapp.http.peers import NoProxies
 from clusterapp.http.site import ClusterSite
+from clusterapp.interfaces import Fields
 from tests.unit.clients import CHUNKED, OK, Client, Slow
+
+
+class Named(NoProxies):
+    """Believes whoever says a name."""
+
+    def client_of(self, peer: IAddress, fields: Fields) -> str | None:
+        return dict(fields).get(b"X", b"me").decode()
 
 
 class RecorderTests(SynchronousTestCase):
@@ -27,7 +37,7 @@ class RecorderTests(SynchronousTestCase):
             self.slow,
             self.forward,
             recorder=self,
-            client_of=lambda _peer, fields: dict(fields).get(b"X", b"me").decode(),
+            proxies=Named(),
         )
         self.client = Client(self.site, self.clock)
         self.addCleanup(self.client.goes)
@@ -122,7 +132,6 @@ class RecorderTests(SynchronousTestCase):
     def test_peer_without_a_host(self) -> None:
         """By itself a site knows its clients by their addresses."""
         site = ClusterSite(self.clock, self.slow)
-        self.assertEqual(
-            site.client_of(IPv4Address("TCP", "192.0.2.1", 1), ()), "192.0.2.1"
-        )
-        self.assertIsNone(site.client_of(object(), ()))  # type: ignore[arg-type]
+        client_of = site.proxies.client_of
+        self.assertEqual(client_of(IPv4Address("TCP", "192.0.2.1", 1), ()), "192.0.2.1")
+        self.assertIsNone(client_of(UNIXAddress(None), ()))

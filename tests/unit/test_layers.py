@@ -15,10 +15,11 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = {
     "errors": 0,
+    "interfaces": 0,
     "settings": 1,
     "lifecycle": 1,
-    "interfaces": 1,
     "generations": 1,
+    "dispatch": 1,
     "operations": 1,
     "channel": 2,
     "clock": 3,
@@ -35,7 +36,7 @@ LAYERS = {
     "tap": 6,
 }
 #: Parts that must not do anything, nor wait for anything.
-PURE = ("errors", "settings", "lifecycle", "generations", "operations")
+PURE = ("errors", "settings", "lifecycle", "generations", "dispatch", "operations")
 MOST_LINES = 400
 
 #: What must not be loaded before a program has chosen its reactor.
@@ -116,7 +117,7 @@ class LayerTests(SynchronousTestCase):
         self.assertEqual(askers, {"master/service.py", "tap.py", "worker/service.py"})
 
     def test_pure_parts_need_no_event_loop(self) -> None:
-        """Settings and lifecycles import types of Twisted at most."""
+        """Settings, lifecycles and policies import types of Twisted at most."""
         for path in MODULES:
             if part_of(path) not in PURE:
                 continue

@@ -254,3 +254,73 @@ class TroubleTests(AcceptorCase):
         self.connect()
         self.acceptor.doRead()
         self.assertEqual(self.served(), 1)
+
+
+class WaitingTests(AcceptorCase):
+    """A worker that has more than its share lets the others come first."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.waits = True
+        self.acceptor = Acceptor(
+            self.reactor,
+            self.shared.dup(),
+            Adopting(self.reactor, self.factory),
+            lambda: self.waits,
+        )
+        self.addCleanup(self.acceptor.stop)
+        self.acceptor.start()
+
+    def test_one_that_has_less(self) -> None:
+        """It accepts at once."""
+        self.waits = False
+        self.connect()
+        self.acceptor.doRead()
+        self.assertEqual(self.served(), 1)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_another_comes_first(self) -> None:
+        """It hears of no connection for a moment, which is another's."""
+        self.connect()
+        self.acceptor.doRead()
+        self.assertEqual(self.served(), 0)
+        self.assertEqual(self.reactor.getReaders(), [])
+        connection, _ = self.shared.accept()
+        connection.close()
+        self.reactor.advance(0.001)
+        self.assertEqual(self.served(), 0)
+        self.assertEqual(self.reactor.getReaders(), [self.acceptor])
+
+    def test_nobody_comes(self) -> None:
+        """No client waits for longer than that; each wake-up is judged anew."""
+        self.connect()
+        self.connect()
+        self.acceptor.doRead()
+        self.reactor.advance(0.001)
+        self.assertEqual(self.served(), 1)
+        self.acceptor.doRead()
+        self.assertEqual(self.served(), 0)
+        self.reactor.advance(0.001)
+        self.assertEqual(self.served(), 1)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_stop_meanwhile(self) -> None:
+        """The connection stays in the queue."""
+        self.connect()
+        self.acceptor.doRead()
+        self.acceptor.stop()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        connection, _ = self.shared.accept()
+        connection.close()
+
+    def test_out_of_descriptors_after_all(self) -> None:
+        """Then it waits as long as any worker does."""
+        log = Log(self)
+        self.reactor.refusal = OSError(errno.EMFILE, "Too many open files")
+        self.connect()
+        self.acceptor.doRead()
+        self.reactor.advance(0.001)
+        self.assertIn("trying again in 1.0 s", log.text())
+        self.assertEqual(self.reactor.getReaders(), [])
+        self.reactor.advance(1)
+        self.assertEqual(self.reactor.getReaders(), [self.acceptor])

@@ -71,8 +71,16 @@ class TcpTests(ListeningCase):
         port = listener.socket.getsockname()[1]
         self.assertEqual(listener.address(), f"http://[::1]:{port}")
         self.assert_served(listener, socket.create_connection(("::1", port)))
-        both = self.listen(TcpListen(0, "::"))
-        self.listen(TcpListen(both.socket.getsockname()[1], "0.0.0.0"))
+        # A client of any program may happen to have that number on IPv4.
+        for attempt in range(20):
+            both = self.listen(TcpListen(0, "::"))
+            try:
+                self.listen(TcpListen(both.socket.getsockname()[1], "0.0.0.0"))
+            except ListenError:
+                if attempt == 19:
+                    raise
+            else:
+                break
 
     def test_tls_is_a_tcp_socket(self) -> None:
         """Who accepts from it adds the TLS."""
@@ -83,7 +91,7 @@ class TcpTests(ListeningCase):
             listener = self.listen(spec)
             address = listener.socket.getsockname()
             self.assert_served(listener, socket.create_connection(address))
-            self.assertEqual(listener.name, str(spec))
+            self.assertEqual(listener.name, "tcp:0:interface=127.0.0.1")
             self.assertEqual(listener.address(), f"https://127.0.0.1:{address[1]}")
 
     def test_socket_is_fit_to_be_shared(self) -> None:

@@ -63,6 +63,12 @@ class OperationCase(MasterCase):
             if told and child.bootstrap["slot"] == slot:
                 child.exit()
 
+    def reload_with(self, **settings: object) -> Deferred[Verdict]:
+        chosen = {**self.service.settings.as_mapping(), **settings}
+        origins = {setting.name: "test" for setting in SETTINGS}
+        self.patch(self.service, "_choose", lambda: Chosen(Settings(**chosen), origins))
+        return self.operations.reload(self.tell)
+
     def verdict(self, judged: Deferred[Verdict]) -> Verdict:
         verdict: Verdict = self.successResultOf(judged)
         return verdict
@@ -235,12 +241,6 @@ class ReloadTests(OperationCase):
 class SettingsTests(OperationCase):
     """What a reload makes of other settings."""
 
-    def reload_with(self, **settings: object) -> Deferred[Verdict]:
-        chosen = {**self.service.settings.as_mapping(), **settings}
-        origins = {setting.name: "test" for setting in SETTINGS}
-        self.patch(self.service, "_choose", lambda: Chosen(Settings(**chosen), origins))
-        return self.operations.reload(self.tell)
-
     def test_new_values(self) -> None:
         self.run_master(workers=1)
         judged = self.reload_with(keepalive_timeout=7)
@@ -261,11 +261,24 @@ class SettingsTests(OperationCase):
         self.finish()
 
     def test_values_of_the_master(self) -> None:
+        """They stay as they are, for the workers and for whoever asks."""
         self.run_master(workers=1)
-        judged = self.reload_with(listen=["tcp:1"], core="isolated")
-        self.pass_trial()
-        text = self.verdict(judged).text
-        self.assertIn("not applied before an upgrade: --listen, --core", text)
+        kept = self.operations.config()["listen"]
+        judged = self.reload_with(
+            listen=["tcp:1"], core="isolated", worker_ports=3001, keepalive_timeout=7
+        )
+        child = self.pass_trial()
+        self.assertEqual(
+            self.verdict(judged).text.partition("not applied before an upgrade: ")[2],
+            "--listen, --core, --worker-ports",
+        )
+        told = child.bootstrap["settings"]
+        self.assertEqual(
+            (tuple(told["listen"]), told["core"], told["worker_ports"]),
+            (kept["value"], "master", None),
+        )
+        self.assertEqual(told["keepalive_timeout"], 7)
+        self.assertEqual(self.operations.config()["listen"], kept)
         self.finish()
 
     def test_number_of_workers(self) -> None:
@@ -577,11 +590,12 @@ class HandOverTests(OperationCase):
         self.operations.reload(self.tell)
         fresh = self.pass_trial()
         ours, theirs = socket.socketpair()
-        given = old[1].end.hand_over(theirs)
+        given = old[1].end.hand_over(theirs, "0 tcp:80")
         for _ in range(3):
             self.reactor.flush()
         self.assertTrue(self.successResultOf(given))
         [_, adopted] = fresh.adopted
+        self.assertEqual(fresh.doors, ["", "0 tcp:80"])
         adopted.send(b"a")
         self.assertEqual(ours.recv(1), b"a")
         for each in (ours, theirs, adopted):
@@ -593,7 +607,7 @@ class HandOverTests(OperationCase):
         [child] = self.run_master(workers=1)
         stopped = self.service.stopService()
         ours, theirs = socket.socketpair()
-        given = child.end.hand_over(theirs)
+        given = child.end.hand_over(theirs, "0 tcp:80")
         for _ in range(3):
             self.reactor.flush()
         self.assertFalse(self.successResultOf(given))

@@ -1,9 +1,12 @@
 """The workers of one master, together."""
 
+import socket
 from typing import TYPE_CHECKING, cast
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
+from clusterapp.channel.bootstrap import PORT, PRIVATE
 from clusterapp.lifecycle import State
 from clusterapp.master.pool import Pool
 
@@ -11,15 +14,20 @@ if TYPE_CHECKING:
     from clusterapp.master.slot import ChildSlot
 
 
+#: The name of a listener.
+DOOR = "1 tcp:81"
+
+
 class FakeSlot:
     """A slot whose state the test sets."""
 
-    generation = 1
-
-    def __init__(self, pool: Pool, number: int) -> None:
+    def __init__(self, pool: Pool, number: int, generation: int = 1) -> None:
         self.number = number
+        self.generation = generation
         self.state: State = "stopped"
         self.did: list[object] = []
+        #: Whether its process takes connections.
+        self.takes = True
         self._pool = pool
 
     def enter(self, state: State) -> None:
@@ -43,20 +51,33 @@ class FakeSlot:
     def cluster_health(self, *, ready: bool, detail: str) -> None:
         self.health = (ready, detail)
 
+    def adopt(self, connection: socket.socket, door: str) -> Deferred[bool]:
+        assert connection.fileno() != -1
+        self.did.append(door)
+        return succeed(self.takes)
 
-class PoolTests(SynchronousTestCase):
+
+class PoolCase(SynchronousTestCase):
     """Two slots."""
 
     def setUp(self) -> None:
         self.hopeless: list[bool] = []
+        self.arrived: list[ChildSlot] = []
         self.changes = 0
-        self.pool = Pool(self.changed, self.hopeless.append)
+        self.pool = self.make()
         self.one, self.other = FakeSlot(self.pool, 0), FakeSlot(self.pool, 1)
         for slot in (self.one, self.other):
             self.pool.fill(cast("ChildSlot", slot))
 
+    def make(self) -> Pool:
+        return Pool(self.changed, self.hopeless.append, self.arrived.append)
+
     def changed(self) -> None:
         self.changes += 1
+
+
+class PoolTests(PoolCase):
+    """What they do, and are told."""
 
     def test_drain(self) -> None:
         """It has ended when the last process is gone."""
@@ -73,7 +94,7 @@ class PoolTests(SynchronousTestCase):
         self.successResultOf(self.pool.drain())
 
     def test_drain_of_nothing(self) -> None:
-        self.successResultOf(Pool(self.changed, self.hopeless.append).drain())
+        self.successResultOf(self.make().drain())
 
     def test_drop(self) -> None:
         self.pool.drop()
@@ -88,6 +109,13 @@ class PoolTests(SynchronousTestCase):
         self.pool.core_ready(False, back=True)
         self.other.enter("running")
         self.assertEqual(self.other.did, [True, "back", "back"])
+
+    def test_arrivals(self) -> None:
+        """Who becomes ready may have missed more than the pool knows."""
+        self.one.enter("starting")
+        self.assertEqual(self.arrived, [])
+        self.one.enter("running")
+        self.assertEqual(self.arrived, [self.one])
 
     def test_ever_ready(self) -> None:
         self.assertFalse(self.pool.ever_ready)
@@ -107,3 +135,104 @@ class PoolTests(SynchronousTestCase):
         self.one.enter("fatal")
         self.other.enter("fatal")
         self.assertEqual(self.hopeless, [True])
+
+
+class AdoptTests(PoolCase):
+    """Connections of workers that leave."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.leaver = FakeSlot(self.pool, 1)
+        self.inherited: list[str] = []
+
+    def run_slots(self, *more: FakeSlot) -> None:
+        """Let these fill their slots, and all be ready."""
+        for each in more:
+            self.pool.fill(cast("ChildSlot", each))
+        for slot in tuple(self.pool.slots.values()):
+            cast("FakeSlot", slot).enter("running")
+            cast("FakeSlot", slot).did.clear()
+
+    def follow(self, *, takes: bool) -> None:
+        """Be followed by another master."""
+
+        def adopt(connection: socket.socket, door: str) -> Deferred[bool]:
+            self.assertNotEqual(connection.fileno(), -1)
+            self.inherited.append(door)
+            return succeed(takes)
+
+        self.pool.successor = adopt
+
+    def adopt(self, door: str = DOOR, before: FakeSlot | None = None) -> bool:
+        """Tell whether a connection is served elsewhere; it is let go of here."""
+        near, far = socket.socketpair()
+        with near:
+            given = self.pool.adopt(far, door, before=cast("ChildSlot", before))
+            taken = self.successResultOf(given)
+            self.assertEqual(far.fileno(), -1)
+        return taken
+
+    def test_same_slot_is_preferred(self) -> None:
+        """Its next process has what belongs to its clients, old as it may be."""
+        self.run_slots(FakeSlot(self.pool, 2, generation=2))
+        for _ in range(4):
+            self.assertTrue(self.adopt(before=self.leaver))
+        self.assertEqual(self.other.did, [DOOR] * 4)
+        self.assertEqual(self.one.did, [])
+
+    def test_not_to_who_has_it(self) -> None:
+        """A worker that drains is none that could be asked."""
+        self.run_slots()
+        self.assertTrue(self.adopt(before=self.other))
+        self.assertEqual((self.one.did, self.other.did), ([DOOR], []))
+
+    def test_newest_generation_in_turn(self) -> None:
+        """A reload has come as far as the last two slots."""
+        fresh = [FakeSlot(self.pool, number, generation=2) for number in (2, 3)]
+        self.run_slots(*fresh)
+        for _ in range(8):
+            self.assertTrue(self.adopt())
+        self.assertEqual(self.one.did + self.other.did, [])
+        for slot in fresh:
+            self.assertIn(DOOR, slot.did)
+
+    def test_next_one_is_asked(self) -> None:
+        """Until one takes it."""
+        self.run_slots()
+        self.other.takes = False
+        self.assertTrue(self.adopt(before=self.leaver))
+        self.assertEqual((self.one.did, self.other.did), ([DOOR], [DOOR]))
+
+    def test_of_one_slot(self) -> None:
+        """What comes by a slot's own port, or from other workers, stays there."""
+        self.run_slots()
+        self.follow(takes=True)
+        for door in (PRIVATE, PORT):
+            self.assertTrue(self.adopt(door, self.leaver))
+            self.other.takes = False
+            self.assertFalse(self.adopt(door, self.leaver))
+            self.other.takes = True
+        self.assertEqual(self.other.did, [PRIVATE, PRIVATE, PORT, PORT])
+        self.assertEqual((self.one.did, self.inherited), ([], []))
+
+    def test_of_one_slot_from_another_master(self) -> None:
+        """It does not say which slot that was."""
+        self.run_slots()
+        self.assertFalse(self.adopt(PORT))
+        self.assertEqual(self.one.did + self.other.did, [])
+
+    def test_new_master(self) -> None:
+        """Its workers are asked after all of our own."""
+        self.run_slots()
+        self.one.takes = self.other.takes = False
+        for takes in (True, False):
+            self.follow(takes=takes)
+            self.assertIs(self.adopt(), takes)
+        self.assertEqual(self.inherited, [DOOR, DOOR])
+        self.assertEqual((self.one.did, self.other.did), ([DOOR] * 2, [DOOR] * 2))
+
+    def test_nobody(self) -> None:
+        self.assertFalse(self.adopt())
+        self.follow(takes=True)
+        self.assertTrue(self.adopt())
+        self.assertEqual(self.inherited, [DOOR])

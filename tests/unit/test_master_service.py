@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactor
 from twisted.logger import LogLevel
 
+from clusterapp.channel.bootstrap import PRIVATE, QUEUE, SCOREBOARD
 from clusterapp.errors import (
     ApplicationLoadError,
     ListenError,
@@ -38,7 +39,9 @@ class StartTests(MasterCase):
             self.assertEqual(document["generation"], 1)
             self.assertEqual(document["settings"]["app"], PLAIN)
             self.assertTrue(Path(document["core_socket"]).is_socket())
-            self.assertEqual(len(document["sockets"]), 1)
+            self.assertEqual(len(document["listeners"]), 1)
+            listeners = document["sockets"].keys() - {SCOREBOARD, QUEUE, PRIVATE}
+            self.assertEqual(listeners, set(document["listeners"]))
         self.finish()
 
     def test_number_by_the_machine(self) -> None:
@@ -53,6 +56,13 @@ class StartTests(MasterCase):
         self.assertEqual(len(self.start(workers=count)), count)
         [line] = self.log.lines(LogLevel.warn)
         self.assertIn(f"{count} workers share", line)
+        self.finish()
+
+    def test_everyone_is_trusted(self) -> None:
+        """What that means is said."""
+        self.start(trusted_proxies=["*"])
+        [line] = self.log.lines(LogLevel.warn)
+        self.assertIn("trusted_proxies = *", line)
         self.finish()
 
     def test_addresses(self) -> None:

@@ -11,6 +11,7 @@ from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.interfaces import Role
 from clusterapp.lifecycle import Patience, State
 from clusterapp.master.slot import ChildSlot, Plan
+from clusterapp.master.supplies import Supplies
 from tests.unit.fakes import FakeChild, FakeReactor, Log, out_of_processes
 
 PATIENCE = Patience(boot=10, drain=5, pause=1, spread=0, fatal_pause=100)
@@ -23,6 +24,8 @@ class Watcher:
         self.states: list[State] = []
         self.trials: list[ChildSlot] = []
         self.failures: list[tuple[str, bool, str, str]] = []
+        #: By which listener each connection that was handed over has come.
+        self.doors: list[str] = []
 
     def entered(self, slot: ChildSlot, state: State) -> None:
         assert slot.state == state
@@ -31,9 +34,12 @@ class Watcher:
     def loaded(self, slot: ChildSlot) -> None:
         self.trials.append(slot)
 
-    def hand_over(self, slot: ChildSlot, connection: socket.socket) -> Deferred[bool]:
+    def hand_over(
+        self, slot: ChildSlot, connection: socket.socket, door: str
+    ) -> Deferred[bool]:
         connection.close()
-        return succeed(False)
+        self.doors.append(door)
+        return succeed(True)
 
     def failed(
         self, slot: ChildSlot, *, loading: bool, reason: str, traceback: str
@@ -54,10 +60,13 @@ class SlotCase(SynchronousTestCase):
         bootstrap = Bootstrap(role=role, slot=number, generation=7, settings={})
         return ChildSlot(
             self.reactor,  # type: ignore[arg-type]
-            Plan(bootstrap, {}, {}),
+            Plan(bootstrap, {}, self.supply),
             replace(PATIENCE, **patience),  # type: ignore[arg-type]
             self.watcher,
         )
+
+    def supply(self, _number: int) -> Supplies:
+        return Supplies({})
 
     def started(self) -> FakeChild:
         self.slot.start()

@@ -33,7 +33,7 @@ class SocketsTests(SynchronousTestCase):
         sockets = self.make("tcp:0:interface=127.0.0.1", f"unix:{path}")
         self.assertEqual(sockets.addresses, [])
         sockets.bind()
-        tcp, unix = sockets.public.values()
+        tcp, unix = (each.socket for _, _, each in sockets.doors)
         port = tcp.getsockname()[1]
         self.assertEqual(
             sockets.addresses, [f"http://127.0.0.1:{port}", f"unix:{path}"]
@@ -53,7 +53,7 @@ class SocketsTests(SynchronousTestCase):
         spec = "tcp:0:interface=127.0.0.1"
         sockets = self.make(spec, spec)
         sockets.bind()
-        ports = {each.getsockname()[1] for each in sockets.public.values()}
+        ports = {each.socket.getsockname()[1] for _, _, each in sockets.doors}
         self.assertEqual(len(ports), 2)
 
     def test_one_cannot_be_had(self) -> None:
@@ -129,7 +129,7 @@ class SocketsTests(SynchronousTestCase):
         sockets = self.make("tcp:0:interface=127.0.0.1", core_listen=(spec,))
         sockets.bind()
         self.assertEqual(sockets.core.keys(), {spec})
-        self.assertEqual(len(sockets.public), 1)
+        self.assertEqual(len(sockets.doors), 1)
 
     def test_close(self) -> None:
         """Nothing is left, and all can be had again."""

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
-from twisted.test.iosim import connectedServerAndClient
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.succession import NewEnd, OldEnd, tell_unfit
@@ -16,6 +15,7 @@ from clusterapp.errors import NeverReadyError, OperationError
 from clusterapp.master.succession import VARIABLE, Inheritance
 from clusterapp.master.upgrade import Succession, Upgrading
 from tests.unit.fakes import descriptors
+from tests.unit.passing import channel
 
 
 class Heir:
@@ -38,12 +38,15 @@ class Heir:
 class Events:
     """Writes down what a new master hears."""
 
+    takes = True
+
     def __init__(self) -> None:
         self.heard: list[object] = []
 
-    def adopt(self, connection: socket.socket) -> Deferred[bool]:
-        self.heard.append(connection)
-        return succeed(True)
+    def adopt(self, connection: socket.socket, door: str) -> Deferred[bool]:
+        connection.close()
+        self.heard.append(door)
+        return succeed(self.takes)
 
     def predecessor_gone(self) -> None:
         self.heard.append("gone")
@@ -54,9 +57,8 @@ class ChannelTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.heir, self.events = Heir(), Events()
-        self.new, self.old, self.pump = connectedServerAndClient(
-            lambda: OldEnd(self.heir), lambda: NewEnd(self.events)
-        )
+        self.old, self.new = OldEnd(self.heir), NewEnd(self.events)
+        self.pump = channel(self.old, self.new)
 
     def test_take_over(self) -> None:
         told = self.new.take_over(42, ["tcp:8080"])
@@ -72,6 +74,25 @@ class ChannelTests(SynchronousTestCase):
             self.old.dataReceived(theirs.recv(65536))
         self.assertEqual(self.heir.heard, ["no \\udcff database"])
 
+    def test_hand_over(self) -> None:
+        """The new one hears by which listener the connection has come."""
+        near, far = socket.socketpair()
+        with near, far:
+            for self.events.takes in (True, False):
+                told = self.old.hand_over(far, "1 tcp:81")
+                self.pump.flush()
+                self.assertIs(self.successResultOf(told), self.events.takes)
+        self.assertEqual(self.events.heard, ["1 tcp:81"] * 2)
+
+    def test_hand_over_to_nobody(self) -> None:
+        """Who has died since takes nothing, and that is no error."""
+        self.new.close()
+        self.pump.flush()
+        near, far = socket.socketpair()
+        with near, far:
+            told = self.old.hand_over(far, "1 tcp:81")
+            self.assertIs(self.successResultOf(told), False)
+
     def test_ends(self) -> None:
         """Each hears of the other's end."""
         self.old.close()
@@ -86,11 +107,18 @@ class InheritanceTests(SynchronousTestCase):
         self.before = descriptors()
         self.old, channel = socket.socketpair()
         self.addCleanup(self.old.close)
+        told, telling = socket.socketpair()
+        with telling:
+            telling.send(b"a secret")
         made = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
         self.addresses = [each.getsockname() for each in made]
         specs = ("tcp:0", "tcp:0", "tcp:80")
         listeners = list(zip(specs, (each.detach() for each in made), strict=True))
-        bequest = {"channel": channel.detach(), "listeners": listeners}
+        bequest = {
+            "channel": channel.detach(),
+            "secret": told.detach(),
+            "listeners": listeners,
+        }
         self.environ = {VARIABLE: json.dumps(bequest), "A": "1"}
         found = Inheritance.from_environ(self.environ)
         assert found is not None
@@ -100,6 +128,7 @@ class InheritanceTests(SynchronousTestCase):
         """Its own children are told nothing of it."""
         self.assertEqual(self.environ, {"A": "1"})
         self.assertIsNone(Inheritance.from_environ(self.environ))
+        self.assertEqual(self.inheritance.secret, b"a secret")
         self.finish()
 
     def test_listeners(self) -> None:
@@ -139,6 +168,7 @@ class FakeInheritance:
     def __init__(self) -> None:
         self.did: list[object] = []
         self.answer: Deferred[str] = Deferred()
+        self.secret = b"a secret"
 
     def take_over(self) -> Deferred[str]:
         self.did.append("take over")

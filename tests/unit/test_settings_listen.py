@@ -1,11 +1,15 @@
 """Listen specs: what is read, what is refused, and how they are written."""
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.errors import SettingsError
 from clusterapp.settings.listen import (
+    DISPATCHES,
+    PROXY_VERSIONS,
     FdListen,
     ListenSpec,
     SystemdListen,
@@ -28,7 +32,7 @@ NAMES = TEXT | AWKWARD
 ADDRESSES = st.ip_addresses().map(str) | st.just("fe80::1%eth0")
 PORTS = st.integers(0, 65535)
 
-SPECS: st.SearchStrategy[ListenSpec] = st.one_of(
+PLAIN_SPECS: st.SearchStrategy[ListenSpec] = st.one_of(
     st.builds(TcpListen, PORTS, ADDRESSES),
     st.builds(UnixListen, NAMES, st.integers(0, 0o777)),
     st.builds(FdListen, st.integers(0, 10**9 - 1)),
@@ -51,6 +55,12 @@ SPECS: st.SearchStrategy[ListenSpec] = st.one_of(
         ca=st.none() | NAMES,
         interface=ADDRESSES,
     ),
+)
+SPECS: st.SearchStrategy[ListenSpec] = st.builds(
+    replace,
+    PLAIN_SPECS,
+    dispatch=st.none() | st.sampled_from(DISPATCHES),
+    proxy=st.none() | st.sampled_from(PROXY_VERSIONS),
 )
 
 
@@ -124,6 +134,27 @@ class ReadingTests(SynchronousTestCase):
             "tls:443:interface=[::1]:ca=a:certificates=f",
             TlsFolderListen(port=443, certificates="f", ca="a", interface="::1"),
         )
+
+    def test_any_listener_can_have_a_policy_of_its_own(self) -> None:
+        self.assert_spec("tcp:80:dispatch=sticky", TcpListen(80, dispatch="sticky"))
+        self.assert_spec("unix:a:dispatch=shared", UnixListen("a", dispatch="shared"))
+        self.assert_spec(
+            "fd:3:dispatch=round-robin", FdListen(3, dispatch="round-robin")
+        )
+        self.assertIsNone(parse("tcp:80").dispatch)
+
+    def test_any_listener_can_expect_a_proxy(self) -> None:
+        for version in ("v1", "v2", "auto"):
+            self.assert_spec(
+                f"systemd:http:proxy={version}", SystemdListen("http", proxy=version)
+            )
+        self.assert_spec(
+            "tls:443:proxy=v2:certificates=f:dispatch=reuseport",
+            TlsFolderListen(
+                port=443, certificates="f", dispatch="reuseport", proxy="v2"
+            ),
+        )
+        self.assertIsNone(parse("tcp:80").proxy)
 
 
 class RefusalTests(SynchronousTestCase):
@@ -206,8 +237,25 @@ class RefusalTests(SynchronousTestCase):
         self.assert_refused("tcp:80:backlog=5", "tcp has no key 'backlog'")
         self.assert_refused("fd:3:mode=660", "fd has no key 'mode'")
 
+    def test_unknown_policy(self) -> None:
+        for policy in ("random", "Sticky", "sticky "):
+            self.assert_refused(
+                f"tcp:80:dispatch={policy}",
+                f"dispatch={policy} is none of shared, reuseport, round-robin, "
+                "least-connections, sticky",
+            )
+        self.assert_refused("tcp:80:dispatch=", "dispatch is empty")
+
+    def test_unknown_version_of_the_proxy_protocol(self) -> None:
+        for version in ("v3", "1", "V1", "yes"):
+            self.assert_refused(
+                f"unix:a:proxy={version}", f"proxy={version} is none of v1, v2, auto"
+            )
+        self.assert_refused("unix:a:proxy=", "proxy is empty")
+
     def test_repeated_key(self) -> None:
         self.assert_refused("unix:a:mode=660:mode=600", "mode is given twice")
+        self.assert_refused("fd:3:proxy=v1:proxy=v1", "proxy is given twice")
 
     def test_one_word_too_many(self) -> None:
         self.assert_refused("tcp:127.0.0.1:80", "the port '127.0.0.1' must be a "
@@ -242,6 +290,12 @@ class WritingTests(SynchronousTestCase):
             str(parse(r"tcp:80:interface=\:\:1")), "tcp:80:interface=[::1]"
         )
 
+    def test_policy_and_proxy_come_last(self) -> None:
+        spec = "tcp:80:proxy=auto:dispatch=sticky:interface=[::1]"
+        self.assertEqual(
+            str(parse(spec)), "tcp:80:interface=[::1]:dispatch=sticky:proxy=auto"
+        )
+
     def test_modes_have_three_digits(self) -> None:
         self.assertEqual(str(UnixListen("a", 0o7)), "unix:a:mode=007")
 
@@ -260,6 +314,11 @@ class PlaceTests(SynchronousTestCase):
             parse("tls:80:certificate=c:key=k").place, parse("tcp:80").place
         )
 
+    def test_neither_does_what_is_done_with_it(self) -> None:
+        for spec in ("tcp:80", "unix:a", "fd:3", "systemd:http"):
+            other = parse(f"{spec}:dispatch=sticky:proxy=v1")
+            self.assertEqual(other.place, parse(spec).place)
+
     def test_different_places(self) -> None:
         specs = ["tcp:80", "tcp:80:interface=[::1]", "unix:80", "fd:80", "systemd:80"]
         self.assertEqual(len({parse(spec).place for spec in specs}), len(specs))
@@ -269,6 +328,34 @@ class PlaceTests(SynchronousTestCase):
         self.assertIsNone(parse("tcp:0").place)
         spec = parse("tls:0:certificate=c:key=k")
         self.assertEqual(spec.place, str(spec))
+
+
+class SocketNameTests(SynchronousTestCase):
+    """What a listening socket is called while it goes from process to process."""
+
+    def test_what_is_done_with_it_is_no_part(self) -> None:
+        """Another policy, or another certificate, is no reason for a new socket."""
+        for spec, name in [
+            ("tcp:80:dispatch=sticky", "tcp:80"),
+            ("tcp:80:interface=[::1]:proxy=v2", "tcp:80:interface=[::1]"),
+            ("unix:a:mode=600:proxy=v1:dispatch=shared", "unix:a:mode=600"),
+            ("fd:3:dispatch=round-robin", "fd:3"),
+            ("systemd:http:dispatch=reuseport", "systemd:http"),
+            ("tls:443:certificate=c:key=k:dispatch=sticky", "tcp:443"),
+            (
+                "tls:443:certificates=f:interface=[::]:proxy=v2",
+                "tcp:443:interface=[::]",
+            ),
+        ]:
+            self.assertEqual(parse(spec).socket_name, name)
+
+    @given(SPECS)
+    @settings(deadline=None)
+    def test_names_are_specs(self, spec: ListenSpec) -> None:
+        """Each names itself."""
+        named = parse(spec.socket_name)
+        self.assertEqual(str(named), spec.socket_name)
+        self.assertEqual(named.socket_name, spec.socket_name)
 
 
 class PurposeTests(SynchronousTestCase):
@@ -286,6 +373,16 @@ class PurposeTests(SynchronousTestCase):
             SettingsError, parse_core, "tls:1:certificate=c:key=k"
         )
         self.assertIn("ca is missing; clients must show a certificate", str(error))
+
+    def test_the_core_has_no_policy(self) -> None:
+        """Its clients are workers: nothing is distributed, nobody announced."""
+        for word in ("dispatch=sticky", "proxy=v2"):
+            spec = f"tls:1:certificate=c:key=k:ca=a:{word}"
+            error = self.assertRaises(SettingsError, parse_core, spec)
+            name = word.partition("=")[0]
+            self.assertEqual(
+                str(error), f"{spec!r}: {name} is for the workers' listeners"
+            )
 
     def test_core_listener(self) -> None:
         spec = "tls:443:certificate=c:key=k:ca=a"

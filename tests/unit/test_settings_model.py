@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.errors import SettingsError
-from clusterapp.settings.listen import TcpListen, TlsListen, UnixListen
+from clusterapp.settings.listen import DISPATCHES, TcpListen, TlsListen, UnixListen
 from clusterapp.settings.model import SETTINGS, Settings
 
 CORE_SPEC = "tls:8443:certificate=c.pem:key=k.pem:ca=a.pem"
@@ -48,6 +48,9 @@ MAPPINGS = st.fixed_dictionaries(
         "access_log_format": st.sampled_from(["combined", "json"]),
         "state": st.none() | PATHS,
         "reload": st.booleans(),
+        "dispatch": st.sampled_from(DISPATCHES),
+        "sticky": st.sampled_from(["client-ip", "cookie", "cookie:s", "header:X-S"]),
+        "worker_ports": st.none() | st.integers(1, 65535),
     },
 )
 
@@ -94,6 +97,10 @@ class DefaultTests(SynchronousTestCase):
                 "access_log_format": "combined",
                 "state": None,
                 "reload": False,
+                "dispatch": "shared",
+                "sticky": "cookie",
+                "worker_ports": None,
+                "agent_check": None,
             },
         )
 

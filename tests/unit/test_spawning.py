@@ -16,6 +16,7 @@ from zope.interface.verify import verifyObject
 import clusterapp
 from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.channel.ends import Pulse
+from clusterapp.interfaces import StaticFolder
 from clusterapp.spawning.execute import Child, execute
 from tests.unit.fakes import (
     FakeChild,
@@ -33,8 +34,8 @@ class Events:
         self.heard: list[object] = []
         self.printed_lines: list[tuple[str, bool]] = []
 
-    def ready(self) -> None:
-        self.heard.append("ready")
+    def ready(self, static: StaticFolder | None) -> None:
+        self.heard.append("ready" if static is None else static)
 
     def loaded(self) -> None:
         self.heard.append("loaded")
@@ -42,7 +43,7 @@ class Events:
     def reported(self, pulse: Pulse) -> None:
         self.heard.append(pulse)
 
-    def hand_over(self, connection: socket.socket) -> Deferred[bool]:
+    def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
         connection.close()
         return succeed(False)
 
@@ -82,7 +83,7 @@ class ExecuteCase(SynchronousTestCase):
             self.reactor,  # type: ignore[arg-type]
             bootstrap,
             {**os.environ},
-            self.sockets,
+            {name: each.fileno() for name, each in self.sockets.items()},
             self.events,
             access_log,
         )

@@ -19,7 +19,7 @@ from twisted.web.client import Agent
 from twisted.web.resource import Resource
 
 from clusterapp.errors import ApplicationLoadError
-from clusterapp.interfaces import Role
+from clusterapp.interfaces import Role, StaticFolder
 from clusterapp.web.application import Application, CoreApplication
 from clusterapp.web.loading import DEMO, Loaded, load
 from clusterapp.web.static import StaticOptions
@@ -123,6 +123,8 @@ class LoadTests(SynchronousTestCase):
         (folder / "a.txt").write_bytes(b"here")
         loaded = self.load(app)
         self.assertEqual(loaded.routes.side(b"/files/x"), "static")
+        real = str(folder.resolve())
+        self.assertEqual(loaded.static, StaticFolder("/files/", real))
         assert loaded.answer is not None
         found = loaded.answer(b"GET", b"/files/a.txt", [])
         assert found is not None

@@ -247,6 +247,17 @@ class ForwardingTests(SynchronousTestCase):
         self.assertEqual(fields[b"X-Forwarded-Proto"], b"https")
         self.assertEqual(fields[b"X-Forwarded-Host"], b"shop.example")
 
+    def test_only_the_clients_protocol_is_kept(self) -> None:
+        """The list of addresses gets longer here, and that of protocols does not."""
+        fields = dict(
+            self.forwarded(
+                tcp("10.0.0.1"),
+                (b"X-Forwarded-For", b"192.0.2.1, 10.0.0.2"),
+                (b"X-Forwarded-Proto", b"https, http"),
+            )
+        )
+        self.assertEqual(fields[b"X-Forwarded-Proto"], b"https")
+
     def test_an_open_quote_does_not_swallow_our_hop(self) -> None:
         said = (b"Forwarded", b'for=192.0.2.1;host="open')
         fields = dict(self.forwarded(tcp("10.0.0.1"), said))
@@ -280,7 +291,8 @@ class ForwardingTests(SynchronousTestCase):
         names = (b"X-Forwarded-For", b"X-Forwarded-Proto", b"Forwarded", b"Host")
         fields = tuple(zip(names, values, strict=True))
         peer = tcp("10.0.0.1")
-        self.proxies.client_of(peer, fields)
+        self.proxies.address_of_client(peer, fields)
+        self.proxies.is_secure(peer, fields, secure=True)
         sent = dict(self.forwarded(peer, *fields))
         self.assertTrue(sent[b"X-Forwarded-For"].endswith(b"10.0.0.1"))
         said = parse_forwarded(sent[b"Forwarded"].decode("latin-1"))

@@ -31,6 +31,13 @@ class RequestTests(ProxyTestCase):
             core.send(EMPTY)
             await client.until(b"\r\n\r\n")
 
+    async def test_no_host(self) -> None:
+        """What HTTP/1.0 leaves out, the core is told to be empty."""
+        for sent, passed in ((b"", b"Host: "), (b"host: a\r\n", b"host: a")):
+            _, _, head = await self.ask(b"GET / HTTP/1.0\r\n%b\r\n" % sent)
+            self.assertTrue(head.startswith(b"GET / HTTP/1.1\r\n" + passed), head)
+            self.assertEqual(head.lower().count(b"\r\nhost:"), 1)
+
     async def test_absolute_target_names_the_host(self) -> None:
         """The core sees a path, and the host that the target named."""
         client, core, head = await self.ask(

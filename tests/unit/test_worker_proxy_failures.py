@@ -75,7 +75,7 @@ class CoreGoneTests(ProxyTestCase):
         self.assertEqual(body, b"The core broke off before it answered.\n")
         (reported,) = (e for e in events if e["log_level"] is LogLevel.error)
         self.assertEqual(reported["target"], "/a")
-        self.assertIn("the connection to the core broke", str(reported["error"]))
+        self.assertIn("the connection broke", str(reported["error"]))
 
     async def test_within_the_request(self) -> None:
         """The rest of the upload is read away, and the connection is kept."""

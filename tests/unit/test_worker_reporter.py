@@ -1,13 +1,14 @@
 """What a child reports, on a clock that only the test moves."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from clusterapp.interfaces import LAG, RECENT, Row, private_row
 from clusterapp.worker import reporter
 from clusterapp.worker.reporter import Reporter
 from tests.unit import master_apps
@@ -24,6 +25,22 @@ class Site:
     requests: int = 7
     active: int = 2
     connections: int = 5
+
+
+@dataclass
+class Relay:
+    """A relay with a figure."""
+
+    passed_on: int = 3
+
+
+@dataclass
+class Served:
+    """What a worker serves with."""
+
+    site: Site = field(default_factory=Site)
+    relay: Relay = field(default_factory=Relay)
+    row: Row = field(default_factory=private_row)
 
 
 class ReporterTests(SynchronousTestCase):
@@ -59,10 +76,17 @@ class ReporterTests(SynchronousTestCase):
     def test_figures(self) -> None:
         """Zeros until there is a site."""
         self.clock.advance(1)
-        self.reporter.site = Site()
+        self.reporter.served = Served()
         self.clock.advance(1)
-        told = [(p.requests, p.active, p.connections) for p in self.said]
-        self.assertEqual(told, [(0, 0, 0), (7, 2, 5)])
+        told = [(p.requests, p.active, p.connections, p.passed_on) for p in self.said]
+        self.assertEqual(told, [(0, 0, 0, 0), (7, 2, 5, 3)])
+
+    def test_row(self) -> None:
+        """Others see how late the loop is; what has come of late counts half."""
+        self.reporter.served = served = Served()
+        served.row[RECENT] = 9
+        self.clock.advance(1.25)
+        self.assertEqual((served.row[LAG], served.row[RECENT]), (250, 4))
 
     def test_resident_memory(self) -> None:
         """The kernel says the same, in kB."""

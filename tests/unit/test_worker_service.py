@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,12 +16,13 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.test.iosim import FakeTransport, IOPump
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.channel.bootstrap import CONTROL_FD, Bootstrap
+from clusterapp.channel.bootstrap import CONTROL_FD, PRIVATE, Bootstrap
 from clusterapp.channel.ends import MasterEnd
 from clusterapp.errors import ApplicationLoadError
 from clusterapp.http.access import Answered
 from clusterapp.interfaces import Role
 from clusterapp.settings.model import Settings
+from clusterapp.web.hosting import CORE_SOCKET
 from clusterapp.web.loading import Loaded, load
 from clusterapp.web.static import StaticOptions
 from clusterapp.worker import __main__ as program
@@ -30,6 +31,7 @@ from clusterapp.worker.service import FAILED_BOOT, ChildProgram
 from clusterapp.worker.serving import serve
 from tests.unit import master_apps
 from tests.unit.fakes import FakeReactor, Log, Master
+from tests.unit.inherited import LISTENER, inherited
 
 PLAIN = "tests.unit.master_apps:plain"
 WORKER = "tests.unit.master_apps:worker_hooks"
@@ -80,17 +82,21 @@ class ChildCase(SynchronousTestCase):
         **settings: Any,
     ) -> ChildProgram:
         """Start a child, up to where it waits for something."""
-        listener = "tcp" if role == "worker" else "core"
+        given: Mapping[str, Any] = {
+            "sockets": {CORE_SOCKET: self.listening.dup().detach()}
+        }
+        if role == "worker":
+            given = inherited(self.listening, self.addCleanup)
         bootstrap = Bootstrap(
             role=role,
             slot=3,
             generation=1,
             settings={},
-            sockets={listener: self.listening.dup().detach()},
             core_socket="/nowhere/core.sock",
             cache=cache,
             access_log=self.access_log,
             on_trial=on_trial,
+            **given,
         )
         chosen = Settings(app=app, graceful_timeout=5, **settings)
         self.child = ChildProgram(self.reactor, bootstrap, chosen)
@@ -103,9 +109,9 @@ class ChildCase(SynchronousTestCase):
 
     def serve(self, *arguments: Any) -> Any:
         """Close in the end what the child's process would take with it."""
-        served = serve(*arguments)
-        self.addCleanup(served.host.refuse)
-        return served
+        host, served = serve(*arguments)
+        self.addCleanup(host.refuse)
+        return host, served
 
     def close(self, descriptor: int) -> None:
         """Note what the child closes: these are numbers of the test's process."""
@@ -127,12 +133,14 @@ class BootTests(ChildCase):
 
     def test_ready(self) -> None:
         """It says so when it has loaded its application, and accepts."""
-        [acceptor] = cast("Any", self.begin()._served).host._acceptors
+        acceptors = cast("Any", self.begin()._served).doors._acceptors
+        self.assertEqual(acceptors.keys(), {LISTENER, PRIVATE})
         self.assertEqual(self.master.readies, 1)
         # It is the loop that watches the socket, and tells that it did.
         loop = asyncio.get_event_loop()
-        self.assertTrue(loop.remove_reader(acceptor.fileno()))
-        self.assertEqual(self.closed, [CONTROL_FD])
+        for acceptor in acceptors.values():
+            self.assertTrue(loop.remove_reader(acceptor.fileno()))
+        self.assertEqual(self.closed[0], CONTROL_FD)
         self.assertFalse(self.reactor.stopped)
 
     def test_options_of_static_files(self) -> None:
@@ -171,7 +179,7 @@ class BootTests(ChildCase):
         master_apps.PAGES.append(str(pages))
         kept: list[int] = []
         self.patch(
-            self.master, "ready", lambda: kept.append(len(list(cache.iterdir())))
+            self.master, "ready", lambda _: kept.append(len(list(cache.iterdir())))
         )
         self.begin("tests.unit.master_apps:pages", role=role, cache=str(cache))
         return kept
@@ -315,28 +323,6 @@ class DrainTests(ChildCase):
         self.assertEqual(moved, [])
 
 
-class AdoptTests(ChildCase):
-    """Connections that other workers have accepted."""
-
-    def test_served(self) -> None:
-        child = self.begin()
-        near, far = socket.socketpair()
-        self.addCleanup(near.close)
-        near.send(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
-        child.adopt(far)
-        self.assertTrue(near.recv(65536).startswith(b"HTTP/1.1 404 "))
-
-    def test_nobody_to_serve_it(self) -> None:
-        """While it boots, and in a core; the client learns it at once."""
-        master_apps.pending(master_apps.START)
-        booting, core = self.begin(WORKER), self.begin(role="core")
-        for child in (booting, core):
-            near, far = socket.socketpair()
-            self.addCleanup(near.close)
-            child.adopt(far)
-            self.assertEqual(near.recv(1), b"")
-
-
 class AccessLogTests(ChildCase):
     """A worker that notes what it answers."""
 
@@ -360,7 +346,7 @@ class AccessLogTests(ChildCase):
 
     def test_rotation(self) -> None:
         """What is noted before goes to the old file, what comes later to the new."""
-        recorder = cast("Any", self.begin()._served).host._site.recorder
+        recorder = cast("Any", self.begin()._host)._site.recorder
         recorder.record(ANSWERED)
         old = self.path.rename(self.path.with_suffix(".1"))
         self.far.reopen_logs()
@@ -426,28 +412,32 @@ class ServeTests(SynchronousTestCase):
         self.reactor = MemoryReactorClock()
         self.settings = Settings(app=PLAIN)
 
-    def serve(self, role: Any, name: str) -> Any:
+    def serve(self, role: Any) -> tuple[Any, Any]:
         listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+        given: Mapping[str, Any] = {"sockets": {CORE_SOCKET: listening.dup().detach()}}
+        if role == "worker":
+            given = inherited(listening, self.addCleanup)
         bootstrap = Bootstrap(
             role=role,
             slot=3,
             generation=2,
             settings={},
-            sockets={name: listening.detach()},
             core_socket="/nowhere/core.sock",
+            **given,
         )
         loaded = load(PLAIN, None, cast("Any", self.reactor))
-        served = serve(self.reactor, bootstrap, self.settings, loaded)
-        self.addCleanup(served.host.refuse)
+        host, served = serve(self.reactor, bootstrap, self.settings, loaded)
+        self.addCleanup(host.refuse)
         self.cluster = loaded.members[0].cluster
-        return served
+        return host, served
 
     def test_worker(self) -> None:
         """It knows its place, and sends to the core what is the core's."""
-        served = self.serve("worker", "tcp")
+        host, served = self.serve("worker")
         self.assertEqual((self.cluster.role, self.cluster.slot), ("worker", 3))
         self.assertEqual(self.cluster.generation, 2)
-        site = served.host._site
+        site = host._site
         for target, taken in (
             (b"/counter", True),
             (b"/counter?a=/b", True),
@@ -459,24 +449,25 @@ class ServeTests(SynchronousTestCase):
 
     def test_core(self) -> None:
         """It forwards nothing, to itself least of all."""
-        served = self.serve("core", "core")
+        host, served = self.serve("core")
         self.assertEqual(self.cluster.role, "core")
-        self.assertIsNone(served.proxy)
-        site = served.host._site
-        self.assertIsNone(site._forward)
+        self.assertIsNone(served)
+        self.assertIsNone(host._site._forward)
 
     def test_errors_in_the_page(self) -> None:
         """Only those who develop are shown any, of workers and core alike."""
         for reload in (False, True):
             self.settings = Settings(app=PLAIN, reload=reload)
-            for role, name in (("worker", "tcp"), ("core", "core")):
-                site = self.serve(role, name).host._site
-                self.assertIs(site.failure_page is not None, reload)
+            for role in ("worker", "core"):
+                host, _ = self.serve(role)
+                self.assertIs(host._site.failure_page is not None, reload)
 
     def test_sockets_are_not_passed_on(self) -> None:
         """Processes that the application starts do not keep them open."""
-        [acceptor] = self.serve("worker", "tcp").host._acceptors
-        self.assertFalse(os.get_inheritable(acceptor.fileno()))
+        _, served = self.serve("worker")
+        for acceptor in served.doors._acceptors.values():
+            self.assertFalse(os.get_inheritable(acceptor.fileno()))
+        self.assertFalse(os.get_inheritable(served.doors._receiver.fileno()))
 
 
 class ProgramTests(SynchronousTestCase):

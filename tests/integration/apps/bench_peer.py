@@ -6,6 +6,8 @@ A server to be measured by the bench, of a few manners.
 - ``well``: connections are kept;
 - ``forgets``: the connection before is closed when a new one comes;
 - ``lies``: the answer is another one;
+- ``late``: the first request is answered with a 503;
+- ``rude``: connections are closed when a request comes;
 - ``dies``: it ends at once, and says why;
 - ``parent``: it has a child that does not leave at TERM, and prints its pid.
 """
@@ -26,6 +28,7 @@ async def main(port: int, manner: str) -> None:
     bodies = {"lies": b'{"message": "bye"}'}
     body = bodies.get(manner, b'{"message": "hello, world"}')
     before: list[asyncio.StreamWriter] = []
+    statuses = ["503 Not Yet"] if manner == "late" else []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if manner == "forgets" and before:
@@ -34,8 +37,12 @@ async def main(port: int, manner: str) -> None:
         while await reader.readline():
             while (await reader.readline()).strip():
                 pass
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
-            writer.write(body)
+            if manner == "rude":
+                break
+            status = statuses.pop() if statuses else "200 OK"
+            head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n"
+            writer.write(head.encode() + body)
+        writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", port)
     ended = asyncio.Event()

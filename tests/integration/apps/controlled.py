@@ -12,7 +12,7 @@ from twisted.python.log import startLogging
 
 from clusterapp.control.service import ControlService
 from clusterapp.errors import BusyError, OperationError, UnknownSlotError
-from clusterapp.operations import Health, Operations, Step, Tell, Verdict
+from clusterapp.operations import Dispatch, Health, Operations, Step, Tell, Verdict
 
 reactor: Any = installed
 SLOTS = 2
@@ -57,6 +57,9 @@ class Scripted(Operations):
 
     def scale(self, workers: int, tell: Tell) -> Deferred[Verdict]:
         raise OperationError(f"{workers} are more than there is memory for")
+
+    def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[Verdict]:
+        return self._begin("dispatch", tell, wanted.policy)
 
     def restart(self, slot: int, tell: Tell) -> Deferred[Verdict]:
         self._check_slot(slot)

@@ -1,0 +1,229 @@
+"""What exports are made of: the facts of one running cluster."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from clusterapp.dispatch.keys import Key
+from clusterapp.errors import ExportError
+from clusterapp.interfaces import StaticFolder
+from clusterapp.settings.listen import AnyTlsListen, ListenSpec, TcpListen, parse
+from clusterapp.settings.model import SETTINGS, Settings
+from clusterapp.web.proxies import TrustedProxies
+
+#: What stands for every interface, and where such a listener is reached from here.
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - they are looked up
+
+#: A label of DNS (RFC 1035, section 2.3.1) has 63 characters; names made of it more.
+_LONGEST_LABEL = 40
+
+
+@dataclass(frozen=True)
+class Place:
+    """
+    Where a proxy connects to.
+
+    :param host: an IP address; the path of a Unix socket.
+    :param port: the port; None for a Unix socket.
+    """
+
+    host: str
+    port: int | None = None
+
+    def __str__(self) -> str:
+        """Write an address and port, or a path."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port is None else f"{host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Public:
+    """
+    One of the listeners for clients.
+
+    :param spec: what it was specified as.
+    :param place: where it is reached from this machine.
+    :param sticky: what its clients are known by now, as `--sticky` has it; None if
+        they do not stay with their workers.
+    """
+
+    spec: ListenSpec
+    place: Place
+    sticky: str | None
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether it speaks TLS."""
+        return isinstance(self.spec, AnyTlsListen)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """
+    What the cluster does not tell, but this machine.
+
+    :param programs: the folder of ``twistd`` and ``clusterctl``.
+    :param user: the name of the user that the master runs as.
+    """
+
+    programs: str
+    user: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """
+    All that is known of a cluster.
+
+    :param app: what it serves, as ``module:name``.
+    :param settings: its settings.
+    :param slots: the numbers of its slots.
+    :param listeners: its listeners for clients.
+    :param folder: its working folder.
+    :param static: where its static files are, if it has any.
+    :param surroundings: what this machine tells.
+    """
+
+    app: str
+    settings: Settings
+    slots: Sequence[int]
+    listeners: Sequence[Public]
+    folder: str
+    static: StaticFolder | None
+    surroundings: Surroundings
+
+    @classmethod
+    def read(
+        cls,
+        config: Mapping[str, Mapping[str, Any]],
+        status: Mapping[str, Any],
+        surroundings: Surroundings,
+    ) -> "Facts":
+        """
+        Read what a master has told.
+
+        :param config: the document of its settings.
+        :param status: the document of its status.
+        :param surroundings: what it has not told.
+        :raise SettingsError: if it has settings that this version refuses.
+        :raise ExportError: if it does not tell what is needed.
+        """
+        try:
+            return cls._read(config, status, surroundings)
+        except KeyError as error:
+            raise ExportError(
+                f"the master does not tell its {error}: it is of another version"
+            ) from error
+
+    @classmethod
+    def _read(
+        cls,
+        config: Mapping[str, Mapping[str, Any]],
+        status: Mapping[str, Any],
+        surroundings: Surroundings,
+    ) -> "Facts":
+        known = [setting.name for setting in SETTINGS if setting.name in config]
+        settings = Settings(**{name: config[name]["value"] for name in known})
+        doors = status["distribution"]["listeners"]
+        static = status["static"]
+        return cls(
+            app=status["name"],
+            settings=settings,
+            slots=sorted(worker["slot"] for worker in status["workers"]),
+            listeners=[
+                Public(spec, _place(door["address"]), door["sticky"])
+                for spec, door in zip(settings.listeners, doors, strict=False)
+            ],
+            folder=status["folder"],
+            static=None if static is None else StaticFolder(**static),
+            surroundings=surroundings,
+        )
+
+    @property
+    def label(self) -> str:
+        """The application's name, of letters that are good for any other name."""
+        module = self.app.partition(":")[0].rpartition(".")[2]
+        label = re.sub("[^a-z0-9]+", "-", module.lower()).strip("-")
+        return label[:_LONGEST_LABEL].strip("-") or "app"
+
+    @property
+    def workers(self) -> Mapping[int, Place]:
+        """Where each slot's worker is reached alone; empty if they have no ports."""
+        first = self.settings.worker_ports
+        if first is None:
+            return {}
+        host = _LOOPBACK.get(self.interface, self.interface)
+        return {slot: Place(host, first + slot) for slot in self.slots}
+
+    @property
+    def interface(self) -> str:
+        """Where the ports of workers are: at the first TCP listener's interface."""
+        specs = (each.spec for each in self.listeners)
+        tcp = [each for each in specs if isinstance(each, TcpListen | AnyTlsListen)]
+        return tcp[0].interface if tcp else "127.0.0.1"
+
+    @property
+    def agent(self) -> Place | None:
+        """Where agent checks are answered."""
+        spec = self.settings.agent_check
+        listener = None if spec is None else parse(spec)
+        if not isinstance(listener, TcpListen):
+            return None
+        host = _LOOPBACK.get(listener.interface, listener.interface)
+        return Place(host, listener.port)
+
+    @property
+    def sticky(self) -> Key | None:
+        """What clients are known by, if they stay with their workers at any door."""
+        text = self.sticky_text
+        return None if text is None else Key.parse(text)
+
+    @property
+    def sticky_text(self) -> str | None:
+        """Give the same as `--sticky` has it."""
+        known = (each.sticky for each in self.listeners)
+        return next((text for text in known if text is not None), None)
+
+    def public(self, *, with_proxy: bool) -> Public:
+        """
+        Give the listener that a proxy on this machine is to use.
+
+        The first that is not encrypted comes first, since nothing leaves the machine.
+
+        :param with_proxy: whether the proxy can speak the PROXY protocol.
+        :raise ExportError: if there is none that it can use.
+        """
+        fit = [
+            each
+            for each in self.listeners
+            if (with_proxy or each.spec.proxy is None) and not _asks_for_more(each.spec)
+        ]
+        if not fit:
+            raise ExportError(
+                "no listener can be used by a proxy: each wants the certificates of"
+                " clients, or the PROXY protocol where that is not spoken; add one as"
+                " in --listen tcp:8080:interface=127.0.0.1, or --worker-ports"
+            )
+        return min(fit, key=lambda each: each.is_tls)
+
+    def trusts(self, place: Place) -> bool:
+        """Tell whether workers believe what a proxy that connects there says."""
+        trusted = TrustedProxies(self.settings.trusted_proxies)
+        return trusted.trusts(None if place.port is None else place.host)
+
+
+def _asks_for_more(spec: ListenSpec) -> bool:
+    """Tell whether a listener wants a certificate of whoever connects."""
+    return isinstance(spec, AnyTlsListen) and spec.ca is not None
+
+
+def _place(address: str) -> Place:
+    """Read an address as a master's status has it: a URL, or ``unix:`` and a path."""
+    kind, _, path = address.partition(":")
+    if kind == "unix":
+        return Place(path)
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    return Place(_LOOPBACK.get(host, host), parts.port)

@@ -1,0 +1,1 @@
+"""Who gets what: pure choices among workers, also as programs that the kernel runs."""

@@ -1,0 +1,210 @@
+"""
+The header of the PROXY protocol: the address that a balancer has a connection from.
+
+It stands before everything else on a connection, TLS included. Versions 1 and 2 are
+read as HAProxy's proxy-protocol.txt has them, strictly: what is not exactly a header
+is an error, as early as that can be seen. Nothing here knows a connection.
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
+
+#: The longest line of version 1 (section 2.1).
+_LONGEST_LINE: Final = 107
+
+#: The longest header of version 2. The protocol knows up to 65551 bytes (section 2.2),
+#: and calls what fits into one segment usual; of the extensions in use the longest is
+#: a client's certificate, of some KiB. Whoever peeks at a header reads all of it again
+#: for each part that comes.
+LONGEST: Final = 4096
+
+_LINE_BEGINS: Final = b"PROXY "
+_LINE: Final = re.compile(
+    rb"PROXY (?:UNKNOWN(?: .*)?"
+    rb"|(?P<kind>TCP4|TCP6) (?P<source>\S+) (?P<target>\S+)"
+    rb" (?P<port>0|[1-9]\d{0,4}) (?P<target_port>0|[1-9]\d{0,4}))",
+    re.DOTALL,
+)
+_MOST_PORTS: Final = 65535
+
+_SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
+#: Signature, version and command, family and transport, length of the rest.
+_FIXED: Final = struct.Struct("!12sBBH")
+_VERSION: Final = 2
+_LOCAL, _PROXY = 0, 1
+_UNSPECIFIED, _INET, _INET6, _UNIX = 0, 1, 2, 3
+_DATAGRAM: Final = 2  # the last transport there is
+#: What the addresses of a family are: of the source, of the target, and their ports.
+_ADDRESSES: Final = {
+    _INET: struct.Struct("!4s4sHH"),
+    _INET6: struct.Struct("!16s16sHH"),
+    _UNIX: struct.Struct("!108s108s"),
+}
+
+_EXTENSION: Final = struct.Struct("!BH")
+_CRC32C: Final = 0x03
+_SSL: Final = 0x20
+#: The bit of an SSL extension's first byte that says that the client had TLS.
+_CLIENT_SSL: Final = 0x01
+
+Source = tuple[str, int] | tuple[str, int, int, int]
+
+
+class ProxyHeaderError(ValueError):
+    """What a connection begins with is no header that is allowed there."""
+
+
+@dataclass(frozen=True)
+class Announced:
+    """
+    What a header says.
+
+    :ivar length: how many bytes the header has.
+    :ivar source: the client's address as accept(2) gives it; None if the connection
+        is the proxy's own, or its client has no Internet address.
+    :ivar secure: whether the client came over TLS.
+    """
+
+    length: int
+    source: Source | None = None
+    secure: bool = False
+
+
+def read(data: bytes, versions: str) -> Announced | None:
+    """
+    Read the header at the beginning of a connection.
+
+    :param data: what has come so far; it may go on behind the header.
+    :param versions: which are allowed: ``v1``, ``v2``, or ``auto`` for both.
+    :return: None if more must come before this can be told: then all of `data`
+        belongs to the header.
+    :raises ProxyHeaderError: it is malformed, too long, or of another version.
+    """
+    if not data:
+        return None
+    for version, begins, read_version in (
+        ("v1", _LINE_BEGINS, _read_line),
+        ("v2", _SIGNATURE, _read_binary),
+    ):
+        if data[: len(begins)] == begins[: len(data)]:
+            if versions not in (version, "auto"):
+                raise ProxyHeaderError(f"a PROXY header of {version}, not {versions}")
+            return read_version(data)
+    raise ProxyHeaderError("no PROXY header")
+
+
+def _read_line(data: bytes) -> Announced | None:
+    """Read a header of version 1 (section 2.1)."""
+    line, end, _ = data[:_LONGEST_LINE].partition(b"\r\n")
+    if end:
+        return Announced(len(line) + len(end), _source_of(line))
+    if len(data) >= _LONGEST_LINE:
+        raise ProxyHeaderError(f"a PROXY line of more than {_LONGEST_LINE} bytes")
+    return None
+
+
+def _source_of(line: bytes) -> Source | None:
+    found = _LINE.fullmatch(line)
+    if found is None:
+        raise ProxyHeaderError("a malformed PROXY line")
+    if found["kind"] is None:
+        return None
+    kind = IPv4Address if found["kind"] == b"TCP4" else IPv6Address
+    ports = int(found["port"]), int(found["target_port"])
+    try:
+        # Neither takes leading zeroes in IPv4; a zone in IPv6 is no part of it here.
+        source, _ = (kind(found[name].decode("ascii")) for name in ("source", "target"))
+    except ValueError:
+        raise ProxyHeaderError("an address in a PROXY line that is none") from None
+    if max(ports) > _MOST_PORTS or b"%" in line:
+        raise ProxyHeaderError("a malformed PROXY line")
+    return _sockname(source, ports[0])
+
+
+def _sockname(address: IPv4Address | IPv6Address, port: int) -> Source:
+    if isinstance(address, IPv4Address):
+        return str(address), port
+    return str(address), port, 0, 0
+
+
+def _read_binary(data: bytes) -> Announced | None:
+    """Read a header of version 2 (section 2.2)."""
+    if len(data) < _FIXED.size:
+        return None
+    _, version_command, kind, rest = _FIXED.unpack_from(data)
+    version, command = divmod(version_command, 16)
+    if version != _VERSION or command not in (_LOCAL, _PROXY):
+        raise ProxyHeaderError(f"a PROXY header of command {version_command:#04x}")
+    length = _FIXED.size + rest
+    if length > LONGEST:
+        raise ProxyHeaderError(f"a PROXY header of more than {LONGEST} bytes")
+    family, transport = divmod(kind, 16)
+    if command == _LOCAL:
+        # Whatever else it says is to be ignored.
+        family = _UNSPECIFIED
+    elif family > _UNIX or transport > _DATAGRAM:
+        raise ProxyHeaderError(f"a PROXY header of the unknown family {kind:#04x}")
+    if len(data) < length:
+        return None
+    if _UNSPECIFIED in (family, transport):
+        return Announced(length)
+    return _read_body(data[:length], family)
+
+
+def _read_body(header: bytes, family: int) -> Announced:
+    addresses = _ADDRESSES[family]
+    begin = _FIXED.size + addresses.size
+    if len(header) < begin:
+        raise ProxyHeaderError("a PROXY header too short for its addresses")
+    secure = False
+    for kind, start, value in _extensions(header, begin):
+        if kind == _CRC32C:
+            _check_sum(header, start, value)
+        elif kind == _SSL:
+            secure = bool(value) and bool(value[0] & _CLIENT_SSL)
+    source, _, *ports = addresses.unpack_from(header, _FIXED.size)
+    if family == _UNIX:
+        return Announced(len(header), None, secure)
+    made = IPv4Address(source) if family == _INET else IPv6Address(source)
+    return Announced(len(header), _sockname(made, ports[0]), secure)
+
+
+def _extensions(header: bytes, begin: int) -> Iterator[tuple[int, int, bytes]]:
+    """Give the kind of each extension, where its value starts, and that."""
+    while begin < len(header):
+        start = begin + _EXTENSION.size
+        if start > len(header):
+            raise ProxyHeaderError("a PROXY header that ends within an extension")
+        kind, length = _EXTENSION.unpack_from(header, begin)
+        begin = start + length
+        if begin > len(header):
+            raise ProxyHeaderError("a PROXY header that ends within an extension")
+        yield kind, start, header[start:begin]
+
+
+def _check_sum(header: bytes, start: int, value: bytes) -> None:
+    """Check the sum over a header in which it is zero itself (section 2.2.3)."""
+    blank = header[:start] + bytes(len(value)) + header[start + len(value) :]
+    if value != _crc32c(blank).to_bytes(4, "big"):
+        raise ProxyHeaderError("a PROXY header whose checksum is wrong")
+
+
+def _crc32c(data: bytes) -> int:
+    """Make the CRC-32C of bytes (RFC 9260, appendix A)."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value = _CRC_TABLE[(value ^ byte) & 0xFF] ^ value >> 8
+    return value ^ 0xFFFFFFFF
+
+
+def _crc_of_byte(byte: int) -> int:
+    for _ in range(8):
+        byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+    return byte
+
+
+_CRC_TABLE: Final = tuple(map(_crc_of_byte, range(256)))

@@ -1,0 +1,148 @@
+"""
+Reuseport groups: a TCP listener's first socket, and one more for each slot.
+
+All have the same address, and for each new connection a program in the kernel chooses
+the one that gets it (SO_REUSEPORT and SO_ATTACH_REUSEPORT_CBPF in socket(7)). The
+kernel numbers the sockets of a group in the order in which they began to listen, and
+gives the last one's number to another that is closed; so none is closed before all.
+What waits in a socket's queue waits there whatever becomes of the slot's worker.
+"""
+
+import ctypes
+import socket
+import struct
+from collections.abc import Sequence
+
+from clusterapp.dispatch.steering import Program, first_only
+from clusterapp.errors import ListenError
+from clusterapp.listening.sockets import BACKLOG
+
+#: Missing from `socket`; the number is that of all architectures but a few old ones.
+_SO_ATTACH_REUSEPORT_CBPF = 51
+
+
+class Group:
+    """
+    A listener's sockets: member 0 is the first one, member n + 1 is slot n's.
+
+    :param first: a TCP socket that listens. It must have been bound without
+        SO_REUSEPORT: only then is a port that another program has an error.
+    :raise ListenError: it is of a kind that cannot be shared so.
+    """
+
+    def __init__(self, first: socket.socket) -> None:
+        # To those that follow it is as if this had been set before it was bound;
+        # from now on the kernel refuses only sockets of other users.
+        try:
+            first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        except OSError as error:
+            raise _not_divisible(first, error) from error
+        self._members = [first]
+        self._program = first_only()
+
+    @classmethod
+    def inherited(cls, members: Sequence[socket.socket]) -> "Group":
+        """
+        Take over a group of another process, and the program that it has.
+
+        :param members: all its sockets, in their order.
+        """
+        group = cls(members[0])
+        group._members.extend(members[1:])
+        return group
+
+    @property
+    def members(self) -> Sequence[socket.socket]:
+        """All sockets of the group in their order, to be bequeathed."""
+        return tuple(self._members)
+
+    def member(self, slot: int) -> socket.socket:
+        """
+        Give the socket of a slot; it is made, after those of all slots before it.
+
+        No connection comes to a new one before the group is steered there.
+
+        :param slot: the slot's number, from 0.
+        :raise ListenError: the kernel makes no more; the group is as it was, but
+            for the sockets of earlier slots.
+        """
+        while len(self._members) <= slot + 1:
+            self._add()
+        return self._members[slot + 1]
+
+    def steer(self, program: Program) -> None:
+        """
+        Let a program choose who gets the connections that come from now on.
+
+        :param program: made by `clusterapp.dispatch.steering`, for slots whose
+            sockets are there already.
+        :raise ListenError: the kernel does not take it; before Linux 6.8, for
+            example, net.core.optmem_max bounds it to some 2,500 instructions.
+        """
+        # Alone, the first socket is no group yet, and gets everything.
+        if len(self._members) > 1:
+            self._attach(program)
+        self._program = program
+
+    def close(self) -> None:
+        """Close all sockets; connections that wait in their queues are reset."""
+        for member in self._members:
+            member.close()
+
+    def _add(self) -> None:
+        first = self._members[0]
+        try:
+            made = _bound_beside(first)
+        except OSError as error:
+            raise _not_divisible(first, error) from error
+        self._members.append(made)
+        if len(self._members) == 2:  # noqa: PLR2004 - now it is a group
+            self._attach(self._program)
+
+    def _attach(self, program: Program) -> None:
+        code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
+        memory = ctypes.create_string_buffer(code, len(code))
+        # struct sock_fprog: the number of instructions, and where they are.
+        pointer = struct.pack("HP", len(program), ctypes.addressof(memory))
+        first = self._members[0]
+        try:
+            first.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, pointer)
+        except OSError as error:
+            raise _not_divisible(first, error) from error
+
+
+def _bound_beside(first: socket.socket) -> socket.socket:
+    made = socket.socket(first.family, first.type, first.proto)
+    try:
+        _bind_beside(first, made)
+        made.listen(BACKLOG)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _bind_beside(first: socket.socket, made: socket.socket) -> None:
+    # Connections that were accepted before the first socket could be shared would
+    # otherwise be in the way.
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if first.family == socket.AF_INET6:
+        only = first.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+    made.setblocking(False)
+    made.bind(first.getsockname())
+
+
+def _not_divisible(first: socket.socket, error: OSError) -> ListenError:
+    """Say why a listener can have no socket for each slot."""
+    name = first.getsockname()
+    if first.family == socket.AF_UNIX:
+        address = f"unix:{name}"
+    else:
+        host = f"[{name[0]}]" if first.family == socket.AF_INET6 else name[0]
+        address = f"{host}:{name[1]}"
+    return ListenError(
+        f"cannot listen on {address} for each worker alone: "
+        f"{error.strerror or error} (it must be a TCP socket that this user has bound)"
+    )

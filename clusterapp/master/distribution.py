@@ -1,0 +1,357 @@
+"""Which worker gets which connections: the master's part in their distribution."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.logger import Logger
+
+from clusterapp.channel.bootstrap import PORT, PRIVATE, QUEUE, SCOREBOARD
+from clusterapp.channel.stickiness import Stickiness
+from clusterapp.dispatch.steering import Program, at_random, by_address, first_only
+from clusterapp.errors import ListenError, OperationError
+from clusterapp.listening.reuseport import Group
+from clusterapp.listening.scoreboard import OwnScoreboard
+from clusterapp.listening.sockets import Listener
+from clusterapp.master.acceptance import Acceptance
+from clusterapp.master.door import Door
+from clusterapp.master.handing import Target
+from clusterapp.master.pool import Pool
+from clusterapp.master.rate import Rate
+from clusterapp.master.slot import ChildSlot
+from clusterapp.master.sockets import Sockets
+from clusterapp.master.supplies import Supplies
+from clusterapp.operations import Dispatch
+from clusterapp.settings.model import Settings
+from clusterapp.web.belonging import Belonging
+from clusterapp.web.proxies import TrustedProxies
+
+#: The settings that say how things are distributed.
+_SETTINGS = ("dispatch", "sticky", "trusted_proxies")
+
+#: What a filling is in when no clients belong to its slot any more.
+_VACANT = frozenset({"stopped", "draining", "fatal"})
+
+
+class Distribution:
+    """
+    Distributes the connections of all listeners among the workers of a pool.
+
+    Workers accept for themselves where the policy of a listener lets them. The master
+    accepts where it does not, and from whatever would be a vacant slot's own.
+
+    :param reactor: the master's reactor.
+    :param sockets: the master's sockets, bound.
+    :param settings: the settings.
+    :param secret: what cookies are signed with.
+    :param size: how many slots there are at first.
+    :raise ListenError: if a listener cannot be distributed as the settings say.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        sockets: Sockets,
+        settings: Settings,
+        secret: bytes,
+        size: int,
+    ) -> None:
+        self._sockets = sockets
+        self._trusted = TrustedProxies(settings.trusted_proxies)
+        self._key = settings.sticky
+        self._secret = secret.hex()
+        self._doors = [
+            Door(number, name, spec, listener)
+            for number, (name, spec, listener) in enumerate(sockets.doors)
+        ]
+        self._acceptance = Acceptance(reactor, sockets, self._doors)
+        self._rate = Rate(reactor, lambda: self._acceptance.given)
+        self._pool: Pool | None = None
+        self._running: tuple[int, ...] = ()
+        #: The slots that clients can belong to.
+        self._slots: tuple[int, ...] = ()
+        self._told: dict[ChildSlot, int] = {}
+        self._version = 0
+        for number in range(size):
+            sockets.place(number)
+        for door in self._doors:
+            self._follow(door, door.spec.dispatch or settings.dispatch)
+        sockets.leave_the_rest()
+        self._board = OwnScoreboard()
+
+    def serve(self, pool: Pool) -> None:
+        """Distribute among the workers of a pool from now on."""
+        self._rate.start()
+        self._pool = pool
+        self.changed()
+
+    # What the processes of a slot are given.
+
+    def supplies(self, slot: int) -> Supplies:
+        """
+        Give what the next process of a slot gets.
+
+        :raise ListenError: if a socket cannot be had.
+        :raise OSError: if there are too many processes.
+        """
+        place = self._sockets.place(slot)
+        self._make_room(slot)
+        listening = {door.name: door.listening(slot) for door in self._doors}
+        row = self._board.take()
+        place.entered(row, self._board.row(row))
+        descriptors = {
+            SCOREBOARD: self._board.descriptor,
+            QUEUE: place.queue.receiving.fileno(),
+            PRIVATE: place.private.socket.fileno(),
+        }
+        if place.port is not None:
+            descriptors[PORT] = place.port.socket.fileno()
+        for name, each in listening.items():
+            if each is not None:
+                descriptors[name] = each.fileno()
+
+        def gone() -> None:
+            place.left(row)
+            self._board.give_back(row)
+
+        return Supplies(
+            descriptors,
+            listeners=tuple(listening),
+            shared=tuple(door.name for door in self._doors if door.is_shared),
+            row=row,
+            stickiness=self._stickiness().as_mapping(),
+            gone=gone,
+        )
+
+    def _make_room(self, slot: int) -> None:
+        """
+        Have a socket for a slot in each group.
+
+        :raise ListenError: if one cannot be had, and the master cannot decide.
+        """
+        for door in self._doors:
+            if door.group is None:
+                continue
+            try:
+                door.group.member(slot)
+            except ListenError as error:
+                if not door.is_sticky:
+                    raise
+                # Privileges may have been given up since the others were made.
+                self._log.warn("the master decides: {error}", error=error)
+                door.follow(door.dispatch, None)
+                self._rearrange(told=True)
+
+    def tell_news(self, slot: ChildSlot) -> None:
+        """Tell a process what has changed since it was started, or told."""
+        if not slot.serves or self._told.get(slot) == self._version:
+            return
+        self._told[slot] = self._version
+        slot.stick(self._stickiness().to_json())
+        if slot.state == "draining":
+            return  # it accepts nothing any more
+        for door in self._doors:
+            listening = door.listening(slot.number)
+            if listening is None:
+                slot.refuse(door.name)
+            else:
+                slot.accept(door.name, listening, shared=door.is_shared)
+
+    # What changes.
+
+    def changed(self) -> None:
+        """Look at which workers there are."""
+        pool = self._pool
+        if pool is None:
+            return
+        running = {slot.number: slot for slot in pool.running()}
+        self._acceptance.targets = [
+            Target(self._sockets.place(number), self._board.row(slot.row))
+            for number, slot in sorted(running.items())
+            if slot.row is not None
+        ]
+        slots = {
+            number for number, slot in pool.slots.items() if slot.state not in _VACANT
+        }
+        before = self._running, self._slots
+        self._running, self._slots = tuple(sorted(running)), tuple(sorted(slots))
+        if (self._running, self._slots) != before:
+            self._rearrange(told=self._slots != before[1])
+
+    def set_policy(self, wanted: Dispatch) -> str:
+        """
+        Distribute in another way.
+
+        :return: what holds now, in words.
+        :raise OperationError: if that cannot be done; all is as it was then.
+        """
+        numbers = [door.number for door in self._meant(wanted.listener)]
+        policies = dict.fromkeys(numbers, wanted.policy)
+        self._change(self._trusted, wanted.sticky or self._key, policies)
+        return "; ".join(self._in_words(door) for door in self._doors)
+
+    def settings_changed(self, before: Settings, after: Settings) -> None:
+        """
+        Follow the settings of a reload, where they are others than before.
+
+        :raise OperationError: if that cannot be done; all is as it was then.
+        """
+        if all(getattr(before, name) == getattr(after, name) for name in _SETTINGS):
+            return
+        # What an operator has changed since holds where the settings are as before.
+        policies = {
+            door.number: door.spec.dispatch or after.dispatch
+            for door in self._doors
+            if before.dispatch != after.dispatch
+        }
+        key = self._key if before.sticky == after.sticky else after.sticky
+        self._change(TrustedProxies(after.trusted_proxies), key, policies)
+
+    def _change(
+        self, trusted: TrustedProxies, key: str, policies: Mapping[int, str]
+    ) -> None:
+        """
+        Distribute in another way.
+
+        :param policies: those of the listeners that get one, by their numbers.
+        :raise OperationError: if that cannot be done; all is as it was then.
+        """
+        before = self._trusted, self._key
+        ways = [(door, door.dispatch, door.group) for door in self._doors]
+        self._trusted, self._key = trusted, key
+        try:
+            for door in self._doors:
+                # Who decides where clients stay depends on what they are known by.
+                if door.number in policies or door.is_sticky:
+                    self._follow(door, policies.get(door.number, door.dispatch))
+        except ListenError as error:
+            self._trusted, self._key = before
+            for door, dispatch, group in ways:
+                door.follow(dispatch, group)
+            raise OperationError(str(error)) from error
+        self._rearrange(told=True)
+
+    def _meant(self, listener: str | None) -> list[Door]:
+        doors = [each for each in self._doors if listener in {None, str(each.spec)}]
+        if not doors:
+            known = ", ".join(str(each.spec) for each in self._doors)
+            raise OperationError(f"there is no listener {listener}; there are {known}")
+        return doors
+
+    def stop(self) -> None:
+        """Accept nothing any more, and pass on what has been accepted."""
+        self._pool = None
+        self._rate.stop()
+        self._acceptance.stop()
+
+    def close(self) -> None:
+        """Give up what is shared with the workers: they are gone, or never were."""
+        self.stop()
+        self._board.close()
+
+    def _follow(self, door: Door, dispatch: str) -> None:
+        group = None
+        if dispatch == "reuseport":
+            if not door.is_tcp:
+                raise ListenError(f"{door.spec} cannot be reuseport: it is not TCP")
+            group = self._group(door.listener)
+        elif dispatch == "sticky" and self._kernel_can(door):
+            group = self._group_if_possible(door.listener)
+        door.follow(dispatch, group)
+
+    def _kernel_can(self, door: Door) -> bool:
+        """Tell whether the kernel sees what clients are known by."""
+        return (
+            self._key == "client-ip"
+            and door.is_tcp
+            and door.spec.proxy is None
+            and not self._trusted.trusts_everyone
+        )
+
+    def _group_if_possible(self, listener: Listener) -> Group | None:
+        try:
+            return self._group(listener)
+        except ListenError as error:
+            self._log.info("the master decides: {error}", error=error)
+            return None
+
+    def _group(self, listener: Listener) -> Group:
+        """
+        Give the group of a listener, with a socket for each slot that there is.
+
+        :raise ListenError: if there can be none.
+        """
+        group = self._sockets.group(listener)
+        group.member(len(self._sockets.places) - 1)
+        return group
+
+    def _rearrange(self, *, told: bool) -> None:
+        """
+        Let everyone do what the policies say.
+
+        :param told: whether workers are to be told.
+        """
+        for door in self._doors:
+            self._steer(door)
+        how = self._stickiness()
+        self._acceptance.belonging = Belonging(how, self._trusted)
+        self._acceptance.trusts = self._trusted.trusts_peer
+        if told and self._pool is not None:
+            self._version += 1
+            everyone = tuple(self._pool.everyone())
+            self._told = {s: n for s, n in self._told.items() if s in everyone}
+            for slot in everyone:
+                self.tell_news(slot)
+        self._acceptance.arrange(self._running, self._slots)
+
+    def _steer(self, door: Door) -> None:
+        group = self._sockets.groups.get(door.listener.socket)
+        if group is None:
+            return
+        try:
+            group.steer(self._program(door))
+        except (ValueError, ListenError) as error:
+            self._log.warn("the master decides: {error}", error=error)
+            door.follow(door.dispatch, None)
+            group.steer(first_only())
+
+    def _program(self, door: Door) -> Program:
+        if door.group is None or not self._slots:
+            return first_only()
+        if door.is_sticky:
+            return by_address(self._slots, self._trusted.networks)
+        return at_random(self._running or self._slots)
+
+    def _stickiness(self) -> Stickiness:
+        doors = tuple(door.name for door in self._doors if door.is_sticky)
+        return Stickiness(doors, self._key, self._slots, self._secret)
+
+    # What there is to tell.
+
+    def describe(self) -> Mapping[str, Any]:
+        """Tell what is distributed in which way, as JSON can hold it."""
+        return {
+            "listeners": self._listeners(),
+            "handed_off": self._acceptance.given,
+            "handed_off_per_second": self._rate.per_second,
+            "waiting": {
+                str(place.number): place.waiting for place in self._sockets.places
+            },
+        }
+
+    def _listeners(self) -> list[Mapping[str, Any]]:
+        return [
+            {
+                "listener": str(door.spec),
+                "address": door.listener.address(),
+                "dispatch": door.dispatch,
+                "sticky": self._key if door.is_sticky else None,
+                "by": door.who_decides,
+            }
+            for door in self._doors
+        ]
+
+    def _in_words(self, door: Door) -> str:
+        key = f" by {self._key}" if door.is_sticky else ""
+        return f"{door.spec}: {door.dispatch}{key}"

@@ -1,0 +1,96 @@
+"""Passing requests to the workers that their clients belong to (in a worker)."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from clusterapp.channel.bootstrap import private_name
+from clusterapp.http.exchange import Exchange
+from clusterapp.http.messages import RequestHead
+from clusterapp.http.relayed import relayed_from
+from clusterapp.settings.kinds import MOST_SECONDS
+from clusterapp.web.cluster import agent_beside
+from clusterapp.web.proxies import TrustedProxies
+from clusterapp.worker.endless import Endless
+from clusterapp.worker.forwarding import UPGRADE_FIELDS, Way
+from clusterapp.worker.patience import Patience
+from clusterapp.worker.proxy import ReverseProxy, fields_of
+from clusterapp.worker.readiness import Readiness
+
+
+class Relay(ReverseProxy):
+    """
+    Passes requests to other workers, each on its slot's private socket.
+
+    What takes too long there is ended there: `--request-timeout` holds for whoever
+    serves a request.
+
+    :param reactor: the worker's reactor.
+    :param private: the path of this slot's private socket; those of the other slots
+        are beside it.
+    :param trusted: knows who the client is when it comes through proxies.
+    :ivar passed_on: how many requests have been passed on so far.
+    """
+
+    def __init__(self, reactor: Any, private: str, trusted: TrustedProxies) -> None:
+        super().__init__(trusted)
+        self.passed_on = 0
+        self._reactor = reactor
+        self._folder = Path(private).parent
+        self._patience = Patience(reactor, MOST_SECONDS)
+        self._endless = Endless(reactor)
+        self._ways: dict[int, Way] = {}
+        self._takers: dict[int, Callable[[Exchange], None]] = {}
+
+    def to(self, slot: int) -> Callable[[Exchange], None]:
+        """Give what passes a request to the worker of a slot."""
+        if slot not in self._takers:
+            self._takers[slot] = lambda exchange: self._forward(slot, exchange)
+        return self._takers[slot]
+
+    def drain(self, spread: float = 0.0) -> None:
+        """
+        End the responses that would not end by themselves.
+
+        :param spread: the seconds over which they end.
+        """
+        self._endless.drain(spread)
+
+    def close(self) -> None:
+        """Break off what is under way."""
+        super().close()
+        self._patience.stop()
+
+    def _forward(self, slot: int, exchange: Exchange) -> None:
+        self.passed_on += 1
+        way = self._ways.get(slot) or self._open(slot)
+        # The socket is there, whether anybody serves it or not.
+        self._pass_on(way, _head(exchange), exchange, self._reactor.seconds())
+
+    def _open(self, slot: int) -> Way:
+        agent = agent_beside(
+            self._reactor, str(self._folder / f"{private_name(slot)}.sock")
+        )
+        readiness = Readiness(self._reactor)
+        readiness.set(True)
+        way = Way(
+            f"worker {slot}",
+            self._reactor,
+            agent,
+            readiness,
+            self._patience,
+            self._endless,
+        )
+        self._ways[slot] = way
+        return way
+
+
+def _head(exchange: Exchange) -> RequestHead:
+    # Before all that the client may have written, and the framing behind it.
+    fields = [
+        relayed_from(exchange.peer, exchange.host, secure=exchange.secure),
+        *fields_of(exchange),
+    ]
+    if exchange.wants_upgrade:
+        fields += UPGRADE_FIELDS
+    return RequestHead(exchange.method, exchange.target, fields)

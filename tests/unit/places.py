@@ -1,0 +1,95 @@
+"""Slots as the master holds them open, with workers that the test plays."""
+
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+from clusterapp.interfaces import OPEN, RECEIVED, Row, private_row
+from clusterapp.listening.handoff import receive
+from clusterapp.listening.sockets import private_unix
+from clusterapp.master.handing import Target
+from clusterapp.master.place import Place
+from tests.unit.arriving import ArrivingCase
+
+
+class Worker:
+    """
+    A process that fills a slot, as far as its queue and its row go.
+
+    :ivar got: the connections that it has received, and by which listener each.
+    """
+
+    def __init__(self, place: Place, number: int) -> None:
+        self.place = place
+        self.number = number
+        self.row: Row = private_row()
+        self.got: list[tuple[int, int]] = []
+        place.entered(number, self.row)
+
+    def receive(self, *, counts: bool = True) -> list[int]:
+        """
+        Receive a message; tell by which listeners its connections have come.
+
+        :param counts: whether it lives to say so.
+        """
+        found = receive(self.place.queue.receiving)
+        self.got += found
+        if counts:
+            self.row[RECEIVED] += len(found)
+            self.row[OPEN] += len(found)
+        return [door for door, _ in found]
+
+    def receive_all(self) -> list[int]:
+        """Receive all that waits."""
+        doors: list[int] = []
+        while found := self.receive():
+            doors += found
+        return doors
+
+    def dies(self) -> None:
+        """Be gone, and so are its connections."""
+        while self.got:
+            os.close(self.got.pop()[1])
+        self.place.left(self.number)
+
+    def target(self) -> Target:
+        """Give it as the master sees it."""
+        return Target(self.place, self.row)
+
+
+class PlaceCase(ArrivingCase):
+    """Slots of which nothing is left when the test ends."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        folder = tempfile.TemporaryDirectory(prefix="clusterapp-")
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self._numbers = iter(range(1, 100))
+
+    def place(self, number: int = 0) -> Place:
+        """Make what the master has of a slot."""
+        private = private_unix(str(self.folder / f"{number}.sock"))
+        place = Place(number, private, None)
+        self.addCleanup(place.close)
+        return place
+
+    def worker(self, place: Place) -> Worker:
+        """Let a process fill a slot."""
+        worker = Worker(place, next(self._numbers))
+        self.addCleanup(self._close, worker)
+        return worker
+
+    def send(self, place: Place, count: int = 1) -> list[socket.socket]:
+        """Give a slot connections, as the master does; give their clients."""
+        pairs = [self.raw() for _ in range(count)]
+        place.given += count
+        self.assertTrue(place.queue.send(bytes(count), [one for _, one in pairs]))
+        for _, number in pairs:
+            os.close(number)
+        return [client for client, _ in pairs]
+
+    def _close(self, worker: Worker) -> None:
+        for _, number in worker.got:
+            os.close(number)

@@ -1,0 +1,147 @@
+"""The memory that all processes of a cluster share."""
+
+import fcntl
+import os
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from clusterapp.interfaces import COLUMNS, LAG, OPEN, RECEIVED, RECENT, SERVING
+from clusterapp.listening.scoreboard import OwnScoreboard, Scoreboard
+from tests.unit.fakes import descriptors
+
+
+class BoardCase(SynchronousTestCase):
+    """A board of a master's, of which nothing is left."""
+
+    def setUp(self) -> None:
+        before = descriptors()
+        self.addCleanup(lambda: self.assertEqual(descriptors(), before))
+        self.board = OwnScoreboard()
+        self.addCleanup(self.board.close)
+
+    def worker(self, **columns: int) -> int:
+        """Take the row of a worker that serves; give its number."""
+        number = self.board.take()
+        row = self.board.row(number)
+        row[SERVING] = 1
+        row[OPEN] = columns.get("open", 0)
+        row[RECENT] = columns.get("recent", 0)
+        row[LAG] = columns.get("lag", 0)
+        return number
+
+
+class RowTests(BoardCase):
+    """Rows, each one process's own."""
+
+    def test_each_process_has_its_own(self) -> None:
+        numbers = [self.board.take() for _ in range(3)]
+        self.assertEqual(numbers, [1, 2, 3])
+        for number in numbers:
+            self.board.row(number)[OPEN] = number * 10
+        found = [list(self.board.row(number)) for number in numbers]
+        wanted = [[0, number * 10, *[0] * (COLUMNS - 2)] for number in numbers]
+        self.assertEqual(found, wanted)
+
+    def test_others_see_what_one_writes(self) -> None:
+        """Whoever has the descriptor has the same memory."""
+        number = self.board.take()
+        other = Scoreboard(self.board.descriptor)
+        other.row(number)[OPEN] = 2**40
+        self.assertEqual(self.board.row(number)[OPEN], 2**40)
+        self.board.row(number)[LAG] = 7
+        self.assertEqual(other.row(number)[LAG], 7)
+        del other
+
+    def test_given_back(self) -> None:
+        """The next process has it, without a trace of the one before."""
+        first, second = self.worker(open=5), self.worker(open=7)
+        self.board.row(first)[RECEIVED] = 9
+        self.board.give_back(first)
+        self.assertEqual(self.board.row(first)[SERVING], 0)
+        self.assertEqual(self.board.take(), first)
+        self.assertEqual(list(self.board.row(first)), [0] * COLUMNS)
+        self.assertEqual(self.board.row(second)[OPEN], 7)
+
+    def test_all_taken(self) -> None:
+        """There is an end, and the memory does not run over."""
+        numbers = [self.board.take() for _ in range(4095)]
+        self.assertEqual(len(set(numbers)), 4095)
+        self.assertEqual(list(self.board.row(numbers[-1])), [0] * COLUMNS)
+        with self.assertRaisesRegex(OSError, "4096 processes"):
+            self.board.take()
+        self.board.give_back(17)
+        self.assertEqual(self.board.take(), 17)
+
+    def test_descriptor_is_inherited_by_nobody_by_chance(self) -> None:
+        flags = fcntl.fcntl(self.board.descriptor, fcntl.F_GETFD)
+        self.assertTrue(flags & fcntl.FD_CLOEXEC)
+
+
+class CloseTests(SynchronousTestCase):
+    """The end of a master's board."""
+
+    def test_processes_keep_theirs(self) -> None:
+        board = OwnScoreboard()
+        copy = os.dup(board.descriptor)
+        number = board.take()
+        board.row(number)[OPEN] = 3
+        board.close()
+        left = Scoreboard(copy)
+        os.close(copy)
+        self.assertEqual(left.row(number)[OPEN], 3)
+
+
+class ShareTests(BoardCase):
+    """Whether a worker has more than its share."""
+
+    def of(self, *opens: int) -> list[bool]:
+        """Tell it of workers that have so many connections."""
+        numbers = [self.worker(open=count) for count in opens]
+        return [self.board.has_more_than_its_share(number) for number in numbers]
+
+    def test_alone(self) -> None:
+        self.assertEqual(self.of(1000), [False])
+
+    def test_even(self) -> None:
+        self.assertEqual(self.of(50, 50, 50), [False] * 3)
+
+    def test_some_more_is_no_more(self) -> None:
+        """Workers that have next to nothing to do need not be even."""
+        self.assertEqual(self.of(2, 0), [False, False])
+        self.assertEqual(self.of(4, 1, 1, 0, 0), [True, False, False, False, False])
+
+    def test_much_more(self) -> None:
+        self.assertEqual(self.of(60, 50, 50, 40), [True, False, False, False])
+
+    def test_allowance_grows_with_the_load(self) -> None:
+        """A fiftieth of what all have, above the two that it always may."""
+        self.assertEqual(self.of(1021, 979), [False, False])
+        self.assertEqual(self.of(1023, 977), [True, False])
+
+    def test_what_came_of_late_and_lag_count_too(self) -> None:
+        for column in ("recent", "lag"):
+            with self.subTest(column):
+                busy = self.worker(**{column: 9})
+                idle = self.worker()
+                self.assertTrue(self.board.has_more_than_its_share(busy))
+                self.assertFalse(self.board.has_more_than_its_share(idle))
+                self.board.give_back(busy)
+                self.board.give_back(idle)
+
+    def test_who_does_not_serve_does_not_count(self) -> None:
+        """Else a worker would wait for one that never comes."""
+        busy, gone = self.worker(open=30), self.worker()
+        self.assertTrue(self.board.has_more_than_its_share(busy))
+        self.board.give_back(gone)
+        self.assertFalse(self.board.has_more_than_its_share(busy))
+
+    def test_nobody_serves(self) -> None:
+        """It is asked by one that is about to stop; it need not wait."""
+        self.assertFalse(self.board.has_more_than_its_share(self.board.take()))
+
+    def test_rows_that_follow_count(self) -> None:
+        """The last row that was ever taken is looked at as the first one is."""
+        first = self.worker()
+        last = self.worker(open=10)
+        self.assertTrue(self.board.has_more_than_its_share(last))
+        self.assertFalse(self.board.has_more_than_its_share(first))

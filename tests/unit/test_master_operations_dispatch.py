@@ -1,0 +1,56 @@
+"""What an operator can have changed of how connections are distributed."""
+
+from clusterapp.operations import Dispatch
+from tests.unit.test_master_operations import OperationCase
+
+
+class DispatchTests(OperationCase):
+    """Connections that are distributed in another way."""
+
+    def policies(self) -> list[str]:
+        """Tell how each listener's connections are distributed."""
+        distribution = self.operations.status()["distribution"]
+        return [each["dispatch"] for each in distribution["listeners"]]
+
+    def test_live(self) -> None:
+        """Whoever waits hears what holds now; workers let the master accept."""
+        [child] = self.run_master(workers=1)
+        child.flush()
+        [name] = child.bootstrap["listeners"]
+        self.assertEqual(child.listening, {name: True})
+        wanted = Dispatch("sticky", "header:X-User")
+        verdict = self.verdict(self.operations.dispatch(wanted, self.tell))
+        spec = f"unix:{self.path}"
+        self.assertEqual(
+            (verdict.ok, verdict.text), (True, f"{spec}: sticky by header:X-User")
+        )
+        self.assertEqual(self.steps, [(None, "dispatch sticky by header:X-User")])
+        self.assertEqual(self.policies(), ["sticky"])
+        child.flush()
+        self.assertEqual(child.listening, {})
+        self.assertEqual(child.stickiness["doors"], [name])
+        self.finish()
+
+    def test_impossible(self) -> None:
+        """All is as it was."""
+        self.run_master(workers=1)
+        verdict = self.verdict(
+            self.operations.dispatch(Dispatch("reuseport"), self.tell)
+        )
+        self.assertFalse(verdict.ok)
+        self.assertIn("cannot be reuseport: it is not TCP", verdict.text)
+        self.assertEqual(self.policies(), ["shared"])
+        self.finish()
+
+    def test_reload(self) -> None:
+        """A reload brings another policy; it holds when all workers are new."""
+        self.run_master(workers=1)
+        self.assertEqual(self.policies(), ["shared"])
+        judged = self.reload_with(dispatch="round-robin")
+        self.assertEqual(self.policies(), ["shared"])
+        child = self.pass_trial()
+        self.assertTrue(self.verdict(judged).ok)
+        self.assertEqual(self.policies(), ["round-robin"])
+        self.reactor.flush()
+        self.assertEqual(child.listening, {})
+        self.finish()
