@@ -193,9 +193,7 @@ class RelayTests(WorkersCase):
 
 
 class CookieTests(WorkersCase):
-    """Clients that are known by a cookie, behind a proxy that is trusted."""
-
-    trusted = ("127.0.0.1",)
+    """Clients that are known by a cookie, on connections of their own."""
 
     @on_each_loop
     async def test_cookie(self) -> None:
@@ -211,6 +209,12 @@ class CookieTests(WorkersCase):
             self.assertEqual(answer.count(own), set_here, answer)
             self.assertEqual(answer.count(b"Set-Cookie"), set_here, answer)
         self.assertEqual(self.there.site.requests, 1)
+
+
+class ProxyTests(WorkersCase):
+    """Clients behind a proxy that is trusted."""
+
+    trusted = ("127.0.0.1",)
 
     @on_each_loop
     async def test_proxy(self) -> None:
