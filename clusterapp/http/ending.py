@@ -43,6 +43,8 @@ class Ending(Reading):
 
     #: The name of the listener that it has come by; empty where there is no telling.
     door = ""
+    #: Whether a client is at the other end, or a proxy, and not another worker.
+    of_client = True
 
     _log = Logger()
 

@@ -6,13 +6,13 @@ import socket
 from struct import pack
 from typing import TYPE_CHECKING, Any, cast
 
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IAddress, IProtocol, ISSLTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import noLongerProvides
 
+from clusterapp.http.addresses import address_of
 from clusterapp.http.connection import Connection
 from clusterapp.http.early import Arrival, EarlyTransport
 from clusterapp.http.proxy_protocol import Announced
@@ -254,12 +254,12 @@ class NativeConnection(Connection, asyncio.Protocol):
     def getPeer(self) -> IAddress:
         """Tell the client's address."""
         if self._peer is None:
-            self._peer = _address(self._peer_name)
+            self._peer = address_of(self._peer_name)
         return self._peer
 
     def getHost(self) -> IAddress:
         """Tell the address that the client has connected to."""
-        return _address(self._native.get_extra_info("sockname"))
+        return address_of(self._native.get_extra_info("sockname"))
 
     @property
     def encrypted(self) -> bool:
@@ -366,12 +366,3 @@ def _lost(error: Exception) -> ConnectionLost:
     lost = ConnectionLost(str(error))
     lost.__cause__ = error
     return lost
-
-
-def _address(name: tuple[Any, ...] | str | bytes | None) -> IAddress:
-    """Write a socket's name as Twisted does."""
-    if not isinstance(name, tuple):
-        return UNIXAddress(name or None)
-    if len(name) == 2:  # noqa: PLR2004
-        return IPv4Address("TCP", *name)
-    return IPv6Address("TCP", *name)

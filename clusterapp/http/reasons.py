@@ -2,6 +2,7 @@
 
 import time
 from functools import cache
+from http import HTTPStatus
 
 from twisted.web.http import RESPONSES, datetimeToString
 
@@ -9,8 +10,15 @@ from twisted.web.http import RESPONSES, datetimeToString
 @cache
 def status_line(status: int) -> bytes:
     """Write the status line of a response, with its line end."""
-    reason = RESPONSES.get(status, b"Unknown Status")
-    return b"HTTP/1.1 %d %b\r\n" % (status, reason)
+    return b"HTTP/1.1 %d %b\r\n" % (status, RESPONSES.get(status) or _phrase(status))
+
+
+def _phrase(status: int) -> bytes:
+    """Give the reason of a status that Twisted does not know, such as 431."""
+    try:
+        return HTTPStatus(status).phrase.encode()
+    except ValueError:
+        return b"Unknown Status"
 
 
 def common_lines() -> bytes:

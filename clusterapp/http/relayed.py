@@ -12,9 +12,10 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
 
+from clusterapp.http.addresses import address_of
 from clusterapp.http.agent import IDLE_TIMEOUT
 from clusterapp.http.heads import BadMessageError, Head, HeadReader
 from clusterapp.http.limits import Limits
@@ -77,6 +78,8 @@ class RelayedConnection(NativeConnection):
 
     __slots__ = ("_host", "_is_relayed_secure")
 
+    of_client = False
+
     def __init__(self, heads: HeadReader, *others: Any) -> None:
         super().__init__(*others)
         self.heads = heads
@@ -94,8 +97,8 @@ class RelayedConnection(NativeConnection):
             raise BadMessageError(HTTPStatus.BAD_REQUEST, "it is of no worker")
         secure, peer, peer_port, host, port = said.groups()
         self._is_relayed_secure = secure == b"1"
-        self._peer = _address(peer.decode("ascii"), int(peer_port))
-        self._host = _address(host.decode("ascii"), int(port))
+        self._peer = _read(peer, peer_port)
+        self._host = _read(host, port)
         head = copy(head)  # it may be that of many requests
         head.fields = head.fields[1:]
         super()._begin(head)
@@ -131,8 +134,8 @@ def _written(address: IAddress) -> bytes:
     return b"- 0"
 
 
-def _address(host: str, port: int) -> IAddress:
-    if host == "-":
-        return UNIXAddress(None)
-    kind = IPv6Address if ":" in host else IPv4Address
-    return kind("TCP", host, port)
+def _read(host: bytes, port: bytes) -> IAddress:
+    if host == b"-":
+        return address_of(None)
+    name = host.decode("ascii"), int(port)
+    return address_of((*name, 0, 0) if b":" in host else name)

@@ -57,6 +57,8 @@ class ClusterSite(server.Site):
     departure = Departure(0.0, None)
     #: How many requests have been answered so far.
     requests = 0
+    #: How many connections are clients', and not other workers'.
+    clients = 0
 
     def __init__(  # noqa: PLR0913 - one for each part that it puts together
         self,
@@ -96,7 +98,7 @@ class ClusterSite(server.Site):
 
     @property
     def connections(self) -> int:
-        """How many clients are connected."""
+        """How many connections there are."""
         return len(self._connections)
 
     @property
@@ -159,11 +161,12 @@ class ClusterSite(server.Site):
     def opened(self, connection: Connection) -> None:
         """Know of a new connection."""
         known = self._connections
-        row = self._row
         if connection not in known:  # it says so once more when its transport is made
             known.add(connection)
-            row[OPEN] = len(known)
-            row[RECENT] += 1
+            if connection.of_client:
+                self.clients += 1
+                self._row[OPEN] = self.clients
+                self._row[RECENT] += 1
         if self._sweep is None:
             self.now = self.clock.seconds()
             self.lines = common_lines()
@@ -171,8 +174,12 @@ class ClusterSite(server.Site):
 
     def closed(self, connection: Connection) -> None:
         """Know that a connection is gone."""
-        self._connections.discard(connection)
-        self._row[OPEN] = len(self._connections)
+        known = self._connections
+        if connection in known:
+            known.remove(connection)
+            if connection.of_client:
+                self.clients -= 1
+                self._row[OPEN] = self.clients
         self._check_drained()
 
     def message(self, head: Head, connection: Connection) -> Message:

@@ -3,19 +3,11 @@
 import errno
 import socket
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IReactorSocket,
-    IReadDescriptor,
-)
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-from zope.interface import implementer
+from twisted.internet.interfaces import IReactorSocket
 
-#: How long to leave the queue alone when this process has no descriptor left.
-PAUSE_WITHOUT_DESCRIPTORS = 1.0
+from clusterapp.listening.watching import Watching, WatchingReactor
 
 #: How long others may come first, in seconds: enough for one that has nothing to do,
 #: and nothing that a client would notice.
@@ -37,22 +29,7 @@ CONNECTION_LOST = {
 }
 
 
-class AcceptingReactor(Protocol):
-    """The parts of a reactor that accepting needs."""
-
-    def addReader(self, reader: IReadDescriptor) -> None:
-        """Tell a reader whenever there is something to read."""
-
-    def removeReader(self, reader: IReadDescriptor) -> None:
-        """Tell it no more."""
-
-    @property
-    def callLater(self) -> Callable[..., IDelayedCall]:
-        """Call something after some seconds."""
-
-
-@implementer(IReadDescriptor)
-class Acceptor:
+class Acceptor(Watching):
     """
     Accept connections from a shared socket and leave the socket as it is.
 
@@ -62,11 +39,9 @@ class Acceptor:
     every process when it closes.
     """
 
-    _log = Logger()
-
     def __init__(
         self,
-        reactor: AcceptingReactor,
+        reactor: WatchingReactor,
         listening: socket.socket,
         serve: Callable[[socket.socket, Any], object],
         waits: Callable[[], bool] | None = None,
@@ -82,55 +57,35 @@ class Acceptor:
         :param waits: tells whether the others that listen are to have the next
             connection, if they take it within a moment.
         """
-        self._reactor = reactor
-        self._listening = listening
+        super().__init__(reactor, listening)
         self._serve = serve
         self._waits = waits
-        self._pause: IDelayedCall | None = None
         listening.setblocking(False)
 
     def start(self) -> None:
         """Begin to accept."""
-        self._reactor.addReader(self)
+        self._watch()
 
     def stop(self) -> None:
         """Accept no more; connections in the queue stay there for others."""
-        if self._listening.fileno() == -1:
-            return
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
-        self._reactor.removeReader(self)
-        self._listening.close()
-
-    def fileno(self) -> int:
-        """Tell the descriptor to wait for."""
-        return self._listening.fileno()
-
-    def logPrefix(self) -> str:
-        """Name this object in Twisted's log."""
-        return "accept"
+        self._unwatch()
+        self._watched.close()
 
     def doRead(self) -> None:
         """Accept one connection: the next wake-up may be another worker's."""
         if self._waits is not None and self._waits():
-            self._reactor.removeReader(self)
-            self._pause = self._reactor.callLater(_MOMENT, self._take_after_all)
+            self._leave_alone(_MOMENT, self._accept)
         else:
             self._accept()
 
-    def _take_after_all(self) -> None:
-        self._resume()
-        self._accept()
-
     def _accept(self) -> None:
         try:
-            connection, peer = self._listening.accept()
+            connection, peer = self._watched.accept()
         except BlockingIOError:
             return  # another worker was first
         except OSError as error:
             if error.errno not in CONNECTION_LOST:
-                self._try_later(error)
+                self._try_later("accept", error)
             return
         connection.setblocking(False)
         try:
@@ -139,29 +94,12 @@ class Acceptor:
             connection.close()
             self._cannot_serve(error)
 
-    def connectionLost(self, reason: Failure) -> None:
-        """Hear from the reactor that the socket is broken, or that all ends."""
-
     def _cannot_serve(self, error: Exception) -> None:
         if not isinstance(error, OSError):
             self._log.failure("cannot serve a connection")
         # The client may have left between accept and getpeername.
         elif error.errno != errno.ENOTCONN:
-            self._try_later(error)
-
-    def _try_later(self, error: OSError) -> None:
-        """Wait: as a rule there is no descriptor left, not even to refuse with."""
-        self._log.error(
-            "cannot accept: {error}; trying again in {seconds} s",
-            error=error,
-            seconds=PAUSE_WITHOUT_DESCRIPTORS,
-        )
-        self._reactor.removeReader(self)
-        self._pause = self._reactor.callLater(PAUSE_WITHOUT_DESCRIPTORS, self._resume)
-
-    def _resume(self) -> None:
-        self._pause = None
-        self._reactor.addReader(self)
+            self._try_later("accept", error)
 
 
 class Adopting:

@@ -15,12 +15,7 @@ import socket
 import termios
 from collections.abc import Callable, Sequence
 
-from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-from zope.interface import implementer
-
-from clusterapp.listening.accept import PAUSE_WITHOUT_DESCRIPTORS, AcceptingReactor
+from clusterapp.listening.watching import Watching, WatchingReactor
 
 #: How many connections one message may have: SCM_MAX_FD is 253.
 MOST_AT_ONCE = 64
@@ -102,8 +97,7 @@ def receive(receiving: socket.socket) -> list[tuple[int, int]]:
     return list(zip(doors, numbers, strict=False))
 
 
-@implementer(IReadDescriptor)
-class Receiver:
+class Receiver(Watching):
     """
     Receives connections from the master (in a worker).
 
@@ -113,26 +107,20 @@ class Receiver:
     :param has_room: tells whether this process has descriptors for some more.
     """
 
-    _log = Logger()
-
     def __init__(
         self,
-        reactor: AcceptingReactor,
+        reactor: WatchingReactor,
         receiving: socket.socket,
         serve: Callable[[int, socket.socket], None],
         has_room: Callable[[], bool],
     ) -> None:
-        self._reactor = reactor
-        self._receiving = receiving
+        super().__init__(reactor, receiving)
         self._serve = serve
         self._has_room = has_room
-        self._pause: IDelayedCall | None = None
-        self._has_begun = False
 
     def start(self) -> None:
         """Begin to receive."""
-        self._has_begun = True
-        self._reactor.addReader(self)
+        self._watch()
 
     def stop(self) -> None:
         """
@@ -140,23 +128,11 @@ class Receiver:
 
         One that never began leaves it to the process that has the slot.
         """
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
-        if self._has_begun:
-            self._has_begun = False
-            self._reactor.removeReader(self)
-            while self._has_room() and self._receive():
-                pass
-        self._receiving.close()
-
-    def fileno(self) -> int:
-        """Tell the descriptor to wait for."""
-        return self._receiving.fileno()
-
-    def logPrefix(self) -> str:
-        """Name this object in Twisted's log."""
-        return "receive"
+        has_begun = self._is_on
+        self._unwatch()
+        while has_begun and self._has_room() and self._receive():
+            pass
+        self._watched.close()
 
     def doRead(self) -> None:
         """Serve the connections of one message."""
@@ -164,19 +140,10 @@ class Receiver:
             self._receive()
             return
         # What is received without a descriptor for it would be lost.
-        self._log.error(
-            "cannot receive: no descriptor left; trying again in {seconds} s",
-            seconds=PAUSE_WITHOUT_DESCRIPTORS,
-        )
-        self._reactor.removeReader(self)
-        self._pause = self._reactor.callLater(PAUSE_WITHOUT_DESCRIPTORS, self._resume)
-
-    def _resume(self) -> None:
-        self._pause = None
-        self._reactor.addReader(self)
+        self._try_later("receive", "no descriptor left")
 
     def _receive(self) -> bool:
-        received = receive(self._receiving)
+        received = receive(self._watched)
         for door, number in received:
             # The kernel need not be asked for what is known.
             connection = socket.socket(type=socket.SOCK_STREAM, proto=0, fileno=number)
@@ -186,6 +153,3 @@ class Receiver:
                 connection.close()
                 self._log.failure("cannot serve a connection")
         return bool(received)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Hear from the reactor that the socket is broken, or that all ends."""

@@ -5,10 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.interfaces import IAddress
-
-from clusterapp.dispatch.policies import LeastConnections, Policy, RoundRobin
+from clusterapp.dispatch.policies import LeastConnections, Policy
+from clusterapp.http.addresses import address_of
 from clusterapp.http.heads import Head
 from clusterapp.master.arrivals import Arrivals
 from clusterapp.master.door import Door
@@ -46,7 +44,6 @@ class Acceptance:
         #: The numbers of what is no listener: see `clusterapp.worker.doors`.
         self._port, self._private = len(doors), len(doors) + 1
         self._any = LeastConnections(MOST_WAITING)
-        self._new = RoundRobin(MOST_WAITING)
         self._fronts = {
             door.number: self._arrivals(door.listener.socket, door) for door in doors
         }
@@ -151,12 +148,10 @@ class Acceptance:
     ) -> None:
         slot = None
         if head is not None and self.belonging is not None:
-            slot = self.belonging.slot(_address(peer), head.target, head.fields)
+            slot = self.belonging.slot(address_of(peer), head.target, head.fields)
         place: Place | None = None if slot is None else self._sockets.place(slot)
-        # A new client stays, however short its first connection is.
-        policy = self._new if head is not None and slot is None else door.policy
         number = connection.detach()
-        self._handing.give(Arrived(number, door.number, policy, place))
+        self._handing.give(Arrived(number, door.number, door.policy, place))
         self._handing.flush()
 
     def _policies(self, *, belonged: bool) -> Mapping[int, Policy]:
@@ -171,11 +166,3 @@ class Acceptance:
             if not (door.is_sticky and belonged)
         }
         return {**policies, self._port: self._any, self._private: self._any}
-
-
-def _address(name: Any) -> IAddress:
-    """Write the address of a client as Twisted does."""
-    if not isinstance(name, tuple):
-        return UNIXAddress(name or None)
-    kind = IPv4Address if len(name) == 2 else IPv6Address  # noqa: PLR2004
-    return kind("TCP", *name)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clusterapp.errors import SettingsError
 from clusterapp.logs.output import open_path
-from clusterapp.master.slot import Plan
+from clusterapp.master.plan import Plan
 from clusterapp.settings.kinds import STDOUT_PATH
 
 #: The master's stdout. A worker's own is a pipe into the master's log.

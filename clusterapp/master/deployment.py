@@ -156,7 +156,11 @@ class Deployment:
         finally:
             self._trials.discard(slot)
         tell(Step(f"ready after {slot.uptime or 0:.2f} s", number))
+        before = self.pool.slots.get(number)
         self.pool.put(slot)
+        if before is not None:
+            # Whoever asks when this is done is to be answered by the new process.
+            await before.accepts_nothing()
 
     async def replace_core(self, release: Release, tell: Tell) -> bool:
         """

@@ -189,7 +189,20 @@ class Distribution:
         numbers = [door.number for door in self._meant(wanted.listener)]
         policies = dict.fromkeys(numbers, wanted.policy)
         self._change(self._trusted, wanted.sticky or self._key, policies)
-        return "; ".join(self._in_words(door) for door in self._doors)
+        return "; ".join(door.in_words(self._key) for door in self._doors)
+
+    def check(self, settings: Settings) -> None:
+        """
+        See whether settings can be followed, before anything is replaced for them.
+
+        :raise OperationError: if not.
+        """
+        try:
+            for door in self._doors:
+                if (door.spec.dispatch or settings.dispatch) == "reuseport":
+                    self._own_sockets(door)
+        except ListenError as error:
+            raise OperationError(str(error)) from error
 
     def settings_changed(self, before: Settings, after: Settings) -> None:
         """
@@ -239,6 +252,11 @@ class Distribution:
             raise OperationError(f"there is no listener {listener}; there are {known}")
         return doors
 
+    def steer_anew(self) -> None:
+        """Let the kernel do as this master says: another has had its groups, too."""
+        for door in self._doors:
+            self._steer(door)
+
     def stop(self) -> None:
         """Accept nothing any more, and pass on what has been accepted."""
         self._pool = None
@@ -253,12 +271,15 @@ class Distribution:
     def _follow(self, door: Door, dispatch: str) -> None:
         group = None
         if dispatch == "reuseport":
-            if not door.is_tcp:
-                raise ListenError(f"{door.spec} cannot be reuseport: it is not TCP")
-            group = self._group(door.listener)
+            group = self._own_sockets(door)
         elif dispatch == "sticky" and self._kernel_can(door):
             group = self._group_if_possible(door.listener)
         door.follow(dispatch, group)
+
+    def _own_sockets(self, door: Door) -> Group:
+        if not door.is_tcp:
+            raise ListenError(f"{door.spec} cannot be reuseport: it is not TCP")
+        return self._group(door.listener)
 
     def _kernel_can(self, door: Door) -> bool:
         """Tell whether the kernel sees what clients are known by."""
@@ -292,8 +313,7 @@ class Distribution:
 
         :param told: whether workers are to be told.
         """
-        for door in self._doors:
-            self._steer(door)
+        self.steer_anew()
         how = self._stickiness()
         self._acceptance.belonging = Belonging(how, self._trusted)
         self._acceptance.trusts = self._trusted.trusts_peer
@@ -332,26 +352,10 @@ class Distribution:
     def describe(self) -> Mapping[str, Any]:
         """Tell what is distributed in which way, as JSON can hold it."""
         return {
-            "listeners": self._listeners(),
+            "listeners": [door.describe(self._key) for door in self._doors],
             "handed_off": self._acceptance.given,
             "handed_off_per_second": self._rate.per_second,
             "waiting": {
                 str(place.number): place.waiting for place in self._sockets.places
             },
         }
-
-    def _listeners(self) -> list[Mapping[str, Any]]:
-        return [
-            {
-                "listener": str(door.spec),
-                "address": door.listener.address(),
-                "dispatch": door.dispatch,
-                "sticky": self._key if door.is_sticky else None,
-                "by": door.who_decides,
-            }
-            for door in self._doors
-        ]
-
-    def _in_words(self, door: Door) -> str:
-        key = f" by {self._key}" if door.is_sticky else ""
-        return f"{door.spec}: {door.dispatch}{key}"

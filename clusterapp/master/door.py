@@ -1,7 +1,9 @@
 """One listener for clients, as the master distributes its connections."""
 
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from clusterapp.dispatch.policies import LeastConnections, Policy, RoundRobin
 from clusterapp.listening.reuseport import Group
@@ -77,6 +79,25 @@ class Door:
     def is_tcp(self) -> bool:
         """Whether its first socket was made here, for TCP."""
         return isinstance(self.spec, TcpListen | AnyTlsListen)
+
+    def describe(self, key: str) -> Mapping[str, Any]:
+        """
+        Tell how its connections are distributed, as JSON can hold it.
+
+        :param key: what clients are known by where they stay.
+        """
+        return {
+            "listener": str(self.spec),
+            "address": self.listener.address(),
+            "dispatch": self.dispatch,
+            "sticky": key if self.is_sticky else None,
+            "by": self.who_decides,
+        }
+
+    def in_words(self, key: str) -> str:
+        """Tell it to people; the key is that of `describe`."""
+        known_by = f" by {key}" if self.is_sticky else ""
+        return f"{self.spec}: {self.dispatch}{known_by}"
 
     def listening(self, slot: int) -> socket.socket | None:
         """

@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -38,8 +39,7 @@ class Target:
         return self.row[OPEN]
 
 
-@dataclass(frozen=True)
-class Arrived:
+class Arrived(NamedTuple):
     """
     A connection on its way.
 

@@ -243,6 +243,7 @@ class MasterOperations:
         deployment, before = master.deployment, master.chosen
         wanted = master.choose_anew()
         chosen = _as_far_as_can_be(before, wanted)
+        master.distribution.check(chosen.settings)
         release = self._release(chosen)
         tell(Step(f"generation {release.number} in {release.generation.folder}"))
         with_core = await deployment.reload(release, tell)

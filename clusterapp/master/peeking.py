@@ -11,7 +11,7 @@ from zope.interface import implementer
 from clusterapp.http.heads import END, BadMessageError, Head, HeadReader
 from clusterapp.http.limits import Limits
 from clusterapp.http.proxy_protocol import LONGEST, ProxyHeaderError, read
-from clusterapp.listening.accept import AcceptingReactor
+from clusterapp.listening.watching import WatchingReactor
 
 #: How long one waits for a first head, in seconds: what comes later is looked at by
 #: the worker that has the connection.
@@ -37,7 +37,7 @@ class Peeking:
 
     def __init__(
         self,
-        reactor: AcceptingReactor,
+        reactor: WatchingReactor,
         seen: Callable[[socket.socket, Any, Any, Head | None], None],
     ) -> None:
         self.reactor = reactor

@@ -57,8 +57,6 @@ class Place:
             self._received_before = self.queue.sent - self.queue.waiting
 
     def close(self) -> None:
-        """Close everything."""
+        """Close what is the slot's alone; its port is not this place's to close."""
         self.queue.close()
         self.private.close()
-        if self.port is not None:
-            self.port.close()

@@ -9,7 +9,8 @@ from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.lifecycle import Patience
 from clusterapp.master.access_log import place_access_log
 from clusterapp.master.generation import Generation
-from clusterapp.master.slot import ChildSlot, Plan, Watcher
+from clusterapp.master.plan import Plan
+from clusterapp.master.slot import ChildSlot, Watcher
 from clusterapp.master.sockets import Sockets
 from clusterapp.master.supplies import Supplier, Supplies
 

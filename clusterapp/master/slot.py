@@ -2,10 +2,11 @@
 
 import random
 import socket
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
 
+from twisted.internet import defer
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.interfaces import IDelayedCall
@@ -18,30 +19,16 @@ from clusterapp.errors import ListenError
 from clusterapp.interfaces import IClusterReactor, StaticFolder
 from clusterapp.lifecycle import Patience, Slot, State, new_lifecycle
 from clusterapp.master.inspection import Inspector
-from clusterapp.master.supplies import Supplier, Supplies
+from clusterapp.master.plan import Plan
 from clusterapp.master.watchdog import Watchdog
 from clusterapp.spawning.execute import Child, execute
 
+if TYPE_CHECKING:
+    from clusterapp.master.supplies import Supplies
 
-@dataclass(frozen=True)
-class Plan:
-    """
-    What a slot is filled with.
-
-    :param bootstrap: what the child is told.
-    :param environment: the child's environment.
-    :param supplier: gives what each process inherits.
-    :param access_log: a descriptor of the access log that it inherits; None if the
-        bootstrap says all that there is to say of one.
-    :param spread: the seconds over which a child that drains ends what does not end
-        by itself.
-    """
-
-    bootstrap: Bootstrap
-    environment: Mapping[str, str]
-    supplier: Supplier
-    access_log: int | None = None
-    spread: float = 0.0
+#: How long a process may take to hear that it is to drain, in seconds, before nobody
+#: waits for that: it may hang.
+_HEARING_SECONDS = 1.0
 
 
 class Watcher(Protocol):
@@ -113,6 +100,7 @@ class ChildSlot:
         self._supplies: Supplies | None = None
         self._spawned_at = 0.0
         self._hand_over = False
+        self._told_to_drain: Deferred[None] = succeed(None)
         self._on_trial = on_trial
         self.serves = False
         self._inspector = Inspector(reactor)
@@ -162,6 +150,15 @@ class ChildSlot:
         """
         self._hand_over = hand_over
         self._life.drain()
+
+    def accepts_nothing(self) -> Deferred[None]:
+        """
+        Wait until the slot's process, which is draining, accepts nothing any more.
+
+        :return: fires when it has heard that, is gone, or does not hear.
+        """
+        heard = self._told_to_drain.addTimeout(_HEARING_SECONDS, self._reactor)
+        return heard.addErrback(_trap_timeout)
 
     def drop(self) -> None:
         """Empty the slot at once; what its process was doing is lost."""
@@ -266,7 +263,9 @@ class ChildSlot:
     def ask_to_drain(self) -> None:
         """Ask the process to finish and leave."""
         if self._child is not None:
-            self._child.drain(spread=self._plan.spread, hand_over=self._hand_over)
+            self._told_to_drain = self._child.drain(
+                spread=self._plan.spread, hand_over=self._hand_over
+            )
 
     def kill(self) -> None:
         """End the process at once; the log says what it was too slow for."""
@@ -382,6 +381,10 @@ class ChildSlot:
 
 def _label(bootstrap: Bootstrap) -> str:
     return "core" if bootstrap.role == "core" else f"worker {bootstrap.slot}"
+
+
+def _trap_timeout(why: Failure) -> None:
+    why.trap(defer.TimeoutError)
 
 
 def how_it_ended(reason: Failure) -> str:

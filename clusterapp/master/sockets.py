@@ -22,7 +22,13 @@ from clusterapp.listening.sockets import (
 from clusterapp.listening.state import StateFolder, default_state
 from clusterapp.master.place import Place
 from clusterapp.master.succession import Inheritance
-from clusterapp.settings.listen import AnyTlsListen, ListenSpec, TcpListen, parse
+from clusterapp.settings.listen import (
+    MOST_PORTS,
+    AnyTlsListen,
+    ListenSpec,
+    TcpListen,
+    parse,
+)
 from clusterapp.settings.model import Settings
 from clusterapp.spawning.cpus import usable_cpus
 from clusterapp.web.hosting import CORE_SOCKET
@@ -49,6 +55,7 @@ class Sockets:
         self._caches: dict[int, str] = {}
         self._groups: dict[socket.socket, Group] = {}
         self._places: list[Place] = []
+        self._ports: list[Listener] = []
         self._bound = False
 
     @property
@@ -131,7 +138,7 @@ class Sockets:
                 self._core[str(tls)] = self._listen(tls)
             if self._settings.agent_check is not None:
                 self._agent = self._listen(parse(self._settings.agent_check))
-            self._make_groups()
+            self._make_early()
         except BaseException:
             self.close()
             raise
@@ -154,7 +161,6 @@ class Sockets:
         others = [each for name, each in self._core.items() if name != CORE_SOCKET]
         if self._agent is not None:
             others.append(self._agent)
-        ports = [place.port for place in self._places if place.port is not None]
         members = [
             (_member(each.name, slot), member)
             for each in self._public
@@ -162,7 +168,7 @@ class Sockets:
             for slot, member in enumerate(self._groups[each.socket].members[1:])
         ]
         listeners = [
-            (each.name, each.socket) for each in (*self._public, *others, *ports)
+            (each.name, each.socket) for each in (*self._public, *others, *self._ports)
         ]
         return [*listeners, *members]
 
@@ -210,30 +216,38 @@ class Sockets:
 
     def _make_place(self, number: int) -> Place:
         assert self._state is not None  # noqa: S101 - it is opened at the start
-        first = self._settings.worker_ports
-        port = None
-        if first is not None:
-            # Where clients are expected, a balancer is, too.
-            interfaces = [
-                spec.interface
-                for spec in self._settings.listeners
-                if isinstance(spec, TcpListen | AnyTlsListen)
-            ]
-            interface = interfaces[0] if interfaces else "127.0.0.1"
-            port = self._listen(TcpListen(first + number, interface))
-        try:
-            private = private_unix(self._state.socket(private_name(number)))
-            return Place(number, private, port)
-        except BaseException:
-            if port is not None:
-                port.close()
-            raise
+        port = self._port(number)
+        private = private_unix(self._state.socket(private_name(number)))
+        return Place(number, private, port)
 
-    def _make_groups(self) -> None:
-        """Make the groups that will be needed, as long as this process may do so."""
+    def _port(self, number: int) -> Listener | None:
+        """Give a slot's own port, and make it if need be; None if slots have none."""
+        first = self._settings.worker_ports
+        if first is None:
+            return None
+        # Where clients are expected, a balancer is, too.
+        interfaces = [
+            spec.interface
+            for spec in self._settings.listeners
+            if isinstance(spec, TcpListen | AnyTlsListen)
+        ]
+        interface = interfaces[0] if interfaces else "127.0.0.1"
+        while len(self._ports) <= number:
+            port = first + len(self._ports)
+            if port > MOST_PORTS:
+                raise ListenError(
+                    f"worker_ports = {first}: there is no port {port} for slot"
+                    f" {len(self._ports)}"
+                )
+            self._ports.append(self._listen(TcpListen(port, interface)))
+        return self._ports[number]
+
+    def _make_early(self) -> None:
+        """Make what will be needed, as long as this process may bind any port."""
         settings = self._settings
         workers = settings.workers
         size = usable_cpus().count if workers == "auto" else int(workers)
+        self._port(size - 1)
         for _, spec, listener in self.doors:
             dispatch = spec.dispatch or settings.dispatch
             if dispatch == "reuseport":
@@ -258,8 +272,9 @@ class Sockets:
         for group in self._groups.values():
             group.close()
         self._groups.clear()
-        for listener in (*self._public, *self._core.values()):
+        for listener in (*self._public, *self._ports, *self._core.values()):
             listener.close()
+        self._ports.clear()
         self._public.clear()
         self._core.clear()
         if self._agent is not None:

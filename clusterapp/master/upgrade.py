@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from clusterapp.errors import ClusterError, OperationError
 from clusterapp.master.deployment import Deployment
+from clusterapp.master.distribution import Distribution
 from clusterapp.master.sockets import Sockets
 from clusterapp.master.status import Phase
 from clusterapp.master.succession import Command, Inheritance, Successor
@@ -60,6 +61,10 @@ class Master(Protocol):
     @property
     def deployment(self) -> Deployment:
         """What it runs."""
+
+    @property
+    def distribution(self) -> Distribution:
+        """Who gets which connections."""
 
     def end(self, *, quick: bool) -> Deferred[None]:
         """Stop."""
@@ -157,7 +162,13 @@ class Succession:
         master = self._master
         tell(Step("starting a new master"))
         boot = master.settings.boot_timeout
-        pid, taken = await successor.start(master.sockets.bequeath(), self.secret, boot)
+        try:
+            pid, taken = await successor.start(
+                master.sockets.bequeath(), self.secret, boot
+            )
+        except BaseException:
+            master.distribution.steer_anew()
+            raise
         tell(Step(f"the new master (pid {pid}) has taken over"))
         self.is_followed = True
         master.deployment.pool.successor = successor.adopt

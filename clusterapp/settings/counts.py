@@ -4,13 +4,13 @@ import re
 from dataclasses import dataclass
 
 from clusterapp.settings.kinds import FilePath, Kind
+from clusterapp.settings.listen import MOST_PORTS
 from clusterapp.settings.problems import WrongValueError
 from clusterapp.settings.words import decimal
 
 #: More of anything than one master could have.
 _MOST = 10**12
 
-_MOST_PORTS = 65535
 
 #: A path of a URL (RFC 3986, section 3.3), without its rarer signs.
 _URL_PATH = re.compile(r"/[A-Za-z0-9/._~-]*")
@@ -48,9 +48,9 @@ class Port(Kind):
 
     def check(self, value: object) -> int:
         """Judge a port that can be asked for by its number."""
-        if type(value) is int and 0 < value <= _MOST_PORTS:
+        if type(value) is int and 0 < value <= MOST_PORTS:
             return value
-        raise WrongValueError(value, f"must be a port, from 1 to {_MOST_PORTS}")
+        raise WrongValueError(value, f"must be a port, from 1 to {MOST_PORTS}")
 
 
 class UrlPath(Kind):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import ClassVar, TypeGuard
 
-from clusterapp.settings.listen import ListenSpec
+from clusterapp.settings.listen import MOST_PORTS, ListenSpec
 from clusterapp.settings.problems import WrongValueError
 from clusterapp.settings.words import decimal
 
@@ -26,7 +26,6 @@ STDOUT_PATH = "-"
 _REMOTE_CORE = re.compile(
     r"https://(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|[^\s:/?#@\[\]\\]+)(?::(?P<port>[0-9]+))?"
 )
-_MOST_PORTS = 65535
 
 _SWITCH_WORDS = {
     **dict.fromkeys(("yes", "true", "on", "1"), True),
@@ -321,7 +320,7 @@ def _is_remote_core(text: str) -> bool:
     if match["port"] is None:
         return True
     port = decimal(match["port"])
-    return port is not None and 0 < port <= _MOST_PORTS
+    return port is not None and 0 < port <= MOST_PORTS
 
 
 def _check_network(text: str) -> None:

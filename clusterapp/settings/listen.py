@@ -22,7 +22,7 @@ DISPATCHES = ("shared", "reuseport", "round-robin", "least-connections", "sticky
 PROXY_VERSIONS = ("v1", "v2", "auto")
 
 _DEFAULT_MODE = 0o666
-_MOST_PORTS = 65535
+MOST_PORTS = 65535
 # unix(7): sun_path has 108 bytes, the last of which ends the string.
 _LONGEST_PATH = 107
 
@@ -313,8 +313,8 @@ _BUILDERS: Mapping[str, Callable[[Words], ListenSpec]] = {
 def _port(words: Words) -> int:
     text = words.first("port")
     port = decimal(text)
-    if port is None or port > _MOST_PORTS:
-        raise ValueError(f"the port {text!r} must be a number from 0 to {_MOST_PORTS}")
+    if port is None or port > MOST_PORTS:
+        raise ValueError(f"the port {text!r} must be a number from 0 to {MOST_PORTS}")
     return port
 
 

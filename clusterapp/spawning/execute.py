@@ -51,16 +51,17 @@ class Child:
         """Let a child on trial take its place."""
         self._end.proceed().addErrback(_trap_loss)
 
-    def drain(self, *, spread: float, hand_over: bool) -> None:
+    def drain(self, *, spread: float, hand_over: bool) -> Deferred[None]:
         """
         Ask the child to finish and leave.
 
         :param spread: the seconds over which it ends what does not end by itself.
         :param hand_over: whether idle connections can be given to other workers.
+        :return: fires when it has heard: it accepts nothing from then on.
         """
         # If the channel breaks the child takes that as the same order.
         said = self._end.drain(spread=spread, hand_over=hand_over)
-        said.addErrback(_trap_loss)
+        return said.addErrback(_trap_loss)
 
     def core_ready(self, ready: bool, *, back: bool) -> None:
         """Tell the child whether the core takes requests, or will soon be back."""

@@ -33,7 +33,7 @@ class Site(Protocol):
         """How many it is answering."""
 
     @property
-    def connections(self) -> int:
+    def clients(self) -> int:
         """How many clients it is connected to."""
 
 
@@ -109,7 +109,7 @@ class Reporter:
                 lag=lag,
                 requests=site.requests,
                 active=site.active,
-                connections=site.connections,
+                connections=site.clients,
                 passed_on=served.relay.passed_on,
                 rss=rss,
             )

@@ -73,15 +73,6 @@ class StartTests(DistributionCase):
             place.close()
         self.assertEqual(descriptors(), before)
 
-    def test_port_of_a_worker_is_in_use(self) -> None:
-        taken = self.listen()
-        port = taken.getsockname()[1]
-        sockets = self.bind(self.settings(TCP, worker_ports=port))
-        before = descriptors()
-        with self.assertRaisesRegex(ListenError, f"{port}.* in use"):
-            self.make(sockets)
-        self.assertEqual(descriptors(), before)
-
     def make(self, sockets: Sockets, **more: object) -> Distribution:
         settings = self.settings(self.unix, **more)
         return Distribution(self.reactor, sockets, settings, b"", 2)

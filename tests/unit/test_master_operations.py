@@ -381,6 +381,33 @@ class SlotTests(OperationCase):
         self.assertEqual([each.alive for each in old], [True, False])
         self.finish()
 
+    def ready_beside(self, old: FakeChild) -> Deferred[Verdict]:
+        """Have a process take the slot of another, which has not heard of it yet."""
+        judged = self.operations.restart(0, self.tell)
+        child = self.newest()
+        self.assertIsNot(child, old)
+        child.say_loaded()
+        self.answer_probe()
+        child.say_ready()
+        self.assertNoResult(judged)
+        return judged
+
+    def test_old_process_hears(self) -> None:
+        """Then it accepts nothing any more, and all is done."""
+        [old] = self.run_master(workers=1)
+        judged = self.ready_beside(old)
+        old.flush()
+        self.assertTrue(self.verdict(judged).ok)
+        self.finish()
+
+    def test_old_process_does_not_hear(self) -> None:
+        """It may hang."""
+        [old] = self.run_master(workers=1)
+        judged = self.ready_beside(old)
+        self.reactor.advance(1)
+        self.assertTrue(self.verdict(judged).ok)
+        self.finish()
+
     def test_restart_of_a_fatal_slot(self) -> None:
         """Nobody has to wait for a minute."""
         children = self.run_master()

@@ -54,3 +54,12 @@ class DispatchTests(OperationCase):
         self.reactor.flush()
         self.assertEqual(child.listening, {})
         self.finish()
+
+    def test_reload_that_cannot_be(self) -> None:
+        """It is said before anything is replaced."""
+        children = self.run_master(workers=1)
+        verdict = self.verdict(self.reload_with(dispatch="reuseport"))
+        self.assertFalse(verdict.ok)
+        self.assertIn("cannot be reuseport: it is not TCP", verdict.text)
+        self.assertEqual(self.reactor.children, children)
+        self.finish()

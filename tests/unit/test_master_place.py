@@ -3,9 +3,6 @@
 import os
 from pathlib import Path
 
-from clusterapp.listening.sockets import listen
-from clusterapp.master.place import Place
-from clusterapp.settings.listen import TcpListen
 from tests.unit.places import PlaceCase
 
 
@@ -116,11 +113,8 @@ class CloseTests(PlaceCase):
 
     def test_all_is_closed(self) -> None:
         place = self.place(3)
-        port = listen(TcpListen(0, "127.0.0.1"), {})
-        with_port = Place(4, place.private, port)
         path = place.private.path
         assert path is not None
-        with_port.close()
+        place.close()
         self.assertFalse(Path(path).exists())
-        self.assertEqual(port.socket.fileno(), -1)
-        self.assertEqual(with_port.queue.receiving.fileno(), -1)
+        self.assertEqual(place.queue.receiving.fileno(), -1)

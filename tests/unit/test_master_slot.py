@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.interfaces import Role
 from clusterapp.lifecycle import Patience, State
-from clusterapp.master.slot import ChildSlot, Plan
+from clusterapp.master.plan import Plan
+from clusterapp.master.slot import ChildSlot
 from clusterapp.master.supplies import Supplies
 from tests.unit.fakes import FakeChild, FakeReactor, Log, out_of_processes
 

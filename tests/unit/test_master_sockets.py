@@ -123,6 +123,21 @@ class SocketsTests(SynchronousTestCase):
         self.assertIsNone(sockets.core_path)
         self.assertEqual(sockets.core, {})
 
+    def test_port_of_a_worker_is_in_use(self) -> None:
+        """It is bound while the program may still bind any, and nothing is kept."""
+        taken = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(taken.close)
+        port = taken.getsockname()[1]
+        sockets = self.make("tcp:0:interface=127.0.0.1", worker_ports=port, workers=2)
+        self.assertRaisesRegex(ListenError, f"tcp:{port}.* in use", sockets.bind)
+        self.assertEqual(sockets.addresses, [])
+
+    def test_more_workers_than_ports(self) -> None:
+        sockets = self.make("tcp:0:interface=127.0.0.1", worker_ports=65535, workers=2)
+        self.assertRaisesRegex(
+            ListenError, "worker_ports = 65535: there is no port 65536", sockets.bind
+        )
+
     def test_core_listener(self) -> None:
         """It is the core's, and no worker's."""
         spec = "tls:0:certificate=c.pem:key=k.pem:ca=a.pem:interface=127.0.0.1"

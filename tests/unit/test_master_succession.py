@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.succession import NewEnd, OldEnd, tell_unfit
 from clusterapp.errors import NeverReadyError, OperationError
-from clusterapp.master.succession import VARIABLE, Inheritance
+from clusterapp.master.succession import VARIABLE, Inheritance, UpgradeError
 from clusterapp.master.upgrade import Succession, Upgrading
 from tests.unit.fakes import descriptors
 from tests.unit.passing import channel
@@ -231,6 +231,25 @@ class SuccessionTests(SynchronousTestCase):
     def test_unfit(self) -> None:
         self.succession.unfit(NeverReadyError("no worker ever became ready"))
         self.assertEqual(self.inheritance.did, ["no worker ever became ready"])
+
+    def test_next_one_is_unfit(self) -> None:
+        """It may have steered the kernel, which has to do as before."""
+        steered: list[str] = []
+        self.master.sockets = SimpleNamespace(bequeath=list)
+        self.master.settings = SimpleNamespace(boot_timeout=1.0)
+        self.master.distribution = SimpleNamespace(
+            steer_anew=lambda: steered.append("anew")
+        )
+
+        async def start(*_: object) -> None:
+            raise UpgradeError("no database")
+
+        successor: Any = SimpleNamespace(start=start)
+        ended = Deferred.fromCoroutine(
+            self.succession._bring_up(successor, lambda _: None)
+        )
+        self.failureResultOf(ended, UpgradeError)
+        self.assertEqual(steered, ["anew"])
 
     def test_nobody_can_follow(self) -> None:
         begin = self.succession.begin

@@ -15,8 +15,8 @@ from clusterapp.channel.bootstrap import PORT, PRIVATE
 from clusterapp.http.relayed import RelayedConnection
 from clusterapp.http.site import ClusterSite
 from clusterapp.interfaces import OPEN, RECEIVED, SERVING, private_row
-from clusterapp.listening.accept import PAUSE_WITHOUT_DESCRIPTORS
 from clusterapp.listening.handoff import MOST_AT_ONCE, Queue
+from clusterapp.listening.watching import PAUSE_WITHOUT_DESCRIPTORS
 from clusterapp.worker.doors import Doors
 from clusterapp.worker.loop import LoopReaders
 from tests.unit.native_sites import Client, NativeCase, Tls, on_each_loop, pair

@@ -6,6 +6,7 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.web.wsgi import WSGIResource
 
 from clusterapp.http.limits import Limits
+from clusterapp.interfaces import OPEN
 from tests.unit.native_sites import Client, on_each_loop
 from tests.unit.test_http_request_timeout import Threads
 from tests.unit.test_web_belonging import cookie
@@ -132,6 +133,8 @@ class RelayTests(WorkersCase):
             await client.until(b"\r\n\r\nhi")
         self.assertEqual(self.there.site.requests, 6)
         self.assertEqual(self.there.site.connections, 1)
+        # Of clients there is none.
+        self.assertEqual((self.there.site.clients, self.there.site._row[OPEN]), (0, 0))
 
     @on_each_loop
     async def test_mixed(self) -> None:

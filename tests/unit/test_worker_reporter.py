@@ -24,7 +24,7 @@ class Site:
 
     requests: int = 7
     active: int = 2
-    connections: int = 5
+    clients: int = 5
 
 
 @dataclass

@@ -62,7 +62,6 @@ class OrdersTests(ChildCase):
     def accept_in(self, child: ChildProgram) -> socket.socket:
         """Let a child accept from another socket."""
         listening = socket.create_server(("127.0.0.1", 0))
-        self.addCleanup(listening.close)
         child.accept(LISTENER, listening, shared=False)
         return listening
 
@@ -73,9 +72,9 @@ class OrdersTests(ChildCase):
     def test_accept(self) -> None:
         """From another socket, and from no other one."""
         child = self.begin()
-        before = self.acceptor(child)._listening
+        before = self.acceptor(child)._watched
         listening = self.accept_in(child)
-        self.assertIs(self.acceptor(child)._listening, listening)
+        self.assertIs(self.acceptor(child)._watched, listening)
         self.assertEqual(before.fileno(), -1)
 
     def test_refuse(self) -> None:

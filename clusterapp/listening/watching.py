@@ -1,0 +1,104 @@
+"""Watching a socket with a reactor, and leaving it alone for a while."""
+
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+#: How long a socket is left alone when this process has no descriptor left.
+PAUSE_WITHOUT_DESCRIPTORS = 1.0
+
+
+class WatchingReactor(Protocol):
+    """The parts of a reactor that watching needs."""
+
+    def addReader(self, reader: IReadDescriptor) -> None:
+        """Tell a reader whenever there is something to read."""
+
+    def removeReader(self, reader: IReadDescriptor) -> None:
+        """Tell it no more."""
+
+    @property
+    def callLater(self) -> Callable[..., IDelayedCall]:
+        """Call something after some seconds."""
+
+
+@implementer(IReadDescriptor)
+class Watching:
+    """
+    Hears from a reactor whenever there is something on a socket.
+
+    :param reactor: the reactor.
+    :param watched: the socket, which does not block.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: WatchingReactor, watched: socket.socket) -> None:
+        self._reactor = reactor
+        self._watched = watched
+        self._is_on = False
+        self._pause: IDelayedCall | None = None
+
+    def _watch(self) -> None:
+        """Hear of it from now on."""
+        if not self._is_on:
+            self._is_on = True
+            self._reactor.addReader(self)
+
+    def _unwatch(self) -> None:
+        """Hear of it no more, nor later."""
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        elif self._is_on:
+            self._reactor.removeReader(self)
+        self._is_on = False
+
+    def _leave_alone(
+        self, seconds: float, then: Callable[[], None] | None = None
+    ) -> None:
+        """
+        Hear nothing of it for a while.
+
+        :param then: called when that is over.
+        """
+        self._reactor.removeReader(self)
+        self._pause = self._reactor.callLater(seconds, self._go_on, then)
+
+    def _try_later(self, doing: str, error: object) -> None:
+        """Wait: as a rule there is no descriptor left, not even to refuse with."""
+        self._log.error(
+            "cannot {doing}: {error}; trying again in {seconds} s",
+            doing=doing,
+            error=error,
+            seconds=PAUSE_WITHOUT_DESCRIPTORS,
+        )
+        self._leave_alone(PAUSE_WITHOUT_DESCRIPTORS)
+
+    def _go_on(self, then: Callable[[], None] | None) -> None:
+        self._pause = None
+        self._reactor.addReader(self)
+        if then is not None:
+            then()
+
+    # What the reactor calls.
+
+    def fileno(self) -> int:
+        """Tell the descriptor to wait for."""
+        return self._watched.fileno()
+
+    def logPrefix(self) -> str:
+        """Name this object in Twisted's log."""
+        return type(self).__name__
+
+    def doRead(self) -> None:
+        """Hear that there is something."""
+        raise NotImplementedError
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Hear from the reactor that the socket is broken, or that all ends."""
