@@ -9,6 +9,7 @@ from pathlib import Path
 
 from clusterapp.master.peeking import MOST
 from tests.chaos.attacking import Attack, Ends, attack, dripping, fuzzed, saying
+from tests.chaos.policies import WhereTheMasterAccepts
 from tests.chaos.sites import ChaosCase
 from tests.integration.running import eventually
 
@@ -27,17 +28,8 @@ TARGETS = ("/whoami/", "/padded/", "/chunked/")
 COOKIE = b"clusterapp_slot=" + b"0123456789" * 1_000_000
 
 
-class AttackTests(ChaosCase):
+class AttackTests(WhereTheMasterAccepts, ChaosCase):
     """Others are served meanwhile, and nothing is left of it afterwards."""
-
-    def test_round_robin(self) -> None:
-        self.check("--dispatch", "round-robin")
-
-    def test_least_connections(self) -> None:
-        self.check("--dispatch", "least-connections")
-
-    def test_sticky_by_cookie(self) -> None:
-        self.check("--dispatch", "sticky", "--sticky", "cookie")
 
     def test_sticky_by_header(self) -> None:
         self.check("--dispatch", "sticky", "--sticky", "header:X-Session")

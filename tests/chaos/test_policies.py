@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from clusterapp.master.handing import MOST_WAITING
+from tests.chaos.policies import EachPolicy, WhereTheMasterAccepts
 from tests.chaos.sites import ChaosCase, pid_in, versions
 from tests.integration.running import DEADLINE, RunningCluster, eventually
 
@@ -21,32 +22,6 @@ MANY = 2 * MOST_WAITING + 100
 
 #: Where clients connect from: none of them is taken for a proxy.
 ADDRESSES = [f"127.0.4.{number}" for number in range(1, 25)]
-
-
-class EachPolicy:
-    """The same for each policy; a mixin."""
-
-    def check(self, *flags: str) -> None:
-        """Do what is to be done, with these flags."""
-        raise NotImplementedError
-
-    def test_shared(self) -> None:
-        self.check("--dispatch", "shared")
-
-    def test_reuseport(self) -> None:
-        self.check("--dispatch", "reuseport")
-
-    def test_round_robin(self) -> None:
-        self.check("--dispatch", "round-robin")
-
-    def test_least_connections(self) -> None:
-        self.check("--dispatch", "least-connections")
-
-    def test_sticky_by_cookie(self) -> None:
-        self.check("--dispatch", "sticky", "--sticky", "cookie")
-
-    def test_sticky_by_client_ip(self) -> None:
-        self.check("--dispatch", "sticky", "--sticky", "client-ip")
 
 
 class ReloadTests(EachPolicy, ChaosCase):
@@ -96,20 +71,8 @@ class QueueTests(EachPolicy, ChaosCase):
             self.assert_stops(running)
 
 
-class FullTests(ChaosCase):
+class FullTests(WhereTheMasterAccepts, ChaosCase):
     """More connections than may wait for workers that do not come to them."""
-
-    def test_round_robin(self) -> None:
-        self.check("--dispatch", "round-robin")
-
-    def test_least_connections(self) -> None:
-        self.check("--dispatch", "least-connections")
-
-    def test_sticky_by_cookie(self) -> None:
-        self.check("--dispatch", "sticky", "--sticky", "cookie")
-
-    def test_sticky_by_query(self) -> None:
-        self.check("--dispatch", "sticky", "--sticky", "query:user")
 
     def check(self, *flags: str) -> None:
         """They wait, and nobody is sent away."""

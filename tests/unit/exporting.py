@@ -3,12 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
+from clusterapp.control.exports import EXPORTS
 from clusterapp.control.exports.facts import Facts, Surroundings
 from clusterapp.settings.listen import AnyTlsListen, TcpListen, UnixListen
 from clusterapp.settings.model import Settings
 from tests.unit.operating import status, worker
 
 HERE = Surroundings(programs="/opt/shop/bin", user="shop")
+
+#: What every setting could be, if it is not as by default.
+OTHERS: dict[str, Any] = {
+    "workers": 3, "max_body": 5, "keepalive_timeout": 2.5, "header_timeout": 7,
+    "trusted_proxies": ("10.0.0.0/8", "unix"), "core": "isolated", "reload": True,
+    "access_log": "-", "max_requests": 1000, "drain_delay": 4,
+}  # fmt: skip
 
 
 def config_of(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
@@ -68,3 +76,8 @@ def _address(spec: object) -> str:
             scheme, port = "https", spec.port
     host = f"[{spec.interface}]" if ":" in spec.interface else spec.interface
     return f"{scheme}://{host}:{port}"
+
+
+def export(program: str, size: int = 2, **chosen: Any) -> str:
+    """Write a configuration for a program."""
+    return EXPORTS[program](facts_of(size, **chosen))
