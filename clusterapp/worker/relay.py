@@ -22,8 +22,8 @@ class Relay(ReverseProxy):
     """
     Passes requests to other workers, each on its slot's private socket.
 
-    What takes too long there is ended there: `--request-timeout` holds for whoever
-    serves a request.
+    Nobody's patience with a worker ends here but `--request-timeout`, which holds for
+    clients' connections as it does where their requests are served.
 
     :param reactor: the worker's reactor.
     :param private: the path of this slot's private socket; those of the other slots
