@@ -22,14 +22,13 @@ Fields = Sequence[tuple[bytes, bytes]]
 Row = MutableSequence[int]
 
 #: The columns of a row: whether the worker takes connections, how many it has open,
-#: how many it has received from the master so far, how many have come of late, and
-#: how late its event loop was when it last looked, in milliseconds.
+#: how many it has received from the master so far, and how much it has to do, which
+#: is those, and those that came of late, and more if its event loop is late.
 SERVING: Final = 0
 OPEN: Final = 1
 RECEIVED: Final = 2
-RECENT: Final = 3
-LAG: Final = 4
-COLUMNS: Final = 8
+LOAD: Final = 3
+COLUMNS: Final = 4
 
 
 def private_row() -> Row:

@@ -23,8 +23,8 @@ from clusterapp.http.reasons import common_lines
 from clusterapp.http.request import ClusterRequest
 from clusterapp.http.routable import Dispatcher
 from clusterapp.http.streamed import StreamedExchange
+from clusterapp.http.tally import Tally
 from clusterapp.http.visitors import Visitors
-from clusterapp.interfaces import OPEN, RECENT, Row, private_row
 
 #: Seconds between two looks at the connections' timeouts.
 _SWEEP_SECONDS = 1.0
@@ -46,7 +46,7 @@ class ClusterSite(server.Site):
     :param proxies: tells who the client is; without it, whoever is connected.
     :param visitors: knows which requests other workers are to serve; None if all are
         served here.
-    :param row: where it is noted how many connections there are.
+    :param tally: notes how many clients there are, where others see it.
     :param failure_page: describes to the client, in HTML, why a resource failed;
         None where clients are told nothing of it.
     """
@@ -57,8 +57,6 @@ class ClusterSite(server.Site):
     departure = Departure(0.0, None)
     #: How many requests have been answered so far.
     requests = 0
-    #: How many connections are clients', and not other workers'.
-    clients = 0
 
     def __init__(  # noqa: PLR0913 - one for each part that it puts together
         self,
@@ -71,13 +69,14 @@ class ClusterSite(server.Site):
         recorder: Recorder | None = None,
         proxies: Proxies | None = None,
         visitors: Visitors | None = None,
-        row: Row | None = None,
+        tally: Tally | None = None,
         failure_page: Callable[[Failure], bytes] | None = None,
     ) -> None:
         super().__init__(root, ClusterRequest, reactor=clock)
         limits = limits or Limits()
         self.clock = clock
         self.limits = limits
+        self.tally = tally or Tally()
         self.answer = answer
         self.recorder = recorder
         self.proxies = proxies or NoProxies()
@@ -91,7 +90,6 @@ class ClusterSite(server.Site):
         self.lines = common_lines()
         self._forward = forward
         self._visitors = visitors
-        self._row = private_row() if row is None else row
         self._connections: set[Connection] = set()
         self._sweep: IDelayedCall | None = None
         self._drained: list[Deferred[None]] = []
@@ -164,9 +162,7 @@ class ClusterSite(server.Site):
         if connection not in known:  # it says so once more when its transport is made
             known.add(connection)
             if connection.of_client:
-                self.clients += 1
-                self._row[OPEN] = self.clients
-                self._row[RECENT] += 1
+                self.tally.opened()
         if self._sweep is None:
             self.now = self.clock.seconds()
             self.lines = common_lines()
@@ -178,8 +174,7 @@ class ClusterSite(server.Site):
         if connection in known:
             known.remove(connection)
             if connection.of_client:
-                self.clients -= 1
-                self._row[OPEN] = self.clients
+                self.tally.closed()
         self._check_drained()
 
     def message(self, head: Head, connection: Connection) -> Message:

@@ -29,6 +29,18 @@ CONNECTION_LOST = {
 }
 
 
+def accept(listening: socket.socket) -> tuple[int, Any]:
+    """
+    Accept a connection, and make no socket of it: that is what takes the time.
+
+    :param listening: a socket that does not block.
+    :return: the connection's descriptor, and the other end's address.
+    :raise OSError: as accept(2) fails.
+    """
+    accepted: tuple[int, Any] = listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001
+    return accepted
+
+
 class Acceptor(Watching):
     """
     Accept connections from a shared socket and leave the socket as it is.
@@ -60,6 +72,8 @@ class Acceptor(Watching):
         super().__init__(reactor, listening)
         self._serve = serve
         self._waits = waits
+        # As numbers: to name them would take as long as to accept a connection.
+        self._kind = int(listening.family), int(listening.type), listening.proto
         listening.setblocking(False)
 
     def start(self) -> None:
@@ -80,13 +94,14 @@ class Acceptor(Watching):
 
     def _accept(self) -> None:
         try:
-            connection, peer = self._watched.accept()
+            number, peer = accept(self._watched)
         except BlockingIOError:
             return  # another worker was first
         except OSError as error:
             if error.errno not in CONNECTION_LOST:
                 self._try_later("accept", error)
             return
+        connection = socket.socket(*self._kind, fileno=number)
         connection.setblocking(False)
         try:
             self._serve(connection, peer)

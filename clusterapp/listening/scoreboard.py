@@ -10,7 +10,7 @@ import mmap
 import os
 from typing import cast
 
-from clusterapp.interfaces import COLUMNS, LAG, OPEN, RECENT, SERVING, Row
+from clusterapp.interfaces import COLUMNS, LOAD, SERVING, Row
 
 #: Each column is a word of its own, so that whoever reads one while it is written
 #: sees the old value or the new one.
@@ -51,15 +51,13 @@ class Scoreboard:
         :param number: its row.
         """
         words = self._words
-        total = count = 0
-        for start in range(COLUMNS, (words[0] + 1) * COLUMNS, COLUMNS):
-            if words[start]:
-                total += (
-                    words[start + OPEN] + words[start + RECENT] + words[start + LAG]
-                )
-                count += 1
-        start = number * COLUMNS
-        own = words[start + OPEN] + words[start + RECENT] + words[start + LAG]
+        if words[0] == 1:
+            return False  # it is alone
+        end = (words[0] + 1) * COLUMNS
+        # Who does not serve has nothing in either column.
+        count = sum(words[COLUMNS + SERVING : end : COLUMNS])
+        total = sum(words[COLUMNS + LOAD : end : COLUMNS])
+        own = words[number * COLUMNS + LOAD]
         return own * count > total + count * _ALLOWED + total // _TOLERANCE
 
 
@@ -84,14 +82,13 @@ class OwnScoreboard(Scoreboard):
             number = self._words[0] = self._words[0] + 1
         else:
             raise OSError(f"there are {_ROWS} processes already")
-        row = self.row(number)
-        for column in range(COLUMNS):
-            row[column] = 0
         return number
 
     def give_back(self, number: int) -> None:
-        """Give a row back: its process is gone."""
-        self.row(number)[SERVING] = 0
+        """Give a row back: its process is gone, and is to count no more."""
+        row = self.row(number)
+        for column in range(COLUMNS):
+            row[column] = 0
         self._free.append(number)
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from clusterapp.listening.accept import CONNECTION_LOST
+from clusterapp.listening.accept import CONNECTION_LOST, accept
 from clusterapp.listening.watching import Watching, WatchingReactor
 
 #: How many connections are accepted for one wake-up: they are passed on together,
@@ -44,8 +44,7 @@ class Arrivals(Watching):
         """Accept what is there, up to a bound."""
         for _ in range(_MOST):
             try:
-                # What `accept` calls, before it makes a socket of it.
-                connection, peer = self._watched._accept()  # type: ignore[attr-defined]  # noqa: SLF001
+                connection, peer = accept(self._watched)
             except BlockingIOError:
                 break
             except OSError as error:

@@ -14,7 +14,7 @@ from clusterapp.http.heads import HeadReader
 from clusterapp.http.native_server import NativeServer
 from clusterapp.http.relayed import RelayedConnection, relayed_limits
 from clusterapp.http.site import ClusterSite
-from clusterapp.interfaces import OPEN, RECEIVED, SERVING, Row
+from clusterapp.interfaces import RECEIVED, Row
 from clusterapp.listening.accept import Acceptor
 from clusterapp.listening.handoff import MOST_AT_ONCE, Receiver
 from clusterapp.settings.listen import parse
@@ -127,7 +127,7 @@ class Doors:
     def start(self) -> None:
         """Open all of them."""
         self._is_open = True
-        self._row[SERVING] = 1
+        self._site.tally.serve()
         for acceptor in self._acceptors.values():
             acceptor.start()
         if self._receiver is not None:
@@ -141,7 +141,7 @@ class Doors:
         by now is served.
         """
         self._is_open = False
-        self._row[SERVING] = 0
+        self._site.tally.leave()
         for listener in tuple(self._acceptors):
             self.refuse(listener)
         if self._receiver is not None:
@@ -158,4 +158,4 @@ class Doors:
             self._serve[self._names[door]](connection, peer)
 
     def _has_room(self) -> bool:
-        return self._row[OPEN] + MOST_AT_ONCE + _SPARE < self._room
+        return self._site.tally.clients + MOST_AT_ONCE + _SPARE < self._room

@@ -9,7 +9,7 @@ from typing import Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from clusterapp.channel.ends import Pulse
-from clusterapp.interfaces import LAG, RECENT, Row
+from clusterapp.http.tally import Tally
 
 #: Seconds between two reports, if the hang timeout is not very short.
 INTERVAL = 1.0
@@ -32,10 +32,6 @@ class Site(Protocol):
     def active(self) -> int:
         """How many it is answering."""
 
-    @property
-    def clients(self) -> int:
-        """How many clients it is connected to."""
-
 
 class Relay(Protocol):
     """The figure of a relay."""
@@ -57,8 +53,8 @@ class Figures(Protocol):
         """What it has passed on."""
 
     @property
-    def row(self) -> Row:
-        """Its row on the scoreboard."""
+    def tally(self) -> Tally:
+        """What it notes on the scoreboard."""
 
 
 class Reporter:
@@ -101,15 +97,14 @@ class Reporter:
         if served is None:
             self._say(Pulse(lag=lag, rss=rss))
             return
-        site, row = served.site, served.row
-        row[LAG] = int(lag * 1000)
-        row[RECENT] >>= 1
+        site = served.site
+        served.tally.looked(lag)
         self._say(
             Pulse(
                 lag=lag,
                 requests=site.requests,
                 active=site.active,
-                connections=site.clients,
+                connections=served.tally.clients,
                 passed_on=served.relay.passed_on,
                 rss=rss,
             )

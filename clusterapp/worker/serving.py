@@ -16,7 +16,7 @@ from clusterapp.http.certificates import certificates_of
 from clusterapp.http.exchange import Exchange, Forward
 from clusterapp.http.limits import Limits
 from clusterapp.http.site import ClusterSite
-from clusterapp.interfaces import Row
+from clusterapp.http.tally import Tally
 from clusterapp.listening.scoreboard import Scoreboard
 from clusterapp.settings.model import Settings
 from clusterapp.web.cluster import Membership, core_agent, core_client
@@ -41,7 +41,7 @@ class Served:
     :param visitors: knows which those are.
     :param site: tells what is under way.
     :param doors: takes connections.
-    :param row: the worker's row on the scoreboard.
+    :param tally: notes on the scoreboard how much the worker has to do.
     """
 
     proxy: CoreProxy
@@ -49,7 +49,7 @@ class Served:
     visitors: SlotVisitors
     site: ClusterSite
     doors: Doors
-    row: Row
+    tally: Tally
 
 
 def serve(
@@ -100,6 +100,7 @@ def _worker(  # noqa: PLR0913, PLR0917 - as `serve`
     visitors = SlotVisitors(bootstrap.slot, relay, trusted)
     visitors.stick(Stickiness.from_mapping(bootstrap.stickiness))
     row = board.row(bootstrap.row)
+    tally = Tally(row)
     site = ClusterSite(
         reactor,
         loaded.resource,
@@ -114,7 +115,7 @@ def _worker(  # noqa: PLR0913, PLR0917 - as `serve`
         recorder=recorder,
         proxies=trusted,
         visitors=visitors,
-        row=row,
+        tally=tally,
         failure_page=loaded.failure_page if settings.reload else None,
     )
     # Twisted's asyncio reactor, which every worker has, runs on it.
@@ -125,7 +126,7 @@ def _worker(  # noqa: PLR0913, PLR0917 - as `serve`
     doors.receive(sockets.pop(QUEUE))
     for name, each in sockets.items():
         doors.accept(name, each, shared=name in bootstrap.shared)
-    return Served(proxy, relay, visitors, site, doors, row)
+    return Served(proxy, relay, visitors, site, doors, tally)
 
 
 def _forward(routes: Routes, proxy: CoreProxy) -> Forward:

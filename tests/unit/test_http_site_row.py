@@ -14,7 +14,8 @@ from clusterapp.http.announced import AnnouncedServer
 from clusterapp.http.limits import Limits
 from clusterapp.http.native_server import NativeServer
 from clusterapp.http.site import ClusterSite
-from clusterapp.interfaces import OPEN, RECENT, private_row
+from clusterapp.http.tally import Tally
+from clusterapp.interfaces import LOAD, OPEN, private_row
 from tests.unit import clients
 from tests.unit.leaving import Heir
 from tests.unit.native_sites import Client, NativeCase, Tls, on_each_loop, pair
@@ -30,7 +31,7 @@ class RowCase(NativeCase):
     async def _whole(self, test: Callable[[], Awaitable[None]]) -> None:
         self.row = private_row()
         self.site = ClusterSite(
-            self.clock, self.resource, limits=self.limits, row=self.row
+            self.clock, self.resource, limits=self.limits, tally=Tally(self.row)
         )
         await super()._whole(test)
         self.assertEqual(self.row[OPEN], 0)
@@ -55,10 +56,10 @@ class EndTests(RowCase):
     async def test_counts(self) -> None:
         """How many there are, and how many have come."""
         there = [await self.asking(GET + b"\r\n") for _ in range(3)]
-        self.assertEqual((self.row[OPEN], self.row[RECENT]), (3, 3))
+        self.assertEqual((self.row[OPEN], self.row[LOAD]), (3, 3 + 3))
         there[0].goes()
         await self.so(lambda: self.row[OPEN] == 2)
-        self.assertEqual(self.row[RECENT], 3)
+        self.assertEqual(self.row[LOAD], 2 + 3)
 
     @on_each_loop
     async def test_last_response(self) -> None:
@@ -66,7 +67,7 @@ class EndTests(RowCase):
         client = await self.asking(GET + b"Connection: close\r\n\r\n")
         self.assertTrue((await client.rest()).endswith(b"\r\n\r\nhi"))
         await self.none()
-        self.assertEqual(self.row[RECENT], 1)
+        self.assertEqual(self.row[LOAD], 1)
 
     @on_each_loop
     async def test_bad_message(self) -> None:
@@ -176,14 +177,14 @@ class EndTests(RowCase):
         """One that waits for the header of the PROXY protocol counts as well."""
         server = NativeServer(self.loop, self.site)
         announced = AnnouncedServer(self.loop, server, "v1", lambda _: True, "tcp:80")
-        for data in (b"", b"PROXY", b"PROXY nonsense\r\n"):
+        parts = (b"", b"PROXY", b"PROXY nonsense\r\n")
+        for count, data in enumerate(parts, start=1):
             near, far = pair()
             client = Client(self.loop, near)
             self.clients.append(client)
             with capturedLogs():
-                self.row[RECENT] = 0
                 announced.serve(far, near.getsockname())
-                self.assertEqual((self.row[OPEN], self.row[RECENT]), (1, 1))
+                self.assertEqual((self.row[OPEN], self.row[LOAD]), (1, 1 + count))
                 await client.send(data)
                 if data == b"":
                     client.goes()
@@ -207,13 +208,13 @@ class HostedTests(SynchronousTestCase):
     def test_counts(self) -> None:
         """They count in the same way; a site without a row has one of its own."""
         clock, row = Clock(), private_row()
-        site = ClusterSite(clock, Resource(), row=row)
+        site = ClusterSite(clock, Resource(), tally=Tally(row))
         other = ClusterSite(clock, Resource())
         there = [clients.Client(each, clock) for each in (site, site, other)]
-        self.assertEqual((row[OPEN], row[RECENT]), (2, 2))
+        self.assertEqual((row[OPEN], row[LOAD]), (2, 2 + 2))
         for client in there:
             client.goes()
-        self.assertEqual((row[OPEN], row[RECENT]), (0, 2))
+        self.assertEqual((row[OPEN], row[LOAD]), (0, 2))
         self.assertEqual(site.connections, 0)
         clock.advance(1)
         self.assertEqual(clock.getDelayedCalls(), [])

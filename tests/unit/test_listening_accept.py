@@ -52,6 +52,8 @@ class Serving(Factory):
 class Broken:
     """A listening socket from which nothing can be accepted."""
 
+    family, type, proto = socket.AF_UNIX, socket.SOCK_STREAM, 0
+
     def __init__(self, error: OSError) -> None:
         self.error = error
 
@@ -64,7 +66,7 @@ class Broken:
     def close(self) -> None:
         """Do nothing."""
 
-    def accept(self) -> None:
+    def _accept(self) -> None:
         raise self.error
 
 

@@ -5,7 +5,7 @@ import os
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.interfaces import COLUMNS, LAG, OPEN, RECEIVED, RECENT, SERVING
+from clusterapp.interfaces import COLUMNS, LOAD, OPEN, RECEIVED, SERVING
 from clusterapp.listening.scoreboard import OwnScoreboard, Scoreboard
 from tests.unit.fakes import descriptors
 
@@ -25,8 +25,7 @@ class BoardCase(SynchronousTestCase):
         row = self.board.row(number)
         row[SERVING] = 1
         row[OPEN] = columns.get("open", 0)
-        row[RECENT] = columns.get("recent", 0)
-        row[LAG] = columns.get("lag", 0)
+        row[LOAD] = columns.get("load", columns.get("open", 0))
         return number
 
 
@@ -48,8 +47,8 @@ class RowTests(BoardCase):
         other = Scoreboard(self.board.descriptor)
         other.row(number)[OPEN] = 2**40
         self.assertEqual(self.board.row(number)[OPEN], 2**40)
-        self.board.row(number)[LAG] = 7
-        self.assertEqual(other.row(number)[LAG], 7)
+        self.board.row(number)[LOAD] = 7
+        self.assertEqual(other.row(number)[LOAD], 7)
         del other
 
     def test_given_back(self) -> None:
@@ -118,30 +117,15 @@ class ShareTests(BoardCase):
         self.assertEqual(self.of(1021, 979), [False, False])
         self.assertEqual(self.of(1023, 977), [True, False])
 
-    def test_what_came_of_late_and_lag_count_too(self) -> None:
-        for column in ("recent", "lag"):
-            with self.subTest(column):
-                busy = self.worker(**{column: 9})
-                idle = self.worker()
-                self.assertTrue(self.board.has_more_than_its_share(busy))
-                self.assertFalse(self.board.has_more_than_its_share(idle))
-                self.board.give_back(busy)
-                self.board.give_back(idle)
-
-    def test_who_does_not_serve_does_not_count(self) -> None:
-        """Else a worker would wait for one that never comes."""
-        busy, gone = self.worker(open=30), self.worker()
+    def test_load_counts(self) -> None:
+        """Not what is open alone."""
+        busy, idle = self.worker(load=9), self.worker()
         self.assertTrue(self.board.has_more_than_its_share(busy))
-        self.board.give_back(gone)
+        self.assertFalse(self.board.has_more_than_its_share(idle))
+
+    def test_who_is_gone_does_not_count(self) -> None:
+        busy, idle, gone = self.worker(load=9), self.worker(), self.worker(load=100)
         self.assertFalse(self.board.has_more_than_its_share(busy))
-
-    def test_nobody_serves(self) -> None:
-        """It is asked by one that is about to stop; it need not wait."""
-        self.assertFalse(self.board.has_more_than_its_share(self.board.take()))
-
-    def test_rows_that_follow_count(self) -> None:
-        """The last row that was ever taken is looked at as the first one is."""
-        first = self.worker()
-        last = self.worker(open=10)
-        self.assertTrue(self.board.has_more_than_its_share(last))
-        self.assertFalse(self.board.has_more_than_its_share(first))
+        self.board.give_back(gone)
+        self.assertTrue(self.board.has_more_than_its_share(busy))
+        self.assertFalse(self.board.has_more_than_its_share(idle))

@@ -14,6 +14,7 @@ from twisted.logger import capturedLogs
 from clusterapp.channel.bootstrap import PORT, PRIVATE
 from clusterapp.http.relayed import RelayedConnection
 from clusterapp.http.site import ClusterSite
+from clusterapp.http.tally import Tally
 from clusterapp.interfaces import OPEN, RECEIVED, SERVING, private_row
 from clusterapp.listening.handoff import MOST_AT_ONCE, Queue
 from clusterapp.listening.watching import PAUSE_WITHOUT_DESCRIPTORS
@@ -32,7 +33,7 @@ class DoorsCase(NativeCase):
         async def wrapped() -> None:
             self.row = private_row()
             self.site = ClusterSite(
-                self.clock, self.resource, limits=self.limits, row=self.row
+                self.clock, self.resource, limits=self.limits, tally=Tally(self.row)
             )
             self.queue = Queue()
             self.waited: list[str] = []
@@ -247,12 +248,12 @@ class ReceivingTests(DoorsCase):
         """What this process has no descriptors for stays in the queue for a while."""
         self.doors.start()
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self.row[OPEN] = limit - MOST_AT_ONCE
+        self.site.tally.clients = limit - MOST_AT_ONCE
         with capturedLogs() as told:
             [client] = await self.passed(0)
             await self.so(lambda: told)
         self.assertEqual(self.row[RECEIVED], 0)
-        self.row[OPEN] = 0
+        self.site.tally.clients = 0
         self.clock.advance(PAUSE_WITHOUT_DESCRIPTORS)
         await client.until(b"\r\n\r\nhi")
         self.assertEqual(len(told), 1)
@@ -261,12 +262,12 @@ class ReceivingTests(DoorsCase):
     async def test_stop_without_room(self) -> None:
         """What waits then is left to the slot's next worker."""
         self.doors.start()
-        self.row[OPEN], _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.site.tally.clients, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         with capturedLogs() as told:
             [client] = await self.passed(0)
             await self.so(lambda: told)
         self.doors.stop()
-        self.row[OPEN] = 0
+        self.site.tally.clients = 0
         [(door, number)] = self.queue.take_back()
         self.assertEqual(door, 0)
         self.doors.adopt(socket.socket(fileno=number), FIRST)

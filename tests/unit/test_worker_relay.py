@@ -134,7 +134,7 @@ class RelayTests(WorkersCase):
         self.assertEqual(self.there.site.requests, 6)
         self.assertEqual(self.there.site.connections, 1)
         # Of clients there is none.
-        self.assertEqual((self.there.site.clients, self.there.site._row[OPEN]), (0, 0))
+        self.assertEqual((self.there.site.tally.clients, self.there.row[OPEN]), (0, 0))
 
     @on_each_loop
     async def test_mixed(self) -> None:

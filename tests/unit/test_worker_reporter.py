@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.interfaces import LAG, RECENT, Row, private_row
+from clusterapp.http.tally import Tally
+from clusterapp.interfaces import LOAD, private_row
 from clusterapp.worker import reporter
 from clusterapp.worker.reporter import Reporter
 from tests.unit import master_apps
@@ -24,7 +25,6 @@ class Site:
 
     requests: int = 7
     active: int = 2
-    clients: int = 5
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Served:
 
     site: Site = field(default_factory=Site)
     relay: Relay = field(default_factory=Relay)
-    row: Row = field(default_factory=private_row)
+    tally: Tally = field(default_factory=Tally)
 
 
 class ReporterTests(SynchronousTestCase):
@@ -76,17 +76,20 @@ class ReporterTests(SynchronousTestCase):
     def test_figures(self) -> None:
         """Zeros until there is a site."""
         self.clock.advance(1)
-        self.reporter.served = Served()
+        self.reporter.served = served = Served()
+        served.tally.clients = 5
         self.clock.advance(1)
         told = [(p.requests, p.active, p.connections, p.passed_on) for p in self.said]
         self.assertEqual(told, [(0, 0, 0, 0), (7, 2, 5, 3)])
 
-    def test_row(self) -> None:
+    def test_tally(self) -> None:
         """Others see how late the loop is; what has come of late counts half."""
-        self.reporter.served = served = Served()
-        served.row[RECENT] = 9
+        row = private_row()
+        self.reporter.served = served = Served(tally=Tally(row))
+        for _ in range(8):
+            served.tally.opened()
         self.clock.advance(1.25)
-        self.assertEqual((served.row[LAG], served.row[RECENT]), (250, 4))
+        self.assertEqual(row[LOAD], 8 + 4 + 25)
 
     def test_resident_memory(self) -> None:
         """The kernel says the same, in kB."""

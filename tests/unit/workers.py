@@ -18,6 +18,7 @@ from clusterapp.http.access import Answered
 from clusterapp.http.agent import CoreAgent
 from clusterapp.http.native_client import NativeUnixEndpoint
 from clusterapp.http.site import ClusterSite
+from clusterapp.http.tally import Tally
 from clusterapp.interfaces import OPEN, private_row
 from clusterapp.web.proxies import TrustedProxies
 from clusterapp.worker import relay
@@ -62,7 +63,7 @@ class Worker:
             recorder=self,
             proxies=trusted,
             visitors=self.visitors,
-            row=self.row,
+            tally=Tally(self.row),
         )
         readers = LoopReaders(case.loop, case.clock)
         self.doors = Doors(
