@@ -11,6 +11,7 @@ from clusterapp.control.client import Client
 from clusterapp.control.peers import peer_of
 from clusterapp.errors import (
     ControlError,
+    RefusedError,
     SeveralClustersError,
     UnreachableError,
 )
@@ -94,7 +95,7 @@ def living(bases: Iterable[Path]) -> list[str]:
 
 def _the_one_that_stays(paths: Iterable[str]) -> str:
     """Choose the new master, while the old one leaves after an upgrade."""
-    clusters = [_about(path) for path in paths]
+    clusters = list(filter(None, map(_about, paths)))
     staying = [each for each in clusters if each["state"] != "stopping"]
     if len(staying) != 1:
         raise SeveralClustersError(clusters)
@@ -122,10 +123,14 @@ def _listens(path: str) -> bool:
         return user == 0 or peer_of(probe).uid in {0, user}
 
 
-def _about(path: str) -> Mapping[str, Any]:
-    """Ask a cluster who it is."""
+def _about(path: str) -> Mapping[str, Any] | None:
+    """Ask a cluster who it is; None if it has left since it was found."""
     try:
         status = Client(path, _PATIENCE).get("/status")
+    except RefusedError:
+        status = {"state": "stopping"}  # it has nothing more to tell of
     except ControlError:
+        if not _listens(path):
+            return None
         status = {}  # it is listed all the same
     return {"path": path, **{key: status.get(key) for key in _IDENTITY}}

@@ -7,7 +7,7 @@ import random
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -83,16 +83,23 @@ class Front:
     :param folder: where its files are.
     :param port: where it listens.
     :param reload: the signal that has it read its configuration anew.
+    :param also: tells whether what else a test needs of it is there, too.
     """
 
     def __init__(
-        self, command: list[str], folder: Path, port: int, reload: signal.Signals
+        self,
+        command: list[str],
+        folder: Path,
+        port: int,
+        reload: signal.Signals,
+        also: Callable[[], bool] = lambda: True,
     ) -> None:
         self.port = port
         self._reload = reload
         self.running = Running(command, cwd=folder)
         try:
             eventually(self._listens)
+            eventually(also)
         except AssertionError:
             self.close()
             raise AssertionError(self.running.text()) from None
@@ -171,7 +178,9 @@ def haproxy(site: str, folder: Path) -> Front:
     bound = site.replace("bind :80\n", f"bind 127.0.0.1:{port}\n")
     (folder / "site.cfg").write_text(bound)
     command = ["haproxy", "-W", "-db", "-f", "haproxy.cfg", "-f", "site.cfg"]
-    return Front(command, folder, port, signal.SIGUSR2)
+    return Front(
+        command, folder, port, signal.SIGUSR2, lambda: _answers(folder / "stats")
+    )
 
 
 def servers(folder: Path) -> dict[str, dict[str, str]]:
@@ -184,6 +193,11 @@ def servers(folder: Path) -> dict[str, dict[str, str]]:
     found = [dict(zip(heading, row, strict=True)) for row in rows]
     ends = {"FRONTEND", "BACKEND"}
     return {row["svname"]: row for row in found if row["svname"] not in ends}
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def _is_free(port: int) -> bool:

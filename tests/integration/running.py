@@ -6,6 +6,7 @@ import os
 import queue
 import re
 import select
+import signal
 import socket
 import subprocess
 import sysconfig
@@ -54,6 +55,8 @@ class Running:
             stderr=subprocess.STDOUT,
             text=True,
             pass_fds=pass_fds,
+            # Whatever it starts can be found again, whosever child that is by then.
+            start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -87,7 +90,12 @@ class Running:
         return status
 
     def close(self) -> None:
-        """End the program and its children, whatever state they are in."""
+        """
+        End the program and its children, whatever state they are in.
+
+        :raise AssertionError: if what it has started lives on, such as a new master
+            whose test has failed before it ended it.
+        """
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -96,8 +104,13 @@ class Running:
                 self.process.kill()
                 self.process.wait(DEADLINE)
         self._reader.join(DEADLINE)
+        # A file that another thread reads cannot be closed: it would wait for ever.
+        if is_left := self._reader.is_alive():
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self._reader.join()
         assert self.process.stdout is not None
         self.process.stdout.close()
+        assert not is_left, f"something has outlived its program:\n{self.text()}"
 
     def _read(self) -> None:
         assert self.process.stdout is not None

@@ -3,13 +3,14 @@
 import json
 import os
 import socket
+import threading
 from pathlib import Path
 from unittest import skipUnless
 
 from clusterapp.control.discovery import find, living, state_folders
 from clusterapp.errors import SeveralClustersError, UnreachableError
 from clusterapp.listening.state import StateFolder, default_state
-from tests.unit.canned import Canned, CannedCase, response
+from tests.unit.canned import DEADLINE, Canned, CannedCase, response
 from tests.unit.fakes import descriptors
 
 NAMED = "/named/by/the/operator.sock"
@@ -39,6 +40,23 @@ class DiscoveryCase(CannedCase):
         server = Canned(path, b"", *answers)
         self.addCleanup(server.close)
         return path
+
+    def leaving(self, name: str) -> None:
+        """Let one listen that is gone when it is asked, after it was found."""
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(self.place(name))
+        listening.listen()
+        listening.settimeout(DEADLINE)
+
+        def serve() -> None:
+            with listening:
+                listening.accept()[0].close()
+                asked, _ = listening.accept()
+            asked.close()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        self.addCleanup(thread.join, DEADLINE)
 
     def place(self, name: str) -> str:
         folder = self.state / name
@@ -120,6 +138,18 @@ class FindTests(DiscoveryCase):
     def test_old_master(self) -> None:
         """One that is leaving after an upgrade stands in nobody's way."""
         self.answering("a", response('{"state": "stopping"}'))
+        path = self.answering("b", response('{"state": "running"}'))
+        self.assertEqual(find(None, None, self.environ), path)
+
+    def test_old_master_without_workers(self) -> None:
+        """It has nothing more to tell of then, and says so."""
+        refused = response('{"error": "it does not run"}', "409 Conflict")
+        self.answering("a", refused)
+        path = self.answering("b", response('{"state": "running"}'))
+        self.assertEqual(find(None, None, self.environ), path)
+
+    def test_old_master_that_leaves_meanwhile(self) -> None:
+        self.leaving("a")
         path = self.answering("b", response('{"state": "running"}'))
         self.assertEqual(find(None, None, self.environ), path)
 
