@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
+
 from clusterapp.dispatch.policies import LeastConnections, Policy
 from clusterapp.http.addresses import address_of
 from clusterapp.http.heads import Head
@@ -82,8 +84,21 @@ class Acceptance:
             place = self._sockets.place(number)
             self._handing.take_back(place, self._policies(belonged=number in slots))
 
+    def finish(self) -> Deferred[None]:
+        """
+        Accept nothing any more, and pass on what has been accepted.
+
+        :return: fires when workers have it, or have had no room for it for a while.
+        """
+        self._end()
+        return self._handing.finish()
+
     def stop(self) -> None:
-        """Accept nothing any more, and pass on what has been accepted."""
+        """Do the same, and let go of what nobody has room for now."""
+        self._end()
+        self._handing.stop()
+
+    def _end(self) -> None:
         self._is_over = True
         self._turn()
         self._peeking.stop()
@@ -91,7 +106,6 @@ class Acceptance:
             if place.number not in self._running:
                 # Nobody is started any more who would come for it.
                 self._handing.take_back(place, self._policies(belonged=False))
-        self._handing.stop()
 
     def _turn(self) -> None:
         """Accept, or do not: it depends on whether there is room."""

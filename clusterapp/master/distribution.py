@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from clusterapp.channel.bootstrap import PORT, PRIVATE, QUEUE, SCOREBOARD
@@ -257,8 +258,18 @@ class Distribution:
         for door in self._doors:
             self._steer(door)
 
+    def finish(self) -> Deferred[None]:
+        """
+        Accept nothing any more, and pass on what has been accepted.
+
+        :return: fires when workers have it, or have had no room for it for a while.
+        """
+        self._pool = None
+        self._rate.stop()
+        return self._acceptance.finish()
+
     def stop(self) -> None:
-        """Accept nothing any more, and pass on what has been accepted."""
+        """Do the same, and let go of what nobody has room for now."""
         self._pool = None
         self._rate.stop()
         self._acceptance.stop()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from clusterapp.dispatch.policies import LeastConnections, Policy
@@ -19,6 +20,10 @@ MOST_WAITING = 128
 
 #: Seconds after which connections are offered again that nobody had room for.
 _PAUSE = 0.005
+
+#: Seconds for workers to make room for the last connections, as they do in a moment if
+#: they are only busy.
+_PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class Handing:
         self._batches: dict[Place, list[Arrived]] = {}
         self._held: deque[Arrived] = deque()
         self._again: IDelayedCall | None = None
+        self._finished: Deferred[None] | None = None
 
     @property
     def is_held(self) -> bool:
@@ -122,6 +128,20 @@ class Handing:
             )
         self.flush()
 
+    def finish(self) -> Deferred[None]:
+        """
+        Send all that has been given.
+
+        :return: fires when that is done, or when nobody has had room for the rest for
+            a while.
+        """
+        self._offer()
+        self.flush()
+        if not self._held:
+            return succeed(None)
+        self._finished = Deferred()
+        return self._finished.addTimeout(_PATIENCE, self._clock, lambda *_: None)
+
     def stop(self) -> None:
         """Send what can be sent, and let go of the rest."""
         self._offer()
@@ -133,6 +153,7 @@ class Handing:
         for arrived in self._held:
             os.close(arrived.connection)
         self._held.clear()
+        self._check_finished()
 
     def _send(self, place: Place, batch: list[Arrived]) -> None:
         doors = bytes(arrived.door for arrived in batch)
@@ -159,6 +180,12 @@ class Handing:
         self.flush()
         if not self._held:
             self._tell_held()
+            self._check_finished()
+
+    def _check_finished(self) -> None:
+        finished, self._finished = self._finished, None
+        if finished is not None:
+            finished.callback(None)
 
     def _offer(self) -> None:
         held, self._held = self._held, deque()

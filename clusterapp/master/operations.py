@@ -1,18 +1,18 @@
 """What an operator can ask of a master, done one thing at a time."""
 
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import replace
-from traceback import format_exc
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
-from clusterapp.errors import BusyError, ClusterError, OperationError, UnknownSlotError
+from clusterapp.errors import OperationError, UnknownSlotError
 from clusterapp.master.deployment import Deployment
 from clusterapp.master.distribution import Distribution
 from clusterapp.master.generation import Surroundings
+from clusterapp.master.one_at_a_time import RECYCLE, OneAtATime, Work, note, noting
 from clusterapp.master.release import Release, make_release
+from clusterapp.master.reloading import as_far_as_can_be, not_applied
 from clusterapp.master.sockets import Sockets
 from clusterapp.master.status import (
     Phase,
@@ -21,24 +21,9 @@ from clusterapp.master.status import (
     static_of,
     workers_of,
 )
-from clusterapp.master.trial import TrialError
 from clusterapp.operations import Dispatch, Health, Step, Tell, Verdict
 from clusterapp.settings.model import SETTINGS
 from clusterapp.settings.sources import Chosen
-
-#: Settings that a reload cannot change, since they are the master's own.
-_FIXED = frozenset(
-    {
-        *("listen", "core", "core_app", "core_listen", "core_ca", "core_cert"),
-        *("core_key", "state", "control", "reload", "worker_ports"),
-        "agent_check",
-    }
-)
-
-#: What a master does by itself.
-_RECYCLE = "recycle"
-
-Work = Coroutine[Any, Any, str]
 
 
 class Master(Protocol):
@@ -106,12 +91,13 @@ class MasterOperations:
 
     def __init__(self, master: Master) -> None:
         self._master = master
-        #: What is being done, in a word; None if nothing is.
-        self.under_way: str | None = None
-        #: Fires when that has ended.
-        self._work: Deferred[None] | None = None
-        self._doing: Deferred[Verdict] | None = None
+        self._one = OneAtATime(master)
         self._next_generation = 2
+
+    @property
+    def under_way(self) -> str | None:
+        """What is being done, in a word; None if nothing is."""
+        return self._one.under_way
 
     # What takes no time.
 
@@ -160,17 +146,17 @@ class MasterOperations:
 
     def reload(self, tell: Tell) -> Deferred[Verdict]:
         """Replace all workers, one after the other, by ones with new code."""
-        return self._begin("reload", self._reload(self._noting(tell)))
+        return self._one.begin("reload", self._reload(noting(tell)))
 
     def upgrade(self, tell: Tell) -> Deferred[Verdict]:
         """Replace the master and all that it runs."""
-        return self._begin("upgrade", self._master.take_over(self._noting(tell)))
+        return self._one.begin("upgrade", self._master.take_over(noting(tell)))
 
     def scale(self, workers: int, tell: Tell) -> Deferred[Verdict]:
         """Change the number of workers."""
         if workers < 1:
             raise OperationError("there must be at least 1 worker")
-        return self._begin("scale", self._scale(workers, self._noting(tell)))
+        return self._one.begin("scale", self._scale(workers, noting(tell)))
 
     def scale_by(self, more: int, tell: Tell) -> Deferred[Verdict]:
         """Have some workers more, or less."""
@@ -178,17 +164,17 @@ class MasterOperations:
 
     def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[Verdict]:
         """Distribute connections in another way."""
-        return self._begin("dispatch", self._dispatch(wanted, self._noting(tell)))
+        return self._one.begin("dispatch", self._dispatch(wanted, noting(tell)))
 
     def restart(self, slot: int, tell: Tell) -> Deferred[Verdict]:
         """Replace the worker of one slot, or fill the slot again."""
         self._check(slot)
-        return self._begin("restart", self._restart(slot, self._noting(tell)))
+        return self._one.begin("restart", self._restart(slot, noting(tell)))
 
     def drain(self, slot: int, tell: Tell) -> Deferred[Verdict]:
         """Empty one slot, gracefully; it stays empty."""
         self._check(slot)
-        return self._begin("drain", self._drain(slot, self._noting(tell)))
+        return self._one.begin("drain", self._drain(slot, noting(tell)))
 
     def recycle(self, slot: int, why: str) -> Deferred[Verdict]:
         """
@@ -197,7 +183,7 @@ class MasterOperations:
         :param why: what it has reached, as in ``"1,000 requests"``.
         """
         self._log.info("worker {slot} is replaced: {why}", slot=slot, why=why)
-        return self._begin(_RECYCLE, self._restart(slot, self._note))
+        return self._one.begin(RECYCLE, self._restart(slot, note))
 
     def stacks(self, slot: int | None) -> Deferred[Mapping[int, str]]:
         """Get the Python stacks of one worker, or of all."""
@@ -220,8 +206,7 @@ class MasterOperations:
 
     def give_up(self) -> None:
         """Stop what is being done: the master is stopping."""
-        if self._doing is not None:
-            self._doing.cancel()
+        self._one.give_up()
 
     def by_signal(self, name: str, begin: Callable[[Tell], Deferred[Verdict]]) -> None:
         """
@@ -242,7 +227,7 @@ class MasterOperations:
         master = self._master
         deployment, before = master.deployment, master.chosen
         wanted = master.choose_anew()
-        chosen = _as_far_as_can_be(before, wanted)
+        chosen = as_far_as_can_be(before, wanted)
         master.distribution.check(chosen.settings)
         release = self._release(chosen)
         tell(Step(f"generation {release.number} in {release.generation.folder}"))
@@ -260,7 +245,7 @@ class MasterOperations:
                 "; the core runs in the master and keeps its code: an upgrade"
                 " (clusterctl upgrade, or SIGUSR2) replaces both"
             )
-        return text + _not_applied(before, wanted)
+        return text + not_applied(before, wanted)
 
     def _release(self, chosen: Chosen) -> Release:
         master = self._master
@@ -291,105 +276,8 @@ class MasterOperations:
             known = ", ".join(map(str, sorted(slots)))
             raise UnknownSlotError(f"there is no slot {slot}; there are {known}")
 
-    def _begin(self, name: str, work: Work) -> Deferred[Verdict]:
-        """
-        Do something, unless something else is being done.
-
-        :raise BusyError: if something is.
-        """
-        why = self._cannot_begin(name)
-        if why:
-            work.close()
-            raise BusyError(f"cannot {name}: {why}")
-        before, self.under_way = self._work, name
-        self._master.changed()
-        self._work = Deferred()
-        verdict: Deferred[Verdict] = Deferred()
-        self._doing = Deferred.fromCoroutine(self._do(name, work, before))
-        self._doing.chainDeferred(verdict)
-        return verdict
-
-    def _cannot_begin(self, name: str) -> str:
-        phase = self._master.phase
-        if phase != "running":
-            return f"the cluster is {phase}"
-        # Nobody has asked for a recycling, so nobody is refused for its sake.
-        if self.under_way is None or (self.under_way == _RECYCLE and name != _RECYCLE):
-            return ""
-        return f"a {self.under_way} is under way"
-
-    async def _do(
-        self, name: str, work: Work, before: Deferred[None] | None
-    ) -> Verdict:
-        """Do something when what comes before it has ended, and judge it."""
-        ended = self._work
-        try:
-            if before is not None:
-                await before
-            verdict = Verdict(True, await work)
-        except TrialError as error:
-            verdict = Verdict(False, str(error), error.traceback)
-        except ClusterError as error:
-            verdict = Verdict(False, str(error))
-        except CancelledError:
-            verdict = Verdict(False, "given up: the cluster is stopping")
-        except Exception as error:  # noqa: BLE001 - it is told, and logged
-            self._log.failure("an operation failed")
-            verdict = Verdict(False, f"{type(error).__name__}: {error}", format_exc())
-        finally:
-            work.close()
-            if self._work is ended:
-                self.under_way = self._work = None
-                self._master.changed()
-            if ended is not None:
-                ended.callback(None)
-        self._note_verdict(verdict, name)
-        return verdict
-
-    def _noting(self, tell: Tell) -> Tell:
-        """Have each step in the log as well."""
-
-        def both(step: Step) -> None:
-            self._note(step)
-            tell(step)
-
-        return both
-
-    def _note(self, step: Step) -> None:
-        where = "" if step.slot is None else f"worker {step.slot}: "
-        self._log.info("{where}{text}", where=where, text=step.text)
-
-    def _note_verdict(self, verdict: Verdict, name: str) -> None:
-        if verdict.ok:
-            self._log.info("{name} done: {text}", name=name, text=verdict.text)
-            return
-        if verdict.traceback:
-            self._log.error("{traceback}", traceback=verdict.traceback.rstrip())
-        self._log.error("{name} failed: {text}", name=name, text=verdict.text)
-
 
 def _core(remote: bool, ready: bool) -> str:
     if remote:
         return "remote"
     return "ready" if ready else "not ready"
-
-
-def _as_far_as_can_be(before: Chosen, after: Chosen) -> Chosen:
-    """Let a reload change what it can, and leave the rest as the master has it."""
-    kept = {name: getattr(before.settings, name) for name in _FIXED}
-    origins = {name: before.origins[name] for name in _FIXED}
-    return Chosen(replace(after.settings, **kept), {**after.origins, **origins})
-
-
-def _not_applied(before: Chosen, after: Chosen) -> str:
-    """Name the settings that have other values, which only an upgrade brings."""
-    changed = [
-        f"--{setting.flag}"
-        for setting in SETTINGS
-        if setting.name in _FIXED
-        and getattr(before.settings, setting.name)
-        != getattr(after.settings, setting.name)
-    ]
-    if not changed:
-        return ""
-    return f"; not applied before an upgrade: {', '.join(changed)}"

@@ -28,6 +28,7 @@ from clusterapp.master.operations import MasterOperations
 from clusterapp.master.reactors import check_reactor, check_signals
 from clusterapp.master.recycling import Recycling
 from clusterapp.master.release import make_release
+from clusterapp.master.size import first_size, tell_size
 from clusterapp.master.slot import ChildSlot
 from clusterapp.master.sockets import Sockets
 from clusterapp.master.status import Phase, text_of
@@ -35,7 +36,6 @@ from clusterapp.master.upgrade import Succession, Upgrading
 from clusterapp.operations import Tell
 from clusterapp.settings.model import SETTINGS, Settings
 from clusterapp.settings.sources import Chosen
-from clusterapp.spawning.cpus import usable_cpus
 from clusterapp.web.hosting import check_tls
 from clusterapp.web.loading import DEMO
 from clusterapp.web.proxies import EVERYONE
@@ -162,6 +162,8 @@ class ClusterService(Service):
         """End all children at once; what they were doing is lost."""
         if self._delay is not None:
             self._delay.cancel()
+        if self._distribution is not None:
+            self._distribution.stop()
         if self._deployment is not None:
             self._deployment.drop()
 
@@ -319,7 +321,8 @@ class ClusterService(Service):
         self._tracebacks.clear()
         self.surroundings = Surroundings()
         generation = self.surroundings.take(1, self.settings)
-        size = self._size()
+        size = first_size(self.settings)
+        tell_size(self.settings)
         distribution = self._distribution = Distribution(
             self.reactor, self.sockets, self.settings, self._succession.secret, size
         )
@@ -343,18 +346,6 @@ class ClusterService(Service):
             self._recycling = Recycling(self.reactor, self.operations, self._deployment)
             self._recycling.startService()
 
-    def _size(self) -> int:
-        wanted, cpus = self.settings.workers, usable_cpus()
-        if wanted == "auto":
-            self._log.info(
-                "starting {size} workers: {why}", size=cpus.count, why=cpus.reason
-            )
-            return cpus.count
-        self._log.info("starting {size} workers", size=wanted)
-        if wanted > cpus.count:
-            self._log.warn("{size} workers share {why}", size=wanted, why=cpus.reason)
-        return wanted
-
     async def _stop(self) -> None:
         self._log.info("stopping")
         self.operations.give_up()
@@ -366,7 +357,7 @@ class ClusterService(Service):
         try:
             if deployment is not None:
                 await self._let_balancers_notice()
-                self.distribution.stop()
+                await self.distribution.finish()
                 await deployment.stop()
         finally:
             self._deployment = None

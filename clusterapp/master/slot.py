@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ProcessTerminated
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,7 +20,7 @@ from clusterapp.lifecycle import Patience, Slot, State, new_lifecycle
 from clusterapp.master.inspection import Inspector
 from clusterapp.master.plan import Plan
 from clusterapp.master.watchdog import Watchdog
-from clusterapp.spawning.execute import Child, execute
+from clusterapp.spawning.execute import Child, execute, how_it_ended
 
 if TYPE_CHECKING:
     from clusterapp.master.supplies import Supplies
@@ -385,10 +384,3 @@ def _label(bootstrap: Bootstrap) -> str:
 
 def _trap_timeout(why: Failure) -> None:
     why.trap(defer.TimeoutError)
-
-
-def how_it_ended(reason: Failure) -> str:
-    """Say with what status or signal a process has ended."""
-    if isinstance(reason.value, ProcessTerminated) and reason.value.signal is not None:
-        return f"signal {reason.value.signal}"
-    return f"status {getattr(reason.value, 'exitCode', None)}"

@@ -21,6 +21,7 @@ from clusterapp.listening.sockets import (
 )
 from clusterapp.listening.state import StateFolder, default_state
 from clusterapp.master.place import Place
+from clusterapp.master.size import first_size
 from clusterapp.master.succession import Inheritance
 from clusterapp.settings.listen import (
     MOST_PORTS,
@@ -30,7 +31,6 @@ from clusterapp.settings.listen import (
     parse,
 )
 from clusterapp.settings.model import Settings
-from clusterapp.spawning.cpus import usable_cpus
 from clusterapp.web.hosting import CORE_SOCKET
 
 #: The name of the folder of compiled templates.
@@ -98,7 +98,7 @@ class Sockets:
         """
         # Not by its name: tcp:0 is another port each time.
         if listener.socket not in self._groups:
-            self._groups[listener.socket] = self._make_group(listener)
+            self._groups[listener.socket] = Group(listener.socket)
         return self._groups[listener.socket]
 
     @property
@@ -134,6 +134,7 @@ class Sockets:
         try:
             for spec in self._settings.listeners:
                 self._public.append(self._listen(spec))
+                self._inherit_group(self._public[-1])
             for tls in self._settings.core_listeners:
                 self._core[str(tls)] = self._listen(tls)
             if self._settings.agent_check is not None:
@@ -245,8 +246,7 @@ class Sockets:
     def _make_early(self) -> None:
         """Make what will be needed, as long as this process may bind any port."""
         settings = self._settings
-        workers = settings.workers
-        size = usable_cpus().count if workers == "auto" else int(workers)
+        size = first_size(settings)
         self._port(size - 1)
         for _, spec, listener in self.doors:
             dispatch = spec.dispatch or settings.dispatch
@@ -256,13 +256,18 @@ class Sockets:
                 with suppress(ListenError):  # the master decides, then
                     self.group(listener).member(size - 1)
 
-    def _make_group(self, listener: Listener) -> Group:
+    def _inherit_group(self, listener: Listener) -> None:
+        """
+        Take over a listener's group, whatever the settings say by now.
+
+        Connections wait in its queues: they are lost if nobody holds its sockets.
+        """
         members: list[socket.socket] = []
         while inherited := self._take(_member(listener.name, len(members))):
             members.append(inherited)
         if members:
-            return Group.inherited([listener.socket, *members])
-        return Group(listener.socket)
+            group = Group.inherited([listener.socket, *members])
+            self._groups[listener.socket] = group
 
     def close(self) -> None:
         """Close and remove everything."""

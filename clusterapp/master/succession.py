@@ -25,7 +25,7 @@ from clusterapp.channel.succession import (
 )
 from clusterapp.errors import OperationError
 from clusterapp.master.pool import Taker
-from clusterapp.master.slot import how_it_ended
+from clusterapp.spawning.execute import how_it_ended
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall

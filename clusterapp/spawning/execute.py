@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionClosed, ProcessExitedAlready
+from twisted.internet.error import (
+    ConnectionClosed,
+    ProcessExitedAlready,
+    ProcessTerminated,
+)
 from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
@@ -256,3 +260,10 @@ def _with_home(environment: Mapping[str, str]) -> dict[str, str]:
         **environment,
         "PYTHONPATH": os.pathsep.join(filter(None, [_HOME, before])),
     }
+
+
+def how_it_ended(reason: Failure) -> str:
+    """Say with what status or signal a process has ended."""
+    if isinstance(reason.value, ProcessTerminated) and reason.value.signal is not None:
+        return f"signal {reason.value.signal}"
+    return f"status {getattr(reason.value, 'exitCode', None)}"

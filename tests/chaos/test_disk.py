@@ -16,8 +16,8 @@ from tests.integration.running import (
     SCRIPTS,
     RunningCluster,
     eventually,
-    free_port,
 )
+from tests.ports import free_port
 
 #: Runs a command where it may mount what nobody else sees, root or not.
 UNSHARE = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.chaos.load import Figures, Load
-from tests.integration.running import eventually, free_port
+from tests.integration.running import eventually
+from tests.ports import free_port
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 CLOSING = GOOD.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")

@@ -16,7 +16,8 @@ from pathlib import Path
 from string import Template
 
 from tests.integration.haproxy import haproxy
-from tests.integration.running import DEADLINE, Running, eventually, free_port
+from tests.integration.running import DEADLINE, Running, eventually
+from tests.ports import free_port
 
 #: How many connections that nobody uses at the moment a balancer keeps.
 KEPT = 4

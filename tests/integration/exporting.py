@@ -14,7 +14,6 @@ from wsproto.events import TextMessage
 from tests.integration.fronts import (
     Front,
     clusterctl,
-    free_ports,
 )
 from tests.integration.running import (
     DEADLINE,
@@ -23,6 +22,7 @@ from tests.integration.running import (
     eventually,
 )
 from tests.integration.test_websockets import Client
+from tests.ports import free_port
 
 APPS = Path(__file__).parent / "apps"
 IMMUTABLE = "max-age=31536000, immutable"
@@ -46,11 +46,15 @@ class ExportCase(SynchronousTestCase):
         (self.static / "app.css").write_text("body { margin: 0 }")
         (self.static / "app.css.gz").write_bytes(b"\x1f\x8bsqueezed")
 
-    def cluster(self, *flags: str, workers: int = 2) -> RunningCluster:
+    def cluster(
+        self, *flags: str, workers: int = 2, proxy: str | None = None
+    ) -> RunningCluster:
+        more = "" if proxy is None else f":proxy={proxy}"
         started = cluster(
             *("--app", "fronted:app", *flags),
             cwd=APPS,
             workers=workers,
+            listen=f"tcp:0:interface=127.0.0.1{more}",
             env={"FRONTED_STATIC": str(self.static)},
         )
         running = started.__enter__()
@@ -64,7 +68,7 @@ class ExportCase(SynchronousTestCase):
         return front
 
     def with_ports(self, *flags: str, workers: int = 2) -> RunningCluster:
-        first = str(free_ports(workers))
+        first = str(free_port(workers))
         return self.cluster("--worker-ports", first, *flags, workers=workers)
 
     def assert_serves(self, front: Front) -> None:

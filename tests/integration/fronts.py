@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -19,11 +18,8 @@ from tests.integration.running import (
     children_of,
     clean_environment,
     eventually,
-    free_port,
 )
-
-#: Ports that the kernel gives nobody by itself, unless it is told to.
-_UNUSED = range(20_000, 32_000)
+from tests.ports import free_port
 
 #: What Debian's /etc/nginx/nginx.conf has of interest, with paths of a test's own.
 _NGINX = """\
@@ -51,14 +47,6 @@ _HAPROXY = """\
 global
     stats socket {stats} mode 600 level admin expose-fd listeners
 """
-
-
-def free_ports(count: int) -> int:
-    """Find the first of some neighbouring ports that nobody listens on now."""
-    while True:
-        first = random.choice(_UNUSED)
-        if all(map(_is_free, range(first, first + count))):
-            return first
 
 
 def clusterctl(cluster: RunningCluster, *words: str) -> str:
@@ -198,13 +186,3 @@ def servers(folder: Path) -> dict[str, dict[str, str]]:
 def _answers(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(path)) == 0
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True

@@ -18,8 +18,8 @@ from tests.integration.running import (
     children_of,
     clean_environment,
     eventually,
-    free_port,
 )
+from tests.ports import free_port
 
 APPS = Path(__file__).parent / "apps"
 

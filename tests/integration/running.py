@@ -198,6 +198,7 @@ def cluster(
     *flags: str,
     cwd: Path | None = None,
     workers: int = 2,
+    listen: str = "tcp:0:interface=127.0.0.1",
     env: Mapping[str, str] | None = None,
 ) -> Iterator[RunningCluster]:
     """Run ``twistd -n clusterapp`` in a folder, an empty one if none is given."""
@@ -206,7 +207,7 @@ def cluster(
         empty.mkdir()
         command = [
             *(str(SCRIPTS / "twistd"), "-n", "--pidfile=", "clusterapp"),
-            *("--workers", str(workers), "--listen", "tcp:0:interface=127.0.0.1"),
+            *("--workers", str(workers), "--listen", listen),
             *("--state", str(state), *flags),
         ]
         running = RunningCluster(command, workers=workers, cwd=cwd or empty, env=env)
@@ -274,10 +275,3 @@ def is_alive(pid: int) -> bool:
     except OSError:
         return False
     return text.rpartition(")")[2].split()[0] != "Z"
-
-
-def free_port() -> int:
-    """Find a TCP port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port

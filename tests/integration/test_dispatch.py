@@ -16,9 +16,9 @@ from tests.integration.running import (
     RunningCluster,
     cluster,
     eventually,
-    free_port,
     wait_until_gone,
 )
+from tests.ports import free_port
 
 APPS = {"PYTHONPATH": str(Path(__file__).parent / "apps")}
 GET = "GET {target} HTTP/1.1\r\nHost: h\r\n{fields}\r\n"
@@ -221,6 +221,25 @@ class ChangeTests(DispatchCase):
                 self.assert_served(figures, at_least=200)
                 self.assert_done("stop")
 
+    def test_upgrade_while_the_worker_is_busy(self) -> None:
+        """What waits for it, and what it had no room for, is served all the same."""
+        flags = ("--app", "shop:app", "--dispatch", "round-robin")
+        with (
+            cluster(
+                *flags, "--control", str(self.control), workers=1, env=APPS
+            ) as running,
+            ExitStack() as clients,
+        ):
+            busy = clients.enter_context(running.connect())
+            busy.sendall(GET.format(target="/block/2.0", fields=CLOSE).encode())
+            waiting = [clients.enter_context(running.connect()) for _ in range(200)]
+            for each in waiting:
+                each.sendall(GET.format(target="/pid", fields=CLOSE).encode())
+            self.assert_done("upgrade")
+            answers = Counter(each.recv(15) for each in (busy, *waiting))
+            self.assertEqual(answers, {b"HTTP/1.1 200 OK": 201})
+            self.assert_done("stop")
+
     def test_cookie_outlives_an_upgrade(self) -> None:
         """The next master signs with the same key."""
         with self.placed("--dispatch", "sticky") as running:
@@ -247,21 +266,9 @@ class ChangeTests(DispatchCase):
 class WorkerPortTests(DispatchCase):
     """A port for each slot, beside the public one."""
 
-    def first_port(self) -> int:
-        """Find a port that is free, and so are the next ones."""
-        while True:
-            first = free_port()
-            with ExitStack() as taken:
-                try:
-                    for port in range(first, first + 4):
-                        taken.enter_context(socket.create_server(("127.0.0.1", port)))
-                except OSError:
-                    continue
-                return first
-
     def test_each_reaches_its_slot(self) -> None:
         """Also when it is sticky: the balancer in front has decided."""
-        first = self.first_port()
+        first = free_port(4)
         with self.placed(
             *("--worker-ports", str(first), "--dispatch", "sticky"),
             *("--sticky", "header:X-Key"),
@@ -279,7 +286,7 @@ class WorkerPortTests(DispatchCase):
 
     def test_port_in_use(self) -> None:
         """It is named, and nothing is left behind."""
-        first = self.first_port()
+        first = free_port(4)
         with socket.create_server(("127.0.0.1", first + 1)):
             self.assertRaisesRegex(
                 AssertionError,

@@ -14,9 +14,9 @@ from tests.integration.running import (
     SCRIPTS,
     Running,
     children_of,
-    free_port,
     is_alive,
 )
+from tests.ports import free_port
 
 APPS = Path(__file__).parent / "apps"
 TAC = """

@@ -5,13 +5,13 @@ import re
 from tests.integration.exporting import ExportCase
 from tests.integration.fronts import (
     clusterctl,
-    free_ports,
     haproxy,
     servers,
 )
 from tests.integration.running import (
     eventually,
 )
+from tests.ports import free_port
 
 
 class HaproxyTests(ExportCase):
@@ -22,6 +22,16 @@ class HaproxyTests(ExportCase):
     def test_public_port(self) -> None:
         self.assert_serves(self.front(self.cluster()))
 
+    def test_proxy_protocol(self) -> None:
+        """The header is sent as the public port expects it, by health checks, too."""
+        for version in ("v1", "v2"):
+            with self.subTest(version):
+                running = self.cluster("--health-path", "/healthz", proxy=version)
+                front = self.front(running)
+                self.assert_serves(front)
+                eventually(self.is_well)
+                front.close()
+
     def test_worker_ports(self) -> None:
         running = self.with_ports("--health-path", "/healthz")
         front = self.front(running)
@@ -30,7 +40,7 @@ class HaproxyTests(ExportCase):
 
     def test_known_by_a_field(self) -> None:
         """A client stays, whatever becomes of its worker, and of HAProxy."""
-        agent = f"tcp:{free_ports(1)}:interface=127.0.0.1"
+        agent = f"tcp:{free_port()}:interface=127.0.0.1"
         running = self.with_ports(
             *("--dispatch", "sticky", "--sticky", "header:X-Sid"),
             *("--agent-check", agent),
@@ -63,7 +73,7 @@ class HaproxyTests(ExportCase):
 
     def test_agent(self) -> None:
         """HAProxy hears of the master how each worker is."""
-        agent = f"tcp:{free_ports(1)}:interface=127.0.0.1"
+        agent = f"tcp:{free_port()}:interface=127.0.0.1"
         running = self.with_ports("--agent-check", agent)
         self.front(running)
         for slot in ("slot0", "slot1"):
@@ -78,7 +88,7 @@ class HaproxyTests(ExportCase):
 
     def test_agent_after_an_upgrade(self) -> None:
         """The new master answers, on the same socket."""
-        agent = f"tcp:{free_ports(1)}:interface=127.0.0.1"
+        agent = f"tcp:{free_port()}:interface=127.0.0.1"
         running = self.with_ports("--agent-check", agent)
         self.front(running)
         eventually(lambda: self.agent_says("slot0", "up"))
@@ -88,6 +98,9 @@ class HaproxyTests(ExportCase):
         clusterctl(running, "drain", "0")
         eventually(lambda: "stopped" in servers(self.folder)["slot0"]["last_agt"])
         clusterctl(running, "stop")
+
+    def is_well(self) -> bool:
+        return servers(self.folder)["public"]["check_code"] == "200"
 
     def agent_says(self, slot: str, word: str) -> bool:
         row = servers(self.folder)[slot]

@@ -10,13 +10,13 @@ import yaml
 from tests.integration.exporting import APPS, ExportCase
 from tests.integration.fronts import (
     clusterctl,
-    free_ports,
 )
 from tests.integration.running import (
     DEADLINE,
     SCRIPTS,
     clean_environment,
 )
+from tests.ports import free_port
 
 
 class ServiceManagerTests(ExportCase):
@@ -38,7 +38,7 @@ class ServiceManagerTests(ExportCase):
 
     def test_systemd(self) -> None:
         """The units are well, and the command is that of a cluster like this one."""
-        port = free_ports(1)
+        port = free_port()
         running = self.cluster(
             *("--listen", f"tcp:{port}:interface=127.0.0.1"),
             *("--graceful-timeout", "7", "--trusted-proxies", "127.0.0.1,10.0.0.0/8"),
@@ -68,7 +68,7 @@ class ServiceManagerTests(ExportCase):
         self.check(words[words.index("clusterapp") + 1 :])
 
     def test_compose(self) -> None:
-        port = free_ports(1)
+        port = free_port()
         running = self.cluster("--listen", f"tcp:{port}")
         document = yaml.safe_load(clusterctl(running, "export", "compose"))
         [service] = document["services"].values()

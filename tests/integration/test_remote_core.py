@@ -13,8 +13,8 @@ from tests.integration.running import (
     Running,
     RunningCluster,
     cluster,
-    free_port,
 )
+from tests.ports import free_port
 
 APPS = Path(__file__).parent / "apps"
 ENVIRONMENT = {"PYTHONPATH": str(APPS)}

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clusterapp.channel.bootstrap import SCOREBOARD
+from clusterapp.channel.succession import Bequest
 from clusterapp.errors import ClusterError
 from clusterapp.interfaces import RECEIVED
 from clusterapp.listening.scoreboard import Scoreboard
 from clusterapp.master.distribution import Distribution
 from clusterapp.master.pool import Pool
 from clusterapp.master.sockets import Sockets
+from clusterapp.master.succession import Inheritance
 from clusterapp.operations import Dispatch
 from clusterapp.settings.model import Settings
 from tests.unit.arriving import ArrivingCase
@@ -79,23 +81,46 @@ class DistributionCase(ArrivingCase):
         state = str(self.folder / "state")
         return Settings(listen=listen or TCP, state=state, **more)  # type: ignore[arg-type]
 
-    def bind(self, settings: Settings) -> Sockets:
-        sockets = Sockets(settings)
+    def bind(
+        self, settings: Settings, inheritance: Inheritance | None = None
+    ) -> Sockets:
+        sockets = Sockets(settings, inheritance)
         self.addCleanup(sockets.close)
         sockets.bind()
         sockets.open_state()
         return sockets
 
-    def distribute(self, *listen: str, size: int = 2, **more: object) -> Distribution:
+    def distribute(
+        self,
+        *listen: str,
+        size: int = 2,
+        inheritance: Inheritance | None = None,
+        **more: object,
+    ) -> Distribution:
         """Distribute as these settings say, with nobody in the slots yet."""
         self.chosen = self.settings(*listen, **more)
-        self.sockets = self.bind(self.chosen)
+        self.sockets = self.bind(self.chosen, inheritance)
         made = Distribution(self.reactor, self.sockets, self.chosen, b"secret", size)
         self.addCleanup(made.close)
         self.distribution = made
         self.names = [name for name, _, _ in self.sockets.doors]
         self.pool = Pool(made.changed, lambda _: None, made.tell_news)
         made.serve(self.pool)
+        return made
+
+    def bequeathed(self) -> Inheritance:
+        """Give what a new master would have of this one."""
+        channel, secret = socket.socketpair()
+        for end in (channel, secret):
+            self.addCleanup(end.close)
+        channel.sendall(b"secret")
+        listeners = tuple(
+            (name, each.dup().detach()) for name, each in self.sockets.bequeath()
+        )
+        made = Inheritance(
+            Bequest(channel.dup().detach(), secret.dup().detach(), listeners)
+        )
+        self.addCleanup(made._channel.close)
         return made
 
     def run_in(self, *numbers: int) -> list[Filling]:

@@ -4,10 +4,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.master.service import ClusterService
-from clusterapp.settings.model import Settings
+from clusterapp.operations import Step, Verdict
+from clusterapp.settings.model import SETTINGS, Settings
+from clusterapp.settings.sources import Chosen
 from tests.unit import master_apps
 from tests.unit.fakes import FakeChild, FakeReactor, Log, descriptors
 
@@ -16,6 +21,8 @@ if TYPE_CHECKING:
 
 PLAIN = "tests.unit.master_apps:plain"
 HOOKED = "tests.unit.master_apps:hooked"
+
+WELL = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 class MasterCase(SynchronousTestCase):
@@ -95,3 +102,60 @@ class MasterCase(SynchronousTestCase):
         """Give the living child of a slot."""
         [found] = [c for c in self.reactor.living() if c.bootstrap["slot"] == slot]
         return found
+
+
+class OperationCase(MasterCase):
+    """A master whose workers are ready."""
+
+    def run_master(self, **settings: object) -> list[FakeChild]:
+        children = self.start(**settings)
+        self.operations = self.service.operations
+        self.steps: list[tuple[int | None, str]] = []
+        for child in children:
+            child.say_ready()
+        return children
+
+    def tell(self, step: Step) -> None:
+        self.steps.append((step.slot, step.text))
+
+    def newest(self) -> FakeChild:
+        return self.reactor.children[-1]
+
+    def answer_probe(self, answer: bytes = WELL) -> None:
+        """Let a worker on trial answer what it is asked."""
+        self.newest().flush()
+        [connection] = self.newest().adopted
+        connection.close()
+        asking = self.reactor.ends[-1].protocol
+        asking.dataReceived(answer)
+        asking.connectionLost(Failure(ConnectionDone()))  # the master lets go of it
+        self.newest().flush()
+
+    def pass_trial(self) -> FakeChild:
+        """Let the newest child take its place; its predecessor leaves."""
+        child = self.newest()
+        self.assertIs(child.bootstrap["on_trial"], True)
+        child.say_loaded()
+        self.answer_probe()
+        self.assertIn("proceed", child.heard)
+        child.say_ready()
+        self.leave(child.bootstrap["slot"], but=child)
+        return child
+
+    def leave(self, slot: int, but: FakeChild | None = None) -> None:
+        """Let who was told to drain leave a slot."""
+        self.reactor.flush()
+        for child in self.reactor.living():
+            told = child is not but and "drain" in child.heard
+            if told and child.bootstrap["slot"] == slot:
+                child.exit()
+
+    def reload_with(self, **settings: object) -> Deferred[Verdict]:
+        chosen = {**self.service.settings.as_mapping(), **settings}
+        origins = {setting.name: "test" for setting in SETTINGS}
+        self.patch(self.service, "_choose", lambda: Chosen(Settings(**chosen), origins))
+        return self.operations.reload(self.tell)
+
+    def verdict(self, judged: Deferred[Verdict]) -> Verdict:
+        verdict: Verdict = self.successResultOf(judged)
+        return verdict

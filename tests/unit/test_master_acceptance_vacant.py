@@ -1,10 +1,10 @@
 """What the master accepts for slots that nobody fills, and how it ends."""
 
-import contextlib
 import socket
 from itertools import chain
 
 from clusterapp.dispatch.steering import at_random
+from tests.ports import free_port
 from tests.unit.accepting import TCP, AcceptanceCase, request, session_of
 
 
@@ -58,7 +58,7 @@ class VacantTests(AcceptanceCase):
 
     def test_its_port(self) -> None:
         """A balancer is answered there by another worker."""
-        self.serve(TCP, dispatch="shared", worker_ports=self.free_ports())
+        self.serve(TCP, dispatch="shared", worker_ports=free_port(3))
         self.run_in(0, slots=(0, 1))
         port = self.sockets.place(1).port
         assert port is not None
@@ -82,7 +82,7 @@ class VacantTests(AcceptanceCase):
 
     def test_what_came_by_it_and_waits(self) -> None:
         """It belongs to nobody: when its worker dies another gets it."""
-        self.serve(TCP, dispatch="shared", size=3, worker_ports=self.free_ports())
+        self.serve(TCP, dispatch="shared", size=3, worker_ports=free_port(3))
         self.run_in(0, slots=(0, 1, 2))
         port = self.sockets.place(1).port
         assert port is not None
@@ -93,18 +93,18 @@ class VacantTests(AcceptanceCase):
         self.assertEqual(self.workers[2].receive_all(), [1])
 
     def test_port_of_a_slot_that_is_filled(self) -> None:
-        self.serve(TCP, dispatch="shared", worker_ports=self.free_ports())
+        self.serve(TCP, dispatch="shared", worker_ports=free_port(3))
         self.assertEqual(self.reactor.getReaders(), [])
 
     def test_nobody_runs(self) -> None:
         """What is there waits."""
-        self.serve(TCP, dispatch="shared", worker_ports=self.free_ports())
+        self.serve(TCP, dispatch="shared", worker_ports=free_port(3))
         self.run_in(slots=(0, 1))
         self.assertEqual(self.reactor.getReaders(), [])
 
     def test_all_are_full(self) -> None:
         """Nothing more is accepted here either."""
-        self.serve(TCP, dispatch="shared", worker_ports=self.free_ports())
+        self.serve(TCP, dispatch="shared", worker_ports=free_port(3))
         self.run_in(0, slots=(0, 1))
         self.fill(self.workers[0])
         port = self.sockets.place(1).port
@@ -118,17 +118,6 @@ class VacantTests(AcceptanceCase):
         self.reactor.advance(0.005)
         self.reactor.run_dry()
         self.assertEqual(self.workers[0].receive_all(), [1, 1])
-
-    def free_ports(self) -> int:
-        """Find three ports that nobody has, one behind the other."""
-        while True:
-            with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-                number = 0
-                for more in range(3):
-                    address = "127.0.0.1", number + more if number else 0
-                    made = stack.enter_context(socket.create_server(address))
-                    number = number or made.getsockname()[1]
-                return number
 
 
 class StopTests(AcceptanceCase):
@@ -173,6 +162,20 @@ class StopTests(AcceptanceCase):
         self.assertEqual(self.got(), [[0, 0], []])
         for each in (client, looked_at):
             self.assert_open(each)
+
+    def test_finish(self) -> None:
+        """What nobody has room for waits for the workers to make some."""
+        self.serve(TCP, dispatch="round-robin", size=1)
+        self.fill(self.workers[0])
+        [client] = self.come()
+        finished = self.acceptance.finish()
+        self.assertNoResult(finished)
+        self.assertEqual(self.reactor.getReaders(), [])
+        self.empty(self.workers[0])
+        self.reactor.advance(0.005)
+        self.successResultOf(finished)
+        self.assertEqual(self.workers[0].receive_all(), [0])
+        self.assert_open(client)
 
     def test_what_is_held(self) -> None:
         """It goes to whoever has room by now; else it is let go of."""

@@ -10,6 +10,7 @@ from clusterapp.errors import ListenError
 from clusterapp.master.distribution import Distribution
 from clusterapp.master.sockets import Sockets
 from clusterapp.operations import Dispatch
+from tests.ports import free_port
 from tests.unit.distributing import TCP, DistributionCase, Filling
 from tests.unit.fakes import descriptors
 
@@ -118,9 +119,7 @@ class SuppliesTests(DistributionCase):
             self.assertEqual(supplies.shared, ())
 
     def test_port_of_a_worker(self) -> None:
-        taken = self.listen()
-        port = taken.getsockname()[1]
-        taken.close()
+        port = free_port()
         self.distribute(size=1, worker_ports=port)
         supplies = self.distribution.supplies(0)
         found = self.sockets.place(0).port
@@ -339,7 +338,7 @@ class GivingTests(DistributionCase):
         """Nothing is accepted any more, whatever becomes of the workers."""
         self.distribute(dispatch="round-robin")
         first, _ = self.run_in(0, 1)
-        self.distribution.stop()
+        self.distribution.finish()
         self.enters(first, "draining")
         self.assertEqual(self.come(), [0, 0])
         self.assert_nobody_waits()
@@ -348,7 +347,7 @@ class GivingTests(DistributionCase):
         """The workers are about to leave, so nobody hears of it."""
         self.distribute(dispatch="round-robin")
         [first] = self.run_in(0)
-        self.distribution.stop()
+        self.distribution.finish()
         told = len(first.stuck)
         self.distribution.set_policy(Dispatch("shared"))
         self.assertEqual(len(first.stuck), told)

@@ -296,6 +296,26 @@ class SteeringTests(DistributionCase):
         self.assertIn("the master decides", log.lines(LogLevel.warn)[0])
 
 
+class UpgradeTests(DistributionCase):
+    """A master that follows another one."""
+
+    def test_other_settings(self) -> None:
+        """What waits in the sockets of slots is not lost, though none is used."""
+        for dispatch in ("shared", "round-robin"):
+            with self.subTest(dispatch):
+                self.distribute(dispatch="reuseport")
+                self.run_in(0, 1)
+                listening = self.sockets.doors[0][2].socket
+                clients = [self.connect(listening) for _ in range(5)]
+                inheritance = self.bequeathed()
+                self.distribution.finish()
+                self.sockets.close()
+                self.distribute(dispatch=dispatch, inheritance=inheritance)
+                self.run_in(0, 1)
+                self.reactor.run_dry()
+                self.assertEqual(sum(self.waiting()), len(clients))
+
+
 class ServiceTests(MasterCase):
     """A master whose distribution begins, or ends."""
 

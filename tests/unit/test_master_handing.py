@@ -300,6 +300,47 @@ class StopTests(HandingCase):
         self.handing.stop()
         self.assertEqual(self.handing.given, 2)
 
+    def test_finish(self) -> None:
+        """It is over when there is room for the last one, and that is noticed."""
+        self.targets()
+        clients = self.give(2)
+        finished = self.handing.finish()
+        self.assertNoResult(finished)
+        self.targets(self.first)
+        self.reactor.advance(0.005)
+        self.successResultOf(finished)
+        self.assertEqual(self.first.receive_all(), [0, 0])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        for client in clients:
+            self.assert_open(client)
+
+    def test_finish_with_nothing_left(self) -> None:
+        self.give(2)
+        self.successResultOf(self.handing.finish())
+        self.assertEqual(self.handing.given, 2)
+
+    def test_finish_in_vain(self) -> None:
+        """Nobody waits for those that hang; what is left stays until the stop."""
+        self.targets()
+        [client] = self.give()
+        finished = self.handing.finish()
+        self.reactor.pump([0.5] * 9)
+        self.assertNoResult(finished)
+        self.reactor.advance(0.5)
+        self.successResultOf(finished)
+        self.assert_open(client)
+        self.handing.stop()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assert_closed(client)
+
+    def test_stop_while_it_finishes(self) -> None:
+        self.targets()
+        self.give()
+        finished = self.handing.finish()
+        self.handing.stop()
+        self.successResultOf(finished)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
     def test_the_rest_is_let_go(self) -> None:
         """Its clients are not kept waiting, and no timer is left."""
         self.targets()

@@ -1,7 +1,7 @@
 """What an operator can have changed of how connections are distributed."""
 
 from clusterapp.operations import Dispatch
-from tests.unit.test_master_operations import OperationCase
+from tests.unit.masters import OperationCase
 
 
 class DispatchTests(OperationCase):

@@ -8,8 +8,8 @@ from clusterapp.web.loading import load
 from clusterapp.worker.front import Front
 from clusterapp.worker.service import ChildProgram
 from tests.unit import master_apps
+from tests.unit.children import WORKER, ChildCase
 from tests.unit.static_files import Answer, read
-from tests.unit.test_worker_service import WORKER, ChildCase
 
 BROWSER = [(b"Accept", b"text/html")]
 

@@ -13,7 +13,7 @@ from clusterapp.interfaces import LOAD, private_row
 from clusterapp.worker import reporter
 from clusterapp.worker.reporter import Reporter
 from tests.unit import master_apps
-from tests.unit.test_worker_service import WORKER, ChildCase
+from tests.unit.children import WORKER, ChildCase
 
 if TYPE_CHECKING:
     from clusterapp.channel.ends import Pulse

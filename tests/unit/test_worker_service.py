@@ -3,129 +3,25 @@
 import asyncio
 import os
 import signal
-import socket
-import sys
-import tempfile
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError
-from twisted.internet.error import ReactorNotRunning
-from twisted.internet.testing import MemoryReactorClock
-from twisted.test.iosim import FakeTransport, IOPump
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.test.iosim import IOPump
 
-from clusterapp.channel.bootstrap import CONTROL_FD, PRIVATE, Bootstrap
-from clusterapp.channel.ends import MasterEnd
+from clusterapp.channel.bootstrap import CONTROL_FD, PRIVATE
 from clusterapp.errors import ApplicationLoadError
-from clusterapp.http.access import Answered
 from clusterapp.interfaces import Role
-from clusterapp.settings.model import Settings
-from clusterapp.web.hosting import CORE_SOCKET
 from clusterapp.web.loading import Loaded, load
 from clusterapp.web.static import StaticOptions
-from clusterapp.worker import __main__ as program
 from clusterapp.worker import service
-from clusterapp.worker.service import FAILED_BOOT, ChildProgram
-from clusterapp.worker.serving import serve
+from clusterapp.worker.service import FAILED_BOOT
 from tests.unit import master_apps
-from tests.unit.fakes import FakeReactor, Log, Master
-from tests.unit.inherited import LISTENER, inherited
+from tests.unit.children import WORKER, ChildCase
+from tests.unit.fakes import Log
+from tests.unit.inherited import LISTENER
 
-PLAIN = "tests.unit.master_apps:plain"
-WORKER = "tests.unit.master_apps:worker_hooks"
 BROKEN = "tests.unit.no_shop:app"
-
-ANSWERED = Answered("::1", b"GET", b"/old", b"HTTP/1.1", [], 200, 5, 0.001)
-
-os_close = os.close
-
-
-class ChildReactor(FakeReactor):
-    """A child's reactor, which its program stops."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stopped = False
-
-    def stop(self) -> None:
-        if self.stopped:
-            raise ReactorNotRunning
-        self.stopped = True
-
-    def callFromThread(self, call: Callable[[], object]) -> None:
-        call()
-
-
-class ChildCase(SynchronousTestCase):
-    """A child whose control channel ends in a master in memory."""
-
-    def setUp(self) -> None:
-        master_apps.forget()
-        self.reactor = ChildReactor()
-        self.master = Master()
-        self.handlers: dict[int, Any] = {}
-        self.closed: list[int] = []
-        self.access_log: str | None = None
-        self.patch(signal, "signal", self.handlers.__setitem__)
-        self.listening = socket.create_server(("127.0.0.1", 0))
-        self.addCleanup(self.listening.close)
-
-    def begin(
-        self,
-        app: str = PLAIN,
-        role: Role = "worker",
-        cache: str | None = None,
-        *,
-        on_trial: bool = False,
-        **settings: Any,
-    ) -> ChildProgram:
-        """Start a child, up to where it waits for something."""
-        given: Mapping[str, Any] = {
-            "sockets": {CORE_SOCKET: self.listening.dup().detach()}
-        }
-        if role == "worker":
-            given = inherited(self.listening, self.addCleanup)
-        bootstrap = Bootstrap(
-            role=role,
-            slot=3,
-            generation=1,
-            settings={},
-            core_socket="/nowhere/core.sock",
-            cache=cache,
-            access_log=self.access_log,
-            on_trial=on_trial,
-            **given,
-        )
-        chosen = Settings(app=app, graceful_timeout=5, **settings)
-        self.child = ChildProgram(self.reactor, bootstrap, chosen)
-        self.patch(service, "serve", self.serve)
-        self.patch(os, "close", self.close)
-        self.patch(self.reactor, "adoptStreamConnection", self.adopt)
-        self.child.start()
-        self.pump.flush()
-        return self.child
-
-    def serve(self, *arguments: Any) -> Any:
-        """Close in the end what the child's process would take with it."""
-        host, served = serve(*arguments)
-        self.addCleanup(host.refuse)
-        return host, served
-
-    def close(self, descriptor: int) -> None:
-        """Note what the child closes: these are numbers of the test's process."""
-        self.closed.append(descriptor)
-
-    def adopt(self, fd: int, family: int, factory: Any) -> None:
-        """Connect the child's end to the master's."""
-        self.assertEqual((fd, family), (CONTROL_FD, socket.AF_UNIX))
-        near, far = factory.buildProtocol(None), MasterEnd(self.master)
-        transports = FakeTransport(near, False), FakeTransport(far, True)
-        near.makeConnection(transports[0])
-        far.makeConnection(transports[1])
-        self.far = far
-        self.pump = IOPump(near, far, *transports, False)
 
 
 class BootTests(ChildCase):
@@ -323,62 +219,6 @@ class DrainTests(ChildCase):
         self.assertEqual(moved, [])
 
 
-class AccessLogTests(ChildCase):
-    """A worker that notes what it answers."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        folder = tempfile.TemporaryDirectory(prefix="clusterapp-")
-        self.addCleanup(folder.cleanup)
-        self.path = Path(folder.name) / "access.log"
-        self.access_log = str(self.path)
-
-    def close(self, descriptor: int) -> None:
-        """Close the log's files, which are there."""
-        super().close(descriptor)
-        if descriptor != CONTROL_FD:
-            os_close(descriptor)
-
-    def finish(self) -> None:
-        """Do what the reactor does when it has stopped."""
-        for call, arguments, words in self.reactor.triggers["after"]["shutdown"]:
-            call(*arguments, **words)
-
-    def test_rotation(self) -> None:
-        """What is noted before goes to the old file, what comes later to the new."""
-        recorder = cast("Any", self.begin()._host)._site.recorder
-        recorder.record(ANSWERED)
-        old = self.path.rename(self.path.with_suffix(".1"))
-        self.far.reopen_logs()
-        self.pump.flush()
-        recorder.record(ANSWERED._replace(target=b"/new"))
-        self.finish()
-        self.assertIn("GET /old HTTP/1.1", old.read_text())
-        self.assertIn("GET /new HTTP/1.1", self.path.read_text())
-        self.assertEqual(len((old.read_text() + self.path.read_text()).split("\n")), 3)
-
-    def test_rotation_while_it_boots(self) -> None:
-        """The file may be open long before there is anything to note."""
-        waited = master_apps.pending(master_apps.START)
-        child = self.begin(WORKER)
-        self.path.unlink()
-        self.far.reopen_logs()
-        self.pump.flush()
-        self.assertTrue(self.path.exists())
-        waited.callback(None)
-        self.assertIsNotNone(child._served)
-        self.finish()
-
-    def test_file_that_cannot_be_opened(self) -> None:
-        """The worker does not start without it; the master is told why."""
-        self.path.mkdir()
-        child = self.begin()
-        [(loading, reason, _)] = self.master.failures
-        self.assertIs(loading, False)
-        self.assertIn("IsADirectoryError", reason)
-        self.assertEqual(child.exit_status, FAILED_BOOT)
-
-
 class CoreReadyTests(ChildCase):
     """What the master says of the core."""
 
@@ -403,96 +243,3 @@ class CoreReadyTests(ChildCase):
         waited.callback(None)
         self.assertTrue(child._core_is_ready)
         self.assertIsNotNone(child._served)
-
-
-class ServeTests(SynchronousTestCase):
-    """What a child serves."""
-
-    def setUp(self) -> None:
-        self.reactor = MemoryReactorClock()
-        self.settings = Settings(app=PLAIN)
-
-    def serve(self, role: Any) -> tuple[Any, Any]:
-        listening = socket.create_server(("127.0.0.1", 0))
-        self.addCleanup(listening.close)
-        given: Mapping[str, Any] = {"sockets": {CORE_SOCKET: listening.dup().detach()}}
-        if role == "worker":
-            given = inherited(listening, self.addCleanup)
-        bootstrap = Bootstrap(
-            role=role,
-            slot=3,
-            generation=2,
-            settings={},
-            core_socket="/nowhere/core.sock",
-            **given,
-        )
-        loaded = load(PLAIN, None, cast("Any", self.reactor))
-        host, served = serve(self.reactor, bootstrap, self.settings, loaded)
-        self.addCleanup(host.refuse)
-        self.cluster = loaded.members[0].cluster
-        return host, served
-
-    def test_worker(self) -> None:
-        """It knows its place, and sends to the core what is the core's."""
-        host, served = self.serve("worker")
-        self.assertEqual((self.cluster.role, self.cluster.slot), ("worker", 3))
-        self.assertEqual(self.cluster.generation, 2)
-        site = host._site
-        for target, taken in (
-            (b"/counter", True),
-            (b"/counter?a=/b", True),
-            (b"/", False),
-            (b"/?/counter", False),
-        ):
-            forward = served.proxy.forward if taken else None
-            self.assertEqual(site._forward(target), forward)
-
-    def test_core(self) -> None:
-        """It forwards nothing, to itself least of all."""
-        host, served = self.serve("core")
-        self.assertEqual(self.cluster.role, "core")
-        self.assertIsNone(served)
-        self.assertIsNone(host._site._forward)
-
-    def test_errors_in_the_page(self) -> None:
-        """Only those who develop are shown any, of workers and core alike."""
-        for reload in (False, True):
-            self.settings = Settings(app=PLAIN, reload=reload)
-            for role in ("worker", "core"):
-                host, _ = self.serve(role)
-                self.assertIs(host._site.failure_page is not None, reload)
-
-    def test_sockets_are_not_passed_on(self) -> None:
-        """Processes that the application starts do not keep them open."""
-        _, served = self.serve("worker")
-        for acceptor in served.doors._acceptors.values():
-            self.assertFalse(os.get_inheritable(acceptor.fileno()))
-        self.assertFalse(os.get_inheritable(served.doors._receiver.fileno()))
-
-
-class ProgramTests(SynchronousTestCase):
-    """What happens before there is a reactor."""
-
-    def take_over(self, python_path: str | None) -> None:
-        self.patch(os, "environ", {"PYTHONPATH": "/master"})
-        self.patch(sys, "path", ["/child"])
-        bootstrap = Bootstrap(
-            role="worker",
-            slot=0,
-            generation=1,
-            settings={},
-            path=("/a", "/b"),
-            python_path=python_path,
-        )
-        program._take_over(bootstrap)
-
-    def test_same_modules_as_the_master(self) -> None:
-        self.take_over("/operator")
-        path, environment = list(sys.path), dict(os.environ)
-        self.assertEqual(path, ["/a", "/b"])
-        self.assertEqual(environment, {"PYTHONPATH": "/operator"})
-
-    def test_environment_as_it_was_set(self) -> None:
-        """Programs that the application starts see nothing of ours."""
-        self.take_over(None)
-        self.assertEqual(dict(os.environ), {})

@@ -6,8 +6,8 @@ from typing import Any, cast
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.worker.service import ChildProgram
 from tests.unit import master_apps
+from tests.unit.children import WORKER, ChildCase
 from tests.unit.inherited import LISTENER
-from tests.unit.test_worker_service import WORKER, ChildCase
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
