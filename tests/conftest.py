@@ -1,5 +1,6 @@
 """What every test runs with."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -14,3 +15,15 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ``clusterapp.toml`` there.
     """
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _with_garbage_of_its_own() -> None:
+    """
+    Set aside what is there before the tests of a module.
+
+    Those that see whether anything is left collect garbage at once; each time they
+    would look at all that is loaded, and at all that earlier tests have kept.
+    """
+    gc.collect()
+    gc.freeze()
