@@ -13,6 +13,10 @@ from clusterapp.listening.watching import Watching, WatchingReactor
 #: and nothing that a client would notice.
 _MOMENT = 0.001
 
+#: How many connections are accepted for one wake-up where nobody else accepts: most of
+#: what more would save, and those that are connected already do not wait long.
+AT_ONCE = 4
+
 #: What accept says of one connection that is lost already; the next may be well.
 #: accept(2): "treat them like EAGAIN", and forbidden by a firewall rule.
 CONNECTION_LOST = {
@@ -56,7 +60,7 @@ class Acceptor(Watching):
         reactor: WatchingReactor,
         listening: socket.socket,
         serve: Callable[[socket.socket, Any], object],
-        waits: Callable[[], bool] | None = None,
+        portion: Callable[[], int] | None = None,
     ) -> None:
         """
         Take over a listening socket.
@@ -66,12 +70,13 @@ class Acceptor(Watching):
         :param serve: serves a connection whose socket, which does not block, is
             its own from then on; it gets the other end's address as well, as
             accept(2) gives it.
-        :param waits: tells whether the others that listen are to have the next
-            connection, if they take it within a moment.
+        :param portion: tells how many connections may be accepted for this wake-up,
+            where others listen, too; if none, the others are to have the next one,
+            if they take it within a moment.
         """
         super().__init__(reactor, listening)
         self._serve = serve
-        self._waits = waits
+        self._portion = portion
         # As numbers: to name them would take as long as to accept a connection.
         self._kind = int(listening.family), int(listening.type), listening.proto
         listening.setblocking(False)
@@ -86,21 +91,24 @@ class Acceptor(Watching):
         self._watched.close()
 
     def doRead(self) -> None:
-        """Accept one connection: the next wake-up may be another worker's."""
-        if self._waits is not None and self._waits():
+        """Accept a few connections, or leave them to others for a moment."""
+        left = AT_ONCE if self._portion is None else self._portion()
+        if not left:
             self._leave_alone(_MOMENT, self._accept)
-        else:
-            self._accept()
+        while left and self._accept():
+            left -= 1
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Accept a connection; tell whether the next one may be accepted, too."""
         try:
             number, peer = accept(self._watched)
         except BlockingIOError:
-            return  # another worker was first
+            return False  # there is none, or another worker was first
         except OSError as error:
-            if error.errno not in CONNECTION_LOST:
+            is_lost = error.errno in CONNECTION_LOST
+            if not is_lost:
                 self._try_later("accept", error)
-            return
+            return is_lost
         connection = socket.socket(*self._kind, fileno=number)
         connection.setblocking(False)
         try:
@@ -108,6 +116,8 @@ class Acceptor(Watching):
         except Exception as error:  # noqa: BLE001 - else the reactor would drop the listener
             connection.close()
             self._cannot_serve(error)
+            return False
+        return self._is_on
 
     def _cannot_serve(self, error: Exception) -> None:
         if not isinstance(error, OSError):

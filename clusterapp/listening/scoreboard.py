@@ -11,6 +11,7 @@ import os
 from typing import cast
 
 from clusterapp.interfaces import COLUMNS, LOAD, SERVING, Row
+from clusterapp.listening.accept import AT_ONCE
 
 #: Each column is a word of its own, so that whoever reads one while it is written
 #: sees the old value or the new one.
@@ -44,21 +45,26 @@ class Scoreboard:
             self._rows[number] = self._words[start : start + COLUMNS]
         return cast("Row", self._rows[number])
 
-    def has_more_than_its_share(self, number: int) -> bool:
+    def portion(self, number: int) -> int:
         """
-        Tell whether a worker has more to do than the others have on average.
+        Tell how many connections a worker may take at once of those that all share.
+
+        One at a time, so that the next is another's, who may have less to do; none,
+        if it has more to do than the others have on average.
 
         :param number: its row.
         """
         words = self._words
         if words[0] == 1:
-            return False  # it is alone
+            return AT_ONCE  # it is alone
         end = (words[0] + 1) * COLUMNS
         # Who does not serve has nothing in either column.
         count = sum(words[COLUMNS + SERVING : end : COLUMNS])
+        if count == 1:
+            return AT_ONCE
         total = sum(words[COLUMNS + LOAD : end : COLUMNS])
         own = words[number * COLUMNS + LOAD]
-        return own * count > total + count * _ALLOWED + total // _TOLERANCE
+        return int(own * count <= total + count * _ALLOWED + total // _TOLERANCE)
 
 
 class OwnScoreboard(Scoreboard):

@@ -60,7 +60,7 @@ class Watching:
         self._is_on = False
 
     def _leave_alone(
-        self, seconds: float, then: Callable[[], None] | None = None
+        self, seconds: float, then: Callable[[], object] | None = None
     ) -> None:
         """
         Hear nothing of it for a while.
@@ -80,7 +80,7 @@ class Watching:
         )
         self._leave_alone(PAUSE_WITHOUT_DESCRIPTORS)
 
-    def _go_on(self, then: Callable[[], None] | None) -> None:
+    def _go_on(self, then: Callable[[], object] | None) -> None:
         self._pause = None
         self._reactor.addReader(self)
         if then is not None:

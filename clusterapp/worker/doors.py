@@ -31,7 +31,8 @@ class Doors:
     :param readers: what waits for connections.
     :param site: what is served.
     :param row: the worker's row on the scoreboard.
-    :param waits: tells whether others are to accept first from what all share.
+    :param portion: tells how many connections may be accepted at once from what all
+        workers share.
     :param trusts: tells whether a peer may announce clients by the PROXY protocol.
     """
 
@@ -40,13 +41,13 @@ class Doors:
         readers: LoopReaders,
         site: ClusterSite,
         row: Row,
-        waits: Callable[[], bool],
+        portion: Callable[[], int],
         trusts: Callable[[Any], bool],
     ) -> None:
         self._readers = readers
         self._site = site
         self._row = row
-        self._waits = waits
+        self._portion = portion
         self._trusts = trusts
         self._loop = asyncio.get_event_loop()
         self._servers: dict[str, NativeServer] = {"": NativeServer(self._loop, site)}
@@ -102,8 +103,8 @@ class Doors:
         """
         self.refuse(listener)
         serve = self._serve[listener]
-        waits = self._waits if shared else None
-        acceptor = Acceptor(self._readers, listening, serve, waits)
+        portion = self._portion if shared else None
+        acceptor = Acceptor(self._readers, listening, serve, portion)
         self._acceptors[listener] = acceptor
         if self._is_open:
             acceptor.start()

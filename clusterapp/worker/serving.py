@@ -120,8 +120,8 @@ def _worker(  # noqa: PLR0913, PLR0917 - as `serve`
     )
     # Twisted's asyncio reactor, which every worker has, runs on it.
     readers = LoopReaders(asyncio.get_event_loop(), reactor)
-    waits = partial(board.has_more_than_its_share, bootstrap.row)
-    doors = Doors(readers, site, row, waits, trusted.trusts_peer)
+    portion = partial(board.portion, bootstrap.row)
+    doors = Doors(readers, site, row, portion, trusted.trusts_peer)
     doors.name(bootstrap.listeners, certificates_of(settings))
     doors.receive(sockets.pop(QUEUE))
     for name, each in sockets.items():

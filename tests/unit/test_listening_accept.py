@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from clusterapp.listening.accept import Acceptor, Adopting
+from clusterapp.listening.accept import AT_ONCE, Acceptor, Adopting
 from tests.unit.fakes import Log
 
 
@@ -121,16 +121,28 @@ class AcceptTests(AcceptorCase):
         self.acceptor.start()
         self.assertEqual(self.reactor.getReaders(), [self.acceptor])
 
-    def test_one_for_each_wake_up(self) -> None:
-        """The rest of the queue is left to the others."""
-        for _ in range(3):
+    def test_a_few_for_each_wake_up(self) -> None:
+        """Clients that are connected already do not wait for all that come."""
+        self.acceptor.start()
+        for _ in range(AT_ONCE + 1):
             self.connect()
         self.acceptor.doRead()
-        self.assertEqual(self.served(), 1)
-        other = self.make(self.shared.dup())
-        other.doRead()
+        self.assertEqual(self.served(), AT_ONCE)
         self.acceptor.doRead()
-        self.assertEqual(self.served(), 2)
+        self.assertEqual(self.served(), 1)
+
+    def test_stop_by_what_is_served(self) -> None:
+        """What comes behind it stays in the queue."""
+        self.acceptor.start()
+        self.connect()
+        self.connect()
+        self.patch(self.reactor, "adoptStreamConnection", self.stop)
+        self.acceptor.doRead()
+        connection, _ = self.shared.accept()
+        connection.close()
+
+    def stop(self, *_: object) -> None:
+        self.acceptor.stop()
 
     def test_another_was_first(self) -> None:
         """Then the queue is empty, which is no mistake."""
@@ -263,22 +275,24 @@ class WaitingTests(AcceptorCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.waits = True
+        self.portion = 0
         self.acceptor = Acceptor(
             self.reactor,
             self.shared.dup(),
             Adopting(self.reactor, self.factory),
-            lambda: self.waits,
+            lambda: self.portion,
         )
         self.addCleanup(self.acceptor.stop)
         self.acceptor.start()
 
     def test_one_that_has_less(self) -> None:
-        """It accepts at once."""
-        self.waits = False
-        self.connect()
-        self.acceptor.doRead()
-        self.assertEqual(self.served(), 1)
+        """It accepts at once; the rest of the queue is left to the others."""
+        for _ in range(4):
+            self.connect()
+        for count in (1, 2):
+            self.portion = count
+            self.acceptor.doRead()
+            self.assertEqual(self.served(), count)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_another_comes_first(self) -> None:

@@ -6,6 +6,7 @@ import os
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.interfaces import COLUMNS, LOAD, OPEN, RECEIVED, SERVING
+from clusterapp.listening.accept import AT_ONCE
 from clusterapp.listening.scoreboard import OwnScoreboard, Scoreboard
 from tests.unit.fakes import descriptors
 
@@ -91,41 +92,51 @@ class CloseTests(SynchronousTestCase):
 
 
 class ShareTests(BoardCase):
-    """Whether a worker has more than its share."""
+    """How many connections a worker may take at once."""
 
-    def of(self, *opens: int) -> list[bool]:
+    def of(self, *opens: int) -> list[int]:
         """Tell it of workers that have so many connections."""
         numbers = [self.worker(open=count) for count in opens]
-        return [self.board.has_more_than_its_share(number) for number in numbers]
+        return [self.board.portion(number) for number in numbers]
 
     def test_alone(self) -> None:
-        self.assertEqual(self.of(1000), [False])
+        """Nobody else is to have any."""
+        self.assertEqual(self.of(1000), [AT_ONCE])
+
+    def test_alone_again(self) -> None:
+        """The one before it has left, or takes none any more."""
+        before, after = self.worker(open=9), self.worker()
+        self.board.row(before)[SERVING] = 0
+        self.board.row(before)[LOAD] = 0
+        self.assertEqual(self.board.portion(after), AT_ONCE)
+        self.board.give_back(before)
+        self.assertEqual(self.board.portion(after), AT_ONCE)
 
     def test_even(self) -> None:
-        self.assertEqual(self.of(50, 50, 50), [False] * 3)
+        self.assertEqual(self.of(50, 50, 50), [1] * 3)
 
     def test_some_more_is_no_more(self) -> None:
         """Workers that have next to nothing to do need not be even."""
-        self.assertEqual(self.of(2, 0), [False, False])
-        self.assertEqual(self.of(4, 1, 1, 0, 0), [True, False, False, False, False])
+        self.assertEqual(self.of(2, 0), [1, 1])
+        self.assertEqual(self.of(4, 1, 1, 0, 0), [0, 1, 1, 1, 1])
 
     def test_much_more(self) -> None:
-        self.assertEqual(self.of(60, 50, 50, 40), [True, False, False, False])
+        self.assertEqual(self.of(60, 50, 50, 40), [0, 1, 1, 1])
 
     def test_allowance_grows_with_the_load(self) -> None:
         """A fiftieth of what all have, above the two that it always may."""
-        self.assertEqual(self.of(1021, 979), [False, False])
-        self.assertEqual(self.of(1023, 977), [True, False])
+        self.assertEqual(self.of(1021, 979), [1, 1])
+        self.assertEqual(self.of(1023, 977), [0, 1])
 
     def test_load_counts(self) -> None:
         """Not what is open alone."""
         busy, idle = self.worker(load=9), self.worker()
-        self.assertTrue(self.board.has_more_than_its_share(busy))
-        self.assertFalse(self.board.has_more_than_its_share(idle))
+        self.assertEqual(self.board.portion(busy), 0)
+        self.assertEqual(self.board.portion(idle), 1)
 
     def test_who_is_gone_does_not_count(self) -> None:
         busy, idle, gone = self.worker(load=9), self.worker(), self.worker(load=100)
-        self.assertFalse(self.board.has_more_than_its_share(busy))
+        self.assertEqual(self.board.portion(busy), 1)
         self.board.give_back(gone)
-        self.assertTrue(self.board.has_more_than_its_share(busy))
-        self.assertFalse(self.board.has_more_than_its_share(idle))
+        self.assertEqual(self.board.portion(busy), 0)
+        self.assertEqual(self.board.portion(idle), 1)

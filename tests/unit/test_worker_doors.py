@@ -36,12 +36,12 @@ class DoorsCase(NativeCase):
                 self.clock, self.resource, limits=self.limits, tally=Tally(self.row)
             )
             self.queue = Queue()
-            self.waited: list[str] = []
+            self.looked: list[str] = []
             self.doors = Doors(
                 LoopReaders(self.loop, self.clock),
                 self.site,
                 self.row,
-                self._waits,
+                self._portion,
                 lambda _: True,
             )
             tls: Any = SimpleNamespace(context=lambda: self.tls.server)
@@ -58,9 +58,9 @@ class DoorsCase(NativeCase):
         await super()._whole(wrapped)
         self.assertEqual((self.row[OPEN], self.row[SERVING]), (0, 0))
 
-    def _waits(self) -> bool:
-        self.waited.append("")
-        return False
+    def _portion(self) -> int:
+        self.looked.append("")
+        return 1
 
     def listening(self) -> socket.socket:
         """Listen on a port."""
@@ -142,10 +142,10 @@ class AcceptingTests(DoorsCase):
         self.doors.start()
         self.doors.accept(FIRST, self.listening(), shared=False)
         await (await self.connected()).until(b"\r\n\r\nhi")
-        self.assertEqual(self.waited, [])
+        self.assertEqual(self.looked, [])
         self.doors.accept(FIRST, self.listening(), shared=True)
         await (await self.connected()).until(b"\r\n\r\nhi")
-        self.assertNotEqual(self.waited, [])
+        self.assertNotEqual(self.looked, [])
 
     @on_each_loop
     async def test_private(self) -> None:
