@@ -61,9 +61,9 @@ class Trial:
 
         :raise TrialError: if it cannot.
         """
-        self._awaited = Deferred()
-        self.slot.start()
-        await self._awaited
+        awaited = self._awaited = Deferred()
+        self.slot.start()  # it may fail at once
+        await awaited
 
     async def take_place(self) -> None:
         """
@@ -73,9 +73,9 @@ class Trial:
         """
         if self.slot.state == "stopped":
             raise self._failed()
-        self._awaited = Deferred()
+        awaited = self._awaited = Deferred()
         self.slot.proceed()
-        await self._awaited
+        await awaited
         self.slot.watcher = self._watcher
 
     async def probe(self, reactor: Any, path: str | None) -> None:

@@ -1,5 +1,7 @@
 """What an operator can ask of a master, with children that exist in memory only."""
 
+import errno
+
 from twisted.internet.defer import Deferred
 
 from clusterapp.errors import BusyError, OperationError, UnknownSlotError
@@ -31,6 +33,23 @@ class SlotTests(OperationCase):
         self.assertFalse(self.verdict(judged).ok)
         self.assertEqual(self.reactor.living(), children)
         self.assertEqual(len(self.operations.status()["workers"]), 1)
+        self.finish()
+
+    def test_process_that_cannot_be_made(self) -> None:
+        """The verdict is there at once, and says why; everything is as it was."""
+        children = self.run_master(workers=1)
+        self.reactor.spawn_error = OSError(errno.EMFILE, "no descriptor left")
+        for judged in (
+            self.operations.scale(2, self.tell),
+            self.operations.restart(0, self.tell),
+            self.operations.reload(self.tell),
+        ):
+            verdict = self.verdict(judged)
+            self.assertFalse(verdict.ok)
+            self.assertRegex(verdict.text, "^worker .: cannot be started: .*descriptor")
+        self.reactor.spawn_error = None
+        self.assertEqual(self.reactor.living(), children)
+        self.assertEqual(self.operations.status()["leaving"], [])
         self.finish()
 
     def test_restart(self) -> None:
