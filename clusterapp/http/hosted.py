@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
     from clusterapp.http.site import ClusterSite
 
+#: How often a transport that was taken away is looked at, in seconds.
+_LOOK_SECONDS = 5.0
+
+#: What a connection is in while something else has its transport, unless its end has
+#: begun.
+_TAKEN = frozenset({"nothing", "response"})
+
 
 @implementer(IPushProducer)
 class HostedConnection(Connection, Protocol):
@@ -25,11 +32,20 @@ class HostedConnection(Connection, Protocol):
     :param site: what is served.
     """
 
-    #: The transport; its parts that interfaces do not name are used as well.
-    transport: Any = None
-
     def __init__(self, site: "ClusterSite") -> None:
         Connection.__init__(self, site)
+        self._stream: Any = None
+
+    @property
+    def transport(self) -> Any:
+        """The transport; None once a resource has taken it away."""
+        return self._stream
+
+    @transport.setter
+    def transport(self, transport: Any) -> None:
+        self._stream = transport
+        if transport is None:
+            self.deadline = self.site.now + _LOOK_SECONDS
 
     # From the transport.
 
@@ -57,6 +73,15 @@ class HostedConnection(Connection, Protocol):
 
     def stopProducing(self) -> None:
         """Nothing: `connectionLost` says the same."""
+
+    def overdue(self, now: float) -> None:
+        """Look for the end of a transport that was taken away: nobody tells of it."""
+        if self._stream is not None or self.phase not in _TAKEN:
+            super().overdue(now)
+        elif self._native.connected:
+            self.deadline = now + _LOOK_SECONDS
+        else:
+            self._forget()
 
     # For the core of the connection.
 

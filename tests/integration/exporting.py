@@ -147,3 +147,17 @@ class ExportCase(SynchronousTestCase):
         front = self.front(running)
         found = self.places(front, lambda key: front.who(f"/who?sid={key}")["slot"])
         self.assertEqual(set(found.values()), {0, 1})
+
+    def assert_known_by_the_address(self) -> None:
+        """So it is with where clients come from, which the proxy tells the workers."""
+        running = self.with_ports("--dispatch", "sticky", "--sticky", "client-ip")
+        front = self.front(running)
+
+        def ask(key: str) -> int:
+            number = KEYS.index(key)
+            connection = front.connection(f"127.0.1.{number + 1}")
+            self.addCleanup(connection.close)
+            asked = front.request("GET", "/who", None, None, connection)
+            return int(json.loads(asked[2])["slot"])
+
+        self.assert_stays(running, front, ask)

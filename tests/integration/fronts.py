@@ -135,9 +135,15 @@ class Front:
         answer: dict[str, Any] = json.loads(self.get(target, **headers))
         return answer
 
-    def connection(self) -> http.client.HTTPConnection:
-        """Make a connection that can be kept."""
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
+    def connection(self, source: str = "127.0.0.1") -> http.client.HTTPConnection:
+        """
+        Make a connection that can be kept.
+
+        :param source: the address of this machine's loopback that it comes from.
+        """
+        return http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=DEADLINE, source_address=(source, 0)
+        )
 
     def _listens(self) -> bool:
         if self.running.process.poll() is not None:

@@ -55,6 +55,9 @@ class HaproxyTests(ExportCase):
     def test_known_by_a_parameter(self) -> None:
         self.assert_known_by_a_parameter()
 
+    def test_known_by_the_address(self) -> None:
+        self.assert_known_by_the_address()
+
     def test_known_by_a_cookie(self) -> None:
         """Also on one connection that many clients share."""
         running = self.with_ports("--dispatch", "sticky", "--sticky", "cookie")

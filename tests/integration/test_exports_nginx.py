@@ -56,6 +56,9 @@ class NginxTests(ExportCase):
     def test_known_by_a_parameter(self) -> None:
         self.assert_known_by_a_parameter()
 
+    def test_known_by_the_address(self) -> None:
+        self.assert_known_by_the_address()
+
     def test_known_by_a_cookie(self) -> None:
         """By the server itself, at its public port, for nginx cannot."""
         running = self.with_ports("--dispatch", "sticky", "--sticky", "cookie:sid")

@@ -185,6 +185,19 @@ class DrainTests(SiteTestCase):
         self.assertEqual((client.received, client.transport.ended), (b"", ""))
 
 
+    def test_end_of_one_that_was_taken_away(self) -> None:
+        """It is noticed some time, also without a drain."""
+        site, client = self.take_away(WEBSOCKET)
+        self.clock.pump([1.0] * 60)
+        self.assertEqual(site.connections, 1)
+        client.transport.connected = False
+        self.clock.pump([1.0] * 7)
+        self.assertEqual(site.connections, 0)
+        self.assertEqual((client.received, client.transport.ended), (b"", ""))
+        self.clock.pump([1.0] * 2)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
 class Listener(Protocol):
     """Writes down what it hears."""
 
