@@ -1,7 +1,8 @@
 """
 The syntax of ``Forwarded`` (RFC 7239) and of ``X-Forwarded-For``.
 
-Both list the hops of a request, the nearest last. What cannot be understood is an
+Both list the hops of a request, the nearest last, and are read from there: a client
+may have written thousands, of which none counts. What cannot be understood is an
 unknown hop and never an error: proxies pass on what clients wrote.
 """
 
@@ -12,6 +13,15 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 #: What RFC 9110, section 5.6.2 lets stand without quotes.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+# A quoted string of the same section, wherever it begins.
+_STRING = r'"(?:[^"\\]++|\\.)*+"'
+_WHOLE = re.compile(rf'(?:[^"]++|{_STRING})*+', re.DOTALL)
+#: What stands between separators; a string that does not end reaches to the end.
+_PARTS = {
+    separator: re.compile(rf'(?:[^"{separator}]++|{_STRING}|".*+)*+', re.DOTALL)
+    for separator in ",;"
+}
 
 
 @dataclass(frozen=True)
@@ -30,20 +40,28 @@ class Hop:
     proto: str | None = None
 
 
-def parse_forwarded(value: str) -> list[Hop]:
-    """Read the hops of a ``Forwarded`` value (RFC 7239, section 4)."""
-    return [_hop(part) for part in _split(value, ",") if part.strip()]
+def parse_forwarded(value: str) -> Iterator[Hop]:
+    """
+    Read the hops of a ``Forwarded`` value (RFC 7239, section 4).
+
+    :returns: the nearest first, each read when it is asked for.
+    """
+    return (_hop(part) for part in reversed(_split(value, ",")) if part.strip())
 
 
 def is_whole(value: str) -> bool:
     """Whether more can be appended to ``value`` without ending up inside quotes."""
-    states = [inside for _, inside in _with_quotes(value)]
-    return not (states and states[-1])
+    return _WHOLE.fullmatch(value) is not None
 
 
-def parse_x_forwarded_for(value: str) -> list[Hop]:
-    """Read the hops of an ``X-Forwarded-For`` value."""
-    return [Hop(address_of(part.strip())) for part in value.split(",") if part.strip()]
+def parse_x_forwarded_for(value: str) -> Iterator[Hop]:
+    """
+    Read the hops of an ``X-Forwarded-For`` value.
+
+    :returns: as those of `parse_forwarded`.
+    """
+    parts = map(str.strip, reversed(value.split(",")))
+    return (Hop(address_of(part)) for part in parts if part)
 
 
 def format_forwarded(hops: Iterable[Hop]) -> str:
@@ -120,20 +138,10 @@ def _unquoted(value: str) -> str:
 
 def _split(value: str, separator: str) -> list[str]:
     """Divide at ``separator`` wherever it is not inside a quoted string."""
-    parts = [""]
-    for character, inside in _with_quotes(value):
-        if character == separator and not inside:
-            parts.append("")
-        else:
-            parts[-1] += character
+    part, parts, begin = _PARTS[separator], [], 0
+    while begin <= len(value):
+        found = part.match(value, begin)
+        assert found is not None  # noqa: S101 - it matches anything, if only nothing
+        parts.append(found[0])
+        begin = found.end() + 1
     return parts
-
-
-def _with_quotes(value: str) -> Iterator[tuple[str, bool]]:
-    """Give each character, and whether what follows it is in a quoted string."""
-    inside = escaped = False
-    for character in value:
-        if character == '"' and not escaped:
-            inside = not inside
-        escaped = inside and character == "\\" and not escaped
-        yield character, inside

@@ -8,6 +8,7 @@ fields, so what they say counts only as far back as every hop is trusted.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -43,6 +44,10 @@ _SECURE = frozenset({"https", "wss"})
 _REMEMBERED = 1024
 #: The longest Host that is remembered, in bytes: a name has 253 (RFC 1035, 2.3.4).
 _SHORT = 260
+
+#: How many of the nearest hops are written in the other of the two lists, too: more are
+#: none, but what a client has written to keep us busy.
+_MOST_HOPS = 100
 
 #: The part of an IPv6 address that mapping an IPv4 address fills (RFC 4291, 2.5.5.2).
 _MAPPED = IPv6Network("::ffff:0:0/96")
@@ -293,27 +298,17 @@ def _told(fields: Fields) -> Mapping[bytes, str]:
     return told
 
 
-def _hops(told: Mapping[bytes, str]) -> Sequence[Hop]:
-    """Read the earlier hops, nearest last."""
+def _hops_back(told: Mapping[bytes, str]) -> Iterator[Hop]:
+    """Read the earlier hops, nearest first, one by one."""
     if _FOR in told:
         return parse_x_forwarded_for(told[_FOR])
     return parse_forwarded(told.get(_FORWARDED, ""))
 
 
-def _hops_back(told: Mapping[bytes, str]) -> Iterator[Hop]:
-    """Read the earlier hops, nearest first, one by one."""
-    if _FOR in told:
-        # A client may have written thousands, of which none counts.
-        for part in reversed(told[_FOR].split(",")):
-            yield from parse_x_forwarded_for(part)
-    else:
-        yield from reversed(_hops(told))
-
-
 def _say(trace: _Trace, here: Hop) -> Iterator[tuple[bytes, str]]:
     """Write the four fields from what earlier hops told and what is seen here."""
     told = trace.told
-    hops = _hops(told)
+    hops = list(islice(_hops_back(told), _MOST_HOPS))[::-1]
     nearest = hops[-1] if hops else here
     chain = [told.get(_FOR) or format_x_forwarded_for(hops), here.address]
     if any(chain):

@@ -184,7 +184,6 @@ class DrainTests(SiteTestCase):
         self.successResultOf(site.drain())
         self.assertEqual((client.received, client.transport.ended), (b"", ""))
 
-
     def test_end_of_one_that_was_taken_away(self) -> None:
         """It is noticed some time, also without a drain."""
         site, client = self.take_away(WEBSOCKET)

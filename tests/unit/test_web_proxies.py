@@ -285,6 +285,17 @@ class ForwardingTests(SynchronousTestCase):
             self.forwarded(tcp("192.0.2.1"), *others)[: len(others)], others
         )
 
+    def test_thousands_of_hops(self) -> None:
+        """One list is kept as it came; of it the nearest hops are in the other one."""
+        written = b",".join([b"a"] * 4000 + [b"192.0.2.7"])
+        fields = (b"X-Forwarded-For", written)
+        sent = dict(self.forwarded(tcp("10.0.0.1"), fields))
+        self.assertEqual(sent[b"X-Forwarded-For"], written + b", 10.0.0.1")
+        hops = sent[b"Forwarded"].split(b", ")
+        self.assertEqual(len(hops), 101)
+        self.assertEqual(hops[0], b"for=unknown")
+        self.assertTrue(hops[-2].startswith(b"for=192.0.2.7"))
+
     @given(st.lists(st.binary(max_size=30), min_size=4, max_size=4))
     def test_nothing_that_a_proxy_writes_is_an_error(self, values: list[bytes]) -> None:
         """The last hop is always ours."""
@@ -295,5 +306,5 @@ class ForwardingTests(SynchronousTestCase):
         self.proxies.is_secure(peer, fields, secure=True)
         sent = dict(self.forwarded(peer, *fields))
         self.assertTrue(sent[b"X-Forwarded-For"].endswith(b"10.0.0.1"))
-        said = parse_forwarded(sent[b"Forwarded"].decode("latin-1"))
-        self.assertEqual(said[-1].address, "10.0.0.1")
+        nearest = next(parse_forwarded(sent[b"Forwarded"].decode("latin-1")))
+        self.assertEqual(nearest.address, "10.0.0.1")
