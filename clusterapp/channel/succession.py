@@ -27,6 +27,10 @@ class TakeOver(amp.Command):
     response: ClassVar = [(b"pid_file", amp.Unicode())]
 
 
+class Leads(amp.Command):
+    """New master to old: whoever looked for you finds me."""
+
+
 class Unfit(amp.Command):
     """New master to old: I cannot serve, for this reason; I am about to leave."""
 
@@ -65,6 +69,9 @@ class Heir(Protocol):
             empty if there is none.
         """
 
+    def leads(self) -> None:
+        """Hear that the new master is the one that operators find."""
+
     def unfit(self, reason: str) -> None:
         """Hear why the new master cannot serve."""
 
@@ -82,6 +89,11 @@ class OldEnd(End):
     @TakeOver.responder
     def _take_over(self, pid: int, listeners: list[str]) -> dict[str, object]:
         return {"pid_file": self._heir.taken_over(pid, listeners)}
+
+    @Leads.responder
+    def _leads(self) -> dict[str, object]:
+        self._heir.leads()
+        return {}
 
     @Unfit.responder
     def _unfit(self, reason: str) -> dict[str, object]:
@@ -149,6 +161,11 @@ class NewEnd(End):
             TakeOver, pid=pid, listeners=listeners
         )
         return asked.addCallback(lambda answer: answer["pid_file"])
+
+    def leads(self) -> None:
+        """Tell the old master that this one is found now."""
+        # If it is gone already, it need not hear that.
+        self._say(Leads).addErrback(lambda _: None)
 
 
 def tell_unfit(channel: socket.socket, reason: str) -> None:

@@ -85,6 +85,7 @@ class Successor:
         self._has_taken_over = False
         self._patience: IDelayedCall | None = None
         self._serves: Deferred[tuple[int, list[str]]] = Deferred()
+        self._leads: Deferred[None] = Deferred()
 
     async def start(
         self,
@@ -113,6 +114,14 @@ class Successor:
             if not self._has_taken_over:
                 self._dismiss()
 
+    def leading(self) -> Deferred[None]:
+        """
+        Wait until it is the one that operators find, after it has taken over.
+
+        :return: fires then, or when it does not come to that in time.
+        """
+        return self._leads.addTimeout(_ALLOWANCE, self._reactor, lambda *_: None)
+
     @property
     def adopt(self) -> Taker:
         """Have it serve a connection."""
@@ -126,6 +135,11 @@ class Successor:
         pid_file = self._command.handed_over(pid)
         self._serves.callback((pid, listeners))
         return pid_file
+
+    def leads(self) -> None:
+        """Hear that operators find it."""
+        if not self._leads.called:
+            self._leads.callback(None)
 
     def unfit(self, reason: str) -> None:
         """Hear why it cannot serve."""
@@ -142,6 +156,7 @@ class Successor:
     def channel_lost(self) -> None:
         """Hear that it says nothing more."""
         self._is_silent = True
+        self.leads()
         self._check_gone()
 
     def _check_gone(self) -> None:
@@ -279,6 +294,11 @@ class Inheritance:
         assert self._end is not None  # noqa: S101 - it is connected at the start
         self._channel.close()
         return self._end.take_over(os.getpid(), self.taken)
+
+    def leads(self) -> None:
+        """Tell the old master that operators find this one now."""
+        if self._end is not None:
+            self._end.leads()
 
     def unfit(self, reason: str) -> None:
         """Tell the old master why this one cannot serve."""

@@ -112,9 +112,10 @@ class Succession:
         if self._inheritance is None or not deployment.core_is_ready:
             return
         if slots and all(slot.state == "running" for slot in slots):
-            told = self._inheritance.take_over()
-            self._inheritance = None
+            inheritance, self._inheritance = self._inheritance, None
+            told = inheritance.take_over()
             told.addCallbacks(self._take_the_lead, lambda _: self._take_the_lead(""))
+            told.addCallback(lambda _: inheritance.leads())
 
     def unfit(self, error: ClusterError) -> None:
         """Tell the older master that this one cannot follow it."""
@@ -173,6 +174,8 @@ class Succession:
         self.is_followed = True
         master.deployment.pool.successor = successor.adopt
         master.sockets.give_up(taken)
+        # Whoever hears that it is done may ask the new master for something at once.
+        await successor.leading()
         # In a turn of its own: whoever has asked is to hear how it went.
         master.reactor.callLater(0, self._leave)
         return f"pid {pid} has taken over from pid {os.getpid()}, which leaves"

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.succession import NewEnd, OldEnd, tell_unfit
 from clusterapp.errors import NeverReadyError, OperationError
-from clusterapp.master.succession import VARIABLE, Inheritance, UpgradeError
+from clusterapp.master.succession import VARIABLE, Inheritance, Successor, UpgradeError
 from clusterapp.master.upgrade import Succession, Upgrading
 from tests.unit.fakes import descriptors
 from tests.unit.passing import channel
@@ -27,6 +27,9 @@ class Heir:
     def taken_over(self, pid: int, listeners: list[str]) -> str:
         self.heard.append((pid, listeners))
         return "/run/shop.pid"
+
+    def leads(self) -> None:
+        self.heard.append("leads")
 
     def unfit(self, reason: str) -> None:
         self.heard.append(reason)
@@ -65,6 +68,18 @@ class ChannelTests(SynchronousTestCase):
         self.pump.flush()
         self.assertEqual(self.successResultOf(told), "/run/shop.pid")
         self.assertEqual(self.heir.heard, [(42, ["tcp:8080"])])
+
+    def test_leads(self) -> None:
+        self.new.leads()
+        self.pump.flush()
+        self.assertEqual(self.heir.heard, ["leads"])
+
+    def test_leads_without_the_old_one(self) -> None:
+        """It has died meanwhile."""
+        self.old.close()
+        self.pump.flush()
+        self.new.leads()
+        self.assertEqual(self.heir.heard, ["lost"])
 
     def test_unfit(self) -> None:
         """It is written without a reactor, and read as everything else."""
@@ -174,6 +189,9 @@ class FakeInheritance:
         self.did.append("take over")
         return self.answer
 
+    def leads(self) -> None:
+        self.did.append("leads")
+
     def unfit(self, reason: str) -> None:
         self.did.append(reason)
 
@@ -213,6 +231,7 @@ class SuccessionTests(SynchronousTestCase):
         self.assertEqual(self.led, [])
         self.inheritance.answer.callback("/run/shop.pid")
         self.assertEqual(self.led, ["/run/shop.pid"])
+        self.assertEqual(self.inheritance.did, ["take over", "leads"])
 
     def test_old_master_goes_first(self) -> None:
         """Somebody must lead."""
@@ -250,6 +269,41 @@ class SuccessionTests(SynchronousTestCase):
         )
         self.failureResultOf(ended, UpgradeError)
         self.assertEqual(steered, ["anew"])
+
+    def test_done_when_the_next_one_is_found(self) -> None:
+        """Whoever hears that may ask it for something at once."""
+        ends: list[bool] = []
+        self.master.sockets = SimpleNamespace(bequeath=list, give_up=lambda _: None)
+        self.master.settings = SimpleNamespace(boot_timeout=1.0)
+        self.master.end = lambda *, quick: ends.append(quick)
+
+        async def start(*_: object) -> tuple[int, list[str]]:
+            return 42, []
+
+        leads: Deferred[None] = Deferred()
+        successor: Any = SimpleNamespace(start=start, adopt=None, leading=lambda: leads)
+        ended = Deferred.fromCoroutine(
+            self.succession._bring_up(successor, lambda _: None)
+        )
+        self.assertNoResult(ended)
+        self.assertTrue(self.succession.is_followed)
+        leads.callback(None)
+        self.assertIn("pid 42 has taken over", self.successResultOf(ended))
+        self.master.reactor.advance(0)
+        self.assertEqual(ends, [False])
+
+    def test_the_next_one_is_not_found(self) -> None:
+        """It may hang, or be gone again; nobody waits for ever."""
+        for news in ("", "leads", "channel_lost"):
+            successor = Successor(self.master.reactor, cast("Any", None))
+            waited = successor.leading()
+            self.assertNoResult(waited)
+            if news:
+                getattr(successor, news)()
+            else:
+                self.master.reactor.advance(15)
+            self.successResultOf(waited)
+            successor.leads()
 
     def test_nobody_can_follow(self) -> None:
         begin = self.succession.begin
