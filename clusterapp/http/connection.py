@@ -18,11 +18,7 @@ from clusterapp.http.access import Answered
 from clusterapp.http.ending import Ending
 from clusterapp.http.files import FileSending
 from clusterapp.http.heads import Head
-from clusterapp.http.limits import (
-    DISCARD_LIMIT,
-    DISCARD_SECONDS,
-    FIRST_REQUEST_SECONDS,
-)
+from clusterapp.http.limits import DISCARD_LIMIT, DISCARD_SECONDS, FIRST_REQUEST_SECONDS
 from clusterapp.http.prepared import Prepared
 from clusterapp.http.reading import Message
 from clusterapp.interfaces import Fields

@@ -7,12 +7,7 @@ from typing import Any
 
 from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.http.access import Answered
-from clusterapp.http.access_formats import (
-    LineFormat,
-    Place,
-    combined_lines,
-    json_lines,
-)
+from clusterapp.http.access_formats import LineFormat, Place, combined_lines, json_lines
 from clusterapp.logs.appending import Appender
 from clusterapp.logs.output import Output, open_again, open_path
 from clusterapp.settings.model import Settings

@@ -11,12 +11,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest
 
 from tests.chaos.sites import OF_THE_KILLED, ChaosCase, pids
-from tests.integration.running import (
-    DEADLINE,
-    SCRIPTS,
-    RunningCluster,
-    eventually,
-)
+from tests.integration.running import DEADLINE, SCRIPTS, RunningCluster, eventually
 from tests.ports import free_port
 
 #: Runs a command where it may mount what nobody else sees, root or not.

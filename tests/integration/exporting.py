@@ -11,16 +11,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 from wsproto.events import TextMessage
 
-from tests.integration.fronts import (
-    Front,
-    clusterctl,
-)
-from tests.integration.running import (
-    DEADLINE,
-    RunningCluster,
-    cluster,
-    eventually,
-)
+from tests.integration.fronts import Front, clusterctl
+from tests.integration.running import DEADLINE, RunningCluster, cluster, eventually
 from tests.integration.test_websockets import Client
 from tests.ports import free_port
 

@@ -23,11 +23,7 @@ from wsproto.events import (
     TextMessage,
 )
 
-from tests.integration.running import (
-    DEADLINE,
-    RunningCluster,
-    cluster,
-)
+from tests.integration.running import DEADLINE, RunningCluster, cluster
 
 APPS = Path(__file__).parent / "apps"
 MIB = 1024**2

@@ -3,14 +3,8 @@
 import re
 
 from tests.integration.exporting import ExportCase
-from tests.integration.fronts import (
-    clusterctl,
-    haproxy,
-    servers,
-)
-from tests.integration.running import (
-    eventually,
-)
+from tests.integration.fronts import clusterctl, haproxy, servers
+from tests.integration.running import eventually
 from tests.ports import free_port
 
 

@@ -3,13 +3,8 @@
 import re
 
 from tests.integration.exporting import IMMUTABLE, ExportCase
-from tests.integration.fronts import (
-    clusterctl,
-    nginx,
-)
-from tests.integration.running import (
-    eventually,
-)
+from tests.integration.fronts import clusterctl, nginx
+from tests.integration.running import eventually
 
 
 class NginxTests(ExportCase):

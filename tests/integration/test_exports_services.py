@@ -8,14 +8,8 @@ import subprocess
 import yaml
 
 from tests.integration.exporting import APPS, ExportCase
-from tests.integration.fronts import (
-    clusterctl,
-)
-from tests.integration.running import (
-    DEADLINE,
-    SCRIPTS,
-    clean_environment,
-)
+from tests.integration.fronts import clusterctl
+from tests.integration.running import DEADLINE, SCRIPTS, clean_environment
 from tests.ports import free_port
 
 

@@ -15,11 +15,7 @@ import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.installing import FreshEnvironment, build, copy_sources, run
-from tests.integration.running import (
-    SCRIPTS,
-    Running,
-    RunningCluster,
-)
+from tests.integration.running import SCRIPTS, Running, RunningCluster
 
 PLUGIN = "twisted/plugins/clusterapp_plugin.py"
 

@@ -8,12 +8,7 @@ from pathlib import Path
 import trustme
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.running import (
-    SCRIPTS,
-    Running,
-    RunningCluster,
-    cluster,
-)
+from tests.integration.running import SCRIPTS, Running, RunningCluster, cluster
 from tests.ports import free_port
 
 APPS = Path(__file__).parent / "apps"

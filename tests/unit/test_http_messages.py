@@ -2,12 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.messages import (
-    asks_upgrade,
-    end_to_end,
-    options,
-    values,
-)
+from clusterapp.http.messages import asks_upgrade, end_to_end, options, values
 
 
 class EndToEndTests(SynchronousTestCase):

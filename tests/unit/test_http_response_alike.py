@@ -28,13 +28,7 @@ from hypothesis import strategies as st
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.util import redirectTo
 
-from tests.unit.side_by_side import (
-    DEFAULT_TYPE,
-    Handler,
-    SideBySideTestCase,
-    get,
-    post,
-)
+from tests.unit.side_by_side import DEFAULT_TYPE, Handler, SideBySideTestCase, get, post
 
 OLD = b"GET / HTTP/1.0\r\n\r\n"
 EVERY = (get(), get(method="HEAD"), post(b"x"), OLD)

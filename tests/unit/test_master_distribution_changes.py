@@ -6,12 +6,7 @@ from ipaddress import ip_network
 
 from twisted.logger import LogLevel
 
-from clusterapp.dispatch.steering import (
-    Program,
-    at_random,
-    by_address,
-    first_only,
-)
+from clusterapp.dispatch.steering import Program, at_random, by_address, first_only
 from clusterapp.errors import ListenError, OperationError
 from clusterapp.listening.reuseport import Group
 from clusterapp.master.deployment import Deployment

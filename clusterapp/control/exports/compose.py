@@ -2,13 +2,7 @@
 
 from collections.abc import Iterator
 
-from clusterapp.control.exports.containers import (
-    Port,
-    arguments,
-    files,
-    ports,
-    quoted,
-)
+from clusterapp.control.exports.containers import Port, arguments, files, ports, quoted
 from clusterapp.control.exports.facts import Facts
 from clusterapp.control.exports.words import one_line, span, stop_time
 from clusterapp.settings.listen import ALL_INTERFACES
