@@ -1,5 +1,6 @@
 """Which worker gets which connections: the master's part in their distribution."""
 
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,9 @@ from clusterapp.operations import Dispatch
 from clusterapp.settings.model import Settings
 from clusterapp.web.belonging import Belonging
 from clusterapp.web.proxies import TrustedProxies
+
+#: What a process accepts from, if the master does not, and whether others do, too.
+Accepting = tuple[socket.socket | None, bool]
 
 #: The settings that say how things are distributed.
 _SETTINGS = ("dispatch", "sticky", "trusted_proxies")
@@ -73,6 +77,8 @@ class Distribution:
         #: The slots that clients can belong to.
         self._slots: tuple[int, ...] = ()
         self._told: dict[ChildSlot, int] = {}
+        #: What each process accepts from, by its row and the names of listeners.
+        self._given: dict[int, dict[str, Accepting]] = {}
         self._version = 0
         for number in range(size):
             sockets.place(number)
@@ -101,6 +107,9 @@ class Distribution:
         listening = {door.name: door.listening(slot) for door in self._doors}
         row = self._board.take()
         place.entered(row, self._board.row(row))
+        self._given[row] = {
+            door.name: self._accepting(door, slot) for door in self._doors
+        }
         descriptors = {
             SCOREBOARD: self._board.descriptor,
             QUEUE: place.queue.receiving.fileno(),
@@ -114,6 +123,7 @@ class Distribution:
 
         def gone() -> None:
             place.left(row)
+            del self._given[row]
             self._board.give_back(row)
 
         return Supplies(
@@ -150,14 +160,22 @@ class Distribution:
             return
         self._told[slot] = self._version
         slot.stick(self._stickiness().to_json())
-        if slot.state == "draining":
+        if slot.state == "draining" or slot.row is None:
             return  # it accepts nothing any more
+        given = self._given[slot.row]
         for door in self._doors:
-            listening = door.listening(slot.number)
+            before, now = given[door.name], self._accepting(door, slot.number)
+            if now == before:
+                continue  # one that has no descriptor left could not even receive it
+            given[door.name] = listening, shared = now
             if listening is None:
                 slot.refuse(door.name)
             else:
-                slot.accept(door.name, listening, shared=door.is_shared)
+                slot.accept(door.name, listening, shared=shared)
+
+    @staticmethod
+    def _accepting(door: Door, slot: int) -> Accepting:
+        return door.listening(slot), door.is_shared
 
     # What changes.
 

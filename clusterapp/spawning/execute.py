@@ -18,6 +18,7 @@ from twisted.internet.error import (
 )
 from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
+from twisted.protocols.amp import UnknownRemoteError
 from twisted.python.failure import Failure
 
 import clusterapp
@@ -167,7 +168,8 @@ def _trap_loss(why: Failure) -> None:
 
 
 def _not_adopted(why: Failure) -> bool:
-    why.trap(ConnectionClosed)
+    # The latter is said by one that had no descriptor left to receive it.
+    why.trap(ConnectionClosed, UnknownRemoteError)
     return False
 
 

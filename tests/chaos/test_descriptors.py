@@ -41,7 +41,7 @@ class DescriptorTests(ChaosCase):
             answered += [self.answer(each) for each in asked[FEW // 2 :]]
             print(f"no descriptors: {len(answered)} of {CLIENTS} clients answered")
             self.assertEqual(len(answered), CLIENTS)
-            self.assertEqual(running.children(), {worker})
+            self.assertEqual(running.children(), {worker}, running.text())
             with self.load(running) as load:
                 load.wait_for(500)
             self.assert_served(load.report("afterwards"), at_least=500)

@@ -154,17 +154,32 @@ class TellingTests(DistributionCase):
         return len(filling.stuck)
 
     def test_one_that_arrives(self) -> None:
-        """Once, all that there is to say."""
+        """Once, what it has not inherited."""
         self.distribute(TCP, f"{TCP}:dispatch=round-robin")
         [filling] = self.run_in(0)
         filling.told.clear()
         filling.stuck.clear()
         late = self.fill(0)
         self.assertEqual(self.news(late), 1)
-        first, second = self.names
-        listening = self.sockets.doors[0][2].socket
-        self.assertEqual(late.told, {first: (listening, True), second: None})
+        self.assertEqual(late.told, {})
         self.assertEqual(self.news(late), 1)
+
+    def test_other_sockets(self) -> None:
+        """Those alone that are others than before, also than it was started with."""
+        self.distribute(TCP, f"{TCP}:dispatch=round-robin")
+        [filling] = self.run_in(0)
+        self.assertEqual(filling.told, {})
+        first, second = self.names
+        listeners = [listener.socket for _, _, listener in self.sockets.doors]
+        self.set_policy("shared", None, f"{TCP}:dispatch=round-robin")
+        self.assertEqual(filling.told, {second: (listeners[1], True)})
+        filling.told.clear()
+        self.set_policy("round-robin")
+        self.assertEqual(filling.told, {first: None, second: None})
+        filling.told.clear()
+        self.run_in(1)
+        self.assertEqual(filling.told, {})
+        self.assertEqual(filling.stuck[-1]["slots"], [0, 1])
 
     def test_slots_change(self) -> None:
         """All must agree on who has which clients."""

@@ -17,7 +17,7 @@ class DispatchTests(OperationCase):
         [child] = self.run_master(workers=1)
         child.flush()
         [name] = child.bootstrap["listeners"]
-        self.assertEqual(child.listening, {name: True})
+        child.listening[name] = True  # from what it has inherited
         wanted = Dispatch("sticky", "header:X-User")
         verdict = self.verdict(self.operations.dispatch(wanted, self.tell))
         spec = f"unix:{self.path}"
@@ -29,6 +29,9 @@ class DispatchTests(OperationCase):
         child.flush()
         self.assertEqual(child.listening, {})
         self.assertEqual(child.stickiness["doors"], [name])
+        self.verdict(self.operations.dispatch(Dispatch("shared"), self.tell))
+        child.flush()
+        self.assertEqual(child.listening, {name: True})
         self.finish()
 
     def test_impossible(self) -> None:

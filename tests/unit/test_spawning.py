@@ -6,9 +6,11 @@ import socket
 import sys
 from pathlib import Path
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IProcessTransport, IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
+from twisted.protocols.amp import UnknownRemoteError
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -212,6 +214,17 @@ class ChildTests(ExecuteCase):
 
     def test_pid(self) -> None:
         self.assertEqual(self.child.pid, self.process.pid)
+
+    def test_connection_that_it_cannot_have(self) -> None:
+        """It is gone, or had no descriptor left; either way another may have it."""
+        near, far = socket.socketpair()
+        with near, far:
+            for why in (ConnectionLost(), UnknownRemoteError("")):
+                refused: Deferred[None] = fail(why)
+                self.patch(
+                    self.child._end, "adopt", lambda *_, refused=refused: refused
+                )
+                self.assertIs(self.successResultOf(self.child.adopt(far, "")), False)
 
     def test_child_speaks(self) -> None:
         self.process.say_ready()
