@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionClosed
 from twisted.internet.protocol import connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
@@ -165,7 +166,7 @@ class NewEnd(End):
     def leads(self) -> None:
         """Tell the old master that this one is found now."""
         # If it is gone already, it need not hear that.
-        self._say(Leads).addErrback(lambda _: None)
+        self._say(Leads).addErrback(lambda why: why.trap(ConnectionClosed))
 
 
 def tell_unfit(channel: socket.socket, reason: str) -> None:
