@@ -15,6 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = {
     "errors": 0,
+    "guards": 0,
     "interfaces": 0,
     "settings": 1,
     "lifecycle": 1,
