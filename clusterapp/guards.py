@@ -20,7 +20,7 @@ _log = Logger()
 
 
 def guarded(
-    doing: str, on_error: Callable[..., object] | None = None
+    doing: str | Callable[..., str], on_error: Callable[..., object] | None = None
 ) -> Callable[[Callable[P, object]], Callable[P, None]]:
     """
     Keep exceptions within a callback.
@@ -29,7 +29,8 @@ def guarded(
     guards a callback where it is passed on. Exceptions that are not errors, such as
     `asyncio.CancelledError`, `SystemExit` and `KeyboardInterrupt`, pass.
 
-    :param doing: what the callback does, for the log: ``cannot {doing}``.
+    :param doing: what the callback does, for the log: ``cannot {doing}``; or what
+        tells that, called with the arguments of the callback.
     :param on_error: ends what the exception is about; called with the `Failure` and
         then the arguments of the callback. Its own exceptions are logged as well.
     :return: the decorator. What it makes returns None.
@@ -42,10 +43,11 @@ def guarded(
                 callback(*args, **kwargs)
             except Exception:  # noqa: BLE001 - whatever it is ends one thing only
                 failure = Failure()
-                report(doing, failure)
+                text = doing if isinstance(doing, str) else doing(*args, **kwargs)
+                report(text, failure)
                 if on_error is not None:
                     # What ends it may fail as well, and has nothing more to end.
-                    guarded(doing)(on_error)(failure, *args, **kwargs)
+                    guarded(text)(on_error)(failure, *args, **kwargs)
 
         return call
 

@@ -6,6 +6,7 @@ request, an exchange that streams it away, or a file that is being sent. A reque
 body goes to a *sink*: the message itself, or what throws the rest away.
 """
 
+import errno
 from http import HTTPStatus
 from math import inf
 from typing import TYPE_CHECKING, Final
@@ -14,6 +15,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
+from clusterapp.guards import guarded
 from clusterapp.http.access import Answered
 from clusterapp.http.ending import Ending
 from clusterapp.http.files import FileSending
@@ -21,6 +23,7 @@ from clusterapp.http.heads import Head
 from clusterapp.http.limits import DISCARD_LIMIT, DISCARD_SECONDS, FIRST_REQUEST_SECONDS
 from clusterapp.http.prepared import Prepared
 from clusterapp.http.reading import Message
+from clusterapp.http.wire import ends_connection
 from clusterapp.interfaces import Fields
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE: Final = b"Connection: close\r\n"
 _KEEP: Final = b"Connection: keep-alive\r\n"
 _OLD: Final = b"HTTP/1.0"
+
+#: What says that there is no space left, on a disk or of a quota.
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Connection(Ending):
@@ -55,6 +61,40 @@ class Connection(Ending):
     def _forget(self) -> None:
         self.site.closed(self)
 
+    def described(self) -> str:
+        """Return what the connection is doing, for the log."""
+        head = self._head
+        if self._protocol is not None:
+            return f"serve an upgraded connection by {type(self._protocol).__name__}"
+        if head is None:
+            return "serve a connection"
+        method, path = head.method.decode("ascii"), head.path.decode("latin-1")
+        return f"serve {method} {path}"
+
+    def fail(self, failure: Failure) -> None:
+        """
+        End the connection after an exception in one of its callbacks.
+
+        If nothing of a response was sent, the client gets a 500, or a 507 if there
+        is no space for its request (RFC 4918, section 11.5); otherwise the connection
+        is broken off, so that nobody takes a part for the whole.
+
+        :param failure: the exception, which has been logged.
+        """
+        if self._deaf or self._protocol is not None:
+            self.abortConnection()
+            return
+        try:
+            self._refuse(
+                HTTPStatus.INSUFFICIENT_STORAGE
+                if _is_without_space(failure.value)
+                else HTTPStatus.INTERNAL_SERVER_ERROR
+            )
+        finally:
+            if not self._deaf:  # that has failed, too
+                self.abortConnection()
+
+    @ends_connection
     def opened(self) -> None:
         """Begin: the transport is connected."""
         self.site.opened(self)
@@ -65,15 +105,16 @@ class Connection(Ending):
             else self.limits.keepalive_timeout,
         )
 
+    @guarded("tell of the end of a connection")
     def lost(self, reason: Failure) -> None:
         """Tell everyone that the connection is gone."""
-        self.unregisterProducer()
         self._deaf = True
         self.phase = "nothing"
         self._held = b""
         self._sink = None
         protocol, self._protocol = self._protocol, None
         try:
+            self.unregisterProducer()
             if protocol is not None:
                 protocol.connectionLost(reason)
             elif self._message is not None:
@@ -316,6 +357,10 @@ class _Discard:
     def completed(self, _trailers: Fields) -> None:
         """Go on: it was not too much."""
         self._connection.body_discarded()
+
+
+def _is_without_space(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in _NO_SPACE
 
 
 def _text(status: HTTPStatus) -> bytes:

@@ -17,6 +17,7 @@ from clusterapp.http.limits import (
 )
 from clusterapp.http.reading import Message, Reading
 from clusterapp.http.streamed import StreamedExchange
+from clusterapp.http.wire import ends_connection
 
 if TYPE_CHECKING:
     import socket
@@ -67,6 +68,7 @@ class Ending(Reading):
     def _give_up(self, message: Message, reason: Failure) -> None:
         raise NotImplementedError
 
+    @ends_connection
     def overdue(self, now: float) -> None:
         """Do what is to be done when a time is over; the site's clock calls this."""
         if self.stall <= now:
@@ -98,6 +100,7 @@ class Ending(Reading):
 
     # On a site that drains.
 
+    @ends_connection
     def drain(self) -> None:
         """Come to an end, without breaking off what is under way."""
         if self._protocol is not None:
@@ -117,6 +120,7 @@ class Ending(Reading):
         """Let go of what another process has."""
         raise NotImplementedError
 
+    @ends_connection
     def stay(self) -> None:
         """Come to an end here: the next response says so, or none comes in time."""
         self.resume_reading()

@@ -66,6 +66,8 @@ _HOST: Final = re.compile(
     rb"|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)"
     rb"(?::[0-9]*)?"
 )
+#: The digits of the largest Content-Length: below 2**63, the longest file.
+_MOST_DIGITS: Final = 18
 _REPEATED_ONCE: Final = frozenset({b"connection", b"expect", b"upgrade"})
 
 
@@ -129,7 +131,10 @@ class Head:
 
 class HeadReader:
     """
-    Reads heads, of one connection or of many: between heads it only remembers.
+    Reads heads, of one connection or of many.
+
+    Each head has a parser of its own, so that nothing of one client's bytes is left
+    in it for another's, whatever is raised meanwhile.
 
     :param limits: the bounds of a head, among others.
     """
@@ -138,7 +143,6 @@ class HeadReader:
         self.limits = limits
         self._fields: list[tuple[bytes, bytes]] = []
         self._noted: dict[bytes, bytes] = {}
-        self._parser = HttpRequestParser(self)
         self._known: dict[bytes, Head] = {}
         # The hashes of heads that came once.
         self._once: set[int] = set()
@@ -153,11 +157,7 @@ class HeadReader:
         head = self._known.get(raw)
         if head is not None:
             return head
-        try:
-            head = self._read(raw)
-        except BadMessageError:
-            self._parser = HttpRequestParser(self)
-            raise
+        head = self._read(raw)
         if len(raw) <= _LONGEST_REMEMBERED and head.length == 0:
             self._consider(raw, head)
         return head
@@ -186,9 +186,13 @@ class HeadReader:
         fields = self._fields = []
         noted = self._noted = {}
         try:
-            self._parser.feed_data(raw)
+            HttpRequestParser(self).feed_data(raw)
         except HttpParserUpgrade:
-            self._look_no_further(method)
+            # llhttp takes what comes next for another protocol.
+            if method == b"CONNECT":
+                raise BadMessageError(
+                    HTTPStatus.NOT_IMPLEMENTED, "this is no proxy"
+                ) from None
         except HttpParserError as error:
             raise _as_refusal(error, method) from None
         if len(raw) > limits.head or len(fields) > limits.fields:
@@ -199,9 +203,6 @@ class HeadReader:
         _check_host(version, noted.get(b"host"))
         if len(noted) > 1 or version == b"HTTP/1.0":
             _note(head, noted)
-            if head.length != 0 or not head.keeps or head.upgrade:
-                # llhttp waits for a body that it does not get, or for the end.
-                self._parser = HttpRequestParser(self)
         return head
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -221,12 +222,6 @@ class HeadReader:
         else:
             # llhttp refuses a second Content-Length; for Host see RFC 9112, 3.2.
             raise _bad(f"{name.decode()} is there twice")
-
-    def _look_no_further(self, method: bytes) -> None:
-        """Know that llhttp takes the rest for another protocol, as it should."""
-        if method == b"CONNECT":
-            raise BadMessageError(HTTPStatus.NOT_IMPLEMENTED, "this is no proxy")
-        self._parser = HttpRequestParser(self)
 
 
 _VERSIONS: Final = frozenset({b"HTTP/1.1", b"HTTP/1.0"})
@@ -341,7 +336,7 @@ def _length(noted: dict[bytes, bytes], *, is_new: bool) -> int | None:
     """Find the body's length (RFC 9112, section 6.3); llhttp has checked its form."""
     coding = noted.get(b"transfer-encoding")
     if coding is None:
-        return int(noted.get(b"content-length", b"0"))
+        return content_length(noted.get(b"content-length", b"0"))
     if b"content-length" in noted or not is_new:
         # A sign of smuggling, or of a proxy that does not know what it passes on.
         raise _bad("Transfer-Encoding where none may be")
@@ -349,6 +344,24 @@ def _length(noted: dict[bytes, bytes], *, is_new: bool) -> int | None:
         # RFC 9112, section 6.1.
         raise BadMessageError(HTTPStatus.NOT_IMPLEMENTED, "unknown transfer coding")
     return None
+
+
+def content_length(value: bytes) -> int:
+    """
+    Return the value of a Content-Length field (RFC 9110, section 8.6).
+
+    The digits are counted before they are converted: Python refuses to convert more
+    than 4,300, which leading zeros may be, and takes quadratic time for fewer.
+
+    :param value: one digit or more.
+    :raises BadMessageError: 413 if the length is of more than 18 digits.
+    """
+    digits = value.lstrip(b"0")
+    if len(digits) > _MOST_DIGITS:
+        raise BadMessageError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too long"
+        )
+    return int(digits or b"0")
 
 
 def _bad(reason: str) -> BadMessageError:

@@ -8,6 +8,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from clusterapp.http.connection import Connection
+from clusterapp.http.wire import ends_connection
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocol
@@ -49,6 +50,7 @@ class HostedConnection(Connection, Protocol):
 
     # From the transport.
 
+    @ends_connection
     def connectionMade(self) -> None:
         """Begin."""
         self._native = self.transport
@@ -74,6 +76,7 @@ class HostedConnection(Connection, Protocol):
     def stopProducing(self) -> None:
         """Nothing: `connectionLost` says the same."""
 
+    @ends_connection
     def overdue(self, now: float) -> None:
         """Look for the end of a transport that was taken away: nobody tells of it."""
         if self._stream is not None or self.phase not in _TAKEN:
@@ -103,6 +106,7 @@ class HostedConnection(Connection, Protocol):
         """Tell whether the connection is encrypted."""
         return bool(ISSLTransport.providedBy(self._native))
 
+    @ends_connection
     def drain(self) -> None:
         """Come to an end; of a transport that was taken away there is no news."""
         head = self._head

@@ -17,6 +17,7 @@ from clusterapp.http.connection import Connection
 from clusterapp.http.early import Arrival, EarlyTransport
 from clusterapp.http.proxy_protocol import Announced
 from clusterapp.http.transport import NativeTransport
+from clusterapp.http.wire import ends_connection
 
 if TYPE_CHECKING:
     from clusterapp.http.site import ClusterSite
@@ -106,18 +107,21 @@ class NativeConnection(Connection, asyncio.Protocol):
         self._arriving = task
         self.opened()
 
+    @ends_connection
     def arrived(self) -> None:
         """Know that the transport is there."""
         self._arriving = None
         if self.site.draining:
             self.drain()
 
+    @ends_connection
     def never_arrived(self) -> None:
         """Know that it will never be there, or is gone already."""
         self._arriving = None
         # uvloop does not tell this of a transport whose making is cancelled.
         self.connection_lost(None)
 
+    @ends_connection
     def move(self, early: EarlyTransport, arrival: Arrival) -> None:
         """
         Go on where the first transport leaves off.
@@ -138,6 +142,7 @@ class NativeConnection(Connection, asyncio.Protocol):
 
     # From asyncio.
 
+    @ends_connection
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         # uvloop's are of no class of asyncio's.
@@ -153,9 +158,14 @@ class NativeConnection(Connection, asyncio.Protocol):
     pause_writing = Connection.writing_paused
     resume_writing = Connection.writing_resumed
 
+    @ends_connection
     def eof_received(self) -> None:
         """Close: as for twisted.web, who has no more has gone."""
         if self._deaf:
+            # Both sides have ended. The successor of an early transport stays open
+            # at the client's end until it is closed here.
+            if not self._secure:
+                self._native.close()
             return
         message = self._message
         if message is not None and (
@@ -167,6 +177,7 @@ class NativeConnection(Connection, asyncio.Protocol):
         else:
             self.loseConnection()
 
+    @ends_connection
     def connection_lost(self, error: Exception | None) -> None:
         """Tell everyone."""
         if self._raw is not None:
@@ -211,6 +222,7 @@ class NativeConnection(Connection, asyncio.Protocol):
             noLongerProvides(self.transport, ISSLTransport)
         self._taken = True
 
+    @ends_connection
     def drain(self) -> None:
         """Close if idle; otherwise close after the response."""
         if self._native is None:
@@ -241,11 +253,13 @@ class NativeConnection(Connection, asyncio.Protocol):
             self._lent = True
         return copy
 
+    @ends_connection
     def stay(self) -> None:
         """Come to an end here."""
         self._lent = False
         super().stay()
 
+    @ends_connection
     def given(self) -> None:
         """Close this descriptor of a connection that another process has."""
         self._deaf = True
@@ -312,6 +326,7 @@ class NativeConnection(Connection, asyncio.Protocol):
             self._raw = socket.socket(fileno=os.dup(there.fileno()))
         return self._raw
 
+    @ends_connection
     def _writable(self) -> None:
         if self._raw is not None:
             self._loop.remove_writer(self._raw.fileno())
@@ -350,6 +365,7 @@ class NativeConnection(Connection, asyncio.Protocol):
         # they call resume_writing.
         self._loop.call_soon(self._abort_native)
 
+    @ends_connection
     def _abort_native(self) -> None:
         self._native.abort()
 

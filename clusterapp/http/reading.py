@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from clusterapp.http.chunked import ChunkedReader
 from clusterapp.http.heads import END, BadMessageError, Head, check_start
 from clusterapp.http.limits import BODY_RATE, BODY_WINDOW, HELD
-from clusterapp.http.wire import Wire
+from clusterapp.http.wire import Wire, ends_connection
 from clusterapp.interfaces import Fields
 
 if TYPE_CHECKING:
@@ -139,6 +139,7 @@ class Reading(Wire):
         """Answer a bad message, and read nothing that comes after it."""
         raise NotImplementedError
 
+    @ends_connection
     def received(self, data: bytes) -> None:
         """Take bytes from the client."""
         if self._protocol is not None:
@@ -156,6 +157,7 @@ class Reading(Wire):
             if len(self._held) > HELD:
                 self.pause_reading()
 
+    @ends_connection
     def writing_resumed(self) -> None:
         """Go on with the response, or with the request after it."""
         super().writing_resumed()

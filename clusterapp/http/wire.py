@@ -5,7 +5,9 @@ from math import inf
 from typing import TYPE_CHECKING, Literal
 
 from twisted.internet.interfaces import IAddress, IProducer, IPushProducer
+from twisted.python.failure import Failure
 
+from clusterapp.guards import guarded
 from clusterapp.http.limits import LINGER_SECONDS, WRITE_STALL
 from clusterapp.http.pulling import Pulling
 
@@ -30,6 +32,14 @@ Phase = Literal[
     "discard",
     "end",
 ]
+
+
+#: Guards the callbacks of a connection: an exception ends that connection, and the
+#: request under way with a 500 if nothing of the response was sent.
+ends_connection = guarded(
+    lambda connection, *_: connection.described(),
+    lambda failure, connection, *_: connection.fail(failure),
+)
 
 
 class Wire:
@@ -101,6 +111,18 @@ class Wire:
         """Close at once."""
         raise NotImplementedError
 
+    def described(self) -> str:
+        """Return what the connection is doing, for the log."""
+        raise NotImplementedError
+
+    def fail(self, failure: Failure) -> None:
+        """
+        End the connection after an exception in one of its callbacks.
+
+        :param failure: the exception, which has been logged.
+        """
+        raise NotImplementedError
+
     # What a face may do better.
 
     def write_before_file(self, data: bytes) -> None:
@@ -127,6 +149,7 @@ class Wire:
 
     # What a face calls.
 
+    @ends_connection
     def writing_paused(self) -> None:
         """Know that the client is slower than we are."""
         if self._writing_paused:

@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorSocket
 
+from clusterapp.guards import guarded
 from clusterapp.listening.watching import Watching, WatchingReactor
 
 #: How long others may come first, in seconds: enough for one that has nothing to do,
@@ -17,7 +18,7 @@ _MOMENT = 0.001
 #: what more would save, and those that are connected already do not wait long.
 AT_ONCE = 4
 
-#: What accept says of one connection that is lost already; the next may be well.
+#: The errors of one connection that is lost already; the next one may be well.
 #: accept(2): "treat them like EAGAIN", and forbidden by a firewall rule.
 CONNECTION_LOST = {
     errno.ECONNABORTED,
@@ -30,6 +31,9 @@ CONNECTION_LOST = {
     errno.EOPNOTSUPP,
     errno.EPERM,
     errno.EPROTO,
+    errno.EPROTONOSUPPORT,
+    errno.ESOCKTNOSUPPORT,
+    errno.ETIMEDOUT,
 }
 
 
@@ -90,6 +94,7 @@ class Acceptor(Watching):
         self._unwatch()
         self._watched.close()
 
+    @guarded("accept connections", Watching.pause_after_error)
     def doRead(self) -> None:
         """Accept a few connections, or leave them to others for a moment."""
         left = AT_ONCE if self._portion is None else self._portion()
@@ -113,18 +118,10 @@ class Acceptor(Watching):
         connection.setblocking(False)
         try:
             self._serve(connection, peer)
-        except Exception as error:  # noqa: BLE001 - else the reactor would drop the listener
+        except Exception as error:  # noqa: BLE001 - it ends this connection alone
             connection.close()
-            self._cannot_serve(error)
-            return False
+            self.cannot_serve(error)
         return self._is_on
-
-    def _cannot_serve(self, error: Exception) -> None:
-        if not isinstance(error, OSError):
-            self._log.failure("cannot serve a connection")
-        # The client may have left between accept and getpeername.
-        elif error.errno != errno.ENOTCONN:
-            self._try_later("accept", error)
 
 
 class Adopting:

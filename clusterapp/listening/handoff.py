@@ -15,6 +15,7 @@ import socket
 import termios
 from collections.abc import Callable, Sequence
 
+from clusterapp.guards import guarded
 from clusterapp.listening.watching import Watching, WatchingReactor
 
 #: How many connections one message may have: SCM_MAX_FD is 253.
@@ -134,6 +135,7 @@ class Receiver(Watching):
             pass
         self._watched.close()
 
+    @guarded("receive connections", Watching.pause_after_error)
     def doRead(self) -> None:
         """Serve the connections of one message."""
         if self._has_room():
@@ -149,7 +151,7 @@ class Receiver(Watching):
             connection = socket.socket(type=socket.SOCK_STREAM, proto=0, fileno=number)
             try:
                 self._serve(door, connection)
-            except Exception:  # noqa: BLE001 - the others are to be served
+            except Exception as error:  # noqa: BLE001 - it ends this connection alone
                 connection.close()
-                self._log.failure("cannot serve a connection")
+                self.cannot_serve(error)
         return bool(received)

@@ -1,5 +1,6 @@
 """Watching a socket with a reactor, and leaving it alone for a while."""
 
+import errno
 import socket
 from collections.abc import Callable
 from typing import Protocol
@@ -8,6 +9,11 @@ from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from clusterapp.guards import guarded, report
+
+#: The errors of a process or a machine without descriptors or memory: accept(2).
+WITHOUT_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 #: How long a socket is left alone when this process has no descriptor left.
 PAUSE_WITHOUT_DESCRIPTORS = 1.0
@@ -67,6 +73,8 @@ class Watching:
 
         :param then: called when that is over.
         """
+        if self._pause is not None:
+            return  # it is left alone already
         self._reactor.removeReader(self)
         self._pause = self._reactor.callLater(seconds, self._go_on, then)
 
@@ -80,6 +88,32 @@ class Watching:
         )
         self._leave_alone(PAUSE_WITHOUT_DESCRIPTORS)
 
+    def pause_after_error(self, failure: Failure) -> None:  # noqa: ARG002
+        """
+        Leave the socket alone for a while after an exception that nobody expected.
+
+        The reactor would call `doRead` again at once, and for ever.
+
+        :param failure: the exception, which has been logged.
+        """
+        if self._is_on and self._pause is None:
+            self._leave_alone(PAUSE_WITHOUT_DESCRIPTORS)
+
+    def cannot_serve(self, error: Exception) -> None:
+        """
+        Log why one connection cannot be served, and pause if no other one can.
+
+        :param error: what was raised; it is being handled.
+        """
+        if isinstance(error, OSError):
+            if error.errno in WITHOUT_RESOURCES:
+                self._try_later("serve a connection", error)
+                return
+            if error.errno == errno.ENOTCONN:
+                return  # the client has left between accept and getpeername
+        report("serve a connection", Failure())
+
+    @guarded("wait for connections")
     def _go_on(self, then: Callable[[], object] | None) -> None:
         self._pause = None
         self._reactor.addReader(self)

@@ -6,8 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from clusterapp.dispatch.policies import LeastConnections, Policy
+from clusterapp.guards import report
 from clusterapp.http.addresses import address_of
 from clusterapp.http.heads import Head
 from clusterapp.master.arrivals import Arrivals
@@ -162,7 +164,10 @@ class Acceptance:
     ) -> None:
         slot = None
         if head is not None and self.belonging is not None:
-            slot = self.belonging.slot(address_of(peer), head.target, head.fields)
+            try:
+                slot = self.belonging.slot(address_of(peer), head.target, head.fields)
+            except Exception:  # noqa: BLE001 - the worker tells it, or refuses it
+                report("tell whose worker a request belongs to", Failure())
         place: Place | None = None if slot is None else self._sockets.place(slot)
         number = connection.detach()
         self._handing.give(Arrived(number, door.number, door.policy, place))

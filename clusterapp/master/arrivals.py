@@ -4,6 +4,9 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from twisted.python.failure import Failure
+
+from clusterapp.guards import guarded, report
 from clusterapp.listening.accept import CONNECTION_LOST, accept
 from clusterapp.listening.watching import Watching, WatchingReactor
 
@@ -40,6 +43,7 @@ class Arrivals(Watching):
         else:
             self._unwatch()
 
+    @guarded("accept connections", Watching.pause_after_error)
     def doRead(self) -> None:
         """Accept what is there, up to a bound."""
         for _ in range(_MOST):
@@ -53,8 +57,8 @@ class Arrivals(Watching):
                 break
             try:
                 self._arrived(connection, peer)
-            except Exception:  # noqa: BLE001 - else the reactor would drop the listener
-                self._log.failure("cannot pass a connection on")
+            except Exception:  # noqa: BLE001 - it ends this connection alone
+                report("pass a connection on", Failure())
             if not self._is_on:
                 break
         self._all_arrived()

@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
 
 from clusterapp.dispatch.policies import LeastConnections, Policy
+from clusterapp.guards import guarded
 from clusterapp.interfaces import OPEN, Row
 from clusterapp.listening.handoff import MOST_AT_ONCE
 from clusterapp.master.place import Place
@@ -108,7 +110,8 @@ class Handing:
         batches, self._batches = self._batches, {}
         for place, batch in batches.items():
             for start in range(0, len(batch), MOST_AT_ONCE):
-                self._send(place, batch[start : start + MOST_AT_ONCE])
+                part = batch[start : start + MOST_AT_ONCE]
+                guarded("pass connections on", self._drop)(self._send)(place, part)
 
     def take_back(self, place: Place, policies: Mapping[int, Policy]) -> None:
         """
@@ -166,6 +169,13 @@ class Handing:
             place.given -= len(batch)
             self._hold(batch)
 
+    @staticmethod
+    def _drop(_failure: Failure, place: Place, batch: list[Arrived]) -> None:
+        """Close connections that cannot be passed on: other slots' are not held up."""
+        place.given -= len(batch)
+        for arrived in batch:
+            os.close(arrived.connection)
+
     def _hold(self, batch: Sequence[Arrived]) -> None:
         was_held = bool(self._held)
         self._held.extend(batch)
@@ -174,6 +184,7 @@ class Handing:
         if not was_held:
             self._tell_held()
 
+    @guarded("pass connections on")
     def _try_again(self) -> None:
         self._again = None
         self._offer()
@@ -188,6 +199,6 @@ class Handing:
             finished.callback(None)
 
     def _offer(self) -> None:
-        held, self._held = self._held, deque()
-        for arrived in held:
-            self.give(arrived)
+        # One at a time: what is raised for one loses no other.
+        for _ in range(len(self._held)):
+            self.give(self._held.popleft())

@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from clusterapp.guards import guarded
 from clusterapp.http.heads import END, BadMessageError, Head, HeadReader
 from clusterapp.http.limits import Limits
 from clusterapp.http.proxy_protocol import LONGEST, ProxyHeaderError, read
@@ -23,6 +24,13 @@ MOST = 1024
 #: A part of a head has come: it is looked at again after so many seconds, and each
 #: time after twice as many. To wait for more is not possible: there is something.
 _FIRST_LOOK = 0.01
+
+
+#: Guards the callbacks of a connection that is looked at: what is raised leaves it
+#: to a worker, which reads its head anew.
+_ends_look = guarded(
+    "look at a connection", lambda _failure, watched, **_: watched.end(None)
+)
 
 
 class Peeking:
@@ -88,7 +96,9 @@ class _Watched:
         self._again: IDelayedCall | None = None
         self._pause = _FIRST_LOOK
         self._is_reading = False
+        self._has_ended = False
 
+    @_ends_look
     def look(self, *, last: bool = False) -> None:
         """
         Look at what there is.
@@ -100,7 +110,7 @@ class _Watched:
             data = self._connection.recv(peeking.most_bytes, socket.MSG_PEEK)
         except BlockingIOError:
             if last:
-                self._end(None)
+                self.end(None)
             else:
                 self._wait(some=False)
             return
@@ -110,13 +120,14 @@ class _Watched:
         try:
             head = self._head(data)
         except (ProxyHeaderError, BadMessageError):
-            self._end(None)  # the worker refuses it
+            self.end(None)  # the worker refuses it
             return
         if head is None and not last:
             self._wait(some=True)
         else:
-            self._end(head)
+            self.end(head)
 
+    @_ends_look
     def late(self) -> None:
         """Make do with what there is."""
         self._stop_waiting()
@@ -130,6 +141,7 @@ class _Watched:
         """Name this object in Twisted's log."""
         return "peek"
 
+    @_ends_look
     def doRead(self) -> None:
         """Look at what has come."""
         self._stop_waiting()
@@ -150,6 +162,7 @@ class _Watched:
             self._is_reading = True
             reactor.addReader(self)
 
+    @_ends_look
     def _look_again(self) -> None:
         self._again = None
         self.look()
@@ -162,8 +175,17 @@ class _Watched:
             self._again.cancel()
             self._again = None
 
-    def _end(self, head: Head | None) -> None:
+    def end(self, head: Head | None) -> None:
+        """
+        Pass the connection on, once.
+
+        :param head: the head of its first request; None if there is none to be read.
+        """
+        if self._has_ended:
+            return
+        self._has_ended = True
         self._peeking.watched.discard(self)
+        self._stop_waiting()
         if self._late is not None and self._late.active():
             self._late.cancel()
         self._peeking.seen(self._connection, self._about, self._peer, head)

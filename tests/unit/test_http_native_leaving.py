@@ -236,7 +236,7 @@ class AdoptTests(NativeCase):
 
     @on_each_loop
     async def test_application_that_fails(self) -> None:
-        """What it raises is not taken for the word of a client that has gone."""
+        """What it raises is a 500, not taken for the word of a client that has gone."""
 
         def fail(*_: object) -> None:
             raise OSError("disk")
@@ -245,5 +245,8 @@ class AdoptTests(NativeCase):
         near, far = pair()
         self.clients.append(Client(self.loop, near))
         near.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-        with self.assertRaisesRegex(OSError, "disk"):
-            NativeServer(self.loop, self.site).adopt(far)
+        NativeServer(self.loop, self.site).adopt(far)
+        await self.turns()
+        self.assertEqual(near.recv(100)[:12], b"HTTP/1.1 500")
+        (failure,) = self.flushLoggedErrors(OSError)
+        self.assertEqual(failure.getErrorMessage(), "disk")

@@ -258,7 +258,8 @@ class UpgradeTests(NativeCase):
         self.hand_over(request).connectionLost = failing  # type: ignore[assignment,method-assign]
         drained = self.site.drain()
         await self.so(lambda: drained.called)
-        self.assertIn("not my day", str(self.unheard.pop()["exception"]))
+        (failure,) = self.flushLoggedErrors(RuntimeError)
+        self.assertIn("not my day", failure.getErrorMessage())
         client.goes()
 
     @on_each_loop
