@@ -114,6 +114,7 @@ class Connection(Ending):
         self._sink = None
         protocol, self._protocol = self._protocol, None
         try:
+            self._give_up_turn()
             self.unregisterProducer()
             if protocol is not None:
                 protocol.connectionLost(reason)

@@ -1,8 +1,14 @@
 """The face of a connection on one of Twisted's transports: a core's, on any reactor."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IAddress, IPushProducer, ISSLTransport
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IPushProducer,
+    ISSLTransport,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -141,6 +147,9 @@ class HostedConnection(Connection, Protocol):
         self._native.loseConnection()
         if self.transport is None:
             self._forget()
+
+    def _call_soon(self, callback: Callable[[], None]) -> IDelayedCall:
+        return self.site.clock.callLater(0, callback)
 
     def _abort(self) -> None:
         self._native.abortConnection()

@@ -15,6 +15,10 @@ WRITE_STALL = 200.0
 #: nothing more is read.
 HELD = 64 * 1024
 
+#: The pipelined requests that are served at once; those behind them wait for the
+#: next turn of the event loop, so that other clients have theirs.
+PIPELINED = 16
+
 #: The bytes of a body that are kept in memory; a longer one goes to a file.
 BODY_IN_MEMORY = 64 * 1024
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from struct import pack
 from typing import TYPE_CHECKING, Any, cast
 
@@ -45,6 +46,7 @@ class NativeConnection(Connection, asyncio.Protocol):
         "_loop",
         "_native",
         "_peer",
+        "_peer_closed",
         "_peer_name",
         "_raw",
         "_secure",
@@ -70,6 +72,8 @@ class NativeConnection(Connection, asyncio.Protocol):
         self._taken = False
         self._lent = False
         self._peer: IAddress | None = None
+        # Whether the client has ended its side while requests of it wait.
+        self._peer_closed = False
         self._peer_name = peer
         self._announced = False
         self._securely = False
@@ -158,9 +162,25 @@ class NativeConnection(Connection, asyncio.Protocol):
     pause_writing = Connection.writing_paused
     resume_writing = Connection.writing_resumed
 
+    def eof_received(self) -> bool:
+        """
+        Close: as for twisted.web, a client that sends no more has gone.
+
+        :return: whether the transport is to stay open: until the pipelined requests
+            that wait for their turn have been served.
+        """
+        self._peer_closed = self._next_turn is not None
+        if not self._peer_closed:
+            self._end_with_peer()
+        return self._peer_closed
+
+    def _take_turn(self) -> None:
+        super()._take_turn()
+        if self._peer_closed and self._next_turn is None:
+            self._end_with_peer()
+
     @ends_connection
-    def eof_received(self) -> None:
-        """Close: as for twisted.web, who has no more has gone."""
+    def _end_with_peer(self) -> None:
         if self._deaf:
             # Both sides have ended. The successor of an early transport stays open
             # at the client's end until it is closed here.
@@ -317,6 +337,9 @@ class NativeConnection(Connection, asyncio.Protocol):
             # The client has gone, or the file has become shorter.
             self.abortConnection()
         return sent
+
+    def _call_soon(self, callback: Callable[[], None]) -> asyncio.Handle:
+        return self._loop.call_soon(callback)
 
     def _socket(self) -> socket.socket:
         # uvloop watches no descriptor that one of its transports has; this is the

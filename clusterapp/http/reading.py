@@ -15,8 +15,8 @@ from twisted.python.failure import Failure
 
 from clusterapp.http.chunked import ChunkedReader
 from clusterapp.http.heads import END, BadMessageError, Head, check_start
-from clusterapp.http.limits import BODY_RATE, BODY_WINDOW, HELD
-from clusterapp.http.wire import Wire, ends_connection
+from clusterapp.http.limits import BODY_RATE, BODY_WINDOW, HELD, PIPELINED
+from clusterapp.http.wire import Cancellable, Wire, ends_connection
 from clusterapp.interfaces import Fields
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ class Reading(Wire):
         "_left",
         "_marked",
         "_message",
+        "_next_turn",
         "_parsing",
         "_protocol",
         "_sink",
@@ -117,6 +118,8 @@ class Reading(Wire):
         self._got = 0
         self._marked = 0
         self._parsing = False
+        # Goes on with pipelined requests in the next turn of the event loop.
+        self._next_turn: Cancellable | None = None
         #: When the response is late, if there is a time for it.
         self._late = inf
 
@@ -149,7 +152,7 @@ class Reading(Wire):
         elif self._sink is not None:
             self._read_body(data)
             self._go_on()
-        elif self._message is None and not self._writing_paused:
+        elif self._may_parse:
             self._held = self._held + data if self._held else data
             self._parse()
         else:
@@ -165,22 +168,44 @@ class Reading(Wire):
 
     def _go_on(self) -> None:
         """Look at what came behind a message, unless it must wait, or wait again."""
-        if self._held and not (
-            self._deaf or self._parsing or self._message or self._writing_paused
-        ):
+        if self._held and self._may_parse and not (self._deaf or self._parsing):
             self._parse()
+
+    @property
+    def _may_parse(self) -> bool:
+        """Whether the next request may be served now."""
+        return (
+            self._message is None
+            and not self._writing_paused
+            and self._next_turn is None
+        )
+
+    @ends_connection
+    def _take_turn(self) -> None:
+        self._next_turn = None
+        self._go_on()
+
+    def _give_up_turn(self) -> None:
+        """Serve no more pipelined requests."""
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+            self._next_turn = None
 
     def _parse(self) -> None:
         """Serve what whole requests are held, one after the other."""
         self._parsing = True
+        left = PIPELINED
         try:
             while self._held and self._parse_one():
-                pass
+                left -= 1
+                if not left and self._held:
+                    self._next_turn = self._call_soon(self._take_turn)
+                    break
         except BadMessageError as error:
             self._refuse(error.status)
         finally:
             self._parsing = False
-        if len(self._held) > HELD:
+        if len(self._held) > HELD or self._next_turn is not None:
             self.pause_reading()
         elif self._sink is None:
             self.resume_reading()

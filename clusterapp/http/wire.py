@@ -1,8 +1,9 @@
 """The writing half of a client's connection, and its end: no event loop in it."""
 
 import os
+from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from twisted.internet.interfaces import IAddress, IProducer, IPushProducer
 from twisted.python.failure import Failure
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
 
 #: How much of a file is read at once, where the kernel cannot send it by itself.
 _PIECE = 128 * 1024
+
+
+class Cancellable(Protocol):
+    """A scheduled call: Twisted's `IDelayedCall`, asyncio's `Handle`."""
+
+    def cancel(self) -> None:
+        """Do not call."""
+
 
 #: What a connection waits for, and so what it does when the time is over. The "rest"
 #: is what the client has not taken yet of a response, before the connection leaves.
@@ -109,6 +118,10 @@ class Wire:
 
     def _abort(self) -> None:
         """Close at once."""
+        raise NotImplementedError
+
+    def _call_soon(self, callback: Callable[[], None]) -> "Cancellable":
+        """Call back in the next turn of the event loop."""
         raise NotImplementedError
 
     def described(self) -> str:
