@@ -81,7 +81,8 @@ class Connection(Ending):
 
         :param failure: the exception, which has been logged.
         """
-        if self._deaf or self._protocol is not None:
+        if self._deaf or self._protocol is not None or self._is_idle:
+            # A response that nobody has asked for would answer the next request.
             self.abortConnection()
             return
         try:

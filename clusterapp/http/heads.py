@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from httptools import (
+    HttpParserCallbackError,
     HttpParserError,
     HttpParserInvalidMethodError,
     HttpParserUpgrade,
@@ -260,9 +261,11 @@ def _no_request_line(line: bytes) -> BadMessageError:
 
 def _as_refusal(error: HttpParserError, method: bytes) -> BadMessageError:
     """Say what is wrong with a head that llhttp does not take."""
-    cause = error.__context__
-    if isinstance(cause, BadMessageError):
-        return cause  # `on_header` has raised it
+    if isinstance(error, HttpParserCallbackError):
+        cause = error.__context__  # `on_header` has raised it
+        if not isinstance(cause, BadMessageError):
+            raise cause or error
+        return cause
     if not isinstance(error, HttpParserInvalidMethodError):
         return _bad(str(error))
     if _TOKEN.fullmatch(method):
