@@ -2,13 +2,10 @@
 
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import ServerFactory, connectionDone
-from twisted.protocols import amp
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from clusterapp.channel.commands import (
@@ -28,30 +25,11 @@ from clusterapp.channel.commands import (
     Report,
     Stick,
 )
+from clusterapp.channel.protocol import End, received, sendable
 from clusterapp.interfaces import StaticFolder
-
-if TYPE_CHECKING:
-    from twisted.internet.interfaces import ITCPTransport
 
 #: AMP's longest value is 65,535 bytes; UTF-8 takes at most 4 for a character.
 _LONGEST_TEXT = 65_535 // 4
-
-
-class Adopted(ServerFactory[amp.BinaryBoxProtocol]):
-    """
-    Gives the one end of a channel that it was made for.
-
-    A reactor adopts a socket for a factory; a channel has no more than one end here.
-    """
-
-    noisy = False
-
-    def __init__(self, end: amp.BinaryBoxProtocol) -> None:
-        self._end = end
-
-    def buildProtocol(self, addr: IAddress | None) -> amp.BinaryBoxProtocol:  # noqa: ARG002
-        """Give the end."""
-        return self._end
 
 
 @dataclass(frozen=True)
@@ -101,29 +79,6 @@ class ChildEvents(Protocol):
         :param door: the name of the listener that it has come by.
         :return: fires with whether one does.
         """
-
-
-class End(amp.BinaryBoxProtocol, amp.BoxDispatcher, amp.CommandLocator):
-    """What `amp.AMP` is, but it does not log each connection made and lost."""
-
-    def __init__(self) -> None:
-        amp.BoxDispatcher.__init__(self, self)
-        amp.BinaryBoxProtocol.__init__(self, self)
-
-    def close(self) -> None:
-        """Hear no more of who is gone, or was never there."""
-        cast("ITCPTransport", self.transport).abortConnection()
-
-    def _ask(self, command: type[amp.Command], **arguments: object) -> Deferred[Any]:
-        try:
-            asked: Deferred[Any] = self.callRemote(command, **arguments)
-        except ValueError as error:
-            # What a transport that is gone raises when it is given a descriptor.
-            return fail(ConnectionLost(str(error)))
-        return asked
-
-    def _say(self, command: type[amp.Command], **arguments: object) -> Deferred[None]:
-        return self._ask(command, **arguments).addCallback(lambda _: None)
 
 
 class MasterEnd(End):
@@ -362,15 +317,3 @@ class ChildEnd(End):
             reason=sendable(reason)[:_LONGEST_TEXT],
             traceback=sendable(traceback)[-_LONGEST_TEXT:],
         )
-
-
-def received(descriptor: int) -> socket.socket:
-    """Make a socket of a descriptor that has come over a channel."""
-    made = socket.socket(fileno=descriptor)
-    made.set_inheritable(False)  # recvmsg(2) does not see to that
-    return made
-
-
-def sendable(text: str) -> str:
-    """Write out what UTF-8 cannot hold: file names may bring lone surrogates."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

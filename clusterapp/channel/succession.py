@@ -11,7 +11,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from clusterapp.channel.commands import HandOver
-from clusterapp.channel.ends import End, received, sendable
+from clusterapp.channel.protocol import End, received, sendable
 
 
 class TakeOver(amp.Command):

@@ -2,6 +2,7 @@
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from clusterapp.guards import guarded
 from clusterapp.http.client import CoreConnection
 
 
@@ -65,4 +66,4 @@ class IdleConnections:
             if left > 0:
                 self._sweep = self._clock.callLater(left, self._close_old)
                 return
-            self._idle.pop(0).abort()
+            guarded("close an idle connection")(self._idle.pop(0).abort)()

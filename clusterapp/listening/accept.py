@@ -7,8 +7,11 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorSocket
 
-from clusterapp.guards import guarded
-from clusterapp.listening.watching import Watching, WatchingReactor
+from clusterapp.listening.watching import (
+    Watching,
+    WatchingReactor,
+    keeps_watching,
+)
 
 #: How long others may come first, in seconds: enough for one that has nothing to do,
 #: and nothing that a client would notice.
@@ -94,7 +97,7 @@ class Acceptor(Watching):
         self._unwatch()
         self._watched.close()
 
-    @guarded("accept connections", Watching.pause_after_error)
+    @keeps_watching("accept connections")
     def doRead(self) -> None:
         """Accept a few connections, or leave them to others for a moment."""
         left = AT_ONCE if self._portion is None else self._portion()

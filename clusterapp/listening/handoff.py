@@ -15,8 +15,11 @@ import socket
 import termios
 from collections.abc import Callable, Sequence
 
-from clusterapp.guards import guarded
-from clusterapp.listening.watching import Watching, WatchingReactor
+from clusterapp.listening.watching import (
+    Watching,
+    WatchingReactor,
+    keeps_watching,
+)
 
 #: How many connections one message may have: SCM_MAX_FD is 253.
 MOST_AT_ONCE = 64
@@ -135,7 +138,7 @@ class Receiver(Watching):
             pass
         self._watched.close()
 
-    @guarded("receive connections", Watching.pause_after_error)
+    @keeps_watching("receive connections")
     def doRead(self) -> None:
         """Serve the connections of one message."""
         if self._has_room():

@@ -3,7 +3,7 @@
 import errno
 import socket
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.logger import Logger
@@ -88,13 +88,11 @@ class Watching:
         )
         self._leave_alone(PAUSE_WITHOUT_DESCRIPTORS)
 
-    def pause_after_error(self, failure: Failure) -> None:  # noqa: ARG002
+    def pause_after_error(self) -> None:
         """
         Leave the socket alone for a while after an exception that nobody expected.
 
         The reactor would call `doRead` again at once, and for ever.
-
-        :param failure: the exception, which has been logged.
         """
         if self._is_on and self._pause is None:
             self._leave_alone(PAUSE_WITHOUT_DESCRIPTORS)
@@ -136,3 +134,14 @@ class Watching:
 
     def connectionLost(self, reason: Failure) -> None:
         """Hear from the reactor that the socket is broken, or that all ends."""
+
+
+def keeps_watching(
+    doing: str,
+) -> Callable[[Callable[[Any], object]], Callable[[Any], None]]:
+    """
+    Guard the `doRead` of a `Watching`: after an exception it pauses for a while.
+
+    :param doing: what it does, for the log.
+    """
+    return guarded(doing, lambda _failure, watching: watching.pause_after_error())

@@ -6,9 +6,13 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
-from clusterapp.guards import guarded, report
+from clusterapp.guards import report
 from clusterapp.listening.accept import CONNECTION_LOST, accept
-from clusterapp.listening.watching import Watching, WatchingReactor
+from clusterapp.listening.watching import (
+    Watching,
+    WatchingReactor,
+    keeps_watching,
+)
 
 #: How many connections are accepted for one wake-up: they are passed on together,
 #: and nobody else takes any from these sockets.
@@ -43,7 +47,7 @@ class Arrivals(Watching):
         else:
             self._unwatch()
 
-    @guarded("accept connections", Watching.pause_after_error)
+    @keeps_watching("accept connections")
     def doRead(self) -> None:
         """Accept what is there, up to a bound."""
         for _ in range(_MOST):

@@ -15,7 +15,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from clusterapp.channel.ends import Adopted
+from clusterapp.channel.protocol import Adopted
 from clusterapp.channel.succession import (
     Bequest,
     NewEnd,

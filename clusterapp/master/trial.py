@@ -13,7 +13,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from clusterapp.channel.ends import Adopted
+from clusterapp.channel.protocol import Adopted
 from clusterapp.errors import ClusterError, CoreError
 from clusterapp.http.agent import CoreAgent
 from clusterapp.http.messages import RequestHead

@@ -23,8 +23,9 @@ from twisted.python.failure import Failure
 
 import clusterapp
 from clusterapp.channel.bootstrap import CONTROL_FD, Bootstrap
-from clusterapp.channel.ends import Adopted, ChildEvents, MasterEnd
+from clusterapp.channel.ends import ChildEvents, MasterEnd
 from clusterapp.channel.inspection import ASK
+from clusterapp.channel.protocol import Adopted
 from clusterapp.interfaces import IClusterReactor
 from clusterapp.spawning.lines import Lines
 

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from clusterapp.guards import guarded
 from clusterapp.http.departure import Departure
 
 
@@ -52,6 +53,11 @@ class Endless:
     def _settle(self, body: Body, departure: Departure) -> None:
         seconds = departure.moment()
         if seconds:
-            self._bodies[body] = self._clock.callLater(seconds, body.end)
+            self._bodies[body] = self._clock.callLater(seconds, _end, body)
         else:
-            body.end()
+            _end(body)
+
+
+@guarded("end a response")
+def _end(body: Body) -> None:
+    body.end()

@@ -4,6 +4,8 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from clusterapp.guards import guarded
+
 
 class Waiting(Protocol):
     """Somebody who waits."""
@@ -59,4 +61,4 @@ class Patience:
                 self._sweep = self._clock.callLater(left, self._look)
                 return
             del self._since[waiting]
-            waiting.expire()
+            guarded("end what takes too long")(waiting.expire)()

@@ -15,7 +15,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from clusterapp.channel.bootstrap import CONTROL_FD, Bootstrap
-from clusterapp.channel.ends import Adopted, ChildEnd
+from clusterapp.channel.ends import ChildEnd
+from clusterapp.channel.protocol import Adopted
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.clock import make_monotonic
 from clusterapp.errors import ApplicationLoadError

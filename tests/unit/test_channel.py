@@ -5,6 +5,8 @@ import socket
 from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionClosed
+from twisted.protocols import amp
+from twisted.protocols.amp import UnknownRemoteError
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.bootstrap import Bootstrap
@@ -164,6 +166,48 @@ class WordsTests(ChannelCase):
         reason, traceback = self.failed("no \udcff", "\udc80" * 70_000)
         self.assertEqual(reason, "no \\udcff")
         self.assertTrue(traceback.endswith("\\udc80"))
+
+    def test_responder_that_raises(self) -> None:
+        """It is an error for the command alone: the channel carries the next one."""
+
+        def fail(_why: str) -> None:
+            raise ZeroDivisionError("no")
+
+        patch = self.patch(self.child, "broken", fail)
+        trapped = self.master_end.broken("why")
+        trapped.addErrback(lambda why: why.trap(UnknownRemoteError))
+        self.pump.flush()
+        self.assertIs(self.successResultOf(trapped), UnknownRemoteError)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        patch.restore()
+        told = self.master_end.broken("why")
+        self.pump.flush()
+        self.successResultOf(told)
+        self.assertEqual(self.child.heard, ["why"])
+
+    def test_answer_that_makes_trouble(self) -> None:
+        """What raises when an answer comes ends neither channel nor next command."""
+        told = self.child_end.ready()
+        told.addCallback(lambda _: 1 // 0)
+        self.pump.flush()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        told = self.child_end.ready()
+        self.pump.flush()
+        self.successResultOf(told)
+
+    def test_command_that_is_not_known(self) -> None:
+        """Of another version, for example: it is refused, and nothing ends."""
+
+        class Unheard(amp.Command):
+            pass
+
+        refused = self.child_end.callRemote(Unheard)
+        refused.addErrback(lambda why: why.trap(amp.UnhandledCommand))
+        self.pump.flush()
+        self.assertIs(self.successResultOf(refused), amp.UnhandledCommand)
+        told = self.child_end.ready()
+        self.pump.flush()
+        self.successResultOf(told)
 
     def test_death_of_the_master(self) -> None:
         """The child hears of it, and so does whoever waits for an answer."""

@@ -256,6 +256,33 @@ class TroubleTests(AcceptorCase):
         self.assertEqual(self.reactor.getReaders(), [])
         self.assertIn("Too many open files", self.log.text())
 
+    def test_trouble_with_one_connection(self) -> None:
+        """What is no lack of descriptors or memory holds up no other connection."""
+        self.acceptor.start()
+        for number in (errno.EROFS, errno.ENOENT, errno.ENOSPC, errno.EPIPE):
+            self.reactor.refusal = OSError(number, os.strerror(number))
+            client = self.connect()
+            self.acceptor.doRead()
+            self.assertEqual(client.recv(1), b"")
+            self.assertEqual(self.reactor.getReaders(), [self.acceptor])
+            self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
+    def test_lack_of_memory(self) -> None:
+        """It is waited for, as descriptors are."""
+        for number in (errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+            acceptor = self.broken(number)
+            self.assertNotIn(acceptor, self.reactor.getReaders())
+            acceptor.stop()
+
+    def test_anything_else(self) -> None:
+        """An exception that nobody expects is logged, and the listener kept."""
+        acceptor = self.make(Broken(ZeroDivisionError()))  # type: ignore[arg-type]
+        acceptor.start()
+        acceptor.doRead()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.reactor.advance(1)
+        self.assertIn(acceptor, self.reactor.getReaders())
+
     def test_factory_that_fails(self) -> None:
         """The mistake is logged; the next connection is served."""
         self.acceptor.start()

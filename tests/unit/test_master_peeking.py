@@ -146,6 +146,31 @@ class HeadTests(PeekingCase):
         self.assertEqual(self.target(), b"/a?b=c")
         self.assert_nobody_waits()
 
+    def test_length_of_many_digits(self) -> None:
+        """It is read as any other one, and nobody waits for anything."""
+        digits = b"Content-Length: " + b"0" * 5000 + b"\r\n"
+        for _ in range(3):
+            self.look(HEAD[:-2] + digits + b"\r\n")
+        self.assertEqual([head and head.length for *_, head in self.seen], [0] * 3)
+        self.assert_nobody_waits()
+
+    def test_any_exception(self) -> None:
+        """The connection is left to a worker, and nobody waits for anything."""
+
+        def fail(_: object) -> None:
+            raise ZeroDivisionError
+
+        self.patch(self.peeking.reader, "read", fail)
+        client, connection = self.look(HEAD)
+        late, waiting = self.look()
+        self.send(late, waiting, HEAD)
+        self.reactor.turn()
+        self.assertEqual([head for *_, head in self.seen], [None, None])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        self.assert_nobody_waits()
+        self.assertEqual(connection.recv(1000), HEAD)
+        self.assertEqual(self.seen[0][2], client.getsockname())
+
     @given(st.binary(max_size=200))
     @settings(max_examples=50, deadline=None)
     def test_whatever_comes(self, data: bytes) -> None:
