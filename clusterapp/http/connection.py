@@ -99,12 +99,11 @@ class Connection(Ending):
     def opened(self) -> None:
         """Begin: the transport is connected."""
         self.site.opened(self)
-        self._wait_for(
-            "request",
-            FIRST_REQUEST_SECONDS
-            if self.site.draining
-            else self.limits.keepalive_timeout,
-        )
+        limits = self.limits
+        seconds = limits.first_request_timeout or limits.keepalive_timeout
+        if self.site.draining:
+            seconds = FIRST_REQUEST_SECONDS
+        self._wait_for("request", seconds)
 
     @guarded("tell of the end of a connection")
     def lost(self, reason: Failure) -> None:
@@ -124,6 +123,11 @@ class Connection(Ending):
         finally:
             # Whatever an application's protocol makes of it: a drain waits for this.
             self.site.closed(self)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it is open and has brought no request yet."""
+        return self._count == 0 and not self._deaf
 
     @property
     def active(self) -> bool:

@@ -49,6 +49,8 @@ class Limits:
     :param header_timeout: seconds from a head's first byte to its last; then a 408.
     :param keepalive_timeout: seconds that a connection may be open without a
         request; it is then closed.
+    :param first_request_timeout: seconds that a new connection may take to bring its
+        first byte, a TLS handshake included; None for the `keepalive_timeout`.
     :param requests: the requests that one connection may bring; the last one's
         response says that it closes. None for no bound.
     :param request_timeout: seconds from a request's end to the first of its
@@ -61,5 +63,6 @@ class Limits:
     body: int | None = 16 * 1024 * 1024
     header_timeout: float = 30.0
     keepalive_timeout: float = 65.0
+    first_request_timeout: float | None = None
     requests: int | None = 1000
     request_timeout: float | None = None

@@ -7,12 +7,12 @@ from typing import Any, Protocol
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.ssl import CertificateOptions
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.pages import notFound
 
 from clusterapp.http.agent import IDLE_TIMEOUT
 from clusterapp.http.certificates import certificates_of
 from clusterapp.http.departure import HandOver
+from clusterapp.http.handshakes import BoundedTLSFactory
 from clusterapp.http.limits import Limits
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.tls import server_options
@@ -32,6 +32,10 @@ CORE_SOCKET = "core"
 #: Seconds that a core keeps a worker's idle connection: twice what the worker does,
 #: so that no request crosses a close on its way.
 CORE_KEEPALIVE = 2 * IDLE_TIMEOUT
+
+#: Seconds that a connection to the core may take to bring its first request, a TLS
+#: handshake included: workers connect when they have one.
+CORE_FIRST_REQUEST = 10.0
 
 
 class Site(Protocol):
@@ -115,7 +119,12 @@ def core_host(
     # Other clusters may come to a core that this application has no use for.
     root = loaded.core_resource or _NO_CORE
     # Workers have bounded what clients send, and keep their connections.
-    limits = Limits(body=None, requests=None, keepalive_timeout=CORE_KEEPALIVE)
+    limits = Limits(
+        body=None,
+        requests=None,
+        keepalive_timeout=CORE_KEEPALIVE,
+        first_request_timeout=CORE_FIRST_REQUEST,
+    )
     site = ClusterSite(
         reactor,
         root,
@@ -125,9 +134,7 @@ def core_host(
     )
     factories: dict[str, Any] = {CORE_SOCKET: site}
     for spec in settings.core_listeners:
-        factories[str(spec)] = TLSMemoryBIOFactory(
-            _options(spec), isClient=False, wrappedFactory=site, clock=reactor
-        )
+        factories[str(spec)] = BoundedTLSFactory(_options(spec), site, reactor)
     return Host(
         site,
         loaded.core_hooks,
