@@ -76,6 +76,11 @@ class Ending(Reading):
         elif self.deadline <= now:
             _AT_THE_END.get(self.phase, Ending.abortConnection)(self)
 
+    @ends_connection
+    def end_early(self) -> None:
+        """Do now what is to be done when the time is over; descriptors are scarce."""
+        _AT_THE_END.get(self.phase, Ending.abortConnection)(self)
+
     def head_is_late(self) -> None:
         """Refuse a request whose head takes too long."""
         self._refuse(HTTPStatus.REQUEST_TIMEOUT)

@@ -1,6 +1,8 @@
 """The server side of HTTP: a site, and what its connections share."""
 
+import heapq
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -25,6 +27,10 @@ from clusterapp.http.routable import Dispatcher
 from clusterapp.http.streamed import StreamedExchange
 from clusterapp.http.tally import Tally
 from clusterapp.http.visitors import Visitors
+
+#: The part of all connections that is closed at once when there are too many: it has
+#: to be found out each time which are idle.
+_PART_CLOSED = 16
 
 #: Seconds between two looks at the connections' timeouts.
 _SWEEP_SECONDS = 1.0
@@ -153,6 +159,25 @@ class ClusterSite(server.Site):
     def acceptableProtocols(self) -> list[bytes]:
         """Name what is spoken over TLS."""
         return [b"http/1.1"]
+
+    def close_idle(self) -> int:
+        """
+        Close the connections that have been idle longest, to make room for others.
+
+        If none is idle, those whose heads have been coming for longest get a 408.
+
+        :return: how many; about one in 16 of all connections.
+        """
+        # The deadline of each is as far from when it became idle.
+        for phase in ("request", "head"):
+            found = [each for each in self._connections if each.phase == phase]
+            if found:
+                count = max(1, len(self._connections) // _PART_CLOSED)
+                longest = heapq.nsmallest(count, found, attrgetter("deadline"))
+                for connection in longest:
+                    connection.end_early()
+                return len(longest)
+        return 0
 
     # What the connections call.
 

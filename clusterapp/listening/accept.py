@@ -2,20 +2,19 @@
 
 import errno
 import socket
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorSocket
 
 from clusterapp.listening.watching import (
+    MOMENT,
     Watching,
     WatchingReactor,
     keeps_watching,
+    no_room,
 )
-
-#: How long others may come first, in seconds: enough for one that has nothing to do,
-#: and nothing that a client would notice.
-_MOMENT = 0.001
 
 #: How many connections are accepted for one wake-up where nobody else accepts: most of
 #: what more would save, and those that are connected already do not wait long.
@@ -52,6 +51,17 @@ def accept(listening: socket.socket) -> tuple[int, Any]:
     return accepted
 
 
+class Room(Protocol):
+    """The descriptors of a process, and what is done when they run short."""
+
+    @property
+    def crowded_from(self) -> int:
+        """The descriptor from which on nearly all are in use (open(2): the lowest)."""
+
+    def make(self) -> int:
+        """Close connections that are idle; return how many."""
+
+
 class Acceptor(Watching):
     """
     Accept connections from a shared socket and leave the socket as it is.
@@ -68,6 +78,7 @@ class Acceptor(Watching):
         listening: socket.socket,
         serve: Callable[[socket.socket, Any], object],
         portion: Callable[[], int] | None = None,
+        room: Room | None = None,
     ) -> None:
         """
         Take over a listening socket.
@@ -80,8 +91,11 @@ class Acceptor(Watching):
         :param portion: tells how many connections may be accepted for this wake-up,
             where others listen, too; if none, the others are to have the next one,
             if they take it within a moment.
+        :param room: the descriptors of the process; they are not looked after if none.
         """
-        super().__init__(reactor, listening)
+        make_room = no_room if room is None else room.make
+        super().__init__(reactor, listening, make_room)
+        self._crowded_from = sys.maxsize if room is None else room.crowded_from
         self._serve = serve
         self._portion = portion
         # As numbers: to name them would take as long as to accept a connection.
@@ -102,7 +116,7 @@ class Acceptor(Watching):
         """Accept a few connections, or leave them to others for a moment."""
         left = AT_ONCE if self._portion is None else self._portion()
         if not left:
-            self._leave_alone(_MOMENT, self._accept)
+            self._leave_alone(MOMENT, self._accept)
         while left and self._accept():
             left -= 1
 
@@ -117,6 +131,8 @@ class Acceptor(Watching):
             if not is_lost:
                 self._try_later("accept", error)
             return is_lost
+        if number >= self._crowded_from:
+            self._make_room()
         connection = socket.socket(*self._kind, fileno=number)
         connection.setblocking(False)
         try:

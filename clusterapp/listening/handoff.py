@@ -19,6 +19,7 @@ from clusterapp.listening.watching import (
     Watching,
     WatchingReactor,
     keeps_watching,
+    no_room,
 )
 
 #: How many connections one message may have: SCM_MAX_FD is 253.
@@ -109,6 +110,7 @@ class Receiver(Watching):
     :param receiving: the receiving end of the slot's queue; it is the receiver's.
     :param serve: serves one; it gets the number of the listener that it has come by.
     :param has_room: tells whether this process has descriptors for some more.
+    :param make_room: closes connections that are idle, and returns how many.
     """
 
     def __init__(
@@ -117,8 +119,9 @@ class Receiver(Watching):
         receiving: socket.socket,
         serve: Callable[[int, socket.socket], None],
         has_room: Callable[[], bool],
+        make_room: Callable[[], int] = no_room,
     ) -> None:
-        super().__init__(reactor, receiving)
+        super().__init__(reactor, receiving, make_room)
         self._serve = serve
         self._has_room = has_room
 

@@ -18,6 +18,16 @@ WITHOUT_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 #: How long a socket is left alone when this process has no descriptor left.
 PAUSE_WITHOUT_DESCRIPTORS = 1.0
 
+#: Seconds after which a socket is looked at again when others were to come first, or
+#: idle connections to close: enough for what has nothing else to do, and nothing that
+#: a client would notice.
+MOMENT = 0.001
+
+
+def no_room() -> int:
+    """Close nothing."""
+    return 0
+
 
 class WatchingReactor(Protocol):
     """The parts of a reactor that watching needs."""
@@ -40,11 +50,19 @@ class Watching:
 
     :param reactor: the reactor.
     :param watched: the socket, which does not block.
+    :param make_room: closes connections that are idle, which it logs, and returns how
+        many.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: WatchingReactor, watched: socket.socket) -> None:
+    def __init__(
+        self,
+        reactor: WatchingReactor,
+        watched: socket.socket,
+        make_room: Callable[[], int] = no_room,
+    ) -> None:
+        self._make_room = make_room
         self._reactor = reactor
         self._watched = watched
         self._is_on = False
@@ -80,6 +98,9 @@ class Watching:
 
     def _try_later(self, doing: str, error: object) -> None:
         """Wait: as a rule there is no descriptor left, not even to refuse with."""
+        if self._make_room():
+            self._leave_alone(MOMENT)
+            return
         self._log.error(
             "cannot {doing}: {error}; trying again in {seconds} s",
             doing=doing,

@@ -1,7 +1,6 @@
 """How connections come into a worker: accepted here, or by the master."""
 
 import asyncio
-import resource
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,10 +17,8 @@ from clusterapp.interfaces import RECEIVED, Row
 from clusterapp.listening.accept import Acceptor
 from clusterapp.listening.handoff import MOST_AT_ONCE, Receiver
 from clusterapp.settings.listen import parse
+from clusterapp.worker.descriptors import SPARE, Descriptors
 from clusterapp.worker.loop import LoopReaders
-
-#: Descriptors that are left for files, and for connections to the core.
-_SPARE = 64
 
 
 class Doors:
@@ -57,7 +54,7 @@ class Doors:
         self._acceptors: dict[str, Acceptor] = {}
         self._receiver: Receiver | None = None
         self._is_open = False
-        self._room, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._room = Descriptors(site.clock, site.close_idle)
 
     def name(
         self, listeners: Sequence[str], certificates: Mapping[str, Certificates]
@@ -91,7 +88,9 @@ class Doors:
 
     def receive(self, queue: socket.socket) -> None:
         """Serve what the master accepts, once the doors are open."""
-        self._receiver = Receiver(self._readers, queue, self._received, self._has_room)
+        self._receiver = Receiver(
+            self._readers, queue, self._received, self._has_room, self._room.make
+        )
 
     def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
         """
@@ -104,7 +103,7 @@ class Doors:
         self.refuse(listener)
         serve = self._serve[listener]
         portion = self._portion if shared else None
-        acceptor = Acceptor(self._readers, listening, serve, portion)
+        acceptor = Acceptor(self._readers, listening, serve, portion, self._room)
         self._acceptors[listener] = acceptor
         if self._is_open:
             acceptor.start()
@@ -159,4 +158,4 @@ class Doors:
             self._serve[self._names[door]](connection, peer)
 
     def _has_room(self) -> bool:
-        return self._site.tally.clients + MOST_AT_ONCE + _SPARE < self._room
+        return self._site.tally.clients + MOST_AT_ONCE + SPARE < self._room.most

@@ -9,10 +9,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.chaos.sites import OF_THE_KILLED, ChaosCase, pid_in
-from tests.integration.running import DEADLINE, RunningCluster
+from tests.integration.running import DEADLINE, SCRIPTS, RunningCluster
 
 #: More clients than a worker has descriptors for, when it is left a few.
 CLIENTS, FEW = 40, 10
+#: How many descriptors a cluster may have that is to do with few.
+LIMIT = 256
 
 
 @contextmanager
@@ -28,7 +30,7 @@ def few_descriptors(pid: int, more: int) -> Iterator[None]:
 
 
 class DescriptorTests(ChaosCase):
-    """Limits that are set while a cluster runs, and lifted again."""
+    """Limits that clusters meet: from the start, or while they run."""
 
     def test_worker(self) -> None:
         """Clients for whom there is no descriptor wait; nobody is sent away."""
@@ -36,7 +38,9 @@ class DescriptorTests(ChaosCase):
             worker = pid_in(running, 0)
             with few_descriptors(worker, FEW):
                 asked = [clients.enter_context(ask(running, n)) for n in range(CLIENTS)]
-                running.wait_for("cannot accept: .*Too many open files")
+                running.wait_for(
+                    r"cannot accept: .*Too many open files|descriptors are in use"
+                )
                 answered = [self.answer(each) for each in asked[: FEW // 2]]
             answered += [self.answer(each) for each in asked[FEW // 2 :]]
             print(f"no descriptors: {len(answered)} of {CLIENTS} clients answered")
@@ -62,11 +66,50 @@ class DescriptorTests(ChaosCase):
             self.assertLessEqual(set(figures.kinds), OF_THE_KILLED, figures)
             self.assert_stops(running)
 
+    def test_idle_connections(self) -> None:
+        """Those that are idle longest are closed, so that who asks is answered."""
+        command = [
+            *("prlimit", f"--nofile={LIMIT}:{LIMIT}"),
+            *(str(SCRIPTS / "twistd"), "-n", "--pidfile=", "clusterapp"),
+            *("--app", "shop:app", "--workers", "1"),
+            *("--listen", "tcp:0:interface=127.0.0.1"),
+            *("--working-folder", str(self.deploy.folder)),
+            *("--state", str(self.folder / "state")),
+        ]
+        running = RunningCluster(command, workers=1, cwd=self.folder)
+        self.addCleanup(running.close)
+        running.started()
+        with ExitStack() as clients:
+            idle = []
+            for number in range(2 * LIMIT):
+                idle.append(clients.enter_context(running.connect()))
+                if number % 16 == 0:
+                    # Each answer comes although nobody has gone.
+                    with ask(running, number) as asking:
+                        self.answer(asking)
+            running.wait_for("nearly all of 256 descriptors are in use")
+            for connection in idle:
+                connection.setblocking(False)
+            closed = [is_closed(connection) for connection in idle]
+        # The last ones are there, and of the first ones none.
+        self.assertEqual(set(closed[:LIMIT]), {True})
+        self.assertEqual(set(closed[-LIMIT // 2 :]), {False})
+        self.assertNotIn("cannot accept", running.text())
+        self.assert_stops(running)
+
     def answer(self, connection: socket.socket) -> bytes:
         """Read an answer, and keep the connection."""
         answer = connection.recv(65536)
         self.assertTrue(answer.startswith(b"HTTP/1.1 200 OK\r\n"), answer)
         return answer
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Tell whether the other side has closed a connection that brings nothing."""
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
 
 
 @contextmanager
