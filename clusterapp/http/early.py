@@ -137,7 +137,10 @@ class EarlyTransport:
         if self._waiting:
             successor.write(bytes(self._waiting))
         if self._ended:
-            successor.write_eof()
+            try:
+                successor.write_eof()
+            except OSError:  # the client has gone
+                successor.abort()
         if self._closing:
             successor.close()
         elif self._full and successor.get_write_buffer_size() <= HIGH_WATER:

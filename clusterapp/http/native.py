@@ -366,7 +366,10 @@ class NativeConnection(Connection, asyncio.Protocol):
     def _close_writing(self) -> bool:
         if self._secure:
             return False  # TLS has no half-closed connections
-        self._native.write_eof()
+        try:
+            self._native.write_eof()
+        except OSError:  # the client has gone: asyncio's transports tell it so
+            return False
         return True
 
     def _close(self) -> None:

@@ -129,6 +129,38 @@ class DisconnectTests(NativeCase):
     """A client that leaves."""
 
     @on_each_loop
+    async def test_after_a_refusal(self) -> None:
+        """A client that leaves is gone at once, whether it has read why or not."""
+        for reads in (True, False):
+            client = await self.client()
+            await client.send(b"GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n")
+            if reads:
+                self.assertIn(b" 400 ", await client.rest())
+            client.goes()
+            await self.so(lambda: not self.site._connections)
+
+    @on_each_loop
+    async def test_closed_with_a_bad_message(self) -> None:
+        """The end that comes together with what is refused is the end of both."""
+        client = await self.client()
+        client.socket.send(b"GET / HTTP/1.1\r\n\r\n")
+        client.socket.shutdown(socket.SHUT_WR)
+        self.assertIn(b" 400 ", await client.rest())
+        await self.so(lambda: not self.site._connections)
+
+    @on_each_loop
+    async def test_pipelined_requests_wait_their_turn(self) -> None:
+        """Others are served between them; the end does not overtake them."""
+        client, other = await self.client(), await self.client()
+        other.socket.send(b"GET /hi HTTP/1.1\r\nHost: h\r\n\r\n")
+        client.socket.send(b"GET /hi HTTP/1.1\r\nHost: h\r\n\r\n" * 1000)
+        client.socket.shutdown(socket.SHUT_WR)
+        client.accepted()
+        await other.until(b"hi")
+        self.assertLess(self.site.requests, 500)
+        self.assertEqual((await client.rest()).count(b"\r\n\r\nhi"), 1000)
+
+    @on_each_loop
     async def test_close(self) -> None:
         """Who waits for the answer is told at once."""
         client, _ = await self.asked()
