@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
+from clusterapp.guards import guarded
 from clusterapp.http.native import NativeConnection
 from clusterapp.http.proxy_protocol import LONGEST, Announced, ProxyHeaderError, read
 
@@ -96,6 +97,7 @@ class AnnouncedServer:
         protocol.announced(announced)
         self._server.begin(protocol, connection)
 
+    @guarded("serve a connection")
     def _waited(
         self,
         protocol: NativeConnection,

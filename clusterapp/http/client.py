@@ -22,6 +22,7 @@ from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from clusterapp.errors import CoreBrokenError
+from clusterapp.guards import guarded
 from clusterapp.http.messages import RequestHead, ResponseHead, asks_upgrade
 from clusterapp.http.reader import ResponseReader
 from clusterapp.http.response import DONE, WireRequest, WireResponse
@@ -107,6 +108,13 @@ class Pool(Face):
 
     def lost(self, connection: "CoreConnection") -> None:
         """A connection is gone."""
+
+
+#: Guards what the transport calls: an exception ends that connection and its call.
+_ends_call = guarded(
+    "read a response of the core",
+    lambda failure, connection, *_: connection.break_off(failure),
+)
 
 
 @implementer(IHandshakeListener)
@@ -196,6 +204,7 @@ class CoreConnection(Protocol):
 
     # What the transport calls.
 
+    @_ends_call
     def connectionMade(self) -> None:
         """Find the socket, where there is one that shows HTTP's own bytes."""
         if ISystemHandle.providedBy(self.transport):
@@ -205,12 +214,14 @@ class CoreConnection(Protocol):
                 self._watch.register(handle, select.POLLIN)
         self._pool.connected(self)
 
+    @_ends_call
     def handshakeCompleted(self) -> None:
         """Let the first request go: the core is who it should be."""
         ready, self._ready = self._ready, None
         if ready is not None:
             ready.callback(self)
 
+    @_ends_call
     def dataReceived(self, data: bytes) -> None:
         """Read a piece of the response."""
         if self._closing:
@@ -224,6 +235,7 @@ class CoreConnection(Protocol):
         else:
             self._read(call, data)
 
+    @guarded("tell of the end of a connection to the core")
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """End what is under way; the transport has stopped the body, if any."""
         clean = not self._closing and reason.check(ConnectionDone) is not None
@@ -251,7 +263,7 @@ class CoreConnection(Protocol):
         try:
             reader.feed(data)
         except CoreBrokenError:
-            self._break(Failure())
+            self.break_off(Failure())
             return
         if reader.interims:
             self._pass_interims(call)
@@ -265,7 +277,7 @@ class CoreConnection(Protocol):
     def _begin(self, call: Call, head: ResponseHead) -> None:
         reader = self._reader
         if head.status == _SWITCHING and self._sender is not None:
-            self._break(Failure(CoreBrokenError("a 101 before the body's end")))
+            self.break_off(Failure(CoreBrokenError("a 101 before the body's end")))
             return
         response = self._response = WireResponse(
             self, WireRequest(call.head, call.uri), head, reader.minor, reader.length
@@ -308,7 +320,8 @@ class CoreConnection(Protocol):
             self.abort()
         self._end(DONE)
 
-    def _break(self, failure: Failure) -> None:
+    def break_off(self, failure: Failure) -> None:
+        """Close the connection at once; its call fails."""
         self.abort()
         self._end(failure)
 
@@ -324,7 +337,7 @@ class CoreConnection(Protocol):
     def _sent(self, failure: Failure | None) -> None:
         self._sender = None
         if failure is not None:
-            self._break(failure)
+            self.break_off(failure)
 
     def _stop_sending(self) -> None:
         sender, self._sender = self._sender, None

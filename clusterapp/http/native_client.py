@@ -33,6 +33,8 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from clusterapp.guards import guarded
+
 
 @implementer(IStreamClientEndpoint)
 class NativeUnixEndpoint:
@@ -81,6 +83,7 @@ class NativeUnixEndpoint:
         return protocol
 
 
+@guarded("tell of a connection")
 def _tell(done: asyncio.Task[IProtocol], connected: Deferred[IProtocol]) -> None:
     """Hand over what became of an attempt, unless it was given up."""
     if done.cancelled():
@@ -124,6 +127,12 @@ class _Carrier(asyncio.Protocol):
             came(face)
 
 
+#: Guards what the loop calls of a stream: an exception ends that stream.
+_ends_stream = guarded(
+    "follow the pace of a connection", lambda _failure, stream: stream.abortConnection()
+)
+
+
 @implementer(ITransport, IConsumer, IPushProducer, ISystemHandle)
 class NativeStream(asyncio.Protocol):
     """
@@ -143,7 +152,9 @@ class NativeStream(asyncio.Protocol):
         address: UNIXAddress,
     ) -> None:
         self.disconnecting = False
-        self.data_received = protocol.dataReceived  # type: ignore[method-assign]
+        self.data_received = guarded(  # type: ignore[method-assign]
+            "read from a connection", lambda *_: self.abortConnection()
+        )(protocol.dataReceived)
         self._transport = transport
         self._protocol = protocol
         self._socket = sock
@@ -220,23 +231,27 @@ class NativeStream(asyncio.Protocol):
 
     # What the loop calls; and `data_received`, which is the protocol's own.
 
+    @_ends_stream
     def pause_writing(self) -> None:
         """Hold the producer back."""
         self._full = True
         if self._producer is not None:
             self._producer.pauseProducing()
 
+    @_ends_stream
     def resume_writing(self) -> None:
         """Let the producer go on."""
         self._full = False
         if self._producer is not None:
             self._producer.resumeProducing()
 
+    @_ends_stream
     def eof_received(self) -> None:
         """End the connection: Twisted's own do not wait to write the rest, either."""
         self._lose(ConnectionDone())
         self._transport.abort()
 
+    @guarded("tell of the end of a connection")
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell of the end, unless that is known."""
         if self._aborted:

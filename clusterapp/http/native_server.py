@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
+from clusterapp.guards import guarded
 from clusterapp.http.early import Arrival, EarlyTransport
 from clusterapp.http.limits import LINGER_SECONDS
 from clusterapp.http.native import NativeConnection
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
 #: How much is read of a connection when it is accepted: as much as by asyncio.
 _FIRST_READ = 256 * 1024
+
+#: Guards what is called when a transport is there, or cannot be made.
+_ends_connection = guarded(
+    "serve a connection",
+    lambda failure, _server, connection, *_: connection.fail(failure),
+)
 
 
 class NativeServer:
@@ -132,6 +139,9 @@ class NativeServer:
             task = self._loop.create_task(making)
             task.add_done_callback(partial(self._moved, protocol, early, arrival))
 
+    @guarded(
+        "serve a connection", lambda failure, _, protocol, *__: protocol.fail(failure)
+    )
     def _moved(
         self,
         protocol: NativeConnection,
@@ -158,6 +168,9 @@ class NativeServer:
         protocol.arrives(task)
         task.add_done_callback(partial(self._connected, protocol, connection))
 
+    @guarded(
+        "serve a connection", lambda failure, _, protocol, *__: protocol.fail(failure)
+    )
     def _connected(
         self,
         protocol: NativeConnection,

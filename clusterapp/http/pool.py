@@ -58,6 +58,7 @@ class IdleConnections:
             self._sweep.cancel()
             self._sweep = None
 
+    @guarded("close idle connections")
     def _close_old(self) -> None:
         self._sweep = None
         now = self._clock.seconds()

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.resource import IResource
 
+from clusterapp.guards import guarded
 from clusterapp.http.access import Recorder
 from clusterapp.http.connection import Connection
 from clusterapp.http.departure import Departure, HandOver
@@ -230,6 +231,7 @@ class ClusterSite(server.Site):
             and dispatcher.wants_stream(head.method, path)
         )
 
+    @guarded("look at the times of connections")
     def _look_at_times(self) -> None:
         # Not when the last connection closes: the next may come at once.
         if not self._connections:

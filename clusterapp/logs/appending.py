@@ -3,6 +3,7 @@
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from clusterapp.guards import guarded
 from clusterapp.logs.output import MOST_BYTES, Opening
 
 #: Seconds for which a line waits at most for others to be written with it.
@@ -102,6 +103,7 @@ class Appender:
         self._succeeded()
         self._output.close()
 
+    @guarded("write the access log")
     def _late(self) -> None:
         self._timer = None
         self.flush()

@@ -19,6 +19,7 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
 from clusterapp.errors import OperationError
+from clusterapp.guards import guarded
 from clusterapp.lifecycle import State
 from clusterapp.listening.accept import Acceptor, Adopting
 from clusterapp.master.deployment import Deployment
@@ -187,6 +188,10 @@ class _Open(Factory[LineOnlyReceiver]):
         return max(slot.pulse.lag, silence - _BETWEEN_REPORTS)
 
 
+def _abort(_failure: Failure, check: "_Check", _line: bytes) -> None:
+    check.abort()
+
+
 class _Check(LineOnlyReceiver, TimeoutMixin):
     """One agent check: a line that asks, a line that answers, and the end."""
 
@@ -207,6 +212,7 @@ class _Check(LineOnlyReceiver, TimeoutMixin):
         self._opened.checks.add(self)
         self.setTimeout(PATIENCE)
 
+    @guarded("answer an agent check", _abort)
     def lineReceived(self, line: bytes) -> None:
         """Answer, and be done; a question that makes no sense has no answer."""
         said = self._opened.answer(line)

@@ -6,6 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from clusterapp.channel.inspection import END
+from clusterapp.guards import guarded
 from clusterapp.spawning.execute import Child
 
 #: Seconds of silence that end an answer whose own end does not come.
@@ -94,6 +95,7 @@ class _Answer:
             self._lines.append(line)
             self._silence.reset(QUIET)
 
+    @guarded("take the answer of a process")
     def end(self) -> None:
         """Wait no longer."""
         for timer in (self._limit, self._silence):
@@ -104,6 +106,7 @@ class _Answer:
         for fired in self._waiting:
             fired.callback(text)
 
+    @guarded("take the answer of a process")
     def _silent(self) -> None:
         if self._last_resort:
             self.end()

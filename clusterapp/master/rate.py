@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from clusterapp.guards import guarded
+
 #: Seconds between two looks at the count, and how many of them are remembered.
 _INTERVAL = 1.0
 _LOOKS = 10
@@ -43,6 +45,7 @@ class Rate:
         seconds = self._clock.seconds() - since
         return (self._count() - before) / seconds if seconds > 0 else 0.0
 
+    @guarded("count")
     def _look(self) -> None:
         self._seen.append((self._clock.seconds(), self._count()))
         self._timer = self._clock.callLater(_INTERVAL, self._look)

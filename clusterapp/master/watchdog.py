@@ -3,6 +3,7 @@
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from clusterapp.guards import guarded
 from clusterapp.master.inspection import Inspector
 from clusterapp.spawning.execute import Child
 
@@ -70,6 +71,7 @@ class Watchdog:
         self._due = self._clock.seconds() + seconds
         self._timer = self._clock.callLater(seconds, self._look)
 
+    @guarded("look for a hang")
     def _look(self) -> None:
         now = self._clock.seconds()
         if now - self._due > STOOD_STILL:
@@ -104,6 +106,7 @@ class Watchdog:
         self._timer = self._clock.callLater(ABORTING, self._kill, child)
         child.signal("ABRT")
 
+    @guarded("kill a process that hangs")
     def _kill(self, child: Child) -> None:
         self._timer = None
         self._log.error(

@@ -51,6 +51,7 @@ class Patience:
             self._sweep.cancel()
             self._sweep = None
 
+    @guarded("look for what takes too long")
     def _look(self) -> None:
         self._sweep = None
         now = self._clock.seconds()

@@ -9,6 +9,7 @@ from typing import Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from clusterapp.channel.ends import Pulse
+from clusterapp.guards import guarded
 from clusterapp.http.tally import Tally
 
 #: Seconds between two reports, if the hang timeout is not very short.
@@ -89,6 +90,7 @@ class Reporter:
             self._timer.cancel()
             self._timer = None
 
+    @guarded("report to the master")
     def _report(self) -> None:
         lag = max(0.0, self._clock.seconds() - self._due)
         self.start()

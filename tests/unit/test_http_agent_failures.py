@@ -102,15 +102,19 @@ class BrokenTests(AgentTestCase):
         self.assertEqual(self.core.wires, [])
 
     def test_an_error_of_the_reader_is_not_swallowed(self) -> None:
-        """It goes to the reactor, which logs it and closes the connection."""
+        """It is logged, ends its call, and closes the connection."""
 
         class Faulty(Collector):
             def dataReceived(self, data: bytes) -> None:
                 raise ZeroDivisionError(data)
 
-        self.answered(CHUNKED).deliverBody(Faulty())
-        with self.assertRaises(ZeroDivisionError):
-            self.wire.answer(b"1\r\na\r\n")
+        faulty = Faulty()
+        self.answered(CHUNKED).deliverBody(faulty)
+        self.wire.answer(b"1\r\na\r\n")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertTrue(self.wire.aborted)
+        assert faulty.reason is not None
+        self.assertIsInstance(faulty.reason.value, ZeroDivisionError)
 
 
 class CancelTests(AgentTestCase):
