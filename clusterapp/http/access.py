@@ -16,6 +16,7 @@ class Answered(NamedTuple):
     :ivar fields: the request's fields.
     :ivar status: the status code; 0 if there was no response.
     :ivar sent: the bytes of the response's body.
+    :ivar complete: whether all of the response was sent.
     :ivar seconds: from the end of the request's head to the end of the response.
     """
 
@@ -27,6 +28,7 @@ class Answered(NamedTuple):
     status: int
     sent: int
     seconds: float
+    complete: bool = True
 
 
 class Recorder(Protocol):

@@ -94,7 +94,7 @@ def json_lines(place: Place, most: int) -> LineFormat:
 
 
 def _combined(answered: Answered, stamp: bytes) -> bytes:
-    client, method, target, version, fields, status, sent, _ = answered
+    client, method, target, version, fields, status, sent, _, _ = answered
     referer = agent = b""
     for name, value in fields:
         # The length first: it spares nearly every field the rest.
@@ -117,7 +117,7 @@ def _combined(answered: Answered, stamp: bytes) -> bytes:
 
 
 def _json(answered: Answered, stamp: str, who: str) -> bytes:
-    client, method, target, version, fields, status, sent, seconds = answered
+    client, method, target, version, fields, status, sent, seconds, complete = answered
     if method == b"-":
         method = target = version = b""
     referer, agent, request_id = _named(fields)
@@ -125,7 +125,8 @@ def _json(answered: Answered, stamp: str, who: str) -> bytes:
         f'{{"time":"{stamp}","client":{encode_basestring_ascii(client)},'
         f'"method":{_text(method)},"target":{_text(target)},'
         f'"version":{_text(version)},"status":{status or NO_RESPONSE},'
-        f'"bytes":{sent},"duration_ms":{seconds * 1000:.3f},'
+        f'"bytes":{sent},"complete":{"true" if complete else "false"},'
+        f'"duration_ms":{seconds * 1000:.3f},'
         f'"referer":{_text(referer)},"user_agent":{_text(agent)},{who},'
         f'"request_id":{_text(request_id)}}}\n'
     ).encode("ascii")

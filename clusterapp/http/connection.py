@@ -11,11 +11,11 @@ from http import HTTPStatus
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionLost
 from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
-from clusterapp.guards import guarded
+from clusterapp.guards import guarded, report
 from clusterapp.http.access import Answered
 from clusterapp.http.ending import Ending
 from clusterapp.http.files import FileSending
@@ -115,7 +115,10 @@ class Connection(Ending):
         protocol, self._protocol = self._protocol, None
         try:
             self._give_up_turn()
-            self.unregisterProducer()
+            if protocol is None:
+                self._stop_producer()
+            else:
+                self.unregisterProducer()
             if protocol is not None:
                 protocol.connectionLost(reason)
             elif self._message is not None:
@@ -222,6 +225,24 @@ class Connection(Ending):
         """Let the connection end with this response."""
         self._closing = True
 
+    def refuse_request(self, status: HTTPStatus) -> None:
+        """
+        Answer the request under way with an error of our own, and close.
+
+        :param status: the error; nothing of another response must have been sent.
+        """
+        self._refuse(status)
+
+    def break_off(self, message: Message) -> None:
+        """
+        Close at once, so that the client sees that a response is incomplete.
+
+        :param message: what responds; nobody listens to it any more.
+        """
+        self.abortConnection()
+        if self._message is message:
+            self._give_up(message, Failure(ConnectionAborted()))
+
     def response_ended(self, status: int, sent: int) -> None:
         """
         Know that the response is complete; the request's body may not be.
@@ -280,7 +301,7 @@ class Connection(Ending):
         self.unregisterProducer()
         if message is not None and message.responded:
             # What was begun cannot be unsaid.
-            self._record(*message.outcome())
+            self._record(*message.outcome(), complete=False)
             message.break_off()
         else:
             text = b"" if empty else _text(status)
@@ -290,16 +311,24 @@ class Connection(Ending):
         if message is not None:
             message.lose(Failure(ConnectionLost(f"refused: {status}")))
 
+    def _producer_failed(self, failure: Failure) -> None:
+        """End the response whose producer has raised an exception."""
+        if self._protocol is None and self._message is not None:
+            self._message.fail(failure)
+        else:
+            report("let a producer follow the client", failure)
+            self.abortConnection()
+
     def _give_up(self, message: Message, reason: Failure) -> None:
         self._message = None
         if self.site.recorder is not None:
-            self._record(*message.outcome())
+            self._record(*message.outcome(), complete=False)
         message.lose(reason)
 
-    def _record(self, status: int, sent: int) -> None:
+    def _record(self, status: int, sent: int, *, complete: bool = True) -> None:
         recorder = self.site.recorder
         if recorder is not None:
-            recorder.record(self._answered(status, sent))
+            recorder.record(self._answered(status, sent)._replace(complete=complete))
 
     def _answered(self, status: int, sent: int) -> Answered:
         head, self._head = self._head, None

@@ -6,6 +6,7 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from clusterapp.guards import report
 from clusterapp.http.prepared import FilePart, Prepared
 from clusterapp.interfaces import Fields
 
@@ -89,6 +90,11 @@ class FileSending:
         if self._connection is not None:
             self._connection.abortConnection()
 
+    def fail(self, reason: Failure) -> None:
+        """Break it off: its head has been sent."""
+        report("send a file", reason)
+        self.break_off()
+
     def lose(self, _reason: Failure) -> None:
         """Stop: the client has gone."""
         self._connection = None
@@ -96,7 +102,10 @@ class FileSending:
     def _send(self, connection: "Connection", part: bytes | FilePart) -> bool:
         if isinstance(part, bytes):
             self._todo.pop()
-            connection.write_before_file(part)
+            if self._todo:
+                connection.write_before_file(part)
+            else:  # the kernel must not wait for more
+                connection.write(part)
             return True
         left = part.length - self._offset
         sent = connection.send_file(part.file.fd, part.offset + self._offset, left)

@@ -15,6 +15,10 @@ _BODILESS = frozenset(
 )
 
 
+class InvalidResponseError(ValueError):
+    """A response that must not be sent as its application has made it."""
+
+
 class Framing:
     """
     The framing of one response (RFC 9112, section 6).

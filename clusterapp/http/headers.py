@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Final
 
 from twisted.web.http_headers import Headers
 
@@ -59,3 +60,25 @@ def canonical(name: str | bytes) -> tuple[bytes, bytes]:
     headers.setRawHeaders(name, [])
     [(written, _)] = headers.getAllRawHeaders()
     return written.lower(), written
+
+
+#: The length of a value above which its line is made anew each time.
+_LONGEST_REMEMBERED: Final = 128
+
+
+def line_of(name: str | bytes, value: str | bytes) -> tuple[bytes, bytes]:
+    """
+    Give a field's name in lower case, and its line; most are set again and again.
+
+    :raises ValueError: if the value has a line break or a NUL.
+    :raises TypeError: if the value is no text.
+    :raises twisted.web.http_headers.InvalidHeaderName: if the name is no token.
+    """
+    short = isinstance(value, (str, bytes)) and len(value) < _LONGEST_REMEMBERED
+    return (_line if short else _line.__wrapped__)(name, value)
+
+
+@lru_cache(1024)
+def _line(name: str | bytes, value: str | bytes) -> tuple[bytes, bytes]:
+    lowered, written = canonical(name)
+    return lowered, b"%b: %b\r\n" % (written, as_value(value))

@@ -8,11 +8,18 @@ Klein's dispatch without its cost for each request.
 - A handler that returns bytes or str at once is answered at once: no Deferred is
   made, and nothing waits for the client to leave.
 
-Whatever is not a plain match, or plainly none, goes to Klein's own code before
-anything was executed: redirects, host matching, paths that are not UTF-8, and
-requests that are none of the engine's.
+Whatever is not a plain match, or plainly none, is looked up as Klein does it:
+redirects, host matching, a Klein below other resources. Requests that are none of the
+engine's go to Klein's own code before anything was executed.
 
 The same requests get the same answers, but for these, on purpose:
+
+- A request that fails when its response has begun is not answered any further:
+  neither error handlers nor a failing `IRenderable` append anything to it, and the
+  response is broken off (`Request.processingFailed` does that). An `IRenderable` that
+  fails earlier goes to the error handlers, as every other failure.
+- A path that is not UTF-8 is not found. In Klein it is a 400, with a traceback in the
+  log that any client may cause.
 
 - The Host field is read only to make a mapper. One that is no name, as ``a..b``, is
   an internal error in Klein for every route. A handler that has called ``setHost``
@@ -27,7 +34,7 @@ from functools import cached_property
 from typing import Any
 
 from klein import Klein, Response
-from klein._resource import extractURLparts
+from klein._resource import URLDecodeError, extractURLparts
 from klein.app import KleinRequest
 from klein.interfaces import IKleinRequest
 from klein.resource import KleinResource
@@ -35,11 +42,12 @@ from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.components import registerAdapter
 from twisted.python.failure import Failure
+from twisted.web.error import FlattenerError
 from twisted.web.iweb import IRenderable, IRequest
 from twisted.web.resource import IResource, getChildForRequest
 from twisted.web.server import NOT_DONE_YET
-from twisted.web.template import renderElement
-from werkzeug.exceptions import HTTPException
+from twisted.web.template import flatten
+from werkzeug.exceptions import BadHost, HTTPException, NotFound
 from werkzeug.routing import MapAdapter
 
 from clusterapp.http.klein_routes import Route, RouteMemory
@@ -96,11 +104,13 @@ class KleinRoutes(KleinResource, Dispatcher):
         path = request.path_text()
         route = None if path is None else self._routes.find(request.method, path)
         if path is None or route is None:
-            return super().render(request)
+            _Dispatched(app, request).follow(maybeDeferred(_look_up, app, request))
+            return NOT_DONE_YET
         request.routed = app, path
         if not isinstance(route, Route):
             _Dispatched(app, request).follow(fail(Failure(route)))
             return NOT_DONE_YET
+        request.endpoint = route.endpoint
         request.consume(route.segments)
         try:
             result: Any = app.execute_endpoint(route.endpoint, request, **route.values)
@@ -115,6 +125,32 @@ class KleinRoutes(KleinResource, Dispatcher):
             called = maybeDeferred(lambda: result)
         _Dispatched(app, request).follow(called)
         return NOT_DONE_YET
+
+
+def _look_up(app: Klein, request: Routable) -> Any:
+    """
+    Find a request's handler as Klein does it, and call it.
+
+    :raises HTTPException: what to answer if there is none.
+    """
+    try:
+        scheme, host, _, path, script = extractURLparts(request)
+    except URLDecodeError as error:
+        bad_host = any(what == "SERVER_NAME" for what, _ in error.errors)
+        raise BadHost if bad_host else NotFound from None
+    mapper = app.url_map.bind(
+        host,
+        script,
+        path_info=path,
+        default_method=request.method.decode(),
+        url_scheme=scheme,
+    )
+    IKleinRequest(request).mapper = mapper
+    rule, values = mapper.match(return_rule=True)
+    handler: Any = app.endpoints[rule.endpoint]
+    request.endpoint = rule.endpoint
+    request.consume(handler.segment_count)
+    return app.execute_endpoint(rule.endpoint, request, **values)
 
 
 class _Dispatched:
@@ -140,21 +176,41 @@ class _Dispatched:
         if IResource.providedBy(result):
             request.render(getChildForRequest(result, request))
             return _ANSWERED_ELSEWHERE
-        if IRenderable.providedBy(result):
-            renderElement(request, result)
-            return _ANSWERED_ELSEWHERE
-        return result
+        return self._flatten(result) if IRenderable.providedBy(result) else result
+
+    def _flatten(self, element: IRenderable) -> Deferred[None]:
+        """
+        Write a page as `twisted.web.template.renderElement` does.
+
+        What fails before there is anything to write can still be answered with an
+        error; `renderElement` has begun the response by then, and ends it as if it
+        were whole.
+        """
+        request = self._request
+        doctype = [b"\n", b"<!DOCTYPE html>"]
+
+        def write(piece: bytes) -> None:
+            while doctype:
+                request.write(doctype.pop())
+            if piece:
+                request.write(piece)
+
+        return flatten(request, element, write).addCallback(lambda _: write(b""))
 
     def _handle(self, failure: Failure, handlers: Iterator[Any]) -> Any:
         """Ask the first of the error handlers that takes such a failure."""
-        if self._request.ended:
-            if not failure.check(CancelledError):
+        request = self._request
+        if request.ended:
+            if not _is_cancelled(failure):
                 _log.failure("a request failed after its end", failure)
             return None
+        if request.startedWriting:
+            request.processingFailed(failure)
+            return _ANSWERED_ELSEWHERE
         for kinds, handler in handlers:
             if failure.check(*kinds):
                 handled = maybeDeferred(
-                    self._app.execute_error_handler, handler, self._request, failure
+                    self._app.execute_error_handler, handler, request, failure
                 )
                 handled.addCallback(self._render)
                 return handled.addErrback(self._handle, handlers)
@@ -180,6 +236,14 @@ class _Dispatched:
             self._request.finish()
 
 
+def _is_cancelled(failure: Failure) -> bool:
+    """Tell whether what a client's leaving has cancelled has failed, and no more."""
+    error = failure.value
+    if isinstance(error, FlattenerError):
+        error = error.args[0]
+    return isinstance(error, CancelledError)
+
+
 def _respond(request: Routable, body: bytes | str) -> None:
     try:
         request.respond(body.encode() if isinstance(body, str) else body)
@@ -188,7 +252,7 @@ def _respond(request: Routable, body: bytes | str) -> None:
 
 
 def _cannot_write(failure: Failure, request: Routable) -> None:
-    if request.ended or request.startedWriting:
+    if request.ended:
         _log.failure("an answer could not be written", failure)
     else:
         request.processingFailed(failure)

@@ -1,11 +1,15 @@
 """A pull producer, driven at the pace of the client."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import cast
 
-from twisted.internet.interfaces import IDelayedCall, IProducer, IReactorTime
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IProducer,
+    IPullProducer,
+    IReactorTime,
+)
+from twisted.python.failure import Failure
 
 
 class Pulling:
@@ -14,14 +18,21 @@ class Pulling:
 
     To a connection it is a push producer.
 
-    :param producer: an `IPullProducer`: it has `resumeProducing` alone.
+    :param producer: an `IPullProducer`; it need not declare that.
     :param clock: the reactor.
+    :param failed: called when the producer has raised an exception; it is asked for
+        nothing more then.
     """
 
-    def __init__(self, producer: IProducer, clock: IReactorTime) -> None:
-        self._pull: Callable[[], object] = producer.resumeProducing  # type: ignore[attr-defined]
-        self._stop = producer.stopProducing
+    def __init__(
+        self,
+        producer: IProducer,
+        clock: IReactorTime,
+        failed: Callable[[Failure], object],
+    ) -> None:
+        self._producer = cast("IPullProducer", producer)
         self._clock = clock
+        self._failed = failed
         self._next: IDelayedCall | None = None
 
     def start(self, *, paused: bool) -> None:
@@ -43,7 +54,7 @@ class Pulling:
     def stopProducing(self) -> None:
         """Tell the producer that nobody wants the rest."""
         self.stop()
-        self._stop()
+        self._producer.stopProducing()
 
     def stop(self) -> None:
         """Ask for nothing more."""
@@ -52,4 +63,8 @@ class Pulling:
     def _ask(self) -> None:
         # Set before the producer is asked: it may pause or stop us.
         self._next = self._clock.callLater(0, self._ask)
-        self._pull()
+        try:
+            self._producer.resumeProducing()
+        except Exception:  # noqa: BLE001 - it ends the response, and is logged
+            self.stop()
+            self._failed(Failure())

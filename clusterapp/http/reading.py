@@ -63,6 +63,13 @@ class Message(Protocol):
     def break_off(self) -> None:
         """Close the connection, so that the client sees what is incomplete."""
 
+    def fail(self, reason: Failure) -> None:
+        """
+        End the response, since making it has failed, and log why.
+
+        With an error if nothing of it has been sent; else it is broken off.
+        """
+
     def lose(self, reason: Failure) -> None:
         """Know that the client has gone, or will not be answered."""
 

@@ -124,7 +124,7 @@ class RelayedConnection(NativeConnection):
         """Tell whether the client's connection is encrypted."""
         return self._is_relayed_secure
 
-    def _record(self, status: int, sent: int) -> None:
+    def _record(self, status: int, sent: int, *, complete: bool = True) -> None:
         """Note nothing: the worker that the client is connected to does so."""
 
 

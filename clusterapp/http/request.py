@@ -16,18 +16,19 @@ from urllib.parse import unquote_to_bytes
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
-from twisted.web import http, server
+from twisted.web import server
 from twisted.web.error import UnsupportedMethod
 from twisted.web.http import parse_qs
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource, _IEncodingResource
 
 from clusterapp.http.content import Content
-from clusterapp.http.forms import BadFormError, form_of
+from clusterapp.http.failing import Failing
+from clusterapp.http.forms import form_of
 from clusterapp.http.headers import canonical
 from clusterapp.http.lazy import Lazy
 from clusterapp.http.pieces import StreamedBody
-from clusterapp.http.responding import Responding
+from clusterapp.http.response_head import BODILESS
 from clusterapp.interfaces import Fields
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from clusterapp.http.peers import Proxies
 
 
-class ClusterRequest(Responding):
+class ClusterRequest(Failing):
     """
     A request for a site's resources.
 
@@ -221,10 +222,6 @@ class ClusterRequest(Responding):
         if self._stream is not None:
             self.process()
 
-    def break_off(self) -> None:
-        """Close the connection, so that the client sees what is incomplete."""
-        self.channel.abortConnection()
-
     def expected(self) -> None:
         """Ask for the body that the client holds back."""
         self.channel.send_continue()
@@ -284,6 +281,9 @@ class ClusterRequest(Responding):
         if body is server.NOT_DONE_YET:
             return
         if type(body) is bytes and self.method != b"HEAD":
+            if "responseHeaders" in self.__dict__ and self.code not in BODILESS:
+                # Of a body that is here, the length is known better.
+                self.responseHeaders.removeHeader(b"content-length")
             self.respond(body)
         else:
             super().render(cast("IResource", _Again(resrc, body)))
@@ -333,29 +333,6 @@ class ClusterRequest(Responding):
             self._body.close()
         elif self._stream is not None and not self._stream.complete:
             self._stream.stopProducing()
-
-    def processingFailed(self, reason: Failure) -> Failure:
-        """Answer with an error, as twisted.web does; 400 for a form that is none."""
-        if self.startedWriting:
-            # An error page would be taken for a part of the response.
-            self._log.failure("", failure=reason)
-            if self.channel is not None:
-                self.break_off()
-            return reason
-        if reason.check(BadFormError):
-            self.setResponseCode(http.BAD_REQUEST)
-            self.setHeader(b"content-type", b"text/plain; charset=utf-8")
-            self.respond(b"The form cannot be read.\n")
-            return reason
-        page = self._connection.site.failure_page
-        if page is None:
-            super().processingFailed(reason)
-            return reason
-        self._log.failure("", failure=reason)
-        self.setResponseCode(http.INTERNAL_SERVER_ERROR)
-        self.setHeader(b"content-type", b"text/html; charset=utf-8")
-        self.respond(page(reason))
-        return reason
 
 
 class _Again:

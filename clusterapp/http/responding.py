@@ -1,30 +1,24 @@
 """
 The response half of a request, as applications write it.
 
-What an application does not change is written without being made into `Headers`.
 Parts of twisted.web's requests that it does not promise are used: `_disconnected`,
 `_inFakeHead` and `_encoder`. They were read in Twisted 26.10.
 """
 
-from functools import lru_cache
-from typing import Any, AnyStr, Final
+from typing import Final
 
-from twisted.internet.defer import Deferred
-from twisted.web.http import RESPONSES, datetimeToString
-from twisted.web.http_headers import Headers
+from twisted.internet.interfaces import IProducer
+from twisted.python.failure import Failure
 
-from clusterapp.http.framing import one_line
-from clusterapp.http.headers import ResponseHeaders, as_value, canonical
-from clusterapp.http.lazy import Lazy
-from clusterapp.http.messages import options
+from clusterapp.http.framing import InvalidResponseError
 from clusterapp.http.reasons import status_line
-from clusterapp.http.routable import Routable
+from clusterapp.http.response_head import BODILESS, REASONS, HeadWriter
 
-_BODILESS: Final = frozenset({204, 304})
 #: The media type of Server-Sent Events: browsers come back for more by themselves
 #: (HTML, section 9.2).
 EVENT_STREAM: Final = b"text/event-stream"
 _DEFAULT_TYPE: Final = b"Content-Type: text/html\r\n"
+
 
 #: What a request gets by that which makes its response take the long way.
 _UNUSUAL: Final = frozenset(
@@ -48,111 +42,9 @@ _UNUSUAL: Final = frozenset(
     }
 )
 
-# The module gives it away slowly, by a proxy that looks for deprecated names.
-_REASONS: Final = RESPONSES
 
-#: Response fields that more depends on than their own line.
-_SPECIAL: Final = frozenset(
-    {b"connection", b"content-length", b"date", b"server", b"transfer-encoding"}
-)
-
-
-#: The length of a value above which its line is made anew each time.
-_LONGEST_REMEMBERED: Final = 128
-
-
-@lru_cache(1024)
-def _line(name: str | bytes, value: str | bytes) -> tuple[bytes, bytes]:
-    """Give a field's name in lower case, and its line; most are set again and again."""
-    lowered, written = canonical(name)
-    return lowered, b"%b: %b\r\n" % (written, as_value(value))
-
-
-class Responding(Routable):
+class Responding(HeadWriter):
     """What a `ClusterRequest` does with its response."""
-
-    channel: Any
-    site: Any
-    #: What the request came by. Resources may put other sites in the place of `site`.
-    _connection: Any
-    #: Fields that were set and have not been made into `responseHeaders`: their
-    #: lines by their names in lower case.
-    _plain: dict[bytes, bytes]
-    #: The bytes of the body that are still to come, if its length is known.
-    _owed: int | None = None
-    #: Whether the response has no body, whatever is written.
-    _drops = False
-    #: Lines of the head that are not the application's to see or change.
-    greeting = b""
-
-    @Lazy
-    def notifications(self) -> list[Deferred[None]]:
-        """Who is told when this ends."""
-        return []
-
-    @Lazy
-    def cookies(self) -> list[bytes]:
-        """The cookies to set."""
-        return []
-
-    @Lazy
-    def responseHeaders(self) -> Headers:
-        """The response's fields, those among them that have been set before."""
-        headers = ResponseHeaders()
-        for line in self._connection.site.lines.split(b"\r\n")[:-1]:
-            name, _, value = line.partition(b": ")
-            headers.setRawHeaders(name, [value])
-        for line in self._plain.values():
-            name, _, value = line[:-2].partition(b": ")
-            headers.setRawHeaders(name, [value])
-        if self.finished and b"content-length" not in self._plain:
-            self._add_what_was_sent(headers)
-        return headers
-
-    def _add_what_was_sent(self, headers: Headers) -> None:
-        """Add the fields that `_respond_at_once` has written on its own."""
-        if self.chunked or self._drops or self.clientproto != b"HTTP/1.1":
-            return  # it has not
-        headers.setRawHeaders(b"content-length", [b"%d" % self.sentLength])
-        if self.sentLength and not headers.hasHeader(b"content-type"):
-            headers.setRawHeaders(b"content-type", [self.defaultContentType or b""])
-
-    def setHeader(self, name: AnyStr, value: AnyStr) -> None:
-        """
-        Set a field of the response.
-
-        :raises ValueError: if the value has a line break or a NUL.
-        """
-        if "responseHeaders" in self.__dict__:
-            self.responseHeaders.setRawHeaders(name, [value])
-            return
-        short = isinstance(value, (str, bytes)) and len(value) < _LONGEST_REMEMBERED
-        lowered, line = (_line if short else _line.__wrapped__)(name, value)
-        if lowered in _SPECIAL:
-            self.responseHeaders.setRawHeaders(name, [value])
-        else:
-            self._plain[lowered] = line
-
-    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
-        """
-        Set the status of the response.
-
-        :raises ValueError: if the reason phrase has a line break or a NUL.
-        """
-        if message is not None:
-            one_line(message)
-        super().setResponseCode(code, message)
-
-    def addCookie(self, k: AnyStr, v: AnyStr, *more: Any, **named: Any) -> None:
-        """
-        Set a cookie; see `twisted.web.http.Request.addCookie`.
-
-        :raises ValueError: if any part of it has a line break or a NUL.
-        """
-        for part in (k, v, *more, *named.values()):
-            if isinstance(part, str | bytes):
-                as_value(part)
-        super().addCookie(k, v, *more, **named)
 
     def respond(self, body: bytes) -> None:
         """
@@ -161,19 +53,28 @@ class Responding(Routable):
         Like `write` and then `finish`, but that a response which begins here gets a
         Content-Length; nothing is done for a client that has gone.
 
+        A body that is not as long as the Content-Length that has been set is not sent,
+        but an error: see `processingFailed`.
+
         :raises RuntimeError: if the response is finished.
         """
         if (
             _UNUSUAL.isdisjoint(self.__dict__)
             and self.method != b"HEAD"
             and self.clientproto == b"HTTP/1.1"
-            and self.code not in _BODILESS
+            and self.code not in BODILESS
         ):
-            self._respond_at_once(body)
+            try:
+                self._respond_at_once(body)
+            except InvalidResponseError:
+                self._give_up()
             return
-        if not self.startedWriting and self._encoder is None:
-            self._announce(len(body))
-        self.write(body)
+        if (
+            self.startedWriting
+            or self._encoder is not None
+            or self._announce(len(body))
+        ):
+            self.write(body)
         if not (self.finished or self._disconnected):
             self.finish()
 
@@ -182,12 +83,12 @@ class Responding(Routable):
         plain = self._plain
         connection = self.channel
         code = self.code
-        length = self.sentLength = len(body)
+        length = len(body)
         connection.write(
             b"".join(
                 (
                     status_line(code)
-                    if self.code_message is _REASONS.get(code)
+                    if self.code_message is REASONS.get(code)
                     else self._status(),
                     *plain.values(),
                     _DEFAULT_TYPE if body and b"content-type" not in plain else b"",
@@ -200,6 +101,7 @@ class Responding(Routable):
                 )
             )
         )
+        self.sentLength = length
         self.startedWriting = self.finished = 1
         self.channel = None
         connection.response_ended(code, length)
@@ -208,32 +110,44 @@ class Responding(Routable):
         """
         Send a piece of the response, and its head before the first.
 
+        A head that is not valid, and a body that gets longer than its Content-Length,
+        are not sent, but end the response: see `processingFailed`.
+
         :raises RuntimeError: if the response is finished, and may have a body.
-        :raises ValueError: if it gets longer than its Content-Length.
         """
-        if self.finished and not self._drops:
+        if self.finished and not (self._drops or self._given_up):
             raise RuntimeError("write was called after finish")
         if self.finished or self._disconnected or self._inFakeHead:
             return
         opening = b""
         if not self.startedWriting:
-            if self._encoder is not None:
-                self.responseHeaders.removeHeader(b"content-length")
-            opening = self._opening()
-            self.startedWriting = 1
+            try:
+                opening = self._opening()
+            except Exception:  # noqa: BLE001 - whatever it is, an answer is due
+                self._give_up()
+                return
         if self._encoder is not None:
             data = self._encoder.encode(data)
         if data and not self._drops:
-            self.channel.write(opening + self._framed(data))
-        elif opening:
+            if self._owed is not None and len(data) > self._owed:
+                self._give_up(f"its body is {len(data) - self._owed} bytes longer")
+                return
+            opening += self._framed(data)
+        if opening:
             self.channel.write(opening)
+        self.startedWriting = 1
 
     def finish(self) -> None:
         """
         Know that all of the response has been written.
 
+        A body that is shorter than its Content-Length is an error: see
+        `processingFailed`.
+
         :raises RuntimeError: if the client has gone; see `notifyFinish`.
         """
+        if self._given_up:
+            return
         if self._disconnected or self.finished:
             super().finish()  # which knows what to say
             return
@@ -244,13 +158,55 @@ class Responding(Routable):
             if not self.startedWriting:
                 self.responseHeaders.removeHeader(b"content-length")
             self.write(encoder.finish())
-        if not self.startedWriting:
-            self._announce(0)
+        if not self.startedWriting and self._announce(0):
             self.write(b"")
+        if self._given_up:
+            return
+        if self._owed and not self._drops:
+            self._give_up(f"its body is {self._owed} bytes shorter")
+            return
         self.finished = 1
         if self.chunked:
             self.channel.write(b"0\r\n\r\n")
         self._end()
+
+    def _give_up(self, wrong_length: str = "") -> None:
+        """
+        End a response that is not valid, in place of the application.
+
+        :param wrong_length: what is wrong with the length of the body; otherwise it
+            is what is being handled.
+        """
+        if wrong_length:
+            error = InvalidResponseError(f"{wrong_length} than its Content-Length")
+            why = Failure(error)
+        else:
+            why = Failure()
+        self.processingFailed(why)
+        self._given_up = True
+
+    def break_off(self) -> None:
+        """Close the connection, so that the client sees what is incomplete."""
+        if self.channel is not None:
+            self._given_up = True
+            self.channel.break_off(self)
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """
+        Register a producer; it is stopped if there is nobody to produce for.
+
+        :raises ValueError: if there is one already.
+        """
+        if self.channel is None:
+            producer.stopProducing()
+        else:
+            super().registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """Forget the producer."""
+        if self.channel is not None:
+            self.channel.unregisterProducer()
+        self.producer = None
 
     def ending(self) -> bytes | None:
         """Give the end of an event stream, which is whole at any moment."""
@@ -271,108 +227,34 @@ class Responding(Routable):
             lines = list(self.responseHeaders.getRawHeaders(b"content-type", []))
         return any(line.lower().startswith(EVENT_STREAM) for line in lines)
 
-    # The response on the wire.
+    def _announce(self, length: int) -> bool:
+        """
+        Say how long the body is, unless that has been said, or must not be.
 
-    def _announce(self, length: int) -> None:
-        """Say how long the body is, unless that has been said, or must not be."""
-        if self.method == b"HEAD" or self.code in _BODILESS:
-            return
+        :return: False if something else has been said; the response has ended then.
+        """
+        if self.method == b"HEAD" or self.code in BODILESS:
+            return True
         if "responseHeaders" not in self.__dict__:
             self._plain[b"content-length"] = b"Content-Length: %d\r\n" % length
             self._owed = length
-        elif self.responseHeaders.getRawHeaders(b"content-length") is None:
+            return True
+        said = self.responseHeaders.getRawHeaders(b"content-length")
+        if said is None:
             self.responseHeaders.setRawHeaders(b"content-length", [b"%d" % length])
-
-    def _opening(self) -> bytes:
-        """Write the head, and settle how the body is framed."""
-        if self.lastModified is not None and not self._is_set(b"last-modified"):
-            date = datetimeToString(self.lastModified)
-            self.setHeader(b"last-modified", date)
-        # What is refused here is forgotten first, or no error could be sent either.
-        if self.etag is not None:
-            etag, self.etag = self.etag, None
-            self.setHeader(b"etag", etag)
-            self.etag = etag
-        cookies = self.__dict__.pop("cookies", None)
-        if cookies:
-            self.responseHeaders.setRawHeaders(b"set-cookie", cookies)
-            self.cookies = cookies
-        self._drops = self.method == b"HEAD" or self.code in _BODILESS
-        made = self.__dict__
-        if "responseHeaders" in made:
-            lines = self._lines()
-        else:
-            plain = self._plain
-            kind = self._default_type(empty=self._owed == 0)
-            if kind is not None and b"content-type" not in plain:
-                self.setHeader(b"content-type", kind)
-            lines = b"".join(plain.values()) + self.channel.site.lines
-        framing = b""
-        if self._owed is None and not self._drops:
-            if self.clientproto == b"HTTP/1.1":
-                self.chunked = 1
-                framing = b"Transfer-Encoding: chunked\r\n"
-            else:
-                self.channel.close_after()
-        return b"".join(
-            (
-                self._status(),
-                lines,
-                self.greeting,
-                framing,
-                self.channel.said(self.clientproto),
-                b"\r\n",
+        elif said[0].isdigit() and int(said[0]) != length:
+            more = length - int(said[0])
+            self._give_up(
+                f"its body is {abs(more)} bytes {'longer' if more > 0 else 'shorter'}"
             )
-        )
-
-    def _status(self) -> bytes:
-        code = self.code
-        if self.code_message is _REASONS.get(code):
-            return status_line(code)
-        return b"HTTP/1.1 %d %b\r\n" % (code, one_line(self.code_message))
-
-    def _default_type(self, *, empty: bool) -> bytes | None:
-        """Give the type of a body for which the application has set none."""
-        return None if empty or self.code in _BODILESS else self.defaultContentType
-
-    def _is_set(self, name: bytes) -> bool:
-        if "responseHeaders" in self.__dict__:
-            return bool(self.responseHeaders.hasHeader(name))
-        return name in self._plain
-
-    def _lines(self) -> bytes:
-        """Write the fields that were made into `Headers`; the framing is ours."""
-        headers = self.responseHeaders
-        length = headers.getRawHeaders(b"content-length")
-        if length and not self._drops:
-            if len(set(length)) > 1 or not length[0].isdigit():
-                raise ValueError(f"no sensible Content-Length: {length!r}")
-            self._owed = int(length[0])
-        kind = self._default_type(empty=length is not None and length[0] == b"0")
-        if kind is not None and headers.getRawHeaders(b"content-type") is None:
-            headers.setRawHeaders(b"content-type", [kind])
-        said = headers.getRawHeaders(b"connection", [])
-        if b"close" in options([(b"connection", line) for line in said]):
-            self.channel.close_after()
-        return b"".join(
-            b"%b: %b\r\n" % (name, one_line(value))
-            for name, values in headers.getAllRawHeaders()
-            for value in values
-            if self._is_ours_to_write(name.lower())
-        )
-
-    def _is_ours_to_write(self, name: bytes) -> bool:
-        if name == b"content-length":
-            return self.code != 204  # noqa: PLR2004 - RFC 9110, section 8.6
-        return name not in (b"connection", b"transfer-encoding") or self.code == 101  # noqa: PLR2004
+            return False
+        return True
 
     def _framed(self, data: bytes) -> bytes:
         self.sentLength += len(data)
         if self.chunked:
             return b"%x\r\n%b\r\n" % (len(data), data)
         if self._owed is not None:
-            if len(data) > self._owed:
-                raise ValueError("the body is longer than its Content-Length")
             self._owed -= len(data)
         return data
 
@@ -386,11 +268,6 @@ class Responding(Routable):
         if "notifications" in self.__dict__:
             for waiting in self.__dict__.pop("notifications"):
                 waiting.callback(None)
-        if self._owed and not self._drops:
-            self._log.error(
-                "the response is shorter than its length: {uri}", uri=self.uri
-            )
-            connection.abortConnection()
         connection.response_ended(self.code, self.sentLength)
 
     def drop_body(self) -> None:

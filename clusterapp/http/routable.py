@@ -20,6 +20,8 @@ class Routable(server.Request):
     #: The Klein that found a route for this request, and the path that it was found
     #: for; None before. The mapper is made of it if a handler asks for one.
     routed: "tuple[Klein, str] | None" = None
+    #: The name of the handler that a Klein has found for it.
+    endpoint: str | None = None
 
     def path_text(self) -> str | None:
         """

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocol, IPushProducer
 from twisted.python.failure import Failure
 
+from clusterapp.guards import report
 from clusterapp.http.exchange import Exchange
 from clusterapp.http.framing import Framing, encode
 from clusterapp.http.incoming import IncomingBody
@@ -190,6 +191,11 @@ class StreamedExchange:
     def completed(self, trailers: Fields) -> None:
         """Know that the request's body has ended."""
         self.body.ended(end_to_end(trailers))
+
+    def fail(self, reason: Failure) -> None:
+        """Break it off: who has begun to respond cannot go on."""
+        report("pass a response on", reason)
+        self._connection.abortConnection()
 
     def lose(self, reason: Failure) -> None:
         """Know that the connection is lost."""

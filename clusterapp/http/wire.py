@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from twisted.internet.interfaces import IAddress, IProducer, IPushProducer
 from twisted.python.failure import Failure
@@ -13,6 +13,8 @@ from clusterapp.http.limits import LINGER_SECONDS, WRITE_STALL
 from clusterapp.http.pulling import Pulling
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from clusterapp.http.site import ClusterSite
 
 #: How much of a file is read at once, where the kernel cannot send it by itself.
@@ -136,6 +138,11 @@ class Wire:
         """
         raise NotImplementedError
 
+    # What a connection does.
+
+    def _producer_failed(self, failure: Failure) -> None:
+        raise NotImplementedError
+
     # What a face may do better.
 
     def write_before_file(self, data: bytes) -> None:
@@ -170,14 +177,14 @@ class Wire:
         self._writing_paused = True
         self.stall = self.site.now + WRITE_STALL
         if self._producer is not None:
-            self._producer.pauseProducing()
+            self._tell_producer(self._producer.pauseProducing)
 
     def writing_resumed(self) -> None:
         """Know that the client has taken most of what was written."""
         self._writing_paused = False
         self.stall = inf
         if self._producer is not None:
-            self._producer.resumeProducing()
+            self._tell_producer(self._producer.resumeProducing)
 
     # What a channel of twisted.web offers to a request.
 
@@ -186,15 +193,22 @@ class Wire:
         self.write(b"".join(pieces))
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
-        """Let a producer follow how fast the client reads."""
+        """
+        Let a producer follow how fast the client reads.
+
+        A producer that raises an exception ends the response: nobody else would.
+
+        :param producer: an `IPushProducer` if `streaming`, else an `IPullProducer`;
+            it need not declare that, as for twisted.web.
+        """
         if self._producer is not None:
             raise RuntimeError(f"there is a producer already: {self._producer}")
         if streaming:
-            self._producer = IPushProducer(producer)
+            self._producer = cast("IPushProducer", producer)
             if self._writing_paused:
                 self._producer.pauseProducing()
         else:
-            pulling = Pulling(producer, self.site.clock)
+            pulling = Pulling(producer, self.site.clock, self._producer_failed)
             self._producer = pulling
             pulling.start(paused=self._writing_paused)
 
@@ -203,6 +217,19 @@ class Wire:
         producer, self._producer = self._producer, None
         if isinstance(producer, Pulling):
             producer.stop()
+
+    def _stop_producer(self) -> None:
+        """Tell the producer, if there is one, that nobody wants the rest."""
+        producer = self._producer
+        self.unregisterProducer()
+        if producer is not None:
+            guarded("stop a producer")(producer.stopProducing)()
+
+    def _tell_producer(self, call: "Callable[[], object]") -> None:
+        try:
+            call()
+        except Exception:  # noqa: BLE001 - it ends the response, and is logged
+            self._producer_failed(Failure())
 
     def loseConnection(self) -> None:
         """Close once everything is written."""
@@ -214,7 +241,7 @@ class Wire:
     def abortConnection(self) -> None:
         """Close at once, so that the client sees a broken connection."""
         self._deaf = True
-        self.unregisterProducer()
+        self._stop_producer()
         self._wait_for("nothing", inf)
         self._abort()
 

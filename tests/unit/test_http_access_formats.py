@@ -186,6 +186,7 @@ class JsonTests(SynchronousTestCase):
                 ("version", "HTTP/1.1"),
                 ("status", 200),
                 ("bytes", 5),
+                ("complete", True),
                 ("duration_ms", 1.234),
                 ("referer", "https://example.org/"),
                 ("user_agent", "curl/8.5.0"),
