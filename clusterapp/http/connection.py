@@ -319,6 +319,15 @@ class Connection(Ending):
             report("let a producer follow the client", failure)
             self.abortConnection()
 
+    def _file_failed(self, why: str) -> None:
+        target = b"-" if self._head is None else self._head.target.partition(b"?")[0]
+        self._log.error(
+            "cannot send {path}: {why}; its response is broken off",
+            path=target.decode("latin-1"),
+            why=why,
+        )
+        self.abortConnection()
+
     def _give_up(self, message: Message, reason: Failure) -> None:
         self._message = None
         if self.site.recorder is not None:

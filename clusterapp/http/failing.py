@@ -136,6 +136,6 @@ class Failing(Responding):
             method=self._head.method.decode("ascii"),
             # The query is left out: it may hold what no log should.
             path=self._head.target.partition(b"?")[0].decode("latin-1"),
-            handler=f" in {self.endpoint}" if self.endpoint else "",
+            handler=f" in {self.handler_name}" if self.handler_name else "",
             when=when,
         )

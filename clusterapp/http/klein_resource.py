@@ -106,11 +106,11 @@ class KleinRoutes(KleinResource, Dispatcher):
         if path is None or route is None:
             _Dispatched(app, request).follow(maybeDeferred(_look_up, app, request))
             return NOT_DONE_YET
-        request.routed = app, path
         if not isinstance(route, Route):
+            request.routed = app, path, None
             _Dispatched(app, request).follow(fail(Failure(route)))
             return NOT_DONE_YET
-        request.endpoint = route.endpoint
+        request.routed = app, path, route.endpoint
         request.consume(route.segments)
         try:
             result: Any = app.execute_endpoint(route.endpoint, request, **route.values)
@@ -273,7 +273,7 @@ class _LateKleinRequest(KleinRequest):
         if request.routed is None:
             raise AttributeError("mapper: no Klein has routed this request")
         del self._request  # which holds this object: no cycle is left
-        app, path = request.routed
+        app, path, _ = request.routed
         scheme, server_name, *_ = extractURLparts(request)
         return app.url_map.bind(
             server_name,

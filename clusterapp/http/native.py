@@ -18,7 +18,7 @@ from clusterapp.http.connection import Connection
 from clusterapp.http.early import Arrival, EarlyTransport
 from clusterapp.http.proxy_protocol import Announced
 from clusterapp.http.transport import NativeTransport
-from clusterapp.http.wire import ends_connection
+from clusterapp.http.wire import SHORTER, ends_connection
 
 if TYPE_CHECKING:
     from clusterapp.http.site import ClusterSite
@@ -331,11 +331,14 @@ class NativeConnection(Connection, asyncio.Protocol):
             self._loop.add_writer(raw.fileno(), self._writable)
             self.writing_paused()
             return 0
-        except OSError:
-            sent = 0
-        if not sent:
-            # The client has gone, or the file has become shorter.
+        except ConnectionError:
             self.abortConnection()
+            return 0
+        except OSError as error:
+            self._file_failed(str(error))
+            return 0
+        if not sent:
+            self._file_failed(SHORTER)
         return sent
 
     def _call_soon(self, callback: Callable[[], None]) -> asyncio.Handle:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from clusterapp.http.framing import one_line
-from clusterapp.http.reasons import status_line
+from clusterapp.http.reasons import date_in, last_modified, status_line
 from clusterapp.interfaces import Fields
 
 #: The statuses that are answered without a Content-Length (RFC 9110, section 8.6).
@@ -59,10 +59,21 @@ class Prepared:
     :param parts: the body: bytes, and parts of files. A HEAD gets none of it.
     :param length: the Content-Length, where it is not that of the parts: of a 304,
         or of a HEAD whose body was not made.
+    :param modified: the time of a Last-Modified in seconds since the epoch, where it
+        may be in the future: then it is the message's Date (RFC 9110, 8.8.2.1).
     :raises ValueError: if a field has a line break or a NUL.
     """
 
-    __slots__ = ("_stamp", "_wire", "has_files", "head", "length", "parts", "status")
+    __slots__ = (
+        "_modified",
+        "_stamp",
+        "_wire",
+        "has_files",
+        "head",
+        "length",
+        "parts",
+        "status",
+    )
 
     def __init__(
         self,
@@ -70,6 +81,7 @@ class Prepared:
         fields: Fields,
         parts: Sequence[bytes | FilePart] = (),
         length: int | None = None,
+        modified: int | None = None,
     ) -> None:
         self.status = status
         self.parts = tuple(parts)
@@ -81,16 +93,21 @@ class Prepared:
             lines.append(b"Content-Length: %d" % self.length)
         #: The status line and the fields, each with its line end.
         self.head = status_line(status) + b"".join(line + b"\r\n" for line in lines)
+        self._modified = modified
         self._stamp = b""
         self._wire = b""
 
-    def opening(self, *lines: bytes) -> bytes:
+    def opening(self, stamp: bytes, *lines: bytes) -> bytes:
         """
         Give the head.
 
+        :param stamp: the fields that every response has, each with its line end.
         :param lines: more fields, each with its line end.
         """
-        return b"".join((self.head, *lines, b"\r\n"))
+        if self._modified is not None:
+            date = last_modified(self._modified, date_in(stamp))
+            lines = (b"Last-Modified: %b\r\n" % date, *lines)
+        return b"".join((self.head, stamp, *lines, b"\r\n"))
 
     def whole(self, stamp: bytes) -> bytes:
         """
@@ -101,7 +118,7 @@ class Prepared:
         :param stamp: the fields that every response has, each with its line end.
         """
         if stamp is not self._stamp:
-            self._wire = b"".join((self.head, stamp, b"\r\n", *self.parts))  # type: ignore[arg-type]
+            self._wire = b"".join((self.opening(stamp), *self.parts))  # type: ignore[arg-type]
             self._stamp = stamp
         return self._wire
 

@@ -122,6 +122,8 @@ class Responding(HeadWriter):
         opening = b""
         if not self.startedWriting:
             try:
+                if self._encoder is not None:
+                    self.responseHeaders.removeHeader(b"content-length")
                 opening = self._opening()
             except Exception:  # noqa: BLE001 - whatever it is, an answer is due
                 self._give_up()

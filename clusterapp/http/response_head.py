@@ -181,7 +181,8 @@ class HeadWriter(Routable):
             self.responseHeaders.setRawHeaders(b"set-cookie", cookies)
             self.cookies = cookies
         self._drops = self.method == b"HEAD" or self.code in BODILESS
-        self.chunked = 0
+        if self.chunked:  # it was tried before
+            self.chunked = 0
         if "responseHeaders" in self.__dict__:
             lines = self._lines()
         else:

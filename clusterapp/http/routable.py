@@ -17,11 +17,17 @@ class Routable(server.Request):
     The engine's request is one. Any other request goes Klein's own way.
     """
 
-    #: The Klein that found a route for this request, and the path that it was found
-    #: for; None before. The mapper is made of it if a handler asks for one.
-    routed: "tuple[Klein, str] | None" = None
-    #: The name of the handler that a Klein has found for it.
+    #: The Klein that found a route for this request, the path that it was found for,
+    #: and the name of the handler, if there is one; None before. The mapper is made of
+    #: it if a handler asks for one.
+    routed: "tuple[Klein, str, str | None] | None" = None
+    #: The name of the handler, where it was found by Klein's own means.
     endpoint: str | None = None
+
+    @property
+    def handler_name(self) -> str | None:
+        """The name of the Klein's handler that the request was dispatched to."""
+        return self.endpoint if self.routed is None else self.routed[2]
 
     def path_text(self) -> str | None:
         """

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 #: How much of a file is read at once, where the kernel cannot send it by itself.
 _PIECE = 128 * 1024
 
+#: Why the rest of a file cannot be sent.
+SHORTER = "the file has become shorter than was announced"
+
 
 class Cancellable(Protocol):
     """A scheduled call: Twisted's `IDelayedCall`, asyncio's `Handle`."""
@@ -143,6 +146,10 @@ class Wire:
     def _producer_failed(self, failure: Failure) -> None:
         raise NotImplementedError
 
+    def _file_failed(self, why: str) -> None:
+        """Break off a response whose file cannot be read."""
+        raise NotImplementedError
+
     # What a face may do better.
 
     def write_before_file(self, data: bytes) -> None:
@@ -158,13 +165,13 @@ class Wire:
         """
         try:
             piece = os.pread(fd, min(length, _PIECE), offset)
-        except OSError:
-            piece = b""
+        except OSError as error:
+            self._file_failed(str(error))
+            return 0
         if piece:
             self.write(piece)
         else:
-            # It cannot be read, or has become shorter than was announced.
-            self.abortConnection()
+            self._file_failed(SHORTER)
         return len(piece)
 
     # What a face calls.

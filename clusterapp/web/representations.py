@@ -1,5 +1,6 @@
 """A file as the answers that it gives: whole, in parts, and unchanged."""
 
+import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
@@ -7,6 +8,7 @@ from typing import Final
 from twisted.web.http import datetimeToString
 
 from clusterapp.http.prepared import FilePart, Prepared
+from clusterapp.http.reasons import last_modified
 from clusterapp.interfaces import Fields
 from clusterapp.web.conditions import Verdict, allows_range, judge
 from clusterapp.web.disk import Opened
@@ -18,6 +20,9 @@ from clusterapp.web.ranges import Range, content_range, parse_ranges, part_heads
 NO_SNIFFING: Final = (b"X-Content-Type-Options", b"nosniff")
 
 RANGE: Final = b"range"
+
+#: Seconds by which the Date of a response may be behind the time.
+_DATE_LAGS: Final = 5
 
 
 def refusal(status: HTTPStatus, *fields: tuple[bytes, bytes]) -> Prepared:
@@ -45,6 +50,7 @@ class Representation:
         "_content",
         "_etag",
         "_fields",
+        "_future",
         "_kind",
         "_modified",
         "digest",
@@ -72,17 +78,20 @@ class Representation:
         self._kind = kind
         self._etag = _etag(opened, self.digest, coding)
         self._modified = datetimeToString(opened.modified)
-        same = [
-            (b"ETag", self._etag),
-            (b"Last-Modified", self._modified),
-            *caching,
-        ]
+        #: The time that it was written, if a message of now may be older than that.
+        self._future = (
+            opened.modified if opened.modified > time.time() - _DATE_LAGS else None
+        )
+        same = [(b"ETag", self._etag)]
+        if self._future is None:
+            same.append((b"Last-Modified", self._modified))
+        same += caching
         encoding = [(b"Content-Encoding", coding)] if coding else []
         self._fields = [*same, NO_SNIFFING, (b"Accept-Ranges", b"bytes"), *encoding]
         #: The answer with all of it.
         self.whole = self._prepare(HTTPStatus.OK, kind, self._content)
         #: The answer to who has it already.
-        self.unchanged = Prepared(HTTPStatus.NOT_MODIFIED, same)
+        self.unchanged = Prepared(HTTPStatus.NOT_MODIFIED, same, modified=self._future)
 
     def answer(
         self, method: bytes, asked: Mapping[bytes, bytes], boundary: bytes
@@ -94,7 +103,10 @@ class Representation:
         :param asked: the values of its fields, by their names in lower case.
         :param boundary: what divides parts, if there are several.
         """
-        verdict = judge(asked, self._etag, self._modified)
+        modified = self._modified
+        if self._future is not None:
+            modified = last_modified(self._future, b"")  # as clients see it
+        verdict = judge(asked, self._etag, modified)
         if verdict is Verdict.FAILED:
             return _FAILED
         if verdict is Verdict.UNCHANGED:
@@ -102,7 +114,7 @@ class Representation:
         # A range means something for GET alone (RFC 9110, section 14.2).
         if method != b"GET" or RANGE not in asked:
             return self.whole
-        if not allows_range(asked, self._etag, self._modified):
+        if not allows_range(asked, self._etag, modified):
             return self.whole
         return self._parts(asked[RANGE], boundary)
 
@@ -126,7 +138,9 @@ class Representation:
             body += (head, self._piece(each))
         kind = b"multipart/byteranges; boundary=" + boundary
         fields = [(b"Content-Type", kind), *self._fields]
-        return Prepared(HTTPStatus.PARTIAL_CONTENT, fields, [*body, end])
+        return Prepared(
+            HTTPStatus.PARTIAL_CONTENT, fields, [*body, end], modified=self._future
+        )
 
     def _prepare(
         self,
@@ -135,7 +149,8 @@ class Representation:
         body: bytes | FilePart,
         *more: tuple[bytes, bytes],
     ) -> Prepared:
-        return Prepared(status, [(b"Content-Type", kind), *self._fields, *more], [body])
+        fields = [(b"Content-Type", kind), *self._fields, *more]
+        return Prepared(status, fields, [body], modified=self._future)
 
     def _piece(self, part: Range) -> bytes | FilePart:
         content = self._content

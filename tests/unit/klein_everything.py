@@ -69,7 +69,6 @@ PATHS = {
     "/nowhere": "404",
     "/%2Ftext": "quoted slash",
     "/f%C3%B6%C3%B6/%E2%82%AC": "UTF-8",
-    "/f%FF": "400",
     "/text?a=b": "query",
 }
 

@@ -9,6 +9,13 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+#: What is otherwise on purpose: half a page of an element that fails is no 200, and a
+#: path that is not UTF-8 is a 404, for which nothing is logged.
+OTHERWISE = {
+    "klein.test.test_form.TestForms.test_renderLookupError",
+    "klein.test.test_resource.KleinResourceTests.test_failedDecodePathInfo",
+}
+
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -29,9 +36,10 @@ class KleinSuiteTests(SynchronousTestCase):
     """The same tests, once with each resource."""
 
     def test_same_outcome(self) -> None:
-        """What fails with clusterapp's resource fails with Klein's own as well."""
+        """What fails with clusterapp's resource fails with Klein's, or on purpose."""
         kleins, ours = run_suite("klein"), run_suite("clusterapp")
-        self.assertEqual(ours["failed"], kleins["failed"])
+        self.assertEqual(set(ours["failed"]) - OTHERWISE, set(kleins["failed"]))
+        self.assertLessEqual(OTHERWISE, set(ours["failed"]))
         self.assertEqual(ours["skipped"], kleins["skipped"])
         self.assertEqual(ours["run"], kleins["run"])
         self.assertGreater(ours["run"], 200)
