@@ -83,6 +83,7 @@ class Failing(Responding):
         if not reason.check(BadFormError):
             self._log_failure(reason)
         self._answer_failure(reason)
+        self._given_up = True
         return reason
 
     def _answer_failure(self, reason: Failure) -> None:

@@ -5,17 +5,18 @@ It is one in every way that an application can see. What most applications do no
 look at is made when they do: the fields as `Headers`, the query and the form, the
 segments of the path, cookies, addresses.
 
-`_forceSSL` of twisted.web's requests, which it does not promise, is used as it was in
-Twisted 26.10.
+`_forceSSL` of twisted.web's requests and its `_addressToTuple`, which it does not
+promise, are used as they were in Twisted 26.10.
 """
 
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, AnyStr, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, AnyStr, BinaryIO, Final, cast
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
+from twisted.spread.pb import ViewPoint
 from twisted.web import server
 from twisted.web.error import UnsupportedMethod
 from twisted.web.http import parse_qs
@@ -35,6 +36,22 @@ if TYPE_CHECKING:
     from clusterapp.http.connection import Connection
     from clusterapp.http.heads import Head
     from clusterapp.http.peers import Proxies
+
+
+#: What is copied of a request as it is.
+_COPIED: Final = (
+    "args",
+    "clientproto",
+    "cookies",
+    "method",
+    "path",
+    "postpath",
+    "prepath",
+    "queued",
+    "received_cookies",
+    "sitepath",
+    "uri",
+)
 
 
 class ClusterRequest(Failing):
@@ -149,6 +166,25 @@ class ClusterRequest(Failing):
     @Lazy
     def _adapterCache(self) -> dict[str, Any]:
         return {}
+
+    # For twisted.web.distrib, which copies requests to another process.
+
+    def getTypeToCopyFor(self, perspective: Any) -> str:  # noqa: ARG002
+        """Name the class that the other side knows."""
+        return "twisted.web.server.Request"
+
+    def getStateToCopyFor(self, issuer: Any) -> dict[str, Any]:
+        """Give what twisted.web's requests have when they are copied."""
+        content = BytesIO() if self.content is None else self.content
+        content.seek(0)
+        return {name: getattr(self, name) for name in _COPIED} | {
+            "client": server._addressToTuple(self.client),  # noqa: SLF001
+            "content_data": content.read(),
+            "host": server._addressToTuple(self.getHost()),  # noqa: SLF001
+            "notifications": [],
+            "remote": ViewPoint(issuer, self),
+            "requestHeaders": list(self.requestHeaders.getAllRawHeaders()),
+        }
 
     def _segments(self) -> list[bytes]:
         return [unquote_to_bytes(part) for part in self._head.path[1:].split(b"/")]

@@ -185,7 +185,6 @@ class Responding(HeadWriter):
         else:
             why = Failure()
         self.processingFailed(why)
-        self._given_up = True
 
     def break_off(self) -> None:
         """Close the connection, so that the client sees what is incomplete."""
