@@ -313,6 +313,7 @@ class Connection(Ending):
 
     def _producer_failed(self, failure: Failure) -> None:
         """End the response whose producer has raised an exception."""
+        self._stop_producer()  # which may hold files
         if self._protocol is None and self._message is not None:
             self._message.fail(failure)
         else:

@@ -53,6 +53,7 @@ class Failing(Responding):
 
     def fail(self, reason: Failure) -> None:
         """End the request whose handling has failed; see `processingFailed`."""
+        self.producer = None  # its connection has stopped it
         if not self.ended:
             self.processingFailed(reason)
         elif not reason.check(CancelledError):

@@ -169,9 +169,9 @@ class ClusterRequest(Failing):
 
     # For twisted.web.distrib, which copies requests to another process.
 
-    def getTypeToCopyFor(self, perspective: Any) -> str:  # noqa: ARG002
+    def getTypeToCopyFor(self, perspective: Any) -> bytes:  # noqa: ARG002
         """Name the class that the other side knows."""
-        return "twisted.web.server.Request"
+        return b"twisted.web.server.Request"
 
     def getStateToCopyFor(self, issuer: Any) -> dict[str, Any]:
         """Give what twisted.web's requests have when they are copied."""
