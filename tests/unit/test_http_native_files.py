@@ -2,8 +2,9 @@
 
 import os
 import tempfile
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from clusterapp.http.native import NativeConnection
 from clusterapp.http.prepared import FilePart, OpenFile, Prepared
 from tests.unit.native_sites import NativeCase, Tls, chunk_of, on_each_loop
 
@@ -102,6 +103,57 @@ class SendingTests(FileCase):
         self.assertEqual(chunk_of(received), b"<" + CONTENT + b">")
         writer.close()
         await writer.wait_closed()
+
+
+class MoreTests(FileCase):
+    """
+    What is held back with MSG_MORE is always followed by a piece of a file.
+
+    Otherwise the end of a response would be 200 ms late: see tcp(7), TCP_CORK.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.steps: list[str] = []
+        hold_back, sendfile = NativeConnection.write_before_file, os.sendfile
+
+        def held_back(connection: NativeConnection, data: bytes) -> None:
+            self.steps.append("more")
+            hold_back(connection, data)
+
+        def sent(*args: Any) -> int:
+            self.steps.append("file")
+            return sendfile(*args)
+
+        self.patch(NativeConnection, "write_before_file", held_back)
+        self.patch(os, "sendfile", sent)
+
+    @on_each_loop
+    async def test_every_kind(self) -> None:
+        """Several ranges, one, none, a HEAD, and what is no file at all."""
+        self.prepare("/ranges", b"<", (0, 9), b"|", (20, 5), b">")
+        self.prepare("/range", (5, 1000))
+        self.prepare("/empty", (0, 0))
+        self.prepare("/around", b"<", (0, 0), b">")
+        self.prepare("/small", b"small")
+        for path, body in (
+            ("/ranges", b"<" + CONTENT[:9] + b"|" + CONTENT[20:25] + b">"),
+            ("/range", CONTENT[5:1005]),
+            ("/empty", b""),
+            ("/around", b"<>"),
+            ("/small", b"small"),
+            ("/hi", b"hi"),
+        ):
+            for method in ("GET", "HEAD"):
+                self.steps.clear()
+                client = await self.client()
+                await client.send(
+                    f"{method} {path} HTTP/1.1\r\nHost: h\r\n"
+                    "Connection: close\r\n\r\n".encode()
+                )
+                received = chunk_of(await client.rest())
+                self.assertEqual(received, body if method == "GET" else b"", path)
+                self.assertNotEqual(self.steps[-1:], ["more"], (path, self.steps))
 
 
 class BrokenTests(FileCase):

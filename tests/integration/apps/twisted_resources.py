@@ -255,7 +255,8 @@ def tree() -> Resource:
 root = tree()
 
 _below = Klein()
-_below.route("/tree/", branch=True)(lambda _: tree())
+_trees = tree()
+_below.route("/tree/", branch=True)(lambda _: _trees)
 root.putChild(b"klein", _below.resource())
 
 core = Klein()
