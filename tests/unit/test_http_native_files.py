@@ -116,6 +116,17 @@ class MoreTests(FileCase):
         super().setUp()
         self.steps: list[str] = []
         hold_back, sendfile = NativeConnection.write_before_file, os.sendfile
+        use = NativeConnection._use
+
+        def used(connection: Any, native: Any) -> None:
+            use(connection, native)
+            write = connection.write
+
+            def written(data: bytes) -> None:
+                self.steps.append("write")
+                write(data)
+
+            connection.write = written
 
         def held_back(connection: NativeConnection, data: bytes) -> None:
             self.steps.append("more")
@@ -127,6 +138,7 @@ class MoreTests(FileCase):
 
         self.patch(NativeConnection, "write_before_file", held_back)
         self.patch(os, "sendfile", sent)
+        self.patch(NativeConnection, "_use", used)
 
     @on_each_loop
     async def test_every_kind(self) -> None:
