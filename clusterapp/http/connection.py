@@ -11,11 +11,11 @@ from http import HTTPStatus
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from twisted.internet.error import ConnectionAborted, ConnectionLost
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
-from clusterapp.guards import guarded, report
+from clusterapp.guards import guarded
 from clusterapp.http.access import Answered
 from clusterapp.http.ending import Ending
 from clusterapp.http.files import FileSending
@@ -225,24 +225,6 @@ class Connection(Ending):
         """Let the connection end with this response."""
         self._closing = True
 
-    def refuse_request(self, status: HTTPStatus) -> None:
-        """
-        Answer the request under way with an error of our own, and close.
-
-        :param status: the error; nothing of another response must have been sent.
-        """
-        self._refuse(status)
-
-    def break_off(self, message: Message) -> None:
-        """
-        Close at once, so that the client sees that a response is incomplete.
-
-        :param message: what responds; nobody listens to it any more.
-        """
-        self.abortConnection()
-        if self._message is message:
-            self._give_up(message, Failure(ConnectionAborted()))
-
     def response_ended(self, status: int, sent: int) -> None:
         """
         Know that the response is complete; the request's body may not be.
@@ -310,24 +292,6 @@ class Connection(Ending):
             self.linger()
         if message is not None:
             message.lose(Failure(ConnectionLost(f"refused: {status}")))
-
-    def _producer_failed(self, failure: Failure) -> None:
-        """End the response whose producer has raised an exception."""
-        self._stop_producer()  # which may hold files
-        if self._protocol is None and self._message is not None:
-            self._message.fail(failure)
-        else:
-            report("let a producer follow the client", failure)
-            self.abortConnection()
-
-    def _file_failed(self, why: str) -> None:
-        target = b"-" if self._head is None else self._head.target.partition(b"?")[0]
-        self._log.error(
-            "cannot send {path}: {why}; its response is broken off",
-            path=target.decode("latin-1"),
-            why=why,
-        )
-        self.abortConnection()
 
     def _give_up(self, message: Message, reason: Failure) -> None:
         self._message = None

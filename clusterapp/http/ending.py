@@ -4,10 +4,11 @@ from http import HTTPStatus
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from clusterapp.guards import report
 from clusterapp.http.bridge import Tunnel
 from clusterapp.http.frames import SERVICE_RESTART
 from clusterapp.http.limits import (
@@ -102,6 +103,44 @@ class Ending(Reading):
         self._refuse(
             HTTPStatus.GATEWAY_TIMEOUT if forwarded else HTTPStatus.SERVICE_UNAVAILABLE
         )
+
+    # When making a response has failed.
+
+    def refuse_request(self, status: HTTPStatus) -> None:
+        """
+        Answer the request under way with an error of our own, and close.
+
+        :param status: the error; nothing of another response must have been sent.
+        """
+        self._refuse(status)
+
+    def break_off(self, message: Message) -> None:
+        """
+        Close at once, so that the client sees that a response is incomplete.
+
+        :param message: what responds; nobody listens to it any more.
+        """
+        self.abortConnection()
+        if self._message is message:
+            self._give_up(message, Failure(ConnectionAborted()))
+
+    def _producer_failed(self, failure: Failure) -> None:
+        """End the response whose producer has raised an exception."""
+        self._stop_producer()  # which may hold files
+        if self._protocol is None and self._message is not None:
+            self._message.fail(failure)
+        else:
+            report("let a producer follow the client", failure)
+            self.abortConnection()
+
+    def _file_failed(self, why: str) -> None:
+        target = b"-" if self._head is None else self._head.target.partition(b"?")[0]
+        self._log.error(
+            "cannot send {path}: {why}; its response is broken off",
+            path=target.decode("latin-1"),
+            why=why,
+        )
+        self.abortConnection()
 
     # On a site that drains.
 

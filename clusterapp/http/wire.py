@@ -13,8 +13,6 @@ from clusterapp.http.limits import LINGER_SECONDS, WRITE_STALL
 from clusterapp.http.pulling import Pulling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from clusterapp.http.site import ClusterSite
 
 #: How much of a file is read at once, where the kernel cannot send it by itself.
