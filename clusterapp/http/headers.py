@@ -62,6 +62,24 @@ def canonical(name: str | bytes) -> tuple[bytes, bytes]:
     return written.lower(), written
 
 
+def useful(name: bytes, value: bytes | None) -> bytes | None:
+    """
+    Leave out a Range that no resource of twisted.web can read.
+
+    :param name: the field's name.
+    :param value: its value, None if it is not there.
+    """
+    if value is None or name.lower() != b"range":
+        return value
+    ranges = value.partition(b"=")[2]
+    numbers = ranges.replace(b"-", b",").split(b",")
+    fits = max(map(len, numbers)) <= _LONGEST_NUMBER
+    return value if fits and value.isascii() and ranges.strip(b" \t,") else None
+
+
+#: The digits of a place in a file, with white space around them.
+_LONGEST_NUMBER: Final = 18
+
 #: The length of a value above which its line is made anew each time.
 _LONGEST_REMEMBERED: Final = 128
 

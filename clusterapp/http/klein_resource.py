@@ -174,6 +174,8 @@ class _Dispatched:
         if isinstance(result, Response):
             result = result._applyToRequest(request)  # noqa: SLF001
         if IResource.providedBy(result):
+            if request.has_nul:
+                raise NotFound
             request.render(getChildForRequest(result, request))
             return _ANSWERED_ELSEWHERE
         return self._flatten(result) if IRenderable.providedBy(result) else result

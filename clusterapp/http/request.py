@@ -5,28 +5,28 @@ It is one in every way that an application can see. What most applications do no
 look at is made when they do: the fields as `Headers`, the query and the form, the
 segments of the path, cookies, addresses.
 
-`_forceSSL` of twisted.web's requests and its `_addressToTuple`, which it does not
-promise, are used as they were in Twisted 26.10.
+`_forceSSL` of twisted.web's requests, which it does not promise, is used as it was in
+Twisted 26.10.
 """
 
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, AnyStr, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Any, AnyStr, BinaryIO, cast
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
-from twisted.spread.pb import ViewPoint
 from twisted.web import server
 from twisted.web.error import UnsupportedMethod
 from twisted.web.http import parse_qs
 from twisted.web.http_headers import Headers
+from twisted.web.pages import notFound
 from twisted.web.resource import IResource, _IEncodingResource
 
 from clusterapp.http.content import Content
-from clusterapp.http.failing import Failing
+from clusterapp.http.distributed import Distributed
 from clusterapp.http.forms import form_of
-from clusterapp.http.headers import canonical
+from clusterapp.http.headers import canonical, useful
 from clusterapp.http.lazy import Lazy
 from clusterapp.http.pieces import StreamedBody
 from clusterapp.http.response_head import BODILESS
@@ -38,23 +38,7 @@ if TYPE_CHECKING:
     from clusterapp.http.peers import Proxies
 
 
-#: What is copied of a request as it is.
-_COPIED: Final = (
-    "args",
-    "clientproto",
-    "cookies",
-    "method",
-    "path",
-    "postpath",
-    "prepath",
-    "queued",
-    "received_cookies",
-    "sitepath",
-    "uri",
-)
-
-
-class ClusterRequest(Failing):
+class ClusterRequest(Distributed):
     """
     A request for a site's resources.
 
@@ -167,25 +151,6 @@ class ClusterRequest(Failing):
     def _adapterCache(self) -> dict[str, Any]:
         return {}
 
-    # For twisted.web.distrib, which copies requests to another process.
-
-    def getTypeToCopyFor(self, perspective: Any) -> bytes:  # noqa: ARG002
-        """Name the class that the other side knows."""
-        return b"twisted.web.server.Request"
-
-    def getStateToCopyFor(self, issuer: Any) -> dict[str, Any]:
-        """Give what twisted.web's requests have when they are copied."""
-        content = BytesIO() if self.content is None else self.content
-        content.seek(0)
-        return {name: getattr(self, name) for name in _COPIED} | {
-            "client": server._addressToTuple(self.client),  # noqa: SLF001
-            "content_data": content.read(),
-            "host": server._addressToTuple(self.getHost()),  # noqa: SLF001
-            "notifications": [],
-            "remote": ViewPoint(issuer, self),
-            "requestHeaders": list(self.requestHeaders.getAllRawHeaders()),
-        }
-
     def _segments(self) -> list[bytes]:
         return [unquote_to_bytes(part) for part in self._head.path[1:].split(b"/")]
 
@@ -205,6 +170,11 @@ class ClusterRequest(Failing):
         if self._consumed or "prepath" in made or "postpath" in made:
             return None
         return self._head.path_text
+
+    @property
+    def has_nul(self) -> bool:
+        """Whether the path has a NUL, which no file or folder can have."""
+        return b"%00" in self._head.path
 
     def consume(self, count: int) -> None:
         """
@@ -299,7 +269,9 @@ class ClusterRequest(Failing):
         try:
             found = site.resource
             if found is not site.dispatcher:
-                if not found.isLeaf:
+                if self.has_nul:
+                    found = notFound()
+                elif not found.isLeaf:
                     found = site.getResourceFor(self)
                 if _IEncodingResource.providedBy(found):
                     self._encoder = found.getEncoder(self)
@@ -328,14 +300,23 @@ class ClusterRequest(Failing):
         """
         Give the last line of a field of the request.
 
+        Text that is not UTF-8 is read as latin-1: clients can send anything. A Range
+        without a range is left out, as one may (RFC 9110, section 14.2).
+
         :raises twisted.web.http_headers.InvalidHeaderName: if it is no token.
         """
-        if "requestHeaders" in self.__dict__ or isinstance(key, str):
-            return super().getHeader(key)
+        if isinstance(key, str):
+            try:
+                return super().getHeader(key)
+            except UnicodeDecodeError:
+                lines = self.requestHeaders.getRawHeaders(key.encode()) or [b""]
+                return lines[-1].decode("latin-1")
+        if "requestHeaders" in self.__dict__:
+            return useful(key, super().getHeader(key))
         wanted = key.lower()
         for name, value in reversed(self._head.fields):
             if name.lower() == wanted:
-                return value
+                return useful(wanted, value)
         canonical(key)  # which refuses what is no name
         return None
 

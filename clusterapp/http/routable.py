@@ -46,6 +46,11 @@ class Routable(server.Request):
         """
         raise NotImplementedError
 
+    @property
+    def has_nul(self) -> bool:
+        """Whether the path has a NUL, which no file or folder can have."""
+        return any(b"\0" in segment for segment in self.postpath or ())
+
     def respond(self, body: bytes) -> None:
         """
         Write an answer that is whole, and finish.
