@@ -302,7 +302,10 @@ class Connection(Ending):
     def _record(self, status: int, sent: int, *, complete: bool = True) -> None:
         recorder = self.site.recorder
         if recorder is not None:
-            recorder.record(self._answered(status, sent)._replace(complete=complete))
+            answered = self._answered(status, sent)
+            if not complete:
+                answered = answered._replace(complete=False)
+            recorder.record(answered)
 
     def _answered(self, status: int, sent: int) -> Answered:
         head, self._head = self._head, None

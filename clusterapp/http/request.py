@@ -10,7 +10,7 @@ Twisted 26.10.
 """
 
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, AnyStr, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, AnyStr, BinaryIO, Final, cast
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.address import UNIXAddress
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from clusterapp.http.connection import Connection
     from clusterapp.http.heads import Head
     from clusterapp.http.peers import Proxies
+
+
+#: What the system's calls say of a path with a NUL.
+_NUL: Final = "embedded null byte"
 
 
 class ClusterRequest(Distributed):
@@ -269,15 +273,16 @@ class ClusterRequest(Distributed):
         try:
             found = site.resource
             if found is not site.dispatcher:
-                if self.has_nul:
-                    found = notFound()
-                elif not found.isLeaf:
+                if not found.isLeaf:
                     found = site.getResourceFor(self)
                 if _IEncodingResource.providedBy(found):
                     self._encoder = found.getEncoder(self)
             self.render(found)
-        except BaseException:  # noqa: BLE001 - as twisted.web does
-            self.processingFailed(Failure())
+        except BaseException as error:  # noqa: BLE001 - as twisted.web does
+            if self.has_nul and str(error) == _NUL and not self.startedWriting:
+                self.render(notFound())  # no file has such a name
+            else:
+                self.processingFailed(Failure())
 
     def render(self, resrc: IResource) -> None:
         """Let a resource answer."""

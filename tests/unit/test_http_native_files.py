@@ -4,8 +4,11 @@ import os
 import tempfile
 from typing import Any, BinaryIO
 
+from twisted.logger import globalLogPublisher
+
 from clusterapp.http.native import NativeConnection
 from clusterapp.http.prepared import FilePart, OpenFile, Prepared
+from clusterapp.http.wire import SHORTER
 from tests.unit.native_sites import NativeCase, Tls, chunk_of, on_each_loop
 
 SIZE = 5 * 1024 * 1024 + 7
@@ -178,9 +181,17 @@ class BrokenTests(FileCase):
         self.prepare("/file", (0, SIZE))
         client = await self.client()
         await client.get("/file")
-        with self.assertRaises(ConnectionResetError):
-            await client.rest()
-        await self.so(lambda: not self.site._connections)
+        logged: list[Any] = []
+        observer: Any = logged.append
+        globalLogPublisher.addObserver(observer)
+        try:
+            with self.assertRaises(ConnectionResetError):
+                await client.rest()
+            await self.so(lambda: not self.site._connections)
+        finally:
+            globalLogPublisher.removeObserver(observer)
+        said = [event["why"] for event in logged if event.get("path") == "/file"]
+        self.assertEqual(said, [SHORTER])
 
     @on_each_loop
     async def test_file_that_became_shorter_over_tls(self) -> None:

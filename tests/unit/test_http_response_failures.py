@@ -16,7 +16,7 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.error import FlattenerError, UnsupportedMethod
-from twisted.web.resource import EncodingResourceWrapper, IResource
+from twisted.web.resource import EncodingResourceWrapper, IResource, Resource
 from twisted.web.server import NOT_DONE_YET, GzipEncoderFactory
 from twisted.web.template import Element, TagLoader, renderer, tags
 from werkzeug.exceptions import NotFound
@@ -93,7 +93,7 @@ class FailureCase(SynchronousTestCase):
         failures = self.flushLoggedErrors(*(kinds or (BoomError,)))
         self.assertEqual(len(failures), 1, failures)
         self.assertEqual(len(self.logged), 1, self.logged)
-        self.assertRegex(self.logged[0], r"^(GET|HEAD) /x failed")
+        self.assertRegex(self.logged[0], r"^(GET|HEAD) /x/? failed")
         self.assertNotIn("secret", self.logged[0])
         self.assertEqual([each.complete for each in self.answered], [complete])
         self.assertFalse(client.channel.active)
@@ -155,6 +155,22 @@ class KleinTests(FailureCase):
             self.assert_broken(client, self.CHUNK)
             self.logged.clear()
             self.answered.clear()
+
+    def test_below_another_resource(self) -> None:
+        """Where Klein's own means find the handler, it fails as anywhere else."""
+
+        def handler(request: Any) -> None:
+            request.write(b"piece;")
+            raise BoomError
+
+        app = Klein()
+        app.route("/", endpoint="shop")(handler)
+        root = Resource()
+        root.putChild(b"x", klein_resource(app))
+        client = self.serve(root)
+        client.send(GET.replace(b"/x", b"/x/"))
+        self.assertIn(" in shop", self.logged[0])
+        self.assert_broken(client, self.CHUNK)
 
     def test_http_exception(self) -> None:
         """It has a page, which is not for who has the beginning of another."""
