@@ -32,7 +32,6 @@ from klein.app import KleinRequest
 from klein.interfaces import IKleinRequest
 from klein.resource import KleinResource
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
-from twisted.logger import Logger
 from twisted.python.components import registerAdapter
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRenderable, IRequest
@@ -44,8 +43,6 @@ from werkzeug.routing import MapAdapter
 
 from clusterapp.http.klein_routes import Route, RouteMemory
 from clusterapp.http.routable import Dispatcher, Routable
-
-_log = Logger()
 
 #: What is left to do when something else writes the answer.
 _ANSWERED_ELSEWHERE = object()
@@ -149,7 +146,7 @@ class _Dispatched:
         """Ask the first of the error handlers that takes such a failure."""
         if self._request.ended:
             if not failure.check(CancelledError):
-                _log.failure("a request failed after its end", failure)
+                self._request.log_failure(failure, "after the response,")
             return None
         for kinds, handler in handlers:
             if failure.check(*kinds):
@@ -189,7 +186,7 @@ def _respond(request: Routable, body: bytes | str) -> None:
 
 def _cannot_write(failure: Failure, request: Routable) -> None:
     if request.ended or request.startedWriting:
-        _log.failure("an answer could not be written", failure)
+        request.log_failure(failure, "the response could not be written:")
     else:
         request.processingFailed(failure)
 

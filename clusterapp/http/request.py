@@ -338,7 +338,7 @@ class ClusterRequest(Responding):
         """Answer with an error, as twisted.web does; 400 for a form that is none."""
         if self.startedWriting:
             # An error page would be taken for a part of the response.
-            self._log.failure("", failure=reason)
+            self.log_failure(reason)
             if self.channel is not None:
                 self.break_off()
             return reason
@@ -347,11 +347,11 @@ class ClusterRequest(Responding):
             self.setHeader(b"content-type", b"text/plain; charset=utf-8")
             self.respond(b"The form cannot be read.\n")
             return reason
+        self.log_failure(reason)
         page = self._connection.site.failure_page
         if page is None:
-            super().processingFailed(reason)
+            self.send_failure(reason)
             return reason
-        self._log.failure("", failure=reason)
         self.setResponseCode(http.INTERNAL_SERVER_ERROR)
         self.setHeader(b"content-type", b"text/html; charset=utf-8")
         self.respond(page(reason))

@@ -1,13 +1,22 @@
 """What Klein dispatch asks of a request of the engine."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
+from twisted.logger import LogLevel
+from twisted.python.failure import Failure
 from twisted.web import server
+from twisted.web.http import INTERNAL_SERVER_ERROR
+from twisted.web.util import formatFailure
+
+from clusterapp.channel.log_events import RequestFacts
+from clusterapp.http.facts import client_of, request_facts
 
 if TYPE_CHECKING:
     # Not needed to run, and its import installs a reactor.
     from klein import Klein
+
+    from clusterapp.http.heads import Head
 
 
 class Routable(server.Request):
@@ -47,6 +56,54 @@ class Routable(server.Request):
         gone. A Content-Length that the application has set stays as it is.
         """
         raise NotImplementedError
+
+    #: What the request came by, and its head.
+    _connection: Any
+    _head: "Head"
+
+    @property
+    def facts(self) -> RequestFacts:
+        """What the log says of this request; made when something has failed."""
+        connection, head = self._connection, self._head
+        client = client_of(connection.site.proxies, connection.getPeer(), head.fields)
+        routed = self.routed
+        return request_facts(head.method, head.target, head.fields, client, routed)
+
+    def log_failure(self, reason: Failure, what: str = "unhandled") -> None:
+        """
+        Log an exception that has ended this request.
+
+        :param what: stands before the name of the exception.
+        """
+        self._log.failure(
+            "{what} {exception} in {request.facts}",
+            reason,
+            LogLevel.error,
+            what=what,
+            exception=getattr(reason.type, "__name__", reason.type),
+            request=self,
+        )
+
+    def send_failure(self, reason: Failure) -> None:
+        """Answer with twisted.web's page for a failed request, which is not logged."""
+        if getattr(self.site, "displayTracebacks", False):
+            title, text = "web.Server Traceback (most recent call last)", ":"
+            more = b"\n\n" + formatFailure(reason) + b"\n\n"
+        else:
+            title, text, more = "Processing Failed", "", b""
+        body = (
+            (
+                f"<html><head><title>{title}</title></head><body><b>{title}{text}</b>"
+            ).encode()
+            + more
+            + b"</body></html>"
+        )
+        body += b"\n" if more else b""
+        self.setResponseCode(INTERNAL_SERVER_ERROR)
+        self.setHeader(b"Content-Type", b"text/html")
+        self.setHeader(b"Content-Length", b"%d" % len(body))
+        self.write(body)
+        self.finish()
 
     @property
     def ended(self) -> bool:
