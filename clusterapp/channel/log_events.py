@@ -1,7 +1,7 @@
 """Log events of a child process, as its master receives them."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 #: The child's end of the pipe of log events has this number in every child.
@@ -13,6 +13,8 @@ LONGEST_TEXT, LONGEST_TRACEBACK, _LONGEST_VALUE = 16_384, 16_384, 2_048
 
 #: A time that no calendar has is not accepted: the year 9999 ends here.
 _END_OF_TIME = 253_402_214_400.0
+
+_encode = json.JSONEncoder(check_circular=False).encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,16 +68,17 @@ class ChildEvent:
 
     def to_bytes(self) -> bytes:
         """Write the event as JSON; what is too long in it is cut."""
-        fields = asdict(self)
-        fields["text"] = shortened(self.text, LONGEST_TEXT)
-        fields["traceback"] = shortened(self.traceback, LONGEST_TRACEBACK)
-        fields["namespace"] = shortened(self.namespace, _LONGEST_VALUE)
-        if self.request is not None:
-            fields["request"] = {
-                name: None if value is None else shortened(value, _LONGEST_VALUE)
-                for name, value in fields["request"].items()
+        return _encode(
+            {
+                "time": self.time,
+                "level": self.level,
+                "namespace": shortened(self.namespace, _LONGEST_VALUE),
+                "text": shortened(self.text, LONGEST_TEXT),
+                "traceback": shortened(self.traceback, LONGEST_TRACEBACK),
+                "request": None if self.request is None else _fields(self.request),
+                "pid": self.pid,
             }
-        return json.dumps(fields).encode("ascii")
+        ).encode("ascii")
 
     @classmethod
     def from_bytes(cls, message: bytes) -> "ChildEvent":
@@ -101,6 +104,13 @@ class ChildEvent:
             )
         except (KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"no log event: {error!r}") from error
+
+
+def _fields(request: RequestFacts) -> dict[str, str | None]:
+    return {
+        name: None if value is None else shortened(value, _LONGEST_VALUE)
+        for name, value in vars(request).items()
+    }
 
 
 def shortened(text: str, most: int) -> str:

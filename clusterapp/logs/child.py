@@ -1,9 +1,11 @@
 """The log of a child process: its events go to the master."""
 
 import os
+import select
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from io import TextIOWrapper
 
@@ -34,6 +36,8 @@ from clusterapp.logs.streams import LineStream, text_stream
 
 #: Seconds that the end of a process waits for a master that does not read.
 _LAST_WORDS_SECONDS = 1.0
+
+_LOST = "{lost} lines of the log are lost: more came than the master could take"
 
 
 @implementer(ILogObserver)
@@ -125,7 +129,9 @@ class ChildLog:
         for stream, lines in zip((sys.stdout, sys.stderr), self._lines, strict=True):
             stream.flush()
             lines.end_line()
-        self._pipe.close(_LAST_WORDS_SECONDS)
+        lost = self._pipe.close(_LAST_WORDS_SECONDS)
+        if lost:
+            _write_at_once(2, _LOST.format(lost=lost))
 
     def _printer(self, namespace: str, level: LogLevel) -> Callable[[str], None]:
         return partial(self._sender.print_line, namespace=namespace, level=level)
@@ -183,6 +189,15 @@ def _lost_notice(lost: int) -> bytes:
         time=time.time(),
         level=LogLevel.warn.name,
         namespace=__name__,
-        text=f"{lost} lines of the log are lost: more came than the master could take",
+        text=_LOST.format(lost=lost),
         pid=os.getpid(),
     ).to_bytes()
+
+
+def _write_at_once(descriptor: int, line: str) -> None:
+    """Write a short line to a pipe, unless that would block."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    if poll.poll(0):
+        with suppress(OSError):  # nobody reads it
+            os.write(descriptor, f"{line}\n".encode())

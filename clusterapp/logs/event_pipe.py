@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 
-from clusterapp.channel.log_records import records_of
+from clusterapp.channel.log_records import messages_in, records_of
 
 #: Bytes that are kept while the master does not read; what comes then is lost.
 MOST_KEPT = 1_048_576
@@ -94,15 +94,17 @@ class EventPipe:
             elif not self._waiting:
                 self._write()
 
-    def close(self, seconds: float) -> None:
+    def close(self, seconds: float) -> int:
         """
         Write what is kept: the process ends, and what comes later is not waited for.
 
         :param seconds: for which it may wait for a master that does not read.
+        :return: how many messages are lost.
         """
         with self._lock:
             self._send_now(seconds)
             self._patience = 0.0
+            return self._lost + messages_in(self._pending)
 
     def _keep(self, records: list[bytes], size: int) -> None:
         # No other call between: a finalizer may run in any, and come here as well.

@@ -29,8 +29,12 @@ _PROVOKED = (
     "clusterapp.worker.",
     "twisted.",
 )
+#: There clients can provoke information, too.
+_PROVOKED_AT_ANY_LEVEL = "twisted.web."
 #: Other namespaces of ours tell of the cluster's life, where each line counts.
 _OURS = "clusterapp."
+#: Two of those above do as well: what they tell of is a file of the operator's.
+_OPERATORS = ("clusterapp.http.certificates", "clusterapp.http.renewal")
 
 #: Characters of a text that are kept.
 _LONGEST_TEXT = 200
@@ -137,7 +141,9 @@ def _key_of(event: LogEvent) -> Hashable | None:
     failure = event.get("log_failure")
     if isinstance(failure, Failure):
         return namespace, level, failure.type, _place_of(failure)
-    if level not in _SEVERE or event.get("from_child"):
+    if event.get("from_child") or namespace.startswith(_OPERATORS):
+        return None
+    if level not in _SEVERE and not namespace.startswith(_PROVOKED_AT_ANY_LEVEL):
         return None
     if namespace.startswith(_PROVOKED):
         return namespace, level, str(event.get("log_format"))[:_LONGEST_TEXT]

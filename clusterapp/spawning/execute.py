@@ -191,6 +191,7 @@ class _Process(ProcessProtocol):
 
     def processExited(self, reason: Failure) -> None:
         # Not processEnded: a grandchild may hold the pipes open for long.
+        self._output.drain()
         self._events.exited(reason)
 
 

@@ -1,5 +1,6 @@
 """What a child writes: lines of its stdout and stderr, and its log events."""
 
+import os
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.interfaces import IReactorTime
@@ -15,12 +16,17 @@ if TYPE_CHECKING:
 STDOUT, STDERR = 1, 2
 
 #: Lines and events of one child that the master takes: so many each second, and so
-#: many at once after a quiet time. A long one counts once for each `_A_LINE` bytes.
+#: many at once after a quiet time. Each `_A_LINE` bytes count as one more.
 RATE, BURST = 1_000.0, 4_000.0
 _A_LINE = 1_024
 
 #: Seconds for which pipes are not read, once there was too much.
 PAUSE = 0.1
+
+
+#: Bytes of a read, and reads of each pipe, of what a process has left behind when it
+#: ends. A program that it has started may go on writing.
+_READ, _LAST_READS = 65_536, 16
 
 
 class OutputEvents(Protocol):
@@ -64,13 +70,14 @@ class ChildOutput:
     def received(self, descriptor: int, data: bytes) -> None:
         """Take what was read from a pipe."""
         self._earn()
+        self._left -= len(data) / _A_LINE
         if descriptor == LOG_FD:
             for message in self._records.feed(data):
-                self._left -= 1 + len(message) // _A_LINE
+                self._left -= 1
                 self._logged(message)
         else:
             for line in self._lines[descriptor].feed(data):
-                self._left -= 1 + len(line) // _A_LINE
+                self._left -= 1
                 self._events.printed(line, error=descriptor == STDERR)
         if self._left < 0 and not self._paused:
             self._pause()
@@ -79,6 +86,18 @@ class ChildOutput:
         """Take what came after the last newline: a pipe has ended."""
         for line in self._lines[descriptor].end() if descriptor in self._lines else ():
             self._events.printed(line, error=descriptor == STDERR)
+
+    def drain(self) -> None:
+        """Read what is left in the pipes: the process has ended."""
+        for descriptor, pipe in self._readers():
+            for _ in range(_LAST_READS):
+                try:
+                    data = os.read(pipe.fileno(), _READ)
+                except BlockingIOError:
+                    break
+                if not data:
+                    break
+                self.received(descriptor, data)
 
     def _earn(self) -> None:
         now = self._clock.seconds()
@@ -95,15 +114,16 @@ class ChildOutput:
 
     def _pause(self) -> None:
         self._paused = True
-        for pipe in self._readers():
+        for _, pipe in self._readers():
             pipe.pauseProducing()
         self._clock.callLater(max(PAUSE, -self._left / RATE), self._resume)
 
     @guarded("read the output of a child")
     def _resume(self) -> None:
         self._paused = False
-        for pipe in self._readers():
+        for _, pipe in self._readers():
             pipe.resumeProducing()
 
-    def _readers(self) -> list[Any]:
-        return [self.pipes[fd] for fd in (STDOUT, STDERR, LOG_FD) if fd in self.pipes]
+    def _readers(self) -> list[tuple[int, Any]]:
+        known = (STDOUT, STDERR, LOG_FD)
+        return [(fd, self.pipes[fd]) for fd in known if fd in self.pipes]

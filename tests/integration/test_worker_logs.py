@@ -219,6 +219,17 @@ class AmountTests(SynchronousTestCase):
             running.wait_for("printed → here")
         self.assertEqual(running.text().count("y" * 10_000), 301 - int(lost[1]))
 
+    def test_flood_before_the_end(self) -> None:
+        """More than the master takes: each line is there, or counted as lost."""
+        with site() as running:
+            running.get("/say/flood")
+            running.signal(signal.SIGTERM)
+            self.assertEqual(running.wait(), 0)
+        shown = len(re.findall(r"\] flood \d+\n", running.text()))
+        lost = re.findall(r"(\d+) lines of the log are lost", running.text())
+        self.assertEqual(shown + sum(map(int, lost)), 20_000)
+        self.assertGreater(shown, 1000)
+
     def test_last_words(self) -> None:
         """What was printed before a crash, and before an exit, arrives."""
         with site() as running:

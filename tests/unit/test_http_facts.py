@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Any
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.logger import (
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    formatEvent,
+    globalLogPublisher,
+)
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 from twisted.web.wsgi import WSGIResource
+from zope.interface import implementer
 
 from clusterapp.http.facts import request_facts, request_id_of
 from clusterapp.http.klein_resource import klein_resource
@@ -205,6 +212,7 @@ class UnderWayTests(RequestCase):
             found.append(request_under_way())
             raise ValueError
 
+        @implementer(ILogObserver)
         def logged(event: LogEvent) -> None:
             if "log_failure" in event:
                 found.append(request_under_way())

@@ -1,5 +1,6 @@
 """What a child logs and prints, and what of it goes to the master."""
 
+import contextlib
 import io
 import logging
 import os
@@ -211,6 +212,30 @@ class StreamTests(ChildLogCase):
                 "[stdout#info] last words",
             ],
         )
+
+    def test_end_while_nobody_reads(self) -> None:
+        """How much is lost is told by stderr, if that has room."""
+        self.patch(self.pipe, "close", lambda _: 7)
+        said: list[tuple[int, str]] = []
+        self.patch(child, "_write_at_once", lambda *call: said.append(call))
+        self.child_log.close()
+        [(descriptor, line)] = said
+        self.assertEqual(descriptor, 2)
+        self.assertIn("7 lines of the log are lost", line)
+
+    def test_line_that_must_not_wait(self) -> None:
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, writing)
+        child._write_at_once(writing, "a")
+        self.assertEqual(os.read(reading, 10), b"a\n")
+        os.set_blocking(writing, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writing, b"x" * 4096)
+        os.set_blocking(writing, True)
+        child._write_at_once(writing, "it would block")
+        os.close(reading)
+        child._write_at_once(writing, "nobody reads")
 
     def test_forked_process(self) -> None:
         """It may end without a word: a flush is the last that is heard of it."""

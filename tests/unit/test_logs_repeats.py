@@ -85,6 +85,12 @@ class RepeatTests(RepeatCase):
             self.log("{whom} failed at {n}", "clusterapp.worker.proxy", whom="a", n=n)
         self.assertEqual(len(self.seen), FIRST)
 
+    def test_information_of_twisted_web(self) -> None:
+        """As that a resource answers HEAD with a body, which clients can ask for."""
+        for n in range(100):
+            self.log("HEAD {n}", "twisted.web.server", n=n, log_level=LogLevel.info)
+        self.assertEqual(len(self.seen), FIRST)
+
     def test_not_limited(self) -> None:
         """News, lines that differ, and what the master says of its workers."""
         for n in range(20):
@@ -92,7 +98,8 @@ class RepeatTests(RepeatCase):
             self.log("{n} left", n=n)
             self.log("{label} left", "clusterapp.master.slot", label=n)
             self.log("said", from_child=True)
-        self.assertEqual(len(self.seen), 80)
+            self.log("{path} is over", "clusterapp.http.certificates", path=n)
+        self.assertEqual(len(self.seen), 100)
 
     def test_bounded_memory(self) -> None:
         """Whatever clients send; what was counted for a key that goes is logged."""

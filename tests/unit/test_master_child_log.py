@@ -1,11 +1,12 @@
 """What a child logs and prints, as events of the master."""
 
-from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.logger import LogLevel, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.log_events import LOG_FD, ChildEvent, RequestFacts
 from clusterapp.channel.log_records import records_of
 from clusterapp.master.child_log import ChildLog
+from tests.unit.fakes import Log
 from tests.unit.test_master_slot import SlotCase
 
 FACTS = RequestFacts(method="GET", path="/a", request_id="r-1")
@@ -15,9 +16,7 @@ class ChildLogTests(SynchronousTestCase):
     """The log of worker 3, generation 7."""
 
     def setUp(self) -> None:
-        self.seen: list[LogEvent] = []
-        globalLogPublisher.addObserver(self.seen.append)
-        self.addCleanup(globalLogPublisher.removeObserver, self.seen.append)
+        self.seen = Log(self).events
         self.log = ChildLog("worker 3", 3, 7)
 
     def text(self, **fields: object) -> str:

@@ -1,5 +1,7 @@
 """The output of a child, as the master reads it."""
 
+import os
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,6 +15,10 @@ class Pipe:
 
     def __init__(self) -> None:
         self.paused = False
+        self.descriptor = -1
+
+    def fileno(self) -> int:
+        return self.descriptor
 
     def pauseProducing(self) -> None:
         self.paused = True
@@ -94,14 +100,37 @@ class OutputTests(SynchronousTestCase):
         self.assertLess(taken, BURST + RATE * (seconds + 1))
 
     def test_long_lines_count_more(self) -> None:
-        """It is the bytes, too, that take the master's time and the disk."""
-        for _ in range(300):
-            self.output.received(2, b"x" * 16_000 + b"\n")
-        self.assertEqual(self.paused, {True})
+        """It is the bytes, too, that take time, even of a line that never ends."""
+        for end in (b"\n", b""):
+            self.setUp()
+            for _ in range(300):
+                self.output.received(2, b"x" * 16_000 + end)
+            self.assertEqual(self.paused, {True})
 
     def test_long_events_count_more(self) -> None:
         for _ in range(300):
             self.send(event("x" * 16_000))
+        self.assertEqual(self.paused, {True})
+
+    def test_process_that_is_gone(self) -> None:
+        """What it has left in a pipe is read before anybody hears that it is gone."""
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        os.set_blocking(reading, False)
+        self.pipes[2].descriptor = reading
+        self.output.pipes = {2: self.pipes[2]}
+        os.write(writing, b"x" * 9_000 + b"\nlast\n")
+        self.output.drain()
+        os.write(writing, b"later\n")
+        os.close(writing)
+        self.output.drain()
+        self.assertEqual([line for line, _ in self.lines][1:], ["last", "later"])
+
+    def test_program_that_goes_on_writing(self) -> None:
+        """Its end of the pipe is open, and full again as soon as it was read."""
+        self.patch(os, "read", lambda *_: b"x" * 65_000 + b"\n")
+        self.output.drain()
+        self.assertLess(len(self.lines), 100)
         self.assertEqual(self.paused, {True})
 
     def test_usual_rates(self) -> None:

@@ -131,6 +131,11 @@ class Say:
         print("y" * 10_000)
 
     @staticmethod
+    def flood() -> None:
+        for number in range(20_000):
+            print(f"flood {number}")
+
+    @staticmethod
     def killed() -> None:
         for number in range(100):
             print(f"last words {number} " + "z" * 1000)
