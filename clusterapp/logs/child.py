@@ -102,6 +102,7 @@ class ChildLog:
             LineStream(1, self._printer("stdout", LogLevel.info)),
             LineStream(2, self._printer("stderr", LogLevel.warn)),
         ]
+        self._streams = [text_stream(each) for each in self._lines]
 
     def begin(self) -> None:
         """Take what this process logs and prints, from now on."""
@@ -113,7 +114,7 @@ class ChildLog:
                 stream.reconfigure(
                     encoding="utf-8", errors="backslashreplace", line_buffering=True
                 )
-        sys.stdout, sys.stderr = map(text_stream, self._lines)
+        sys.stdout, sys.stderr = self._streams
         capture_logging()
         capture_warnings()
         capture_exceptions()
@@ -121,13 +122,14 @@ class ChildLog:
 
     def adopt_handlers(self) -> None:
         """Take over the handlers that the application has configured for `logging`."""
-        adopt_handlers([sys.stdout, sys.stderr])
+        adopt_handlers(self._streams)
 
     def close(self) -> None:
         """Send what is still to be sent: the process ends."""
         self._repeats.flush()
-        for stream, lines in zip((sys.stdout, sys.stderr), self._lines, strict=True):
-            stream.flush()
+        for stream, lines in zip(self._streams, self._lines, strict=True):
+            if not stream.closed:  # by the application
+                stream.flush()
             lines.end_line()
         lost = self._pipe.close(_LAST_WORDS_SECONDS)
         if lost:

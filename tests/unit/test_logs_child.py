@@ -213,6 +213,18 @@ class StreamTests(ChildLogCase):
             ],
         )
 
+    def test_streams_that_the_application_has_replaced(self) -> None:
+        """The end sends what there is, whatever has become of them."""
+        print("last words", end="")
+        out, sys.stdout = sys.stdout, io.StringIO()
+        out.flush()
+        out.close()
+        self.log().error("last event")
+        self.child_log.close()
+        self.assertEqual(
+            self.lines(), ["[shop#error] last event", "[stdout#info] last words"]
+        )
+
     def test_end_while_nobody_reads(self) -> None:
         """How much is lost is told by stderr, if that has room."""
         self.patch(self.pipe, "close", lambda _: 7)
