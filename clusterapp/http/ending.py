@@ -61,10 +61,6 @@ class Ending(Reading):
         self._closing = False
         self._speaks_websocket = False
 
-    def _forget(self) -> None:
-        """Let the site know no more of this connection."""
-        raise NotImplementedError
-
     def _give_up(self, message: Message, reason: Failure) -> None:
         raise NotImplementedError
 
@@ -215,7 +211,7 @@ class Ending(Reading):
         """Tell a WebSocket's client to come back, and wait a little for its answer."""
         self.phase = "nothing"
         self.deadline = inf
-        protocol = self._protocol
+        protocol = self._protocol and self._protocol.protocol
         if isinstance(protocol, Tunnel):
             # The core's frames come in pieces.
             protocol.end_with(SERVICE_RESTART, self._wait_for_answer)

@@ -8,7 +8,7 @@ from struct import pack
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IAddress, IProtocol, ISSLTransport
+from twisted.internet.interfaces import IAddress, ISSLTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import noLongerProvides
@@ -21,6 +21,8 @@ from clusterapp.http.transport import NativeTransport
 from clusterapp.http.wire import ends_connection
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from clusterapp.http.site import ClusterSite
 
 #: Close with a reset (socket(7)): what was not sent is dropped, and the client sees
@@ -187,6 +189,10 @@ class NativeConnection(Connection, asyncio.Protocol):
             if not self._secure:
                 self._native.close()
             return
+        stream = self._protocol
+        if stream is not None and stream.waiting:
+            stream.ended()  # it is passed on first
+            return
         message = self._message
         if message is not None and (
             message.responded or self._native.get_write_buffer_size()
@@ -213,16 +219,8 @@ class NativeConnection(Connection, asyncio.Protocol):
         """The transport of the moment, with the methods of `asyncio.Transport`."""
         return self._native
 
-    def take_over(self, protocol: IProtocol) -> None:
-        """Pass what comes to a protocol, and what has come behind the request."""
-        early, self._held = self._held, b""
-        super().take_over(protocol)
-        if early:
-            # When the protocol has its transport.
-            self._loop.call_soon(self.received, early)
-        if self.site.draining:
-            # When it has answered the handshake.
-            self._loop.call_soon(self.drain)
+    def _call_soon(self, callback: "Callable[[], object]") -> None:
+        self._loop.call_soon(callback)
 
     @property
     def transport(self) -> Any:
@@ -247,10 +245,8 @@ class NativeConnection(Connection, asyncio.Protocol):
         """Close if idle; otherwise close after the response."""
         if self._native is None:
             self.stay()  # until it is there
-        elif self._taken and self._protocol is None:
+        elif self._taken and self._protocol is None and not self._deaf:
             self.loseConnection()
-        elif self._taken:
-            self._drain_protocol()
         else:
             super().drain()
 

@@ -281,6 +281,12 @@ class ClusterRequest(Responding):
         except UnsupportedMethod as error:
             super().render(cast("IResource", _Again(resrc, error)))
             return
+        except Exception:
+            if not self._connection.switched:
+                raise
+            # Error handlers would answer in HTTP.
+            self.processingFailed(Failure())
+            return
         if body is server.NOT_DONE_YET:
             return
         if type(body) is bytes and self.method != b"HEAD":
@@ -336,6 +342,11 @@ class ClusterRequest(Responding):
 
     def processingFailed(self, reason: Failure) -> Failure:
         """Answer with an error, as twisted.web does; 400 for a form that is none."""
+        if self._connection.switched:
+            # What is written now is not HTTP.
+            self._log.failure("", failure=reason)
+            self._connection.fail(reason)
+            return reason
         if self.startedWriting:
             # An error page would be taken for a part of the response.
             self.log_failure(reason)
