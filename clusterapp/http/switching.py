@@ -48,6 +48,7 @@ class Switching(Ending):
     def hand_over(self, protocol: IProtocol) -> None:
         """Give the raw stream to a protocol, early bytes first."""
         self._switch(protocol)
+        self._record_switch()
         protocol.makeConnection(self.transport)
         self.read_on()
         if self.site.draining:
@@ -61,15 +62,19 @@ class Switching(Ending):
         transport and has answered the handshake.
         """
         stream = self._switch(protocol)
-        if stream.waiting:
-            stream.schedule()
-        if self.site.draining:
-            self._call_soon(self.drain)
+        self._record_switch()
+        self._begin_soon(stream)
 
     def _protocolUpgradeForWebsockets(self, protocol: IProtocol) -> None:
         # twisted.web.websocket calls this, and writes the 101 then.
-        self.take_over(protocol)
-        protocol.makeConnection(self.transport)
+        stream = self._switch(protocol)
+        try:
+            protocol.makeConnection(self.transport)
+        except Exception:
+            self._protocol = None  # so that the client gets a 500
+            raise
+        self._record_switch()
+        self._begin_soon(stream)
 
     def _switch(self, protocol: IProtocol) -> Upgraded:
         """Leave HTTP: pass what comes to a protocol from now on."""
@@ -79,9 +84,6 @@ class Switching(Ending):
         self.deadline = inf
         head = self._head
         self._speaks_websocket = head is not None and head.websocket
-        if self._message is not None:
-            self._record(HTTPStatus.SWITCHING_PROTOCOLS, 0)
-        self._message = None
         self.switched = True
         self._protocol = stream = Upgraded(
             self,
@@ -92,6 +94,17 @@ class Switching(Ending):
         early, self._held = self._held, b""
         stream.feed(early)
         return stream
+
+    def _record_switch(self) -> None:
+        if self._message is not None:
+            self._record(HTTPStatus.SWITCHING_PROTOCOLS, 0)
+        self._message = None
+
+    def _begin_soon(self, stream: Upgraded) -> None:
+        if stream.waiting:
+            stream.schedule()
+        if self.site.draining:
+            self._call_soon(self.drain)
 
     def pause_protocol(self) -> None:
         """Read nothing more: code that has the transport has paused it."""

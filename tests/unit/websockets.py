@@ -31,12 +31,7 @@ def header(first: int, length: int, mask: bytes = b"\0\0\0\0") -> bytes:
 
 def frame(payload: bytes, first: int = BINARY, mask: bytes = b"\0\0\0\0") -> bytes:
     """Write a client's frame; see `header`."""
-    if mask:
-        payload_masked = (
-            bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
-            if any(mask)
-            else payload
-        )
-    else:
-        payload_masked = payload
-    return header(first, len(payload), mask) + payload_masked
+    length = len(payload)
+    key = ((mask or b"\0") * (length + 1))[:length]
+    number = int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")
+    return header(first, length, mask) + number.to_bytes(length, "big")
