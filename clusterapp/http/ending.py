@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger
@@ -40,7 +40,7 @@ class Ending(Reading):
     :param site: what is served.
     """
 
-    __slots__ = ("_closing", "_count", "_speaks_websocket", "transport")
+    __slots__ = ("_closing", "_count", "_speaks_websocket")
 
     #: The name of the listener that it has come by; empty where there is no telling.
     door = ""
@@ -48,10 +48,6 @@ class Ending(Reading):
     of_client = True
 
     _log = Logger()
-
-    #: The raw stream for code that asks for it: one of Twisted's own transports, or
-    #: the stand-in for one of asyncio's; None once a resource has taken it away.
-    transport: Any
 
     def __init__(self, site: "ClusterSite") -> None:
         super().__init__(site)

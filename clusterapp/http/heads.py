@@ -21,10 +21,10 @@ from httptools import (
     HttpRequestParser,
 )
 
-from clusterapp.http.handshake import offers_websocket, refusal_of
 from clusterapp.http.lazy import Lazy
 from clusterapp.http.limits import Limits
 from clusterapp.http.routable import routed_path
+from clusterapp.http.websocket_handshake import offers_websocket, refusal_of
 
 if TYPE_CHECKING:
     from clusterapp.interfaces import Fields
@@ -341,22 +341,12 @@ def _note(head: Head, noted: dict[bytes, bytes]) -> None:
     if upgrade is not None:
         upgrades = b"upgrade" in options
         if offers_websocket(upgrade):
-            _check_handshake(head, connection_upgrades=upgrades)
+            refusal = refusal_of(head, connection_upgrades=upgrades)
+            if refusal is not None:
+                raise BadMessageError(*refusal)
+            head.websocket = True
         if is_new and upgrades:
             head.upgrade = upgrade.lower()
-
-
-def _check_handshake(head: Head, *, connection_upgrades: bool) -> None:
-    refusal = refusal_of(
-        head.method,
-        head.version,
-        head.fields,
-        connection_upgrades=connection_upgrades,
-        has_body=head.length != 0,
-    )
-    if refusal is not None:
-        raise BadMessageError(*refusal)
-    head.websocket = True
 
 
 def _length(noted: dict[bytes, bytes], *, is_new: bool) -> int | None:

@@ -18,8 +18,6 @@ from clusterapp.http.hosted_transport import HostedTransport
 from clusterapp.http.wire import ends_connection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from clusterapp.http.site import ClusterSite
 
 
@@ -36,27 +34,14 @@ class HostedConnection(Connection, Protocol):
     def __init__(self, site: "ClusterSite") -> None:
         Connection.__init__(self, site)
         self._native: Any = None
-        self._face: HostedTransport | None = None
-        self._taken = False
-
-    @property
-    def transport(self) -> Any:
-        """What code sees that asks for the transport; None once that was taken."""
-        if self._taken:
-            return None
-        if self._face is None:
-            self._face = HostedTransport(self, self._native)
-        return self._face
-
-    @transport.setter
-    def transport(self, transport: Any) -> None:
-        # Some WebSocket libraries take the transport away by setting it to None.
-        if transport is None:
-            self._taken = True
-        else:
-            self._native = transport
 
     # From the transport.
+
+    def makeConnection(self, transport: Any) -> None:
+        """Begin, on a transport which `transport` is a stand-in for."""
+        self.connected = 1
+        self._native = transport
+        self.connectionMade()
 
     @ends_connection
     def connectionMade(self) -> None:
@@ -103,16 +88,8 @@ class HostedConnection(Connection, Protocol):
         """Tell whether the connection is encrypted."""
         return bool(ISSLTransport.providedBy(self._native))
 
-    @ends_connection
-    def drain(self) -> None:
-        """Close if idle; otherwise close after the response."""
-        if self._taken and self._protocol is None and not self._deaf:
-            self.loseConnection()
-        else:
-            super().drain()
-
-    def _call_soon(self, callback: "Callable[[], object]") -> None:
-        self.site.clock.callLater(0, callback)
+    def _make_face(self) -> HostedTransport:
+        return HostedTransport(self, self._native)
 
     def _stop_reading(self) -> None:
         self._native.pauseProducing()

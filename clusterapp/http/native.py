@@ -21,8 +21,6 @@ from clusterapp.http.transport import NativeTransport
 from clusterapp.http.wire import ends_connection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from clusterapp.http.site import ClusterSite
 
 #: Close with a reset (socket(7)): what was not sent is dropped, and the client sees
@@ -43,7 +41,6 @@ class NativeConnection(Connection, asyncio.Protocol):
     __slots__ = (
         "_announced",
         "_arriving",
-        "_face",
         "_lent",
         "_loop",
         "_native",
@@ -53,7 +50,6 @@ class NativeConnection(Connection, asyncio.Protocol):
         "_raw",
         "_secure",
         "_securely",
-        "_taken",
         "door",
         "write",
     )
@@ -70,8 +66,6 @@ class NativeConnection(Connection, asyncio.Protocol):
         self._loop = loop
         self._native: Any = None
         self._raw: socket.socket | None = None
-        self._face: NativeTransport | None = None
-        self._taken = False
         self._lent = False
         self._peer: IAddress | None = None
         # Whether the client has ended its side while requests of it wait.
@@ -169,8 +163,13 @@ class NativeConnection(Connection, asyncio.Protocol):
         Close: as for twisted.web, a client that sends no more has gone.
 
         :return: whether the transport is to stay open: until the pipelined requests
-            that wait for their turn have been served.
+            that wait for their turn have been served, or what has come for another
+            protocol has been passed on.
         """
+        stream = self._protocol
+        if stream is not None and stream.waiting:
+            stream.ended()
+            return not self._secure  # TLS has no half-closed connections
         self._peer_closed = self._next_turn is not None
         if not self._peer_closed:
             self._end_with_peer()
@@ -188,10 +187,6 @@ class NativeConnection(Connection, asyncio.Protocol):
             # at the client's end until it is closed here.
             if not self._secure:
                 self._native.close()
-            return
-        stream = self._protocol
-        if stream is not None and stream.waiting:
-            stream.ended()  # it is passed on first
             return
         message = self._message
         if message is not None and (
@@ -219,34 +214,20 @@ class NativeConnection(Connection, asyncio.Protocol):
         """The transport of the moment, with the methods of `asyncio.Transport`."""
         return self._native
 
-    def _call_soon(self, callback: "Callable[[], object]") -> None:
-        self._loop.call_soon(callback)
+    def _make_face(self) -> NativeTransport:
+        return NativeTransport(self)
 
-    @property
-    def transport(self) -> Any:
-        """The raw stream as an `ITransport`; made when somebody asks."""
-        if self._taken:
-            return None
-        if self._face is None:
-            self._face = NativeTransport(self)
-        return self._face
-
-    @transport.setter
-    def transport(self, nothing: None) -> None:
-        # Some WebSocket libraries take the transport away like this.
-        assert nothing is None  # noqa: S101
+    def _take_away(self) -> None:
         if self._secure and not self._taken:
             # autobahn takes an ISSLTransport for one of pyOpenSSL's, and fails.
             noLongerProvides(self.transport, ISSLTransport)
-        self._taken = True
+        super()._take_away()
 
     @ends_connection
     def drain(self) -> None:
         """Close if idle; otherwise close after the response."""
         if self._native is None:
             self.stay()  # until it is there
-        elif self._taken and self._protocol is None and not self._deaf:
-            self.loseConnection()
         else:
             super().drain()
 

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IProtocol
@@ -15,8 +15,6 @@ from clusterapp.http.websocket import ClientFrames, FramingError, close_frame
 from clusterapp.http.wire import ends_connection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from clusterapp.http.site import ClusterSite
 
 #: What a connection waits for when a WebSocket's close frame was sent.
@@ -31,18 +29,51 @@ class Switching(Ending):
     :ivar switched: whether it has left HTTP.
     """
 
-    __slots__ = ("switched",)
+    __slots__ = ("_face", "_taken", "switched")
 
     def __init__(self, site: "ClusterSite") -> None:
         super().__init__(site)
         self.switched = False
+        self._face: Any = None
+        self._taken = False
+
+    @property
+    def transport(self) -> Any:
+        """
+        The raw stream as an `ITransport`, made when code asks for it.
+
+        It is None once a resource has taken it away.
+        """
+        if self._taken:
+            return None
+        if self._face is None:
+            self._face = self._make_face()
+        return self._face
+
+    @transport.setter
+    def transport(self, nothing: None) -> None:
+        # Some WebSocket libraries take the transport away like this.
+        assert nothing is None  # noqa: S101
+        self._take_away()
+
+    def _make_face(self) -> Any:
+        """Make what stands for the transport."""
+        raise NotImplementedError
+
+    def _take_away(self) -> None:
+        """Know that code which has the transport will answer for the connection."""
+        self._taken = True
+
+    @ends_connection
+    def drain(self) -> None:
+        """Close if idle; otherwise close after the response."""
+        if self._taken and self._protocol is None and not self._deaf:
+            self.loseConnection()
+        else:
+            super().drain()
 
     def _record(self, status: int, sent: int) -> None:
         """Write a line of the access log."""
-        raise NotImplementedError
-
-    def _call_soon(self, callback: "Callable[[], object]") -> None:
-        """Call something in the next turn of the event loop."""
         raise NotImplementedError
 
     def hand_over(self, protocol: IProtocol) -> None:

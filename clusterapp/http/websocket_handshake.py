@@ -2,9 +2,12 @@
 
 import re
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from clusterapp.interfaces import Fields
+
+if TYPE_CHECKING:
+    from clusterapp.http.heads import Head
 
 #: The only version of the protocol (RFC 6455, section 4.4).
 VERSION: Final = b"13"
@@ -51,34 +54,24 @@ def offers_websocket(upgrade: bytes) -> bool:
     return b"websocket" in upgrade.lower() or not upgrade.isascii()
 
 
-def refusal_of(
-    method: bytes,
-    version: bytes,
-    fields: Fields,
-    *,
-    connection_upgrades: bool,
-    has_body: bool,
-) -> Refusal | None:
+def refusal_of(head: "Head", *, connection_upgrades: bool) -> Refusal | None:
     """
     Check the handshake of a client (RFC 6455, section 4.2.1).
 
     The Host is checked for every request. Origin, subprotocols and extensions are the
     application's to judge.
 
-    :param method: the request's method.
-    :param version: the request's version of HTTP.
-    :param fields: the request's fields.
+    :param head: the head of the request. It has no body, which a library might take
+        for the first frames.
     :param connection_upgrades: whether Connection lists ``upgrade``.
-    :param has_body: whether the request has a body, which a library might take for
-        the first frames.
     :return: None for a handshake that is right.
     """
-    if method != b"GET" or version != b"HTTP/1.1" or has_body:
+    if head.method != b"GET" or head.version != b"HTTP/1.1" or head.length != 0:
         return _bad("a WebSocket begins with a GET of HTTP/1.1 without a body")
     if not connection_upgrades:
         return _bad("Upgrade without Connection: upgrade")
     found: dict[bytes, list[bytes]] = {_KEY_NAME: [], _VERSION_NAME: []}
-    for name, value in fields:
+    for name, value in head.fields:
         lines = found.get(name.lower())
         if lines is not None:
             lines.append(value)
