@@ -1,11 +1,14 @@
 """WebSockets whose clients send too much, or what they must not, to real processes."""
 
+import contextlib
 import select
 import socket
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from struct import unpack
 
 from twisted.trial.unittest import SynchronousTestCase
 from wsproto.events import BytesMessage, CloseConnection, TextMessage
@@ -13,7 +16,16 @@ from wsproto.events import BytesMessage, CloseConnection, TextMessage
 from tests.integration.running import DEADLINE, RunningCluster, cluster
 from tests.integration.test_core import resident
 from tests.integration.test_websockets import Client
-from tests.unit.websockets import FIRST, HANDSHAKE, LAST, MORE, PING, frame, header
+from tests.unit.websockets import (
+    CLOSE,
+    FIRST,
+    HANDSHAKE,
+    LAST,
+    MORE,
+    PING,
+    frame,
+    header,
+)
 
 APPS = Path(__file__).parent / "apps"
 MIB = 1024**2
@@ -160,33 +172,36 @@ class FloodTests(SynchronousTestCase):
 class SizeTests(SynchronousTestCase):
     """Messages that are too long, or in too many pieces."""
 
-    def waited(self, at: RunningCluster, client: Client, stream: bytes) -> float:
-        """Send a stream; tell how long another client had to wait meanwhile."""
-        connection = client.connection
-        connection.setblocking(False)
-        view, worst = memoryview(stream), 0.0
-        with at.connect() as other:
+    def waited(self, at: RunningCluster, path: str, stream: bytes) -> tuple[float, int]:
+        """Send a stream; give how long others waited, and the length of the echo."""
+        ask = "/core/pid" if path.startswith("/core") else "/slot"
+        with at.connect() as connection:
+            client = Client(connection, path)
+            connection.setblocking(False)
+            view, worst = memoryview(stream), 0.0
             while view:
                 began = time.monotonic()
-                other.sendall(b"GET /slot HTTP/1.1\r\nHost: h\r\n\r\n")
-                waiting = True
-                while waiting:
-                    readable, writable, _ = select.select(
-                        [other], [connection] if view else [], [], DEADLINE
-                    )
-                    if writable:
-                        try:
-                            view = view[connection.send(view[:MIB]) :]
-                        except BlockingIOError:
-                            pass
-                        except ConnectionError:
-                            view = view[:0]  # it is refused
-                    if readable:
-                        assert other.recv(65536)
-                        waiting = False
+                with at.connect() as other:
+                    other.sendall(b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n" % ask.encode())
+                    view = self.send_until(other, connection, view)
+                    self.assertTrue(other.recv(65536).startswith(b"HTTP/1.1 200 "))
                 worst = max(worst, time.monotonic() - began)
-        connection.settimeout(DEADLINE)
-        return worst
+            connection.settimeout(DEADLINE)
+            return worst, len(client.message())
+
+    @staticmethod
+    def send_until(
+        readable: socket.socket, connection: socket.socket, view: memoryview
+    ) -> memoryview:
+        """Send until another socket can be read; give what is left."""
+        while True:
+            writers = [connection] if view else []
+            reads, writes, _ = select.select([readable], writers, [], DEADLINE)
+            if reads:
+                return view
+            assert writes, "nothing happens any more"
+            with contextlib.suppress(BlockingIOError):
+                view = view[connection.send(view[:MIB]) :]
 
     def test_too_long(self) -> None:
         """It is refused with 1009: at the header that claims it, or when it is so."""
@@ -216,23 +231,39 @@ class SizeTests(SynchronousTestCase):
     def test_many_pieces(self) -> None:
         """A long message in tiny fragments arrives, and holds nobody up."""
         fragments = frame(b"x", MORE) * 200_000
-        long = frame(b"", FIRST) + fragments + frame(b"", LAST)
-        with running() as at:
-            for path in LIBRARIES:
-                with at.connect() as connection:
-                    client = Client(connection, path)
-                    self.assertLess(self.waited(at, client, long), MOST_WAITED, path)
-                    self.assertEqual(client.message(), b"x" * 200_000)
+        self.check(frame(b"", FIRST) + fragments + frame(b"", LAST), 200_000)
 
     def test_longest(self) -> None:
         """The longest message that is allowed holds nobody up, either."""
-        message = frame(bytes(16 * MIB))
+        self.check(frame(bytes(16 * MIB)), 16 * MIB)
+
+    def check(self, stream: bytes, length: int) -> None:
+        """A message comes back, and others are served meanwhile."""
         with running() as at:
             for path in LIBRARIES:
+                waited, echoed = self.waited(at, path, stream)
+                self.assertLess(waited, MOST_WAITED, path)
+                self.assertEqual(echoed, length)
+
+    def test_inflated(self) -> None:
+        """What autobahn inflates is bounded, though its own option is not set."""
+        squeeze = zlib.compressobj(wbits=-15)
+        bomb = squeeze.compress(bytes(32 * MIB)) + squeeze.flush(zlib.Z_SYNC_FLUSH)
+        self.assertLess(len(bomb), MIB)
+        with running() as at:
+            for path in ("/deflating", "/core/deflating"):
                 with at.connect() as connection:
-                    client = Client(connection, path)
-                    self.assertLess(self.waited(at, client, message), MOST_WAITED, path)
-                    self.assertEqual(len(client.message()), 16 * MIB)
+                    connection.sendall(
+                        b"GET %b HTTP/1.1\r\nHost: h\r\n" % path.encode()
+                        + HANDSHAKE
+                        + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+                    )
+                    received = connection.recv(65536)
+                    self.assertIn(b"permessage-deflate", received)
+                    connection.sendall(frame(bomb, 0xC2))
+                    with connection.makefile("rb") as reader:
+                        first, length, code = unpack("!BBH", reader.read(4))
+                    self.assertEqual((first, code), (CLOSE, 1009), length)
 
 
 class FailureTests(SynchronousTestCase):

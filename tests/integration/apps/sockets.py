@@ -5,6 +5,7 @@ from typing import Any
 
 from autobahn.twisted.resource import WebSocketResource as AutobahnResource
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.compress import PerMessageDeflateOfferAccept
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from twisted.web.http import Request
@@ -90,6 +91,33 @@ def by_twisted(request: Request) -> WebSocketResource:
 def by_autobahn(request: Request) -> AutobahnResource:
     """Upgrade."""
     return OF_AUTOBAHN
+
+
+def deflating() -> AutobahnResource:
+    """Make autobahn's resource for compressed messages, with no bound of its own."""
+    factory = WebSocketServerFactory()
+    factory.protocol = AutobahnEcho
+    factory.setProtocolOptions(
+        # Otherwise it drops the connection without a word.
+        failByDrop=False,
+        perMessageCompressionAccept=accept_deflate,
+    )
+    return AutobahnResource(factory)
+
+
+def accept_deflate(offers: list[Any]) -> PerMessageDeflateOfferAccept:
+    """Accept the first offer."""
+    return PerMessageDeflateOfferAccept(offers[0])
+
+
+DEFLATING = deflating()
+
+
+@app.route("/deflating")
+@app.core.route("/core/deflating")
+def by_deflating(request: Request) -> AutobahnResource:
+    """Upgrade, with compression if the client offers it."""
+    return DEFLATING
 
 
 @app.core.route("/core/twisted")
