@@ -23,7 +23,7 @@ _CLOSING: Final = frozenset({"goodbye", "end"})
 
 class Switching(Ending):
     """
-    What a connection does that another protocol gets.
+    What a connection does when another protocol than HTTP is spoken on it.
 
     :param site: what is served.
     :ivar switched: whether it has left HTTP.
@@ -61,7 +61,7 @@ class Switching(Ending):
         raise NotImplementedError
 
     def _take_away(self) -> None:
-        """Know that code which has the transport will answer for the connection."""
+        """Called when a resource has taken the transport for a protocol of its own."""
         self._taken = True
 
     @ends_connection
@@ -164,7 +164,7 @@ class Switching(Ending):
             self._protocol.go_on()
 
     def input_ended(self) -> None:
-        """Close: as for twisted.web, who has no more has gone."""
+        """Close: as for twisted.web, a client that sends no more has gone."""
         self.loseConnection()
 
     def break_rules(self, error: FramingError) -> None:
