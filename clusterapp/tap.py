@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +20,7 @@ from clusterapp.settings.counts import OFF
 from clusterapp.settings.options import Options
 
 if TYPE_CHECKING:
+    from clusterapp.logs.program import ProgramLog
     from clusterapp.master.succession import Command
 
 __all__ = ["Options", "makeService"]
@@ -71,6 +73,7 @@ class Program(MultiService):
         self._twistd: MutableMapping[str, Any] = options.parent or {}
         self._inheritance = Inheritance.from_environ(os.environ)
         self._control: Service | None = None
+        self._log: ProgramLog | None = None
         environ = first_environment()
         self._notifier = Notifier.from_environment(environ)
         self._cluster = cluster = ClusterService(
@@ -101,11 +104,44 @@ class Program(MultiService):
         if options.settings.reload:
             Developing(reactor, cluster).setServiceParent(self)
 
+    def setServiceParent(self, parent: Any) -> None:
+        """Join the application that twistd runs; its logger has not started yet."""
+        from clusterapp.http.under_way import request_under_way  # noqa: PLC0415
+        from clusterapp.logs.program import log_with_twistd  # noqa: PLC0415
+        from clusterapp.logs.sources import (  # noqa: PLC0415
+            capture_exceptions,
+            capture_logging,
+        )
+
+        reactor = self._reactor
+        later = partial(reactor.callFromThread, reactor.callLater)
+        self._log = log = log_with_twistd(
+            parent, self._twistd, later, request_under_way
+        )
+        if log is not None:
+            capture_logging()
+            capture_exceptions()
+            reactor.addSystemEventTrigger("after", "shutdown", log.flush)
+        super().setServiceParent(parent)
+
     def privilegedStartService(self) -> None:
         """Bind the sockets; what goes wrong ends the program in one line."""
         self._share_log()
         with self._ending_clearly():
             super().privilegedStartService()
+        self._adopt_log_sources()
+
+    def _adopt_log_sources(self) -> None:
+        """Log what an application says whose core is here, now that it is loaded."""
+        if self._log is None:
+            return
+        from clusterapp.logs.sources import (  # noqa: PLC0415
+            adopt_handlers,
+            capture_warnings,
+        )
+
+        capture_warnings()
+        adopt_handlers([sys.stdout, sys.stderr])
 
     def startService(self) -> None:
         """Start the cluster; what goes wrong ends the program in one line."""

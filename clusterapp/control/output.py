@@ -11,11 +11,11 @@ from clusterapp.control.views import (
     clusters_text,
     coloured,
     plain,
-    printable,
     step_text,
     verdict_text,
 )
 from clusterapp.errors import ClusterError, SeveralClustersError
+from clusterapp.printable import printable
 
 
 class Output:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from clusterapp.printable import printable
 from clusterapp.settings.model import SETTINGS
 from clusterapp.settings.show import rows_text
 
@@ -40,20 +41,6 @@ def coloured(text: str, style: str) -> str:
 def plain(text: str, style: str) -> str:  # noqa: ARG001 - as `coloured`
     """Write text as it is."""
     return text
-
-
-def printable(text: str) -> str:
-    """
-    Take out of a text what a terminal would obey.
-
-    The text may come from an application, or from another user's master.
-    """
-    return "".join(
-        character
-        if character.isprintable() or character in "\n\t"
-        else character.encode("unicode_escape").decode()
-        for character in text
-    )
 
 
 def status_text(status: Mapping[str, Any], paint: Paint) -> str:

@@ -6,7 +6,6 @@ combined line every byte but printable ASCII, and each quotation mark and backsl
 is written as ``\xHH``, so that even a parser that knows no escapes finds the fields.
 """
 
-import re
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -14,6 +13,7 @@ from json.encoder import encode_basestring_ascii
 from typing import Final, NamedTuple
 
 from clusterapp.http.access import Answered
+from clusterapp.http.facts import REQUEST_ID
 from clusterapp.interfaces import Fields
 
 #: Writes the line of a response that ended at this time, in seconds since the epoch.
@@ -31,7 +31,6 @@ _ESCAPED = [
 #: last attempt: one byte takes up to six, and a line has four such values.
 _CUTS = (850, 110)
 _LONGEST_CLIENT = 64
-_REQUEST_ID = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 
 
 class Place(NamedTuple):
@@ -143,7 +142,7 @@ def _named(fields: Fields) -> tuple[bytes, bytes, bytes]:
                 agent = agent or value
             case 12 if name.lower() == b"x-request-id":
                 request_id = request_id or value
-    if not _REQUEST_ID.fullmatch(request_id):
+    if not REQUEST_ID.fullmatch(request_id):
         request_id = b""
     return referer, agent, request_id
 

@@ -80,6 +80,11 @@ class Tunnel(_End):
             super().take(data[: self._frames.feed_one(data)])
             self._end_between_frames(*self._last)
 
+    @property
+    def between_frames(self) -> bool:
+        """Whether a frame may be written here: no other is under way, nor the last."""
+        return self._frames.between and self._last is None
+
     def end_with(self, data: bytes, then: Callable[[], None]) -> None:
         """
         Write a last frame behind the one under way, and nothing else after it.

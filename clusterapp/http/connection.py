@@ -12,17 +12,18 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
 from clusterapp.guards import guarded
 from clusterapp.http.access import Answered
-from clusterapp.http.ending import Ending
+from clusterapp.http.discarding import Discard
 from clusterapp.http.files import FileSending
 from clusterapp.http.heads import Head
 from clusterapp.http.limits import DISCARD_LIMIT, DISCARD_SECONDS, FIRST_REQUEST_SECONDS
 from clusterapp.http.prepared import Prepared
 from clusterapp.http.reading import Message
+from clusterapp.http.switching import Switching
+from clusterapp.http.websocket import INTERNAL_ERROR
 from clusterapp.http.wire import ends_connection
 from clusterapp.interfaces import Fields
 
@@ -38,7 +39,7 @@ _OLD: Final = b"HTTP/1.0"
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-class Connection(Ending):
+class Connection(Switching):
     """
     A connection, as the faces for each kind of transport share it.
 
@@ -58,14 +59,12 @@ class Connection(Ending):
 
     # What a face calls.
 
-    def _forget(self) -> None:
-        self.site.closed(self)
-
     def described(self) -> str:
         """Return what the connection is doing, for the log."""
         head = self._head
         if self._protocol is not None:
-            return f"serve an upgraded connection by {type(self._protocol).__name__}"
+            name = type(self._protocol.protocol).__name__
+            return f"serve an upgraded connection by {name}"
         if head is None:
             return "serve a connection"
         method, path = head.method.decode("ascii"), head.path.decode("latin-1")
@@ -77,10 +76,14 @@ class Connection(Ending):
 
         If nothing of a response was sent, the client gets a 500, or a 507 if there
         is no space for its request (RFC 4918, section 11.5); otherwise the connection
-        is broken off, so that nobody takes a part for the whole.
+        is broken off, so that nobody takes a part for the whole. A WebSocket is
+        closed with 1011 (RFC 6455, section 7.4.1).
 
         :param failure: the exception, which has been logged.
         """
+        if self._speaks_websocket and self._protocol is not None:
+            self.fail_websocket(INTERNAL_ERROR, "an exception in the application")
+            return
         if self._deaf or self._protocol is not None or self._is_idle:
             # A response that nobody has asked for would answer the next request.
             self.abortConnection()
@@ -120,7 +123,7 @@ class Connection(Ending):
             else:
                 self.unregisterProducer()
             if protocol is not None:
-                protocol.connectionLost(reason)
+                protocol.lost(reason)
             elif self._message is not None:
                 self._give_up(self._message, reason)
         finally:
@@ -245,7 +248,7 @@ class Connection(Ending):
         elif self._closing or self._left > DISCARD_LIMIT:
             self.linger()
         else:
-            self._sink = _Discard(self)
+            self._sink = Discard(self)
             self._wait_for("discard", DISCARD_SECONDS)
             self.resume_reading()
 
@@ -273,8 +276,13 @@ class Connection(Ending):
         """Read no more of a body that nobody wants."""
         self.linger()
 
-    def _refuse(self, status: HTTPStatus) -> None:
-        """Answer a bad message, and read nothing that comes after it."""
+    def _refuse(self, status: HTTPStatus, fields: Fields = ()) -> None:
+        """
+        Answer a bad message, and read nothing that comes after it.
+
+        :param status: the status of the answer.
+        :param fields: fields that it has besides the usual ones.
+        """
         message, self._message = self._message, None
         self._sink = self._chunks = None
         begins, self._held = self._held[:5], b""
@@ -287,7 +295,7 @@ class Connection(Ending):
             message.break_off()
         else:
             text = b"" if empty else _text(status)
-            self.write(_refusal(status, self.site.lines) + text)
+            self.write(_refusal(status, fields, self.site.lines) + text)
             self._record(status, len(text))
             self.linger()
         if message is not None:
@@ -323,53 +331,6 @@ class Connection(Ending):
             seconds=self.site.clock.seconds() - self._began,
         )
 
-    # Other protocols.
-
-    def hand_over(self, protocol: IProtocol) -> None:
-        """Give the raw stream to a protocol, early bytes first."""
-        self.take_over(protocol)
-        protocol.makeConnection(self.transport)
-        early, self._held = self._held, b""
-        if early:
-            protocol.dataReceived(early)
-        if self.site.draining:
-            self.drain()
-
-    def take_over(self, protocol: IProtocol) -> None:
-        """Pass what comes to a protocol that has taken the transport for itself."""
-        self.unregisterProducer()
-        self.resume_reading()
-        self.phase = "nothing"
-        self.deadline = inf
-        head = self._head
-        self._speaks_websocket = head is not None and head.upgrade == b"websocket"
-        if self._message is not None:
-            self._record(HTTPStatus.SWITCHING_PROTOCOLS, 0)
-        self._message = None
-        self._protocol = protocol
-
-    def _protocolUpgradeForWebsockets(self, protocol: IProtocol) -> None:
-        # twisted.web.websocket calls this.
-        self.hand_over(protocol)
-
-
-class _Discard:
-    """Throws away the rest of a body, up to a bound."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._discarded = 0
-
-    def received(self, piece: bytes) -> None:
-        """Throw a piece away."""
-        self._discarded += len(piece)
-        if self._discarded > DISCARD_LIMIT:
-            self._connection.too_much_to_discard()
-
-    def completed(self, _trailers: Fields) -> None:
-        """Go on: it was not too much."""
-        self._connection.body_discarded()
-
 
 def _is_without_space(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in _NO_SPACE
@@ -379,6 +340,6 @@ def _text(status: HTTPStatus) -> bytes:
     return b"%d %b\n" % (status, status.phrase.encode())
 
 
-def _refusal(status: HTTPStatus, stamp: bytes) -> bytes:
-    fields = [(b"Content-Type", b"text/plain; charset=utf-8")]
+def _refusal(status: HTTPStatus, fields: Fields, stamp: bytes) -> bytes:
+    fields = [(b"Content-Type", b"text/plain; charset=utf-8"), *fields]
     return Prepared(status, fields, [_text(status)]).opening(stamp, _CLOSE)

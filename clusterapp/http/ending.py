@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.logger import Logger
@@ -41,7 +41,7 @@ class Ending(Reading):
     :param site: what is served.
     """
 
-    __slots__ = ("_closing", "_count", "_speaks_websocket", "transport")
+    __slots__ = ("_closing", "_count", "_speaks_websocket")
 
     #: The name of the listener that it has come by; empty where there is no telling.
     door = ""
@@ -50,10 +50,6 @@ class Ending(Reading):
 
     _log = Logger()
 
-    #: The raw stream for code that asks for it: one of Twisted's own transports, or
-    #: the stand-in for one of asyncio's; None once a resource has taken it away.
-    transport: Any
-
     def __init__(self, site: "ClusterSite") -> None:
         super().__init__(site)
         self._count = 0
@@ -61,10 +57,6 @@ class Ending(Reading):
         #: will know from its head.
         self._closing = False
         self._speaks_websocket = False
-
-    def _forget(self) -> None:
-        """Let the site know no more of this connection."""
-        raise NotImplementedError
 
     def _give_up(self, message: Message, reason: Failure) -> None:
         raise NotImplementedError
@@ -254,7 +246,7 @@ class Ending(Reading):
         """Tell a WebSocket's client to come back, and wait a little for its answer."""
         self.phase = "nothing"
         self.deadline = inf
-        protocol = self._protocol
+        protocol = self._protocol and self._protocol.protocol
         if isinstance(protocol, Tunnel):
             # The core's frames come in pieces.
             protocol.end_with(SERVICE_RESTART, self._wait_for_answer)

@@ -57,7 +57,7 @@ class Failing(Responding):
         if not self.ended:
             self.processingFailed(reason)
         elif not reason.check(CancelledError):
-            self._log_failure(reason, " after its end")
+            self.log_failure(reason, "after the response,")
 
     def processingFailed(self, reason: Failure) -> Failure:
         """
@@ -70,19 +70,24 @@ class Failing(Responding):
         :return: the reason.
         :raises RuntimeError: if the client has gone before anything was sent.
         """
+        if self._connection.switched:
+            # What is written now is not HTTP.
+            self._log.failure("", failure=reason)
+            self._connection.fail(reason)
+            return reason
         if self.startedWriting or self._given_up:
             if self.channel is None:
-                self._log_failure(reason, " after its end")
+                self.log_failure(reason, "after the response,")
             else:
-                self._log_failure(reason, ": its response is broken off")
+                self.log_failure(reason, "a response is broken off:")
                 self.break_off()
             return reason
         if self.channel is None:
-            self._log_failure(reason, " after its client had gone")
+            self.log_failure(reason)
             self.setResponseCode(HTTPStatus.INTERNAL_SERVER_ERROR)
             super().finish()  # which knows what to say
         if not reason.check(BadFormError):
-            self._log_failure(reason)
+            self.log_failure(reason)
         self._answer_failure(reason)
         self._given_up = True
         return reason
@@ -95,7 +100,7 @@ class Failing(Responding):
         try:
             self._respond_with_error(reason)
         except Exception:  # noqa: BLE001 - whatever it is, an answer is due
-            self._log_failure(Failure(), " once more: its error cannot be answered")
+            self.log_failure(Failure(), "an error could not be answered:")
             self._refuse()
 
     def _refuse(self) -> None:
@@ -130,14 +135,3 @@ class Failing(Responding):
         if self.site.displayTracebacks:
             return status, b"text/html", _TRACEBACK % formatFailure(reason)
         return status, b"text/html", _FAILED
-
-    def _log_failure(self, reason: Failure, when: str = "") -> None:
-        self._log.failure(
-            "{method} {path} failed{handler}{when}",
-            reason,
-            method=self._head.method.decode("ascii"),
-            # The query is left out: it may hold what no log should.
-            path=self._head.target.partition(b"?")[0].decode("latin-1"),
-            handler=f" in {self.handler_name}" if self.handler_name else "",
-            when=when,
-        )

@@ -24,6 +24,7 @@ from httptools import (
 from clusterapp.http.lazy import Lazy
 from clusterapp.http.limits import Limits
 from clusterapp.http.routable import routed_path
+from clusterapp.http.websocket_handshake import offers_websocket, refusal_of
 
 if TYPE_CHECKING:
     from clusterapp.interfaces import Fields
@@ -77,11 +78,13 @@ class BadMessageError(Exception):
     A message that is answered with an error and the end of the connection.
 
     :ivar status: the status of that answer.
+    :ivar fields: the fields that it has besides the usual ones.
     """
 
-    def __init__(self, status: HTTPStatus, reason: str) -> None:
+    def __init__(self, status: HTTPStatus, reason: str, fields: "Fields" = ()) -> None:
         super().__init__(reason)
         self.status = status
+        self.fields = fields
 
 
 class Head:
@@ -98,6 +101,8 @@ class Head:
     :ivar expects: whether the client waits for a 100 before it sends the body.
     :ivar upgrade: the protocols that it offers to switch to, in lower case; empty
         if it does not (RFC 9110, section 7.8).
+    :ivar websocket: whether it is the opening handshake of a WebSocket, which has
+        been checked.
 
     It may be that of many requests, and must not be changed.
     """
@@ -106,6 +111,7 @@ class Head:
     keeps = True
     expects = False
     upgrade = b""
+    websocket = False
 
     def __init__(
         self,
@@ -331,8 +337,16 @@ def _note(head: Head, noted: dict[bytes, bytes]) -> None:
         and head.length != 0
         and noted.get(b"expect", b"").lower() == b"100-continue"
     )
-    if is_new and b"upgrade" in options:
-        head.upgrade = noted.get(b"upgrade", b"").lower()
+    upgrade = noted.get(b"upgrade")
+    if upgrade is not None:
+        upgrades = b"upgrade" in options
+        if offers_websocket(upgrade):
+            refusal = refusal_of(head, connection_upgrades=upgrades)
+            if refusal is not None:
+                raise BadMessageError(*refusal)
+            head.websocket = True
+        if is_new and upgrades:
+            head.upgrade = upgrade.lower()
 
 
 def _length(noted: dict[bytes, bytes], *, is_new: bool) -> int | None:

@@ -14,19 +14,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from clusterapp.http.connection import Connection
+from clusterapp.http.hosted_transport import HostedTransport
 from clusterapp.http.wire import ends_connection
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IProtocol
-
     from clusterapp.http.site import ClusterSite
-
-#: How often a transport that was taken away is looked at, in seconds.
-_LOOK_SECONDS = 5.0
-
-#: What a connection is in while something else has its transport, unless its end has
-#: begun.
-_TAKEN = frozenset({"nothing", "response"})
 
 
 @implementer(IPushProducer)
@@ -41,25 +33,19 @@ class HostedConnection(Connection, Protocol):
 
     def __init__(self, site: "ClusterSite") -> None:
         Connection.__init__(self, site)
-        self._stream: Any = None
-
-    @property
-    def transport(self) -> Any:
-        """The transport; None once a resource has taken it away."""
-        return self._stream
-
-    @transport.setter
-    def transport(self, transport: Any) -> None:
-        self._stream = transport
-        if transport is None:
-            self.deadline = self.site.now + _LOOK_SECONDS
+        self._native: Any = None
 
     # From the transport.
+
+    def makeConnection(self, transport: Any) -> None:
+        """Begin, on a transport which `transport` is a stand-in for."""
+        self.connected = 1
+        self._native = transport
+        self.connectionMade()
 
     @ends_connection
     def connectionMade(self) -> None:
         """Begin."""
-        self._native = self.transport
         self._native.registerProducer(self, True)
         self.opened()
 
@@ -82,16 +68,6 @@ class HostedConnection(Connection, Protocol):
     def stopProducing(self) -> None:
         """Nothing: `connectionLost` says the same."""
 
-    @ends_connection
-    def overdue(self, now: float) -> None:
-        """Look for the end of a transport that was taken away: nobody tells of it."""
-        if self._stream is not None or self.phase not in _TAKEN:
-            super().overdue(now)
-        elif self._native.connected:
-            self.deadline = now + _LOOK_SECONDS
-        else:
-            self._forget()
-
     # For the core of the connection.
 
     def write(self, data: bytes) -> None:
@@ -112,21 +88,8 @@ class HostedConnection(Connection, Protocol):
         """Tell whether the connection is encrypted."""
         return bool(ISSLTransport.providedBy(self._native))
 
-    @ends_connection
-    def drain(self) -> None:
-        """Come to an end; of a transport that was taken away there is no news."""
-        head = self._head
-        if self.transport is not None:
-            super().drain()
-        elif head is None or head.upgrade != b"websocket" or not self._native.connected:
-            self._forget()
-        elif self.phase != "goodbye":
-            self.say_goodbye()
-
-    def take_over(self, protocol: "IProtocol") -> None:
-        """Leave the transport to a protocol, which may be its producer now."""
-        self._native.unregisterProducer()
-        super().take_over(protocol)
+    def _make_face(self) -> HostedTransport:
+        return HostedTransport(self, self._native)
 
     def _stop_reading(self) -> None:
         self._native.pauseProducing()
@@ -145,8 +108,6 @@ class HostedConnection(Connection, Protocol):
     def _close(self) -> None:
         self._native.unregisterProducer()
         self._native.loseConnection()
-        if self.transport is None:
-            self._forget()
 
     def _call_soon(self, callback: Callable[[], None]) -> IDelayedCall:
         return self.site.clock.callLater(0, callback)

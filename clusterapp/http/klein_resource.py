@@ -39,7 +39,6 @@ from klein.app import KleinRequest
 from klein.interfaces import IKleinRequest
 from klein.resource import KleinResource
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
-from twisted.logger import Logger
 from twisted.python.components import registerAdapter
 from twisted.python.failure import Failure
 from twisted.web.error import FlattenerError
@@ -52,8 +51,6 @@ from werkzeug.routing import MapAdapter
 
 from clusterapp.http.klein_routes import Route, RouteMemory
 from clusterapp.http.routable import Dispatcher, Routable
-
-_log = Logger()
 
 #: What is left to do when something else writes the answer.
 _ANSWERED_ELSEWHERE = object()
@@ -106,11 +103,10 @@ class KleinRoutes(KleinResource, Dispatcher):
         if path is None or route is None:
             _Dispatched(app, request).follow(maybeDeferred(_look_up, app, request))
             return NOT_DONE_YET
+        request.routed = app, path
         if not isinstance(route, Route):
-            request.routed = app, path, None
             _Dispatched(app, request).follow(fail(Failure(route)))
             return NOT_DONE_YET
-        request.routed = app, path, route.endpoint
         request.consume(route.segments)
         try:
             result: Any = app.execute_endpoint(route.endpoint, request, **route.values)
@@ -148,7 +144,6 @@ def _look_up(app: Klein, request: Routable) -> Any:
     IKleinRequest(request).mapper = mapper
     rule, values = mapper.match(return_rule=True)
     handler: Any = app.endpoints[rule.endpoint]
-    request.endpoint = rule.endpoint
     request.consume(handler.segment_count)
     return app.execute_endpoint(rule.endpoint, request, **values)
 
@@ -204,7 +199,7 @@ class _Dispatched:
         request = self._request
         if request.ended:
             if not _is_cancelled(failure):
-                _log.failure("a request failed after its end", failure)
+                request.log_failure(failure, "after the response,")
             return None
         if request.startedWriting:
             request.processingFailed(failure)
@@ -255,7 +250,7 @@ def _respond(request: Routable, body: bytes | str) -> None:
 
 def _cannot_write(failure: Failure, request: Routable) -> None:
     if request.ended:
-        _log.failure("an answer could not be written", failure)
+        request.log_failure(failure, "the response could not be written:")
     else:
         request.processingFailed(failure)
 
@@ -275,7 +270,7 @@ class _LateKleinRequest(KleinRequest):
         if request.routed is None:
             raise AttributeError("mapper: no Klein has routed this request")
         del self._request  # which holds this object: no cycle is left
-        app, path, _ = request.routed
+        app, path = request.routed
         scheme, server_name, *_ = extractURLparts(request)
         return app.url_map.bind(
             server_name,

@@ -46,6 +46,8 @@ class Limits:
     :param head: bytes of a head in all; beyond is a 431.
     :param fields: lines of a head, or after a chunked body; beyond is a 431.
     :param body: bytes of a body; beyond is a 413. None for no bound.
+    :param message: bytes of a WebSocket's message, over all its frames; beyond, the
+        connection is closed with 1009.
     :param header_timeout: seconds from a head's first byte to its last; then a 408.
     :param keepalive_timeout: seconds that a connection may be open without a
         request; it is then closed.
@@ -61,6 +63,7 @@ class Limits:
     head: int = 32 * 1024
     fields: int = 100
     body: int | None = 16 * 1024 * 1024
+    message: int = 16 * 1024 * 1024
     header_timeout: float = 30.0
     keepalive_timeout: float = 65.0
     first_request_timeout: float | None = None

@@ -8,7 +8,7 @@ from struct import pack
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IAddress, IProtocol, ISSLTransport
+from twisted.internet.interfaces import IAddress, ISSLTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import noLongerProvides
@@ -41,7 +41,6 @@ class NativeConnection(Connection, asyncio.Protocol):
     __slots__ = (
         "_announced",
         "_arriving",
-        "_face",
         "_lent",
         "_loop",
         "_native",
@@ -51,7 +50,6 @@ class NativeConnection(Connection, asyncio.Protocol):
         "_raw",
         "_secure",
         "_securely",
-        "_taken",
         "door",
         "write",
     )
@@ -68,8 +66,6 @@ class NativeConnection(Connection, asyncio.Protocol):
         self._loop = loop
         self._native: Any = None
         self._raw: socket.socket | None = None
-        self._face: NativeTransport | None = None
-        self._taken = False
         self._lent = False
         self._peer: IAddress | None = None
         # Whether the client has ended its side while requests of it wait.
@@ -167,8 +163,13 @@ class NativeConnection(Connection, asyncio.Protocol):
         Close: as for twisted.web, a client that sends no more has gone.
 
         :return: whether the transport is to stay open: until the pipelined requests
-            that wait for their turn have been served.
+            that wait for their turn have been served, or what has come for another
+            protocol has been passed on.
         """
+        stream = self._protocol
+        if stream is not None and stream.waiting:
+            stream.ended()
+            return not self._secure  # TLS has no half-closed connections
         self._peer_closed = self._next_turn is not None
         if not self._peer_closed:
             self._end_with_peer()
@@ -213,44 +214,20 @@ class NativeConnection(Connection, asyncio.Protocol):
         """The transport of the moment, with the methods of `asyncio.Transport`."""
         return self._native
 
-    def take_over(self, protocol: IProtocol) -> None:
-        """Pass what comes to a protocol, and what has come behind the request."""
-        early, self._held = self._held, b""
-        super().take_over(protocol)
-        if early:
-            # When the protocol has its transport.
-            self._loop.call_soon(self.received, early)
-        if self.site.draining:
-            # When it has answered the handshake.
-            self._loop.call_soon(self.drain)
+    def _make_face(self) -> NativeTransport:
+        return NativeTransport(self)
 
-    @property
-    def transport(self) -> Any:
-        """The raw stream as an `ITransport`; made when somebody asks."""
-        if self._taken:
-            return None
-        if self._face is None:
-            self._face = NativeTransport(self)
-        return self._face
-
-    @transport.setter
-    def transport(self, nothing: None) -> None:
-        # Some WebSocket libraries take the transport away like this.
-        assert nothing is None  # noqa: S101
+    def _take_away(self) -> None:
         if self._secure and not self._taken:
             # autobahn takes an ISSLTransport for one of pyOpenSSL's, and fails.
             noLongerProvides(self.transport, ISSLTransport)
-        self._taken = True
+        super()._take_away()
 
     @ends_connection
     def drain(self) -> None:
         """Close if idle; otherwise close after the response."""
         if self._native is None:
             self.stay()  # until it is there
-        elif self._taken and self._protocol is None:
-            self.loseConnection()
-        elif self._taken:
-            self._drain_protocol()
         else:
             super().drain()
 

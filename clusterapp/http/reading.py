@@ -20,9 +20,8 @@ from clusterapp.http.wire import Cancellable, Wire, ends_connection
 from clusterapp.interfaces import Fields
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IProtocol
-
     from clusterapp.http.site import ClusterSite
+    from clusterapp.http.upgraded import Upgraded
 
 
 _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
@@ -119,7 +118,7 @@ class Reading(Wire):
         self._message: Message | None = None
         self._sink: Sink | None = None
         self._chunks: ChunkedReader | None = None
-        self._protocol: IProtocol | None = None
+        self._protocol: Upgraded | None = None
         # Bytes of the body: to come, if that is known; come; come when last looked.
         self._left = 0
         self._got = 0
@@ -145,7 +144,7 @@ class Reading(Wire):
             self._wait_for("response", seconds)
             self._late = self.deadline
 
-    def _refuse(self, status: HTTPStatus) -> None:
+    def _refuse(self, status: HTTPStatus, fields: Fields = ()) -> None:
         """Answer a bad message, and read nothing that comes after it."""
         raise NotImplementedError
 
@@ -153,7 +152,7 @@ class Reading(Wire):
     def received(self, data: bytes) -> None:
         """Take bytes from the client."""
         if self._protocol is not None:
-            self._protocol.dataReceived(data)
+            self._protocol.received(data)
         elif self._deaf:
             return
         elif self._sink is not None:
@@ -168,10 +167,20 @@ class Reading(Wire):
                 self.pause_reading()
 
     @ends_connection
+    def writing_paused(self) -> None:
+        """Know that the client is slower than we are."""
+        super().writing_paused()
+        if self._protocol is not None:
+            self._protocol.full(True)
+
+    @ends_connection
     def writing_resumed(self) -> None:
         """Go on with the response, or with the request after it."""
         super().writing_resumed()
-        self._go_on()
+        if self._protocol is not None:
+            self._protocol.full(False)
+        else:
+            self._go_on()
 
     def _go_on(self) -> None:
         """Look at what came behind a message, unless it must wait, or wait again."""
@@ -209,7 +218,7 @@ class Reading(Wire):
                     self._next_turn = self._call_soon(self._take_turn)
                     break
         except BadMessageError as error:
-            self._refuse(error.status)
+            self._refuse(error.status, error.fields)
         finally:
             self._parsing = False
         if len(self._held) > HELD or self._next_turn is not None:

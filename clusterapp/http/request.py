@@ -291,6 +291,12 @@ class ClusterRequest(Distributed):
         except UnsupportedMethod as error:
             super().render(cast("IResource", _Again(resrc, error)))
             return
+        except Exception:
+            if not self._connection.switched:
+                raise
+            # Error handlers would answer in HTTP.
+            self.processingFailed(Failure())
+            return
         if body is server.NOT_DONE_YET:
             return
         if type(body) is bytes and self.method != b"HEAD":

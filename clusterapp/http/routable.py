@@ -1,13 +1,20 @@
 """What Klein dispatch asks of a request of the engine."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
+from twisted.logger import LogLevel
+from twisted.python.failure import Failure
 from twisted.web import server
+
+from clusterapp.channel.log_events import RequestFacts
+from clusterapp.http.facts import client_of, request_facts
 
 if TYPE_CHECKING:
     # Not needed to run, and its import installs a reactor.
     from klein import Klein
+
+    from clusterapp.http.heads import Head
 
 
 class Routable(server.Request):
@@ -17,17 +24,9 @@ class Routable(server.Request):
     The engine's request is one. Any other request goes Klein's own way.
     """
 
-    #: The Klein that found a route for this request, the path that it was found for,
-    #: and the name of the handler, if there is one; None before. The mapper is made of
-    #: it if a handler asks for one.
-    routed: "tuple[Klein, str, str | None] | None" = None
-    #: The name of the handler, where it was found by Klein's own means.
-    endpoint: str | None = None
-
-    @property
-    def handler_name(self) -> str | None:
-        """The name of the Klein's handler that the request was dispatched to."""
-        return self.endpoint if self.routed is None else self.routed[2]
+    #: The Klein that found a route for this request, and the path that it was found
+    #: for; None before. The mapper is made of it if a handler asks for one.
+    routed: "tuple[Klein, str] | None" = None
 
     def path_text(self) -> str | None:
         """
@@ -60,6 +59,33 @@ class Routable(server.Request):
         gone. A Content-Length that the application has set stays as it is.
         """
         raise NotImplementedError
+
+    #: What the request came by, and its head.
+    _connection: Any
+    _head: "Head"
+
+    @property
+    def facts(self) -> RequestFacts:
+        """What the log says of this request; made when something has failed."""
+        connection, head = self._connection, self._head
+        client = client_of(connection.site.proxies, connection.getPeer(), head.fields)
+        routed = self.routed
+        return request_facts(head.method, head.target, head.fields, client, routed)
+
+    def log_failure(self, reason: Failure, what: str = "unhandled") -> None:
+        """
+        Log an exception that has ended this request.
+
+        :param what: stands before the name of the exception.
+        """
+        self._log.failure(
+            "{what} {exception} in {request.facts}",
+            reason,
+            LogLevel.error,
+            what=what,
+            exception=getattr(reason.type, "__name__", reason.type),
+            request=self,
+        )
 
     @property
     def ended(self) -> bool:

@@ -52,7 +52,7 @@ class StreamedExchange:
         self._came = False
         self._may_withhold_body = head.expects
         #: Whether the client asks to speak WebSocket.
-        self.wants_upgrade = head.upgrade == b"websocket" and head.length == 0
+        self.wants_upgrade = head.websocket
 
     @property
     def peer(self) -> IAddress:

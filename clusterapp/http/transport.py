@@ -60,7 +60,8 @@ class NativeTransport:
 
     def loseConnection(self) -> None:
         """Close once everything is written."""
-        self._connection.loseConnection()
+        if self._connection.phase != "end":
+            self._connection.loseConnection()
 
     def getPeer(self) -> Any:
         """Tell the client's address."""
@@ -151,11 +152,11 @@ class NativeTransport:
 
     def pauseProducing(self) -> None:
         """Read nothing more from the client."""
-        self._connection.pause_reading()
+        self._connection.pause_protocol()
 
     def resumeProducing(self) -> None:
         """Read on."""
-        self._connection.resume_reading()
+        self._connection.resume_protocol()
 
     def stopProducing(self) -> None:
         """Close once everything is written."""

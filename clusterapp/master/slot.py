@@ -14,9 +14,11 @@ from twisted.python.failure import Failure
 
 from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.channel.ends import Pulse
+from clusterapp.channel.log_events import ChildEvent
 from clusterapp.errors import ListenError
 from clusterapp.interfaces import IClusterReactor, StaticFolder
 from clusterapp.lifecycle import Patience, Slot, State, new_lifecycle
+from clusterapp.master.child_log import ChildLog
 from clusterapp.master.inspection import Inspector
 from clusterapp.master.plan import Plan
 from clusterapp.master.watchdog import Watchdog
@@ -86,7 +88,7 @@ class ChildSlot:
         on_trial: bool = False,
     ) -> None:
         self.state: State = "stopped"
-        self.label = _label(plan.bootstrap)
+        self.label = label = _label(plan.bootstrap)
         self.watcher = watcher
         self.restarts = -1
         self.pulse: Pulse | None = None
@@ -102,8 +104,9 @@ class ChildSlot:
         self._told_to_drain: Deferred[None] = succeed(None)
         self._on_trial = on_trial
         self.serves = False
+        self._child_log = ChildLog(label, self.number, self.generation)
         self._inspector = Inspector(reactor)
-        self._watchdog = Watchdog(reactor, patience.hang, self.label, self._inspector)
+        self._watchdog = Watchdog(reactor, patience.hang, label, self._inspector)
         facts = Slot(self, patience, lambda: random.uniform(-1, 1))  # noqa: S311
         self._life = new_lifecycle(facts)
 
@@ -350,17 +353,14 @@ class ChildSlot:
         self._gone()
 
     def printed(self, line: str, *, error: bool) -> None:
-        """Put a line that the process wrote into the master's log."""
+        """Log a line that the process, or a child of it, wrote to its descriptors."""
         if error:
             self._inspector.printed(line)
-        log = self._log.warn if error else self._log.info
-        log(
-            "[{label} generation {generation}] {line}",
-            label=self.label,
-            slot=self._plan.bootstrap.slot,
-            generation=self._plan.bootstrap.generation,
-            line=line,
-        )
+        self._child_log.printed(line, error=error)
+
+    def logged(self, event: ChildEvent) -> None:
+        """Log an event of the process."""
+        self._child_log.logged(event)
 
     def _use_up(self) -> None:
         supplies, self._supplies = self._supplies, None

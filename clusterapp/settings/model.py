@@ -166,6 +166,15 @@ class Settings(Supervising, Distributing):
             example="64 MiB",
         ),
     )
+    websocket_max_size: int = field(
+        default=16 * 1024**2,
+        metadata=about(
+            kind=Size(least=1),
+            help="The largest message that a client may send on a WebSocket; at a "
+            "larger one the connection is closed with 1009.",
+            example="1 MiB",
+        ),
+    )
     static_cache: int = field(
         default=32 * 1024**2,
         metadata=about(

@@ -25,24 +25,23 @@ import clusterapp
 from clusterapp.channel.bootstrap import CONTROL_FD, Bootstrap
 from clusterapp.channel.ends import ChildEvents, MasterEnd
 from clusterapp.channel.inspection import ASK
+from clusterapp.channel.log_events import LOG_FD
 from clusterapp.channel.protocol import Adopted
 from clusterapp.interfaces import IClusterReactor
-from clusterapp.spawning.lines import Lines
+from clusterapp.spawning.output import STDERR, STDOUT, ChildOutput, OutputEvents
 
-_STDOUT, _STDERR = 1, 2
+#: The number of the first descriptor that a child inherits behind its pipes.
+_FIRST_INHERITED = max(CONTROL_FD, LOG_FD) + 1
 
 #: Where the package is imported from: a child must find the same one.
 _HOME = str(Path(clusterapp.__file__).resolve().parent.parent)
 
 
-class ProcessEvents(ChildEvents, Protocol):
+class ProcessEvents(ChildEvents, OutputEvents, Protocol):
     """What a master may hear of one of its children."""
 
     def exited(self, reason: Failure) -> None:
         """Hear that the process is gone, and how it went."""
-
-    def printed(self, line: str, *, error: bool) -> None:
-        """Hear a whole line that the process wrote to stdout or stderr."""
 
 
 class Child:
@@ -177,20 +176,22 @@ def _not_adopted(why: Failure) -> bool:
 class _Process(ProcessProtocol):
     """Passes on what Twisted tells of a process."""
 
-    def __init__(self, events: ProcessEvents) -> None:
+    def __init__(self, events: ProcessEvents, output: ChildOutput) -> None:
         self._events = events
-        self._lines = {_STDOUT: Lines(), _STDERR: Lines()}
+        self._output = output
+
+    def connectionMade(self) -> None:
+        self._output.pipes = getattr(self.transport, "pipes", {})
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        for line in self._lines[childFD].feed(data):
-            self._events.printed(line, error=childFD == _STDERR)
+        self._output.received(childFD, data)
 
     def childConnectionLost(self, childFD: int) -> None:
-        for line in self._lines[childFD].end() if childFD in self._lines else ():
-            self._events.printed(line, error=childFD == _STDERR)
+        self._output.ended(childFD)
 
     def processExited(self, reason: Failure) -> None:
         # Not processEnded: a grandchild may hold the pipes open for long.
+        self._output.drain()
         self._events.exited(reason)
 
 
@@ -213,10 +214,10 @@ def execute(  # noqa: PLR0913, PLR0917 - it is all that a process is made of
     :param access_log: the master's descriptor of an access log that is to be passed.
     :raise OSError: if the process cannot be started.
     """
-    numbers = {name: CONTROL_FD + 1 + n for n, name in enumerate(descriptors)}
+    numbers = {name: _FIRST_INHERITED + n for n, name in enumerate(descriptors)}
     inherited = {numbers[name]: each for name, each in descriptors.items()}
     if access_log is not None:
-        number = CONTROL_FD + 1 + len(descriptors)
+        number = _FIRST_INHERITED + len(descriptors)
         inherited[number] = access_log
         bootstrap = replace(bootstrap, access_log=number)
     document = replace(
@@ -236,15 +237,16 @@ def execute(  # noqa: PLR0913, PLR0917 - it is all that a process is made of
         )
         try:
             transport = reactor.spawnProcess(
-                _Process(events),
+                _Process(events, ChildOutput(reactor, events)),
                 sys.executable,
                 [sys.executable, "-m", "clusterapp.worker"],
                 env=_with_home(environment),
                 childFDs={
                     0: "w",
-                    _STDOUT: "r",
-                    _STDERR: "r",
+                    STDOUT: "r",
+                    STDERR: "r",
                     CONTROL_FD: theirs.fileno(),
+                    LOG_FD: "r",
                     **inherited,
                 },
             )

@@ -124,6 +124,7 @@ def core_host(
         requests=None,
         keepalive_timeout=CORE_KEEPALIVE,
         first_request_timeout=CORE_FIRST_REQUEST,
+        message=settings.websocket_max_size,
     )
     site = ClusterSite(
         reactor,

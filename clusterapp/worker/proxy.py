@@ -7,9 +7,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from clusterapp.channel.log_events import RequestFacts
 from clusterapp.errors import CoreError, CoreUnreachableError
 from clusterapp.http.agent import CoreAgent
 from clusterapp.http.exchange import Exchange
+from clusterapp.http.facts import request_facts
 from clusterapp.http.messages import RequestHead, ResponseHead, end_to_end, values
 from clusterapp.web.proxies import TrustedProxies
 from clusterapp.worker.endless import Endless
@@ -86,19 +88,22 @@ class ReverseProxy:
             return
         if not isinstance(error, CancelledError):
             self._log.failure(
-                "cannot forward {target}", failure, target=_shown(exchange)
+                "cannot forward {request}", failure, request=self._facts(exchange)
             )
         exchange.abort()
 
     def _report(self, exchange: Exchange, whom: str, error: Exception) -> None:
         self._log.error(
-            "{whom} failed at {method} {target} for {client}: {error}",
+            "{whom} failed at {request}: {error}",
             whom=whom,
-            client=self._trusted.client_of(exchange.peer, exchange.fields),
-            method=exchange.method.decode("ascii"),
-            target=_shown(exchange),
+            request=self._facts(exchange),
             error=error,
         )
+
+    def _facts(self, exchange: Exchange) -> RequestFacts:
+        fields = exchange.fields
+        client = self._trusted.client_of(exchange.peer, fields)
+        return request_facts(exchange.method, exchange.target, fields, client)
 
     def _refuse(self, exchange: Exchange, whom: str, error: CoreError) -> None:
         status = _STATUS.get(type(error), HTTPStatus.BAD_GATEWAY)
@@ -203,8 +208,3 @@ def fields_of(exchange: Exchange) -> list[tuple[bytes, bytes]]:
     if exchange.version == b"HTTP/1.0" and not values(fields, b"host"):
         fields.append((b"Host", b""))
     return fields
-
-
-def _shown(exchange: Exchange) -> str:
-    # The query is left out: it may hold what no log should.
-    return exchange.target.partition(b"?")[0].decode("latin-1")

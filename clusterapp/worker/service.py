@@ -3,10 +3,10 @@
 import os
 import signal
 import socket
-import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
@@ -20,7 +20,8 @@ from clusterapp.channel.protocol import Adopted
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.clock import make_monotonic
 from clusterapp.errors import ApplicationLoadError
-from clusterapp.logs import begin_child_log
+from clusterapp.http.under_way import request_under_way
+from clusterapp.logs.child import ChildLog, begin_child_log
 from clusterapp.settings.model import Settings
 from clusterapp.web.loading import load
 from clusterapp.web.static import StaticOptions
@@ -47,13 +48,18 @@ def run(bootstrap: Bootstrap, master: int) -> int:
     # The reactor was chosen before this module was imported.
     from twisted.internet import reactor  # noqa: PLC0415
 
-    begin_child_log(sys.stdout)
+    core: Any = reactor
     make_monotonic(reactor)
-    settings = Settings(**bootstrap.settings)
-    child = ChildProgram(reactor, bootstrap, settings)
-    watch_master(master, settings.graceful_timeout, child.under_way)
-    reactor.callWhenRunning(child.start)
-    reactor.run()
+    later = partial(core.callFromThread, core.callLater)
+    log = begin_child_log(later, request_under_way)
+    try:
+        settings = Settings(**bootstrap.settings)
+        child = ChildProgram(reactor, bootstrap, settings, log)
+        watch_master(master, settings.graceful_timeout, child.under_way)
+        reactor.callWhenRunning(child.start)
+        reactor.run()
+    finally:
+        log.close()
     return child.exit_status
 
 
@@ -62,8 +68,15 @@ class ChildProgram:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, bootstrap: Bootstrap, settings: Settings) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        bootstrap: Bootstrap,
+        settings: Settings,
+        log: ChildLog | None = None,
+    ) -> None:
         self.exit_status = 0
+        self._child_log = log
         self._reactor = reactor
         self._bootstrap = bootstrap
         self._settings = settings
@@ -194,6 +207,7 @@ class ChildProgram:
         )
         static = StaticOptions.chosen(settings)
         loaded = load(settings.app, settings.core_app, self._reactor, static)
+        self._adopt_log_handlers()
         loaded.set_up_templates(reload=settings.reload, cache=self._bootstrap.cache)
         loaded = self._front.before(loaded)
         host, served = serve(self._reactor, self._bootstrap, settings, loaded, log)
@@ -203,6 +217,7 @@ class ChildProgram:
             # done only once.
             await self._wait_for_turn()
         await host.prepare()
+        self._adopt_log_handlers()  # a start hook may have configured some
         if loaded.templates is not None and is_worker:
             # After the start hooks, which may add filters.
             loaded.templates.warm(self._reactor.seconds)
@@ -215,6 +230,10 @@ class ChildProgram:
         ready = self._end.ready(loaded.static if is_worker else None)
         ready.addErrback(lambda why: why.trap(ConnectionClosed))
         host.accept()
+
+    def _adopt_log_handlers(self) -> None:
+        if self._child_log is not None:
+            self._child_log.adopt_handlers()
 
     async def _wait_for_turn(self) -> None:
         if not self._bootstrap.on_trial:

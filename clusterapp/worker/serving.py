@@ -108,6 +108,7 @@ def _worker(  # noqa: PLR0913, PLR0917 - as `serve`
         answer=loaded.answer,
         limits=Limits(
             body=settings.max_body,
+            message=settings.websocket_max_size,
             header_timeout=settings.header_timeout,
             keepalive_timeout=settings.keepalive_timeout,
             request_timeout=settings.request_timeout,

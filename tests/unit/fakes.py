@@ -313,12 +313,15 @@ class Log:
         self.events.append(event)
 
     def lines(self, level: LogLevel | None = None) -> list[str]:
-        """Give the events of our own, those of one level if one is given."""
+        """Give the events of our own and of children, those of one level if given."""
         return [
             formatEvent(event)
             for event in self.events
-            if str(event.get("log_namespace", "")).startswith("clusterapp")
-            and level in (None, event["log_level"])
+            if level in (None, event["log_level"])
+            and (
+                event.get("from_child")
+                or str(event.get("log_namespace", "")).startswith("clusterapp")
+            )
         ]
 
     def text(self) -> str:

@@ -10,13 +10,13 @@ from clusterapp.control.views import (
     coloured,
     config_text,
     plain,
-    printable,
     span,
     stacks_text,
     status_text,
     step_text,
     verdict_text,
 )
+from clusterapp.printable import printable
 from clusterapp.settings.model import Settings
 from clusterapp.settings.show import settings_text
 from clusterapp.settings.sources import Chosen

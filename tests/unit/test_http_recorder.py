@@ -15,6 +15,7 @@ from clusterapp.http.peers import NoProxies
 from clusterapp.http.site import ClusterSite
 from clusterapp.interfaces import Fields
 from tests.unit.clients import CHUNKED, OK, Client, Slow
+from tests.unit.websockets import HANDSHAKE
 
 
 class Named(NoProxies):
@@ -122,7 +123,7 @@ class RecorderTests(SynchronousTestCase):
 
     def test_switch_to_another_protocol(self) -> None:
         """It is told when it happens: the end may be far."""
-        self.ask(b"/own", b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
+        self.ask(b"/own", HANDSHAKE)
         channel = self.slow.requests[0].channel
         channel._protocolUpgradeForWebsockets(Protocol())
         self.assertEqual(self.outcomes(), [(b"/own", 101, 0)])

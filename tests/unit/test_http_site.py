@@ -6,6 +6,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH
 from clusterapp.http.exchange import Exchange
 from clusterapp.http.messages import ResponseHead
 from tests.unit.clients import CHUNKED, OK, Sink, SiteTestCase
+from tests.unit.websockets import HANDSHAKE
 
 
 class OfferTests(SiteTestCase):
@@ -92,15 +93,12 @@ class OfferTests(SiteTestCase):
         self.assertEqual(own.received, b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def test_websocket_is_recognized(self) -> None:
-        """Only a GET-like request for the one protocol wants an upgrade."""
-        ask = (
-            b"GET /core HTTP/1.1\r\nHost: h\r\n"
-            b"Connection: x, Upgrade\r\nUpgrade: %b\r\n\r\n"
-        )
-        self.assertTrue(self.ask(ask % b"WebSocket")[1].wants_upgrade)
-        self.assertFalse(self.ask(ask % b"h2c")[1].wants_upgrade)
-        unsaid = b"GET /core HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n"
-        self.assertFalse(self.ask(unsaid)[1].wants_upgrade)
+        """Only a handshake for the one protocol wants an upgrade."""
+        ask = b"GET /core HTTP/1.1\r\nHost: h\r\n%b\r\n"
+        named = HANDSHAKE.replace(b"websocket", b"WebSocket")
+        self.assertTrue(self.ask(ask % named)[1].wants_upgrade)
+        other = HANDSHAKE.replace(b"websocket", b"h2c")
+        self.assertFalse(self.ask(ask % other)[1].wants_upgrade)
 
 
 class BodyTests(SiteTestCase):

@@ -11,16 +11,15 @@ from clusterapp.http.limits import HELD
 from clusterapp.http.messages import ResponseHead
 from clusterapp.http.site import ClusterSite
 from tests.unit.clients import CHUNKED, OK, Client, SiteTestCase, Slow
+from tests.unit.websockets import HANDSHAKE, frame
 
 SWITCH = ResponseHead(
     101,
     b"Switching Protocols",
     [(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")],
 )
-WEBSOCKET = (
-    b"GET /core HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\n"
-    b"Upgrade: websocket\r\n\r\n"
-)
+WEBSOCKET = b"GET /core HTTP/1.1\r\nHost: h\r\n" + HANDSHAKE + b"\r\n"
+EARLY, LATE = frame(b"early"), frame(b"late")
 
 
 class DrainTests(SiteTestCase):
@@ -134,14 +133,14 @@ class DrainTests(SiteTestCase):
         own.send(WEBSOCKET)
         heard = Listener()
         own.channel._protocolUpgradeForWebsockets(heard)
-        own.send(b"frame")
+        own.send(EARLY)
         drained = [self.site.drain(), site.drain()]
         for each_client in (client, own):
             self.assertTrue(each_client.received.endswith(SERVICE_RESTART))
             self.assertEqual(each_client.transport.ended, "")
         self.clock.pump([1.0] * 3)  # neither client answers
         self.assertEqual(client.transport.ended, "closed")
-        self.assertEqual(heard.heard, [b"frame", "lost"])
+        self.assertEqual(heard.heard, [EARLY, "lost"])
         for each in drained:
             self.successResultOf(each)
 
@@ -156,42 +155,49 @@ class DrainTests(SiteTestCase):
         self.clock.pump([1.0] * 3)
         self.successResultOf(drained)
 
-    def take_away(self, request: bytes) -> tuple[ClusterSite, Client]:
+    def take_away(self, request: bytes) -> tuple[ClusterSite, Client, "Listener"]:
         """Have a resource take a transport, as autobahn's does."""
         site = ClusterSite(self.clock, Slow())
         client = Client(site, self.clock)
         client.send(request)
-        client.channel.transport = None
-        return site, client
+        transport, client.channel.transport = client.channel.transport, None
+        self.assertIsNone(client.channel.transport)
+        transport.protocol = listener = Listener()
+        listener.makeConnection(transport)
+        self.assertIs(transport.protocol, listener)
+        return site, client, listener
 
     def test_connection_that_was_taken_away(self) -> None:
-        """A WebSocket is told all the same; when it ends, nobody tells us."""
-        site, client = self.take_away(WEBSOCKET)
+        """A WebSocket is told all the same, and once."""
+        site, client, listener = self.take_away(WEBSOCKET)
         drained = site.drain()
         site.drain()
         self.assertEqual(client.received, SERVICE_RESTART)
         self.clock.pump([1.0] * 3)
         self.assertEqual(client.transport.ended, "closed")
+        self.assertEqual(listener.heard, ["lost"])
         self.successResultOf(drained)
 
-    def test_connection_that_was_taken_away_and_ended(self) -> None:
-        """There is nothing to wait for, nor of a stream of another kind."""
-        site, client = self.take_away(WEBSOCKET)
-        client.transport.connected = False
-        self.successResultOf(site.drain())
-        self.assertEqual(client.received, b"")
-        site, client = self.take_away(b"GET /own HTTP/1.1\r\nHost: h\r\n\r\n")
-        self.successResultOf(site.drain())
-        self.assertEqual((client.received, client.transport.ended), (b"", ""))
+    def test_stream_that_was_taken_away(self) -> None:
+        """One of another kind is closed, and so is one that nobody has connected."""
+        site, client, listener = self.take_away(b"GET /own HTTP/1.1\r\nHost: h\r\n\r\n")
+        idle = Client(site, self.clock)
+        idle.send(WEBSOCKET)
+        idle.channel.transport = None
+        drained = site.drain()
+        self.clock.advance(0)
+        for each in (client, idle):
+            self.assertEqual((each.received, each.transport.ended), (b"", "closed"))
+        self.assertEqual(listener.heard, ["lost"])
+        self.successResultOf(drained)
 
     def test_end_of_one_that_was_taken_away(self) -> None:
-        """It is noticed some time, also without a drain."""
-        site, client = self.take_away(WEBSOCKET)
-        self.clock.pump([1.0] * 60)
-        self.assertEqual(site.connections, 1)
-        client.transport.connected = False
-        self.clock.pump([1.0] * 7)
-        self.assertEqual(site.connections, 0)
+        """It may be quiet for long; its protocol and the site hear of the end."""
+        site, client, listener = self.take_away(WEBSOCKET)
+        self.clock.pump([1.0] * 300)
+        self.assertEqual((site.connections, listener.heard), (1, []))
+        client.goes()
+        self.assertEqual((site.connections, listener.heard), (0, ["lost"]))
         self.assertEqual((client.received, client.transport.ended), (b"", ""))
         self.clock.pump([1.0] * 2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -215,7 +221,7 @@ class UpgradeTests(SiteTestCase):
 
     def test_stream_is_handed_over(self) -> None:
         """Early bytes, later ones and the end reach the protocol."""
-        client, exchange = self.ask(WEBSOCKET + b"early")
+        client, exchange = self.ask(WEBSOCKET + EARLY)
         exchange.respond(SWITCH)
         self.assertEqual(
             client.received,
@@ -224,16 +230,16 @@ class UpgradeTests(SiteTestCase):
         )
         listener = Listener()
         exchange.upgrade(listener)
-        client.send(b"late")
+        client.send(LATE)
         self.clock.advance(1000)
         client.goes()
-        self.assertEqual(listener.heard, [b"early", b"late", "lost"])
+        self.assertEqual(listener.heard, [EARLY, LATE, "lost"])
         self.assertNoResult(exchange.gone)
 
     def test_many_early_bytes(self) -> None:
         """A stream is read on though its client has sent more than was wanted."""
         client, exchange = self.ask(WEBSOCKET)
-        client.send(b"x" * (HELD + 1))
+        client.send(frame(b"x" * HELD))
         self.assertFalse(client.reading)
         exchange.respond(SWITCH)
         exchange.upgrade(Listener())
@@ -249,10 +255,10 @@ class UpgradeTests(SiteTestCase):
 
         self.site._forward = lambda _target: switch
         client = self.client()
-        client.send(WEBSOCKET + b"early")
+        client.send(WEBSOCKET + EARLY)
         self.clock.advance(1000)
-        client.send(b"late")
-        self.assertEqual(listener.heard, [b"early", b"late"])
+        client.send(LATE)
+        self.assertEqual(listener.heard, [EARLY, LATE])
 
 
 class BridgeTests(SiteTestCase):

@@ -8,6 +8,7 @@ from twisted.internet.testing import StringTransport
 
 from clusterapp.http.bridge import bridge
 from clusterapp.http.frames import SERVICE_RESTART
+from clusterapp.http.websocket import close_frame
 from tests.unit.clients import Client, SiteTestCase
 from tests.unit.test_http_site_drain import SWITCH, WEBSOCKET
 
@@ -143,3 +144,35 @@ class TunnelTests(SiteTestCase):
         self.assertTrue(client.received.endswith(SERVICE_RESTART))
         client.goes()
         self.successResultOf(drained)
+
+    def test_client_that_takes_nothing(self) -> None:
+        """The close frame waits behind the frames before it; time is bounded."""
+        client, core = self.tunnel()
+        client.channel.pauseProducing()
+        self.assertEqual(core.transport.producerState, "paused")
+        core.dataReceived(b"\x82\x02ab")
+        drained = self.site.drain()
+        core.dataReceived(b"\x82\x02cd")
+        self.assertTrue(client.received.endswith(b"\x82\x02ab" + SERVICE_RESTART))
+        self.assertFalse(client.reading)
+        self.clock.pump([1.0] * 4)
+        self.assertEqual(client.transport.ended, "closed")
+        self.successResultOf(drained)
+
+    def test_client_that_breaks_the_rules(self) -> None:
+        """It gets a close frame between two frames or none, and the core's end ends."""
+        for before, closed in (
+            (b"\x82\x02ab", close_frame(1002)),
+            (b"\x82\x04ab", b""),
+        ):
+            client, core = self.tunnel()
+            core.dataReceived(before)
+            client.send(b"\xff\xff")
+            self.assertTrue(client.received.endswith(before + closed))
+            self.assertEqual(client.transport.ended, "half")
+            self.assertTrue(core.transport.disconnecting)
+            core.dataReceived(b"cd")
+            core.connectionLost(connectionDone)
+            self.assertTrue(client.received.endswith(before + closed))
+            self.assertEqual(client.transport.ended, "half")
+            client.goes()

@@ -17,6 +17,7 @@ LAYERS = {
     "errors": 0,
     "guards": 0,
     "interfaces": 0,
+    "printable": 0,
     "settings": 1,
     "lifecycle": 1,
     "generations": 1,
@@ -37,7 +38,15 @@ LAYERS = {
     "tap": 6,
 }
 #: Parts that must not do anything, nor wait for anything.
-PURE = ("errors", "settings", "lifecycle", "generations", "dispatch", "operations")
+PURE = (
+    "errors",
+    "printable",
+    "settings",
+    "lifecycle",
+    "generations",
+    "dispatch",
+    "operations",
+)
 MOST_LINES = 400
 
 #: What must not be loaded before a program has chosen its reactor.

@@ -18,6 +18,7 @@ from zope.interface.verify import verifyObject
 import clusterapp
 from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.channel.ends import Pulse
+from clusterapp.channel.log_events import LOG_FD, ChildEvent
 from clusterapp.interfaces import StaticFolder
 from clusterapp.spawning.execute import Child, execute
 from tests.unit.fakes import (
@@ -57,6 +58,9 @@ class Events:
 
     def printed(self, line: str, *, error: bool) -> None:
         self.printed_lines.append((line, error))
+
+    def logged(self, event: ChildEvent) -> None:
+        self.heard.append(event)
 
 
 class ExecuteCase(SynchronousTestCase):
@@ -115,11 +119,12 @@ class ExecuteTests(ExecuteCase):
         )
 
     def test_descriptors(self) -> None:
-        """Pipes, the control channel at 3, then the sockets as the document says."""
+        """Pipes, the control channel at 3, the pipe of log events, then the sockets."""
         _, process = self.execute()
         fds = process.started.child_fds
-        self.assertEqual(sorted(fds), [0, 1, 2, 3, 4, 5])
-        self.assertEqual([fds[n] for n in (0, 1, 2)], ["w", "r", "r"])
+        self.assertEqual(sorted(fds), [0, 1, 2, 3, 4, 5, 6])
+        pipes = [fds[n] for n in (0, 1, 2, LOG_FD)]
+        self.assertEqual(pipes, ["w", "r", "r", "r"])
         self.assertEqual(process.bootstrap["sockets"].keys(), self.sockets.keys())
         for name, number in process.bootstrap["sockets"].items():
             found = os.fstat(self.sockets[name].fileno())
@@ -134,13 +139,13 @@ class ExecuteTests(ExecuteCase):
         self.addCleanup(os.close, reading)
         self.addCleanup(os.close, writing)
         _, process = self.execute(access_log=writing)
-        self.assertEqual(process.bootstrap["access_log"], 6)
-        self.assertEqual(process.started.child_fds[6], writing)
-        self.assertEqual(sorted(process.bootstrap["sockets"].values()), [4, 5])
+        self.assertEqual(process.bootstrap["access_log"], 7)
+        self.assertEqual(process.started.child_fds[7], writing)
+        self.assertEqual(sorted(process.bootstrap["sockets"].values()), [5, 6])
 
     def test_control_channel_is_no_one_elses(self) -> None:
         _, process = self.execute()
-        others = [process.started.passed[n] for n in (4, 5)]
+        others = [process.started.passed[n] for n in (5, 6)]
         self.assertNotIn(process.started.passed[3], others)
 
     def test_environment(self) -> None:

@@ -3,6 +3,7 @@
 import gzip
 
 from tests.unit.proxying import EMPTY, GET, OK, Flood, ProxyTestCase
+from tests.unit.websockets import HANDSHAKE, frame
 
 
 class RequestTests(ProxyTestCase):
@@ -322,8 +323,9 @@ class StreamTests(ProxyTestCase):
     async def test_websocket_passes_both_ways(self) -> None:
         """After a 101 the bytes are the application's; one end closes both."""
         client, core, head = await self.ask(
-            b"GET /ws HTTP/1.1\r\nHost: shop\r\nConnection: keep-alive, Upgrade\r\n"
-            b"Upgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n"
+            b"GET /ws HTTP/1.1\r\nHost: shop\r\nConnection: keep-alive\r\n"
+            + HANDSHAKE
+            + b"\r\n"
         )
         self.assertIn(b"\r\nUpgrade: websocket\r\n", head)
         self.assertIn(b"\r\nConnection: Upgrade\r\n", head)
@@ -334,8 +336,9 @@ class StreamTests(ProxyTestCase):
         answer = await client.until(b"first")
         self.assertIn(b"\r\nUpgrade: websocket\r\n", answer)
         self.assertIn(b"\r\nSec-WebSocket-Accept: a\r\n", answer)
-        client.send(b"\x00ping")
-        self.assertEqual(await core.exactly(5), b"\x00ping")
+        ping = frame(b"\x00ping")
+        client.send(ping)
+        self.assertEqual(await core.exactly(len(ping)), ping)
         core.send(b"\x00pong")
         self.assertEqual(await client.exactly(5), b"\x00pong")
         client.transport.loseConnection()
@@ -344,8 +347,7 @@ class StreamTests(ProxyTestCase):
     async def test_end_of_the_core_ends_a_websocket(self) -> None:
         """What the core sent last still arrives."""
         client, core, _ = await self.ask(
-            b"GET /ws HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\n"
-            b"Upgrade: websocket\r\n\r\n"
+            b"GET /ws HTTP/1.1\r\nHost: shop\r\n" + HANDSHAKE + b"\r\n"
         )
         core.send(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"

@@ -74,7 +74,7 @@ class CoreGoneTests(ProxyTestCase):
         self.assertIn(b"\r\nContent-Type: text/plain; charset=utf-8\r\n", head)
         self.assertEqual(body, b"The core broke off before it answered.\n")
         (reported,) = (e for e in events if e["log_level"] is LogLevel.error)
-        self.assertEqual(reported["target"], "/a")
+        self.assertEqual(reported["request"].path, "/a")
         self.assertIn("the connection broke", str(reported["error"]))
 
     async def test_within_the_request(self) -> None:

@@ -2,6 +2,7 @@
 
 from twisted.logger import capturedLogs
 
+from clusterapp.channel.log_events import RequestFacts
 from tests.unit.native_sites import Client, on_each_loop
 from tests.unit.workers import MARK, WorkersCase
 
@@ -34,8 +35,11 @@ class DyingTests(WorkersCase):
         self.assertTrue(answer.endswith(b"\r\n\r\nWorker 1" + SORRY), answer)
         [event] = told
         self.assertEqual(
-            (event["whom"], event["client"], event["method"], event["target"]),
-            ("worker 1", "127.0.0.1", "GET", "/slow"),
+            (event["whom"], event["request"]),
+            (
+                "worker 1",
+                RequestFacts(method="GET", path="/slow", client="127.0.0.1"),
+            ),
         )
         self.assertEqual(self.here.recorded[0].status, 502)
 

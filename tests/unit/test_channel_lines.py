@@ -6,9 +6,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.spawning.lines import LONGEST_LINE, Lines
+from clusterapp.channel.lines import LONGEST_LINE, Lines
 
-#: Around the length at which a line is given in pieces.
+#: Around the length at which a line is cut.
 LENGTHS = st.sampled_from(
     [0, 1, 5, *(n * LONGEST_LINE + m for n in (1, 2) for m in (-1, 0, 1))]
 )
@@ -44,12 +44,20 @@ class LinesTests(SynchronousTestCase):
     def test_what_is_not_utf_8(self) -> None:
         self.assertEqual(lines_of(b"a\xff\n"), ["a\\xff"])
 
-    def test_long_line_comes_in_pieces(self) -> None:
-        """Nobody can fill the master's memory with a line that never ends."""
+    def test_long_line_is_cut(self) -> None:
+        """A line that never ends fills no memory, and the cut is told."""
         lines = Lines()
-        found = list(lines.feed(b"x" * (2 * LONGEST_LINE + 5)))
-        self.assertEqual([len(line) for line in found], [LONGEST_LINE] * 2)
-        self.assertEqual(list(lines.feed(b"\n")), ["xxxxx"])
+        for _ in range(3):
+            self.assertEqual(list(lines.feed(b"x" * LONGEST_LINE)), [])
+        self.assertLess(len(lines._kept), LONGEST_LINE + 2)
+        [line] = lines.feed(b"\n")
+        self.assertEqual(line, "x" * LONGEST_LINE + f"… [{2 * LONGEST_LINE} bytes cut]")
+        self.assertEqual(list(lines.feed(b"next\n")), ["next"])
+
+    def test_longest_line(self) -> None:
+        """Its end is no part of it."""
+        for end in (b"\n", b"\r\n"):
+            self.assertEqual(lines_of(b"x" * LONGEST_LINE + end), ["x" * LONGEST_LINE])
 
     @given(STREAMS, st.lists(st.integers(0, 100_000), max_size=6))
     @example(b"x" * LONGEST_LINE + b"\r\n", [LONGEST_LINE + 1])

@@ -1,0 +1,97 @@
+"""
+Records: how several processes write to one pipe without mixing their messages.
+
+A pipe keeps the bytes of one write together only up to ``PIPE_BUF`` (pipe(7)). A
+child and the processes that it has forked share the pipe of log events, so a message
+is divided into records of at most that size, each with the writer's pid; the reader
+puts them together again.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
+from select import PIPE_BUF
+
+#: A mark, the writer's pid, flags, and the length of what follows.
+_HEADER = struct.Struct("<BIBH")
+_MARK = 0xF5
+_FIRST, _LAST = 1, 2
+_ROOM = PIPE_BUF - _HEADER.size
+
+#: Bytes of the longest message; a longer one is not delivered.
+LONGEST_MESSAGE = 655_360
+
+#: Writers whose messages may be incomplete at the same time.
+MOST_WRITERS = 16
+
+
+def records_of(pid: int, message: bytes) -> list[bytes]:
+    """
+    Divide a message into records, each of which is written by one write(2).
+
+    :param pid: the writer's.
+    """
+    pieces = [message[n : n + _ROOM] for n in range(0, len(message), _ROOM)]
+    last = len(pieces) - 1
+    return [
+        _HEADER.pack(
+            _MARK,
+            pid,
+            (_FIRST if n == 0 else 0) | (_LAST if n == last else 0),
+            len(each),
+        )
+        + each
+        for n, each in enumerate(pieces)
+    ]
+
+
+def messages_in(records: Iterable[bytes]) -> int:
+    """Return how many messages begin in these records."""
+    return sum(_HEADER.unpack_from(each)[2] & _FIRST for each in records)
+
+
+class RecordReader:
+    """
+    Puts messages together from the bytes of a pipe.
+
+    Bytes that are no record are skipped: the application can write to the pipe, too.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._begun: dict[int, bytearray] = {}
+
+    def feed(self, received: bytes) -> Iterator[bytes]:
+        """Return the messages that these bytes complete."""
+        data, at = self._rest + received, 0
+        while len(data) - at >= _HEADER.size:
+            mark, pid, flags, length = _HEADER.unpack_from(data, at)
+            if mark != _MARK or length > _ROOM:
+                at = data.find(_MARK, at + 1)
+                at = len(data) if at < 0 else at
+                continue
+            end = at + _HEADER.size + length
+            if end > len(data):
+                break
+            message = self._add(pid, flags, data[at + _HEADER.size : end])
+            at = end
+            if message is not None:
+                yield message
+        self._rest = data[at:]
+
+    def _add(self, pid: int, flags: int, piece: bytes) -> bytes | None:
+        if flags & _FIRST:
+            if flags & _LAST:
+                return piece
+            self._begun.pop(pid, None)
+            if len(self._begun) >= MOST_WRITERS:
+                # Of a process that was killed within a message.
+                del self._begun[next(iter(self._begun))]
+            self._begun[pid] = bytearray()
+        begun = self._begun.get(pid)
+        if begun is None:
+            return None  # its start was skipped
+        begun += piece
+        if len(begun) > LONGEST_MESSAGE:
+            del self._begun[pid]
+            return None
+        return bytes(self._begun.pop(pid)) if flags & _LAST else None

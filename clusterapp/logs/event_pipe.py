@@ -1,0 +1,190 @@
+"""The child's end of the pipe that carries log events: writing to it never blocks."""
+
+import fcntl
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from queue import SimpleQueue
+
+from clusterapp.channel.log_records import messages_in, records_of
+
+#: Bytes that are kept while the master does not read; what comes then is lost.
+MOST_KEPT = 1_048_576
+
+#: Bytes that the kernel keeps (pipe(7)), so that what was written before a crash
+#: still arrives.
+_KERNEL_BUFFER = 262_144
+
+#: Seconds that a forked process waits for room: it has no thread that waits for it.
+_FORKED_PATIENCE = 1.0
+
+
+class EventPipe:
+    """
+    Sends messages to the master, in their order; any thread may call it.
+
+    A message is written at once if the pipe has room. Otherwise it is kept, and a
+    thread writes it later: the event loop may stand still. Beyond `MOST_KEPT` bytes
+    messages are dropped and counted until half of that is written; then the count is
+    sent, where they would have been.
+
+    A finalizer or a signal handler may call `send` within `send`: the lock is
+    reentrant, and what such a call adds is written by the outer one.
+
+    :param descriptor: the writing end; it is this object's.
+    :param notice: makes the message that tells how many were lost.
+    """
+
+    def __init__(self, descriptor: int, notice: Callable[[int], bytes]) -> None:
+        self._descriptor = descriptor
+        self._notice = notice
+        self._inode = os.fstat(descriptor).st_ino
+        self._pid = os.getpid()
+        self._pending: deque[bytes] = deque()
+        self._size = self._lost = 0
+        self._lock = threading.RLock()
+        self._writing = self._waiting = self._gone = False
+        #: Where no thread waits for room, the seconds that `send` does.
+        self._patience: float | None = None
+        #: The thread waits on it. Unlike an Event, it can be rung anywhere.
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        os.set_inheritable(descriptor, False)
+        os.set_blocking(descriptor, False)
+        # The user's share of such memory may be used up (pipe(7)).
+        with suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _KERNEL_BUFFER)
+
+    def start(self) -> None:
+        """Start the thread, and be ready for forks of this process."""
+        os.register_at_fork(
+            before=self._lock_for_fork,
+            after_in_parent=self._forked_here,
+            after_in_child=self._was_forked,
+        )
+        threading.Thread(target=self._run, name="log", daemon=True).start()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a message would be kept; so that none is made in vain."""
+        return not self._lost and self._size < MOST_KEPT
+
+    def lose(self) -> None:
+        """Count a message that was not made, since there is no room."""
+        with self._lock:
+            self._lost += 1
+
+    def send(self, message: bytes) -> None:
+        """Send a message, or drop and count it."""
+        records = records_of(self._pid, message)
+        size = sum(map(len, records))
+        with self._lock:
+            if self._gone:
+                return
+            if self._lost or self._size + size > MOST_KEPT:
+                self._lost += 1
+                return
+            self._keep(records, size)
+            if self._patience is not None:
+                self._send_now(self._patience)
+                self._forget()
+            elif not self._waiting:
+                self._write()
+
+    def close(self, seconds: float) -> int:
+        """
+        Write what is kept: the process ends, and what comes later is not waited for.
+
+        :param seconds: for which it may wait for a master that does not read.
+        :return: how many messages are lost.
+        """
+        with self._lock:
+            self._send_now(seconds)
+            self._patience = 0.0
+            return self._lost + messages_in(self._pending)
+
+    def _keep(self, records: list[bytes], size: int) -> None:
+        # No other call between: a finalizer may run in any, and come here as well.
+        self._pending.extend(records)
+        self._size += size
+
+    def _forget(self) -> None:
+        self._pending.clear()
+        self._size = 0
+
+    def _write(self) -> None:
+        if self._writing:
+            return
+        self._writing = True
+        try:
+            while self._pending:
+                self._check_descriptor()
+                os.write(self._descriptor, self._pending[0])
+                size = len(self._pending.popleft())
+                self._size -= size
+                if self._lost and self._size <= MOST_KEPT // 2:
+                    self._tell_lost()
+        except BlockingIOError:
+            self._waiting = True
+            self._bell.put(None)
+        except OSError:  # there is no master any more
+            self._gone = True
+            self._forget()
+        finally:
+            self._writing = False
+
+    def _tell_lost(self) -> None:
+        lost, self._lost = self._lost, 0
+        records = records_of(self._pid, self._notice(lost))
+        size = sum(map(len, records))
+        self._keep(records, size)
+
+    def _send_now(self, seconds: float) -> None:
+        """Write what is kept, and wait for room for so long."""
+        until = time.monotonic() + seconds
+        self._write()
+        while self._pending and (left := until - time.monotonic()) > 0:
+            if not self._writable(left):
+                return
+            self._write()
+
+    def _writable(self, seconds: float | None = None) -> bool:
+        """Wait until there is room, or no reader; return whether that is so."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        return bool(poll.poll(None if seconds is None else seconds * 1000))
+
+    def _run(self) -> None:
+        while not self._gone:
+            self._bell.get()
+            self._writable()
+            with self._lock:
+                self._waiting = False
+                self._write()
+
+    # fork(2): the child has this thread only, and shares the pipe.
+
+    def _lock_for_fork(self) -> None:
+        self._lock.acquire()
+
+    def _forked_here(self) -> None:
+        self._lock.release()
+
+    def _was_forked(self) -> None:
+        self._lock = threading.RLock()
+        self._forget()  # it is the parent's to write
+        self._lost = 0
+        self._writing = self._waiting = False
+        self._pid = os.getpid()
+        self._patience = _FORKED_PATIENCE
+
+    def _check_descriptor(self) -> None:
+        """Refuse to write to another file: a forked process may have closed this."""
+        if (
+            self._patience is not None
+            and os.fstat(self._descriptor).st_ino != self._inode
+        ):
+            raise OSError("the pipe has been closed")

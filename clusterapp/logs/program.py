@@ -1,0 +1,140 @@
+"""The log of the program, as twistd writes it: escaped, limited, for journald, too."""
+
+import os
+import sys
+from collections.abc import Mapping
+from functools import partial
+from io import TextIOWrapper
+from typing import Any
+
+from twisted.logger import (
+    FileLogObserver,
+    ILogObserver,
+    LegacyLogObserverWrapper,
+    LogEvent,
+    LogLevel,
+    formatEventAsClassicLogText,
+)
+from twisted.python.components import Componentized
+from twisted.scripts._twistd_unix import UnixAppLogger
+from zope.interface import implementer
+
+from clusterapp.logs.repeat_filter import Later, RepeatFilter
+from clusterapp.logs.requests import FindRequest, request_of
+from clusterapp.printable import printable
+
+#: Priorities of lines for journald (sd-daemon(3), syslog(3)).
+_PRIORITIES = {
+    LogLevel.critical: 2,
+    LogLevel.error: 3,
+    LogLevel.warn: 4,
+    LogLevel.info: 6,
+    LogLevel.debug: 7,
+}
+
+
+@implementer(ILogObserver)
+class ProgramLog:
+    """
+    Writes the log of a program that twistd runs, where twistd would write it.
+
+    Events that repeat themselves are counted, and control characters are escaped. If
+    stdout is the journal, each line has its priority (sd-daemon(3)).
+
+    :param observer: the observer that twistd would have used.
+    :param later: calls back after some seconds; any thread may call it.
+    :param find_request: returns the request that the calling code works for.
+    :param environ: the environment of the program.
+    """
+
+    def __init__(
+        self,
+        observer: Any,
+        later: Later,
+        find_request: FindRequest,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._find_request = find_request
+        if isinstance(observer, FileLogObserver):
+            stream = observer._outFile  # noqa: SLF001 - it has no public name
+            journal = stream is sys.stdout and is_journal(1, environ)
+            observer.formatEvent = partial(line_of, journal=journal)
+            if isinstance(stream, TextIOWrapper):
+                # What its encoding lacks is escaped, where the line would be lost.
+                stream.reconfigure(errors="backslashreplace")
+        elif not ILogObserver.providedBy(observer):
+            observer = LegacyLogObserverWrapper(observer)
+        self._observer = observer
+        self._repeats = RepeatFilter(self._write, later)
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write an event, or count it."""
+        self._repeats(event)
+
+    def _write(self, event: LogEvent) -> None:
+        if not ("request" in event or event.get("log_format") is None):
+            request = request_of(event, self._find_request)
+            if request is not None:
+                # As the events of workers; this one is of a core in the master.
+                text = f"{{request}}: {event['log_format']}"
+                event = {**event, "request": request, "log_format": text}
+        self._observer(event)
+
+    def flush(self) -> None:
+        """Write how many events were counted: the program ends."""
+        self._repeats.flush()
+
+
+def line_of(event: LogEvent, *, journal: bool) -> str | None:
+    """
+    Return the line, or the lines, of an event; None for one that says nothing.
+
+    A line that continues an event begins with a tab, so that no event looks like two.
+
+    :param journal: whether each line begins with its priority.
+    """
+    text = formatEventAsClassicLogText(event)
+    if text is None:
+        return None
+    text = printable(text).rstrip() + "\n"  # a traceback has an end of its own
+    if not journal:
+        return text
+    prefix = f"<{_PRIORITIES.get(event.get('log_level'), 6)}>"
+    return "".join(f"{prefix}{line}\n" for line in text.splitlines())
+
+
+def is_journal(descriptor: int, environ: Mapping[str, str]) -> bool:
+    """Return whether a descriptor is the journal's (systemd.exec(5))."""
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+def log_with_twistd(
+    application: object,
+    twistd: Mapping[str, Any],
+    later: Later,
+    find_request: FindRequest,
+) -> ProgramLog | None:
+    """
+    Have twistd log by a `ProgramLog`, unless a logger was chosen (``--logger``).
+
+    :param application: what twistd runs, before its logger has started.
+    :param twistd: twistd's options; empty in another program.
+    :param later: calls back after some seconds; any thread may call it.
+    :param find_request: returns the request that the calling code works for.
+    :return: the `ProgramLog`; None if the log is another's to write.
+    """
+    if (
+        not isinstance(application, Componentized)
+        or "nodaemon" not in twistd
+        or twistd.get("logger")
+    ):
+        return None
+    # The stream or file that twistd chooses, and its rotation; it is private there.
+    observer = UnixAppLogger(twistd)._getLogObserver()  # noqa: SLF001
+    log = ProgramLog(observer, later, find_request)
+    application.setComponent(ILogObserver, log)
+    return log

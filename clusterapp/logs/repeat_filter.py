@@ -1,0 +1,80 @@
+"""The log observer that applies the rate limit of repeated events."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from twisted.logger import ILogObserver, LogEvent
+from zope.interface import implementer
+
+from clusterapp.logs.repeats import WINDOW, Repeated, RepeatLimit
+
+#: Calls a function after some seconds; any thread may ask for that.
+Later = Callable[[float, Callable[[], None]], object]
+
+
+@implementer(ILogObserver)
+class RepeatFilter:
+    """
+    Passes events on to an observer, repeated ones up to a rate.
+
+    The others are counted, and their number is logged at the end of each window, with
+    the level and the namespace that they have.
+
+    :param observer: gets the events.
+    :param later: calls back at the end of a window.
+    :param now: returns the time in seconds, of a clock that nobody sets.
+    """
+
+    def __init__(
+        self,
+        observer: Callable[[LogEvent], object],
+        later: Later,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._observer = observer
+        self._later = later
+        self._now = now
+        self._limit = RepeatLimit()
+        # Formatting a text may log something itself, in the same thread.
+        self._lock = threading.RLock()
+        self._waiting = False
+
+    def __call__(self, event: LogEvent) -> None:
+        """Pass an event on, or count it."""
+        with self._lock:
+            admitted = self._limit.admits(event, self._now())
+            begins = not admitted and not self._waiting
+            self._waiting = self._waiting or begins
+        if begins:
+            self._later(WINDOW, self._window_ended)
+        if admitted:
+            self._observer(event)
+
+    def flush(self) -> None:
+        """Log what was counted: the process ends."""
+        with self._lock:
+            ended = self._limit.ended(self._now(), every=True)
+        self._tell(ended)
+
+    def _window_ended(self) -> None:
+        with self._lock:
+            ended = self._limit.ended(self._now())
+            self._waiting = again = self._limit.counting
+        if again:
+            self._later(WINDOW, self._window_ended)
+        self._tell(ended)
+
+    def _tell(self, ended: list[Repeated]) -> None:
+        for each in ended:
+            self._observer(
+                {
+                    "log_level": each.level,
+                    "log_namespace": each.namespace,
+                    "log_format": "… {times} times more in {seconds:.0f} s: {text}",
+                    "log_time": time.time(),
+                    "times": each.times,
+                    "seconds": each.seconds,
+                    "text": each.text,
+                }
+            )

@@ -1,0 +1,163 @@
+"""
+The rate limit of repeated log events: the first are logged, the others are counted.
+
+What clients can provoke again and again, such as the traceback of a handler, would
+otherwise fill disks and take the master's time. This is the one place that decides
+which events are limited; nothing here does I/O or asks for the time.
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import NamedTuple
+
+from twisted.logger import LogEvent, LogLevel, formatEvent
+from twisted.python.failure import Failure
+
+#: Of events with the same key, so many are logged whole in each window, in seconds.
+FIRST, WINDOW = 5, 10.0
+
+#: Keys that are counted at the same time. One more ends the window that is oldest.
+MOST_KEYS = 256
+
+#: The namespaces of a server's own warnings and errors that clients can provoke; one
+#: template is one key, whatever the client has put into it.
+_PROVOKED = (
+    "clusterapp.guards",
+    "clusterapp.http.",
+    "clusterapp.listening.",
+    "clusterapp.web.static",
+    "clusterapp.worker.",
+    "twisted.",
+)
+#: There clients can provoke information, too.
+_PROVOKED_AT_ANY_LEVEL = "twisted.web."
+#: Other namespaces of ours tell of the cluster's life, where each line counts.
+_OURS = "clusterapp."
+#: Two of those above do as well: what they tell of is a file of the operator's.
+_OPERATORS = ("clusterapp.http.certificates", "clusterapp.http.renewal")
+
+#: Characters of a text that are kept.
+_LONGEST_TEXT = 200
+_SEVERE = frozenset((LogLevel.warn, LogLevel.error, LogLevel.critical))
+
+
+class Repeated(NamedTuple):
+    """
+    Events that were counted instead of logged.
+
+    :param times: how many.
+    :param seconds: within how many seconds.
+    :param level: their level.
+    :param namespace: their namespace.
+    :param text: the first line of the first of them.
+    """
+
+    times: int
+    seconds: float
+    level: object
+    namespace: object
+    text: str
+
+
+class _Window:
+    """
+    The events of one key, for some seconds.
+
+    No event is kept: it may hold a request, and whatever its exception refers to.
+    """
+
+    __slots__ = ("_level", "_namespace", "_text", "began", "seen")
+
+    def __init__(self, began: float, first: LogEvent) -> None:
+        self.began = began
+        self.seen = 0
+        self._level = first.get("log_level")
+        self._namespace = first.get("log_namespace")
+        self._text = formatEvent(first).partition("\n")[0][:_LONGEST_TEXT]
+
+    def repeated(self, now: float) -> Repeated | None:
+        """Return what was counted, if anything was."""
+        times, seconds = self.seen - FIRST, min(now - self.began, WINDOW)
+        if times <= 0:
+            return None
+        return Repeated(times, seconds, self._level, self._namespace, self._text)
+
+
+class RepeatLimit:
+    """Admits the first events of each key, and counts the others."""
+
+    def __init__(self) -> None:
+        self._windows: OrderedDict[Hashable, _Window] = OrderedDict()
+        self._ended: list[Repeated] = []
+
+    def admits(self, event: LogEvent, now: float) -> bool:
+        """
+        Return whether an event is to be logged now.
+
+        :param now: the time in seconds, of a clock that nobody sets.
+        """
+        key = _key_of(event)
+        if key is None:
+            return True
+        window = self._windows.get(key)
+        if window is None or now - window.began >= WINDOW:
+            self._end(key, now)
+            window = self._windows[key] = _Window(now, event)
+            if len(self._windows) > MOST_KEYS:
+                self._end(next(iter(self._windows)), now)
+        window.seen += 1
+        return window.seen <= FIRST
+
+    @property
+    def counting(self) -> bool:
+        """Whether there are events that `ended` will return, now or later."""
+        return bool(self._ended) or any(
+            each.seen > FIRST for each in self._windows.values()
+        )
+
+    def ended(self, now: float, *, every: bool = False) -> list[Repeated]:
+        """
+        Return what was counted in windows that are over, once.
+
+        :param every: whether all windows end now.
+        """
+        for key, window in list(self._windows.items()):
+            if every or now - window.began >= WINDOW:
+                self._end(key, now)
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _end(self, key: Hashable, now: float) -> None:
+        window = self._windows.pop(key, None)
+        repeated = window and window.repeated(now)
+        if repeated:
+            self._ended.append(repeated)
+
+
+def _key_of(event: LogEvent) -> Hashable | None:
+    """Return what makes events equal; None for those that are not limited."""
+    namespace = str(event.get("log_namespace", ""))
+    level = event.get("log_level")
+    failure = event.get("log_failure")
+    if isinstance(failure, Failure):
+        return namespace, level, failure.type, _place_of(failure)
+    if event.get("from_child") or namespace.startswith(_OPERATORS):
+        return None
+    if level not in _SEVERE and not namespace.startswith(_PROVOKED_AT_ANY_LEVEL):
+        return None
+    if namespace.startswith(_PROVOKED):
+        return namespace, level, str(event.get("log_format"))[:_LONGEST_TEXT]
+    if namespace.startswith(_OURS):
+        return None
+    text = formatEvent(event)
+    return namespace[:_LONGEST_TEXT], level, text[:_LONGEST_TEXT], hash(text)
+
+
+def _place_of(failure: Failure) -> tuple[object, ...]:
+    """Return the file and the line at which an exception was raised."""
+    traceback = failure.getTracebackObject()
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None or traceback.tb_frame is None:
+        return ()
+    return traceback.tb_frame.f_code.co_filename, traceback.tb_lineno
