@@ -118,12 +118,12 @@ class Ending(Reading):
 
     def _producer_failed(self, failure: Failure) -> None:
         """End the response whose producer has raised an exception."""
-        self._stop_producer()  # which may hold files
         if self._protocol is None and self._message is not None:
+            self._stop_producer()  # which may hold files
             self._message.fail(failure)
         else:
             report("let a producer follow the client", failure)
-            self.abortConnection()
+            self.fail(failure)
 
     def _file_failed(self, why: str) -> None:
         target = b"-" if self._head is None else self._head.target.partition(b"?")[0]

@@ -79,7 +79,7 @@ class Failing(Responding):
             if self.channel is None:
                 self.log_failure(reason, "after the response,")
             else:
-                self.log_failure(reason, "a response is broken off:")
+                self.log_failure(reason)
                 self.break_off()
             return reason
         if self.channel is None:
