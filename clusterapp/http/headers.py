@@ -81,9 +81,10 @@ def useful(name: bytes, value: bytes | None) -> bytes | None:
 _LONGEST_NUMBER: Final = 18
 
 #: The length of a value above which its line is made anew each time.
-_LONGEST_REMEMBERED: Final = 128
+LONGEST_REMEMBERED: Final = 128
 
 
+@lru_cache(1024)
 def line_of(name: str | bytes, value: str | bytes) -> tuple[bytes, bytes]:
     """
     Give a field's name in lower case, and its line; most are set again and again.
@@ -92,11 +93,5 @@ def line_of(name: str | bytes, value: str | bytes) -> tuple[bytes, bytes]:
     :raises TypeError: if the value is no text.
     :raises twisted.web.http_headers.InvalidHeaderName: if the name is no token.
     """
-    short = isinstance(value, (str, bytes)) and len(value) < _LONGEST_REMEMBERED
-    return (_line if short else _line.__wrapped__)(name, value)
-
-
-@lru_cache(1024)
-def _line(name: str | bytes, value: str | bytes) -> tuple[bytes, bytes]:
     lowered, written = canonical(name)
     return lowered, b"%b: %b\r\n" % (written, as_value(value))
