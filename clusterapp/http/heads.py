@@ -22,7 +22,7 @@ from httptools import (
 )
 
 from clusterapp.http.lazy import Lazy
-from clusterapp.http.limits import Limits
+from clusterapp.http.limits import LONGEST_NAME, Limits
 from clusterapp.http.routable import routed_path
 from clusterapp.http.websocket_handshake import offers_websocket, refusal_of
 
@@ -188,7 +188,7 @@ class HeadReader:
             raise BadMessageError(HTTPStatus.REQUEST_URI_TOO_LONG, "request line")
         words = line.split(b" ")
         if len(words) != 3 or words[2] not in _VERSIONS or line[:1] in _LINE_ENDS:  # noqa: PLR2004
-            raise _no_request_line(line)
+            raw, words = _as_known_version(raw, line)
         method, target, version = words
         fields = self._fields = []
         noted = self._noted = {}
@@ -214,6 +214,8 @@ class HeadReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field: httptools calls this."""
+        if len(name) > LONGEST_NAME:
+            raise _too_large("a field's name is too long")
         value = value.rstrip(b" \t")
         self._fields.append((name, value))
         lowered = name.lower()
@@ -252,17 +254,23 @@ def check_start(start: bytes, limits: Limits) -> None:
         raise _bad("a line feed without a carriage return")
 
 
-def _no_request_line(line: bytes) -> BadMessageError:
-    version = line.split(b" ")[2:]
-    if (
-        len(version) == 1
-        and version[0] not in _VERSIONS
-        and _VERSION.fullmatch(version[0])
-    ):
-        return BadMessageError(
+def _as_known_version(raw: bytes, line: bytes) -> tuple[bytes, list[bytes]]:
+    """
+    Read a request of a later minor version as one of HTTP/1.1 (RFC 9110, section 2.5).
+
+    :param raw: a head whose request line is none of HTTP/1.1 or 1.0.
+    :param line: that line.
+    :return: the head as one of HTTP/1.1, and the three words of its first line.
+    :raises BadMessageError: if it is no request line, or of another major version.
+    """
+    words = line.split(b" ")
+    if len(words) != 3 or line[:1] in _LINE_ENDS or not _VERSION.fullmatch(words[2]):  # noqa: PLR2004
+        raise _bad("no request line")
+    if not words[2].startswith(b"HTTP/1."):
+        raise BadMessageError(
             HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 is spoken here"
         )
-    return _bad("no request line")
+    return line[:-1] + b"1" + raw[len(line) :], [*words[:2], b"HTTP/1.1"]
 
 
 def _as_refusal(error: HttpParserError, method: bytes) -> BadMessageError:

@@ -19,6 +19,10 @@ HELD = 64 * 1024
 #: next turn of the event loop, so that other clients have theirs.
 PIPELINED = 16
 
+#: The bytes of a field's name; beyond is a 431. Libraries keep the names that they have
+#: seen, and the longest that is registered has 46.
+LONGEST_NAME = 256
+
 #: The bytes of a body that are kept in memory; a longer one goes to a file.
 BODY_IN_MEMORY = 64 * 1024
 
