@@ -1,6 +1,7 @@
 """What a client may ask of a connection: sizes, times and numbers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 #: Bytes a second below which a body that is being read is too slow, and the seconds
 #: over which that is measured; the end of a short one may take as long, too.
@@ -41,6 +42,16 @@ GOODBYE_SECONDS = 2.0
 FIRST_REQUEST_SECONDS = 1.0
 
 
+#: What a worker may add to a request that it forwards to the core: the fields of
+#: forwarding, a Host, and what frames the body and switches protocols. The bytes of
+#: one field may come up to three times: an X-Forwarded-Host stays, and stands in
+#: Forwarded as well, where quotation marks and backslashes are escaped. Hops that are
+#: written in the other list, too, are at most a hundred.
+_FORWARDING_FIELDS = 8
+_FORWARDING_FACTOR = 3
+_FORWARDING_BYTES = 16 * 1024
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """
@@ -52,6 +63,8 @@ class Limits:
     :param body: bytes of a body; beyond is a 413. None for no bound.
     :param message: bytes of a WebSocket's message, over all its frames; beyond, the
         connection is closed with 1009.
+    :param form_fields: fields, or parts, of a form that an application asks for;
+        beyond is a 413.
     :param header_timeout: seconds from a head's first byte to its last; then a 408.
     :param keepalive_timeout: seconds that a connection may be open without a
         request; it is then closed.
@@ -68,8 +81,21 @@ class Limits:
     fields: int = 100
     body: int | None = 16 * 1024 * 1024
     message: int = 16 * 1024 * 1024
+    form_fields: int = 1000
     header_timeout: float = 30.0
     keepalive_timeout: float = 65.0
     first_request_timeout: float | None = None
     requests: int | None = 1000
     request_timeout: float | None = None
+
+    def of_forwarded(self) -> Self:
+        """
+        Return the bounds of the same requests once a worker has forwarded them.
+
+        What a worker has taken from its client, the core takes as well.
+        """
+        return replace(
+            self,
+            head=_FORWARDING_FACTOR * self.head + _FORWARDING_BYTES,
+            fields=self.fields + _FORWARDING_FIELDS,
+        )

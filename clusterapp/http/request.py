@@ -120,14 +120,16 @@ class ClusterRequest(Responding):
         """
         The query's arguments and those of a form that was sent.
 
-        :raises BadFormError: if there is a form, and it cannot be read.
+        :raises BadFormError: if there is a form, and it cannot be read or has more
+            fields than it may.
         """
         head = self._head
         query = head.target.partition(b"?")[2]
         args: dict[bytes, list[bytes]] = parse_qs(query, 1) if query else {}
         if head.method == b"POST" and self._body is not None:
             for kind in self._lines_of(b"content-type")[:1]:
-                args.update(form_of(kind, self._body.whole()))
+                most = self._connection.site.limits.form_fields
+                args.update(form_of(kind, self._body.whole(), most))
         return args
 
     @Lazy
@@ -341,7 +343,7 @@ class ClusterRequest(Responding):
             self._stream.stopProducing()
 
     def processingFailed(self, reason: Failure) -> Failure:
-        """Answer with an error, as twisted.web does; 400 for a form that is none."""
+        """Answer with an error, as twisted.web does; 400 or 413 for a bad form."""
         if self._connection.switched:
             # What is written now is not HTTP.
             self._log.failure("", failure=reason)
@@ -353,10 +355,15 @@ class ClusterRequest(Responding):
             if self.channel is not None:
                 self.break_off()
             return reason
-        if reason.check(BadFormError):
-            self.setResponseCode(http.BAD_REQUEST)
+        error = reason.value
+        if isinstance(error, BadFormError):
+            self.setResponseCode(error.status)
             self.setHeader(b"content-type", b"text/plain; charset=utf-8")
-            self.respond(b"The form cannot be read.\n")
+            self.respond(
+                b"The form cannot be read.\n"
+                if error.status == http.BAD_REQUEST
+                else b"The form has too many fields.\n"
+            )
             return reason
         self.log_failure(reason)
         page = self._connection.site.failure_page

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from clusterapp.settings.counts import Count
 from clusterapp.settings.distributing import Distributing
 from clusterapp.settings.kinds import (
     Choice,
@@ -173,6 +174,15 @@ class Settings(Supervising, Distributing):
             help="The largest message that a client may send on a WebSocket; at a "
             "larger one the connection is closed with 1009.",
             example="1 MiB",
+        ),
+    )
+    max_form_fields: int = field(
+        default=1000,
+        metadata=about(
+            kind=Count(),
+            help="The most fields of a form, or parts of a multipart one, in "
+            "request.args; with more the client gets 413.",
+            example=5000,
         ),
     )
     static_cache: int = field(

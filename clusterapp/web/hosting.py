@@ -121,11 +121,12 @@ def core_host(
     # Workers have bounded what clients send, and keep their connections.
     limits = Limits(
         body=None,
+        form_fields=settings.max_form_fields,
         requests=None,
         keepalive_timeout=CORE_KEEPALIVE,
         first_request_timeout=CORE_FIRST_REQUEST,
         message=settings.websocket_max_size,
-    )
+    ).of_forwarded()
     site = ClusterSite(
         reactor,
         root,
