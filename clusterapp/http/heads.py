@@ -49,6 +49,9 @@ _NOTED: Final = frozenset(
 #: what never comes again would cost more than to read it.
 _REMEMBERED: Final = 256
 _LONGEST_REMEMBERED: Final = 1024
+#: The longest Host that is remembered, in bytes: a name has at most 253 (RFC 1035,
+#: section 2.3.4), and a port six.
+_LONGEST_HOST: Final = 260
 
 #: How an authority without a host begins.
 _NO_HOST: Final = frozenset({b"", b":"})
@@ -324,9 +327,16 @@ def _replace_host(head: Head, authority: bytes) -> None:
     ]
 
 
-@lru_cache(1024)
 def _is_host(text: bytes) -> bool:
+    # Clients choose the text: a long one is not kept.
+    return _is_known_host(text) if len(text) <= _LONGEST_HOST else _matches_host(text)
+
+
+def _matches_host(text: bytes) -> bool:
     return _HOST.fullmatch(text) is not None
+
+
+_is_known_host = lru_cache(1024)(_matches_host)
 
 
 def _note(head: Head, noted: dict[bytes, bytes]) -> None:

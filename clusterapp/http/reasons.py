@@ -1,13 +1,14 @@
 """Status lines, and the fields that every response has."""
 
 import time
-from functools import cache
+from functools import lru_cache
 from http import HTTPStatus
 
 from twisted.web.http import RESPONSES, datetimeToString
 
 
-@cache
+#: An application may choose any number, even one that a client has sent.
+@lru_cache(1024)
 def status_line(status: int) -> bytes:
     """Write the status line of a response, with its line end."""
     return b"HTTP/1.1 %d %b\r\n" % (status, RESPONSES.get(status) or _phrase(status))

@@ -6,7 +6,6 @@ Parts of twisted.web's requests that it does not promise are used: `_disconnecte
 `_inFakeHead` and `_encoder`. They were read in Twisted 26.10.
 """
 
-from functools import lru_cache
 from typing import Any, AnyStr, Final
 
 from twisted.internet.defer import Deferred
@@ -14,7 +13,7 @@ from twisted.web.http import RESPONSES, datetimeToString
 from twisted.web.http_headers import Headers
 
 from clusterapp.http.framing import one_line
-from clusterapp.http.headers import ResponseHeaders, as_value, canonical
+from clusterapp.http.headers import ResponseHeaders, as_value, field_line
 from clusterapp.http.lazy import Lazy
 from clusterapp.http.messages import options
 from clusterapp.http.reasons import status_line
@@ -55,17 +54,6 @@ _REASONS: Final = RESPONSES
 _SPECIAL: Final = frozenset(
     {b"connection", b"content-length", b"date", b"server", b"transfer-encoding"}
 )
-
-
-#: The length of a value above which its line is made anew each time.
-_LONGEST_REMEMBERED: Final = 128
-
-
-@lru_cache(1024)
-def _line(name: str | bytes, value: str | bytes) -> tuple[bytes, bytes]:
-    """Give a field's name in lower case, and its line; most are set again and again."""
-    lowered, written = canonical(name)
-    return lowered, b"%b: %b\r\n" % (written, as_value(value))
 
 
 class Responding(Routable):
@@ -126,8 +114,7 @@ class Responding(Routable):
         if "responseHeaders" in self.__dict__:
             self.responseHeaders.setRawHeaders(name, [value])
             return
-        short = isinstance(value, (str, bytes)) and len(value) < _LONGEST_REMEMBERED
-        lowered, line = (_line if short else _line.__wrapped__)(name, value)
+        lowered, line = field_line(name, value)
         if lowered in _SPECIAL:
             self.responseHeaders.setRawHeaders(name, [value])
         else:
