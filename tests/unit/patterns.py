@@ -2,7 +2,8 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -92,8 +93,13 @@ class Pattern(NamedTuple):
     source: ast.expr
 
 
-def patterns() -> Iterator[Pattern]:
+@cache
+def patterns() -> Sequence[Pattern]:
     """Find the regular expressions of the package."""
+    return list(_patterns())
+
+
+def _patterns() -> Iterator[Pattern]:
     for path in MODULES:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
