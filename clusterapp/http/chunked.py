@@ -68,6 +68,7 @@ class ChunkedReader:
         "_next",
         "_seen",
         "complete",
+        "count",
         "trailers",
     )
 
@@ -83,6 +84,8 @@ class ChunkedReader:
         # How many bytes of the trailer section have been searched for its end.
         self._looked_at = 0
         self._next: Callable[[list[bytes]], bool] = self._size
+        #: The chunks that were in what was fed last, whole or in part.
+        self.count = 0
         #: Whether the body has ended.
         self.complete = False
         #: The fields after it, once it has.
@@ -106,6 +109,7 @@ class ChunkedReader:
         if self._at == len(self._seen):
             self._seen = b""
             self._at = 0
+        self.count = len(pieces)
         # Each piece that is passed on costs its readers more than it does here.
         return [b"".join(pieces)] if pieces else pieces
 

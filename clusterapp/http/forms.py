@@ -5,7 +5,6 @@ The arguments are those that twisted.web finds, whose own parsers have no bounds
 body of 16 MB can keep them busy for many seconds, and with them everyone else.
 """
 
-import re
 from base64 import b64decode
 from binascii import Error as Base64Error
 from binascii import a2b_qp
@@ -35,7 +34,6 @@ _ASKED_FOR: Final = ("Content-Disposition", _CODING)
 
 #: The escapes in one value above which it takes too long to decode each by itself.
 _MANY_ESCAPES: Final = 1000
-_BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f][0-9A-Fa-f])")
 
 
 class BadFormError(Exception):
@@ -93,10 +91,12 @@ def _decoded(text: bytes) -> bytes:
     text = text.replace(b"+", b" ")
     if text.count(b"%") <= _MANY_ESCAPES:
         return unquote_to_bytes(text)
-    if _BROKEN_ESCAPE.search(text):
-        raise BadFormError("no form: not every % begins an escape")
-    # As quoted-printable, which is the same with another sign, it is decoded by C.
+    # As quoted-printable, which is the same with another sign, it is decoded by C. What
+    # is no escape does not get shorter by two, unless it is the end of a line.
     decoded: bytes = a2b_qp(text.replace(b"=", b"=3D").replace(b"%", b"="))
+    ends_line = b"%\n" in text or b"%\r" in text
+    if ends_line or len(decoded) != len(text) - 2 * text.count(b"%"):
+        raise BadFormError("no form: not every % begins an escape")
     return decoded
 
 

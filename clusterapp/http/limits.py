@@ -20,6 +20,10 @@ HELD = 64 * 1024
 #: next turn of the event loop, so that other clients have theirs.
 PIPELINED = 16
 
+#: The chunks of a body in one read above which no more is read in the same turn of the
+#: event loop, so that other clients have theirs: uvloop reads up to 32 times in each.
+MANY_CHUNKS = 2048
+
 #: The bytes of a field's name; beyond is a 431. Libraries keep the names that they have
 #: seen, and the longest that is registered has 46.
 LONGEST_NAME = 256

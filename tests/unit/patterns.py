@@ -48,7 +48,6 @@ CLIENTS = {
     "dispatch.keys:_cookie": ("search", b"a="),
     "http.access_formats:_REQUEST_ID": ("fullmatch", b"a"),
     "http.chunked:_SIZE_LINE": ("fullmatch", b'5;a="'),
-    "http.forms:_BROKEN_ESCAPE": ("search", b"%"),
     "http.heads:_ABSOLUTE": ("fullmatch", b"http://"),
     "http.heads:_HOST": ("fullmatch", b"[v1."),
     "http.heads:_TARGET": ("fullmatch", b"/"),

@@ -6,8 +6,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.chunked import ChunkedReader
 from clusterapp.http.heads import BadMessageError
-from clusterapp.http.limits import LONGEST_NAME
+from clusterapp.http.limits import LONGEST_NAME, MANY_CHUNKS
 from tests.unit.streams import bounded, segments
+from tests.unit.wire import Conversation
 
 KIB = 1024
 
@@ -57,6 +58,42 @@ class PiecesTests(SynchronousTestCase):
         self.assertEqual(b"".join(read), body)
         self.assertTrue(reading.complete)
         self.assertEqual(reading.trailers, [(b"A", b"b")])
+
+
+class TurnTests(SynchronousTestCase):
+    """Many chunks take a turn of the event loop for each read."""
+
+    def test_one_read_a_turn(self) -> None:
+        """What comes is read in the next turn, and the body is whole."""
+        conversation = Conversation()
+        head = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+        body = b"ab" * MANY_CHUNKS
+        conversation.send([head, in_chunks(body, 1)])
+        self.assertFalse(conversation.reading)
+        conversation.clock.advance(0)
+        self.assertTrue(conversation.reading)
+        conversation.send([in_chunks(body, 1)])
+        self.assertFalse(conversation.reading)
+        conversation.clock.advance(0)
+        conversation.send([b"0\r\n\r\n"])
+        self.assertEqual(conversation.outcome().statuses, [200])
+        self.assertEqual(conversation.requests[0].body, body * 2)
+
+    def test_few_chunks(self) -> None:
+        """They do not wait."""
+        conversation = Conversation()
+        head = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+        conversation.send([head, in_chunks(b"a" * MANY_CHUNKS, 1)])
+        self.assertTrue(conversation.reading)
+
+    def test_client_that_leaves(self) -> None:
+        """Before the next turn: nothing is read any more."""
+        conversation = Conversation()
+        head = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+        conversation.send([head, in_chunks(b"a" * 2 * MANY_CHUNKS, 1)])
+        conversation.hang_up()
+        conversation.clock.advance(0)
+        self.assertEqual(conversation.outcome().requests, [])
 
 
 class TrailerTests(SynchronousTestCase):
