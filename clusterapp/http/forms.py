@@ -41,6 +41,7 @@ class BadFormError(Exception):
     A request says that its body is a form, and it is none, or too large a one.
 
     :ivar status: the status that answers it.
+    :ivar answer: what the client is told.
     """
 
     def __init__(
@@ -48,6 +49,12 @@ class BadFormError(Exception):
     ) -> None:
         super().__init__(reason)
         self.status = status
+        is_broken = status == HTTPStatus.BAD_REQUEST
+        self.answer = (
+            b"The form cannot be read.\n"
+            if is_broken
+            else b"The form has too many fields.\n"
+        )
 
 
 def form_of(

@@ -9,7 +9,6 @@ ends, and what follows may be another request that must wait for its turn.
 """
 
 import re
-from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +20,7 @@ from httptools import (
     HttpRequestParser,
 )
 
+from clusterapp.http.hosts import is_host
 from clusterapp.http.lazy import Lazy
 from clusterapp.http.limits import LONGEST_NAME, Limits
 from clusterapp.http.routable import routed_path
@@ -49,9 +49,6 @@ _NOTED: Final = frozenset(
 #: what never comes again would cost more than to read it.
 _REMEMBERED: Final = 256
 _LONGEST_REMEMBERED: Final = 1024
-#: The longest Host that is remembered, in bytes: a name has at most 253 (RFC 1035,
-#: section 2.3.4), and a port six.
-_LONGEST_HOST: Final = 260
 
 #: How an authority without a host begins.
 _NO_HOST: Final = frozenset({b"", b":"})
@@ -64,13 +61,6 @@ _VERSION: Final = re.compile(rb"HTTP/[0-9]\.[0-9]")
 #: than the RFC names are let through, since browsers send them in queries.
 _TARGET: Final = re.compile(rb'[!"$-~]+')
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
-#: RFC 9110, section 7.2: a host and a port, without user information. It may be
-#: empty, for a target that has no authority.
-_HOST: Final = re.compile(
-    rb"(?:\[(?:[0-9A-Fa-f:.]+|[vV][0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\]"
-    rb"|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)"
-    rb"(?::[0-9]*)?"
-)
 #: The digits of the largest Content-Length: below 2**63, the longest file.
 _MOST_DIGITS: Final = 18
 _REPEATED_ONCE: Final = frozenset({b"connection", b"expect", b"upgrade"})
@@ -303,7 +293,7 @@ def _check_target(head: Head, noted: dict[bytes, bytes]) -> None:
     if absolute is None:
         raise _bad("no path")
     authority, rest = absolute.groups()
-    if authority[:1] in _NO_HOST or not _is_host(authority):
+    if authority[:1] in _NO_HOST or not is_host(authority):
         raise _bad("no authority")
     if not rest.startswith(b"/"):
         rest = b"*" if (rest, head.method) == (b"", b"OPTIONS") else b"/" + rest
@@ -316,7 +306,7 @@ def _check_host(version: bytes, host: bytes | None) -> None:
     if host is None:
         if version == b"HTTP/1.1":
             raise _bad("there is no Host")
-    elif not _is_host(host):
+    elif not is_host(host):
         raise _bad("no valid Host")
 
 
@@ -325,18 +315,6 @@ def _replace_host(head: Head, authority: bytes) -> None:
         (name, authority if name.lower() == b"host" else value)
         for name, value in head.fields
     ]
-
-
-def _is_host(text: bytes) -> bool:
-    # Clients choose the text: a long one is not kept.
-    return _is_known_host(text) if len(text) <= _LONGEST_HOST else _matches_host(text)
-
-
-def _matches_host(text: bytes) -> bool:
-    return _HOST.fullmatch(text) is not None
-
-
-_is_known_host = lru_cache(1024)(_matches_host)
 
 
 def _note(head: Head, noted: dict[bytes, bytes]) -> None:

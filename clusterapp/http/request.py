@@ -359,11 +359,7 @@ class ClusterRequest(Responding):
         if isinstance(error, BadFormError):
             self.setResponseCode(error.status)
             self.setHeader(b"content-type", b"text/plain; charset=utf-8")
-            self.respond(
-                b"The form cannot be read.\n"
-                if error.status == http.BAD_REQUEST
-                else b"The form has too many fields.\n"
-            )
+            self.respond(error.answer)
             return reason
         self.log_failure(reason)
         page = self._connection.site.failure_page

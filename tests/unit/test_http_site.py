@@ -164,8 +164,8 @@ class BodyTests(SiteTestCase):
         sink = self.read(exchange)
         exchange.body.watch(exchange.body.pauseProducing)
         client.send(b"1\r\na\r\n")
-        client.send(b"1\r\nb\r\n")
-        client.send(b"1\r\nc\r\n1\r\nd\r\n0\r\nX-Sum: 9 \r\n\r\n")
+        client.channel.dataReceived(b"1\r\nb\r\n")
+        client.channel.dataReceived(b"1\r\nc\r\n1\r\nd\r\n0\r\nX-Sum: 9 \r\n\r\n")
         self.assertEqual(sink.pieces, [b"a"])
         self.assertNoResult(self.ended)
         # Nothing is left to hold back, and reading tells if the client leaves.

@@ -36,11 +36,8 @@ MAPPINGS = st.fixed_dictionaries(
         "header_timeout": SECONDS,
         "keepalive_timeout": SECONDS,
         "max_body": st.integers(1, 1024**4),
-<<<<<<< HEAD
         "websocket_max_size": st.integers(1, 1024**4),
-=======
         "max_form_fields": st.integers(1, 10**12),
->>>>>>> e451b79 (Bound forms: fields, parts and part heads, read by multipart instead of email)
         "static_cache": st.integers(0, 1024**4),
         "static_max_age": SECONDS,
         "sendfile_header": st.sampled_from([None, "X-Sendfile"]),
@@ -94,11 +91,8 @@ class DefaultTests(SynchronousTestCase):
                 "header_timeout": 30.0,
                 "keepalive_timeout": 65.0,
                 "max_body": 16 * 1024**2,
-<<<<<<< HEAD
                 "websocket_max_size": 16 * 1024**2,
-=======
                 "max_form_fields": 1000,
->>>>>>> e451b79 (Bound forms: fields, parts and part heads, read by multipart instead of email)
                 "static_cache": 32 * 1024**2,
                 "static_max_age": 0.0,
                 "sendfile_header": None,
