@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Namespace, out: Output) -> int:
     try:
-        path = find(arguments.socket, arguments.state, os.environ)
+        path = find(arguments.socket, arguments.state, os.environ, out.warn)
         done = _COMMANDS[arguments.command](Client(path), arguments, out)
     except ClusterError as error:
         out.error(error)
