@@ -3,11 +3,11 @@
 import json
 import os
 import socket
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -191,10 +191,8 @@ class _UnixConnection(HTTPConnection):
         """
         self.sock = self.bounded = _BoundedSocket(self._patience)
         self.sock.connect(self._path)
-        user, found = peer_of(self.sock).uid, os.stat(self._path)
-        if user not in {0, os.geteuid(), found.st_uid} or not stat.S_ISSOCK(
-            found.st_mode
-        ):
+        user, owner = peer_of(self.sock).uid, Path(self._path).stat().st_uid
+        if user not in {0, os.geteuid(), owner}:
             raise PermissionError(0, f"user {user} listens there, who does not own it")
 
 
