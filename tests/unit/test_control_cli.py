@@ -80,6 +80,8 @@ class RequestTests(CliCase):
             (["config"], document, b"GET /config ", b""),
             (["stacks"], document, b"POST /stacks ", b""),
             (["stacks", "3"], document, b"POST /slots/3/stacks ", b""),
+            (["stacks", "core"], document, b"POST /slots/core/stacks ", b""),
+            (["restart", "core"], chunked(GOOD), b"POST /slots/core/restart ", b""),
             (["reload"], chunked(GOOD), b"POST /reload ", b""),
             (["upgrade"], chunked(GOOD), b"POST /upgrade ", b""),
             (["scale", "5"], chunked(GOOD), b"POST /scale ", b'{"workers": 5}'),
@@ -258,6 +260,8 @@ class ErrorTests(CliCase):
             ["restart", "x"],
             ["drain", "1", "2"],
             ["stacks", "1.5"],
+            ["drain", "core"],
+            ["restart"],
             ["reload", "--quick"],
             ["status", "--soket", "x"],
         ):
