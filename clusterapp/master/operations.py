@@ -132,6 +132,8 @@ class MasterOperations:
             "core_process": core_of(deployment.core, settings, master.monitor),
             "operation": self.under_way,
             "folder": deployment.release.generation.folder,
+            "named_folder": master.surroundings.named_folder(settings),
+            "started_in": master.surroundings.started_in,
             "static": static_of(pool.running()),
             "workers": workers_of(tuple(pool.slots.values()), master.monitor),
             "leaving": workers_of(

@@ -47,6 +47,8 @@ def status(size: int = 4, **facts: object) -> dict[str, Any]:
         "core": "ready",
         "operation": None,
         "folder": "/srv/shop",
+        "named_folder": "/srv/shop",
+        "started_in": "/srv/shop",
         "static": {"url": "/static/", "folder": "/srv/shop/static"},
         "workers": [worker(slot) for slot in range(size)],
         "leaving": [],

@@ -139,6 +139,17 @@ class ExportTests(CliCase):
             text = json.loads(ended.out) if words else ended.out
             self.assertTrue(text.startswith("# nginx in front of shop:app"), text)
 
+    def test_doubts(self) -> None:
+        """They are warnings on stderr, behind an export that is whole."""
+        settings = Settings(app="shop:app", access_log="a.log")
+        told = (config_of(settings), status_of(settings))
+        server = self.serve(*(response(json.dumps(d)) for d in told))
+        ended = self.run_command("--socket", self.path, "export", "compose")
+        server.close()
+        self.assertEqual(ended.status, 0)
+        self.assertTrue(ended.out.startswith("# shop:app in a container"), ended.out)
+        self.assertIn("clusterctl: warning: access_log = a.log is left out", ended.err)
+
     def test_master_of_another_version(self) -> None:
         """Nothing is written that could be taken for a configuration."""
         self.serve(response("{}"), response("{}"))
