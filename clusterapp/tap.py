@@ -4,11 +4,11 @@ import atexit
 import fcntl
 import os
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -16,8 +16,8 @@ from twisted.internet.error import ReactorNotRunning
 
 from clusterapp.clock import make_monotonic
 from clusterapp.errors import ApplicationLoadError, ClusterError
+from clusterapp.settings import options as settings_options
 from clusterapp.settings.counts import OFF
-from clusterapp.settings.options import Options
 
 if TYPE_CHECKING:
     from clusterapp.logs.program import ProgramLog
@@ -25,8 +25,35 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "makeService"]
 
+#: What twistd's command says of an error that stands above in full.
+_TOLD = "the start has failed, as said above"
+
 #: Where twistd's daemons log to if they are not told.
 _LOG_FILE = "twistd.log"
+
+
+class Options(settings_options.Options):
+    """The options of the settings; ``--check-config`` is done as they are parsed."""
+
+    def postOptions(self) -> None:
+        """
+        Check, if that is wanted, before twistd looks for a pid file or opens its log.
+
+        So it can be done beside a running cluster.
+        """
+        super().postOptions()
+        if not self["check-config"]:
+            return
+        from twisted.internet import reactor  # noqa: PLC0415
+
+        from clusterapp.master.checking import check_config  # noqa: PLC0415
+
+        try:
+            sys.stdout.write(check_config(reactor, self.settings))
+        except ClusterError as error:
+            _print_error(error, sys.stderr)
+            raise SystemExit(error.exit_status) from None
+        raise SystemExit(0)
 
 
 def makeService(options: Options) -> MultiService:
@@ -39,10 +66,7 @@ def makeService(options: Options) -> MultiService:
     from twisted.internet import reactor  # noqa: PLC0415
 
     make_monotonic(reactor)
-    program = Program(reactor, options)
-    if options["check-config"]:
-        program.check()
-    return program
+    return Program(reactor, options)
 
 
 class Program(MultiService):
@@ -74,6 +98,7 @@ class Program(MultiService):
         self._inheritance = Inheritance.from_environ(os.environ)
         self._control: Service | None = None
         self._log: ProgramLog | None = None
+        self._terminal = _Terminal.of_daemon(self._twistd)
         environ = first_environment()
         self._notifier = Notifier.from_environment(environ)
         self._cluster = cluster = ClusterService(
@@ -150,6 +175,7 @@ class Program(MultiService):
             # The start hooks of a core may have ended it at once.
             if self._inheritance is None and self._cluster.running:
                 self._open_control(replace=False)
+        self._terminal.close()
 
     async def _stop_all(self) -> None:
         """Stop the control socket last: who has asked for the stop hears its end."""
@@ -160,17 +186,6 @@ class Program(MultiService):
     def stopService(self) -> Deferred[None]:
         """Stop the cluster; fires when nothing is left of it."""
         return Deferred.fromCoroutine(self._stop_all())
-
-    def check(self) -> None:
-        """Read and load all that a start would, say how that went, and exit."""
-        from clusterapp.web.hosting import check_tls  # noqa: PLC0415
-        from clusterapp.web.loading import load  # noqa: PLC0415
-
-        with self._ending_clearly():
-            check_tls(self._reactor, self._settings)
-            load(self._settings.app, self._settings.core_app, self._reactor)
-        print("configuration ok")  # noqa: T201 - it is the command's answer
-        raise SystemExit(0)
 
     def _open_control(self, *, replace: bool) -> None:
         """Let operators in."""
@@ -251,9 +266,7 @@ class Program(MultiService):
             self._tell_twistd(error)
             if self._inheritance is not None:
                 self._inheritance.unfit(str(error))
-            if isinstance(error, ApplicationLoadError) and error.traceback:
-                print(error.traceback.rstrip(), file=sys.stderr)  # noqa: T201
-            print(f"clusterapp: {error}", file=sys.stderr)  # noqa: T201
+            _print_error(error, sys.stderr)
             raise SystemExit(error.exit_status) from None
 
     def _tell_twistd(self, error: ClusterError) -> None:
@@ -263,7 +276,9 @@ class Program(MultiService):
             Path(pid_file).unlink(missing_ok=True)
         if status is not None:
             # The parent of a daemon waits for this, for ever; it reads 100 bytes.
-            os.write(status, f"1 {error}".encode("ascii", "backslashreplace")[:100])
+            told = self._terminal.tell(error)
+            text = f"1 {_TOLD if told else error}"
+            os.write(status, text.encode("ascii", "backslashreplace")[:100])
 
     def _failed(self, error: ClusterError) -> None:
         # twistd knows no other status than 0 for a reactor that was stopped.
@@ -273,6 +288,61 @@ class Program(MultiService):
     def _stop(self) -> None:
         with suppress(ReactorNotRunning):  # it is stopping already
             self._reactor.stop()
+
+
+class _Terminal:
+    """
+    The stderr that a daemon's command was started with, until its start is over.
+
+    twistd closes it in the daemon before the service is started, and has room for no
+    more than 100 bytes of an error.
+
+    :param stderr: a duplicate of it; None if there is none.
+    """
+
+    def __init__(self, stderr: TextIO | None) -> None:
+        self._stderr = stderr
+
+    @classmethod
+    def of_daemon(cls, twistd: Mapping[str, Any]) -> "_Terminal":
+        """
+        Keep the stderr of this process, if it is to become a daemon.
+
+        :param twistd: the options of twistd.
+        """
+        # If it was closed, its number may be that of something else by now.
+        if twistd.get("nodaemon", True) or sys.__stderr__ is None:
+            return cls(None)
+        try:
+            descriptor = os.dup(sys.__stderr__.fileno())
+        except OSError:  # it was closed later
+            return cls(None)
+        return cls(os.fdopen(descriptor, "w", errors="backslashreplace"))
+
+    def tell(self, error: ClusterError) -> bool:
+        """Write an error; return whether that could be done."""
+        if self._stderr is None:
+            return False
+        try:
+            _print_error(error, self._stderr)
+            self._stderr.flush()
+        except OSError:  # nobody reads it
+            return False
+        return True
+
+    def close(self) -> None:
+        """Let go of it: what waits for its end waits for the command, not for us."""
+        if self._stderr is not None:
+            with suppress(OSError):  # what was written before could not be
+                self._stderr.close()
+            self._stderr = None
+
+
+def _print_error(error: ClusterError, stream: TextIO) -> None:
+    """Write an error in a line, behind the traceback of the application."""
+    if isinstance(error, ApplicationLoadError) and error.traceback:
+        print(error.traceback.rstrip(), file=stream)
+    print(f"clusterapp: {error}", file=stream)
 
 
 def _write_whole(path: Path, text: str) -> None:

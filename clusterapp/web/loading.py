@@ -169,7 +169,7 @@ def _files(app: Application, options: StaticOptions) -> StaticFiles:
 
 def _static(app: Application) -> StaticFolder:
     # Links are kept: a proxy that serves the files has to follow them anew.
-    return StaticFolder(app.static_url, os.path.abspath(app.static))
+    return StaticFolder(app.static_url, os.path.abspath(app.static))  # noqa: PTH100
 
 
 def _rules(app: Any) -> Sequence[Rule]:

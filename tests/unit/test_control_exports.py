@@ -150,7 +150,7 @@ class DoubtTests(SynchronousTestCase):
             self.assertEqual(self.doubts(program), [])
 
     def test_static_files(self) -> None:
-        """Proxies are to follow the link that a deploy moves, as far as there is one."""
+        """Proxies follow the link that a deploy moves, as far as there is one."""
         static = {"url": "/static/", "folder": "/srv/shop/releases/7/static"}
         told = {**self.linked, "static": static}
         self.assertEqual(self.doubts("nginx", told=told), [])

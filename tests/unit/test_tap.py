@@ -87,16 +87,23 @@ class MakeTests(TapCase):
         self.assertEqual(descriptors(), self.before)
 
     def test_check_config(self) -> None:
-        options = self.options("--check-config")
-        self.assertEqual(self.ended(lambda: makeService(options)), 0)
-        self.assertEqual(self.out.getvalue(), "configuration ok\n")
+        """It says what it has looked at, and what it cannot look at."""
+        self.addCleanup(os.chdir, Path.cwd())
+        self.patch(sys, "path", [*sys.path])
+        self.assertEqual(self.ended(lambda: self.options("--check-config")), 0)
+        ok, checked, unchecked = self.out.getvalue().splitlines()
+        self.assertEqual(ok, "configuration ok")
+        self.assertIn(f"that {PLAIN} can be loaded in {Path.cwd()}", checked)
+        self.assertIn("not checked", unchecked)
         self.assertEqual(descriptors(), self.before)
 
     def test_check_config_that_is_wrong(self) -> None:
         """One line, after the application's own traceback if there is one."""
         options = Options({})
-        options.parseOptions(["--check-config", "--app", "tests.unit.no_shop:app"])
-        self.assertEqual(self.ended(lambda: makeService(options)), 4)
+        self.addCleanup(os.chdir, Path.cwd())
+        self.patch(sys, "path", [*sys.path])
+        words = ["--check-config", "--app", "tests.unit.no_shop:app"]
+        self.assertEqual(self.ended(lambda: options.parseOptions(words)), 4)
         [line] = self.err.getvalue().splitlines()
         self.assertIn("clusterapp: cannot load the application", line)
         self.assertEqual(self.out.getvalue(), "")
