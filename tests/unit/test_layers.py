@@ -18,6 +18,7 @@ LAYERS = {
     "guards": 0,
     "interfaces": 0,
     "printable": 0,
+    "regular": 0,
     "settings": 1,
     "lifecycle": 1,
     "generations": 1,
