@@ -1,5 +1,5 @@
 """
-Reading files that an operator or an application names, within an event loop.
+Files that an operator or an application names, to be read within an event loop.
 
 Whoever opens a FIFO waits for its writer, and who reads a device may wait for ever, or
 never come to its end. So nothing but regular files is read, and opened without waiting.
@@ -54,3 +54,22 @@ def read_regular(path: str | PathLike[str], most: int = MOST_BYTES) -> bytes:
     if len(content) > most:
         raise OSError(errno.EFBIG, f"more than {most} bytes", os.fspath(path))
     return content
+
+
+def check_writable(path: str | PathLike[str]) -> None:
+    """
+    See whether a file can be appended to, or made, without doing either.
+
+    :raise OSError: if it cannot.
+    """
+    try:
+        os.close(
+            os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC)
+        )
+    except FileNotFoundError:
+        folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
+        if not os.access(folder, os.F_OK):
+            raise
+        if not os.access(folder, os.W_OK | os.X_OK):
+            code = errno.EACCES
+            raise PermissionError(code, os.strerror(code), folder) from None

@@ -4,29 +4,27 @@ import atexit
 import fcntl
 import os
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 
 from clusterapp.clock import make_monotonic
-from clusterapp.errors import ApplicationLoadError, ClusterError
+from clusterapp.errors import ClusterError
 from clusterapp.settings import options as settings_options
 from clusterapp.settings.counts import OFF
+from clusterapp.terminal import TOLD, Terminal, check_paths, print_error, start_error
 
 if TYPE_CHECKING:
     from clusterapp.logs.program import ProgramLog
     from clusterapp.master.succession import Command
 
 __all__ = ["Options", "makeService"]
-
-#: What twistd's command says of an error that stands above in full.
-_TOLD = "the start has failed, as said above"
 
 #: Where twistd's daemons log to if they are not told.
 _LOG_FILE = "twistd.log"
@@ -42,6 +40,7 @@ class Options(settings_options.Options):
         So it can be done beside a running cluster.
         """
         super().postOptions()
+        check_paths(self.parent or {})
         if not self["check-config"]:
             return
         from twisted.internet import reactor  # noqa: PLC0415
@@ -51,7 +50,7 @@ class Options(settings_options.Options):
         try:
             sys.stdout.write(check_config(reactor, self.settings))
         except ClusterError as error:
-            _print_error(error, sys.stderr)
+            print_error(error, sys.stderr)
             raise SystemExit(error.exit_status) from None
         raise SystemExit(0)
 
@@ -98,7 +97,7 @@ class Program(MultiService):
         self._inheritance = Inheritance.from_environ(os.environ)
         self._control: Service | None = None
         self._log: ProgramLog | None = None
-        self._terminal = _Terminal.of_daemon(self._twistd)
+        self._terminal = Terminal.of_daemon(self._twistd)
         environ = first_environment()
         self._notifier = Notifier.from_environment(environ)
         self._cluster = cluster = ClusterService(
@@ -262,11 +261,14 @@ class Program(MultiService):
     def _ending_clearly(self) -> Iterator[None]:
         try:
             yield
-        except ClusterError as error:
+        except (ClusterError, OSError) as problem:
+            error = (
+                problem if isinstance(problem, ClusterError) else start_error(problem)
+            )
             self._tell_twistd(error)
             if self._inheritance is not None:
                 self._inheritance.unfit(str(error))
-            _print_error(error, sys.stderr)
+            print_error(error, sys.stderr)
             raise SystemExit(error.exit_status) from None
 
     def _tell_twistd(self, error: ClusterError) -> None:
@@ -277,7 +279,7 @@ class Program(MultiService):
         if status is not None:
             # The parent of a daemon waits for this, for ever; it reads 100 bytes.
             told = self._terminal.tell(error)
-            text = f"1 {_TOLD if told else error}"
+            text = f"1 {TOLD if told else error}"
             os.write(status, text.encode("ascii", "backslashreplace")[:100])
 
     def _failed(self, error: ClusterError) -> None:
@@ -288,61 +290,6 @@ class Program(MultiService):
     def _stop(self) -> None:
         with suppress(ReactorNotRunning):  # it is stopping already
             self._reactor.stop()
-
-
-class _Terminal:
-    """
-    The stderr that a daemon's command was started with, until its start is over.
-
-    twistd closes it in the daemon before the service is started, and has room for no
-    more than 100 bytes of an error.
-
-    :param stderr: a duplicate of it; None if there is none.
-    """
-
-    def __init__(self, stderr: TextIO | None) -> None:
-        self._stderr = stderr
-
-    @classmethod
-    def of_daemon(cls, twistd: Mapping[str, Any]) -> "_Terminal":
-        """
-        Keep the stderr of this process, if it is to become a daemon.
-
-        :param twistd: the options of twistd.
-        """
-        # If it was closed, its number may be that of something else by now.
-        if twistd.get("nodaemon", True) or sys.__stderr__ is None:
-            return cls(None)
-        try:
-            descriptor = os.dup(sys.__stderr__.fileno())
-        except OSError:  # it was closed later
-            return cls(None)
-        return cls(os.fdopen(descriptor, "w", errors="backslashreplace"))
-
-    def tell(self, error: ClusterError) -> bool:
-        """Write an error; return whether that could be done."""
-        if self._stderr is None:
-            return False
-        try:
-            _print_error(error, self._stderr)
-            self._stderr.flush()
-        except OSError:  # nobody reads it
-            return False
-        return True
-
-    def close(self) -> None:
-        """Let go of it: what waits for its end waits for the command, not for us."""
-        if self._stderr is not None:
-            with suppress(OSError):  # what was written before could not be
-                self._stderr.close()
-            self._stderr = None
-
-
-def _print_error(error: ClusterError, stream: TextIO) -> None:
-    """Write an error in a line, behind the traceback of the application."""
-    if isinstance(error, ApplicationLoadError) and error.traceback:
-        print(error.traceback.rstrip(), file=stream)
-    print(f"clusterapp: {error}", file=stream)
 
 
 def _write_whole(path: Path, text: str) -> None:

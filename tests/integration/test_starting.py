@@ -1,6 +1,7 @@
 """What the commands do with wrong settings and with applications that fail."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -196,6 +197,54 @@ class DaemonTests(SynchronousTestCase):
         self.assertEqual(ended.stdout, "")
         log = Path("twistd.log").read_text()
         self.assertEqual(log.count("clusterapp: cannot listen on unix:/nowhere/"), 1)
+
+
+class SystemTests(SynchronousTestCase):
+    """What the system refuses is one line as well, whatever it is that asks."""
+
+    def assert_told(self, *command: str, **facts: str) -> None:
+        """Each way to start tells the whole of it, with status 1."""
+        for mode in ((), ("-n",)):
+            words = [facts.get("twistd", ""), *mode, "clusterapp", *command]
+            ended = run(*facts["before"].split(), *DAEMON, *filter(None, words))
+            told = ended.stdout + ended.stderr
+            self.assertEqual(ended.returncode, 1, told)
+            self.assertIn(f"clusterapp: {facts['line']}", told)
+            self.assertIn(facts.get("reason", ""), told)
+            self.assertNotIn("Traceback", told)
+            self.assertEqual(list(Path().glob("*.pid")), [])
+
+    def test_log_and_pid_file(self) -> None:
+        """They are twistd's, which would write a traceback, or 100 bytes of it."""
+        for flag, what in (("logfile", "log"), ("pidfile", "pid file")):
+            self.assert_told(
+                "--check-config",
+                before="",
+                twistd=f"--{flag}=/nowhere/a",
+                line=f"cannot write the {what} (--{flag}) /nowhere/a: No such file",
+            )
+
+    def test_no_descriptors(self) -> None:
+        """What they are missing for is said, wherever it is."""
+        self.assert_told(
+            *("--listen", "unix:a.sock", "--state", "state", "--workers", "64"),
+            before="prlimit --nofile=12",
+            line="cannot ",
+            reason="Too many open files",
+        )
+
+    def test_a_low_port(self) -> None:
+        """Whoever has no right to it hears which right that is."""
+        without = "setpriv --bounding-set=-net_bind_service"
+        if os.geteuid() != 0:
+            without = "env"
+        elif not shutil.which("setpriv"):
+            raise AssertionError("setpriv(1) of util-linux is needed")
+        self.assert_told(
+            *("--listen", "tcp:79:interface=127.0.0.1", "--state", "state"),
+            before=without,
+            line="cannot listen on tcp:79:interface=127.0.0.1: Permission denied; low",
+        )
 
 
 class BrokenApplicationTests(SynchronousTestCase):

@@ -31,6 +31,7 @@ LAYERS = {
     "http": 3,
     "logs": 3,
     "systemd": 3,
+    "terminal": 3,
     "web": 4,
     "master": 5,
     "worker": 5,

@@ -1,5 +1,6 @@
 """Files that somebody else names: nothing that waits, or never ends, is read."""
 
+import errno
 import os
 import socket
 import tempfile
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.regular import opened, read_regular
+from clusterapp.regular import check_writable, opened, read_regular
 from tests.unit.fakes import descriptors
 
 
@@ -62,6 +63,23 @@ class RegularTests(SynchronousTestCase):
         self.assertEqual(read_regular(self.path, 5), b"12345")
         error = self.assertRaises(OSError, read_regular, self.path, 4)
         self.assertIn("more than 4 bytes", error.strerror)
+
+    def test_writable(self) -> None:
+        """What can be appended to, or made; nothing is made or waited for."""
+        check_writable(self.path)
+        self.assertFalse(self.path.exists())
+        self.path.touch()
+        check_writable(str(self.path))
+        self.assertRaises(FileNotFoundError, check_writable, "/nowhere/a.log")
+        self.assertRaises(IsADirectoryError, check_writable, self.path.parent)
+        fifo = self.path.with_name("fifo")
+        os.mkfifo(fifo)
+        error = self.assertRaises(OSError, check_writable, fifo)
+        self.assertEqual(error.errno, errno.ENXIO)
+        self.patch(os, "access", lambda _, mode: not mode & os.W_OK)
+        beside = self.path.with_name("b")
+        self.assertRaises(PermissionError, check_writable, beside)
+        self.assertEqual(descriptors(), self.before)
 
 
 def _opened(path: Path) -> None:

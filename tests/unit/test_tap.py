@@ -1,6 +1,7 @@
 """``twistd clusterapp``, up to where it would begin to run."""
 
 import atexit
+import errno
 import io
 import os
 import signal
@@ -170,6 +171,24 @@ class StartTests(TapCase):
         self.assertEqual(lines[0], "Traceback (most recent call last):")
         self.assertEqual(lines.count(lines[0]), 1)
         self.assertRegex(lines[-1], "^clusterapp: .*'broken_shop:app'.*ZeroDivision")
+
+    def test_what_the_system_refuses(self) -> None:
+        """It is a line, too; of descriptors it says how many there may be."""
+        full = OSError(errno.ENOSPC, "No space left", "/run/a")
+        for error, told in (
+            (full, "cannot start: [Errno 28] No space left: '/run/a'"),
+            (OSError(errno.EMFILE, "Too many"), "may have [0-9]+ .ulimit -n, Limit"),
+        ):
+            program = self.program({})
+
+            def fail(why: OSError = error) -> None:
+                raise why
+
+            self.patch(program._cluster, "startService", fail)
+            self.assertEqual(self.ended(program.startService), 1)
+            line = self.err.getvalue().splitlines()[-1]
+            self.assertRegex(line, "^clusterapp: .*" + told.replace("[E", "\\[E"))
+        self.assertEqual(descriptors(), self.before)
 
     def test_no_pid_file(self) -> None:
         """twist(1) has none, nor has ``--pidfile=``."""
