@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import PartialDownloadError, ResponseFailed
@@ -32,6 +32,9 @@ app = Application(static="../static", templates="../templates")
 
 #: How long a page waits for the core, in seconds, before it does without.
 CORE_PATIENCE = 2.0
+
+#: How a worker's connection to the core may end.
+_ENDS = (CancelledError, CoreError, PartialDownloadError, ResponseFailed)
 
 #: How long a worker waits, in seconds, before it tells a core anew that it is there.
 PRESENCE_PAUSE = 1.0
@@ -209,30 +212,31 @@ class Presence:
     """Keeps this worker's process known to the core: by a connection that stays."""
 
     def __init__(self) -> None:
-        self._telling: Deferred[None] | None = None
+        self.loop = LoopingCall(self._connect)
+        self._connected: Deferred[None] | None = None
 
-    def begin(self, clock: IReactorTime) -> None:
+    def begin(self) -> None:
         """Connect, and connect again whenever the core has gone."""
-        self._telling = Deferred.fromCoroutine(self._tell(clock))
-        self._telling.addErrback(lambda why: why.trap(CancelledError))
-        self._telling.addErrback(
+        self.loop.start(PRESENCE_PAUSE).addErrback(
             lambda failure: _log.failure("cannot stay known to the core", failure)
         )
 
     def end(self) -> None:
         """Let go: the worker stops."""
-        if self._telling is not None:
-            self._telling.cancel()
+        if self.loop.running:
+            self.loop.stop()
+        if self._connected is not None:
+            self._connected.cancel()
 
-    async def _tell(self, clock: IReactorTime) -> None:
-        while True:
-            try:
-                place = Place.here()._asdict()
-                answer = await app.cluster.core.post("http://core/workers", json=place)
-                await answer.content()  # which ends with the core
-            except (CoreError, PartialDownloadError, ResponseFailed) as error:
-                _log.debug("the core does not know us: {error!r}", error=error)
-            await deferLater(clock, PRESENCE_PAUSE)
+    def _connect(self) -> "Deferred[None]":
+        connected = self._connected = Deferred.fromCoroutine(self._stay())
+        # The loop goes on when this has fired.
+        return connected.addErrback(lambda why: why.trap(*_ENDS) and None)
+
+    async def _stay(self) -> None:
+        place = Place.here()._asdict()
+        answer = await app.cluster.core.post("http://core/workers", json=place)
+        await answer.content()  # which ends with the core
 
 
 presence = Presence()
@@ -241,9 +245,7 @@ presence = Presence()
 @app.on_start
 def join() -> None:
     """Have the core know this worker before its first request."""
-    from twisted.internet import reactor  # noqa: PLC0415 - the worker has chosen it
-
-    presence.begin(cast("IReactorTime", reactor))
+    presence.begin()
 
 
 @app.on_stop

@@ -190,6 +190,7 @@ class PresenceTests(DemoCase):
     def setUp(self) -> None:
         super().setUp()
         self.presence, self.clock_ = demo.Presence(), Clock()
+        self.presence.loop.clock = self.clock_
         self.addCleanup(self.presence.end)
 
     def test_again_when_the_core_has_gone(self) -> None:
@@ -197,7 +198,7 @@ class PresenceTests(DemoCase):
         answers = [fail(CoreUnreachableError("no core")), Deferred()]
         core = FakeCore(iter(answers).__next__)
         self.join(core)
-        self.presence.begin(self.clock_)
+        self.presence.begin()
         self.assertEqual(len(core.told), 1)
         self.clock_.advance(demo.PRESENCE_PAUSE)
         self.assertEqual([told["slot"] for told in core.told], [2, 2])
@@ -205,7 +206,7 @@ class PresenceTests(DemoCase):
     def test_end(self) -> None:
         """A worker that stops waits for nothing, and nothing is logged."""
         self.join(FakeCore(Deferred))
-        self.presence.begin(self.clock_)
+        self.presence.begin()
         self.presence.end()
         self.assertEqual(self.clock_.getDelayedCalls(), [])
         demo.Presence().end()
