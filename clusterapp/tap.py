@@ -15,9 +15,10 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 
 from clusterapp.clock import make_monotonic
-from clusterapp.errors import ApplicationLoadError, ClusterError
+from clusterapp.errors import ClusterError
+from clusterapp.settings import options as settings_options
 from clusterapp.settings.counts import OFF
-from clusterapp.settings.options import Options
+from clusterapp.terminal import TOLD, Terminal, check_paths, print_error, start_error
 
 if TYPE_CHECKING:
     from clusterapp.logs.program import ProgramLog
@@ -27,6 +28,31 @@ __all__ = ["Options", "makeService"]
 
 #: Where twistd's daemons log to if they are not told.
 _LOG_FILE = "twistd.log"
+
+
+class Options(settings_options.Options):
+    """The options of the settings; ``--check-config`` is done as they are parsed."""
+
+    def postOptions(self) -> None:
+        """
+        Check, if that is wanted, before twistd looks for a pid file or opens its log.
+
+        So it can be done beside a running cluster.
+        """
+        super().postOptions()
+        check_paths(self.parent or {})
+        if not self["check-config"]:
+            return
+        from twisted.internet import reactor  # noqa: PLC0415
+
+        from clusterapp.master.checking import check_config  # noqa: PLC0415
+
+        try:
+            sys.stdout.write(check_config(reactor, self.settings))
+        except ClusterError as error:
+            print_error(error, sys.stderr)
+            raise SystemExit(error.exit_status) from None
+        raise SystemExit(0)
 
 
 def makeService(options: Options) -> MultiService:
@@ -39,10 +65,7 @@ def makeService(options: Options) -> MultiService:
     from twisted.internet import reactor  # noqa: PLC0415
 
     make_monotonic(reactor)
-    program = Program(reactor, options)
-    if options["check-config"]:
-        program.check()
-    return program
+    return Program(reactor, options)
 
 
 class Program(MultiService):
@@ -74,6 +97,7 @@ class Program(MultiService):
         self._inheritance = Inheritance.from_environ(os.environ)
         self._control: Service | None = None
         self._log: ProgramLog | None = None
+        self._terminal = Terminal.of_daemon(self._twistd)
         environ = first_environment()
         self._notifier = Notifier.from_environment(environ)
         self._cluster = cluster = ClusterService(
@@ -150,6 +174,7 @@ class Program(MultiService):
             # The start hooks of a core may have ended it at once.
             if self._inheritance is None and self._cluster.running:
                 self._open_control(replace=False)
+        self._terminal.close()
 
     async def _stop_all(self) -> None:
         """Stop the control socket last: who has asked for the stop hears its end."""
@@ -160,17 +185,6 @@ class Program(MultiService):
     def stopService(self) -> Deferred[None]:
         """Stop the cluster; fires when nothing is left of it."""
         return Deferred.fromCoroutine(self._stop_all())
-
-    def check(self) -> None:
-        """Read and load all that a start would, say how that went, and exit."""
-        from clusterapp.web.hosting import check_tls  # noqa: PLC0415
-        from clusterapp.web.loading import load  # noqa: PLC0415
-
-        with self._ending_clearly():
-            check_tls(self._reactor, self._settings)
-            load(self._settings.app, self._settings.core_app, self._reactor)
-        print("configuration ok")  # noqa: T201 - it is the command's answer
-        raise SystemExit(0)
 
     def _open_control(self, *, replace: bool) -> None:
         """Let operators in."""
@@ -247,13 +261,14 @@ class Program(MultiService):
     def _ending_clearly(self) -> Iterator[None]:
         try:
             yield
-        except ClusterError as error:
+        except (ClusterError, OSError) as problem:
+            error = (
+                problem if isinstance(problem, ClusterError) else start_error(problem)
+            )
             self._tell_twistd(error)
             if self._inheritance is not None:
                 self._inheritance.unfit(str(error))
-            if isinstance(error, ApplicationLoadError) and error.traceback:
-                print(error.traceback.rstrip(), file=sys.stderr)  # noqa: T201
-            print(f"clusterapp: {error}", file=sys.stderr)  # noqa: T201
+            print_error(error, sys.stderr)
             raise SystemExit(error.exit_status) from None
 
     def _tell_twistd(self, error: ClusterError) -> None:
@@ -263,7 +278,9 @@ class Program(MultiService):
             Path(pid_file).unlink(missing_ok=True)
         if status is not None:
             # The parent of a daemon waits for this, for ever; it reads 100 bytes.
-            os.write(status, f"1 {error}".encode("ascii", "backslashreplace")[:100])
+            told = self._terminal.tell(error)
+            text = f"1 {TOLD if told else error}"
+            os.write(status, text.encode("ascii", "backslashreplace")[:100])
 
     def _failed(self, error: ClusterError) -> None:
         # twistd knows no other status than 0 for a reactor that was stopped.

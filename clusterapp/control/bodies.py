@@ -7,7 +7,7 @@ from typing import Any
 from twisted.web.iweb import IRequest
 from werkzeug.exceptions import BadRequest
 
-from clusterapp.operations import Dispatch
+from clusterapp.operations import CORE, Dispatch, Slot
 from clusterapp.settings.distributing import StickyKey
 from clusterapp.settings.listen import DISPATCHES
 from clusterapp.settings.problems import WrongValueError
@@ -15,6 +15,11 @@ from clusterapp.settings.words import decimal
 
 #: How much of a wrong value is repeated.
 _LONGEST_SHOWN = 60
+
+
+def slot_or_core(text: str) -> Slot:
+    """Read a slot's number, or the word for the core, out of a path."""
+    return CORE if text == CORE else slot_number(text)
 
 
 def slot_number(text: str) -> int:

@@ -1,7 +1,7 @@
 """What a master runs, its core and its workers, and how one release follows another."""
 
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -15,7 +15,7 @@ from clusterapp.master.pool import Pool
 from clusterapp.master.release import Release
 from clusterapp.master.slot import ChildSlot
 from clusterapp.master.trial import Trial, TrialError
-from clusterapp.operations import Step, Tell
+from clusterapp.operations import CORE, Step, Tell
 
 
 class Owner(Protocol):
@@ -55,7 +55,7 @@ class Deployment:
     ) -> None:
         self.release = release
         self.pool = Pool(owner.changed, self._all_fatal, on_arrival)
-        self.core_is_ready = False
+        self.core_is_ready = self.core_is_back_soon = False
         self._reactor = reactor
         self._owner = owner
         self._trials: set[ChildSlot] = set()
@@ -83,6 +83,14 @@ class Deployment:
             slot.drop()
         self.pool.drop()
         self.core.drop()
+
+    def pids(self) -> Iterator[int]:
+        """Give the pids of all children."""
+        pool, core = self.pool, self.core
+        own = () if core.slot is None else (core.slot,)
+        for slot in (*pool.slots.values(), *pool.leaving, *own, *core.leaving):
+            if slot.pid is not None:
+                yield slot.pid
 
     # Changing what runs.
 
@@ -171,9 +179,9 @@ class Deployment:
         """
         if not isinstance(self.core, IsolatedCore):
             return await self.core.replace(release)
-        tell(Step(f"core: starting generation {release.number}"))
+        tell(Step(f"starting generation {release.number}", CORE))
         await self.core.replace(release)
-        tell(Step("core: ready"))
+        tell(Step("ready", CORE))
         return True
 
     # What the children and the core report.
@@ -200,7 +208,7 @@ class Deployment:
 
     def core_ready(self, ready: bool, *, back: bool = False) -> None:
         """Hear whether the core takes requests, and tell the workers."""
-        self.core_is_ready = ready
+        self.core_is_ready, self.core_is_back_soon = ready, back
         self.pool.core_ready(ready, back=back)
         for slot in self._trials:
             slot.core_ready(ready, back=back)

@@ -1,7 +1,7 @@
 """What an operator can ask of a master, done one thing at a time."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
@@ -10,20 +10,26 @@ from clusterapp.errors import OperationError, UnknownSlotError
 from clusterapp.master.deployment import Deployment
 from clusterapp.master.distribution import Distribution
 from clusterapp.master.generation import Surroundings
+from clusterapp.master.monitor import Monitor
 from clusterapp.master.one_at_a_time import RECYCLE, OneAtATime, Work, note, noting
 from clusterapp.master.release import Release, make_release
 from clusterapp.master.reloading import as_far_as_can_be, not_applied
 from clusterapp.master.sockets import Sockets
 from clusterapp.master.status import (
     Phase,
+    core_of,
+    core_word,
     health_of,
     imbalance_of,
+    master_of,
     static_of,
     workers_of,
 )
-from clusterapp.operations import Dispatch, Health, Step, Tell, Verdict
+from clusterapp.operations import CORE, Dispatch, Health, Slot, Step, Tell, Verdict
 from clusterapp.settings.model import SETTINGS
 from clusterapp.settings.sources import Chosen
+
+_CORE_ELSEWHERE = "the core runs on another machine: ask its own cluster"
 
 
 class Master(Protocol):
@@ -39,6 +45,10 @@ class Master(Protocol):
     @property
     def deployment(self) -> Deployment:
         """What it runs."""
+
+    @property
+    def monitor(self) -> Monitor:
+        """What its processes use."""
 
     @property
     def sockets(self) -> Sockets:
@@ -117,12 +127,18 @@ class MasterOperations:
                 **master.distribution.describe(),
                 "imbalance": imbalance_of(pool.running()),
             },
-            "core": _core(settings.core_is_remote, deployment.core_is_ready),
+            "master": master_of(master.monitor),
+            "core": core_word(deployment, settings),
+            "core_process": core_of(deployment.core, settings, master.monitor),
             "operation": self.under_way,
             "folder": deployment.release.generation.folder,
+            "named_folder": master.surroundings.named_folder(settings),
+            "started_in": master.surroundings.started_in,
             "static": static_of(pool.running()),
-            "workers": workers_of(tuple(pool.slots.values())),
-            "leaving": workers_of(tuple(pool.leaving)),
+            "workers": workers_of(tuple(pool.slots.values()), master.monitor),
+            "leaving": workers_of(
+                (*pool.leaving, *deployment.core.leaving), master.monitor
+            ),
         }
 
     def config(self) -> Mapping[str, Any]:
@@ -139,8 +155,7 @@ class MasterOperations:
     def health(self) -> Health:
         """Tell whether the cluster can serve."""
         master = self._master
-        wanted = master.chosen.settings.min_ready
-        return health_of(master.deployment.pool, master.phase, wanted)
+        return health_of(master.deployment, master.phase, master.chosen.settings)
 
     # What takes a while.
 
@@ -166,8 +181,11 @@ class MasterOperations:
         """Distribute connections in another way."""
         return self._one.begin("dispatch", self._dispatch(wanted, noting(tell)))
 
-    def restart(self, slot: int, tell: Tell) -> Deferred[Verdict]:
-        """Replace the worker of one slot, or fill the slot again."""
+    def restart(self, slot: Slot, tell: Tell) -> Deferred[Verdict]:
+        """Replace the worker of one slot, or the core, or fill the slot again."""
+        if slot == CORE:
+            self._check_core()
+            return self._one.begin("restart", self._restart_core(noting(tell)))
         self._check(slot)
         return self._one.begin("restart", self._restart(slot, noting(tell)))
 
@@ -185,16 +203,22 @@ class MasterOperations:
         self._log.info("worker {slot} is replaced: {why}", slot=slot, why=why)
         return self._one.begin(RECYCLE, self._restart(slot, note))
 
-    def stacks(self, slot: int | None) -> Deferred[Mapping[int, str]]:
-        """Get the Python stacks of one worker, or of all."""
-        slots = self._master.deployment.pool.slots
-        if slot is not None:
-            self._check(slot)
-        asked = {
+    def stacks(self, slot: Slot | None) -> Deferred[Mapping[Slot, str]]:
+        """Get the Python stacks of one worker, or of the core, or of all."""
+        deployment = self._master.deployment
+        slots, core = deployment.pool.slots, deployment.core
+        if slot not in {None, CORE}:
+            self._check(cast("int", slot))
+        asked: dict[Slot, Deferred[str]] = {
             number: each.stacks()
             for number, each in sorted(slots.items())
             if slot in (None, number) and each.pid is not None
         }
+        told = core.stacks() if slot in {None, CORE} else None
+        if told is not None:
+            asked[CORE] = told
+        elif slot == CORE and core.slot is None:
+            raise OperationError(_CORE_ELSEWHERE)
         said = gatherResults(asked.values())
         return said.addCallback(lambda texts: dict(zip(asked, texts, strict=True)))
 
@@ -270,14 +294,23 @@ class MasterOperations:
         await self._master.deployment.empty(slot, tell)
         return f"slot {slot} is empty; restart fills it again"
 
+    async def _restart_core(self, tell: Tell) -> str:
+        deployment = self._master.deployment
+        await deployment.replace_core(deployment.release, tell)
+        return "the core is replaced"
+
+    def _check_core(self) -> None:
+        """Refuse to restart a core that has no process of its own here."""
+        if self._master.chosen.settings.core_is_remote:
+            raise OperationError(_CORE_ELSEWHERE)
+        if self._master.deployment.core.slot is None:
+            raise OperationError(
+                "the core runs in the master: clusterctl upgrade replaces both; with"
+                " --core isolated it can be restarted alone"
+            )
+
     def _check(self, slot: int) -> None:
         slots = self._master.deployment.pool.slots
         if slot not in slots:
             known = ", ".join(map(str, sorted(slots)))
             raise UnknownSlotError(f"there is no slot {slot}; there are {known}")
-
-
-def _core(remote: bool, ready: bool) -> str:
-    if remote:
-        return "remote"
-    return "ready" if ready else "not ready"

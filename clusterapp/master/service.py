@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -23,6 +23,7 @@ from clusterapp.master.agent_check import AgentCheck
 from clusterapp.master.deployment import Deployment
 from clusterapp.master.distribution import Distribution
 from clusterapp.master.generation import Surroundings
+from clusterapp.master.monitor import Monitor
 from clusterapp.master.notifying import Standing
 from clusterapp.master.operations import MasterOperations
 from clusterapp.master.reactors import check_reactor, check_signals
@@ -87,6 +88,7 @@ class ClusterService(Service):
             settings, None if upgrading is None else upgrading.inheritance
         )
         self.operations = MasterOperations(self)
+        self.monitor = Monitor(self._children)
         self.reactor = reactor
         self._on_failure = on_failure
         self._choose = choose
@@ -340,6 +342,7 @@ class ClusterService(Service):
             )
         for address in self.addresses:
             self._log.info("listening at {address}", address=address)
+        self.monitor.start(self.reactor)
         self._deployment.start_core()
         if self._stopped is None:  # else a start hook of the core failed at once
             self._deployment.start_workers(size)
@@ -369,7 +372,11 @@ class ClusterService(Service):
         for each in ended:
             each.callback(None)
 
+    def _children(self) -> Iterable[int]:
+        return () if self._deployment is None else self._deployment.pids()
+
     def _end_distribution(self) -> None:
+        self.monitor.stop()
         if self._distribution is not None:
             self._distribution.close()
             self._distribution = None

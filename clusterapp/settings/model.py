@@ -31,6 +31,7 @@ from clusterapp.settings.supervising import Supervising
 from clusterapp.settings.table import Alias, Setting, about, about_of
 
 _A_YEAR = 365 * 24 * 3600
+_LOCAL_ONLY = ("core_listen", "require_core")
 _REMOTE_ONLY = ("core_ca", "core_cert", "core_key")
 
 
@@ -313,7 +314,7 @@ def _check_core(settings: Settings) -> None:
     if not settings.core_is_remote:
         _refuse_with_core(settings, _REMOTE_ONLY, "only for a core at https://HOST")
         return
-    _refuse_with_core(settings, ("core_listen",), "only for a core on this machine")
+    _refuse_with_core(settings, _LOCAL_ONLY, "only for a core on this machine")
     if (settings.core_cert is None) != (settings.core_key is None):
         raise WrongSettingsError(
             {"core_cert": settings.core_cert, "core_key": settings.core_key},

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from clusterapp.channel.bootstrap import CONTROL_FD, Bootstrap
 from clusterapp.channel.ends import ChildEnd
+from clusterapp.channel.inspection import UnderWay
 from clusterapp.channel.protocol import Adopted
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.clock import make_monotonic
@@ -29,7 +30,7 @@ from clusterapp.worker.front import Front
 from clusterapp.worker.recording import AccessLog, open_access_log
 from clusterapp.worker.reporter import Reporter
 from clusterapp.worker.serving import Served, serve
-from clusterapp.worker.watch import UnderWay, watch_master
+from clusterapp.worker.watch import watch_master
 
 if TYPE_CHECKING:
     from clusterapp.web.hosting import Host
@@ -108,10 +109,8 @@ class ChildProgram:
 
     def under_way(self) -> Sequence[UnderWay]:
         """Tell the requests that are being answered; called by another thread."""
-        served = self._served
-        if served is None:
-            return ()
-        return served.site.under_way()
+        host = self._host
+        return () if host is None else host.site.under_way()
 
     def proceed(self) -> None:
         """Take the place that was waited for."""
@@ -222,7 +221,7 @@ class ChildProgram:
             # After the start hooks, which may add filters.
             loaded.templates.warm(self._reactor.seconds)
         self._host, self._served = host, served
-        self._reporter.served = served
+        self._reporter.site, self._reporter.served = host.site, served
         self.core_ready(self._core_is_ready, back=self._core_is_back_soon)
         if is_worker:
             await self._wait_for_turn()

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.master.service import ClusterService
-from clusterapp.operations import Step, Verdict
+from clusterapp.operations import Slot, Step, Verdict
 from clusterapp.settings.model import SETTINGS, Settings
 from clusterapp.settings.sources import Chosen
 from tests.unit import master_apps
@@ -110,7 +110,7 @@ class OperationCase(MasterCase):
     def run_master(self, **settings: object) -> list[FakeChild]:
         children = self.start(**settings)
         self.operations = self.service.operations
-        self.steps: list[tuple[int | None, str]] = []
+        self.steps: list[tuple[Slot | None, str]] = []
         for child in children:
             child.say_ready()
         return children

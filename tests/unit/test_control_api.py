@@ -208,6 +208,13 @@ class StacksTests(ApiCase):
         self.assertEqual(json.loads(self.reply(client).body), {"3": "c"})
         self.assertEqual(self.operations.did, [("stacks", 3)])
 
+    def test_core(self) -> None:
+        client = self.begin("POST", "/slots/core/stacks")
+        self.operations.texts.callback({"core": "c"})
+        self.assertEqual(json.loads(self.reply(client).body), {"core": "c"})
+        self.begin("POST", "/slots/core/restart")
+        self.assertEqual(self.operations.did, [("stacks", "core"), ("restart", "core")])
+
     def test_client_that_leaves(self) -> None:
         """What the worker was asked for is not taken back."""
         client = self.begin("POST", "/stacks")

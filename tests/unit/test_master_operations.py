@@ -9,6 +9,8 @@ from clusterapp.operations import Verdict
 from tests.unit.fakes import FakeChild
 from tests.unit.masters import OperationCase
 
+NO_CORE = "the core is not ready"
+
 
 class SlotTests(OperationCase):
     """More, fewer, other."""
@@ -186,6 +188,32 @@ class HealthTests(OperationCase):
         child.say_ready()
         health = self.service.operations.health()
         self.assertEqual(health.detail["why"], "1 of 1 workers are ready, 3 must be")
+        self.finish()
+
+    def test_core_that_must_be_ready(self) -> None:
+        """Only if the operator says so; one that is being replaced counts as ready."""
+        core, worker = self.start(workers=1, core="isolated", require_core=True)
+        worker.say_ready()
+        self.reactor.flush()
+        health = self.service.operations.health()
+        self.assertEqual((health.ready, health.detail["why"]), (False, NO_CORE))
+        self.assertEqual(worker.healths[-1], (False, health.detail))
+        core.say_ready()
+        self.reactor.flush()
+        self.assertIs(worker.healths[-1][0], True)
+        core.exit(status=1)
+        self.reactor.flush()
+        self.assertEqual(
+            worker.healths[-1], (False, self.service.operations.health().detail)
+        )
+        self.finish()
+
+    def test_core_that_need_not_be_ready(self) -> None:
+        """The detail tells of it all the same."""
+        _, worker = self.start(workers=1, core="isolated")
+        worker.say_ready()
+        health = self.service.operations.health()
+        self.assertEqual((health.ready, health.detail["core"]), (True, "not ready"))
         self.finish()
 
     def test_drain_delay(self) -> None:

@@ -280,3 +280,19 @@ class CoreTests(OperationCase):
         self.pass_trial()
         self.assertEqual(self.verdict(judged).text, "core: no database")
         self.finish()
+
+    def test_replaced_core_counts_as_ready(self) -> None:
+        """Requests wait for it meanwhile: no balancer has to look elsewhere."""
+        core, worker = self.run_master(workers=1, core="isolated", require_core=True)
+        judged = self.operations.restart("core", self.tell)
+        self.newest().say_loaded()
+        self.reactor.flush()
+        self.assertEqual(worker.heard[-1], "back")
+        core.exit()
+        self.reactor.flush()
+        self.assertIs(self.operations.health().ready, True)
+        self.newest().say_ready()
+        self.reactor.flush()
+        self.assertTrue(self.verdict(judged).ok)
+        self.assertNotIn(False, [ready for ready, _ in worker.healths[1:]])
+        self.finish()

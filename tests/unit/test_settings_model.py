@@ -86,6 +86,7 @@ class DefaultTests(SynchronousTestCase):
                 "reload_batch": 1,
                 "health_path": None,
                 "min_ready": 1,
+                "require_core": False,
                 "working_folder": None,
                 "control": None,
                 "header_timeout": 30.0,
