@@ -47,6 +47,12 @@ def whoami(request: IRequest, number: int) -> bytes:
     return answer(number)
 
 
+@app.route("/keyed")
+def keyed(request: IRequest) -> bytes:
+    """Answer at once; the target says by which key the client is known."""
+    return answer(int(request.args[b"number"][0]))
+
+
 @app.route("/padded/<int:number>")
 def padded(request: IRequest, number: int) -> bytes:
     """Answer at once, with more than goes into a packet."""
