@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from clusterapp.errors import AllFatalError, ClusterError, NeverReadyError
+from clusterapp.errors import ClusterError, NeverReadyError
 from clusterapp.generations import roll_out
 from clusterapp.lifecycle import State
 from clusterapp.master.core import Core, IsolatedCore, MasterCore, RemoteCore
@@ -211,10 +211,16 @@ class Deployment:
         self._owner.hopeless(error)
 
     def _all_fatal(self, ever_ready: bool) -> None:
-        if ever_ready:
-            self.hopeless(AllFatalError("every worker crashes when it is started"))
-        else:
+        if not ever_ready:
             self.hopeless(NeverReadyError("no worker ever became ready"))
+            return
+        # It has served, so it can: what fails may be mended outside of it.
+        why = {slot.last_words for slot in self.pool.slots.values()} - {""}
+        self._log.critical(
+            "no worker can be started any more, each is tried again once a minute"
+            " ({why})",
+            why="; ".join(sorted(why)) or "no reason was given",
+        )
 
     def _take_out(self, number: int, tell: Tell) -> Deferred[None]:
         tell(Step("draining", number))

@@ -13,6 +13,7 @@ from clusterapp.master.generation import Surroundings
 from clusterapp.master.one_at_a_time import RECYCLE, OneAtATime, Work, note, noting
 from clusterapp.master.release import Release, make_release
 from clusterapp.master.reloading import as_far_as_can_be, not_applied
+from clusterapp.master.remembered import RememberedSignals
 from clusterapp.master.sockets import Sockets
 from clusterapp.master.status import (
     Phase,
@@ -92,6 +93,7 @@ class MasterOperations:
     def __init__(self, master: Master) -> None:
         self._master = master
         self._one = OneAtATime(master)
+        self._signals = RememberedSignals(self._can_begin)
         self._next_generation = 2
 
     @property
@@ -150,7 +152,9 @@ class MasterOperations:
 
     def upgrade(self, tell: Tell) -> Deferred[Verdict]:
         """Replace the master and all that it runs."""
-        return self._one.begin("upgrade", self._master.take_over(noting(tell)))
+        return self._one.begin(
+            "upgrade", self._upgrade(self._master.take_over(noting(tell)))
+        )
 
     def scale(self, workers: int, tell: Tell) -> Deferred[Verdict]:
         """Change the number of workers."""
@@ -206,22 +210,37 @@ class MasterOperations:
 
     def give_up(self) -> None:
         """Stop what is being done: the master is stopping."""
+        self._signals.forget()
         self._one.give_up()
 
     def by_signal(self, name: str, begin: Callable[[Tell], Deferred[Verdict]]) -> None:
         """
-        Do what a signal asks for; the log has what a terminal would show.
+        Do what a signal asks for, at once or when what is under way has ended.
+
+        The log has what a terminal would show.
 
         :param name: the signal's name.
         :param begin: begins the operation.
         """
-        self._log.info("{name} received", name=name)
-        try:
-            begin(lambda _: None)
-        except OperationError as error:
-            self._log.error("{name}: {error}", name=name, error=error)
+        self._signals.received(name, begin)
+
+    def changed(self) -> None:
+        """Do what signals have asked for, if that could not be done before."""
+        self._signals.go_on()
 
     # How it is done.
+
+    def _can_begin(self) -> bool:
+        return self._master.phase == "running" and self.under_way is None
+
+    async def _upgrade(self, work: Work) -> str:
+        try:
+            text = await work
+        finally:
+            work.close()
+        # The new master has the newest code and settings, and is who gets signals.
+        self._signals.forget()
+        return text
 
     async def _reload(self, tell: Tell) -> str:
         master = self._master

@@ -257,6 +257,8 @@ class ClusterService(Service):
             self._deployment.pool.cluster_health(ready=health.ready, detail=detail)
         for changed in self._watchers:
             changed()
+        # The last, since it may begin something, which changes more.
+        self.operations.changed()
 
     def take_over(self, tell: Tell) -> Coroutine[Any, Any, str]:
         """

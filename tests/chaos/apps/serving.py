@@ -1,6 +1,7 @@
 """An application that is well, with routes by which a test can harm it."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -82,6 +83,13 @@ def block(request: IRequest) -> bytes:
     """Block the event loop, as a worker must not."""
     print(f"blocked {os.getpid()}", flush=True)
     time.sleep(600)
+    return b"never\n"
+
+
+@app.route("/crash")
+def crash(request: IRequest) -> bytes:
+    """Crash, as a fault in a library of C does."""
+    os.kill(os.getpid(), signal.SIGSEGV)
     return b"never\n"
 
 
