@@ -1,8 +1,8 @@
 """Workers that crash again and again."""
 
+import contextlib
 import os
 import signal
-from contextlib import closing, suppress
 
 from tests.chaos.sites import OF_THE_KILLED, ChaosCase, pid_in
 from tests.integration.running import RunningCluster
@@ -74,9 +74,9 @@ class CrashLoopTests(ChaosCase):
         """Asked again and again, it ends the workers that get it, not the cluster."""
         with self.cluster() as running:
             for _ in range(12):
-                with closing(running.connect()) as client:
+                with contextlib.closing(running.connect()) as client:
                     client.sendall(b"GET /crash HTTP/1.1\r\nHost: h\r\n\r\n")
-                    with suppress(ConnectionError):
+                    with contextlib.suppress(ConnectionError):
                         self.assertEqual(client.recv(100), b"")
             with self.load(running, patience=60) as load:
                 load.wait_for(200, deadline=60)
