@@ -163,10 +163,12 @@ class Program(MultiService):
 
     def check(self) -> None:
         """Read and load all that a start would, say how that went, and exit."""
+        from clusterapp.master.size import check_size  # noqa: PLC0415
         from clusterapp.web.hosting import check_tls  # noqa: PLC0415
         from clusterapp.web.loading import load  # noqa: PLC0415
 
         with self._ending_clearly():
+            check_size(self._settings)
             check_tls(self._reactor, self._settings)
             load(self._settings.app, self._settings.core_app, self._reactor)
         print("configuration ok")  # noqa: T201 - it is the command's answer

@@ -14,6 +14,7 @@ from clusterapp.master.one_at_a_time import RECYCLE, OneAtATime, Work, note, not
 from clusterapp.master.release import Release, make_release
 from clusterapp.master.reloading import as_far_as_can_be, not_applied
 from clusterapp.master.remembered import RememberedSignals
+from clusterapp.master.size import MOST_PER_CPU, most_workers
 from clusterapp.master.sockets import Sockets
 from clusterapp.master.status import (
     Phase,
@@ -156,10 +157,18 @@ class MasterOperations:
             "upgrade", self._upgrade(self._master.take_over(noting(tell)))
         )
 
-    def scale(self, workers: int, tell: Tell) -> Deferred[Verdict]:
+    def scale(
+        self, workers: int, tell: Tell, *, force: bool = False
+    ) -> Deferred[Verdict]:
         """Change the number of workers."""
         if workers < 1:
             raise OperationError("there must be at least 1 worker")
+        most = max(most_workers(), len(self._master.deployment.pool.slots))
+        if workers > most and not force:
+            raise OperationError(
+                f"{workers} workers are more than {MOST_PER_CPU} for each CPU;"
+                " --force starts them all the same"
+            )
         return self._one.begin("scale", self._scale(workers, noting(tell)))
 
     def scale_by(self, more: int, tell: Tell) -> Deferred[Verdict]:

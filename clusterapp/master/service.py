@@ -28,7 +28,7 @@ from clusterapp.master.operations import MasterOperations
 from clusterapp.master.reactors import check_reactor, check_signals
 from clusterapp.master.recycling import Recycling
 from clusterapp.master.release import make_release
-from clusterapp.master.size import first_size, tell_size
+from clusterapp.master.size import check_size, first_size, tell_size
 from clusterapp.master.slot import ChildSlot
 from clusterapp.master.sockets import Sockets
 from clusterapp.master.status import Phase, text_of
@@ -118,8 +118,10 @@ class ClusterService(Service):
         Bind the sockets, while the program may still bind any.
 
         :raise ListenError: if one cannot be had.
+        :raise SettingsError: if there are to be too many workers.
         """
         super().privilegedStartService()
+        check_size(self.settings)
         self.sockets.bind()
 
     def startService(self) -> None:
@@ -135,6 +137,7 @@ class ClusterService(Service):
         super().startService()
         try:
             check_reactor(self.reactor)
+            check_size(self.settings)
             check_tls(self.reactor, self.settings)
             self.sockets.bind()
             self.sockets.open_state()
@@ -240,6 +243,7 @@ class ClusterService(Service):
         :raise SettingsError: if something is wrong with them.
         """
         chosen = self.chosen if self._choose is None else self._choose()
+        check_size(chosen.settings)
         check_tls(self.reactor, chosen.settings)
         return chosen
 

@@ -3,9 +3,33 @@
 from twisted.logger import Logger
 
 from clusterapp.settings.model import Settings
+from clusterapp.settings.problems import WrongSettingsError
 from clusterapp.spawning.cpus import usable_cpus
 
+#: So many workers for each CPU are of use, at the very most: more are a slip.
+MOST_PER_CPU = 32
+
 _log = Logger()
+
+
+def most_workers() -> int:
+    """Return how many workers are started unless somebody insists."""
+    return MOST_PER_CPU * usable_cpus().count
+
+
+def check_size(settings: Settings) -> None:
+    """
+    See that not too many workers are to be started.
+
+    :raise SettingsError: if there are more than `most_workers`.
+    """
+    wanted, most = settings.workers, most_workers()
+    if wanted != "auto" and int(wanted) > most:
+        raise WrongSettingsError(
+            {"workers": wanted},
+            f"must be at most {most} here, {MOST_PER_CPU} for each CPU"
+            " (clusterctl scale --force starts more)",
+        )
 
 
 def first_size(settings: Settings) -> int:

@@ -5,7 +5,9 @@ import errno
 from twisted.internet.defer import Deferred
 
 from clusterapp.errors import BusyError, OperationError, UnknownSlotError
+from clusterapp.master import operations
 from clusterapp.operations import Verdict
+from clusterapp.spawning.cpus import usable_cpus
 from tests.unit.fakes import FakeChild
 from tests.unit.masters import OperationCase
 
@@ -24,6 +26,40 @@ class SlotTests(OperationCase):
         self.assertTrue(self.verdict(judged).ok)
         self.assertEqual(self.reactor.living(), children)
         self.assertRaises(OperationError, self.operations.scale, 0, self.tell)
+        self.finish()
+
+    def test_scale_beyond_the_machine(self) -> None:
+        """So many workers are a slip, unless somebody insists."""
+        self.run_master(workers=1)
+        most = 32 * usable_cpus().count
+        for beyond in (most + 1, 100_000):
+            with self.assertRaisesRegex(
+                OperationError,
+                f"{beyond} workers are more than 32 for each CPU; --force",
+            ):
+                self.operations.scale(beyond, self.tell)
+        self.assertIsNone(self.operations.under_way)
+        self.operations.scale(100_000, self.tell, force=True)
+        self.assertEqual(self.operations.under_way, "scale")
+        self.finish()
+
+    def test_fewer_of_too_many(self) -> None:
+        """What somebody has insisted on can be reduced, step by step."""
+        self.run_master(workers=2)
+        self.patch(operations, "most_workers", lambda: 1)
+        with self.assertRaisesRegex(OperationError, "--force"):
+            self.operations.scale_by(1, self.tell)
+        self.operations.scale_by(-1, self.tell)
+        self.leave(1)
+        self.finish()
+
+    def test_reload_beyond_the_machine(self) -> None:
+        """Settings that ask for so many are refused, and nothing is started."""
+        self.run_master(workers=1)
+        verdict = self.verdict(self.reload_with(workers=100_000))
+        self.assertIn("workers = 100000", verdict.text)
+        self.assertIn("32 for each CPU", verdict.text)
+        self.assertEqual(len(self.reactor.children), 1)
         self.finish()
 
     def test_scale_fails(self) -> None:
