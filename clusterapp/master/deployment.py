@@ -1,7 +1,7 @@
 """What a master runs, its core and its workers, and how one release follows another."""
 
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -65,10 +65,18 @@ class Deployment:
         """Start the core; its start hooks may fail at once."""
         self.core.start()
 
-    def start_workers(self, size: int) -> None:
-        """Fill so many slots."""
+    def start_workers(self, size: int, empty: Collection[int] = ()) -> None:
+        """
+        Fill so many slots.
+
+        :param empty: those that are to stay empty: an operator has drained them.
+        """
         for number in range(size):
-            self.pool.fill(self.release.slot(self._reactor, number, self))
+            slot = self.release.slot(self._reactor, number, self)
+            if number in empty and len(empty) < size:
+                self.pool.slots[number] = slot
+            else:
+                self.pool.fill(slot)
 
     async def stop(self) -> None:
         """Stop the workers first: what they still answer may need the core."""

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
+from clusterapp.channel.kept import Kept
 from clusterapp.errors import OperationError, UnknownSlotError
 from clusterapp.master.deployment import Deployment
 from clusterapp.master.distribution import Distribution
@@ -14,7 +15,7 @@ from clusterapp.master.one_at_a_time import RECYCLE, OneAtATime, Work, note, not
 from clusterapp.master.release import Release, make_release
 from clusterapp.master.reloading import as_far_as_can_be, not_applied
 from clusterapp.master.remembered import RememberedSignals
-from clusterapp.master.size import MOST_PER_CPU, most_workers
+from clusterapp.master.size import MOST_PER_CPU, most_workers, tell_size
 from clusterapp.master.sockets import Sockets
 from clusterapp.master.status import (
     Phase,
@@ -96,11 +97,39 @@ class MasterOperations:
         self._one = OneAtATime(master)
         self._signals = RememberedSignals(self._can_begin)
         self._next_generation = 2
+        #: How many workers an operator wants, where the settings say something else.
+        self._scaled_to: int | None = None
 
     @property
     def under_way(self) -> str | None:
         """What is being done, in a word; None if nothing is."""
         return self._one.under_way
+
+    def keep(self, kept: Kept) -> int:
+        """
+        Begin where the master before this one was; return the number of slots.
+
+        :param kept: what operators have set there.
+        """
+        settings = self._master.chosen.settings
+        self._next_generation = kept.generation + 1
+        self._scaled_to = None
+        if kept.workers is not None and kept.holds("workers", settings.workers):
+            self._scaled_to = kept.workers
+        return tell_size(settings, self._scaled_to)
+
+    def kept(self) -> Kept:
+        """Tell what operators have set here, for the next master."""
+        slots = self._master.deployment.pool.slots
+        overrides = self._master.distribution.overrides
+        return Kept(
+            generation=self._next_generation,
+            workers=self._scaled_to,
+            empty=tuple(n for n in sorted(slots) if slots[n].state == "stopped"),
+            policies=overrides.policies,
+            sticky=overrides.sticky,
+            settings=self._master.chosen.settings.as_mapping(),
+        )
 
     # What takes no time.
 
@@ -263,8 +292,10 @@ class MasterOperations:
         master.sockets.forget_caches(release.number)
         master.adopt_settings(chosen)
         workers = chosen.settings.workers
-        if workers not in (before.settings.workers, "auto"):
-            await deployment.scale(int(workers), tell)
+        if workers != before.settings.workers:
+            self._scaled_to = None
+            if workers != "auto":
+                await deployment.scale(int(workers), tell)
         master.distribution.settings_changed(before.settings, chosen.settings)
         size = len(deployment.pool.slots)
         text = f"generation {release.number} serves in {size} workers"
@@ -283,6 +314,7 @@ class MasterOperations:
 
     async def _scale(self, workers: int, tell: Tell) -> str:
         await self._master.deployment.scale(workers, tell)
+        self._scaled_to = workers
         return f"{workers} workers"
 
     async def _dispatch(self, wanted: Dispatch, tell: Tell) -> str:

@@ -20,6 +20,7 @@ from clusterapp.errors import (
     ReactorError,
 )
 from clusterapp.master.agent_check import AgentCheck
+from clusterapp.master.boot_failures import BootFailures
 from clusterapp.master.deployment import Deployment
 from clusterapp.master.distribution import Distribution
 from clusterapp.master.generation import Surroundings
@@ -28,7 +29,7 @@ from clusterapp.master.operations import MasterOperations
 from clusterapp.master.reactors import check_reactor, check_signals
 from clusterapp.master.recycling import Recycling
 from clusterapp.master.release import make_release
-from clusterapp.master.size import check_size, first_size, tell_size
+from clusterapp.master.size import check_size
 from clusterapp.master.slot import ChildSlot
 from clusterapp.master.sockets import Sockets
 from clusterapp.master.status import Phase, text_of
@@ -96,7 +97,7 @@ class ClusterService(Service):
         self._distribution: Distribution | None = None
         self._recycling: Recycling | None = None
         self._watchers: list[Callable[[], None]] = []
-        self._tracebacks: set[str] = set()
+        self._boot_failures = BootFailures()
         self._stopped: Deferred[None] | None = None
         self._delay: Deferred[None] | None = None
         self._ended: list[Deferred[None]] = []
@@ -290,12 +291,7 @@ class ClusterService(Service):
         """Hear why a child cannot start; a traceback is logged once, not by each."""
         if self._stopped is not None:
             return  # the first one has said it, and all of them are let go
-        if traceback and traceback not in self._tracebacks:
-            self._tracebacks.add(traceback)
-            self._log.error("{traceback}", traceback=traceback.rstrip())
-        self._log.error(
-            "{label} cannot start: {reason}", label=slot.label, reason=reason
-        )
+        self._boot_failures.log(slot.label, reason, traceback)
         if loading and not self.deployment.pool.ever_ready:
             self.hopeless(ApplicationLoadError(self.settings.app or DEMO, reason))
 
@@ -324,13 +320,18 @@ class ClusterService(Service):
     def _start(self) -> None:
         self._stopped = None
         self._started_at = self.reactor.seconds()
-        self._tracebacks.clear()
+        self._boot_failures.forget()
         self.surroundings = Surroundings()
-        generation = self.surroundings.take(1, self.settings)
-        size = first_size(self.settings)
-        tell_size(self.settings)
+        kept = self._succession.kept
+        generation = self.surroundings.take(kept.generation, self.settings)
+        size = self.operations.keep(kept)
         distribution = self._distribution = Distribution(
-            self.reactor, self.sockets, self.settings, self._succession.secret, size
+            self.reactor,
+            self.sockets,
+            self.settings,
+            self._succession.secret,
+            size,
+            kept,
         )
         if self.settings.working_folder is not None:
             sys.path.insert(0, generation.folder)  # the core may be in the master
@@ -348,7 +349,7 @@ class ClusterService(Service):
             self._log.info("listening at {address}", address=address)
         self._deployment.start_core()
         if self._stopped is None:  # else a start hook of the core failed at once
-            self._deployment.start_workers(size)
+            self._deployment.start_workers(size, kept.empty)
             self._recycling = Recycling(self.reactor, self.operations, self._deployment)
             self._recycling.startService()
 

@@ -95,10 +95,12 @@ class UpstreamTests(ChaosCase):
             f"tls:{port}:interface=127.0.0.1:certificate={papers['core.pem']}"
             f":key={papers['core.key']}:ca={papers['ca.pem']}"
         )
-        edge = ("--app", "shop:app", "--working-folder", str(self.deploy.folder))
-        edge += ("--core", f"https://localhost:{port}")
-        edge += ("--core-ca", papers["ca.pem"], "--core-cert", papers["worker.pem"])
-        edge += ("--core-key", papers["worker.key"])
+        edge = [
+            *("--app", "shop:app", "--working-folder", str(self.deploy.folder)),
+            *("--core", f"https://localhost:{port}"),
+            *("--core-ca", papers["ca.pem"], "--core-cert", papers["worker.pem"]),
+            *("--core-key", papers["worker.key"]),
+        ]
         with ExitStack() as stack:
             stack.enter_context(busy_processor())
             there = self.cluster("--core", where, "--core-listen", spec, workers=1)
