@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from clusterapp.channel.commands import HandOver
 from clusterapp.channel.kept import Kept
+from clusterapp.channel.lent import claim_of, received_offer
 from clusterapp.channel.protocol import End, received, sendable
 from clusterapp.channel.unanswered import report_unanswered
 
@@ -118,7 +119,10 @@ class OldEnd(End):
         :return: fires with whether one does.
         """
         asked: Deferred[dict[str, bool]] = self._ask(
-            HandOver, connection=connection.fileno(), door=door
+            HandOver,
+            connection=connection.fileno(),
+            door=door,
+            claim=claim_of(connection),
         )
         return asked.addCallbacks(lambda answer: answer["taken"], _not_taken)
 
@@ -146,8 +150,11 @@ class NewEnd(End):
         self._events = events
 
     @HandOver.responder
-    def _hand_over(self, connection: int, door: str) -> Deferred[dict[str, object]]:
-        given = self._events.adopt(received(connection), door)
+    def _hand_over(
+        self, connection: int, door: str, claim: int | None = None
+    ) -> Deferred[dict[str, object]]:
+        offer = received_offer(received(connection), claim)
+        given = self._events.adopt(offer, door)
         return given.addCallback(lambda taken: {"taken": taken})
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -141,6 +141,10 @@ class Ending(Reading):
             else max(departure.spread, FIRST_REQUEST_SECONDS),
         )
 
+    def reclaim(self) -> None:
+        """Come to an end here, though others may hold duplicates of the socket."""
+        self.stay()
+
     def leave(self) -> None:
         """Let another process have this idle connection, or come to its end."""
         if not self.site.departure.offer(self):

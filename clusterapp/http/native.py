@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from struct import pack
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +17,7 @@ from zope.interface import noLongerProvides
 from clusterapp.http.addresses import address_of
 from clusterapp.http.connection import Connection
 from clusterapp.http.early import Arrival, EarlyTransport
+from clusterapp.http.limits import LINGER_SECONDS
 from clusterapp.http.proxy_protocol import Announced
 from clusterapp.http.transport import NativeTransport
 from clusterapp.http.wire import ends_connection
@@ -41,6 +43,7 @@ class NativeConnection(Connection, asyncio.Protocol):
     __slots__ = (
         "_announced",
         "_arriving",
+        "_has_duplicates",
         "_lent",
         "_loop",
         "_native",
@@ -67,6 +70,7 @@ class NativeConnection(Connection, asyncio.Protocol):
         self._native: Any = None
         self._raw: socket.socket | None = None
         self._lent = False
+        self._has_duplicates = False
         self._peer: IAddress | None = None
         # Whether the client has ended its side while requests of it wait.
         self._peer_closed = False
@@ -257,6 +261,12 @@ class NativeConnection(Connection, asyncio.Protocol):
         super().stay()
 
     @ends_connection
+    def reclaim(self) -> None:
+        """Come to an end here, though others may hold duplicates of the socket."""
+        self._has_duplicates = True
+        self.stay()
+
+    @ends_connection
     def given(self) -> None:
         """Close this descriptor of a connection that another process has."""
         self._deaf = True
@@ -352,6 +362,11 @@ class NativeConnection(Connection, asyncio.Protocol):
     def _close(self) -> None:
         if self._native is None:
             self._abort()
+        elif self._has_duplicates:
+            # The client would not hear of it before the last one is closed.
+            self._native.write_eof()
+            self._wait_for("end", LINGER_SECONDS)
+            self.resume_reading()
         else:
             self._native.close()
 
@@ -361,6 +376,9 @@ class NativeConnection(Connection, asyncio.Protocol):
                 self._arriving.cancel()
             return
         there = self._native.get_extra_info("socket")
+        if self._has_duplicates and there is not None and there.fileno() != -1:
+            with suppress(OSError):  # the client is gone
+                self._socket().shutdown(socket.SHUT_RDWR)
         # Of a socket that is lent, another process would send the reset.
         if there is not None and there.fileno() != -1 and not self._lent:
             there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

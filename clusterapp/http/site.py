@@ -145,7 +145,7 @@ class ClusterSite(server.Site):
         """
         if not self.draining:
             self.draining = True
-            self.departure = Departure(spread, hand_over)
+            self.departure = Departure(spread, hand_over, self.clock)
         done: Deferred[None] = Deferred()
         self._drained.append(done)
         for connection in list(self._connections):

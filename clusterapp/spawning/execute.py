@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
@@ -105,8 +105,7 @@ class Child:
         :param door: the name of the listener that it has come by.
         :return: fires with whether the child has it.
         """
-        said: Deferred[Any] = self._end.adopt(connection, door)
-        return said.addCallbacks(lambda _: True, _not_adopted)
+        return self._end.adopt(connection, door).addErrback(_not_adopted)
 
     def reopen_logs(self) -> None:
         """Tell the child that the files of its logs have been renamed."""
