@@ -17,7 +17,7 @@ from zope.interface import noLongerProvides
 from clusterapp.http.addresses import address_of
 from clusterapp.http.connection import Connection
 from clusterapp.http.early import Arrival, EarlyTransport
-from clusterapp.http.limits import LINGER_SECONDS
+from clusterapp.http.limits import FIRST_REQUEST_SECONDS, LINGER_SECONDS
 from clusterapp.http.proxy_protocol import Announced
 from clusterapp.http.transport import NativeTransport
 from clusterapp.http.wire import ends_connection
@@ -265,6 +265,9 @@ class NativeConnection(Connection, asyncio.Protocol):
         """Come to an end here, though others may hold duplicates of the socket."""
         self._has_duplicates = True
         self.stay()
+        # Nobody has read for a while: what has come meanwhile is read first.
+        soon = self.site.clock.seconds() + FIRST_REQUEST_SECONDS
+        self.deadline = max(self.deadline, soon)
 
     @ends_connection
     def given(self) -> None:
