@@ -10,7 +10,8 @@ from twisted.internet.error import ConnectionDone
 from twisted.protocols.amp import TooLong
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.channel.ends import ChildEnd, End, MasterEnd
+from clusterapp.channel.ends import ChildEnd, MasterEnd
+from clusterapp.channel.protocol import End
 from clusterapp.channel.succession import NewEnd, OldEnd
 from clusterapp.channel.unanswered import report_unanswered
 from clusterapp.spawning.execute import Child
