@@ -193,7 +193,8 @@ class LendingTests(LeavingCase):
         drained = await self.leave(heir)
         await client.get("/hi")
         await self.turns()
-        await self.later(2.0)
+        self.clock.advance(2.0)
+        await self.turns()
         self.assertIn(CLOSE, await client.until(b"\r\n\r\nhi"))
         # Though a duplicate is on its way still, the client hears of the end.
         self.assertEqual(len(heir.kept), 1)
