@@ -4,7 +4,6 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from struct import pack
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +15,7 @@ from zope.interface import noLongerProvides
 
 from clusterapp.http.addresses import address_of
 from clusterapp.http.connection import Connection
+from clusterapp.http.duplicates import duplicate_of, shut_down
 from clusterapp.http.early import Arrival, EarlyTransport
 from clusterapp.http.limits import FIRST_REQUEST_SECONDS, LINGER_SECONDS
 from clusterapp.http.proxy_protocol import Announced
@@ -246,7 +246,7 @@ class NativeConnection(Connection, asyncio.Protocol):
             return None
         # What was encrypted or announced cannot be had from the socket again.
         stays = self._secure or self._announced
-        copy = None if stays else _copy_of(native.get_extra_info("socket"))
+        copy = None if stays else duplicate_of(native.get_extra_info("socket"))
         if copy is None:
             self._remain()
         else:
@@ -379,9 +379,8 @@ class NativeConnection(Connection, asyncio.Protocol):
                 self._arriving.cancel()
             return
         there = self._native.get_extra_info("socket")
-        if self._has_duplicates and there is not None and there.fileno() != -1:
-            with suppress(OSError):  # the client is gone
-                self._socket().shutdown(socket.SHUT_RDWR)
+        if self._has_duplicates:
+            shut_down(there)
         # Of a socket that is lent, another process would send the reset.
         if there is not None and there.fileno() != -1 and not self._lent:
             there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -392,14 +391,6 @@ class NativeConnection(Connection, asyncio.Protocol):
     @ends_connection
     def _abort_native(self) -> None:
         self._native.abort()
-
-
-def _copy_of(original: Any) -> socket.socket | None:
-    """Duplicate a socket; None if this process has as many files as it may."""
-    try:
-        return socket.socket(fileno=os.dup(original.fileno()))
-    except OSError:
-        return None
 
 
 def _lost(error: Exception) -> ConnectionLost:
