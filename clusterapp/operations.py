@@ -99,11 +99,17 @@ class Operations(Protocol):
     def upgrade(self, tell: Tell) -> Deferred[Verdict]:
         """Replace the master and all that it runs."""
 
-    def scale(self, workers: int, tell: Tell) -> Deferred[Verdict]:
-        """Change the number of workers."""
+    def scale(
+        self, workers: int, tell: Tell, *, force: bool = False
+    ) -> Deferred[Verdict]:
+        """
+        Change the number of workers.
+
+        :param force: whether there may be more than make sense on this machine.
+        """
 
     def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[Verdict]:
-        """Distribute connections in another way, until the next start or upgrade."""
+        """Distribute connections in another way, until the next start."""
 
     def restart(self, slot: Slot, tell: Tell) -> Deferred[Verdict]:
         """Replace the worker of one slot, or the core, or fill the slot again."""

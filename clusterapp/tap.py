@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from twisted.application.service import MultiService, Service
+from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 
@@ -21,6 +21,7 @@ from clusterapp.settings.counts import OFF
 from clusterapp.terminal import TOLD, Terminal, check_paths, print_error, start_error
 
 if TYPE_CHECKING:
+    from clusterapp.control.service import ControlService
     from clusterapp.logs.program import ProgramLog
     from clusterapp.master.succession import Command
 
@@ -95,7 +96,7 @@ class Program(MultiService):
         self._settings = options.settings
         self._twistd: MutableMapping[str, Any] = options.parent or {}
         self._inheritance = Inheritance.from_environ(os.environ)
-        self._control: Service | None = None
+        self._control: ControlService | None = None
         self._log: ProgramLog | None = None
         self._terminal = Terminal.of_daemon(self._twistd)
         environ = first_environment()
@@ -172,8 +173,10 @@ class Program(MultiService):
         with self._ending_clearly():
             super().startService()
             # The start hooks of a core may have ended it at once.
-            if self._inheritance is None and self._cluster.running:
-                self._open_control(replace=False)
+            if self._cluster.running:
+                self._bind_control(replace=self._inheritance is not None)
+                if self._inheritance is None:
+                    self._open_control()
         self._terminal.close()
 
     async def _stop_all(self) -> None:
@@ -186,24 +189,34 @@ class Program(MultiService):
         """Stop the cluster; fires when nothing is left of it."""
         return Deferred.fromCoroutine(self._stop_all())
 
-    def _open_control(self, *, replace: bool) -> None:
-        """Let operators in."""
+    def _bind_control(self, *, replace: bool) -> None:
+        """
+        Have the control socket, before another master relies on this one.
+
+        :param replace: whether another master may have its path.
+        :raise ListenError: if it cannot be had.
+        """
         from clusterapp.control.service import ControlService  # noqa: PLC0415
 
         chosen = self._settings.control
         if chosen == OFF:
             return
-        usual = self._cluster.sockets.control()
+        path = chosen or self._cluster.sockets.control()
         control = ControlService(
-            self._reactor,
-            self._cluster.operations,
-            chosen or usual,
-            replace=replace and chosen is not None,
+            self._reactor, self._cluster.operations, path, replace=replace
         )
-        control.startService()
+        control.bind()
         self._control = control
+
+    def _open_control(self) -> None:
+        """Let operators in."""
+        if self._control is None:
+            return
+        self._control.startService()
+        chosen = self._settings.control
         if chosen is not None:
             # clusterctl looks in the usual place if it is told of no other.
+            usual = self._cluster.sockets.control()
             Path(usual).symlink_to(Path(chosen).absolute())
 
     def _command(self, options: Options) -> "Command | None":
@@ -254,7 +267,7 @@ class Program(MultiService):
         if pid_file:
             self._twistd["pidfile"] = pid_file
             _write_whole(Path(pid_file), str(os.getpid()))
-        self._open_control(replace=True)
+        self._open_control()
         self._notifying.setServiceParent(self)
 
     @contextmanager

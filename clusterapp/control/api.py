@@ -80,8 +80,10 @@ class ControlApi:
     @app.route("/scale", methods=["POST"])
     def scale(self, request: IRequest) -> Deferred[None]:
         """Change the number of workers."""
-        workers = worker_count(request)
-        return follow(request, lambda tell: self._operations.scale(workers, tell))
+        workers, force = worker_count(request)
+        return follow(
+            request, lambda tell: self._operations.scale(workers, tell, force=force)
+        )
 
     @app.route("/dispatch", methods=["POST"])
     def dispatch(self, request: IRequest) -> Deferred[None]:

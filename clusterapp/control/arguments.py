@@ -87,6 +87,11 @@ def _add_own(name: str, command: ArgumentParser) -> None:
             command.add_argument(
                 "workers", metavar="N", type=_workers, help="how many there are to be"
             )
+            command.add_argument(
+                "--force",
+                action="store_true",
+                help="even if that is more than 32 for each CPU",
+            )
         case "dispatch":
             command.add_argument(
                 "policy",

@@ -98,6 +98,8 @@ def _upgrade(client: Client, _: Namespace, out: Output) -> bool:
 
 def _scale(client: Client, arguments: Namespace, out: Output) -> bool:
     wanted = {"workers": arguments.workers}
+    if arguments.force:
+        wanted["force"] = True
     return out.verdict(client.follow("/scale", out.step, wanted))
 
 

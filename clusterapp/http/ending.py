@@ -11,10 +11,12 @@ from twisted.python.failure import Failure
 from clusterapp.http.bridge import Tunnel
 from clusterapp.http.frames import SERVICE_RESTART
 from clusterapp.http.limits import (
+    CLOSE_NOTICE_SECONDS,
     FIRST_REQUEST_SECONDS,
     GOODBYE_SECONDS,
     LINGER_SECONDS,
 )
+from clusterapp.http.messages import CLOSE_NOTICE
 from clusterapp.http.reading import Message, Reading
 from clusterapp.http.streamed import StreamedExchange
 from clusterapp.http.wire import ends_connection
@@ -46,6 +48,11 @@ class Ending(Reading):
     door = ""
     #: Whether a client is at the other end, or a proxy, and not another worker.
     of_client = True
+
+    @property
+    def _of_agent(self) -> bool:
+        """Whether a `CoreAgent` is at the other end, which heeds a close notice."""
+        return self.site.serves_agents or not self.of_client
 
     _log = Logger()
 
@@ -121,6 +128,9 @@ class Ending(Reading):
     def stay(self) -> None:
         """Come to an end here: the next response says so, or none comes in time."""
         self.resume_reading()
+        if self._of_agent:
+            self._ask_to_close()
+            return
         departure = self.site.departure
         # Never at once: a request may have come while nobody read, and that of a new
         # connection may be on its way.
@@ -131,6 +141,10 @@ class Ending(Reading):
             else max(departure.spread, FIRST_REQUEST_SECONDS),
         )
 
+    def reclaim(self) -> None:
+        """Come to an end here, though others may hold duplicates of the socket."""
+        self.stay()
+
     def leave(self) -> None:
         """Let another process have this idle connection, or come to its end."""
         if not self.site.departure.offer(self):
@@ -138,10 +152,21 @@ class Ending(Reading):
 
     def _remain(self) -> None:
         """Come to an end here, at once if it may be so."""
-        if self._count and not self.site.departure.spread:
+        if self._count and not (self.site.departure.spread or self._of_agent):
             self.loseConnection()
         else:
             self.stay()
+
+    def _ask_to_close(self) -> None:
+        """
+        Have the agent at the other end close the connection.
+
+        If this end closed, a request could be on its way.  A connection that has
+        brought no request yet was made for one, which comes.
+        """
+        if self._count:
+            self.write(CLOSE_NOTICE)
+        self._wait_for("request", CLOSE_NOTICE_SECONDS)
 
     @property
     def _is_idle(self) -> bool:

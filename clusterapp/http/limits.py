@@ -45,6 +45,11 @@ GOODBYE_SECONDS = 2.0
 #: How long a connection that has brought nothing yet holds up a drain, in s.
 FIRST_REQUEST_SECONDS = 1.0
 
+#: How long an idle connection from another process of a cluster may take to close
+#: once it was told that its server drains, in s: only a process that stands still
+#: takes longer than a moment.
+CLOSE_NOTICE_SECONDS = 5.0
+
 
 #: What a worker may add to a request that it forwards to the core: the fields of
 #: forwarding, a Host, and what frames the body and switches protocols. The bytes of

@@ -13,7 +13,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH
 
 from clusterapp.errors import CoreBrokenError
 from clusterapp.http.limits import LONGEST_NAME
-from clusterapp.http.messages import FRAMING, ResponseHead, options
+from clusterapp.http.messages import CLOSE_NOTICE, FRAMING, ResponseHead, options
 from clusterapp.interfaces import Fields
 
 #: The most bytes of one head, of one body's trailers, or of what lies between two
@@ -113,7 +113,10 @@ class ResponseReader:
         except HttpParserUpgrade as switch:
             self._pieces.append(data[switch.args[0] :])
         except HttpParserError as error:
-            self._refuse(error)
+            if not (self.complete and data.endswith(CLOSE_NOTICE)):
+                self._refuse(error)
+            # A server that drains may send it right behind a response.
+            self.keep_alive = False
         if self._fruitless > LIMIT and not self.complete:
             raise CoreBrokenError("its answer has a head without end")
         if self._head_only:

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from clusterapp.master.generation import Surroundings
+from clusterapp.master.size import check_size
 from clusterapp.settings.model import Settings
 from clusterapp.web.hosting import check_tls
 from clusterapp.web.loading import DEMO, load
@@ -28,6 +29,7 @@ def check_config(reactor: Any, settings: Settings) -> str:
     :return: what was checked, for people, and what was not.
     :raise ClusterError: if something is wrong.
     """
+    check_size(settings)
     # The master reads these files from where it is started, workers from where they
     # work.
     check_tls(reactor, settings)

@@ -1,13 +1,13 @@
 """What a master runs, its core and its workers, and how one release follows another."""
 
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from clusterapp.errors import AllFatalError, ClusterError, NeverReadyError
+from clusterapp.errors import ClusterError, NeverReadyError
 from clusterapp.generations import roll_out
 from clusterapp.lifecycle import State
 from clusterapp.master.core import Core, IsolatedCore, MasterCore, RemoteCore
@@ -65,10 +65,18 @@ class Deployment:
         """Start the core; its start hooks may fail at once."""
         self.core.start()
 
-    def start_workers(self, size: int) -> None:
-        """Fill so many slots."""
+    def start_workers(self, size: int, empty: Collection[int] = ()) -> None:
+        """
+        Fill so many slots.
+
+        :param empty: those that are to stay empty: an operator has drained them.
+        """
         for number in range(size):
-            self.pool.fill(self.release.slot(self._reactor, number, self))
+            slot = self.release.slot(self._reactor, number, self)
+            if number in empty and len(empty) < size:
+                self.pool.slots[number] = slot
+            else:
+                self.pool.fill(slot)
 
     async def stop(self) -> None:
         """Stop the workers first: what they still answer may need the core."""
@@ -219,10 +227,16 @@ class Deployment:
         self._owner.hopeless(error)
 
     def _all_fatal(self, ever_ready: bool) -> None:
-        if ever_ready:
-            self.hopeless(AllFatalError("every worker crashes when it is started"))
-        else:
+        if not ever_ready:
             self.hopeless(NeverReadyError("no worker ever became ready"))
+            return
+        # It has served, so it can: what fails may be mended outside of it.
+        why = {slot.last_words for slot in self.pool.slots.values()} - {""}
+        self._log.critical(
+            "no worker can be started any more, each is tried again once a minute"
+            " ({why})",
+            why="; ".join(sorted(why)) or "no reason was given",
+        )
 
     def _take_out(self, number: int, tell: Tell) -> Deferred[None]:
         tell(Step("draining", number))

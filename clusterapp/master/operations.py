@@ -6,6 +6,7 @@ from typing import Any, Protocol, cast
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
+from clusterapp.channel.kept import Kept
 from clusterapp.errors import OperationError, UnknownSlotError
 from clusterapp.master.deployment import Deployment
 from clusterapp.master.distribution import Distribution
@@ -14,6 +15,8 @@ from clusterapp.master.monitor import Monitor
 from clusterapp.master.one_at_a_time import RECYCLE, OneAtATime, Work, note, noting
 from clusterapp.master.release import Release, make_release
 from clusterapp.master.reloading import as_far_as_can_be, not_applied
+from clusterapp.master.remembered import RememberedSignals
+from clusterapp.master.size import MOST_PER_CPU, most_workers, tell_size
 from clusterapp.master.sockets import Sockets
 from clusterapp.master.status import (
     Phase,
@@ -102,12 +105,41 @@ class MasterOperations:
     def __init__(self, master: Master) -> None:
         self._master = master
         self._one = OneAtATime(master)
+        self._signals = RememberedSignals(self._can_begin)
         self._next_generation = 2
+        #: How many workers an operator wants, where the settings say something else.
+        self._scaled_to: int | None = None
 
     @property
     def under_way(self) -> str | None:
         """What is being done, in a word; None if nothing is."""
         return self._one.under_way
+
+    def keep(self, kept: Kept) -> int:
+        """
+        Begin where the master before this one was; return the number of slots.
+
+        :param kept: what operators have set there.
+        """
+        settings = self._master.chosen.settings
+        self._next_generation = kept.generation + 1
+        self._scaled_to = None
+        if kept.workers is not None and kept.holds("workers", settings.workers):
+            self._scaled_to = kept.workers
+        return tell_size(settings, self._scaled_to)
+
+    def kept(self) -> Kept:
+        """Tell what operators have set here, for the next master."""
+        slots = self._master.deployment.pool.slots
+        overrides = self._master.distribution.overrides
+        return Kept(
+            generation=self._next_generation,
+            workers=self._scaled_to,
+            empty=tuple(n for n in sorted(slots) if slots[n].state == "stopped"),
+            policies=overrides.policies,
+            sticky=overrides.sticky,
+            settings=self._master.chosen.settings.as_mapping(),
+        )
 
     # What takes no time.
 
@@ -165,12 +197,22 @@ class MasterOperations:
 
     def upgrade(self, tell: Tell) -> Deferred[Verdict]:
         """Replace the master and all that it runs."""
-        return self._one.begin("upgrade", self._master.take_over(noting(tell)))
+        return self._one.begin(
+            "upgrade", self._upgrade(self._master.take_over(noting(tell)))
+        )
 
-    def scale(self, workers: int, tell: Tell) -> Deferred[Verdict]:
+    def scale(
+        self, workers: int, tell: Tell, *, force: bool = False
+    ) -> Deferred[Verdict]:
         """Change the number of workers."""
         if workers < 1:
             raise OperationError("there must be at least 1 worker")
+        most = max(most_workers(), len(self._master.deployment.pool.slots))
+        if workers > most and not force:
+            raise OperationError(
+                f"{workers} workers are more than {MOST_PER_CPU} for each CPU;"
+                " --force starts them all the same"
+            )
         return self._one.begin("scale", self._scale(workers, noting(tell)))
 
     def scale_by(self, more: int, tell: Tell) -> Deferred[Verdict]:
@@ -230,22 +272,37 @@ class MasterOperations:
 
     def give_up(self) -> None:
         """Stop what is being done: the master is stopping."""
+        self._signals.forget()
         self._one.give_up()
 
     def by_signal(self, name: str, begin: Callable[[Tell], Deferred[Verdict]]) -> None:
         """
-        Do what a signal asks for; the log has what a terminal would show.
+        Do what a signal asks for, at once or when what is under way has ended.
+
+        The log has what a terminal would show.
 
         :param name: the signal's name.
         :param begin: begins the operation.
         """
-        self._log.info("{name} received", name=name)
-        try:
-            begin(lambda _: None)
-        except OperationError as error:
-            self._log.error("{name}: {error}", name=name, error=error)
+        self._signals.received(name, begin)
+
+    def changed(self) -> None:
+        """Do what signals have asked for, if that could not be done before."""
+        self._signals.go_on()
 
     # How it is done.
+
+    def _can_begin(self) -> bool:
+        return self._master.phase == "running" and self.under_way is None
+
+    async def _upgrade(self, work: Work) -> str:
+        try:
+            text = await work
+        finally:
+            work.close()
+        # The new master has the newest code and settings, and is who gets signals.
+        self._signals.forget()
+        return text
 
     async def _reload(self, tell: Tell) -> str:
         master = self._master
@@ -259,8 +316,10 @@ class MasterOperations:
         master.sockets.forget_caches(release.number)
         master.adopt_settings(chosen)
         workers = chosen.settings.workers
-        if workers not in (before.settings.workers, "auto"):
-            await deployment.scale(int(workers), tell)
+        if workers != before.settings.workers:
+            self._scaled_to = None
+            if workers != "auto":
+                await deployment.scale(int(workers), tell)
         master.distribution.settings_changed(before.settings, chosen.settings)
         size = len(deployment.pool.slots)
         text = f"generation {release.number} serves in {size} workers"
@@ -279,6 +338,7 @@ class MasterOperations:
 
     async def _scale(self, workers: int, tell: Tell) -> str:
         await self._master.deployment.scale(workers, tell)
+        self._scaled_to = workers
         return f"{workers} workers"
 
     async def _dispatch(self, wanted: Dispatch, tell: Tell) -> str:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionClosed, ReactorNotRunning
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -19,6 +19,7 @@ from clusterapp.channel.ends import ChildEnd
 from clusterapp.channel.inspection import UnderWay
 from clusterapp.channel.protocol import Adopted
 from clusterapp.channel.stickiness import Stickiness
+from clusterapp.channel.unanswered import report_unanswered
 from clusterapp.clock import make_monotonic
 from clusterapp.errors import ApplicationLoadError
 from clusterapp.http.under_way import request_under_way
@@ -227,7 +228,7 @@ class ChildProgram:
             await self._wait_for_turn()
         # If the channel breaks, `master_gone` hears of it.
         ready = self._end.ready(loaded.static if is_worker else None)
-        ready.addErrback(lambda why: why.trap(ConnectionClosed))
+        ready.addErrback(report_unanswered)
         host.accept()
 
     def _adopt_log_handlers(self) -> None:
@@ -238,7 +239,7 @@ class ChildProgram:
         if not self._bootstrap.on_trial:
             return
         self._trial = Deferred()
-        self._end.loaded().addErrback(lambda why: why.trap(ConnectionClosed))
+        self._end.loaded().addErrback(report_unanswered)
         await self._trial
 
     def _boot_failed(self, why: Failure) -> None:

@@ -88,11 +88,15 @@ class MasterCase(SynchronousTestCase):
                     child.exit()
 
     def make_fatal(self, child: FakeChild, *, ready: bool = False) -> None:
-        """Let the processes of a child's slot crash until it is given up."""
+        """
+        Let the processes of a child's slot crash until it is given up.
+
+        :param ready: whether the first one is ready before that.
+        """
         slot = child.bootstrap["slot"]
-        for _ in range(5):
+        for number in range(5 + ready):
             child = self.child_in(slot)
-            if ready:
+            if ready and not number:
                 child.say_ready()
             child.exit(status=1)
             self.reactor.advance(0)  # the fifth is where it is given up

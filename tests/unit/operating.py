@@ -98,8 +98,11 @@ class FakeOperations(Operations):
     def upgrade(self, tell: Tell) -> Deferred[Verdict]:
         return self._begin(tell, "upgrade")
 
-    def scale(self, workers: int, tell: Tell) -> Deferred[Verdict]:
-        return self._begin(tell, "scale", workers)
+    def scale(
+        self, workers: int, tell: Tell, *, force: bool = False
+    ) -> Deferred[Verdict]:
+        forced = ("forced",) if force else ()
+        return self._begin(tell, "scale", workers, *forced)
 
     def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[Verdict]:
         return self._begin(tell, "dispatch", wanted)

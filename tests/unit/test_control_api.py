@@ -123,6 +123,7 @@ class OperationTests(ApiCase):
             ("/reload", b"{}", ("reload",)),
             ("/upgrade", b" \n", ("upgrade",)),
             ("/scale", b'{"workers": 7}', ("scale", 7)),
+            ("/scale", b'{"workers": 7, "force": true}', ("scale", 7, "forced")),
             ("/dispatch", b'{"policy": "shared"}', ("dispatch", Dispatch("shared"))),
             (
                 "/dispatch",
@@ -289,6 +290,9 @@ class WrongRequestTests(ApiCase):
             self.assert_wrong("/scale", body, "workers", value.decode())
         for body in (b"", b"{}"):
             self.assert_wrong("/scale", body, "workers must be")
+        for value in (b"1", b'"yes"', b"null"):
+            body = b'{"workers": 4, "force": %b}' % value
+            self.assert_wrong("/scale", body, "force must be true or false")
 
     def test_policies(self) -> None:
         for value in (b'"Shared"', b'"random"', b'""'):

@@ -86,6 +86,12 @@ class RequestTests(CliCase):
             (["upgrade"], chunked(GOOD), b"POST /upgrade ", b""),
             (["scale", "5"], chunked(GOOD), b"POST /scale ", b'{"workers": 5}'),
             (
+                ["scale", "900", "--force"],
+                chunked(GOOD),
+                b"POST /scale ",
+                b'{"workers": 900, "force": true}',
+            ),
+            (
                 ["dispatch", "round-robin"],
                 chunked(GOOD),
                 b"POST /dispatch ",

@@ -15,7 +15,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp import tap
-from clusterapp.errors import AllFatalError
+from clusterapp.errors import NeverReadyError
 from clusterapp.master.notifying import Notifying
 from clusterapp.master.service import ClusterService
 from clusterapp.master.signals import Signals
@@ -232,11 +232,11 @@ class EndTests(TapCase):
 
     def test_exit_status(self) -> None:
         """The reactor is stopped, and the process leaves with the error's status."""
-        self.program()._failed(AllFatalError("all is lost"))
+        self.program()._failed(NeverReadyError("all is lost"))
         self.assertEqual(self.stops, 0)
         self.run_reactor()
         self.assertEqual(self.stops, 1)
-        self.assertEqual(self.at_exit, [(tap._exit, 5)])
+        self.assertEqual(self.at_exit, [(tap._exit, 3)])
 
     def test_exit_functions(self) -> None:
         """Those that were registered before run as well, and then it is over."""
@@ -255,7 +255,7 @@ atexit.register(tap._exit, 5)
     def test_signal_while_it_ends(self) -> None:
         """The reactor is not asked to stop twice."""
         program = self.program()
-        program._failed(AllFatalError("all is lost"))
+        program._failed(NeverReadyError("all is lost"))
         self.run_reactor()
         [signals, *_] = program
         assert isinstance(signals, Signals)

@@ -63,7 +63,9 @@ class Scripted(Operations):
         tell(Step("starting a new master"))
         return succeed(failed)
 
-    def scale(self, workers: int, tell: Tell) -> Deferred[Verdict]:
+    def scale(
+        self, workers: int, tell: Tell, *, force: bool = False
+    ) -> Deferred[Verdict]:
         raise OperationError(f"{workers} are more than there is memory for")
 
     def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[Verdict]:
