@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from clusterapp.control.service import ControlService
+    from clusterapp.http.request import ClusterRequest
     from clusterapp.master.service import ClusterService
     from clusterapp.settings.model import Settings
     from clusterapp.web.application import Application
@@ -17,13 +19,21 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Application", "ClusterService", "ControlService", "Settings", "streamed"]
+__all__ = [
+    "Application",
+    "ClusterRequest",
+    "ClusterService",
+    "ControlService",
+    "Settings",
+    "streamed",
+]
 
 _HOMES = {
     "Application": "clusterapp.web.application",
     "ClusterService": "clusterapp.master.service",
     "ControlService": "clusterapp.control.service",
     "Settings": "clusterapp.settings.model",
+    "ClusterRequest": "clusterapp.http.request",
     "streamed": "clusterapp.web.streaming",
 }
 

@@ -51,12 +51,6 @@ class NeverReadyError(ClusterError):
     exit_status = 3
 
 
-class AllFatalError(ClusterError):
-    """Every slot crashes whenever it is started."""
-
-    exit_status = 5
-
-
 class OperationError(ClusterError):
     """A running cluster cannot do what it is asked to do; nothing was changed."""
 

@@ -10,7 +10,7 @@ failure everything that was replaced is put back.
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, cast
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -44,6 +44,7 @@ async def roll_out(slots: Sequence[int], batch: int, effects: Effects) -> None:
     :param batch: how many to replace at a time, once the canary has passed.
     :param effects: does it.
     :raise Exception: what an effect raised; all is as it was before then.
+    :raise CancelledError: if it was given up; nothing is put back then.
     """
     replaced: list[int] = []
     with_core = False
@@ -53,6 +54,8 @@ async def roll_out(slots: Sequence[int], batch: int, effects: Effects) -> None:
             if not with_core:
                 await effects.replace_core()
                 with_core = True
+    except CancelledError:
+        raise  # the cluster is stopping: nothing is started for that any more
     except Exception:
         for slot in replaced:
             await effects.put_back(slot)

@@ -46,7 +46,7 @@ class StaticFolder:
     Where an application's static files are.
 
     :param url: what their paths begin with, such as ``"/static/"``.
-    :param folder: the folder, with symbolic links followed.
+    :param folder: the absolute path of the folder; symbolic links in it are kept.
     """
 
     url: str

@@ -51,8 +51,10 @@ class Patience:
     `hang` is how long a process that runs may say nothing; it is not the lifecycle's.
     Crashes are answered by a pause that grows from `pause` by `growth` up to
     `longest_pause`, `spread` of it up or down by chance, and is `pause` again
-    after a run of `steady`. When `most_crashes` fall within `crash_window`, the
-    slot is fatal and tried again every `fatal_pause` only.
+    after a run of `steady`. When `most_crashes` of processes that were not ready yet
+    fall within `crash_window`, the slot is fatal and tried again every `fatal_pause`
+    only. Crashes of processes that have served are no reason for that: they may be
+    what some request does to any worker.
     """
 
     boot: float = 60.0
@@ -85,22 +87,28 @@ class Slot:
     given_up: bool = False
 
     def note_crash(self) -> None:
-        """Remember a crash, and forget those that no longer matter."""
+        """
+        Remember the crash of a process that was not ready yet.
+
+        One that was ready shows that processes can be started.
+        """
         now = self.effects.now()
         since, self.running_since = self.running_since, None
-        if since is not None and now - since >= self.patience.steady:
-            self.pauses = 0
+        if since is not None:
             self.given_up = False
             self.crashes.clear()
+            if now - since >= self.patience.steady:
+                self.pauses = 0
+            return
         self.crashes.append(now)
         while now - self.crashes[0] > self.patience.crash_window:
             self.crashes.popleft()
 
     def is_hopeless(self) -> bool:
         """
-        Tell whether the last crashes came too close to each other.
+        Tell whether the last crashes at the start came too close to each other.
 
-        A slot that was given up once stays so until a process ran steadily.
+        A slot that was given up once stays so until a process is ready.
         """
         return self.given_up or len(self.crashes) >= self.patience.most_crashes
 

@@ -2,9 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from twisted.internet.defer import Deferred
+
+#: What stands for the core where a slot can be named.
+CORE: Final = "core"
+
+#: A process of the cluster: the number of a worker's slot, or the core.
+Slot = int | Literal["core"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +23,7 @@ class Step:
     """
 
     text: str
-    slot: int | None = None
+    slot: Slot | None = None
 
 
 @dataclass(frozen=True)
@@ -93,21 +99,27 @@ class Operations(Protocol):
     def upgrade(self, tell: Tell) -> Deferred[Verdict]:
         """Replace the master and all that it runs."""
 
-    def scale(self, workers: int, tell: Tell) -> Deferred[Verdict]:
-        """Change the number of workers."""
+    def scale(
+        self, workers: int, tell: Tell, *, force: bool = False
+    ) -> Deferred[Verdict]:
+        """
+        Change the number of workers.
+
+        :param force: whether there may be more than make sense on this machine.
+        """
 
     def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[Verdict]:
-        """Distribute connections in another way, until the next start or upgrade."""
+        """Distribute connections in another way, until the next start."""
 
-    def restart(self, slot: int, tell: Tell) -> Deferred[Verdict]:
-        """Replace the worker of one slot, or fill the slot again."""
+    def restart(self, slot: Slot, tell: Tell) -> Deferred[Verdict]:
+        """Replace the worker of one slot, or the core, or fill the slot again."""
 
     def drain(self, slot: int, tell: Tell) -> Deferred[Verdict]:
         """Empty one slot, gracefully; it stays empty."""
 
-    def stacks(self, slot: int | None) -> Deferred[Mapping[int, str]]:
+    def stacks(self, slot: Slot | None) -> Deferred[Mapping[Slot, str]]:
         """
-        Get the Python stacks and the requests under way of one worker, or of all.
+        Get the Python stacks and the requests under way of one process, or of all.
 
         :return: fires with a text for each slot that has a process.
         """

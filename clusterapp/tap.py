@@ -10,16 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from twisted.application.service import MultiService, Service
+from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 
 from clusterapp.clock import make_monotonic
-from clusterapp.errors import ApplicationLoadError, ClusterError
+from clusterapp.errors import ClusterError
+from clusterapp.settings import options as settings_options
 from clusterapp.settings.counts import OFF
-from clusterapp.settings.options import Options
+from clusterapp.terminal import TOLD, Terminal, check_paths, print_error, start_error
 
 if TYPE_CHECKING:
+    from clusterapp.control.service import ControlService
     from clusterapp.logs.program import ProgramLog
     from clusterapp.master.succession import Command
 
@@ -27,6 +29,31 @@ __all__ = ["Options", "makeService"]
 
 #: Where twistd's daemons log to if they are not told.
 _LOG_FILE = "twistd.log"
+
+
+class Options(settings_options.Options):
+    """The options of the settings; ``--check-config`` is done as they are parsed."""
+
+    def postOptions(self) -> None:
+        """
+        Check, if that is wanted, before twistd looks for a pid file or opens its log.
+
+        So it can be done beside a running cluster.
+        """
+        super().postOptions()
+        check_paths(self.parent or {})
+        if not self["check-config"]:
+            return
+        from twisted.internet import reactor  # noqa: PLC0415
+
+        from clusterapp.master.checking import check_config  # noqa: PLC0415
+
+        try:
+            sys.stdout.write(check_config(reactor, self.settings))
+        except ClusterError as error:
+            print_error(error, sys.stderr)
+            raise SystemExit(error.exit_status) from None
+        raise SystemExit(0)
 
 
 def makeService(options: Options) -> MultiService:
@@ -39,10 +66,7 @@ def makeService(options: Options) -> MultiService:
     from twisted.internet import reactor  # noqa: PLC0415
 
     make_monotonic(reactor)
-    program = Program(reactor, options)
-    if options["check-config"]:
-        program.check()
-    return program
+    return Program(reactor, options)
 
 
 class Program(MultiService):
@@ -72,8 +96,9 @@ class Program(MultiService):
         self._settings = options.settings
         self._twistd: MutableMapping[str, Any] = options.parent or {}
         self._inheritance = Inheritance.from_environ(os.environ)
-        self._control: Service | None = None
+        self._control: ControlService | None = None
         self._log: ProgramLog | None = None
+        self._terminal = Terminal.of_daemon(self._twistd)
         environ = first_environment()
         self._notifier = Notifier.from_environment(environ)
         self._cluster = cluster = ClusterService(
@@ -148,8 +173,11 @@ class Program(MultiService):
         with self._ending_clearly():
             super().startService()
             # The start hooks of a core may have ended it at once.
-            if self._inheritance is None and self._cluster.running:
-                self._open_control(replace=False)
+            if self._cluster.running:
+                self._bind_control(replace=self._inheritance is not None)
+                if self._inheritance is None:
+                    self._open_control()
+        self._terminal.close()
 
     async def _stop_all(self) -> None:
         """Stop the control socket last: who has asked for the stop hears its end."""
@@ -161,35 +189,34 @@ class Program(MultiService):
         """Stop the cluster; fires when nothing is left of it."""
         return Deferred.fromCoroutine(self._stop_all())
 
-    def check(self) -> None:
-        """Read and load all that a start would, say how that went, and exit."""
-        from clusterapp.web.hosting import check_tls  # noqa: PLC0415
-        from clusterapp.web.loading import load  # noqa: PLC0415
+    def _bind_control(self, *, replace: bool) -> None:
+        """
+        Have the control socket, before another master relies on this one.
 
-        with self._ending_clearly():
-            check_tls(self._reactor, self._settings)
-            load(self._settings.app, self._settings.core_app, self._reactor)
-        print("configuration ok")  # noqa: T201 - it is the command's answer
-        raise SystemExit(0)
-
-    def _open_control(self, *, replace: bool) -> None:
-        """Let operators in."""
+        :param replace: whether another master may have its path.
+        :raise ListenError: if it cannot be had.
+        """
         from clusterapp.control.service import ControlService  # noqa: PLC0415
 
         chosen = self._settings.control
         if chosen == OFF:
             return
-        usual = self._cluster.sockets.control()
+        path = chosen or self._cluster.sockets.control()
         control = ControlService(
-            self._reactor,
-            self._cluster.operations,
-            chosen or usual,
-            replace=replace and chosen is not None,
+            self._reactor, self._cluster.operations, path, replace=replace
         )
-        control.startService()
+        control.bind()
         self._control = control
+
+    def _open_control(self) -> None:
+        """Let operators in."""
+        if self._control is None:
+            return
+        self._control.startService()
+        chosen = self._settings.control
         if chosen is not None:
             # clusterctl looks in the usual place if it is told of no other.
+            usual = self._cluster.sockets.control()
             Path(usual).symlink_to(Path(chosen).absolute())
 
     def _command(self, options: Options) -> "Command | None":
@@ -240,20 +267,21 @@ class Program(MultiService):
         if pid_file:
             self._twistd["pidfile"] = pid_file
             _write_whole(Path(pid_file), str(os.getpid()))
-        self._open_control(replace=True)
+        self._open_control()
         self._notifying.setServiceParent(self)
 
     @contextmanager
     def _ending_clearly(self) -> Iterator[None]:
         try:
             yield
-        except ClusterError as error:
+        except (ClusterError, OSError) as problem:
+            error = (
+                problem if isinstance(problem, ClusterError) else start_error(problem)
+            )
             self._tell_twistd(error)
             if self._inheritance is not None:
                 self._inheritance.unfit(str(error))
-            if isinstance(error, ApplicationLoadError) and error.traceback:
-                print(error.traceback.rstrip(), file=sys.stderr)  # noqa: T201
-            print(f"clusterapp: {error}", file=sys.stderr)  # noqa: T201
+            print_error(error, sys.stderr)
             raise SystemExit(error.exit_status) from None
 
     def _tell_twistd(self, error: ClusterError) -> None:
@@ -263,7 +291,9 @@ class Program(MultiService):
             Path(pid_file).unlink(missing_ok=True)
         if status is not None:
             # The parent of a daemon waits for this, for ever; it reads 100 bytes.
-            os.write(status, f"1 {error}".encode("ascii", "backslashreplace")[:100])
+            told = self._terminal.tell(error)
+            text = f"1 {TOLD if told else error}"
+            os.write(status, text.encode("ascii", "backslashreplace")[:100])
 
     def _failed(self, error: ClusterError) -> None:
         # twistd knows no other status than 0 for a reactor that was stopped.

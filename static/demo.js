@@ -59,6 +59,26 @@ function rowOf(visit) {
 
 // The bars: kept from one board to the next, so that they can move.
 
+function showLife(bar, share) {
+  bar.toggleAttribute("data-gone", share.here === false);
+  const life = bar.querySelector('[data-field="life"]');
+  life.dataset.since = share.here ? share.since : "";
+  life.dataset.facts = share.starts > 1 ? `, ${share.starts} starts` : "";
+  life.dataset.pid = share.pid ?? "";
+  tick(life);
+}
+
+function tick(life) {
+  const { since, pid, facts } = life.dataset;
+  if (since && pid) {
+    const seconds = Math.max(0, Math.floor((Date.now() - Date.parse(since)) / 1000));
+    const up = seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min`;
+    life.textContent = `pid ${pid}, up ${up}${facts}`;
+  } else if (pid) life.textContent = `pid ${pid} is gone; its successor is on its way`;
+}
+
+setInterval(() => document.querySelectorAll(".life").forEach(tick), 1000);
+
 function showShares(shares) {
   const list = byId("shares");
   const bars = new Map([...list.children].map((bar) => [bar.dataset.slot, bar]));
@@ -67,6 +87,7 @@ function showShares(shares) {
     fill(bar, "times", share.times);
     fill(bar, "percent", share.percent);
     bar.querySelector(".fill").setAttribute("width", `${share.percent}%`);
+    showLife(bar, share);
     return bar;
   });
   const same =

@@ -87,23 +87,32 @@ class HandOver(amp.Command):
     Worker to master: let another worker serve this client's connection.
 
     Nothing that has been read of it is unanswered. If it is not `taken`, nobody
-    else has it. `door` names the listener that it has come by.
+    else has it. `door` names the listener that it has come by. Whoever serves it must
+    have read the `claim` (`clusterapp.channel.lent`).
     """
 
     arguments: ClassVar = [
         (b"connection", amp.Descriptor()),
         (b"door", amp.Unicode()),
+        (b"claim", amp.Descriptor(optional=True)),
     ]
     response: ClassVar = [(b"taken", amp.Boolean())]
 
 
 class Adopt(amp.Command):
-    """Master to worker: serve this client's connection, as if you had accepted it."""
+    """
+    Master to worker: serve this client's connection, as if you had accepted it.
+
+    If there is a `claim`, another worker has it and may take it back: then it is not
+    `taken`.
+    """
 
     arguments: ClassVar = [
         (b"connection", amp.Descriptor()),
         (b"door", amp.Unicode()),
+        (b"claim", amp.Descriptor(optional=True)),
     ]
+    response: ClassVar = [(b"taken", amp.Boolean())]
 
 
 class Accept(amp.Command):

@@ -25,6 +25,7 @@ from clusterapp.channel.commands import (
     Report,
     Stick,
 )
+from clusterapp.channel.lent import claim_of, claimed, received_offer
 from clusterapp.channel.protocol import End, received, sendable
 from clusterapp.interfaces import StaticFolder
 
@@ -114,8 +115,11 @@ class MasterEnd(End):
         return {}
 
     @HandOver.responder
-    def _hand_over(self, connection: int, door: str) -> Deferred[dict[str, object]]:
-        given = self._events.hand_over(received(connection), door)
+    def _hand_over(
+        self, connection: int, door: str, claim: int | None = None
+    ) -> Deferred[dict[str, object]]:
+        offer = received_offer(received(connection), claim)
+        given = self._events.hand_over(offer, door)
         return given.addCallback(lambda taken: {"taken": taken})
 
     def proceed(self) -> Deferred[None]:
@@ -142,15 +146,21 @@ class MasterEnd(End):
         """Ask a worker to open its logs anew; fires when it has done so."""
         return self._say(ReopenLogs)
 
-    def adopt(self, connection: socket.socket, door: str) -> Deferred[None]:
+    def adopt(self, connection: socket.socket, door: str) -> Deferred[bool]:
         """
         Have a worker serve a connection.
 
         :param connection: stays the caller's, who keeps it open until this fires.
         :param door: the name of the listener that it has come by.
-        :return: fires when the worker has it.
+        :return: fires with whether the worker has it.
         """
-        return self._say(Adopt, connection=connection.fileno(), door=door)
+        asked: Deferred[dict[str, bool]] = self._ask(
+            Adopt,
+            connection=connection.fileno(),
+            door=door,
+            claim=claim_of(connection),
+        )
+        return asked.addCallback(lambda answer: answer["taken"])
 
     def accept(
         self, listener: str, listening: socket.socket, *, shared: bool
@@ -247,9 +257,14 @@ class ChildEnd(End):
         return {}
 
     @Adopt.responder
-    def _adopt(self, connection: int, door: str) -> dict[str, object]:
-        self._orders.adopt(received(connection), door)
-        return {}
+    def _adopt(
+        self, connection: int, door: str, claim: int | None = None
+    ) -> dict[str, object]:
+        adopted = received(connection)
+        taken = claimed(adopted, claim)
+        if taken:
+            self._orders.adopt(adopted, door)
+        return {"taken": taken}
 
     @Accept.responder
     def _accept(self, listener: str, listening: int, shared: bool) -> dict[str, object]:
@@ -299,7 +314,10 @@ class ChildEnd(End):
         :return: fires with whether another worker has it.
         """
         asked: Deferred[dict[str, bool]] = self._ask(
-            HandOver, connection=connection.fileno(), door=door
+            HandOver,
+            connection=connection.fileno(),
+            door=door,
+            claim=claim_of(connection),
         )
         return asked.addCallback(lambda answer: answer["taken"])
 

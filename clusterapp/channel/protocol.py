@@ -3,13 +3,14 @@
 import socket
 from typing import TYPE_CHECKING, Any, cast
 
-from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ConnectionClosed, ConnectionLost
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
+from clusterapp.channel.unanswered import as_loss
 from clusterapp.guards import report
 
 if TYPE_CHECKING:
@@ -66,12 +67,9 @@ class End(amp.BinaryBoxProtocol, amp.BoxDispatcher, amp.CommandLocator):
             report("take the answer of the other end", failure)
 
     def _ask(self, command: type[amp.Command], **arguments: object) -> Deferred[Any]:
-        try:
-            asked: Deferred[Any] = self.callRemote(command, **arguments)
-        except ValueError as error:
-            # What a transport that is gone raises when it is given a descriptor.
-            return fail(ConnectionLost(str(error)))
-        return asked
+        asked: Deferred[Any] = maybeDeferred(self.callRemote, command, **arguments)
+        # What a transport that is gone raises when it is given a descriptor.
+        return asked.addErrback(as_loss)
 
     def _say(self, command: type[amp.Command], **arguments: object) -> Deferred[None]:
         return self._ask(command, **arguments).addCallback(lambda _: None)

@@ -1,17 +1,19 @@
 """What a master and the one that is to follow it say to each other."""
 
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionClosed
 from twisted.internet.protocol import connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from clusterapp.channel.commands import HandOver
+from clusterapp.channel.kept import Kept
+from clusterapp.channel.lent import claim_of, received_offer
 from clusterapp.channel.protocol import End, received, sendable
+from clusterapp.channel.unanswered import report_unanswered
 
 
 class TakeOver(amp.Command):
@@ -48,11 +50,13 @@ class Bequest:
     :param secret: the descriptor of a socket with what cookies are signed with.
     :param listeners: the descriptors of listening sockets, by what they are known
         by; several may have one name.
+    :param kept: what operators have set.
     """
 
     channel: int
     secret: int
     listeners: tuple[tuple[str, int], ...]
+    kept: Kept = field(default_factory=Kept)
 
     def as_mapping(self) -> dict[str, Any]:
         """Give it in types that JSON has."""
@@ -115,9 +119,12 @@ class OldEnd(End):
         :return: fires with whether one does.
         """
         asked: Deferred[dict[str, bool]] = self._ask(
-            HandOver, connection=connection.fileno(), door=door
+            HandOver,
+            connection=connection.fileno(),
+            door=door,
+            claim=claim_of(connection),
         )
-        return asked.addCallbacks(lambda answer: answer["taken"], lambda _: False)
+        return asked.addCallbacks(lambda answer: answer["taken"], _not_taken)
 
 
 class Predecessor(Protocol):
@@ -143,8 +150,11 @@ class NewEnd(End):
         self._events = events
 
     @HandOver.responder
-    def _hand_over(self, connection: int, door: str) -> Deferred[dict[str, object]]:
-        given = self._events.adopt(received(connection), door)
+    def _hand_over(
+        self, connection: int, door: str, claim: int | None = None
+    ) -> Deferred[dict[str, object]]:
+        offer = received_offer(received(connection), claim)
+        given = self._events.adopt(offer, door)
         return given.addCallback(lambda taken: {"taken": taken})
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -158,7 +168,7 @@ class NewEnd(End):
 
         :return: fires with the path of the pid file that is this master's now.
         """
-        asked: Deferred[dict[str, str]] = self.callRemote(
+        asked: Deferred[dict[str, str]] = self._ask(
             TakeOver, pid=pid, listeners=listeners
         )
         return asked.addCallback(lambda answer: answer["pid_file"])
@@ -166,7 +176,12 @@ class NewEnd(End):
     def leads(self) -> None:
         """Tell the old master that this one is found now."""
         # If it is gone already, it need not hear that.
-        self._say(Leads).addErrback(lambda why: why.trap(ConnectionClosed))
+        self._say(Leads).addErrback(report_unanswered)
+
+
+def _not_taken(why: Failure) -> bool:
+    report_unanswered(why)
+    return False
 
 
 def tell_unfit(channel: socket.socket, reason: str) -> None:

@@ -14,13 +14,14 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from clusterapp.control.bodies import (
     expect_nothing,
     slot_number,
+    slot_or_core,
     wanted_dispatch,
     wants_quick,
     worker_count,
 )
 from clusterapp.control.progress import follow, shielded
 from clusterapp.errors import OperationError, UnknownSlotError
-from clusterapp.operations import Operations
+from clusterapp.operations import Operations, Slot
 
 #: The fields of a routing error that mean something without its HTML.
 _KEPT_FIELDS = {"allow", "location"}
@@ -79,8 +80,10 @@ class ControlApi:
     @app.route("/scale", methods=["POST"])
     def scale(self, request: IRequest) -> Deferred[None]:
         """Change the number of workers."""
-        workers = worker_count(request)
-        return follow(request, lambda tell: self._operations.scale(workers, tell))
+        workers, force = worker_count(request)
+        return follow(
+            request, lambda tell: self._operations.scale(workers, tell, force=force)
+        )
 
     @app.route("/dispatch", methods=["POST"])
     def dispatch(self, request: IRequest) -> Deferred[None]:
@@ -90,8 +93,8 @@ class ControlApi:
 
     @app.route("/slots/<slot>/restart", methods=["POST"])
     def restart(self, request: IRequest, slot: str) -> Deferred[None]:
-        """Replace the worker of one slot."""
-        number = slot_number(slot)
+        """Replace the worker of one slot, or the core."""
+        number = slot_or_core(slot)
         expect_nothing(request)
         return follow(request, lambda tell: self._operations.restart(number, tell))
 
@@ -112,15 +115,15 @@ class ControlApi:
 
     @app.route("/stacks", methods=["POST"])
     def all_stacks(self, request: IRequest) -> Deferred[bytes]:
-        """Get the stacks of all workers."""
+        """Get the stacks of all processes."""
         return self._stacks(request, None)
 
     @app.route("/slots/<slot>/stacks", methods=["POST"])
     def stacks(self, request: IRequest, slot: str) -> Deferred[bytes]:
-        """Get the stacks of one worker."""
-        return self._stacks(request, slot_number(slot))
+        """Get the stacks of one worker, or of the core."""
+        return self._stacks(request, slot_or_core(slot))
 
-    def _stacks(self, request: IRequest, slot: int | None) -> Deferred[bytes]:
+    def _stacks(self, request: IRequest, slot: Slot | None) -> Deferred[bytes]:
         expect_nothing(request)
         found = shielded(self._operations.stacks(slot))
         return found.addCallback(

@@ -36,13 +36,17 @@ _COMMANDS = {
     "upgrade": "replace the master and all that it runs",
     "scale": "change the number of workers",
     "dispatch": "distribute connections in another way",
-    "restart": "replace the worker of one slot",
+    "restart": "replace the worker of one slot, or the core",
     "drain": "empty one slot, gracefully; it stays empty",
-    "stacks": "show the Python stacks of one worker, or of all",
+    "stacks": "show the Python stacks of one worker, of the core, or of all",
     "stop": "stop the cluster, gracefully",
     "config": "show the settings, and where each came from",
     "export": "write a configuration for another program, to stdout",
 }
+
+
+#: What stands for the core: `clusterapp.operations.CORE`, which needs Twisted.
+_CORE = "core"
 
 
 def parse(argv: Sequence[str] | None) -> Namespace:
@@ -83,6 +87,11 @@ def _add_own(name: str, command: ArgumentParser) -> None:
             command.add_argument(
                 "workers", metavar="N", type=_workers, help="how many there are to be"
             )
+            command.add_argument(
+                "--force",
+                action="store_true",
+                help="even if that is more than 32 for each CPU",
+            )
         case "dispatch":
             command.add_argument(
                 "policy",
@@ -99,13 +108,17 @@ def _add_own(name: str, command: ArgumentParser) -> None:
             command.add_argument(
                 "--listener", metavar="SPEC", help="the only listener that is meant"
             )
-        case "restart" | "drain":
+        case "drain":
             command.add_argument(
                 "slot", metavar="SLOT", type=_slot, help="its number, from 0"
             )
-        case "stacks":
+        case "restart" | "stacks":
             command.add_argument(
-                "slot", metavar="SLOT", type=_slot, nargs="?", help="its number, from 0"
+                "slot",
+                metavar="SLOT",
+                type=_slot_or_core,
+                nargs="?" if name == "stacks" else None,
+                help="its number, from 0; or core",
             )
         case "export":
             command.add_argument("program", choices=PROGRAMS, help="what it is for")
@@ -124,6 +137,10 @@ def _options_anywhere() -> ArgumentParser:
         "--json", dest="as_json", action="store_true", help="write JSON, for programs"
     )
     return options
+
+
+def _slot_or_core(text: str) -> int | str:
+    return text if text == _CORE else _slot(text)
 
 
 def _slot(text: str) -> int:

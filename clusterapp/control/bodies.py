@@ -7,7 +7,7 @@ from typing import Any
 from twisted.web.iweb import IRequest
 from werkzeug.exceptions import BadRequest
 
-from clusterapp.operations import Dispatch
+from clusterapp.operations import CORE, Dispatch, Slot
 from clusterapp.settings.distributing import StickyKey
 from clusterapp.settings.listen import DISPATCHES
 from clusterapp.settings.problems import WrongValueError
@@ -15,6 +15,11 @@ from clusterapp.settings.words import decimal
 
 #: How much of a wrong value is repeated.
 _LONGEST_SHOWN = 60
+
+
+def slot_or_core(text: str) -> Slot:
+    """Read a slot's number, or the word for the core, out of a path."""
+    return CORE if text == CORE else slot_number(text)
 
 
 def slot_number(text: str) -> int:
@@ -25,12 +30,15 @@ def slot_number(text: str) -> int:
     return number
 
 
-def worker_count(request: IRequest) -> int:
-    """Read ``{"workers": N}``."""
-    workers = _values(request, "workers").get("workers")
+def worker_count(request: IRequest) -> tuple[int, bool]:
+    """Read ``{"workers": N, "force": true}``; return both, false by default."""
+    values = _values(request, "workers", "force")
+    workers, force = values.get("workers"), values.get("force", False)
     if type(workers) is not int or workers < 1:  # True is an int, too
         raise BadRequest(f"workers must be a number from 1 up, not {_shown(workers)}")
-    return workers
+    if not isinstance(force, bool):
+        raise BadRequest(f"force must be true or false, not {_shown(force)}")
+    return workers, force
 
 
 def wanted_dispatch(request: IRequest) -> Dispatch:

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Namespace, out: Output) -> int:
     try:
-        path = find(arguments.socket, arguments.state, os.environ)
+        path = find(arguments.socket, arguments.state, os.environ, out.warn)
         done = _COMMANDS[arguments.command](Client(path), arguments, out)
     except ClusterError as error:
         out.error(error)
@@ -69,12 +69,15 @@ def _config(client: Client, _: Namespace, out: Output) -> bool:
 def _export(client: Client, arguments: Namespace, out: Output) -> bool:
     # Nobody else has to wait for what this loads.
     from clusterapp.control.exports import EXPORTS  # noqa: PLC0415
+    from clusterapp.control.exports.doubts import doubts  # noqa: PLC0415
     from clusterapp.control.exports.facts import Facts, Surroundings  # noqa: PLC0415
 
     # Whoever installs this command installs the server beside it.
     here = Surroundings(str(Path(sys.executable).parent), _owner(client.path))
     facts = Facts.read(client.get("/config"), client.get("/status"), here)
     out.show(EXPORTS[arguments.program](facts), lambda text, _: text)
+    for doubt in doubts(arguments.program, facts):
+        out.warn(doubt)
     return True
 
 
@@ -95,6 +98,8 @@ def _upgrade(client: Client, _: Namespace, out: Output) -> bool:
 
 def _scale(client: Client, arguments: Namespace, out: Output) -> bool:
     wanted = {"workers": arguments.workers}
+    if arguments.force:
+        wanted["force"] = True
     return out.verdict(client.follow("/scale", out.step, wanted))
 
 

@@ -3,12 +3,20 @@
 import os
 import re
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from clusterapp.control.client import Client
 from clusterapp.control.peers import peer_of
+from clusterapp.control.trust import (
+    DistrustError,
+    check_folder,
+    check_peer,
+    check_socket,
+)
 from clusterapp.errors import (
     ControlError,
     RefusedError,
@@ -31,14 +39,23 @@ _IDENTITY = ("pid", "name", "state", "ready")
 #: Seconds in which each of several clusters may tell who it is.
 _PATIENCE = 2.0
 
+#: How many entries of a state folder are looked at.
+_MOST_ENTRIES = 10_000
 
-def find(named: str | None, state: str | None, environ: Mapping[str, str]) -> str:
+#: Is told of what is passed over, and why.
+Warn = Callable[[str], object]
+
+
+def find(
+    named: str | None, state: str | None, environ: Mapping[str, str], warn: Warn
+) -> str:
     """
     Find the socket to use.
 
     :param named: the path that the operator has given, if any.
     :param state: the state folder that the operator has given, if any.
     :param environ: the environment, which may name either.
+    :param warn: told of sockets of others, which are passed over.
     :raise UnreachableError: if there is none, or more than one.
     """
     if named is None and state is None:
@@ -47,14 +64,29 @@ def find(named: str | None, state: str | None, environ: Mapping[str, str]) -> st
             raise UnreachableError("CLUSTERAPP_CONTROL is off: there is no socket")
     if named is not None:
         return named
-    bases = state_folders(state or environ.get("CLUSTERAPP_STATE"), environ)
-    found = living(bases)
+    state = state or environ.get("CLUSTERAPP_STATE")
+    bases = state_folders(state, environ)
+    found = living(bases, trusted_users(state), warn)
     if not found:
         where = ", ".join(map(str, bases))
         raise UnreachableError(
             f"no running cluster found; looked for */{SOCKET_NAME} in {where}"
         )
     return found[0] if len(found) == 1 else _the_one_that_stays(found)
+
+
+def trusted_users(state: str | None) -> frozenset[int]:
+    """
+    Return the users whose clusters are used without being named.
+
+    :param state: the state folder that the operator has named, if any: its owner is
+        one of them.
+    """
+    users = {0, os.geteuid()}
+    if state is not None:
+        with suppress(OSError):  # then nothing is found there
+            users.add(Path(state).stat().st_uid)
+    return frozenset(users)
 
 
 def state_folders(
@@ -80,17 +112,53 @@ def state_folders(
     return list(dict.fromkeys((*own, *others)))
 
 
-def living(bases: Iterable[Path]) -> list[str]:
+def living(bases: Iterable[Path], users: Collection[int], warn: Warn) -> list[str]:
     """
-    Give the paths of the sockets that somebody trustworthy listens on.
+    Give the paths of the sockets that a trusted user listens on.
 
     :param bases: state folders.
+    :param users: the users that are trusted.
+    :param warn: told of each socket of somebody else.
     """
     first: dict[Path, str] = {}
     for base in bases:
-        for path in sorted(base.glob(f"*/{SOCKET_NAME}")):
+        for path in _sockets_in(base, users, warn):
             first.setdefault(path.resolve(), str(path))
-    return [path for path in first.values() if _listens(path)]
+    return [path for path in first.values() if _listens(path, users, warn)]
+
+
+def _sockets_in(base: Path, users: Collection[int], warn: Warn) -> list[Path]:
+    """List the sockets of clusters in a state folder, whoever owns the folder."""
+    paths = []
+    try:
+        with os.scandir(base) as entries:
+            paths = [
+                Path(entry.path, SOCKET_NAME)
+                for entry in islice(entries, _MOST_ENTRIES)
+                if os.path.lexists(Path(entry.path, SOCKET_NAME))
+            ]
+        if paths:
+            check_folder(base, users)
+    except OSError:
+        return []  # it is not there, or not to be read
+    except DistrustError as why:
+        _pass_over(paths[0] if len(paths) == 1 else base, why, warn)
+        return []
+    return sorted(path for path in paths if _is_trusted(path, users, warn))
+
+
+def _is_trusted(path: Path, users: Collection[int], warn: Warn) -> bool:
+    try:
+        return check_socket(path, users)
+    except OSError:
+        return False  # it has left, or what it points to
+    except DistrustError as why:
+        _pass_over(path, why, warn)
+        return False
+
+
+def _pass_over(path: Path, why: DistrustError, warn: Warn) -> None:
+    warn(f"passing over {path}: {why}; --socket PATH uses it all the same")
 
 
 def _the_one_that_stays(paths: Iterable[str]) -> str:
@@ -111,16 +179,21 @@ def _of_everybody(root: Path) -> Iterator[Path]:
         )
 
 
-def _listens(path: str) -> bool:
-    """Tell whether a master listens that is ours or root's; root trusts all."""
+def _listens(path: str, users: Collection[int], warn: Warn) -> bool:
+    """Tell whether a master of a trusted user listens."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_PATIENCE)
         try:
             probe.connect(path)
+            check_peer(Path(path), peer_of(probe).uid, users)
+        except BlockingIOError:
+            return True  # its queue is full: it is there, and will be asked
         except OSError:
             return False
-        user = os.geteuid()
-        return user == 0 or peer_of(probe).uid in {0, user}
+        except DistrustError as why:
+            _pass_over(Path(path), why, warn)
+            return False
+        return True
 
 
 def _about(path: str) -> Mapping[str, Any] | None:
@@ -130,7 +203,18 @@ def _about(path: str) -> Mapping[str, Any] | None:
     except RefusedError:
         status = {"state": "stopping"}  # it has nothing more to tell of
     except ControlError:
-        if not _listens(path):
+        if not _is_there(path):
             return None
         status = {}  # it is listed all the same
     return {"path": path, **{key: status.get(key) for key in _IDENTITY}}
+
+
+def _is_there(path: str) -> bool:
+    """Tell whether anybody listens still."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PATIENCE)
+        try:
+            probe.connect(path)
+        except OSError as error:
+            return isinstance(error, BlockingIOError)
+        return True

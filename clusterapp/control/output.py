@@ -57,6 +57,11 @@ class Output:
             self._errors.write(printable(verdict["traceback"]).rstrip() + "\n")
         return bool(verdict.get("ok"))
 
+    def warn(self, text: str) -> None:
+        """Write what the operator should know of, although the command goes on."""
+        self._stream.flush()
+        print(f"clusterctl: warning: {printable(text)}", file=self._errors)
+
     def error(self, error: ClusterError) -> None:
         """Write why the command has failed."""
         self._stream.flush()

@@ -23,25 +23,54 @@ def take(path: str, *, replace: bool) -> Listener:
     :param replace: whether to take it from a living master.
     :raise ListenError: if it cannot be had; the text names it.
     """
+    return take_over(bind_beside(path), path) if replace else bind(path)
+
+
+def bind(path: str) -> Listener:
+    """
+    Listen on a path where no living master does.
+
+    :raise ListenError: if it cannot be had; the text names it.
+    """
+    _check_length(path)
+    return _listen(path, path)
+
+
+def bind_beside(path: str) -> Listener:
+    """
+    Listen beside a path, which a living master may have.
+
+    :return: what `take_over` puts into its place.
+    :raise ListenError: if the path cannot be had later on; the text names it.
+    """
+    _check_length(path)
+    _check_kind(path)
+    return _listen(str(Path(path).with_name(f".{os.getpid()}")), path)
+
+
+def take_over(listener: Listener, path: str) -> Listener:
+    """
+    Rename a socket that is beside a path, so that clients find one at any time.
+
+    :param listener: what `bind_beside` has given; it is closed if this fails.
+    :return: the listener, by its new name.
+    :raise ListenError: if that cannot be done; the text names the path.
+    """
+    assert listener.path is not None  # noqa: S101 - it was bound beside a path
+    try:
+        Path(listener.path).rename(path)
+    except OSError as error:
+        listener.close()
+        raise _refusal(path, error.strerror or str(error)) from error
+    return changed(listener, name=path, path=path)
+
+
+def _check_length(path: str) -> None:
     if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
         raise ListenError(
             f"cannot listen on the control socket {path}: the path has more than"
             f" {LONGEST_SOCKET_PATH} bytes"
         )
-    return _take_over(path) if replace else _listen(path, path)
-
-
-def _take_over(path: str) -> Listener:
-    """Bind beside it, then rename, so that clients find one of the two at any time."""
-    _check_kind(path)
-    beside = str(Path(path).with_name(f".{os.getpid()}"))
-    listener = _listen(beside, path)
-    try:
-        Path(beside).rename(path)
-    except OSError as error:
-        listener.close()
-        raise _refusal(path, error.strerror or str(error)) from error
-    return changed(listener, name=path, path=path)
 
 
 def _listen(at: str, path: str) -> Listener:

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from clusterapp.control.api import ControlApi
 from clusterapp.control.peers import peer_of
-from clusterapp.control.place import take
+from clusterapp.control.place import bind, bind_beside, take_over
 from clusterapp.http.klein_resource import klein_resource
 from clusterapp.http.limits import Limits
 from clusterapp.http.site import ClusterSite
@@ -74,7 +74,8 @@ class ControlService(Service):
     :param operations: the cluster.
     :param path: where the socket is to be.
     :param replace: whether to take the path from a living master, as the new one
-        does in an upgrade: start the service when it is certain to go on.
+        does in an upgrade: `bind` the socket before that is certain to go on, and
+        start the service then.
     """
 
     name = "control"
@@ -86,7 +87,20 @@ class ControlService(Service):
         self._api = ControlApi(operations)
         self._path = path
         self._replace = replace
+        self._bound: Listener | None = None
         self._open: _Open | None = None
+
+    def bind(self) -> None:
+        """
+        Have the socket, and serve nobody yet.
+
+        One that takes the path from a living master is not found there so far.
+
+        :raise ListenError: if the path cannot be had.
+        """
+        if self._bound is None:
+            made = bind_beside if self._replace else bind
+            self._bound = made(self._path)
 
     def startService(self) -> None:
         """
@@ -94,7 +108,11 @@ class ControlService(Service):
 
         :raise ListenError: if the path cannot be had.
         """
-        listener = take(self._path, replace=self._replace)
+        self.bind()
+        listener, self._bound = self._bound, None
+        assert listener is not None  # noqa: S101 - it is bound
+        if self._replace:
+            listener = take_over(listener, self._path)
         super().startService()
         self._open = _Open(self._reactor, self._api, listener)
 
@@ -106,6 +124,9 @@ class ControlService(Service):
             latest.
         """
         super().stopService()
+        if self._bound is not None:
+            self._bound.close()
+            self._bound = None
         opened, self._open = self._open, None
         return None if opened is None else opened.close()
 

@@ -1,5 +1,6 @@
 """What `clusterctl` shows to people: pure, a document in and text out."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ _STYLES = {"good": "32", "warn": "33", "bad": "31", "soft": "2", "strong": "1"}
 #: How the states of a worker, of the core and of the cluster look.
 _LOOKS = {
     "running": "good",
+    "in master": "good",
     "ready": "good",
     "remote": "good",
     "starting": "warn",
@@ -28,6 +30,9 @@ _LOOKS = {
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _MEBIBYTE = 1024**2
+
+#: From here on a figure has no decimals.
+_LARGE = 1000
 
 #: What writes text in a style; to a file it leaves it as it is.
 Paint = Callable[[str, str], str]
@@ -51,7 +56,7 @@ def status_text(status: Mapping[str, Any], paint: Paint) -> str:
 def step_text(step: Mapping[str, Any]) -> str:
     """Show a step of an operation."""
     slot, text = step.get("slot"), printable(str(step.get("step", "")))
-    return text if slot is None else f"slot {slot}: {text}"
+    return text if slot is None else f"{_process_name(slot)}: {text}"
 
 
 def verdict_text(verdict: Mapping[str, Any], paint: Paint) -> str:
@@ -62,9 +67,9 @@ def verdict_text(verdict: Mapping[str, Any], paint: Paint) -> str:
 
 
 def stacks_text(stacks: Mapping[str, str], paint: Paint) -> str:
-    """Show the stacks of workers, each below the number of its slot."""
+    """Show the stacks of processes, each below the number of its slot."""
     shown = [
-        paint(f"slot {slot}", "strong") + f"\n{printable(stacks[slot]).rstrip()}\n"
+        paint(_process_name(slot), "strong") + f"\n{printable(stacks[slot]).rstrip()}\n"
         for slot in sorted(stacks, key=_number)
     ]
     return "\n".join(shown) or "no slot has a process\n"
@@ -135,10 +140,11 @@ def _header(status: Mapping[str, Any], paint: Paint) -> str:
         ("version", _text(get("version"))),
         ("generation", _text(get("generation"))),
         ("state", paint(state, _LOOKS.get(state, "")) + since),
+        *_master(get("master") or {}),
         *(("listening", _text(address)) for address in get("listeners") or [None]),
         *_distribution(get("distribution") or {}),
         *_figures(status),
-        ("core", paint(core, _LOOKS.get(core, ""))),
+        ("core", paint(core, _LOOKS.get(core, "")) + _core_place(status)),
         ("operation", _text(get("operation") or "none under way")),
     ]
     lines, last = [f"{paint(_text(get('name')), 'strong')} {_ready(status, paint)}"], ""
@@ -147,6 +153,22 @@ def _header(status: Mapping[str, Any], paint: Paint) -> str:
         lines.append(f"  {paint(f'{shown:<10}', 'soft')}  {value}")
         last = label
     return "".join(f"{line}\n" for line in lines)
+
+
+def _master(master: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Show what the master's own process uses, and how late it is."""
+    if master:
+        cpu, rss, lag = (_COLUMNS[name](master) for name in ("cpu%", "MiB", "lag ms"))
+        yield "master", f"{rss} MiB, {cpu} % CPU, event loop {lag} ms late"
+
+
+def _core_place(status: Mapping[str, Any]) -> str:
+    """Tell where the core runs, in words, if that is known."""
+    place = (status.get("core_process") or {}).get("place")
+    if place is None:
+        return ""
+    usual = {"master": " (in the master)", "isolated": " (a process of its own)"}
+    return usual.get(place, f" ({_text(place)})")
 
 
 def _distribution(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -182,17 +204,29 @@ def _ready(status: Mapping[str, Any], paint: Paint) -> str:
 
 
 def _workers(status: Mapping[str, Any], paint: Paint) -> str:
-    staying, leaving = status.get("workers") or [], status.get("leaving") or []
-    if not staying and not leaving:
-        return "no workers\n"
+    workers, leaving = status.get("workers") or [], status.get("leaving") or []
+    core = status.get("core_process")
+    staying = [*workers, *([_core_row(core)] if core else [])]
     rows = [_worker(each) for each in staying]
     rows += [[(text, "soft") for text, _ in _worker(each)] for each in leaving]
-    table = _table(tuple(_COLUMNS), rows, "><" + ">" * (len(_COLUMNS) - 2), paint)
+    none = "" if workers or leaving else "no workers\n"
+    if not rows:
+        return none
+    align = "><" + ">" * (len(_COLUMNS) - 2)
+    # One blank between columns: that is what lets it fit into 80.
+    table = _table(tuple(_COLUMNS), rows, align, paint, gap=" ")
     if not leaving:
-        return table
+        return none + table
     lines = table.splitlines(keepends=True)
     lines.insert(1 + len(staying), f"{paint('leaving:', 'soft')}\n")
     return "".join(lines)
+
+
+def _core_row(core: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give the core's row; one in the master says so, for the figures are both's."""
+    if core.get("place") == "master" and core.get("state") == "running":
+        return {**core, "state": "in master"}
+    return core
 
 
 def _worker(worker: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -202,10 +236,30 @@ def _worker(worker: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _figure(name: str, unit: float, digits: int) -> Callable[[Mapping[str, Any]], str]:
+def _figure(name: str, unit: float) -> Callable[[Mapping[str, Any]], str]:
+    """Show a figure in some unit; large ones need no decimals."""
+
     def show(worker: Mapping[str, Any]) -> str:
         value = worker.get(name)
-        return UNKNOWN if value is None else f"{value / unit:.{digits}f}"
+        if value is None:
+            return UNKNOWN
+        shown = value / unit
+        return f"{shown:.1f}" if shown < _LARGE else f"{shown:.0f}"
+
+    return show
+
+
+def _count(name: str) -> Callable[[Mapping[str, Any]], str]:
+    """Show a number that may be very large."""
+
+    def show(worker: Mapping[str, Any]) -> str:
+        value = worker.get(name)
+        if value is None:
+            return UNKNOWN
+        for unit, letter in ((10**9, "G"), (10**6, "M")):
+            if value >= unit:
+                return f"{value / unit:.1f}{letter}"
+        return str(value)
 
     return show
 
@@ -227,12 +281,13 @@ _COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "state": _fact("state"),
     "gen": _fact("generation"),
     "pid": _fact("pid"),
-    "uptime": lambda worker: span(worker.get("uptime")),
-    "requests": _fact("requests"),
+    "uptime": lambda worker: span(worker.get("uptime")).replace(" ", ""),
+    "reqs": _count("requests"),
     "active": _fact("active"),
     "conns": _fact("connections"),
-    "lag ms": _figure("lag", 0.001, 1),
-    "MiB": _figure("rss", _MEBIBYTE, 1),
+    "lag ms": _figure("lag", 0.001),
+    "MiB": _figure("rss", _MEBIBYTE),
+    "cpu%": _figure("cpu", 0.01),
     "restarts": _fact("restarts"),
 }
 
@@ -242,12 +297,14 @@ def _table(
     rows: Iterable[Sequence[tuple[str, str]]],
     align: str,
     paint: Paint,
+    gap: str = "  ",
 ) -> str:
     """
     Write a table.
 
     :param rows: texts and their styles.
     :param align: ``<`` or ``>`` for each column.
+    :param gap: what is between two columns.
     """
     whole = [[(text, "soft") for text in heading], *map(list, rows)]
     widths = [max(len(row[n][0]) for row in whole) for n in range(len(heading))]
@@ -257,7 +314,7 @@ def _table(
             paint(f"{text:{side}{width}}", style)
             for (text, style), side, width in zip(row, align, widths, strict=True)
         ]
-        lines.append("  ".join(cells).rstrip() + "\n")
+        lines.append(gap.join(cells).rstrip() + "\n")
     return "".join(lines)
 
 
@@ -265,5 +322,9 @@ def _text(value: object) -> str:
     return UNKNOWN if value is None else printable(str(value)).replace("\n", " ")
 
 
+def _process_name(slot: object) -> str:
+    return _text(slot) if slot == "core" else f"slot {_text(slot)}"
+
+
 def _number(slot: str) -> tuple[int, str]:
-    return (int(slot) if slot.isdecimal() else 0, slot)
+    return (int(slot) if slot.isdecimal() else sys.maxsize, slot)

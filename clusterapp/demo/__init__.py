@@ -14,11 +14,13 @@ from http import HTTPStatus
 from typing import IO, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.client import PartialDownloadError, ResponseFailed
 from twisted.web.server import Request, Site
 from werkzeug.exceptions import NotFound
 
@@ -30,6 +32,12 @@ app = Application(static="../static", templates="../templates")
 
 #: How long a page waits for the core, in seconds, before it does without.
 CORE_PATIENCE = 2.0
+
+#: How a worker's connection to the core may end.
+_ENDS = (CancelledError, CoreError, PartialDownloadError, ResponseFailed)
+
+#: How long a worker waits, in seconds, before it tells a core anew that it is there.
+PRESENCE_PAUSE = 1.0
 
 #: How many pages the core keeps up to date at once.
 STREAMS_ALLOWED = 100
@@ -200,6 +208,52 @@ class Summary:
 summary = Summary("GET /whoami")
 
 
+class Presence:
+    """Keeps this worker's process known to the core: by a connection that stays."""
+
+    def __init__(self) -> None:
+        self.loop = LoopingCall(self._connect)
+        self._connected: Deferred[None] | None = None
+
+    def begin(self) -> None:
+        """Connect, and connect again whenever the core has gone."""
+        self.loop.start(PRESENCE_PAUSE).addErrback(
+            lambda failure: _log.failure("cannot stay known to the core", failure)
+        )
+
+    def end(self) -> None:
+        """Let go: the worker stops."""
+        if self.loop.running:
+            self.loop.stop()
+        if self._connected is not None:
+            self._connected.cancel()
+
+    def _connect(self) -> "Deferred[None]":
+        connected = self._connected = Deferred.fromCoroutine(self._stay())
+        # The loop goes on when this has fired.
+        return connected.addErrback(lambda why: why.trap(*_ENDS) and None)
+
+    async def _stay(self) -> None:
+        place = Place.here()._asdict()
+        answer = await app.cluster.core.post("http://core/workers", json=place)
+        await answer.content()  # which ends with the core
+
+
+presence = Presence()
+
+
+@app.on_start
+def join() -> None:
+    """Have the core know this worker before its first request."""
+    presence.begin()
+
+
+@app.on_stop
+def leave() -> None:
+    """Have the core see this worker leave."""
+    presence.end()
+
+
 @app.route("/", methods=["GET"])
 async def index(request: Request) -> str:
     """Show who answers and what the core knows, this visit included."""
@@ -244,6 +298,23 @@ def visits(request: Request) -> str:
         return line(request, "only workers tell of visits", HTTPStatus.FORBIDDEN)
     board.add(json.load(cast("IO[bytes]", request.content)))
     return document(request, board.snapshot())
+
+
+@app.core.route("/workers", methods=["POST"])
+async def workers(request: Request) -> str | None:
+    """Know a worker from now on, until its connection ends with its process."""
+    if request.getHeader("Forwarded") or request.getHeader("X-Forwarded-For"):
+        return line(request, "only workers are known here", HTTPStatus.FORBIDDEN)
+    worker = json.load(cast("IO[bytes]", request.content))
+    # A stream of events: a core that is to stop ends it without waiting.
+    send_as(request, "text/event-stream")
+    request.write(b": welcome\n\n")
+    board.arrived(worker)
+    try:
+        await Deferred()
+    finally:
+        board.left(worker)
+    return None
 
 
 @app.core.route("/counter", methods=["GET", "POST"])

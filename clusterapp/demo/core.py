@@ -30,6 +30,7 @@ class Board:
         self.streams: set[Stream] = set()
         self._seen = 0
         self._served: Counter[int] = Counter()
+        self._workers: dict[int, dict[str, Any]] = {}
         self._visits: deque[dict[str, object]] = deque(maxlen=VISITS_KEPT)
 
     def count(self) -> None:
@@ -45,15 +46,42 @@ class Board:
         self._visits.appendleft({**visit, "number": self._seen, "at": now})
         self._changed()
 
+    def arrived(self, worker: dict[str, Any]) -> None:
+        """
+        Note a worker's process: it stays connected for as long as it lives.
+
+        :param worker: its slot, pid and generation.
+        """
+        slot = worker["slot"]
+        starts = self._workers.get(slot, {"starts": 0})["starts"] + 1
+        since = datetime.now(tz=UTC).isoformat(timespec="seconds")
+        facts = {"since": since, "starts": starts, "here": True}
+        self._workers[slot] = {**worker, **facts}
+        self._changed()
+
+    def left(self, worker: dict[str, Any]) -> None:
+        """Note that a worker's process is gone, unless another has its slot by now."""
+        known = self._workers.get(worker["slot"])
+        if known is not None and known["pid"] == worker["pid"]:
+            self._workers[worker["slot"]] = {**known, "here": False}
+            self._changed()
+
     def snapshot(self) -> dict[str, object]:
         """Return all of it in JSON's types, the latest visit first."""
-        total = self._served.total()
+        total = self._served.total() or 1
+        nothing = dict.fromkeys(("pid", "generation", "since", "starts", "here"))
         return {
             "core": os.getpid(),
             "counter": self.counter,
             "shares": [
-                {"slot": slot, "times": times, "percent": round(100 * times / total)}
-                for slot, times in sorted(self._served.items())
+                {
+                    **nothing,
+                    **self._workers.get(slot, {}),
+                    "slot": slot,
+                    "times": self._served[slot],
+                    "percent": round(100 * self._served[slot] / total),
+                }
+                for slot in sorted(self._served.keys() | self._workers.keys())
             ],
             "visits": list(self._visits),
         }

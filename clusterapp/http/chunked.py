@@ -2,9 +2,12 @@
 
 import re
 from http import HTTPStatus
+from itertools import product
+from string import ascii_letters, digits, hexdigits
 from typing import TYPE_CHECKING, Final
 
 from clusterapp.http.heads import BadMessageError
+from clusterapp.http.limits import LONGEST_NAME
 from clusterapp.http.messages import FRAMING
 
 if TYPE_CHECKING:
@@ -12,22 +15,39 @@ if TYPE_CHECKING:
 
     from clusterapp.interfaces import Fields
 
+#: The bytes that a token may have (RFC 9110, section 5.6.2).
+_TOKEN: Final = b"!#$%&'*+.^_`|~-" + (ascii_letters + digits).encode()
+#: The bytes that a field's value may have (section 5.5).
+_TEXT: Final = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
+
 _NAME: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED: Final = rb'"(?:[\t !#-[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
-#: A chunk's size, of at most 2**60, and its extensions, which are ignored. No
-#: white space may follow the size, and an extension has the form of one: some
-#: readers take a quotation mark, or other bytes, for something else.
+#: A chunk's size, of at most 2**60, and its extensions, which are ignored (RFC 9112,
+#: section 7.1.1). White space may stand around a semicolon and an equals sign, but
+#: not behind a size alone, and an extension has the form of one: some readers take a
+#: quotation mark, or other bytes, for something else. In each place only one part of
+#: the pattern can match, so it does not backtrack.
 _SIZE_LINE: Final = re.compile(
-    rb"([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|%b))?)*" % (_NAME, _NAME, _QUOTED)
-)
-_FIELD: Final = re.compile(
-    rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*?)[ \t]*"
+    rb"([0-9A-Fa-f]{1,15})"
+    rb"(?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?)*" % (_NAME, _NAME, _QUOTED)
 )
 
 #: The longest line with a chunk's size, and all extensions of one body together;
 #: real ones are empty.
 _LONGEST_LINE: Final = 1024
 _MOST_EXTENSIONS: Final = 16 * 1024
+
+_HEX_DIGITS: Final = hexdigits.encode()
+#: The sizes of small chunks by their digits, in any case. A body of one byte a chunk
+#: has six times its length on the wire: its chunks must cost little.
+_SMALL: Final = {
+    bytes(size_digits): size
+    for length in (1, 2)
+    for size_digits in product(_HEX_DIGITS, repeat=length)
+    if (size := int(bytes(size_digits), 16))
+}
+#: How far from its beginning such a size ends: two digits and the line end.
+_SMALL_LINE: Final = 4
 
 
 class ChunkedReader:
@@ -42,11 +62,13 @@ class ChunkedReader:
         "_at",
         "_extensions",
         "_left",
+        "_looked_at",
         "_most_bytes",
         "_most_fields",
         "_next",
         "_seen",
         "complete",
+        "count",
         "trailers",
     )
 
@@ -59,7 +81,11 @@ class ChunkedReader:
         self._at = 0
         self._left = 0
         self._extensions = 0
+        # How many bytes of the trailer section have been searched for its end.
+        self._looked_at = 0
         self._next: Callable[[list[bytes]], bool] = self._size
+        #: The chunks that were in what was fed last, whole or in part.
+        self.count = 0
         #: Whether the body has ended.
         self.complete = False
         #: The fields after it, once it has.
@@ -69,7 +95,10 @@ class ChunkedReader:
         """
         Read on, until the body's end.
 
-        :return: the pieces of the body in these bytes.
+        The time is linear in the bytes, whatever the chunks.
+
+        :return: the part of the body that is in these bytes, in one piece; an empty
+            list if there is none.
         :raises BadMessageError: for what is not a chunked body.
         """
         self._seen = self._seen[self._at :] + data if self._seen else data
@@ -80,7 +109,9 @@ class ChunkedReader:
         if self._at == len(self._seen):
             self._seen = b""
             self._at = 0
-        return pieces
+        self.count = len(pieces)
+        # Each piece that is passed on costs its readers more than it does here.
+        return [b"".join(pieces)] if pieces else pieces
 
     def rest(self) -> bytes:
         """Take what came behind the end of the body."""
@@ -90,7 +121,8 @@ class ChunkedReader:
 
     # Each step does its part, and tells whether the next one may begin.
 
-    def _size(self, _: list[bytes]) -> bool:
+    def _size(self, pieces: list[bytes]) -> bool:
+        self._read_small(pieces)
         line = self._line()
         if line is None:
             return False
@@ -103,6 +135,22 @@ class ChunkedReader:
         self._left = int(match[1], 16)
         self._next = self._data if self._left else self._trailers
         return True
+
+    def _read_small(self, pieces: list[bytes]) -> None:
+        """Read the small chunks that have come whole, and have no extensions."""
+        seen, at = self._seen, self._at
+        find, small, add = seen.find, _SMALL.get, pieces.append
+        while (line_end := find(b"\r\n", at, at + _SMALL_LINE)) >= 0:
+            size = small(seen[at:line_end])
+            if size is None:
+                break
+            begin = line_end + 2
+            end = begin + size
+            if seen[end : end + 2] != b"\r\n":
+                break
+            add(seen[begin:end])
+            at = end + 2
+        self._at = at
 
     def _data(self, pieces: list[bytes]) -> bool:
         piece = self._seen[self._at : self._at + self._left]
@@ -126,17 +174,22 @@ class ChunkedReader:
         return True
 
     def _trailers(self, _: list[bytes]) -> bool:
-        if self._seen.startswith(b"\r\n", self._at):
-            self._end_with(self._at, 2)
+        seen, at = self._seen, self._at
+        if seen.startswith(b"\r\n", at):
+            self._end_with(at, 2)
             return False
-        end = self._seen.find(b"\r\n\r\n", self._at)
-        section = self._seen[self._at : None if end < 0 else end]
-        if len(section) > self._most_bytes:
+        # What has been searched before is not again, but for what may begin the end.
+        end = seen.find(b"\r\n\r\n", at + max(self._looked_at - 3, 0))
+        stop = len(seen) if end < 0 else end
+        if stop - at > self._most_bytes:
             raise _too_large()
-        if section.count(b"\n") != section.count(b"\r\n"):
+        begin = at + self._looked_at
+        begin -= seen[begin - 1 : begin] == b"\r"
+        if seen.count(b"\n", begin, stop) != seen.count(b"\r\n", begin, stop):
             raise _bad("a line feed without a carriage return")
+        self._looked_at = stop - at
         if end >= 0:
-            lines = section.split(b"\r\n")
+            lines = seen[at:end].split(b"\r\n", self._most_fields)
             if len(lines) > self._most_fields:
                 raise _too_large()
             self.trailers = [_field(line) for line in lines]
@@ -162,10 +215,14 @@ class ChunkedReader:
 
 
 def _field(line: bytes) -> tuple[bytes, bytes]:
-    match = _FIELD.fullmatch(line)
-    if match is None:
+    name, colon, value = line.partition(b":")
+    if not (name and colon) or name.translate(None, _TOKEN):
         raise _bad("no field after the body")
-    name, value = match.groups()
+    if len(name) > LONGEST_NAME:
+        raise _too_large()
+    value = value.strip(b" \t")
+    if value.translate(None, _TEXT):
+        raise _bad("no field after the body")
     if name.lower() in FRAMING or name.lower() == b"host":
         # RFC 9110, section 6.5.1: what frames or routes a message comes before it.
         raise _bad("a field that may not come after the body")

@@ -23,7 +23,12 @@ from zope.interface import implementer
 
 from clusterapp.errors import CoreBrokenError
 from clusterapp.guards import guarded
-from clusterapp.http.messages import RequestHead, ResponseHead, asks_upgrade
+from clusterapp.http.messages import (
+    RequestHead,
+    ResponseHead,
+    asks_upgrade,
+    is_close_notice,
+)
 from clusterapp.http.reader import ResponseReader
 from clusterapp.http.response import DONE, WireRequest, WireResponse
 from clusterapp.http.sending import BodySender, encode
@@ -228,7 +233,7 @@ class CoreConnection(Protocol):
             return
         call, response = self._call, self._response
         if call is None:
-            # Nothing was asked: whatever this is, it is no response.
+            # Nothing was asked: this is a close notice, or no response at all.
             self.abort()
         elif response is not None and response.head.status == _SWITCHING:
             response.receive(data)
@@ -303,10 +308,11 @@ class CoreConnection(Protocol):
 
     def _pass_interims(self, call: Call) -> None:
         interims, self._reader.interims = self._reader.interims, []
-        if call.interim is None:
-            return
         for head in interims:
-            if not self._closing:
+            if is_close_notice(head):
+                # It has crossed the request, which is answered all the same.
+                self._keep = False
+            elif call.interim is not None and not self._closing:
                 call.interim(head)
 
     def _complete(self) -> None:

@@ -19,7 +19,12 @@ from clusterapp.http.access import Answered
 from clusterapp.http.discarding import Discard
 from clusterapp.http.files import FileSending
 from clusterapp.http.heads import Head
-from clusterapp.http.limits import DISCARD_LIMIT, DISCARD_SECONDS, FIRST_REQUEST_SECONDS
+from clusterapp.http.limits import (
+    CLOSE_NOTICE_SECONDS,
+    DISCARD_LIMIT,
+    DISCARD_SECONDS,
+    FIRST_REQUEST_SECONDS,
+)
 from clusterapp.http.prepared import Prepared
 from clusterapp.http.reading import Message
 from clusterapp.http.switching import Switching
@@ -105,7 +110,8 @@ class Connection(Switching):
         limits = self.limits
         seconds = limits.first_request_timeout or limits.keepalive_timeout
         if self.site.draining:
-            seconds = FIRST_REQUEST_SECONDS
+            agent = self._of_agent
+            seconds = CLOSE_NOTICE_SECONDS if agent else FIRST_REQUEST_SECONDS
         self._wait_for("request", seconds)
 
     @guarded("tell of the end of a connection")

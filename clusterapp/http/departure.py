@@ -13,12 +13,20 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred  # noqa: A004
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
+
+from clusterapp.channel.lent import LentSocket
 
 #: How many connections may be on their way to another process at once: AMP, which
 #: takes them there, has no bound of its own.
 _AT_ONCE = 32
+
+#: Seconds for another process to take a connection over. Its client waits meanwhile,
+#: and then this process serves on.
+_SECONDS = 2.0
 
 #: Lets another process serve a connection that has come by the listener of a name;
 #: fires with whether one does.
@@ -46,18 +54,31 @@ class Idle(Protocol):
     def stay(self) -> None:
         """Read on, and come to an end here."""
 
+    def reclaim(self) -> None:
+        """Do the same, while other processes may hold duplicates of the socket."""
+
 
 class Departure:
     """
     The end of all connections of one site.
 
     :param spread: the seconds over which ends are spread.
-    :param hand_over: lets another process serve a connection; None if none can.
+    :param hand_over: lets another process serve a connection; None if none can. It
+        gets a `LentSocket`, which the other process is to claim.
+    :param clock: keeps the time, if connections can be handed over.
     """
 
-    def __init__(self, spread: float, hand_over: HandOver | None) -> None:
+    _log = Logger()
+
+    def __init__(
+        self,
+        spread: float,
+        hand_over: HandOver | None,
+        clock: IReactorTime | None = None,
+    ) -> None:
         self.spread = spread
         self._hand_over = hand_over
+        self._clock = clock
         self._queue: deque[Idle] = deque()
         self._under_way = 0
         self._goes_on = False
@@ -84,24 +105,52 @@ class Departure:
             return  # a channel that is gone answers at once, and for thousands
         self._goes_on = True
         while self._queue and self._under_way < _AT_ONCE:
-            self._give(self._queue.popleft(), hand_over)
+            connection = self._queue.popleft()
+            if self._hand_over is None:
+                connection.stay()
+            else:
+                self._give(connection, hand_over)
         self._goes_on = False
 
     def _give(self, connection: Idle, hand_over: HandOver) -> None:
-        lent = connection.lend()
-        if lent is None:
+        duplicate = connection.lend()
+        if duplicate is None:
+            return
+        try:
+            lent = LentSocket.offer(duplicate)
+        except OSError:  # there is no descriptor left
+            connection.stay()
             return
         self._under_way += 1
 
         def answered(taken: bool | Failure) -> None:
             self._under_way -= 1
-            lent.close()
-            # If the channel is broken, nobody has it either.
-            if taken is True:
-                connection.given()
-            else:
-                connection.stay()
+            self._end_offer(connection, lent, taken)
             self._go_on(hand_over)
 
         # What is sent over a channel that is gone may raise.
-        maybeDeferred(hand_over, lent, connection.door).addBoth(answered)
+        given = maybeDeferred(hand_over, lent, connection.door)
+        if self._clock is not None:
+            given.addTimeout(_SECONDS, self._clock)
+        given.addBoth(answered)
+        given.addErrback(
+            lambda why: self._log.failure("cannot hand a connection over", failure=why)
+        )
+
+    def _end_offer(
+        self, connection: Idle, lent: LentSocket, taken: bool | Failure
+    ) -> None:
+        late = isinstance(taken, Failure) and taken.check(TimeoutError) is not None
+        if late and self._hand_over is not None:
+            # Whoever stands still would keep each connection waiting as long.
+            self._hand_over = None
+            self._log.warn("the master takes no connections over: they stay here")
+        # If the channel is broken, somebody may have it all the same.
+        is_given = taken is True or not lent.claim()
+        lent.close()
+        if is_given:
+            connection.given()
+        elif late:
+            connection.reclaim()
+        else:
+            connection.stay()

@@ -12,10 +12,12 @@ from clusterapp.guards import report
 from clusterapp.http.bridge import Tunnel
 from clusterapp.http.frames import SERVICE_RESTART
 from clusterapp.http.limits import (
+    CLOSE_NOTICE_SECONDS,
     FIRST_REQUEST_SECONDS,
     GOODBYE_SECONDS,
     LINGER_SECONDS,
 )
+from clusterapp.http.messages import CLOSE_NOTICE
 from clusterapp.http.reading import Message, Reading
 from clusterapp.http.streamed import StreamedExchange
 from clusterapp.http.wire import ends_connection
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
     from clusterapp.http.site import ClusterSite
 
+
+#: Why the rest of a file cannot be sent.
+SHORTER: Final = "the file has become shorter than was announced"
 
 #: Seconds until it is looked again whether a response has begun.
 _NEXT_LOOK: Final = 1.0
@@ -47,6 +52,11 @@ class Ending(Reading):
     door = ""
     #: Whether a client is at the other end, or a proxy, and not another worker.
     of_client = True
+
+    @property
+    def _of_agent(self) -> bool:
+        """Whether a `CoreAgent` is at the other end, which heeds a close notice."""
+        return self.site.serves_agents or not self.of_client
 
     _log = Logger()
 
@@ -125,13 +135,14 @@ class Ending(Reading):
             report("let a producer follow the client", failure)
             self.fail(failure)
 
-    def _file_failed(self, why: str) -> None:
-        target = b"-" if self._head is None else self._head.target.partition(b"?")[0]
-        self._log.error(
-            "cannot send {path}: {why}; its response is broken off",
-            path=target.decode("latin-1"),
-            why=why,
-        )
+    def _file_failed(self, error: OSError | None = None) -> None:
+        if not isinstance(error, ConnectionError):  # the client has gone
+            target = b"-" if self._head is None else self._head.target
+            self._log.error(
+                "cannot send {path}: {why}; its response is broken off",
+                path=target.partition(b"?")[0].decode("latin-1"),
+                why=error or SHORTER,
+            )
         self.abortConnection()
 
     # On a site that drains.
@@ -160,6 +171,9 @@ class Ending(Reading):
     def stay(self) -> None:
         """Come to an end here: the next response says so, or none comes in time."""
         self.resume_reading()
+        if self._of_agent:
+            self._ask_to_close()
+            return
         departure = self.site.departure
         # Never at once: a request may have come while nobody read, and that of a new
         # connection may be on its way.
@@ -170,6 +184,10 @@ class Ending(Reading):
             else max(departure.spread, FIRST_REQUEST_SECONDS),
         )
 
+    def reclaim(self) -> None:
+        """Come to an end here, though others may hold duplicates of the socket."""
+        self.stay()
+
     def leave(self) -> None:
         """Let another process have this idle connection, or come to its end."""
         if not self.site.departure.offer(self):
@@ -177,10 +195,21 @@ class Ending(Reading):
 
     def _remain(self) -> None:
         """Come to an end here, at once if it may be so."""
-        if self._count and not self.site.departure.spread:
+        if self._count and not (self.site.departure.spread or self._of_agent):
             self.loseConnection()
         else:
             self.stay()
+
+    def _ask_to_close(self) -> None:
+        """
+        Have the agent at the other end close the connection.
+
+        If this end closed, a request could be on its way.  A connection that has
+        brought no request yet was made for one, which comes.
+        """
+        if self._count:
+            self.write(CLOSE_NOTICE)
+        self._wait_for("request", CLOSE_NOTICE_SECONDS)
 
     @property
     def _is_idle(self) -> bool:

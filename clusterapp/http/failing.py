@@ -20,7 +20,6 @@ from twisted.web.util import formatFailure
 from clusterapp.http.forms import BadFormError
 from clusterapp.http.responding import Responding
 
-_BAD_FORM: Final = b"The form cannot be read.\n"
 #: As twisted.web says it.
 _FAILED: Final = (
     b"<html><head><title>Processing Failed</title></head>"
@@ -63,7 +62,7 @@ class Failing(Responding):
         """
         End the request with an error, and log the failure.
 
-        That is a page with 500, or 400 for a form that cannot be read; if the response
+        That is a page with 500, or 400 or 413 for a bad form; if the response
         has begun, the connection is broken off.
 
         :param reason: why it has failed.
@@ -126,8 +125,9 @@ class Failing(Responding):
 
     def _error(self, reason: Failure) -> tuple[HTTPStatus, bytes, bytes]:
         """Give the status, the type and the text of an error."""
-        if reason.check(BadFormError):
-            return HTTPStatus.BAD_REQUEST, b"text/plain; charset=utf-8", _BAD_FORM
+        error = reason.value
+        if isinstance(error, BadFormError):
+            return error.status, b"text/plain; charset=utf-8", error.answer
         status = HTTPStatus.INTERNAL_SERVER_ERROR
         page = self._connection.site.failure_page
         if page is not None:

@@ -1,34 +1,182 @@
-"""The form that a request's body may be."""
+"""
+The form that a request's body may be, read in a time that its length bounds.
 
-from twisted.web import http
+The arguments are those that twisted.web finds, whose own parsers have no bounds: a
+body of 16 MB can keep them busy for many seconds, and with them everyone else.
+"""
 
-_URL_ENCODED = b"application/x-www-form-urlencoded"
-_MULTIPART = b"multipart/form-data"
+from base64 import b64decode
+from binascii import Error as Base64Error
+from binascii import a2b_qp
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from multipart import (
+    MultipartError,
+    MultipartSegment,
+    ParserError,
+    ParserLimitReached,
+    PushMultipartParser,
+    parse_options_header,
+)
+
+_URL_ENCODED: Final = b"application/x-www-form-urlencoded"
+_MULTIPART: Final = b"multipart/form-data"
+
+#: The longest boundary that is read, in bytes; RFC 2046, section 5.1.1, has 70.
+_LONGEST_BOUNDARY: Final = 256
+#: The bytes of a line in a part's head, and the number of its lines.
+_LONGEST_PART_LINE: Final = 2048
+_MOST_PART_LINES: Final = 8
+_CODING: Final = "Content-Transfer-Encoding"
+_ASKED_FOR: Final = ("Content-Disposition", _CODING)
+
+#: The escapes in one value above which it takes too long to decode each by itself.
+_MANY_ESCAPES: Final = 1000
 
 
 class BadFormError(Exception):
-    """A request says that its body is a form, and it is none."""
+    """
+    A request says that its body is a form, and it is none, or too large a one.
+
+    :ivar status: the status that answers it.
+    :ivar answer: what the client is told.
+    """
+
+    def __init__(
+        self, reason: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST
+    ) -> None:
+        super().__init__(reason)
+        self.status = status
+        is_broken = status == HTTPStatus.BAD_REQUEST
+        self.answer = (
+            b"The form cannot be read.\n"
+            if is_broken
+            else b"The form has too many fields.\n"
+        )
 
 
-def form_of(content_type: bytes, body: bytes) -> dict[bytes, list[bytes]]:
+def form_of(
+    content_type: bytes, body: bytes, most_fields: int
+) -> dict[bytes, list[bytes]]:
     """
     Read a form, as twisted.web does.
 
     :param content_type: the request's Content-Type.
     :param body: its body.
-    :return: the fields; none where the body is no form.
-    :raises BadFormError: for a multipart form that cannot be read.
+    :param most_fields: the fields, or parts, that it may have.
+    :return: the values of each field; none where the body is no form.
+    :raises BadFormError: for a form that cannot be read, or has too many fields.
     """
-    if not content_type:
-        return {}
-    # Both are twisted.web's own, and not promised; read in Twisted 26.10.
-    kind = http._parseContentType(content_type)  # noqa: SLF001
+    kind = content_type.partition(b";")[0].strip().lower()
     if kind == _URL_ENCODED:
-        fields: dict[bytes, list[bytes]] = http.parse_qs(body, 1)
-        return fields
-    if kind != _MULTIPART:
-        return {}
+        return _url_encoded(body, most_fields)
+    if kind == _MULTIPART:
+        return _multipart(content_type, body, most_fields)
+    return {}
+
+
+def _url_encoded(body: bytes, most_fields: int) -> dict[bytes, list[bytes]]:
+    """Read what `twisted.web.http.parse_qs` does: semicolons divide fields as well."""
+    if body.count(b"&") + body.count(b";") >= most_fields:
+        raise _too_many(most_fields)
+    fields: dict[bytes, list[bytes]] = {}
+    for each in body.replace(b";", b"&").split(b"&"):
+        name, found, value = each.partition(b"=")
+        if found:
+            fields.setdefault(_decoded(name), []).append(_decoded(value))
+    return fields
+
+
+def _decoded(text: bytes) -> bytes:
+    """
+    Decode a name or a value (WHATWG URL, section 5.1).
+
+    :raises BadFormError: if there are many escapes and some are none.
+    """
+    text = text.replace(b"+", b" ")
+    if text.count(b"%") <= _MANY_ESCAPES:
+        return unquote_to_bytes(text)
+    # As quoted-printable, which is the same with another sign, it is decoded by C. What
+    # is no escape does not get shorter by two, unless it is the end of a line.
+    decoded: bytes = a2b_qp(text.replace(b"=", b"=3D").replace(b"%", b"="))
+    ends_line = b"%\n" in text or b"%\r" in text
+    if ends_line or len(decoded) != len(text) - 2 * text.count(b"%"):
+        raise BadFormError("no form: not every % begins an escape")
+    return decoded
+
+
+def _multipart(
+    content_type: bytes, body: bytes, most_fields: int
+) -> dict[bytes, list[bytes]]:
+    """Read the parts that have a name (RFC 7578), files like others."""
     try:
-        return http._getMultiPartArgs(body, content_type)  # noqa: SLF001
-    except http._MultiPartParseException as error:  # noqa: SLF001
+        return _parts(_boundary_of(content_type), body, most_fields)
+    except ParserLimitReached as error:
+        reason = f"a multipart form of more than {most_fields} parts, or of long heads"
+        raise BadFormError(reason, HTTPStatus.REQUEST_ENTITY_TOO_LARGE) from error
+    except MultipartError as error:
         raise BadFormError(f"no multipart form: {error}") from error
+
+
+def _boundary_of(content_type: bytes) -> bytes:
+    _, options = parse_options_header(content_type.decode("latin-1"))
+    boundary: bytes = options.get("boundary", "").encode("latin-1")
+    if not 0 < len(boundary) <= _LONGEST_BOUNDARY:
+        raise BadFormError("no multipart form: no boundary, or too long a one")
+    return boundary
+
+
+def _parts(boundary: bytes, body: bytes, most_fields: int) -> dict[bytes, list[bytes]]:
+    parser = _Parser(
+        boundary,
+        max_header_size=_LONGEST_PART_LINE,
+        max_header_count=_MOST_PART_LINES,
+        max_segment_count=most_fields,
+        # So that names are the bytes that came, as those of the other kind are.
+        header_charset="latin-1",
+    )
+    fields: dict[bytes, list[bytes]] = {}
+    part, pieces = MultipartSegment([]), list[bytes]()
+    with parser:
+        for event in parser.parse(body):
+            if isinstance(event, MultipartSegment):
+                part, pieces = event, []
+            elif event is not None:
+                pieces.append(event)
+            elif part.name:
+                name = part.name.encode("latin-1")
+                fields.setdefault(name, []).append(_content(part, pieces))
+    return fields
+
+
+def _content(part: MultipartSegment, pieces: list[bytes]) -> bytes:
+    """Give a part's content without its Content-Transfer-Encoding (RFC 7578, 4.7)."""
+    content = b"".join(pieces)
+    coding = part.header(_CODING, "").strip().lower()
+    if coding == "quoted-printable":
+        return a2b_qp(content)
+    if coding == "base64":
+        try:
+            return b64decode(content)
+        except Base64Error:
+            return content  # as Python's email does
+    return content
+
+
+class _Parser(PushMultipartParser):  # type: ignore[misc]
+    """Reads parts that are no form's fields as well: twisted.web passes them over."""
+
+    def _create_segment(self, headerlist: list[tuple[str, str]]) -> MultipartSegment:
+        # What the library has subclasses override. Of the heads of a thousand parts,
+        # only what is asked for is looked at.
+        if len({name for name, _ in headerlist}) < len(headerlist):
+            raise ParserError("a field of a part is there twice")
+        return MultipartSegment([pair for pair in headerlist if pair[0] in _ASKED_FOR])
+
+
+def _too_many(most_fields: int) -> BadFormError:
+    return BadFormError(
+        f"a form of more than {most_fields} fields", HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    )

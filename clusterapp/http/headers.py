@@ -4,9 +4,17 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
+from twisted.web import http_headers
 from twisted.web.http_headers import Headers
 
 from clusterapp.http.framing import one_line
+
+#: The names of fields that are remembered, and the bytes above which one never is;
+#: applications and clients use about a hundred.
+_MOST_NAMES = 1024
+_LONGEST_NAME = 64
+#: The length of a name and a value above which their line is made anew each time.
+_LONGEST_LINE = 128
 
 
 class ResponseHeaders(Headers):
@@ -49,17 +57,75 @@ def as_value(value: str | bytes) -> bytes:
     return one_line(value)
 
 
-@lru_cache(256)
 def canonical(name: str | bytes) -> tuple[bytes, bytes]:
     """
     Give a field's name in lower case, and as Twisted writes it.
 
     :raises twisted.web.http_headers.InvalidHeaderName: if it is no token.
     """
+    return _known_name(name) if len(name) <= _LONGEST_NAME else _canonical(name)
+
+
+def _canonical(name: str | bytes) -> tuple[bytes, bytes]:
     headers = Headers()
     headers.setRawHeaders(name, [])
     [(written, _)] = headers.getAllRawHeaders()
     return written.lower(), written
+
+
+_known_name = lru_cache(256)(_canonical)
+
+
+def field_line(name: str | bytes, value: str | bytes) -> tuple[bytes, bytes]:
+    """
+    Give a field's name in lower case, and its line; most are set again and again.
+
+    :raises twisted.web.http_headers.InvalidHeaderName: if the name is no token.
+    :raises ValueError: if the value has a line break or a NUL.
+    :raises TypeError: if it is no text.
+    """
+    is_text = isinstance(value, (str, bytes))
+    if is_text and len(name) + len(value) < _LONGEST_LINE:
+        return _known_line(name, value)
+    return _line(name, value)
+
+
+def _line(name: str | bytes, value: str | bytes) -> tuple[bytes, bytes]:
+    lowered, written = canonical(name)
+    return lowered, b"%b: %b\r\n" % (written, as_value(value))
+
+
+_known_line = lru_cache(1024)(_line)
+
+
+class BoundedNames(dict[bytes | str, bytes]):
+    """
+    The names of fields that Twisted has seen, as it writes them.
+
+    Takes the place of the dictionary in which `twisted.web.http_headers` keeps 10,000
+    names of any length for ever, whoever has sent them.
+    """
+
+    def __setitem__(self, name: bytes | str, written: bytes) -> None:
+        """Keep a name, unless it is a long one; forget all if there are many."""
+        if len(name) > _LONGEST_NAME:
+            return
+        if len(self) >= _MOST_NAMES:
+            self.clear()
+        super().__setitem__(name, written)
+
+
+def bound_names() -> None:
+    """
+    Bound what Twisted keeps of the names of fields, to about 256 KiB.
+
+    `_nameEncoder` and its cache are not promised; read in Twisted 26.10.
+    """
+    encoder = http_headers._nameEncoder  # noqa: SLF001
+    encoder._canonicalHeaderCache = BoundedNames()  # noqa: SLF001
+
+
+bound_names()
 
 
 def useful(name: bytes, value: bytes | None) -> bytes | None:
@@ -79,19 +145,3 @@ def useful(name: bytes, value: bytes | None) -> bytes | None:
 
 #: The digits of a place in a file, with white space around them.
 _LONGEST_NUMBER: Final = 18
-
-#: The length of a value above which its line is made anew each time.
-LONGEST_REMEMBERED: Final = 128
-
-
-@lru_cache(1024)
-def line_of(name: str | bytes, value: str | bytes) -> tuple[bytes, bytes]:
-    """
-    Give a field's name in lower case, and its line; most are set again and again.
-
-    :raises ValueError: if the value has a line break or a NUL.
-    :raises TypeError: if the value is no text.
-    :raises twisted.web.http_headers.InvalidHeaderName: if the name is no token.
-    """
-    lowered, written = canonical(name)
-    return lowered, b"%b: %b\r\n" % (written, as_value(value))

@@ -9,7 +9,6 @@ ends, and what follows may be another request that must wait for its turn.
 """
 
 import re
-from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -21,8 +20,9 @@ from httptools import (
     HttpRequestParser,
 )
 
+from clusterapp.http.hosts import is_host
 from clusterapp.http.lazy import Lazy
-from clusterapp.http.limits import Limits
+from clusterapp.http.limits import LONGEST_NAME, Limits
 from clusterapp.http.routable import routed_path
 from clusterapp.http.websocket_handshake import offers_websocket, refusal_of
 
@@ -61,13 +61,6 @@ _VERSION: Final = re.compile(rb"HTTP/[0-9]\.[0-9]")
 #: than the RFC names are let through, since browsers send them in queries.
 _TARGET: Final = re.compile(rb'[!"$-~]+')
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
-#: RFC 9110, section 7.2: a host and a port, without user information. It may be
-#: empty, for a target that has no authority.
-_HOST: Final = re.compile(
-    rb"(?:\[(?:[0-9A-Fa-f:.]+|[vV][0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\]"
-    rb"|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)"
-    rb"(?::[0-9]*)?"
-)
 #: The digits of the largest Content-Length: below 2**63, the longest file.
 _MOST_DIGITS: Final = 18
 _REPEATED_ONCE: Final = frozenset({b"connection", b"expect", b"upgrade"})
@@ -188,7 +181,7 @@ class HeadReader:
             raise BadMessageError(HTTPStatus.REQUEST_URI_TOO_LONG, "request line")
         words = line.split(b" ")
         if len(words) != 3 or words[2] not in _VERSIONS or line[:1] in _LINE_ENDS:  # noqa: PLR2004
-            raise _no_request_line(line)
+            raw, words = _as_known_version(raw, line)
         method, target, version = words
         fields = self._fields = []
         noted = self._noted = {}
@@ -214,6 +207,8 @@ class HeadReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field: httptools calls this."""
+        if len(name) > LONGEST_NAME:
+            raise _too_large("a field's name is too long")
         value = value.rstrip(b" \t")
         self._fields.append((name, value))
         lowered = name.lower()
@@ -252,17 +247,23 @@ def check_start(start: bytes, limits: Limits) -> None:
         raise _bad("a line feed without a carriage return")
 
 
-def _no_request_line(line: bytes) -> BadMessageError:
-    version = line.split(b" ")[2:]
-    if (
-        len(version) == 1
-        and version[0] not in _VERSIONS
-        and _VERSION.fullmatch(version[0])
-    ):
-        return BadMessageError(
+def _as_known_version(raw: bytes, line: bytes) -> tuple[bytes, list[bytes]]:
+    """
+    Read a request of a later minor version as one of HTTP/1.1 (RFC 9110, section 2.5).
+
+    :param raw: a head whose request line is none of HTTP/1.1 or 1.0.
+    :param line: that line.
+    :return: the head as one of HTTP/1.1, and the three words of its first line.
+    :raises BadMessageError: if it is no request line, or of another major version.
+    """
+    words = line.split(b" ")
+    if len(words) != 3 or line[:1] in _LINE_ENDS or not _VERSION.fullmatch(words[2]):  # noqa: PLR2004
+        raise _bad("no request line")
+    if not words[2].startswith(b"HTTP/1."):
+        raise BadMessageError(
             HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 is spoken here"
         )
-    return _bad("no request line")
+    return line[:-1] + b"1" + raw[len(line) :], [*words[:2], b"HTTP/1.1"]
 
 
 def _as_refusal(error: HttpParserError, method: bytes) -> BadMessageError:
@@ -292,7 +293,7 @@ def _check_target(head: Head, noted: dict[bytes, bytes]) -> None:
     if absolute is None:
         raise _bad("no path")
     authority, rest = absolute.groups()
-    if authority[:1] in _NO_HOST or not _is_host(authority):
+    if authority[:1] in _NO_HOST or not is_host(authority):
         raise _bad("no authority")
     if not rest.startswith(b"/"):
         rest = b"*" if (rest, head.method) == (b"", b"OPTIONS") else b"/" + rest
@@ -305,7 +306,7 @@ def _check_host(version: bytes, host: bytes | None) -> None:
     if host is None:
         if version == b"HTTP/1.1":
             raise _bad("there is no Host")
-    elif not _is_host(host):
+    elif not is_host(host):
         raise _bad("no valid Host")
 
 
@@ -314,11 +315,6 @@ def _replace_host(head: Head, authority: bytes) -> None:
         (name, authority if name.lower() == b"host" else value)
         for name, value in head.fields
     ]
-
-
-@lru_cache(1024)
-def _is_host(text: bytes) -> bool:
-    return _HOST.fullmatch(text) is not None
 
 
 def _note(head: Head, noted: dict[bytes, bytes]) -> None:

@@ -1,6 +1,7 @@
 """What a client may ask of a connection: sizes, times and numbers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 #: Bytes a second below which a body that is being read is too slow, and the seconds
 #: over which that is measured; the end of a short one may take as long, too.
@@ -19,6 +20,14 @@ HELD = 64 * 1024
 #: next turn of the event loop, so that other clients have theirs.
 PIPELINED = 16
 
+#: The chunks of a body in one read above which no more is read in the same turn of the
+#: event loop, so that other clients have theirs: uvloop reads up to 32 times in each.
+MANY_CHUNKS = 2048
+
+#: The bytes of a field's name; beyond is a 431. Libraries keep the names that they have
+#: seen, and the longest that is registered has 46.
+LONGEST_NAME = 256
+
 #: The bytes of a body that are kept in memory; a longer one goes to a file.
 BODY_IN_MEMORY = 64 * 1024
 
@@ -36,6 +45,21 @@ GOODBYE_SECONDS = 2.0
 #: How long a connection that has brought nothing yet holds up a drain, in s.
 FIRST_REQUEST_SECONDS = 1.0
 
+#: How long an idle connection from another process of a cluster may take to close
+#: once it was told that its server drains, in s: only a process that stands still
+#: takes longer than a moment.
+CLOSE_NOTICE_SECONDS = 5.0
+
+
+#: What a worker may add to a request that it forwards to the core: the fields of
+#: forwarding, a Host, and what frames the body and switches protocols. The bytes of
+#: one field may come up to three times: an X-Forwarded-Host stays, and stands in
+#: Forwarded as well, where quotation marks and backslashes are escaped. Hops that are
+#: written in the other list, too, are at most a hundred.
+_FORWARDING_FIELDS = 8
+_FORWARDING_FACTOR = 3
+_FORWARDING_BYTES = 16 * 1024
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -48,6 +72,8 @@ class Limits:
     :param body: bytes of a body; beyond is a 413. None for no bound.
     :param message: bytes of a WebSocket's message, over all its frames; beyond, the
         connection is closed with 1009.
+    :param form_fields: fields, or parts, of a form that an application asks for;
+        beyond is a 413.
     :param header_timeout: seconds from a head's first byte to its last; then a 408.
     :param keepalive_timeout: seconds that a connection may be open without a
         request; it is then closed.
@@ -64,8 +90,21 @@ class Limits:
     fields: int = 100
     body: int | None = 16 * 1024 * 1024
     message: int = 16 * 1024 * 1024
+    form_fields: int = 1000
     header_timeout: float = 30.0
     keepalive_timeout: float = 65.0
     first_request_timeout: float | None = None
     requests: int | None = 1000
     request_timeout: float | None = None
+
+    def of_forwarded(self) -> Self:
+        """
+        Return the bounds of the same requests once a worker has forwarded them.
+
+        What a worker has taken from its client, the core takes as well.
+        """
+        return replace(
+            self,
+            head=_FORWARDING_FACTOR * self.head + _FORWARDING_BYTES,
+            fields=self.fields + _FORWARDING_FIELDS,
+        )

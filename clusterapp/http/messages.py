@@ -31,6 +31,16 @@ HOP_BY_HOP: Final = frozenset(
 #: Fields that say where a body ends, in lower case (RFC 9112 6).
 FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 
+#: The field that makes a 100 response a close notice; with `Connection: close` the
+#: parser would read nothing behind it.
+_NOTICE_FIELD: Final = (b"Clusterapp-Notice", b"close")
+
+#: What a server that drains sends on an idle connection from another process of a
+#: cluster: an interim response (RFC 9110 15.2), which asks that process to close the
+#: connection. A request that crosses the notice on the wire is answered as usual
+#: behind it, so no request is ever lost to a close.
+CLOSE_NOTICE: Final = b"HTTP/1.1 100 Continue\r\n%b: %b\r\n\r\n" % _NOTICE_FIELD
+
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
@@ -60,6 +70,11 @@ class ResponseHead:
     status: int
     reason: bytes
     fields: Fields = ()
+
+
+def is_close_notice(head: ResponseHead) -> bool:
+    """Tell whether an interim response is a `CLOSE_NOTICE`."""
+    return _NOTICE_FIELD in head.fields
 
 
 def values(fields: Fields, name: bytes) -> list[bytes]:

@@ -15,10 +15,12 @@ from zope.interface import noLongerProvides
 
 from clusterapp.http.addresses import address_of
 from clusterapp.http.connection import Connection
+from clusterapp.http.duplicates import duplicate_of, shut_down
 from clusterapp.http.early import Arrival, EarlyTransport
+from clusterapp.http.limits import FIRST_REQUEST_SECONDS, LINGER_SECONDS
 from clusterapp.http.proxy_protocol import Announced
 from clusterapp.http.transport import NativeTransport
-from clusterapp.http.wire import SHORTER, ends_connection
+from clusterapp.http.wire import ends_connection
 
 if TYPE_CHECKING:
     from clusterapp.http.site import ClusterSite
@@ -41,6 +43,7 @@ class NativeConnection(Connection, asyncio.Protocol):
     __slots__ = (
         "_announced",
         "_arriving",
+        "_has_duplicates",
         "_lent",
         "_loop",
         "_native",
@@ -67,6 +70,7 @@ class NativeConnection(Connection, asyncio.Protocol):
         self._native: Any = None
         self._raw: socket.socket | None = None
         self._lent = False
+        self._has_duplicates = False
         self._peer: IAddress | None = None
         # Whether the client has ended its side while requests of it wait.
         self._peer_closed = False
@@ -242,7 +246,7 @@ class NativeConnection(Connection, asyncio.Protocol):
             return None
         # What was encrypted or announced cannot be had from the socket again.
         stays = self._secure or self._announced
-        copy = None if stays else _copy_of(native.get_extra_info("socket"))
+        copy = None if stays else duplicate_of(native.get_extra_info("socket"))
         if copy is None:
             self._remain()
         else:
@@ -255,6 +259,15 @@ class NativeConnection(Connection, asyncio.Protocol):
         """Come to an end here."""
         self._lent = False
         super().stay()
+
+    @ends_connection
+    def reclaim(self) -> None:
+        """Come to an end here, though others may hold duplicates of the socket."""
+        self._has_duplicates = True
+        self.stay()
+        # Nobody has read for a while: what has come meanwhile is read first.
+        soon = self.site.clock.seconds() + FIRST_REQUEST_SECONDS
+        self.deadline = max(self.deadline, soon)
 
     @ends_connection
     def given(self) -> None:
@@ -308,14 +321,11 @@ class NativeConnection(Connection, asyncio.Protocol):
             self._loop.add_writer(raw.fileno(), self._writable)
             self.writing_paused()
             return 0
-        except ConnectionError:
-            self.abortConnection()
-            return 0
         except OSError as error:
-            self._file_failed(str(error))
+            self._file_failed(error)
             return 0
         if not sent:
-            self._file_failed(SHORTER)
+            self._file_failed()
         return sent
 
     def _call_soon(self, callback: Callable[[], None]) -> asyncio.Handle:
@@ -355,6 +365,11 @@ class NativeConnection(Connection, asyncio.Protocol):
     def _close(self) -> None:
         if self._native is None:
             self._abort()
+        elif self._has_duplicates:
+            # The client would not hear of it before the last one is closed.
+            self._native.write_eof()
+            self._wait_for("end", LINGER_SECONDS)
+            self.resume_reading()
         else:
             self._native.close()
 
@@ -364,6 +379,8 @@ class NativeConnection(Connection, asyncio.Protocol):
                 self._arriving.cancel()
             return
         there = self._native.get_extra_info("socket")
+        if self._has_duplicates:
+            shut_down(there)
         # Of a socket that is lent, another process would send the reset.
         if there is not None and there.fileno() != -1 and not self._lent:
             there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -374,14 +391,6 @@ class NativeConnection(Connection, asyncio.Protocol):
     @ends_connection
     def _abort_native(self) -> None:
         self._native.abort()
-
-
-def _copy_of(original: Any) -> socket.socket | None:
-    """Duplicate a socket; None if this process has as many files as it may."""
-    try:
-        return socket.socket(fileno=os.dup(original.fileno()))
-    except OSError:
-        return None
 
 
 def _lost(error: Exception) -> ConnectionLost:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from cryptography import x509
 
+from clusterapp.regular import opened, read_regular
+
 #: What `ssl` says of another certificate's key, of the same sort or of another.
 _OTHER_KEY = {"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
 
@@ -122,7 +124,7 @@ def _state(path: Path) -> Hashable:
 
 def _first_certificate(path: Path) -> tuple[x509.Certificate, frozenset[str]]:
     try:
-        first = x509.load_pem_x509_certificates(path.read_bytes())[0]
+        first = x509.load_pem_x509_certificates(read_regular(path))[0]
         return first, _names(first)
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -158,7 +160,8 @@ def _context(files: Files) -> ssl.SSLContext:
 def _load_pair(context: ssl.SSLContext, files: Files) -> None:
     try:
         # Without a passphrase OpenSSL would ask at the terminal for one.
-        context.load_cert_chain(files.certificate, files.key, password="")
+        with opened(files.certificate) as certificate, opened(files.key) as key:
+            context.load_cert_chain(_again(certificate), _again(key), password="")
     except ssl.SSLError as error:
         raise _wrong_pair(files, error.reason) from error
     except OSError as error:  # the certificate has just been read
@@ -181,11 +184,17 @@ def _wrong_pair(files: Files, reason: str | None) -> UnusableError:
 
 def _load_authorities(context: ssl.SSLContext, path: Path) -> None:
     try:
-        context.load_verify_locations(cafile=path)
+        with opened(path) as descriptor:
+            context.load_verify_locations(cafile=_again(descriptor))
     except ssl.SSLError as error:
         raise UnusableError(path, "has no certificate that can be read") from error
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def _again(descriptor: int) -> str:
+    """Name an open file for OpenSSL, which would wait at a FIFO."""
+    return f"/proc/self/fd/{descriptor}"
 
 
 def _unreadable(path: Path, error: OSError) -> UnusableError:

@@ -160,9 +160,13 @@ def _read_body(header: bytes, family: int) -> Announced:
     begin = _FIXED.size + addresses.size
     if len(header) < begin:
         raise ProxyHeaderError("a PROXY header too short for its addresses")
-    secure = False
+    secure = is_checked = False
     for kind, start, value in _extensions(header, begin):
         if kind == _CRC32C:
+            # Hundreds of them fit into a header, and each takes a look at all of it.
+            if is_checked:
+                raise ProxyHeaderError("a PROXY header with two checksums")
+            is_checked = True
             _check_sum(header, start, value)
         elif kind == _SSL:
             secure = bool(value) and bool(value[0] & _CLIENT_SSL)

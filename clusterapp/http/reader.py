@@ -12,12 +12,16 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from clusterapp.errors import CoreBrokenError
-from clusterapp.http.messages import FRAMING, ResponseHead, options
+from clusterapp.http.limits import LONGEST_NAME
+from clusterapp.http.messages import CLOSE_NOTICE, FRAMING, ResponseHead, options
 from clusterapp.interfaces import Fields
 
 #: The most bytes of one head, of one body's trailers, or of what lies between two
 #: pieces of a body (a chunk's extensions).
 LIMIT: Final = 64 * 1024
+
+#: The digits of the longest Content-Length that is read: 2**63 has 19.
+_LONGEST_LENGTH: Final = 19
 
 _FIRST_INTERIM: Final = 100
 _SWITCHING: Final = 101
@@ -109,7 +113,10 @@ class ResponseReader:
         except HttpParserUpgrade as switch:
             self._pieces.append(data[switch.args[0] :])
         except HttpParserError as error:
-            self._refuse(error)
+            if not (self.complete and data.endswith(CLOSE_NOTICE)):
+                self._refuse(error)
+            # A server that drains may send it right behind a response.
+            self.keep_alive = False
         if self._fruitless > LIMIT and not self.complete:
             raise CoreBrokenError("its answer has a head without end")
         if self._head_only:
@@ -142,6 +149,8 @@ class ResponseReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field of the head, or one after the body."""
+        if len(name) > LONGEST_NAME:
+            raise CoreBrokenError("the name of a field is longer than 256 bytes")
         self._size += len(name) + len(value)
         if self._size > LIMIT:
             raise CoreBrokenError("its fields are longer than 64 KiB")
@@ -224,6 +233,10 @@ class ResponseReader:
         for name, value in fields:
             lowered = name.lower()
             if lowered == b"content-length":
+                # The parser has read it as one of 64 bits, but int() has a bound of
+                # its own, which zeros in front reach.
+                if len(value) > _LONGEST_LENGTH:
+                    raise CoreBrokenError("its Content-Length is too long")
                 length = int(value)
             elif lowered == b"transfer-encoding":
                 if chunked or self.minor == 0 or value.lower() != b"chunked":

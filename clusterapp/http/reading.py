@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from clusterapp.http.chunked import ChunkedReader
 from clusterapp.http.heads import END, BadMessageError, Head, check_start
-from clusterapp.http.limits import BODY_RATE, BODY_WINDOW, HELD, PIPELINED
+from clusterapp.http.limits import BODY_RATE, BODY_WINDOW, HELD, MANY_CHUNKS, PIPELINED
 from clusterapp.http.wire import Cancellable, Wire, ends_connection
 from clusterapp.interfaces import Fields
 
@@ -302,6 +302,15 @@ class Reading(Wire):
         if chunks.complete and not self._deaf:
             self._held = chunks.rest()
             self._end_body(chunks.trailers)
+        elif chunks.count > MANY_CHUNKS and not self._deaf:
+            # `_reading_paused` is for those that want no more; this is not one.
+            self._stop_reading()
+            self._call_soon(self._read_on)
+
+    @ends_connection
+    def _read_on(self) -> None:
+        if not self._reading_paused:
+            self._start_reading()
 
     def _end_body(self, trailers: Fields) -> None:
         sink, self._sink = self._sink, None

@@ -1,7 +1,7 @@
 """Status lines, and the fields that every response has."""
 
 import time
-from functools import cache, lru_cache
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -16,7 +16,8 @@ _FINAL: Final = range(200, 1000)
 _DATE: Final = b"Date: "
 
 
-@cache
+#: An application may choose any number, even one that a client has sent.
+@lru_cache(1024)
 def status_line(status: int) -> bytes:
     """
     Write the status line of a final response, with its line end.

@@ -32,10 +32,6 @@ _VALUE = re.compile(rb"([01]) (\S+) ([0-9]+) (\S+) ([0-9]+)")
 _OWN_FIELDS = 2
 _OWN_BYTES = 512
 
-#: How long an idle connection holds up a drain, in seconds: the other worker may not
-#: have heard of it yet, and have sent a request. No client has to come back.
-_LAST_REQUEST_SECONDS = 1.0
-
 
 def relayed_from(
     peer: IAddress, host: IAddress, *, secure: bool
@@ -110,11 +106,6 @@ class RelayedConnection(NativeConnection):
             message.getClientAddress()
             message.getHost()
         return message
-
-    def stay(self) -> None:
-        """Come to an end here, soon."""
-        super().stay()
-        self._wait_for("request", _LAST_REQUEST_SECONDS)
 
     def getHost(self) -> IAddress:
         """Tell the address that the client has connected to."""

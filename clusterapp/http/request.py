@@ -126,14 +126,16 @@ class ClusterRequest(Distributed):
         """
         The query's arguments and those of a form that was sent.
 
-        :raises BadFormError: if there is a form, and it cannot be read.
+        :raises BadFormError: if there is a form, and it cannot be read or has more
+            fields than it may.
         """
         head = self._head
         query = head.target.partition(b"?")[2]
         args: dict[bytes, list[bytes]] = parse_qs(query, 1) if query else {}
         if head.method == b"POST" and self._body is not None:
             for kind in self._lines_of(b"content-type")[:1]:
-                args.update(form_of(kind, self._body.whole()))
+                most = self._connection.site.limits.form_fields
+                args.update(form_of(kind, self._body.whole(), most))
         return args
 
     @Lazy

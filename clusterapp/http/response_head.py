@@ -15,12 +15,7 @@ from twisted.web.http import RESPONSES, datetimeToString, stringToDatetime
 from twisted.web.http_headers import Headers
 
 from clusterapp.http.framing import InvalidResponseError, one_line
-from clusterapp.http.headers import (
-    LONGEST_REMEMBERED,
-    ResponseHeaders,
-    as_value,
-    line_of,
-)
+from clusterapp.http.headers import ResponseHeaders, as_value, field_line
 from clusterapp.http.heads import Head
 from clusterapp.http.lazy import Lazy
 from clusterapp.http.messages import options
@@ -117,8 +112,7 @@ class HeadWriter(Routable):
         if "responseHeaders" in self.__dict__:
             self.responseHeaders.setRawHeaders(name, [value])
             return
-        short = isinstance(value, (str, bytes)) and len(value) < LONGEST_REMEMBERED
-        lowered, line = (line_of if short else line_of.__wrapped__)(name, value)
+        lowered, line = field_line(name, value)
         if lowered in _SPECIAL:
             self.responseHeaders.setRawHeaders(name, [value])
         else:

@@ -56,6 +56,8 @@ class ClusterSite(server.Site):
     :param tally: notes how many clients there are, where others see it.
     :param failure_page: describes to the client, in HTML, why a resource failed;
         None where clients are told nothing of it.
+    :param serves_agents: whether all clients are other processes of a cluster, which
+        close their connections when a close notice asks them to.
     """
 
     noisy = False
@@ -78,6 +80,7 @@ class ClusterSite(server.Site):
         visitors: Visitors | None = None,
         tally: Tally | None = None,
         failure_page: Callable[[Failure], bytes] | None = None,
+        serves_agents: bool = False,
     ) -> None:
         super().__init__(root, ClusterRequest, reactor=clock)
         limits = limits or Limits()
@@ -88,6 +91,7 @@ class ClusterSite(server.Site):
         self.recorder = recorder
         self.proxies = proxies or NoProxies()
         self.failure_page = failure_page
+        self.serves_agents = serves_agents
         self.heads = HeadReader(limits)
         #: The root, if it neither has children nor encodes: it gets every request.
         self.dispatcher = root if isinstance(root, Dispatcher) else None
@@ -141,7 +145,7 @@ class ClusterSite(server.Site):
         """
         if not self.draining:
             self.draining = True
-            self.departure = Departure(spread, hand_over)
+            self.departure = Departure(spread, hand_over, self.clock)
         done: Deferred[None] = Deferred()
         self._drained.append(done)
         for connection in list(self._connections):

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from OpenSSL import SSL, crypto
@@ -10,6 +9,7 @@ from twisted.internet import ssl
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 
 from clusterapp.errors import SettingsError
+from clusterapp.regular import read_regular
 
 #: A certificate in a file that may hold much else (RFC 7468 2).
 _PEM = re.compile(
@@ -92,6 +92,6 @@ def _read_certificates(name: str, path: str) -> Sequence[ssl.Certificate]:
 
 def _read(name: str, path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return read_regular(path)
     except OSError as error:
         raise SettingsError(f"{name} = {path!r}: {error.strerror}") from error

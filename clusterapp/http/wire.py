@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 #: How much of a file is read at once, where the kernel cannot send it by itself.
 _PIECE = 128 * 1024
 
-#: Why the rest of a file cannot be sent.
-SHORTER = "the file has become shorter than was announced"
-
 
 class Cancellable(Protocol):
     """A scheduled call: Twisted's `IDelayedCall`, asyncio's `Handle`."""
@@ -144,8 +141,12 @@ class Wire:
     def _producer_failed(self, failure: Failure) -> None:
         raise NotImplementedError
 
-    def _file_failed(self, why: str) -> None:
-        """Break off a response whose file cannot be read."""
+    def _file_failed(self, error: OSError | None = None) -> None:
+        """
+        Break off a response whose file cannot be sent.
+
+        :param error: why; None if the file has become shorter than was announced.
+        """
         raise NotImplementedError
 
     # What a face may do better.
@@ -164,12 +165,12 @@ class Wire:
         try:
             piece = os.pread(fd, min(length, _PIECE), offset)
         except OSError as error:
-            self._file_failed(str(error))
+            self._file_failed(error)
             return 0
         if piece:
             self.write(piece)
         else:
-            self._file_failed(SHORTER)
+            self._file_failed()
         return len(piece)
 
     # What a face calls.

@@ -1,5 +1,6 @@
 """Listening sockets, made or inherited by the master and kept by it for life."""
 
+import errno
 import os
 import socket
 import stat
@@ -93,8 +94,26 @@ def listen(spec: ListenSpec, systemd: Mapping[str | int, int]) -> Listener:
                 made, path = _inherited(_passed(spec, systemd)), None
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ListenError(f"cannot listen on {spec}: {reason}") from error
+        raise ListenError(
+            f"cannot listen on {spec}: {reason}{_advice(spec, error)}"
+        ) from error
     return _listener(spec.socket_name, made, path, _scheme(spec))
+
+
+def _advice(spec: ListenSpec, error: OSError) -> str:
+    """Say what helps, of errors of which one can tell: the end of a sentence."""
+    port = getattr(spec, "port", None)
+    match error.errno:
+        case errno.EACCES if port is not None:
+            return (
+                "; low ports (net.ipv4.ip_unprivileged_port_start) take root, the"
+                " capability CAP_NET_BIND_SERVICE, or a socket of systemd's"
+            )
+        case errno.EADDRINUSE if port is not None:
+            return f"; ss -ltnp 'sport = :{port}' shows by which program"
+        case errno.EADDRNOTAVAIL:
+            return "; this machine has no interface with that address"
+    return ""
 
 
 def inherit(spec: ListenSpec, made: socket.socket) -> Listener:

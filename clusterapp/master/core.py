@@ -1,7 +1,10 @@
 """The core as its master sees it: in the master, in a child, or elsewhere."""
 
 import socket
-from collections.abc import Mapping
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -9,6 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from clusterapp.channel.inspection import requests_told
 from clusterapp.errors import NeverReadyError
 from clusterapp.lifecycle import State
 from clusterapp.master.leaving import Leaving
@@ -17,7 +21,7 @@ from clusterapp.master.slot import ChildSlot, Watcher
 from clusterapp.master.trial import Trial, TrialError
 from clusterapp.settings.model import Settings
 from clusterapp.web.cluster import Membership, core_agent, core_client
-from clusterapp.web.hosting import Host, core_host
+from clusterapp.web.hosting import Host, Site, core_host
 from clusterapp.web.loading import Loaded, load
 
 #: The slot number of a core, which fills no worker's slot.
@@ -40,6 +44,22 @@ class CoreWatcher(Watcher, Protocol):
 
 class Core(Protocol):
     """The core of a cluster."""
+
+    @property
+    def slot(self) -> ChildSlot | None:
+        """The slot of its process; None if it has none of its own."""
+
+    @property
+    def leaving(self) -> Sequence[ChildSlot]:
+        """Processes that it had, and that are being retired."""
+
+    def stacks(self) -> Deferred[str] | None:
+        """
+        Get the Python stacks and the requests under way of its process.
+
+        :return: fires with a text; None if that process is none of this master's, or
+            is not there.
+        """
 
     def start(self) -> None:
         """Start it; the watcher hears when it is ready."""
@@ -70,6 +90,18 @@ class RemoteCore:
         """Let the workers try: each sees for itself whether it is there."""
         self._watcher.core_ready(True)
 
+    @property
+    def slot(self) -> None:
+        """No process of this master's."""
+
+    @property
+    def leaving(self) -> Sequence[ChildSlot]:
+        """No process of this master's."""
+        return ()
+
+    def stacks(self) -> None:
+        """Say that there is nothing to be asked."""
+
     async def replace(self, release: Release) -> bool:  # noqa: ARG002
         """Leave it alone."""
         return True
@@ -92,6 +124,20 @@ class IsolatedCore:
         self._being_replaced = False
         self._leaving = Leaving()
         self._slot = self._make(release)
+
+    @property
+    def slot(self) -> ChildSlot:
+        """The slot of the child that serves, or is to."""
+        return self._slot
+
+    @property
+    def leaving(self) -> Sequence[ChildSlot]:
+        """Children that are being retired."""
+        return tuple(self._leaving)
+
+    def stacks(self) -> Deferred[str] | None:
+        """Ask the child."""
+        return None if self._slot.pid is None else self._slot.stacks()
 
     def start(self) -> None:
         """Start the child."""
@@ -188,16 +234,51 @@ class MasterCore:
         loaded.set_up_templates(reload=settings.reload, cache=plan.bootstrap.cache)
         self._agent = core_agent(reactor, settings, plan.bootstrap.core_socket)
         client = core_client(self._agent)
-        generation = plan.bootstrap.generation
-        loaded.bind(Membership("core", CORE_SLOT, generation, client))
+        self.generation = plan.bootstrap.generation
+        loaded.bind(Membership("core", CORE_SLOT, self.generation, client))
         self._has_routes = loaded.core_resource is not None
         self._host = _host(reactor, settings, loaded, release.core_sockets)
         self._starting: Deferred[None] | None = None
         self._draining: Deferred[None] | None = None
         self._serving = False
+        self._started_at: float | None = None
+
+    @property
+    def slot(self) -> None:
+        """No process of its own."""
+
+    @property
+    def leaving(self) -> Sequence[ChildSlot]:
+        """No process of its own."""
+        return ()
+
+    @property
+    def site(self) -> Site:
+        """What it serves."""
+        return self._host.site
+
+    @property
+    def state(self) -> State:
+        """Where it is between its start and its end, as if it were a process."""
+        if self._draining is not None:
+            return "stopped" if self._draining.called else "draining"
+        if self._serving:
+            return "running"
+        return "stopped" if self._starting is None else "starting"
+
+    @property
+    def uptime(self) -> float | None:
+        """How long ago it was started, in seconds; None if it was not."""
+        since = self._started_at
+        return None if since is None else self._reactor.seconds() - since
+
+    def stacks(self) -> Deferred[str]:
+        """Tell the stacks of all threads of the master."""
+        return succeed("\n".join((*requests_told(self.site.under_way), *_threads())))
 
     def start(self) -> None:
         """Run the core's start hooks, then serve."""
+        self._started_at = self._reactor.seconds()
         starting = self._starting = Deferred.fromCoroutine(self._host.prepare())
         starting.addCallback(self._serve)
         starting.addErrback(self._cannot_start)
@@ -246,6 +327,14 @@ class MasterCore:
 
     def _not_drained(self, why: Failure) -> None:
         self._log.failure("the core did not stop as it should", failure=why)
+
+
+def _threads() -> Iterator[str]:
+    """Tell the stacks of this process's threads, as faulthandler writes them."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - documented
+        yield f"\nthread {names.get(ident, ident)} (most recent call last):"
+        yield "".join(traceback.format_stack(frame)).rstrip()
 
 
 def _host(

@@ -1,13 +1,13 @@
 """What a master runs, its core and its workers, and how one release follows another."""
 
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from clusterapp.errors import AllFatalError, ClusterError, NeverReadyError
+from clusterapp.errors import ClusterError, NeverReadyError
 from clusterapp.generations import roll_out
 from clusterapp.lifecycle import State
 from clusterapp.master.core import Core, IsolatedCore, MasterCore, RemoteCore
@@ -15,7 +15,7 @@ from clusterapp.master.pool import Pool
 from clusterapp.master.release import Release
 from clusterapp.master.slot import ChildSlot
 from clusterapp.master.trial import Trial, TrialError
-from clusterapp.operations import Step, Tell
+from clusterapp.operations import CORE, Step, Tell
 
 
 class Owner(Protocol):
@@ -55,7 +55,7 @@ class Deployment:
     ) -> None:
         self.release = release
         self.pool = Pool(owner.changed, self._all_fatal, on_arrival)
-        self.core_is_ready = False
+        self.core_is_ready = self.core_is_back_soon = False
         self._reactor = reactor
         self._owner = owner
         self._trials: set[ChildSlot] = set()
@@ -65,10 +65,18 @@ class Deployment:
         """Start the core; its start hooks may fail at once."""
         self.core.start()
 
-    def start_workers(self, size: int) -> None:
-        """Fill so many slots."""
+    def start_workers(self, size: int, empty: Collection[int] = ()) -> None:
+        """
+        Fill so many slots.
+
+        :param empty: those that are to stay empty: an operator has drained them.
+        """
         for number in range(size):
-            self.pool.fill(self.release.slot(self._reactor, number, self))
+            slot = self.release.slot(self._reactor, number, self)
+            if number in empty and len(empty) < size:
+                self.pool.slots[number] = slot
+            else:
+                self.pool.fill(slot)
 
     async def stop(self) -> None:
         """Stop the workers first: what they still answer may need the core."""
@@ -83,6 +91,14 @@ class Deployment:
             slot.drop()
         self.pool.drop()
         self.core.drop()
+
+    def pids(self) -> Iterator[int]:
+        """Give the pids of all children."""
+        pool, core = self.pool, self.core
+        own = () if core.slot is None else (core.slot,)
+        for slot in (*pool.slots.values(), *pool.leaving, *own, *core.leaving):
+            if slot.pid is not None:
+                yield slot.pid
 
     # Changing what runs.
 
@@ -171,9 +187,9 @@ class Deployment:
         """
         if not isinstance(self.core, IsolatedCore):
             return await self.core.replace(release)
-        tell(Step(f"core: starting generation {release.number}"))
+        tell(Step(f"starting generation {release.number}", CORE))
         await self.core.replace(release)
-        tell(Step("core: ready"))
+        tell(Step("ready", CORE))
         return True
 
     # What the children and the core report.
@@ -200,7 +216,7 @@ class Deployment:
 
     def core_ready(self, ready: bool, *, back: bool = False) -> None:
         """Hear whether the core takes requests, and tell the workers."""
-        self.core_is_ready = ready
+        self.core_is_ready, self.core_is_back_soon = ready, back
         self.pool.core_ready(ready, back=back)
         for slot in self._trials:
             slot.core_ready(ready, back=back)
@@ -211,10 +227,16 @@ class Deployment:
         self._owner.hopeless(error)
 
     def _all_fatal(self, ever_ready: bool) -> None:
-        if ever_ready:
-            self.hopeless(AllFatalError("every worker crashes when it is started"))
-        else:
+        if not ever_ready:
             self.hopeless(NeverReadyError("no worker ever became ready"))
+            return
+        # It has served, so it can: what fails may be mended outside of it.
+        why = {slot.last_words for slot in self.pool.slots.values()} - {""}
+        self._log.critical(
+            "no worker can be started any more, each is tried again once a minute"
+            " ({why})",
+            why="; ".join(sorted(why)) or "no reason was given",
+        )
 
     def _take_out(self, number: int, tell: Tell) -> Deferred[None]:
         tell(Step("draining", number))

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from clusterapp.channel.bootstrap import PORT, PRIVATE, QUEUE, SCOREBOARD
+from clusterapp.channel.kept import Kept
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.dispatch.steering import Program, at_random, by_address, first_only
 from clusterapp.errors import ListenError, OperationError
@@ -17,6 +18,7 @@ from clusterapp.listening.sockets import Listener
 from clusterapp.master.acceptance import Acceptance
 from clusterapp.master.door import Door
 from clusterapp.master.handing import Target
+from clusterapp.master.overrides import Overrides
 from clusterapp.master.pool import Pool
 from clusterapp.master.rate import Rate
 from clusterapp.master.slot import ChildSlot
@@ -49,22 +51,26 @@ class Distribution:
     :param settings: the settings.
     :param secret: what cookies are signed with.
     :param size: how many slots there are at first.
+    :param kept: what operators have set in the master before this one.
+    :ivar overrides: what operators have set, there and here.
     :raise ListenError: if a listener cannot be distributed as the settings say.
     """
 
     _log = Logger()
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one for each thing that it depends on
         self,
         reactor: Any,
         sockets: Sockets,
         settings: Settings,
         secret: bytes,
         size: int,
+        kept: Kept = Kept(),  # noqa: B008 - it is frozen
     ) -> None:
         self._sockets = sockets
         self._trusted = TrustedProxies(settings.trusted_proxies)
-        self._key = settings.sticky
+        self.overrides = Overrides(kept, settings)
+        self._key = self.overrides.sticky or settings.sticky
         self._secret = secret.hex()
         self._doors = [
             Door(number, name, spec, listener)
@@ -83,7 +89,7 @@ class Distribution:
         for number in range(size):
             sockets.place(number)
         for door in self._doors:
-            self._follow(door, door.spec.dispatch or settings.dispatch)
+            self._follow(door, self.overrides.policy(door.spec, settings))
         sockets.leave_the_rest()
         self._board = OwnScoreboard()
 
@@ -205,9 +211,11 @@ class Distribution:
         :return: what holds now, in words.
         :raise OperationError: if that cannot be done; all is as it was then.
         """
-        numbers = [door.number for door in self._meant(wanted.listener)]
-        policies = dict.fromkeys(numbers, wanted.policy)
+        doors = self._meant(wanted.listener)
+        policies = dict.fromkeys((door.number for door in doors), wanted.policy)
         self._change(self._trusted, wanted.sticky or self._key, policies)
+        specs = [door.spec for door in doors]
+        self.overrides.set(specs, wanted.policy, wanted.sticky)
         return "; ".join(door.in_words(self._key) for door in self._doors)
 
     def check(self, settings: Settings) -> None:
@@ -239,6 +247,7 @@ class Distribution:
         }
         key = self._key if before.sticky == after.sticky else after.sticky
         self._change(TrustedProxies(after.trusted_proxies), key, policies)
+        self.overrides.settings_changed(before, after)
 
     def _change(
         self, trusted: TrustedProxies, key: str, policies: Mapping[int, str]

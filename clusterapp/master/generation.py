@@ -73,13 +73,22 @@ class Surroundings:
         path = tuple(dict.fromkeys(self._path(folder, settings)))
         return Generation(number, settings, folder, environment, path)
 
+    @property
+    def started_in(self) -> str:
+        """The folder that the master was started in, by the shell's name for it."""
+        return self._started_in
+
+    def named_folder(self, settings: Settings) -> str:
+        """Return the working folder as the operator names it, links and all."""
+        return str(Path(self._started_in, settings.working_folder or ""))
+
     def folder(self, settings: Settings) -> str:
         """
         Find where the working folder is now, symbolic links followed.
 
         :raise SettingsError: if it is not there.
         """
-        wanted = Path(self._started_in, settings.working_folder or "")
+        wanted = Path(self.named_folder(settings))
         if not wanted.is_dir():
             raise SettingsError(f"the working folder {wanted} is not there")
         return self._note(str(wanted))

@@ -26,9 +26,11 @@ class Leaving:
         if slot in self._gone:
             return _copy(self._gone[slot])
         gone = self._gone[slot] = Deferred()
+        # Whoever gives up waiting must not take that from the others.
+        waited = _copy(gone)
         slot.drain(hand_over=hand_over)
         self.check(slot)
-        return gone
+        return waited
 
     def check(self, slot: ChildSlot) -> None:
         """Look whether a filling is gone by now; its watcher calls this."""

@@ -117,12 +117,15 @@ class OneAtATime:
             verdict = Verdict(False, f"{type(error).__name__}: {error}", format_exc())
         finally:
             work.close()
-            if self._work is ended:
+            is_last = self._work is ended
+            if is_last:
                 self.under_way = self._work = None
-                self._master.changed()
             if ended is not None:
                 ended.callback(None)
         _note_verdict(verdict, name)
+        if is_last:
+            # Behind the verdict: this may begin what a signal has asked for meanwhile.
+            self._master.changed()
         return verdict
 
 

@@ -1,29 +1,38 @@
 """What an operator can ask of a master, done one thing at a time."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
+from clusterapp.channel.kept import Kept
 from clusterapp.errors import OperationError, UnknownSlotError
 from clusterapp.master.deployment import Deployment
 from clusterapp.master.distribution import Distribution
 from clusterapp.master.generation import Surroundings
+from clusterapp.master.monitor import Monitor
 from clusterapp.master.one_at_a_time import RECYCLE, OneAtATime, Work, note, noting
 from clusterapp.master.release import Release, make_release
 from clusterapp.master.reloading import as_far_as_can_be, not_applied
+from clusterapp.master.remembered import RememberedSignals
+from clusterapp.master.size import MOST_PER_CPU, most_workers, tell_size
 from clusterapp.master.sockets import Sockets
 from clusterapp.master.status import (
     Phase,
+    core_of,
+    core_word,
     health_of,
     imbalance_of,
+    master_of,
     static_of,
     workers_of,
 )
-from clusterapp.operations import Dispatch, Health, Step, Tell, Verdict
+from clusterapp.operations import CORE, Dispatch, Health, Slot, Step, Tell, Verdict
 from clusterapp.settings.model import SETTINGS
 from clusterapp.settings.sources import Chosen
+
+_CORE_ELSEWHERE = "the core runs on another machine: ask its own cluster"
 
 
 class Master(Protocol):
@@ -39,6 +48,10 @@ class Master(Protocol):
     @property
     def deployment(self) -> Deployment:
         """What it runs."""
+
+    @property
+    def monitor(self) -> Monitor:
+        """What its processes use."""
 
     @property
     def sockets(self) -> Sockets:
@@ -92,12 +105,41 @@ class MasterOperations:
     def __init__(self, master: Master) -> None:
         self._master = master
         self._one = OneAtATime(master)
+        self._signals = RememberedSignals(self._can_begin)
         self._next_generation = 2
+        #: How many workers an operator wants, where the settings say something else.
+        self._scaled_to: int | None = None
 
     @property
     def under_way(self) -> str | None:
         """What is being done, in a word; None if nothing is."""
         return self._one.under_way
+
+    def keep(self, kept: Kept) -> int:
+        """
+        Begin where the master before this one was; return the number of slots.
+
+        :param kept: what operators have set there.
+        """
+        settings = self._master.chosen.settings
+        self._next_generation = kept.generation + 1
+        self._scaled_to = None
+        if kept.workers is not None and kept.holds("workers", settings.workers):
+            self._scaled_to = kept.workers
+        return tell_size(settings, self._scaled_to)
+
+    def kept(self) -> Kept:
+        """Tell what operators have set here, for the next master."""
+        slots = self._master.deployment.pool.slots
+        overrides = self._master.distribution.overrides
+        return Kept(
+            generation=self._next_generation,
+            workers=self._scaled_to,
+            empty=tuple(n for n in sorted(slots) if slots[n].state == "stopped"),
+            policies=overrides.policies,
+            sticky=overrides.sticky,
+            settings=self._master.chosen.settings.as_mapping(),
+        )
 
     # What takes no time.
 
@@ -117,12 +159,18 @@ class MasterOperations:
                 **master.distribution.describe(),
                 "imbalance": imbalance_of(pool.running()),
             },
-            "core": _core(settings.core_is_remote, deployment.core_is_ready),
+            "master": master_of(master.monitor),
+            "core": core_word(deployment, settings),
+            "core_process": core_of(deployment.core, settings, master.monitor),
             "operation": self.under_way,
             "folder": deployment.release.generation.folder,
+            "named_folder": master.surroundings.named_folder(settings),
+            "started_in": master.surroundings.started_in,
             "static": static_of(pool.running()),
-            "workers": workers_of(tuple(pool.slots.values())),
-            "leaving": workers_of(tuple(pool.leaving)),
+            "workers": workers_of(tuple(pool.slots.values()), master.monitor),
+            "leaving": workers_of(
+                (*pool.leaving, *deployment.core.leaving), master.monitor
+            ),
         }
 
     def config(self) -> Mapping[str, Any]:
@@ -139,8 +187,7 @@ class MasterOperations:
     def health(self) -> Health:
         """Tell whether the cluster can serve."""
         master = self._master
-        wanted = master.chosen.settings.min_ready
-        return health_of(master.deployment.pool, master.phase, wanted)
+        return health_of(master.deployment, master.phase, master.chosen.settings)
 
     # What takes a while.
 
@@ -150,12 +197,22 @@ class MasterOperations:
 
     def upgrade(self, tell: Tell) -> Deferred[Verdict]:
         """Replace the master and all that it runs."""
-        return self._one.begin("upgrade", self._master.take_over(noting(tell)))
+        return self._one.begin(
+            "upgrade", self._upgrade(self._master.take_over(noting(tell)))
+        )
 
-    def scale(self, workers: int, tell: Tell) -> Deferred[Verdict]:
+    def scale(
+        self, workers: int, tell: Tell, *, force: bool = False
+    ) -> Deferred[Verdict]:
         """Change the number of workers."""
         if workers < 1:
             raise OperationError("there must be at least 1 worker")
+        most = max(most_workers(), len(self._master.deployment.pool.slots))
+        if workers > most and not force:
+            raise OperationError(
+                f"{workers} workers are more than {MOST_PER_CPU} for each CPU;"
+                " --force starts them all the same"
+            )
         return self._one.begin("scale", self._scale(workers, noting(tell)))
 
     def scale_by(self, more: int, tell: Tell) -> Deferred[Verdict]:
@@ -166,8 +223,11 @@ class MasterOperations:
         """Distribute connections in another way."""
         return self._one.begin("dispatch", self._dispatch(wanted, noting(tell)))
 
-    def restart(self, slot: int, tell: Tell) -> Deferred[Verdict]:
-        """Replace the worker of one slot, or fill the slot again."""
+    def restart(self, slot: Slot, tell: Tell) -> Deferred[Verdict]:
+        """Replace the worker of one slot, or the core, or fill the slot again."""
+        if slot == CORE:
+            self._check_core()
+            return self._one.begin("restart", self._restart_core(noting(tell)))
         self._check(slot)
         return self._one.begin("restart", self._restart(slot, noting(tell)))
 
@@ -185,16 +245,22 @@ class MasterOperations:
         self._log.info("worker {slot} is replaced: {why}", slot=slot, why=why)
         return self._one.begin(RECYCLE, self._restart(slot, note))
 
-    def stacks(self, slot: int | None) -> Deferred[Mapping[int, str]]:
-        """Get the Python stacks of one worker, or of all."""
-        slots = self._master.deployment.pool.slots
-        if slot is not None:
-            self._check(slot)
-        asked = {
+    def stacks(self, slot: Slot | None) -> Deferred[Mapping[Slot, str]]:
+        """Get the Python stacks of one worker, or of the core, or of all."""
+        deployment = self._master.deployment
+        slots, core = deployment.pool.slots, deployment.core
+        if slot not in {None, CORE}:
+            self._check(cast("int", slot))
+        asked: dict[Slot, Deferred[str]] = {
             number: each.stacks()
             for number, each in sorted(slots.items())
             if slot in (None, number) and each.pid is not None
         }
+        told = core.stacks() if slot in {None, CORE} else None
+        if told is not None:
+            asked[CORE] = told
+        elif slot == CORE and core.slot is None:
+            raise OperationError(_CORE_ELSEWHERE)
         said = gatherResults(asked.values())
         return said.addCallback(lambda texts: dict(zip(asked, texts, strict=True)))
 
@@ -206,22 +272,37 @@ class MasterOperations:
 
     def give_up(self) -> None:
         """Stop what is being done: the master is stopping."""
+        self._signals.forget()
         self._one.give_up()
 
     def by_signal(self, name: str, begin: Callable[[Tell], Deferred[Verdict]]) -> None:
         """
-        Do what a signal asks for; the log has what a terminal would show.
+        Do what a signal asks for, at once or when what is under way has ended.
+
+        The log has what a terminal would show.
 
         :param name: the signal's name.
         :param begin: begins the operation.
         """
-        self._log.info("{name} received", name=name)
-        try:
-            begin(lambda _: None)
-        except OperationError as error:
-            self._log.error("{name}: {error}", name=name, error=error)
+        self._signals.received(name, begin)
+
+    def changed(self) -> None:
+        """Do what signals have asked for, if that could not be done before."""
+        self._signals.go_on()
 
     # How it is done.
+
+    def _can_begin(self) -> bool:
+        return self._master.phase == "running" and self.under_way is None
+
+    async def _upgrade(self, work: Work) -> str:
+        try:
+            text = await work
+        finally:
+            work.close()
+        # The new master has the newest code and settings, and is who gets signals.
+        self._signals.forget()
+        return text
 
     async def _reload(self, tell: Tell) -> str:
         master = self._master
@@ -235,8 +316,10 @@ class MasterOperations:
         master.sockets.forget_caches(release.number)
         master.adopt_settings(chosen)
         workers = chosen.settings.workers
-        if workers not in (before.settings.workers, "auto"):
-            await deployment.scale(int(workers), tell)
+        if workers != before.settings.workers:
+            self._scaled_to = None
+            if workers != "auto":
+                await deployment.scale(int(workers), tell)
         master.distribution.settings_changed(before.settings, chosen.settings)
         size = len(deployment.pool.slots)
         text = f"generation {release.number} serves in {size} workers"
@@ -255,6 +338,7 @@ class MasterOperations:
 
     async def _scale(self, workers: int, tell: Tell) -> str:
         await self._master.deployment.scale(workers, tell)
+        self._scaled_to = workers
         return f"{workers} workers"
 
     async def _dispatch(self, wanted: Dispatch, tell: Tell) -> str:
@@ -270,14 +354,23 @@ class MasterOperations:
         await self._master.deployment.empty(slot, tell)
         return f"slot {slot} is empty; restart fills it again"
 
+    async def _restart_core(self, tell: Tell) -> str:
+        deployment = self._master.deployment
+        await deployment.replace_core(deployment.release, tell)
+        return "the core is replaced"
+
+    def _check_core(self) -> None:
+        """Refuse to restart a core that has no process of its own here."""
+        if self._master.chosen.settings.core_is_remote:
+            raise OperationError(_CORE_ELSEWHERE)
+        if self._master.deployment.core.slot is None:
+            raise OperationError(
+                "the core runs in the master: clusterctl upgrade replaces both; with"
+                " --core isolated it can be restarted alone"
+            )
+
     def _check(self, slot: int) -> None:
         slots = self._master.deployment.pool.slots
         if slot not in slots:
             known = ", ".join(map(str, sorted(slots)))
             raise UnknownSlotError(f"there is no slot {slot}; there are {known}")
-
-
-def _core(remote: bool, ready: bool) -> str:
-    if remote:
-        return "remote"
-    return "ready" if ready else "not ready"

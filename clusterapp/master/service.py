@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -20,15 +20,17 @@ from clusterapp.errors import (
     ReactorError,
 )
 from clusterapp.master.agent_check import AgentCheck
+from clusterapp.master.boot_failures import BootFailures
 from clusterapp.master.deployment import Deployment
 from clusterapp.master.distribution import Distribution
 from clusterapp.master.generation import Surroundings
+from clusterapp.master.monitor import Monitor
 from clusterapp.master.notifying import Standing
 from clusterapp.master.operations import MasterOperations
 from clusterapp.master.reactors import check_reactor, check_signals
 from clusterapp.master.recycling import Recycling
 from clusterapp.master.release import make_release
-from clusterapp.master.size import first_size, tell_size
+from clusterapp.master.size import check_size
 from clusterapp.master.slot import ChildSlot
 from clusterapp.master.sockets import Sockets
 from clusterapp.master.status import Phase, text_of
@@ -87,6 +89,7 @@ class ClusterService(Service):
             settings, None if upgrading is None else upgrading.inheritance
         )
         self.operations = MasterOperations(self)
+        self.monitor = Monitor(self._children)
         self.reactor = reactor
         self._on_failure = on_failure
         self._choose = choose
@@ -96,7 +99,7 @@ class ClusterService(Service):
         self._distribution: Distribution | None = None
         self._recycling: Recycling | None = None
         self._watchers: list[Callable[[], None]] = []
-        self._tracebacks: set[str] = set()
+        self._boot_failures = BootFailures()
         self._stopped: Deferred[None] | None = None
         self._delay: Deferred[None] | None = None
         self._ended: list[Deferred[None]] = []
@@ -118,8 +121,10 @@ class ClusterService(Service):
         Bind the sockets, while the program may still bind any.
 
         :raise ListenError: if one cannot be had.
+        :raise SettingsError: if there are to be too many workers.
         """
         super().privilegedStartService()
+        check_size(self.settings)
         self.sockets.bind()
 
     def startService(self) -> None:
@@ -135,6 +140,7 @@ class ClusterService(Service):
         super().startService()
         try:
             check_reactor(self.reactor)
+            check_size(self.settings)
             check_tls(self.reactor, self.settings)
             self.sockets.bind()
             self.sockets.open_state()
@@ -240,6 +246,7 @@ class ClusterService(Service):
         :raise SettingsError: if something is wrong with them.
         """
         chosen = self.chosen if self._choose is None else self._choose()
+        check_size(chosen.settings)
         check_tls(self.reactor, chosen.settings)
         return chosen
 
@@ -257,6 +264,8 @@ class ClusterService(Service):
             self._deployment.pool.cluster_health(ready=health.ready, detail=detail)
         for changed in self._watchers:
             changed()
+        # The last, since it may begin something, which changes more.
+        self.operations.changed()
 
     def take_over(self, tell: Tell) -> Coroutine[Any, Any, str]:
         """
@@ -284,12 +293,7 @@ class ClusterService(Service):
         """Hear why a child cannot start; a traceback is logged once, not by each."""
         if self._stopped is not None:
             return  # the first one has said it, and all of them are let go
-        if traceback and traceback not in self._tracebacks:
-            self._tracebacks.add(traceback)
-            self._log.error("{traceback}", traceback=traceback.rstrip())
-        self._log.error(
-            "{label} cannot start: {reason}", label=slot.label, reason=reason
-        )
+        self._boot_failures.log(slot.label, reason, traceback)
         if loading and not self.deployment.pool.ever_ready:
             self.hopeless(ApplicationLoadError(self.settings.app or DEMO, reason))
 
@@ -318,13 +322,18 @@ class ClusterService(Service):
     def _start(self) -> None:
         self._stopped = None
         self._started_at = self.reactor.seconds()
-        self._tracebacks.clear()
+        self._boot_failures.forget()
         self.surroundings = Surroundings()
-        generation = self.surroundings.take(1, self.settings)
-        size = first_size(self.settings)
-        tell_size(self.settings)
+        kept = self._succession.kept
+        generation = self.surroundings.take(kept.generation, self.settings)
+        size = self.operations.keep(kept)
         distribution = self._distribution = Distribution(
-            self.reactor, self.sockets, self.settings, self._succession.secret, size
+            self.reactor,
+            self.sockets,
+            self.settings,
+            self._succession.secret,
+            size,
+            kept,
         )
         if self.settings.working_folder is not None:
             sys.path.insert(0, generation.folder)  # the core may be in the master
@@ -340,9 +349,10 @@ class ClusterService(Service):
             )
         for address in self.addresses:
             self._log.info("listening at {address}", address=address)
+        self.monitor.start(self.reactor)
         self._deployment.start_core()
         if self._stopped is None:  # else a start hook of the core failed at once
-            self._deployment.start_workers(size)
+            self._deployment.start_workers(size, kept.empty)
             self._recycling = Recycling(self.reactor, self.operations, self._deployment)
             self._recycling.startService()
 
@@ -369,7 +379,11 @@ class ClusterService(Service):
         for each in ended:
             each.callback(None)
 
+    def _children(self) -> Iterable[int]:
+        return () if self._deployment is None else self._deployment.pids()
+
     def _end_distribution(self) -> None:
+        self.monitor.stop()
         if self._distribution is not None:
             self._distribution.close()
             self._distribution = None

@@ -3,9 +3,33 @@
 from twisted.logger import Logger
 
 from clusterapp.settings.model import Settings
+from clusterapp.settings.problems import WrongSettingsError
 from clusterapp.spawning.cpus import usable_cpus
 
+#: So many workers for each CPU are of use, at the very most: more are a slip.
+MOST_PER_CPU = 32
+
 _log = Logger()
+
+
+def most_workers() -> int:
+    """Return how many workers are started unless somebody insists."""
+    return MOST_PER_CPU * usable_cpus().count
+
+
+def check_size(settings: Settings) -> None:
+    """
+    See that not too many workers are to be started.
+
+    :raise SettingsError: if there are more than `most_workers`.
+    """
+    wanted, most = settings.workers, most_workers()
+    if wanted != "auto" and int(wanted) > most:
+        raise WrongSettingsError(
+            {"workers": wanted},
+            f"must be at most {most} here, {MOST_PER_CPU} for each CPU"
+            " (clusterctl scale --force starts more)",
+        )
 
 
 def first_size(settings: Settings) -> int:
@@ -14,12 +38,19 @@ def first_size(settings: Settings) -> int:
     return usable_cpus().count if wanted == "auto" else int(wanted)
 
 
-def tell_size(settings: Settings) -> None:
-    """Say in the log how many workers are started, and why so many."""
-    wanted, cpus = settings.workers, usable_cpus()
+def tell_size(settings: Settings, scaled_to: int | None = None) -> int:
+    """
+    Say in the log how many workers are started, and why so many.
+
+    :param scaled_to: how many an operator has asked for, in the place of the settings.
+    :return: how many they are.
+    """
+    wanted, cpus = scaled_to or settings.workers, usable_cpus()
     if wanted == "auto":
         _log.info("starting {size} workers: {why}", size=cpus.count, why=cpus.reason)
-        return
-    _log.info("starting {size} workers", size=wanted)
+        return cpus.count
+    why = ", as an operator has scaled the cluster" if scaled_to else ""
+    _log.info("starting {size} workers{why}", size=wanted, why=why)
     if wanted > cpus.count:
         _log.warn("{size} workers share {why}", size=wanted, why=cpus.reason)
+    return wanted

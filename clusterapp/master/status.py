@@ -1,30 +1,44 @@
 """What a master tells of itself: its status and its health, as JSON can hold them."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from clusterapp.master.core import Core, MasterCore
 from clusterapp.master.deployment import Deployment
-from clusterapp.master.pool import Pool
+from clusterapp.master.monitor import Monitor
 from clusterapp.master.slot import ChildSlot
-from clusterapp.operations import Health
+from clusterapp.operations import CORE, Health
+from clusterapp.settings.model import Settings
 
 #: Where a master is between its start and its end.
 Phase = Literal["starting", "running", "stopping"]
 
 
-def health_of(pool: Pool, phase: Phase, wanted: int) -> Health:
+#: Figures that are not known of a process that says nothing of itself.
+_SILENT = dict.fromkeys(
+    ("requests", "active", "connections", "passed_on", "lag", "rss", "cpu")
+)
+
+
+def health_of(deployment: Deployment, phase: Phase, settings: Settings) -> Health:
     """
     Tell whether clients should be sent to a cluster.
 
-    :param pool: its workers.
+    :param deployment: its workers and its core.
     :param phase: where its master is.
-    :param wanted: how many workers must be ready.
+    :param settings: say how many workers must be ready, and whether the core must be.
     """
+    pool, wanted = deployment.pool, settings.min_ready
     workers, running = len(pool.slots), len(pool.running())
+    # Requests wait for one that is being replaced, as in a reload.
+    core = deployment.core_is_ready or deployment.core_is_back_soon
     if phase == "stopping":
         why = "it is stopping"
     elif running < wanted:
         why = f"{running} of {workers} workers are ready, {wanted} must be"
+    elif settings.require_core and not core:
+        why = "the core is not ready"
     else:
         why = ""
     detail = {
@@ -33,6 +47,7 @@ def health_of(pool: Pool, phase: Phase, wanted: int) -> Health:
         "state": phase,
         "workers": workers,
         "workers_ready": running,
+        "core": core_word(deployment, settings),
     }
     return Health(not why, detail)
 
@@ -57,9 +72,58 @@ def imbalance_of(slots: Sequence[ChildSlot]) -> float | None:
     return max(counts) * len(counts) / total if total else None
 
 
-def workers_of(slots: Sequence[ChildSlot]) -> list[Mapping[str, Any]]:
+def workers_of(slots: Sequence[ChildSlot], monitor: Monitor) -> list[Mapping[str, Any]]:
     """Tell the state of each filling of a slot."""
-    return [_worker(slot) for slot in sorted(slots, key=lambda slot: slot.number)]
+    ordered = sorted(slots, key=lambda slot: slot.number)
+    return [_process(slot, monitor) for slot in ordered]
+
+
+def core_word(deployment: Deployment, settings: Settings) -> str:
+    """Tell in a word whether the core takes requests."""
+    if settings.core_is_remote:
+        return "remote"
+    return "ready" if deployment.core_is_ready else "not ready"
+
+
+def core_of(core: Core, settings: Settings, monitor: Monitor) -> Mapping[str, Any]:
+    """
+    Tell the state of the core, and of the process that it runs in.
+
+    :return: as of a worker; `place` says where it runs, as ``--core`` has it.
+    """
+    if core.slot is not None:
+        return {"place": "isolated", **_process(core.slot, monitor)}
+    if not isinstance(core, MasterCore):
+        return {
+            "place": settings.core,
+            "slot": CORE,
+            "state": "remote",
+            **dict.fromkeys(("generation", "pid", "uptime", "restarts")),
+            **_SILENT,
+        }
+    return {
+        "place": "master",
+        "slot": CORE,
+        "state": core.state,
+        "generation": core.generation,
+        "pid": os.getpid(),
+        "uptime": core.uptime,
+        "restarts": 0,
+        **_SILENT,
+        "requests": core.site.requests,
+        "active": core.site.active,
+        **master_of(monitor),
+    }
+
+
+def master_of(monitor: Monitor) -> Mapping[str, Any]:
+    """Tell how late the master's event loop is, and what it uses."""
+    return {"lag": monitor.lag, **_usage(os.getpid(), monitor)}
+
+
+def _usage(pid: int | None, monitor: Monitor) -> Mapping[str, Any]:
+    usage = monitor.usage(pid)
+    return {"rss": usage and usage.rss, "cpu": usage and usage.cpu}
 
 
 def static_of(slots: Sequence[ChildSlot]) -> Mapping[str, str] | None:
@@ -72,10 +136,10 @@ def static_of(slots: Sequence[ChildSlot]) -> Mapping[str, str] | None:
     return None if newest is None or newest.static is None else vars(newest.static)
 
 
-def _worker(slot: ChildSlot) -> Mapping[str, Any]:
-    pulse = slot.pulse
+def _process(slot: ChildSlot, monitor: Monitor) -> Mapping[str, Any]:
+    pulse, usage = slot.pulse, _usage(slot.pid, monitor)
     return {
-        "slot": slot.number,
+        "slot": slot.number if slot.number >= 0 else CORE,
         "state": slot.state,
         "generation": slot.generation,
         "pid": slot.pid,
@@ -86,5 +150,6 @@ def _worker(slot: ChildSlot) -> Mapping[str, Any]:
         "connections": pulse and pulse.connections,
         "passed_on": pulse and pulse.passed_on,
         "lag": pulse and pulse.lag,
-        "rss": pulse and pulse.rss,
+        "rss": pulse.rss if pulse else usage["rss"],
+        "cpu": usage["cpu"],
     }

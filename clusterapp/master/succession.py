@@ -15,6 +15,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from clusterapp.channel.kept import Kept
 from clusterapp.channel.protocol import Adopted
 from clusterapp.channel.succession import (
     Bequest,
@@ -92,6 +93,7 @@ class Successor:
         listeners: Sequence[tuple[str, socket.socket]],
         secret: bytes,
         boot_timeout: float,
+        kept: Kept,
     ) -> tuple[int, list[str]]:
         """
         Start it, and wait until it has taken over.
@@ -100,11 +102,12 @@ class Successor:
             known by.
         :param secret: what cookies are signed with.
         :param boot_timeout: how long its workers may take to be ready, in seconds.
+        :param kept: what operators have set, and it is to keep.
         :return: its pid, and the specifications of the listeners that it has taken.
         :raise UpgradeError: if it has not; it is gone then.
         """
         self._command.prepare()
-        self._spawn(listeners, secret)
+        self._spawn(listeners, secret, kept)
         try:
             waited = self._serves.addTimeout(boot_timeout + _ALLOWANCE, self._reactor)
             return await waited
@@ -165,7 +168,10 @@ class Successor:
             self._serves.errback(UpgradeError(f"the new master cannot serve: {reason}"))
 
     def _spawn(
-        self, listeners: Sequence[tuple[str, socket.socket]], secret: bytes
+        self,
+        listeners: Sequence[tuple[str, socket.socket]],
+        secret: bytes,
+        kept: Kept,
     ) -> None:
         ours, theirs = socket.socketpair()
         # Whoever may look at processes sees their environment.
@@ -181,7 +187,7 @@ class Successor:
                 (spec, number)
                 for number, (spec, _) in enumerate(listeners, start=_FIRST + 2)
             ]
-            bequest = Bequest(_FIRST, _FIRST + 1, tuple(numbered))
+            bequest = Bequest(_FIRST, _FIRST + 1, tuple(numbered), kept)
             inherited = [theirs, told, *(each for _, each in listeners)]
             passed = enumerate(inherited, start=_FIRST)
             self._process = self._reactor.spawnProcess(
@@ -234,6 +240,8 @@ class Inheritance:
 
     def __init__(self, bequest: Bequest) -> None:
         self.taken: list[str] = []
+        #: What operators have set in the old one.
+        self.kept = bequest.kept
         with socket.socket(fileno=bequest.secret) as told:
             #: What cookies are signed with.
             self.secret = told.recv(1024)
@@ -260,7 +268,8 @@ class Inheritance:
             return None
         found = json.loads(text)
         listeners = tuple((spec, number) for spec, number in found["listeners"])
-        return cls(Bequest(found["channel"], found["secret"], listeners))
+        kept = Kept.from_mapping(found.get("kept", {}))
+        return cls(Bequest(found["channel"], found["secret"], listeners, kept))
 
     def take(self, spec: str) -> socket.socket | None:
         """Take a listening socket, if there is one that is specified like this."""

@@ -9,10 +9,14 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from clusterapp.channel.kept import Kept
+from clusterapp.channel.unanswered import report_unanswered
 from clusterapp.errors import ClusterError, OperationError
 from clusterapp.master.deployment import Deployment
 from clusterapp.master.distribution import Distribution
+from clusterapp.master.operations import MasterOperations
 from clusterapp.master.sockets import Sockets
 from clusterapp.master.status import Phase
 from clusterapp.master.succession import Command, Inheritance, Successor
@@ -66,6 +70,10 @@ class Master(Protocol):
     def distribution(self) -> Distribution:
         """Who gets which connections."""
 
+    @property
+    def operations(self) -> MasterOperations:
+        """What operators can ask of it, and have set."""
+
     def end(self, *, quick: bool) -> Deferred[None]:
         """Stop."""
 
@@ -88,6 +96,10 @@ class Succession:
         self.secret = secrets.token_bytes(_SECRET_BYTES)
         if upgrading is not None and upgrading.inheritance is not None:
             self.secret = upgrading.inheritance.secret
+        #: What operators have set in the master before this one.
+        self.kept = Kept()
+        if upgrading is not None and upgrading.inheritance is not None:
+            self.kept = upgrading.inheritance.kept
         self._master = master
         self._command = None if upgrading is None else upgrading.command
         self._lead = None if upgrading is None else upgrading.lead
@@ -108,14 +120,18 @@ class Succession:
 
     def check(self, deployment: Deployment) -> None:
         """Take over, if this master is ready to."""
-        slots = deployment.pool.slots.values()
         if self._inheritance is None or not deployment.core_is_ready:
             return
+        slots = [s for s in deployment.pool.slots.values() if s.state != "stopped"]
         if slots and all(slot.state == "running" for slot in slots):
             inheritance, self._inheritance = self._inheritance, None
             told = inheritance.take_over()
-            told.addCallbacks(self._take_the_lead, lambda _: self._take_the_lead(""))
+            told.addErrback(self._not_answered)
+            told.addCallback(self._take_the_lead)
             told.addCallback(lambda _: inheritance.leads())
+            told.addErrback(
+                lambda why: self._log.failure("cannot take the lead", failure=why)
+            )
 
     def unfit(self, error: ClusterError) -> None:
         """Tell the older master that this one cannot follow it."""
@@ -132,6 +148,11 @@ class Succession:
             self._log.warn("the master that was to be followed is gone")
             self._inheritance = None
             self._take_the_lead("")
+
+    def _not_answered(self, why: Failure) -> str:
+        """Lead all the same, for this master serves; there is no pid file."""
+        report_unanswered(why)
+        return ""
 
     def _take_the_lead(self, pid_file: str) -> None:
         if self._lead is not None:
@@ -165,7 +186,7 @@ class Succession:
         boot = master.settings.boot_timeout
         try:
             pid, taken = await successor.start(
-                master.sockets.bequeath(), self.secret, boot
+                master.sockets.bequeath(), self.secret, boot, master.operations.kept()
             )
         except BaseException:
             master.distribution.steer_anew()

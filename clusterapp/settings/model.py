@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from clusterapp.settings.counts import Count
 from clusterapp.settings.distributing import Distributing
 from clusterapp.settings.kinds import (
     Choice,
@@ -30,6 +31,7 @@ from clusterapp.settings.supervising import Supervising
 from clusterapp.settings.table import Alias, Setting, about, about_of
 
 _A_YEAR = 365 * 24 * 3600
+_LOCAL_ONLY = ("core_listen", "require_core")
 _REMOTE_ONLY = ("core_ca", "core_cert", "core_key")
 
 
@@ -175,6 +177,15 @@ class Settings(Supervising, Distributing):
             example="1 MiB",
         ),
     )
+    max_form_fields: int = field(
+        default=1000,
+        metadata=about(
+            kind=Count(),
+            help="The most fields of a form, or parts of a multipart one, in "
+            "request.args; with more the client gets 413.",
+            example=5000,
+        ),
+    )
     static_cache: int = field(
         default=32 * 1024**2,
         metadata=about(
@@ -303,7 +314,7 @@ def _check_core(settings: Settings) -> None:
     if not settings.core_is_remote:
         _refuse_with_core(settings, _REMOTE_ONLY, "only for a core at https://HOST")
         return
-    _refuse_with_core(settings, ("core_listen",), "only for a core on this machine")
+    _refuse_with_core(settings, _LOCAL_ONLY, "only for a core on this machine")
     if (settings.core_cert is None) != (settings.core_key is None):
         raise WrongSettingsError(
             {"core_cert": settings.core_cert, "core_key": settings.core_key},

@@ -10,7 +10,6 @@ import getopt
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from shutil import get_terminal_size
 from typing import NoReturn
 
@@ -18,6 +17,7 @@ from twisted.python import usage
 
 from clusterapp import __version__
 from clusterapp.errors import SettingsError
+from clusterapp.regular import read_regular
 from clusterapp.settings.model import SETTINGS
 from clusterapp.settings.problems import nearest
 from clusterapp.settings.show import options_text, settings_text
@@ -50,7 +50,7 @@ def read_file(name: str) -> str:
     :raise OSError: it cannot be read.
     :raise UnicodeDecodeError: it is not in UTF-8, which TOML requires.
     """
-    return Path(name).read_text(encoding="utf-8")
+    return read_regular(name).decode("utf-8")
 
 
 class Options(usage.Options):

@@ -45,8 +45,10 @@ white space stands between places to listen (file names in them may have commas;
 those with white space need a flag or the file), and commas between trusted proxies.
 
 `twistd clusterapp --print-config` prints each setting, its value and its source.
-`twistd clusterapp --check-config` checks the settings, and that the application can
-be loaded. Neither starts anything.
+`twistd clusterapp --check-config` checks the settings, the files of TLS, and that the
+application can be loaded in the working folder. It takes nothing that a running cluster
+has, so it can be called beside one; whether sockets, the state folder and logs can be
+had is not checked, and start hooks are not run. Neither starts anything.
 
 ## Mistakes
 

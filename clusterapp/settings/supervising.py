@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from clusterapp.settings.counts import ControlPlace, Count, UrlPath
-from clusterapp.settings.kinds import FilePath, Seconds
+from clusterapp.settings.kinds import FilePath, Seconds, Switch
 from clusterapp.settings.sending import Size
 from clusterapp.settings.table import about
 
@@ -120,6 +120,15 @@ class Supervising:
             kind=Count(),
             help="With fewer workers ready, the cluster says that it is not ready.",
             example=2,
+        ),
+    )
+    require_core: bool = field(
+        default=False,
+        metadata=about(
+            kind=Switch(),
+            help="While the core is not ready, the cluster says that it is not "
+            "ready, either.",
+            example=True,
         ),
     )
     working_folder: str | None = field(

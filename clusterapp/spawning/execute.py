@@ -8,14 +8,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import (
-    ConnectionClosed,
-    ProcessExitedAlready,
-    ProcessTerminated,
-)
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
 from twisted.protocols.amp import UnknownRemoteError
@@ -27,6 +23,7 @@ from clusterapp.channel.ends import ChildEvents, MasterEnd
 from clusterapp.channel.inspection import ASK
 from clusterapp.channel.log_events import LOG_FD
 from clusterapp.channel.protocol import Adopted
+from clusterapp.channel.unanswered import report_unanswered
 from clusterapp.interfaces import IClusterReactor
 from clusterapp.spawning.output import STDERR, STDOUT, ChildOutput, OutputEvents
 
@@ -54,7 +51,7 @@ class Child:
 
     def proceed(self) -> None:
         """Let a child on trial take its place."""
-        self._end.proceed().addErrback(_trap_loss)
+        self._end.proceed().addErrback(report_unanswered)
 
     def drain(self, *, spread: float, hand_over: bool) -> Deferred[None]:
         """
@@ -66,20 +63,22 @@ class Child:
         """
         # If the channel breaks the child takes that as the same order.
         said = self._end.drain(spread=spread, hand_over=hand_over)
-        return said.addErrback(_trap_loss)
+        return said.addErrback(report_unanswered)
 
     def core_ready(self, ready: bool, *, back: bool) -> None:
         """Tell the child whether the core takes requests, or will soon be back."""
         # A child whose channel is gone needs no news any more.
-        self._end.core_ready(ready, back=back).addErrback(_trap_loss)
+        self._end.core_ready(ready, back=back).addErrback(report_unanswered)
 
     def cluster_health(self, *, ready: bool, detail: str) -> None:
         """Tell the child whether clients should be sent to this cluster."""
-        self._end.cluster_health(ready=ready, detail=detail).addErrback(_trap_loss)
+        self._end.cluster_health(ready=ready, detail=detail).addErrback(
+            report_unanswered
+        )
 
     def broken(self, why: str) -> None:
         """Tell the child what is wrong with the code; nothing, if that is empty."""
-        self._end.broken(why).addErrback(_trap_loss)
+        self._end.broken(why).addErrback(report_unanswered)
 
     def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
         """
@@ -88,15 +87,15 @@ class Child:
         :param shared: whether other children accept from it as well.
         """
         said = self._end.accept(listener, listening, shared=shared)
-        said.addErrback(_trap_loss)
+        said.addErrback(report_unanswered)
 
     def refuse(self, listener: str) -> None:
         """Have the child accept no connections of a listener by itself."""
-        self._end.refuse(listener).addErrback(_trap_loss)
+        self._end.refuse(listener).addErrback(report_unanswered)
 
     def stick(self, how: str) -> None:
         """Tell the child whose requests belong to which worker."""
-        self._end.stick(how).addErrback(_trap_loss)
+        self._end.stick(how).addErrback(report_unanswered)
 
     def adopt(self, connection: socket.socket, door: str) -> Deferred[bool]:
         """
@@ -106,12 +105,11 @@ class Child:
         :param door: the name of the listener that it has come by.
         :return: fires with whether the child has it.
         """
-        said: Deferred[Any] = self._end.adopt(connection, door)
-        return said.addCallbacks(lambda _: True, _not_adopted)
+        return self._end.adopt(connection, door).addErrback(_not_adopted)
 
     def reopen_logs(self) -> None:
         """Tell the child that the files of its logs have been renamed."""
-        self._end.reopen_logs().addErrback(_trap_loss)
+        self._end.reopen_logs().addErrback(report_unanswered)
 
     def inspect(self) -> None:
         """
@@ -163,13 +161,10 @@ def _catches(pid: int, number: signal.Signals) -> bool:
     return bool(caught >> (number - 1) & 1)
 
 
-def _trap_loss(why: Failure) -> None:
-    why.trap(ConnectionClosed)
-
-
 def _not_adopted(why: Failure) -> bool:
-    # The latter is said by one that had no descriptor left to receive it.
-    why.trap(ConnectionClosed, UnknownRemoteError)
+    # One that had no descriptor left to receive it says no more than this.
+    if not why.check(UnknownRemoteError):
+        report_unanswered(why)
     return False
 
 

@@ -10,6 +10,8 @@ from markupsafe import Markup
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
+from clusterapp.regular import read_regular
+
 #: How many lines are shown before and after the one that failed.
 _AROUND = 5
 
@@ -169,7 +171,7 @@ def _excerpt(why: Failure, templates: Path) -> Excerpt | None:
 
 def _around(path: Path, line: int) -> Iterator[tuple[int, str]]:
     try:
-        text = path.read_text("utf-8", "replace")
+        text = read_regular(path).decode("utf-8", "replace")
     except OSError:
         return  # it is gone by now
     lines = text.splitlines()

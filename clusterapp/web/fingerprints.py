@@ -18,10 +18,7 @@ FRESH_SECONDS: Final = 1.0
 
 _LENGTH: Final = 12
 _FINGERPRINT = re.compile(r"\.[0-9a-f]{12}")
-_NAME = re.compile(
-    rb"(?P<stem>(?:.*/)?[^/]+)\.(?P<print>[0-9a-f]{12})(?P<end>\.[^./]*)?",
-    re.DOTALL,
-)
+_MARK = re.compile(rb"[0-9a-f]{12}")
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
@@ -51,10 +48,15 @@ def with_fingerprint(name: str, mark: str) -> str:
 
 def without_fingerprint(name: bytes) -> tuple[bytes, str] | None:
     """Give the plain name and the fingerprint of a name that may have one."""
-    match = _NAME.fullmatch(name)
-    if match is None:
-        return None
-    return match["stem"] + (match["end"] or b""), match["print"].decode()
+    folder, slash, last = name.rpartition(b"/")
+    stem, dot, end = last.rpartition(b".")
+    if stem and _MARK.fullmatch(end):
+        return folder + slash + stem, end.decode()
+    # Else it stands in front of the extension.
+    stem, _, mark = stem.rpartition(b".")
+    if stem and _MARK.fullmatch(mark):
+        return folder + slash + stem + dot + end, mark.decode()
+    return None
 
 
 class _Known(NamedTuple):

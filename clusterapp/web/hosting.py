@@ -1,7 +1,7 @@
 """Serving a site between its application's start and stop hooks."""
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -9,6 +9,7 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.logger import Logger
 from twisted.web.pages import notFound
 
+from clusterapp.channel.inspection import UnderWay
 from clusterapp.http.agent import IDLE_TIMEOUT
 from clusterapp.http.certificates import certificates_of
 from clusterapp.http.departure import HandOver
@@ -39,7 +40,18 @@ CORE_FIRST_REQUEST = 10.0
 
 
 class Site(Protocol):
-    """A site that can finish what it has."""
+    """A site that can finish what it has, and tells of it."""
+
+    @property
+    def requests(self) -> int:
+        """How many it has answered so far."""
+
+    @property
+    def active(self) -> int:
+        """How many it is answering."""
+
+    def under_way(self) -> Sequence[UnderWay]:
+        """Tell the requests that are being answered; another thread may ask."""
 
     def drain(self, *, spread: float, hand_over: HandOver | None) -> Deferred[None]:
         """Fire when the last connection is gone."""
@@ -59,12 +71,16 @@ class Door(Protocol):
 
 
 class Host:
-    """Serve one site on listening sockets: a worker's, or the core's."""
+    """
+    Serve one site on listening sockets: a worker's, or the core's.
+
+    :ivar site: the site.
+    """
 
     _log = Logger()
 
     def __init__(self, site: Site, hooks: Hooks, doors: Iterable[Door]) -> None:
-        self._site = site
+        self.site = site
         self._hooks = hooks
         self._doors = tuple(doors)
 
@@ -90,10 +106,10 @@ class Host:
         """
         self.refuse()
         try:
-            await self._site.drain(spread=spread, hand_over=hand_over)
+            await self.site.drain(spread=spread, hand_over=hand_over)
         except CancelledError:
             self._log.warn("the time is over: breaking off what is not finished")
-            self._site.abort()
+            self.site.abort()
         await self._hooks.run_stop()
 
     def refuse(self) -> None:
@@ -121,17 +137,19 @@ def core_host(
     # Workers have bounded what clients send, and keep their connections.
     limits = Limits(
         body=None,
+        form_fields=settings.max_form_fields,
         requests=None,
         keepalive_timeout=CORE_KEEPALIVE,
         first_request_timeout=CORE_FIRST_REQUEST,
         message=settings.websocket_max_size,
-    )
+    ).of_forwarded()
     site = ClusterSite(
         reactor,
         root,
         limits=limits,
         proxies=TrustedInCore(settings.trusted_proxies),
         failure_page=loaded.failure_page if settings.reload else None,
+        serves_agents=True,
     )
     factories: dict[str, Any] = {CORE_SOCKET: site}
     for spec in settings.core_listeners:

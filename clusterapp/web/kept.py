@@ -89,7 +89,7 @@ class Kept:
         in_memory = [each.size for each in choices.values() if each.digest is not None]
         #: The bytes that it takes, or comes to take: a content counts twice, since
         #: the whole answer is remembered as well (see `Prepared.whole`).
-        self.cost = _COST_OF_ONE + 2 * sum(in_memory)
+        self.cost = _COST_OF_ONE + len(key.below) + 2 * sum(in_memory)
         #: The files that it keeps open.
         self.descriptors = len(choices) - len(in_memory)
         #: Until when nobody needs to look at the disk.

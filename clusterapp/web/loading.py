@@ -1,5 +1,6 @@
 """Load an application: what its workers serve, and what its core does."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,8 +168,8 @@ def _files(app: Application, options: StaticOptions) -> StaticFiles:
 
 
 def _static(app: Application) -> StaticFolder:
-    # As the folder of `StaticFiles`, which is looked up when a worker starts.
-    return StaticFolder(app.static_url, str(app.static.resolve()))
+    # Links are kept: a proxy that serves the files has to follow them anew.
+    return StaticFolder(app.static_url, os.path.abspath(app.static))  # noqa: PTH100
 
 
 def _rules(app: Any) -> Sequence[Rule]:

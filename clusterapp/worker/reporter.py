@@ -43,11 +43,7 @@ class Relay(Protocol):
 
 
 class Figures(Protocol):
-    """What a worker serves with."""
-
-    @property
-    def site(self) -> Site:
-        """What it has answered, and has under way."""
+    """What a worker serves with, and the core has not."""
 
     @property
     def relay(self) -> Relay:
@@ -71,6 +67,7 @@ class Reporter:
         self, clock: IReactorTime, hang_timeout: float, say: Callable[[Pulse], None]
     ) -> None:
         #: What the figures are taken from, once there is something to count.
+        self.site: Site | None = None
         self.served: Figures | None = None
         self._clock = clock
         self._interval = min(INTERVAL, hang_timeout / _REPORTS)
@@ -95,11 +92,14 @@ class Reporter:
         lag = max(0.0, self._clock.seconds() - self._due)
         self.start()
         rss = self._resident()
-        served = self.served
-        if served is None:
+        site, served = self.site, self.served
+        if site is None:
             self._say(Pulse(lag=lag, rss=rss))
             return
-        site = served.site
+        if served is None:
+            requests, active = site.requests, site.active
+            self._say(Pulse(lag=lag, rss=rss, requests=requests, active=active))
+            return
         served.tally.looked(lag)
         self._say(
             Pulse(

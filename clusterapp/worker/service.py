@@ -10,14 +10,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionClosed, ReactorNotRunning
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from clusterapp.channel.bootstrap import CONTROL_FD, Bootstrap
 from clusterapp.channel.ends import ChildEnd
+from clusterapp.channel.inspection import UnderWay
 from clusterapp.channel.protocol import Adopted
 from clusterapp.channel.stickiness import Stickiness
+from clusterapp.channel.unanswered import report_unanswered
 from clusterapp.clock import make_monotonic
 from clusterapp.errors import ApplicationLoadError
 from clusterapp.http.under_way import request_under_way
@@ -29,7 +31,7 @@ from clusterapp.worker.front import Front
 from clusterapp.worker.recording import AccessLog, open_access_log
 from clusterapp.worker.reporter import Reporter
 from clusterapp.worker.serving import Served, serve
-from clusterapp.worker.watch import UnderWay, watch_master
+from clusterapp.worker.watch import watch_master
 
 if TYPE_CHECKING:
     from clusterapp.web.hosting import Host
@@ -108,10 +110,8 @@ class ChildProgram:
 
     def under_way(self) -> Sequence[UnderWay]:
         """Tell the requests that are being answered; called by another thread."""
-        served = self._served
-        if served is None:
-            return ()
-        return served.site.under_way()
+        host = self._host
+        return () if host is None else host.site.under_way()
 
     def proceed(self) -> None:
         """Take the place that was waited for."""
@@ -222,13 +222,13 @@ class ChildProgram:
             # After the start hooks, which may add filters.
             loaded.templates.warm(self._reactor.seconds)
         self._host, self._served = host, served
-        self._reporter.served = served
+        self._reporter.site, self._reporter.served = host.site, served
         self.core_ready(self._core_is_ready, back=self._core_is_back_soon)
         if is_worker:
             await self._wait_for_turn()
         # If the channel breaks, `master_gone` hears of it.
         ready = self._end.ready(loaded.static if is_worker else None)
-        ready.addErrback(lambda why: why.trap(ConnectionClosed))
+        ready.addErrback(report_unanswered)
         host.accept()
 
     def _adopt_log_handlers(self) -> None:
@@ -239,7 +239,7 @@ class ChildProgram:
         if not self._bootstrap.on_trial:
             return
         self._trial = Deferred()
-        self._end.loaded().addErrback(lambda why: why.trap(ConnectionClosed))
+        self._end.loaded().addErrback(report_unanswered)
         await self._trial
 
     def _boot_failed(self, why: Failure) -> None:

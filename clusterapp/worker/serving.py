@@ -109,6 +109,7 @@ def _worker(  # noqa: PLR0913, PLR0917 - as `serve`
         limits=Limits(
             body=settings.max_body,
             message=settings.websocket_max_size,
+            form_fields=settings.max_form_fields,
             header_timeout=settings.header_timeout,
             keepalive_timeout=settings.keepalive_timeout,
             request_timeout=settings.request_timeout,

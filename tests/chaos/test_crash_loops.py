@@ -1,5 +1,6 @@
 """Workers that crash again and again."""
 
+import contextlib
 import os
 import signal
 
@@ -56,9 +57,30 @@ class CrashLoopTests(ChaosCase):
             self.assert_stops(running)
 
     def test_every_slot_for_good(self) -> None:
-        """A cluster that can serve nobody any more says so and leaves, status 5."""
+        """A cluster that has served says so, and goes on trying."""
         with self.cluster() as running:
             self.deploy.crash(0, 1, times=1000)
             kill_all(running)
-            running.wait_for("every worker crashes when it is started")
-            self.assertEqual(running.wait(), 5)
+            running.wait_for(r"no worker can be started any more, .*left with status 7")
+            self.deploy.crash(0, 1, times=0)
+            self.assert_done("restart", "0")
+            self.assert_done("restart", "1")
+            with self.load(running) as load:
+                load.wait_for(50)
+            self.assert_served(load.report("a cluster that was given up"), at_least=50)
+            self.assert_stops(running)
+
+    def test_request_that_crashes_its_worker(self) -> None:
+        """Asked again and again, it ends the workers that get it, not the cluster."""
+        with self.cluster() as running:
+            for _ in range(12):
+                with contextlib.closing(running.connect()) as client:
+                    client.sendall(b"GET /crash HTTP/1.1\r\nHost: h\r\n\r\n")
+                    with contextlib.suppress(ConnectionError):
+                        self.assertEqual(client.recv(100), b"")
+            with self.load(running, patience=60) as load:
+                load.wait_for(200, deadline=60)
+            self.assert_served(load.report("a request that crashes"), at_least=200)
+            self.assertNotIn("crashes too often", running.text())
+            self.assertNotIn("no worker can be started", running.text())
+            self.assert_stops(running)

@@ -44,6 +44,24 @@ class ReloadTests(ChaosCase):
             self.assertGreaterEqual(figures.reused + figures.connections, 10_000)
             self.assert_stops(running)
 
+    def test_signals_in_a_reload(self) -> None:
+        """A HUP is done afterwards; a TERM ends it, and starts nothing more."""
+        with self.cluster() as running:
+            running.signal(signal.SIGHUP)
+            running.wait_for("generation 2 in")
+            self.deploy.put("serving", "2")
+            for _ in range(3):
+                running.signal(signal.SIGHUP)
+                running.wait_for("SIGHUP: cannot reload: .*; done afterwards")
+            running.wait_for("reload done: generation 2 serves")
+            running.wait_for("worker 0: starting generation 3")
+            running.wait_for("worker 0: ready after")
+            running.signal(signal.SIGTERM)
+            self.assertEqual(running.wait(), 0)
+            behind = running.text().partition("SIGTERM: stopping")[2]
+            self.assertIn("reload failed: given up: the cluster is stopping", behind)
+            self.assertNotRegex(behind, "starting|is ready|back to generation")
+
     def test_core_of_its_own(self) -> None:
         """Its requests are parked while it is replaced."""
         with (

@@ -1,6 +1,7 @@
 """What the commands do with wrong settings and with applications that fail."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from tests.integration.running import (
     DEADLINE,
     SCRIPTS,
     Running,
+    RunningCluster,
     clean_environment,
     cluster,
     eventually,
@@ -21,7 +23,11 @@ from tests.integration.running import (
 )
 
 TWISTD = (f"{SCRIPTS}/twistd", "-n")
+DAEMON = (f"{SCRIPTS}/twistd",)
 COMMANDS = (TWISTD, (f"{SCRIPTS}/twist",), (sys.executable, "-m", "twisted"))
+
+#: Runs a command whose stderr is closed.
+CLOSING = "import os, sys; os.close(2); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 def run(
@@ -88,8 +94,45 @@ class MistakeTests(SynchronousTestCase):
 
     def test_check_config(self) -> None:
         """Settings and application are checked, and nothing is started."""
-        ended = run(*TWISTD, "clusterapp", "--check-config")
-        self.assertEqual((ended.returncode, ended.stdout), (0, "configuration ok\n"))
+        for command in (*COMMANDS, DAEMON):
+            ended = run(*command, "clusterapp", "--check-config")
+            self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+            self.assertTrue(ended.stdout.startswith("configuration ok\n"), ended)
+        self.assertEqual(list(Path().iterdir()), [])
+
+    def test_check_config_in_another_folder(self) -> None:
+        """The application is looked for where workers would look."""
+        release = Path("releases/7")
+        release.mkdir(parents=True)
+        Path("current").symlink_to(release)
+        (release / "elsewhere.py").write_text(
+            "import helper_beside\nfrom klein import Klein\napp = Klein()\n"
+        )
+        (release / "helper_beside.py").touch()
+        flags = ("clusterapp", "--check-config", "--app", "elsewhere:app")
+        ended = run(*TWISTD, *flags, "--working-folder", "current")
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""), ended)
+        self.assertIn(f"loaded in {release.absolute()}", ended.stdout)
+        self.assertEqual(run(*TWISTD, *flags).returncode, 4)
+        ended = run(*TWISTD, *flags, "--working-folder", "nowhere")
+        self.assert_one_line(ended, "working folder", "nowhere is not there")
+
+    def test_check_config_beside_a_cluster(self) -> None:
+        """It takes nothing that the cluster has, its pid file and sockets included."""
+        flags = ("clusterapp", "--listen", "unix:public.sock", "--state", "state")
+        public = ("--listen", "tcp:0:interface=127.0.0.1")
+        command = [*TWISTD, *flags, *public, "--workers", "1"]
+        running = RunningCluster(command, workers=1, cwd=Path.cwd())
+        try:
+            running.started()
+            found = sorted(map(str, Path().rglob("*")))
+            self.assertIn("twistd.pid", found)
+            for check in (TWISTD, DAEMON):
+                ended = run(*check, *flags, "--check-config")
+                self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+            self.assertEqual(sorted(map(str, Path().rglob("*"))), found)
+        finally:
+            running.close()
 
     def test_a_port_in_use(self) -> None:
         """What cannot be bound is said in one line, with status 1."""
@@ -131,6 +174,77 @@ class DaemonTests(SynchronousTestCase):
         self.assertEqual(ended.returncode, 1)
         self.assertIn(f"cannot listen on {spec}", ended.stderr)
         self.assertFalse(Path("twistd.pid").exists())
+
+    def test_a_long_error(self) -> None:
+        """All of it is there, as without a daemon, and in the log."""
+        name = "missing_" * 20
+        Path("shop.py").write_text(f"import {name}\n")
+        ended = run(*DAEMON, "clusterapp", "--app", "shop:app", "--state", "state")
+        self.assertEqual(ended.returncode, 1)
+        told = "clusterapp: cannot load the application 'shop:app': importing"
+        self.assertIn(told, ended.stderr)
+        self.assertIn(f"    import {name}\n", ended.stderr)
+        self.assertTrue(f"No module named '{name}'\n" in ended.stderr, ended.stderr)
+        self.assertIn("as said above", ended.stderr)
+        self.assertIn(told, Path("twistd.log").read_text())
+
+    def test_a_start_without_stderr(self) -> None:
+        """Whatever has its number by then is not written to; the log has the error."""
+        command = (*DAEMON, "clusterapp", "--listen", "unix:/nowhere/a.sock")
+        closed = (sys.executable, "-c", CLOSING, *command)
+        ended = run(*closed)
+        self.assertEqual(ended.returncode, 1)
+        self.assertEqual(ended.stdout, "")
+        log = Path("twistd.log").read_text()
+        self.assertEqual(log.count("clusterapp: cannot listen on unix:/nowhere/"), 1)
+
+
+class SystemTests(SynchronousTestCase):
+    """What the system refuses is one line as well, whatever it is that asks."""
+
+    def assert_told(self, *command: str, **facts: str) -> None:
+        """Each way to start tells the whole of it, with status 1."""
+        for mode in ((), ("-n",)):
+            words = [facts.get("twistd", ""), *mode, "clusterapp", *command]
+            ended = run(*facts["before"].split(), *DAEMON, *filter(None, words))
+            told = ended.stdout + ended.stderr
+            self.assertEqual(ended.returncode, 1, told)
+            self.assertIn(f"clusterapp: {facts['line']}", told)
+            self.assertIn(facts.get("reason", ""), told)
+            self.assertNotIn("Traceback", told)
+            self.assertEqual(list(Path().glob("*.pid")), [])
+
+    def test_log_and_pid_file(self) -> None:
+        """They are twistd's, which would write a traceback, or 100 bytes of it."""
+        for flag, what in (("logfile", "log"), ("pidfile", "pid file")):
+            self.assert_told(
+                "--check-config",
+                before="",
+                twistd=f"--{flag}=/nowhere/a",
+                line=f"cannot write the {what} (--{flag}) /nowhere/a: No such file",
+            )
+
+    def test_no_descriptors(self) -> None:
+        """What they are missing for is said, wherever it is."""
+        self.assert_told(
+            *("--listen", "unix:a.sock", "--state", "state", "--workers", "64"),
+            before="prlimit --nofile=12",
+            line="cannot ",
+            reason="Too many open files",
+        )
+
+    def test_a_low_port(self) -> None:
+        """Whoever has no right to it hears which right that is."""
+        without = "setpriv --bounding-set=-net_bind_service"
+        if os.geteuid() != 0:
+            without = "env"
+        elif not shutil.which("setpriv"):
+            raise AssertionError("setpriv(1) of util-linux is needed")
+        self.assert_told(
+            *("--listen", "tcp:79:interface=127.0.0.1", "--state", "state"),
+            before=without,
+            line="cannot listen on tcp:79:interface=127.0.0.1: Permission denied; low",
+        )
 
 
 class BrokenApplicationTests(SynchronousTestCase):

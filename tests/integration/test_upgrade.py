@@ -1,5 +1,6 @@
 """A new master that takes over from an old one: real programs, sockets and signals."""
 
+import json
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -133,6 +135,42 @@ class TakeOverTests(UpgradeCase):
             eventually(lambda: self.pid() is None)
             self.assertFalse(self.control.exists())
             self.assertEqual(list((self.folder / "state").iterdir()), [])
+
+    def status(self) -> Any:
+        """Give what ``clusterctl status`` knows."""
+        ended = self.clusterctl("status", "--json")
+        self.assertEqual(ended.returncode, 0, ended)
+        return json.loads(ended.stdout)
+
+    def test_what_operators_have_set(self) -> None:
+        """It is kept, and generations are numbered on; changed settings win."""
+        with self.running() as running:
+            for command in (
+                ("scale", "3"),
+                ("dispatch", "round-robin"),
+                ("reload",),
+                ("drain", "2"),
+            ):
+                self.assertEqual(self.clusterctl(*command).returncode, 0, command)
+            for generation in (3, 4):
+                self.assertEqual(self.clusterctl("upgrade").returncode, 0)
+                status = self.status()
+                self.assertEqual(status["generation"], generation)
+                slots = {each["slot"]: each for each in status["workers"]}
+                self.assertEqual(sorted(slots), [0, 1, 2])
+                self.assertEqual(slots[2]["state"], "stopped")
+                self.assertEqual(slots[0]["generation"], generation)
+                (listener,) = status["distribution"]["listeners"]
+                self.assertEqual(listener["dispatch"], "round-robin")
+            self.assertEqual(self.clusterctl("reload").returncode, 0)
+            self.assertEqual(self.status()["generation"], 5)
+            settings = self.folder / "clusterapp.toml"
+            settings.write_text('dispatch = "least-connections"\n')
+            self.assertEqual(self.clusterctl("upgrade").returncode, 0)
+            (listener,) = self.status()["distribution"]["listeners"]
+            self.assertEqual(listener["dispatch"], "least-connections")
+            self.assertEqual(len(self.status()["workers"]), 3)
+            self.assertEqual(running.get("/"), b"version 1")
 
     def test_by_a_signal_and_again(self) -> None:
         """The new master can be followed as well."""
@@ -276,6 +314,26 @@ class StayTests(UpgradeCase):
                 f'core_listen = ["tls:{taken}:certificate=a:key=b:ca=c"]\n'
             )
             self.refused(running, "cannot serve: cannot listen on tls:")
+
+    def test_control_socket_that_cannot_be_had(self) -> None:
+        """Nobody could reach the new master, so the old one stays."""
+        with self.running() as running:
+            before = children_of(running.pid)
+            self.control.unlink()
+            self.control.write_text("no socket")
+            running.signal(signal.SIGUSR2)
+            running.wait_for(
+                "upgrade failed: the new master cannot serve: cannot listen on the"
+                f" control socket {self.control}: it is not a socket"
+            )
+            eventually(lambda: children_of(running.pid) == before)
+            self.assertEqual(running.get("/"), b"version 1")
+            self.assertEqual(self.pid(), running.pid)
+            self.control.unlink()
+            running.signal(signal.SIGUSR2)
+            running.wait_for("upgrade done")
+            running.wait()
+            self.assertEqual(self.clusterctl("status").returncode, 0)
 
     def test_workers_that_are_never_ready(self) -> None:
         with self.running("--boot-timeout", "1") as running:

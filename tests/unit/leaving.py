@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from clusterapp.channel.lent import LentSocket
 from clusterapp.http.native_server import NativeServer
 from clusterapp.http.site import ClusterSite
 from tests.unit.native_sites import Client, NativeCase, Scripted
@@ -30,6 +31,8 @@ class Heir:
         self.kept: list[socket.socket] = []
         #: What the next connections are answered; True takes them.
         self.answer: Deferred[bool] | bool = True
+        #: Whether what is not answered at once is claimed at once.
+        self.claims = False
 
     def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
         """Take a duplicate, as a channel would bring it."""
@@ -42,6 +45,9 @@ class Heir:
         elif self.answer is False:
             answer.callback(False)
         else:
+            if self.claims:
+                assert isinstance(connection, LentSocket)
+                assert connection.claim()
             self.kept.append(connection.dup())
             self.answer.addCallbacks(_copying(answer.callback), answer.errback)
         return answer

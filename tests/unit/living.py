@@ -90,10 +90,16 @@ class LifecycleCase(SynchronousTestCase):
         self.assertEqual(self.world.state, "stopped")
         self.assertEqual(self.world.timers(), [])
 
-    def crash(self, after: float = 0.0) -> None:
-        """Start a process, if that is to be done now, and let it die."""
+    def crash(self, after: float = 0.0, *, ready: bool = True) -> None:
+        """
+        Start a process, if that is to be done now, and let it die.
+
+        :param after: for how many seconds it has run, or has been starting.
+        :param ready: whether it is ready at once, or never is.
+        """
         if self.world.state == "backoff":
             self.world.clock.advance(self.world.timers()[0])
-        self.life.ready()
+        if ready:
+            self.life.ready()
         self.world.clock.advance(after)
         self.life.exited()

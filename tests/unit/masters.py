@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.master.service import ClusterService
-from clusterapp.operations import Step, Verdict
+from clusterapp.operations import Slot, Step, Verdict
 from clusterapp.settings.model import SETTINGS, Settings
 from clusterapp.settings.sources import Chosen
 from tests.unit import master_apps
@@ -88,11 +88,15 @@ class MasterCase(SynchronousTestCase):
                     child.exit()
 
     def make_fatal(self, child: FakeChild, *, ready: bool = False) -> None:
-        """Let the processes of a child's slot crash until it is given up."""
+        """
+        Let the processes of a child's slot crash until it is given up.
+
+        :param ready: whether the first one is ready before that.
+        """
         slot = child.bootstrap["slot"]
-        for _ in range(5):
+        for number in range(5 + ready):
             child = self.child_in(slot)
-            if ready:
+            if ready and not number:
                 child.say_ready()
             child.exit(status=1)
             self.reactor.advance(0)  # the fifth is where it is given up
@@ -110,7 +114,7 @@ class OperationCase(MasterCase):
     def run_master(self, **settings: object) -> list[FakeChild]:
         children = self.start(**settings)
         self.operations = self.service.operations
-        self.steps: list[tuple[int | None, str]] = []
+        self.steps: list[tuple[Slot | None, str]] = []
         for child in children:
             child.say_ready()
         return children

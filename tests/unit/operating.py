@@ -5,7 +5,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from clusterapp.operations import Dispatch, Health, Operations, Tell, Verdict
+from clusterapp.operations import Dispatch, Health, Operations, Slot, Tell, Verdict
 
 
 def worker(slot: int, **facts: object) -> dict[str, Any]:
@@ -21,9 +21,15 @@ def worker(slot: int, **facts: object) -> dict[str, Any]:
         "connections": 5,
         "lag": 0.001,
         "rss": 61_000_000,
+        "cpu": 0.253,
         "restarts": 0,
         **facts,
     }
+
+
+def core(**facts: object) -> dict[str, Any]:
+    """Make the core's part of a status document; it has a process of its own."""
+    return {**worker(0, pid=4299), "slot": "core", "place": "isolated", **facts}
 
 
 def status(size: int = 4, **facts: object) -> dict[str, Any]:
@@ -41,6 +47,8 @@ def status(size: int = 4, **facts: object) -> dict[str, Any]:
         "core": "ready",
         "operation": None,
         "folder": "/srv/shop",
+        "named_folder": "/srv/shop",
+        "started_in": "/srv/shop",
         "static": {"url": "/static/", "folder": "/srv/shop/static"},
         "workers": [worker(slot) for slot in range(size)],
         "leaving": [],
@@ -73,7 +81,7 @@ class FakeOperations(Operations):
         self.how = Health(ready=True, detail={"workers": 4})
         self.tell: Tell = print
         self.verdict: Deferred[Verdict] = Deferred()
-        self.texts: Deferred[Mapping[int, str]] = Deferred()
+        self.texts: Deferred[Mapping[Slot, str]] = Deferred()
 
     def status(self) -> Mapping[str, Any]:
         return self.document
@@ -90,13 +98,16 @@ class FakeOperations(Operations):
     def upgrade(self, tell: Tell) -> Deferred[Verdict]:
         return self._begin(tell, "upgrade")
 
-    def scale(self, workers: int, tell: Tell) -> Deferred[Verdict]:
-        return self._begin(tell, "scale", workers)
+    def scale(
+        self, workers: int, tell: Tell, *, force: bool = False
+    ) -> Deferred[Verdict]:
+        forced = ("forced",) if force else ()
+        return self._begin(tell, "scale", workers, *forced)
 
     def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[Verdict]:
         return self._begin(tell, "dispatch", wanted)
 
-    def restart(self, slot: int, tell: Tell) -> Deferred[Verdict]:
+    def restart(self, slot: Slot, tell: Tell) -> Deferred[Verdict]:
         return self._begin(tell, "restart", slot)
 
     def drain(self, slot: int, tell: Tell) -> Deferred[Verdict]:
@@ -105,7 +116,7 @@ class FakeOperations(Operations):
     def stop(self, *, quick: bool, tell: Tell) -> Deferred[Verdict]:
         return self._begin(tell, "stop", quick)
 
-    def stacks(self, slot: int | None) -> Deferred[Mapping[int, str]]:
+    def stacks(self, slot: Slot | None) -> Deferred[Mapping[Slot, str]]:
         self._note("stacks", slot)
         self.texts = Deferred()
         return self.texts

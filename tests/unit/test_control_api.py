@@ -123,6 +123,7 @@ class OperationTests(ApiCase):
             ("/reload", b"{}", ("reload",)),
             ("/upgrade", b" \n", ("upgrade",)),
             ("/scale", b'{"workers": 7}', ("scale", 7)),
+            ("/scale", b'{"workers": 7, "force": true}', ("scale", 7, "forced")),
             ("/dispatch", b'{"policy": "shared"}', ("dispatch", Dispatch("shared"))),
             (
                 "/dispatch",
@@ -208,6 +209,13 @@ class StacksTests(ApiCase):
         self.assertEqual(json.loads(self.reply(client).body), {"3": "c"})
         self.assertEqual(self.operations.did, [("stacks", 3)])
 
+    def test_core(self) -> None:
+        client = self.begin("POST", "/slots/core/stacks")
+        self.operations.texts.callback({"core": "c"})
+        self.assertEqual(json.loads(self.reply(client).body), {"core": "c"})
+        self.begin("POST", "/slots/core/restart")
+        self.assertEqual(self.operations.did, [("stacks", "core"), ("restart", "core")])
+
     def test_client_that_leaves(self) -> None:
         """What the worker was asked for is not taken back."""
         client = self.begin("POST", "/stacks")
@@ -282,6 +290,9 @@ class WrongRequestTests(ApiCase):
             self.assert_wrong("/scale", body, "workers", value.decode())
         for body in (b"", b"{}"):
             self.assert_wrong("/scale", body, "workers must be")
+        for value in (b"1", b'"yes"', b"null"):
+            body = b'{"workers": 4, "force": %b}' % value
+            self.assert_wrong("/scale", body, "force must be true or false")
 
     def test_policies(self) -> None:
         for value in (b'"Shared"', b'"random"', b'""'):

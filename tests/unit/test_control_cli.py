@@ -80,9 +80,17 @@ class RequestTests(CliCase):
             (["config"], document, b"GET /config ", b""),
             (["stacks"], document, b"POST /stacks ", b""),
             (["stacks", "3"], document, b"POST /slots/3/stacks ", b""),
+            (["stacks", "core"], document, b"POST /slots/core/stacks ", b""),
+            (["restart", "core"], chunked(GOOD), b"POST /slots/core/restart ", b""),
             (["reload"], chunked(GOOD), b"POST /reload ", b""),
             (["upgrade"], chunked(GOOD), b"POST /upgrade ", b""),
             (["scale", "5"], chunked(GOOD), b"POST /scale ", b'{"workers": 5}'),
+            (
+                ["scale", "900", "--force"],
+                chunked(GOOD),
+                b"POST /scale ",
+                b'{"workers": 900, "force": true}',
+            ),
             (
                 ["dispatch", "round-robin"],
                 chunked(GOOD),
@@ -136,6 +144,17 @@ class ExportTests(CliCase):
             self.assertEqual((ended.status, ended.err), (0, ""))
             text = json.loads(ended.out) if words else ended.out
             self.assertTrue(text.startswith("# nginx in front of shop:app"), text)
+
+    def test_doubts(self) -> None:
+        """They are warnings on stderr, behind an export that is whole."""
+        settings = Settings(app="shop:app", access_log="a.log")
+        told = (config_of(settings), status_of(settings))
+        server = self.serve(*(response(json.dumps(d)) for d in told))
+        ended = self.run_command("--socket", self.path, "export", "compose")
+        server.close()
+        self.assertEqual(ended.status, 0)
+        self.assertTrue(ended.out.startswith("# shop:app in a container"), ended.out)
+        self.assertIn("clusterctl: warning: access_log = a.log is left out", ended.err)
 
     def test_master_of_another_version(self) -> None:
         """Nothing is written that could be taken for a configuration."""
@@ -258,6 +277,8 @@ class ErrorTests(CliCase):
             ["restart", "x"],
             ["drain", "1", "2"],
             ["stacks", "1.5"],
+            ["drain", "core"],
+            ["restart"],
             ["reload", "--quick"],
             ["status", "--soket", "x"],
         ):

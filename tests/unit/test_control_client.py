@@ -1,13 +1,26 @@
 """The client of the control API, against servers that say anything."""
 
 import json
+import os
+import socket
+import threading
 from collections.abc import Mapping
 from pathlib import Path
+from time import monotonic
 from typing import Any
+from unittest import skipUnless
 
+from clusterapp.control import client
 from clusterapp.control.client import Client
 from clusterapp.errors import ControlError, RefusedError, UnreachableError
-from tests.unit.canned import END, SILENCE, CannedCase, chunked, response
+from tests.unit.canned import (
+    DEADLINE,
+    END,
+    SILENCE,
+    CannedCase,
+    chunked,
+    response,
+)
 from tests.unit.fakes import descriptors
 
 STEP = {"step": "starting", "slot": 0}
@@ -166,3 +179,104 @@ class ErrorTests(ClientCase):
     def test_document_that_breaks_off(self) -> None:
         self.serve(response('{"pid": 1}')[:-3])
         self.assert_error(UnreachableError, self.path)
+
+
+class HostileTests(ClientCase):
+    """Whoever listens may send anything: it costs neither time nor memory."""
+
+    def serve_endlessly(self, head: bytes, piece: bytes, pause: float = 0.0) -> None:
+        """Send a head, and then the same piece until the client leaves."""
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(self.path)
+        listening.listen()
+        listening.settimeout(DEADLINE)
+        over = threading.Event()
+
+        def serve() -> None:
+            with listening, listening.accept()[0] as connection:
+                try:
+                    connection.sendall(head)
+                    while not over.wait(pause):
+                        connection.sendall(piece)
+                except ConnectionError:
+                    return
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        self.addCleanup(thread.join, DEADLINE)
+        self.addCleanup(over.set)
+
+    def test_endless_document(self) -> None:
+        """Of known length, in chunks, up to the end of the connection."""
+        self.patch(client, "LONGEST_ANSWER", 1024**2)
+        for field in (b"Content-Length: %d" % 2**62, b"X: y"):
+            head = b"HTTP/1.1 200 OK\r\n" + field + END
+            self.serve_endlessly(head, b" " * 65_536)
+            self.assert_error(UnreachableError, "more than 1048576 bytes")
+            Path(self.path).unlink()
+        self.serve_endlessly(chunked(), b"ffff\r\n" + b" " * 65_535 + b"\r\n")
+        self.assert_error(UnreachableError, "more than 1048576 bytes")
+
+    def test_a_chunk_of_any_size(self) -> None:
+        """What a head claims is not believed before it is there."""
+        self.serve(chunked() + b"fffffffffffffff\r\n{")
+        self.assert_error(UnreachableError)
+
+    def test_endless_heads(self) -> None:
+        for head, piece in (
+            (b"HTTP/1.1 ", b"2" * 65_536),
+            (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+            (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
+        ):
+            self.serve_endlessly(head, piece)
+            self.assert_error(UnreachableError, self.path)
+            Path(self.path).unlink()
+
+    def test_byte_by_byte(self) -> None:
+        """The whole of it has a deadline, not each of its pieces."""
+        for head in (b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: "):
+            self.client = Client(self.path, 0.3)
+            self.serve_endlessly(head, b" ", 0.01)
+            began = monotonic()
+            self.assert_error(UnreachableError, "it does not answer")
+            self.assertLess(monotonic() - began, DEADLINE / 2)
+            Path(self.path).unlink()
+
+    def test_a_step_without_an_end(self) -> None:
+        """An operation takes as long as it takes, but its steps are lines."""
+        self.patch(client, "LONGEST_LINE", 65_536)
+        self.serve_endlessly(chunked(), b"ffff\r\n" + b" " * 65_535 + b"\r\n")
+        error = self.assertRaises(ControlError, self.follow)
+        self.assertIn("before it gave a verdict", str(error))
+
+    def test_json_that_is_too_deep(self) -> None:
+        self.serve(response("[" * 200_000), chunked("[" * 200_000 + "\n"))
+        self.assert_error(UnreachableError, self.path)
+        self.assertRaises(ControlError, self.follow)
+
+    def test_steps_that_are_no_objects(self) -> None:
+        for line in ("7\n", "[]\n", '"verdict"\n'):
+            self.serve(chunked(line))
+            error = self.assertRaises(ControlError, self.follow)
+            self.assertIn("before it gave a verdict", str(error))
+            Path(self.path).unlink()
+
+    def test_a_fifo(self) -> None:
+        os.mkfifo(self.path)
+        self.assert_error(UnreachableError, "Connection refused")
+
+    @skipUnless(os.geteuid() == 0, "only root can become another user")
+    def test_another_user_behind_a_socket_of_mine(self) -> None:
+        """A user who owns neither the socket nor the machine is not asked."""
+        listening = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listening.close)
+        listening.bind(self.path)
+        os.seteuid(65_534)
+        try:
+            listening.listen()
+        finally:
+            os.seteuid(0)
+        self.assert_error(UnreachableError, "user 65534 listens there")
+        os.chown(self.path, 65_534, 65_534)
+        self.client = Client(self.path, 0.05)
+        self.assert_error(UnreachableError, "it does not answer")

@@ -1,11 +1,14 @@
 """What exported configurations are made of, and what holds for all of them."""
 
+from typing import Any, ClassVar
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.control.arguments import PROGRAMS
 from clusterapp.control.exports import EXPORTS
+from clusterapp.control.exports.doubts import doubts
 from clusterapp.control.exports.facts import Facts, Place, Surroundings
 from clusterapp.control.exports.words import flags, idle_timeout, span
 from clusterapp.errors import ExportError, SettingsError
@@ -107,7 +110,8 @@ class WordsTests(SynchronousTestCase):
             ("nginx", {"listen": (f"unix:{evil}",)}),
             ("haproxy", {"listen": (f"unix:{evil}",)}),
             ("haproxy", {"told": {"name": evil}}),
-            ("systemd", {"told": {"folder": evil}}),
+            ("systemd", {"told": {"started_in": evil}}),
+            ("systemd", {"told": {"named_folder": evil}}),
             ("systemd", {"access_log": evil}),
             ("systemd", {"here": Surroundings("/bin", evil)}),
             ("compose", {"core_ca": evil, "core": "https://core"}),
@@ -128,3 +132,48 @@ class EveryoneTests(SynchronousTestCase):
                 text = export(program, **{name: value})
                 self.assertNotIn("None", text)
                 self.assertTrue(text.endswith("\n"))
+
+
+class DoubtTests(SynchronousTestCase):
+    """What the operator hears of, since the export cannot keep it."""
+
+    linked: ClassVar = {
+        "named_folder": "/srv/shop/current",
+        "folder": "/srv/shop/releases/7",
+    }
+
+    def doubts(self, program: str, **chosen: Any) -> list[str]:
+        return list(doubts(program, facts_of(**chosen)))
+
+    def test_nothing_to_doubt(self) -> None:
+        for program in EXPORTS:
+            self.assertEqual(self.doubts(program), [])
+
+    def test_static_files(self) -> None:
+        """Proxies follow the link that a deploy moves, as far as there is one."""
+        static = {"url": "/static/", "folder": "/srv/shop/releases/7/static"}
+        told = {**self.linked, "static": static}
+        self.assertEqual(self.doubts("nginx", told=told), [])
+        self.assertIn('root "/srv/shop/current/static";', export("nginx", told=told))
+        told["static"] = {"url": "/static/", "folder": "/data/static"}
+        [line] = self.doubts("nginx", told=told)
+        self.assertIn("/data/static, which is not below the working folder", line)
+        self.assertEqual(self.doubts("haproxy", told=told), [])
+
+    def test_programs(self) -> None:
+        here = Surroundings("/srv/shop/releases/7/bin", "shop")
+        self.assertEqual(self.doubts("systemd", told=self.linked, here=here), [])
+        [line] = self.doubts("systemd", told=self.linked)
+        self.assertIn("twistd is in /opt/shop/bin", line)
+
+    def test_containers(self) -> None:
+        """Relative paths, and a log that nobody would read."""
+        for program in ("compose", "kubernetes"):
+            told = self.doubts(
+                program,
+                listen=("tls:443:certificate=a.pem:key=/k.pem",),
+                access_log="access.log",
+            )
+            relative, log = told
+            self.assertIn("certificate = a.pem is relative to /srv/shop", relative)
+            self.assertIn("access_log = access.log is left out", log)

@@ -79,6 +79,32 @@ class SystemdTests(SynchronousTestCase):
         self.assertIn("ProtectHome=read-only\n", text)
         self.assertNotIn("\nUser=", text)
 
+    def test_folders_as_the_operator_names_them(self) -> None:
+        """A symbolic link stays one, and a relative path means the same."""
+        linked = {"named_folder": "/srv/shop/current", "folder": "/srv/shop/releases/7"}
+        here = Surroundings("/srv/shop/releases/7/venv/bin", "shop")
+        text = export("systemd", told=linked, here=here, working_folder="current")
+        self.assertIn("WorkingDirectory=/srv/shop\n", text)
+        self.assertIn("ExecStart=/srv/shop/current/venv/bin/twistd ", text)
+        self.assertIn("    --working-folder current\n", text)
+        self.assertNotIn("/releases/", text)
+        # One who has gone into the link before he started it means the same.
+        linked["started_in"] = "/srv/shop/current"
+        text = export("systemd", told=linked, access_log="log/access.log")
+        self.assertIn("WorkingDirectory=/srv/shop/current\n", text)
+        self.assertIn("    --working-folder /srv/shop/current\n", text)
+        self.assertIn("--access-log log/access.log ", text)
+        self.assertIn('ReadWritePaths="/srv/shop/current/log"\n', text)
+        self.assertNotIn("--working-folder", export("systemd"))
+
+    def test_what_is_written(self) -> None:
+        """Logs and sockets may be where the operator has them; no more is open."""
+        listen = ("unix:/srv/shop/run/a.sock", "unix:/run/shop/b.sock", "tcp:80")
+        text = export("systemd", listen=listen, access_log="/var/log/shop/a.log")
+        self.assertEqual(text.count("ReadWritePaths="), 1)
+        self.assertIn('ReadWritePaths="/srv/shop/run"\n', text)
+        self.assertNotIn("ReadWritePaths", export("systemd", access_log="-"))
+
 
 class ContainerTests(SynchronousTestCase):
     """Compose and Kubernetes."""
@@ -110,6 +136,23 @@ class ContainerTests(SynchronousTestCase):
     def test_port_of_the_kernel(self) -> None:
         service = self.service(listen=("tcp:0",))
         self.assertEqual(service["ports"], ["45678:45678"])
+
+    def test_relative_paths(self) -> None:
+        """Inside there is another working folder: they are written out."""
+        listen = ("tls:8443:certificate=shop.pem:key=keys/shop.key",)
+        chosen: Any = {"listen": listen, "core": "https://core", "core_ca": "ca.pem"}
+        service = self.service(**chosen)
+        self.assertEqual(
+            service["volumes"],
+            [
+                f"/srv/shop/{path}:/srv/shop/{path}:ro"
+                for path in ("ca.pem", "keys/shop.key", "shop.pem")
+            ],
+        )
+        command = " ".join(service["command"])
+        self.assertIn("--core-ca /srv/shop/ca.pem", command)
+        spec = "certificate=/srv/shop/shop.pem:key=/srv/shop/keys/shop.key"
+        self.assertIn(spec, command)
 
     def test_dollars(self) -> None:
         """They name no variables, neither here nor there."""

@@ -20,13 +20,13 @@ from clusterapp.printable import printable
 from clusterapp.settings.model import Settings
 from clusterapp.settings.show import settings_text
 from clusterapp.settings.sources import Chosen
-from tests.unit.operating import CONFIG, status, worker
+from tests.unit.operating import CONFIG, core, status, worker
 
 #: Wider than these a line would be broken on a usual terminal, in columns.
-WIDTH = 84
+WIDTH = 80
 
 NOTHING_KNOWN = dict.fromkeys(
-    ("pid", "uptime", "requests", "active", "connections", "lag", "rss")
+    ("pid", "uptime", "requests", "active", "connections", "lag", "rss", "cpu")
 )
 
 
@@ -59,13 +59,81 @@ class StatusTests(SynchronousTestCase):
             "  core        ready\n"
             "  operation   reload\n"
             "\n"
-            "slot  state    gen   pid  uptime  requests  active  conns  lag ms   MiB"
-            "  restarts\n"
-            "   0  running    2  4300      3s        10       1      5     1.0  58.2"
-            "         0\n"
-            "   1  running    2  4301      3s        10       1      5     1.0  58.2"
-            "         0\n",
+            "slot state   gen  pid uptime reqs active conns lag ms  MiB cpu% restarts\n"
+            "   0 running   2 4300     3s   10      1     5    1.0 58.2 25.3        0\n"
+            "   1 running   2 4301     3s   10      1     5    1.0 58.2 25.3"
+            "        0\n",
         )
+
+    def test_core(self) -> None:
+        """Its process stands below the workers, in the same columns."""
+        shown = status_text(status(1, core_process=core(restarts=2)), plain)
+        self.assertIn("  core        ready (a process of its own)\n", shown)
+        self.assertEqual(
+            shown.splitlines()[-1],
+            "core running   2 4299     3s   10      1     5    1.0 58.2 25.3        2",
+        )
+
+    def test_core_in_the_master(self) -> None:
+        """Its row says so, for most figures are the master's."""
+        facts = {"place": "master", "pid": 4242, "connections": None}
+        shown = status_text(status(1, core_process=core(**facts)), plain)
+        self.assertIn("  core        ready (in the master)\n", shown)
+        self.assertEqual(
+            shown.splitlines()[-1],
+            "core in master   2 4242     3s   10      1     -    1.0 58.2 25.3"
+            "        0",
+        )
+        starting = core(place="master", state="starting")
+        shown = status_text(status(1, core_process=starting), plain)
+        self.assertIn("\ncore starting ", shown)
+
+    def test_core_elsewhere(self) -> None:
+        """Of the core of another cluster nothing is known."""
+        remote = {
+            **dict.fromkeys((*NOTHING_KNOWN, "generation", "restarts", "cpu")),
+            "place": "https://core.example",
+            "slot": "core",
+            "state": "remote",
+        }
+        shown = status_text(status(1, core="remote", core_process=remote), plain)
+        self.assertIn("  core        remote (https://core.example)\n", shown)
+        self.assertRegex(shown, r"\ncore remote +(-\s+){9}-\n$")
+
+    def test_master(self) -> None:
+        """What the master uses, and whether it is late."""
+        shown = self.lines(master={"lag": 1.2345, "rss": 52_428_800, "cpu": 0.5})
+        said = "50.0 MiB, 50.0 % CPU, event loop 1234 ms late"
+        self.assertEqual(shown["master"], said)
+        shown = self.lines(master={"lag": 0.0, "rss": None, "cpu": None})
+        self.assertEqual(shown["master"], "- MiB, - % CPU, event loop 0.0 ms late")
+
+    def test_large_figures(self) -> None:
+        """They stay within 80 columns, in every state."""
+        states = ("running", "starting", "draining", "backoff", "fatal", "stopped")
+        large = {
+            "generation": 999,
+            "pid": 4_194_303,
+            "uptime": 86_399.0,
+            "requests": 123_456_789,
+            "active": 99_999,
+            "connections": 65_535,
+            "lag": 29.9999,
+            "rss": 99_999 * 1024**2,
+            "cpu": 12.345,
+        }
+        workers = [
+            worker(slot, state=state, **{**large, "pid": 4_194_303})
+            for slot, state in enumerate(states)
+        ]
+        document = status(
+            workers=workers,
+            core_process=core(place="master", **large),
+            leaving=[worker(0, state="draining", **large), core(**large)],
+        )
+        table = status_text(document, plain).partition("\n\n")[2].splitlines()
+        self.assertIn(" 123.5M ", table[1])
+        self.assertLessEqual(max(map(len, table)), WIDTH)
 
     def lines(self, **facts: object) -> dict[str, str]:
         """Give the facts of a status that are shown before the table, by name."""
@@ -147,7 +215,7 @@ class StatusTests(SynchronousTestCase):
         self.assertIn("  state       running\n", shown)
         self.assertIn("  listening   -\n", shown)
         self.assertIn("  operation   none under way\n", shown)
-        self.assertRegex(shown, r"\n +0  starting +2(?: +-){7} +0\n$")
+        self.assertRegex(shown, r"\n +0 starting +2(?: +-){8} +0\n$")
 
     def test_empty_document(self) -> None:
         """A master of another version may leave anything out."""
@@ -165,7 +233,7 @@ class StatusTests(SynchronousTestCase):
         )
         heading, running, apart, draining = shown.splitlines()[-4:]
         self.assertEqual(apart, "leaving:")
-        self.assertTrue(draining.startswith("   0  draining    1  4300"), draining)
+        self.assertTrue(draining.startswith("   0 draining   1 4300"), draining)
         self.assertEqual(len({len(heading), len(running), len(draining)}), 1)
 
     def test_many_workers_are_aligned(self) -> None:
@@ -204,6 +272,8 @@ class LineTests(SynchronousTestCase):
     def test_steps(self) -> None:
         of_slot = {"step": "ready after 0.42 s", "slot": 0}
         self.assertEqual(step_text(of_slot), "slot 0: ready after 0.42 s")
+        of_core = {"step": "ready", "slot": "core"}
+        self.assertEqual(step_text(of_core), "core: ready")
         of_all = {"step": "reading the settings", "slot": None}
         self.assertEqual(step_text(of_all), "reading the settings")
 
@@ -264,6 +334,8 @@ class OtherTests(SynchronousTestCase):
     def test_stacks(self) -> None:
         shown = stacks_text({"10": "b\n", "2": 'File "a"\n  f()'}, plain)
         self.assertEqual(shown, 'slot 2\nFile "a"\n  f()\n\nslot 10\nb\n')
+        shown = stacks_text({"core": "c", "0": "a"}, plain)
+        self.assertEqual(shown, "slot 0\na\n\ncore\nc\n")
         self.assertEqual(stacks_text({}, plain), "no slot has a process\n")
 
     def test_config_is_shown_as_the_server_shows_it(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from treq.testing import StubTreq
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 
 from clusterapp import demo
@@ -181,3 +182,31 @@ class WorkerTests(DemoCase):
         self.assertLessEqual(names, set(re.findall(r'\sid="(\w+)"', text)))
         self.assertLessEqual(fields, set(re.findall(r'data-field="(\w+)"', text)))
         self.assertTrue(names and fields)
+
+
+class PresenceTests(DemoCase):
+    """A worker that lets the core know of it for as long as it lives."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.presence, self.clock_ = demo.Presence(), Clock()
+        self.presence.loop.clock = self.clock_
+        self.addCleanup(self.presence.end)
+
+    def test_again_when_the_core_has_gone(self) -> None:
+        """Whatever ends the connection, it is there again after a while."""
+        answers = [fail(CoreUnreachableError("no core")), Deferred()]
+        core = FakeCore(iter(answers).__next__)
+        self.join(core)
+        self.presence.begin()
+        self.assertEqual(len(core.told), 1)
+        self.clock_.advance(demo.PRESENCE_PAUSE)
+        self.assertEqual([told["slot"] for told in core.told], [2, 2])
+
+    def test_end(self) -> None:
+        """A worker that stops waits for nothing, and nothing is logged."""
+        self.join(FakeCore(Deferred))
+        self.presence.begin()
+        self.presence.end()
+        self.assertEqual(self.clock_.getDelayedCalls(), [])
+        demo.Presence().end()

@@ -84,13 +84,13 @@ class VisitTests(DemoCase):
     def test_shares_add_up(self) -> None:
         self.board.add(visit(1, times=3))
         self.board.add(visit(0))
-        self.assertEqual(
-            self.board.snapshot()["shares"],
-            [
-                {"slot": 0, "times": 1, "percent": 25},
-                {"slot": 1, "times": 3, "percent": 75},
-            ],
-        )
+        facts = [
+            (share["slot"], share["times"], share["percent"]) for share in self.shares()
+        ]
+        self.assertEqual(facts, [(0, 1, 25), (1, 3, 75)])
+
+    def shares(self) -> list[dict[str, Any]]:
+        return cast("list[dict[str, Any]]", self.board.snapshot()["shares"])
 
     def test_only_the_latest_are_kept(self) -> None:
         for _ in range(core.VISITS_KEPT + 5):
@@ -98,3 +98,51 @@ class VisitTests(DemoCase):
         visits = cast("list[dict[str, object]]", self.board.snapshot()["visits"])
         self.assertEqual(len(visits), core.VISITS_KEPT)
         self.assertEqual(visits[0]["number"], core.VISITS_KEPT + 5)
+
+
+class PresenceTests(DemoCase):
+    """Workers that are there, whether they have served anything or not."""
+
+    def shares(self) -> list[tuple[object, ...]]:
+        """Give slot, pid, whether it is there, and how often it was started."""
+        found = cast("list[dict[str, Any]]", self.board.snapshot()["shares"])
+        names = ("slot", "pid", "here", "starts")
+        return [tuple(share[name] for name in names) for share in found]
+
+    def join_as(self, slot: int, pid: int) -> "Deferred[Any]":
+        worker = {"slot": slot, "pid": pid, "generation": 1}
+        url = "http://demo.invalid/workers"
+        return cast("Deferred[Any]", self.core.post(url, json=worker))
+
+    def test_from_the_start(self) -> None:
+        """A worker is seen as long as its connection is there."""
+        self.join_as(1, 101)
+        self.join_as(0, 100)
+        self.core.flush()
+        self.assertEqual(self.shares(), [(0, 100, True, 1), (1, 101, True, 1)])
+
+    def test_killed_and_back(self) -> None:
+        """It is seen leaving, and its successor is seen coming."""
+        self.board.arrived({"slot": 0, "pid": 100, "generation": 1})
+        self.board.left({"slot": 0, "pid": 100, "generation": 1})
+        self.assertEqual(self.shares(), [(0, 100, False, 1)])
+        self.board.arrived({"slot": 0, "pid": 200, "generation": 1})
+        self.assertEqual(self.shares(), [(0, 200, True, 2)])
+
+    def test_successor_that_comes_first(self) -> None:
+        """As in a reload: the older one's end does not count."""
+        self.board.arrived({"slot": 0, "pid": 100, "generation": 1})
+        self.board.arrived({"slot": 0, "pid": 200, "generation": 2})
+        self.board.left({"slot": 0, "pid": 100, "generation": 1})
+        self.board.left({"slot": 7, "pid": 1, "generation": 1})
+        self.assertEqual(self.shares(), [(0, 200, True, 2)])
+
+    def test_a_client_cannot_join(self) -> None:
+        """Workers forward what clients send, and say so."""
+        asked = self.core.post(
+            "http://demo.invalid/workers",
+            json={"slot": 9, "pid": 1, "generation": 1},
+            headers={"X-Forwarded-For": "192.0.2.1"},
+        )
+        self.text(asked, 403)
+        self.assertEqual(self.shares(), [])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.generations import roll_out
@@ -83,6 +83,20 @@ class RollOutTests(SynchronousTestCase):
         self.assertEqual(len(self.effects.did), 5)
         self.effects.waits[2].callback(None)
         self.assertEqual(self.effects.did[5:], [4, 5])
+
+    def test_given_up(self) -> None:
+        """When a cluster stops nothing is put back: that would start processes."""
+        self.effects.slow = True
+        for batch in (1, 2):
+            self.setUp()
+            self.effects.slow = True
+            rolled = self.roll_out([0, 1, 2], batch=batch)
+            self.effects.waits[0].callback(None)
+            self.effects.waits["core"].callback(None)
+            before = list(self.effects.did)
+            rolled.cancel()
+            self.failureResultOf(rolled, CancelledError)
+            self.assertEqual(self.effects.did, before)
 
     def test_nothing_to_replace(self) -> None:
         """The core is replaced nevertheless."""

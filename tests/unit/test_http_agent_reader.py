@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from clusterapp.errors import CoreBrokenError
+from clusterapp.http.limits import LONGEST_NAME
 from clusterapp.http.messages import ResponseHead
 from clusterapp.http.reader import LIMIT, ResponseReader
 from tests.unit.core_wire import CHUNKED, EMPTY, OK
@@ -80,6 +81,27 @@ class HeadTests(SynchronousTestCase):
             read(head_with(b"X: " + b"a" * (room + 1)))
         with self.assertRaises(CoreBrokenError):
             read(head_with(b"\r\n".join([b"Xx: " + b"a" * KIB] * 64)))
+
+    def test_names_are_bounded(self) -> None:
+        """A name of 256 bytes is read, in a head or behind a body; no longer one."""
+        fields = b"X" * LONGEST_NAME + b": 1"
+        trailed = CHUNKED + b"2\r\nok\r\n0\r\n"
+        read(head_with(fields))
+        read(trailed + fields + b"\r\n\r\n")
+        for message in (
+            head_with(b"X" + fields),
+            trailed + b"X" + fields + b"\r\n\r\n",
+        ):
+            with self.assertRaises(CoreBrokenError):
+                read(message)
+
+    def test_lengths_are_bounded(self) -> None:
+        """No number is read that int() would not take, with zeros or without."""
+        short = read(b"HTTP/1.1 200 OK\r\nContent-Length: %019d\r\n\r\nok" % 2)
+        self.assertEqual(short.length, 2)
+        for digits in (b"0" * 19 + b"2", b"0" * 5000 + b"2", b"9" * 5000):
+            with self.assertRaises(CoreBrokenError):
+                read(b"HTTP/1.1 200 OK\r\nContent-Length: " + digits + b"\r\n\r\nok")
 
     def test_what_has_no_end_is_refused(self) -> None:
         """A name, a value, a reason or an extension may not grow for ever."""

@@ -104,12 +104,49 @@ EXTENSIONS = [
     for extension in (b";a", b";a=b", b";a=b;c=d", b';a="b c"', b';a="b;c"')
 ]
 QUOTED = [read(sized(b'5;a="\\""')), read(sized(b'5;a=""'))]
-#: White space that RFC 9112, section 7.1.1, calls bad, and empty parts.
-ODD_EXTENSIONS = either(
+#: White space that RFC 9112, section 7.1.1, calls bad, and has recipients parse.
+SPACED = [
+    read(sized(b"5" + extension))
+    for extension in (
+        b" ;a=b",
+        b"; a=b",
+        b"\t ; \ta",
+        b";a =b",
+        b";a= b",
+        b';a \t=\t "b" ; c',
+        b"; a ;b ; c = d",
+    )
+] + [
+    read(chunked(b"5\r\nhello\r\n0 ; a = b\r\n\r\n")),
+    read(chunked(b"5 ;a\r\nhello\r\n000 ;a\r\nX: 1\r\n\r\n")),
+]
+#: It belongs to an extension: what has none has no white space, either.
+SPACES_ALONE = bad(
     [
-        read(sized(b"5" + extension))
-        for extension in (b" ;a=b", b"; a=b", b";a =b", b";a= b", b";", b";;", b";=b")
+        sized(b"5" + extension)
+        for extension in (
+            b" ",
+            b";a ",
+            b";a=b\t",
+            b' ;a="b" ',
+            b" ; ",
+            b" ;",
+            b" ; ;a",
+            b";a= ",
+            b";a = ;b",
+            b";a= =b",
+            b" a",
+            b" =b",
+            b" ;a b",
+            b" \n;a",
+            b" \r;a",
+            b"\x0b;a",
+            b"\xa0;a",
+        )
     ]
+)
+ODD_EXTENSIONS = either(
+    [read(sized(b"5" + extension)) for extension in (b";", b";;", b";=b")]
 )
 NO_EXTENSIONS = bad(
     [
@@ -203,7 +240,14 @@ NO_TRAILERS = bad(
     ]
 )
 GIANT_TRAILERS = bad(
-    [trailed(b"X: " + b"a" * 33000), trailed(*[b"X: 1"] * 150)], 400, 413, 431
+    [
+        trailed(b"X: " + b"a" * 33000),
+        trailed(*[b"X: 1"] * 150),
+        trailed(b"X" * 257 + b": 1"),
+    ],
+    400,
+    413,
+    431,
 )
 
 ROWS: list[Row] = [
@@ -213,6 +257,8 @@ ROWS: list[Row] = [
     *HUGE,
     *EXTENSIONS,
     *QUOTED,
+    *SPACED,
+    *SPACES_ALONE,
     *ODD_EXTENSIONS,
     *NO_EXTENSIONS,
     *GIANT,
@@ -263,6 +309,14 @@ class ExtensionTests(ConformanceTestCase):
     def test_quoted_values_are_ignored(self) -> None:
         """An escaped quotation mark does not end one."""
         self.assert_handled(QUOTED)
+
+    def test_white_space_around_separators_is_skipped(self) -> None:
+        """Around semicolons and equals signs, as old senders write it."""
+        self.assert_handled(SPACED)
+
+    def test_white_space_belongs_to_an_extension(self) -> None:
+        """Anywhere else, readers differ on what it is."""
+        self.assert_handled(SPACES_ALONE)
 
     def test_odd_extensions_change_nothing(self) -> None:
         """They are skipped or refused."""

@@ -1,5 +1,6 @@
 """What a client may send at most, and for how long it may take."""
 
+from clusterapp.http.limits import LONGEST_NAME
 from tests.unit.replies import Reply
 from tests.unit.wire import (
     FOLLOWER,
@@ -45,6 +46,20 @@ def with_head(size: int) -> bytes:
 
 class SizeTests(ConformanceTestCase):
     """Sizes, on both sides of each bound."""
+
+    def test_longest_name_of_a_field(self) -> None:
+        """A name of 256 bytes is read."""
+        name = b"N" * LONGEST_NAME
+        fields = [HOST, (name.lower(), b"1")]
+        self.assert_handled(
+            [Good(get(name + b": 1"), [seen(b"GET", b"/", fields)])],
+        )
+
+    def test_name_of_a_field_that_is_too_long(self) -> None:
+        """It is refused, since names are kept where they are read again and again."""
+        self.assert_handled(
+            bad([get(b"N" * size + b": 1") for size in (LONGEST_NAME + 1, HEAD)], 431)
+        )
 
     def test_longest_line(self) -> None:
         """A line of 8 KiB is read."""

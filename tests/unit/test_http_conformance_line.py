@@ -1,7 +1,9 @@
 """Request lines: how they begin and end, their methods and versions."""
 
 from tests.unit.wire import (
+    FOLLOWER,
     ConformanceTestCase,
+    Conversation,
     Good,
     Row,
     Seen,
@@ -143,10 +145,31 @@ NO_VERSIONS = bad(
     ],
     400,
 )
-#: RFC 9110, section 15.6.6; of the minor versions we know these two.
+#: RFC 9110, section 2.5: they are read as the highest minor version that we know.
+LATER_VERSIONS = [
+    Good(
+        message(b"POST / HTTP/1." + minor, *lines, body=body),
+        [Seen(b"POST", b"/", fields, b"hello")],
+    )
+    for minor in (b"2", b"9")
+    for lines, fields, body in (
+        (
+            [b"Host: h", b"Content-Length: 5"],
+            [(b"content-length", b"5"), (b"host", b"h")],
+            b"hello",
+        ),
+        (
+            [b"Host: h", b"Transfer-Encoding: chunked"],
+            [(b"host", b"h"), (b"transfer-encoding", b"chunked")],
+            b"5\r\nhello\r\n0\r\n\r\n",
+        ),
+    )
+]
+#: As HTTP/1.1, they must have a Host.
+LATER_WITHOUT_HOST = bad([b"GET / HTTP/1.2\r\n\r\n", b"GET / HTTP/1.9\r\nA: b\r\n\r\n"])
+#: RFC 9110, section 15.6.6.
 OTHER_VERSIONS = bad(
     [line(b"GET / HTTP/" + version) for version in (b"0.9", b"2.0", b"3.0", b"9.9")]
-    + [line(b"GET / HTTP/1.2"), line(b"GET / HTTP/1.9")]
     + [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"],
     505,
 )
@@ -161,6 +184,8 @@ ROWS: list[Row] = [
     *UNKNOWN,
     *NO_METHODS,
     *NO_VERSIONS,
+    *LATER_VERSIONS,
+    *LATER_WITHOUT_HOST,
     *OTHER_VERSIONS,
 ]
 
@@ -211,6 +236,19 @@ class VersionTests(ConformanceTestCase):
     def test_version_is_spelt_exactly(self) -> None:
         """Upper case, one digit, a point and one digit."""
         self.assert_handled(NO_VERSIONS)
+
+    def test_later_minor_versions_are_read_as_the_last_one(self) -> None:
+        """Of the same major version, nothing that matters here changes."""
+        self.assert_handled(LATER_VERSIONS)
+        self.assert_handled(LATER_WITHOUT_HOST)
+
+    def test_later_minor_versions_keep_the_connection(self) -> None:
+        """The answer is of HTTP/1.1, and another request may follow."""
+        conversation = Conversation()
+        conversation.send([line(b"GET / HTTP/1.2") + FOLLOWER])
+        self.assertEqual(conversation.outcome().statuses, [200, 200])
+        self.assertFalse(conversation.ended)
+        self.assertEqual(conversation.client.received.count(b"HTTP/1.1 200 "), 2)
 
     def test_other_versions_are_refused(self) -> None:
         """The client is told that it is the version that we do not speak."""

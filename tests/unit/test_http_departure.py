@@ -1,10 +1,14 @@
 """How the connections of a site that drains come to their ends."""
 
+import errno
+import os
 import socket
 
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from clusterapp.channel.lent import LentSocket
 from clusterapp.http.departure import Departure
 
 
@@ -30,13 +34,17 @@ class Connection:
     def stay(self) -> None:
         self.became.append("stays")
 
+    def reclaim(self) -> None:
+        self.became.append("reclaimed")
+
 
 class DepartureTests(SynchronousTestCase):
     """Connections that are offered to another process."""
 
     def setUp(self) -> None:
         self.asked: list[tuple[socket.socket, Deferred[bool]]] = []
-        self.departure = Departure(5.0, self.hand_over)
+        self.clock = Clock()
+        self.departure = Departure(5.0, self.hand_over, self.clock)
         self.gone: Exception | None = None
 
     def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
@@ -72,6 +80,46 @@ class DepartureTests(SynchronousTestCase):
             self.assertEqual(connection.became, ["lent", "stays"])
         for lent, _ in self.asked:
             self.assertEqual(lent.fileno(), -1)
+
+    def test_master_that_stands_still(self) -> None:
+        """Nobody waits for it for long, and nothing more is offered."""
+        connections = self.offer(40)
+        self.clock.advance(1.9)
+        self.assertEqual(connections[0].became, ["lent"])
+        self.clock.advance(0.2)
+        for connection in connections[:32]:
+            self.assertEqual(connection.became, ["lent", "reclaimed"])
+        for connection in connections[32:]:
+            self.assertEqual(connection.became, ["stays"])
+        self.assertFalse(self.departure.offer(Connection()))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        # It comes to itself: the offers are not worth anything any more.
+        for lent, answer in self.asked:
+            self.assertEqual(lent.fileno(), -1)
+            answer.callback(False)
+
+    def test_answer_that_is_lost(self) -> None:
+        """A connection that another process has claimed is not served here as well."""
+        late, broken = self.offer(2)
+        for lent, _ in self.asked:
+            assert isinstance(lent, LentSocket)
+            self.assertTrue(lent.claim())
+        self.asked[1][1].errback(ConnectionError("no channel"))
+        self.assertEqual(broken.became, ["lent", "given"])
+        self.clock.advance(2)
+        self.assertEqual(late.became, ["lent", "given"])
+
+    def test_no_descriptor_left(self) -> None:
+        """Then nothing can be offered."""
+
+        def refuse(*_: object) -> int:
+            raise OSError(errno.EMFILE, "no descriptor left")
+
+        self.patch(os, "eventfd", refuse)
+        [connection] = self.offer(1)
+        self.assertEqual(connection.became, ["lent", "stays"])
+        assert connection.socket is not None
+        self.assertEqual(connection.socket.fileno(), -1)
 
     def test_so_many_at_once(self) -> None:
         """AMP would take any number, and keep it in memory."""

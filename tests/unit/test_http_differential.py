@@ -26,8 +26,12 @@ _CONTROL = re.compile(rb"[\0-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _NAME = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
 _QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e]|\\[\t -~])*"'
 _CHUNK = re.compile(
-    rb"[0-9A-Fa-f]{1,15}(?:;%b(?:=(?:%b|%b))?)*" % (_NAME, _NAME, _QUOTED)
+    rb"[0-9A-Fa-f]{1,15}(?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?)*"
+    % (_NAME, _NAME, _QUOTED)
 )
+#: White space in front of a chunk's extensions, which h11 refuses there although RFC
+#: 9112, section 7.1.1, has recipients parse it.
+_SPACED = re.compile(rb"(?m)^([0-9A-Fa-f]{1,15})([ \t]+);")
 _PATH = rb"/(?:[-._~!$&'()*+,;=:@%%/?0-9A-Za-z])*"
 _HOST = rb"(?:[-._~!$&'()*+,;=0-9A-Za-z]|%%[0-9A-Fa-f]{2})*|\[[0-9A-Fa-f:.]+\]"
 _AUTHORITY = re.compile(rb"(?:%b)(?::[0-9]*)?" % _HOST)
@@ -38,6 +42,7 @@ _METHODS = {b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b
 _DIGITS = re.compile(rb"[0-9]{21}")
 #: As llhttp reads it: no tab, and no empty element of the list.
 _CODING = re.compile(rb"(?im)^transfer-encoding: *chunked *\r?$")
+_LONG_NAME = re.compile(rb"(?m)^[^\r\n: ]{257}")
 #: Fields that a trailer may not be (RFC 9110, section 6.5.1).
 _NO_TRAILER = re.compile(rb"(?im)^(?:content-length|transfer-encoding|host):")
 
@@ -93,7 +98,7 @@ def judge(stream: bytes) -> Verdict:
         if stream in {b"", b"\r"}:
             break
         try:
-            message = read(stream)
+            message = read_spaced(stream)
         except h11.RemoteProtocolError:
             return Verdict(messages, True, stream)
         if message is None:
@@ -101,6 +106,18 @@ def judge(stream: bytes) -> Verdict:
         messages.append(message)
         stream = stream[len(message.raw) :]
     return Verdict(messages, False, stream)
+
+
+def read_spaced(stream: bytes) -> Message | None:
+    """
+    Let h11 read a request, with its chunks' white space where h11 takes it.
+
+    :raises h11.RemoteProtocolError: if it is none.
+    """
+    try:
+        return read(stream)
+    except h11.RemoteProtocolError:
+        return read(_SPACED.sub(rb"\1;\2", stream))
 
 
 def read(stream: bytes) -> Message | None:
@@ -165,10 +182,11 @@ def stricter(message: Message) -> list[str]:
         "version": message.version not in {b"1.0", b"1.1"},
         "host": not all(map(_AUTHORITY.fullmatch, message.values(b"host"))),
         "expectation": set(message.values(b"expect")) - {b"100-continue"},
-        # h11 reads anything after the semicolon, and white space after the size.
+        # h11 reads anything after the semicolon, and white space at the line's end.
         "chunk extension": not all(map(_CHUNK.fullmatch, lines)),
         # Somebody on the way may have taken it for a field of the head.
         "trailer": _NO_TRAILER.search(trailers),
+        "long name": _LONG_NAME.search(message.raw),
         "too many trailers": trailers.count(b"\n") > Limits().fields,
     }
     return [*(name for name, holds in reasons.items() if holds), *ambiguous(message)]

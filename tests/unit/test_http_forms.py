@@ -1,10 +1,38 @@
 """The form that a body may be."""
 
+from time import perf_counter
+from urllib.parse import unquote_to_bytes
+
+from hypothesis import example, given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from clusterapp.http import forms
 from clusterapp.http.forms import BadFormError, form_of
+from clusterapp.http.limits import Limits
 
+MIB = 1024**2
+MOST = 1000
+URL_ENCODED = b"application/x-www-form-urlencoded"
+MULTIPART = b"multipart/form-data; boundary=b"
 _PART = b'--b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+
+
+def url_encoded(body: bytes, most: int = MOST) -> dict[bytes, list[bytes]]:
+    """Read a form of the one kind."""
+    return form_of(URL_ENCODED, body, most)
+
+
+def multipart(
+    body: bytes, kind: bytes = MULTIPART, most: int = MOST
+) -> dict[bytes, list[bytes]]:
+    """Read a form of the other kind."""
+    return form_of(kind, body, most)
+
+
+def with_head(*lines: bytes, body: bytes = b"1") -> bytes:
+    """Write a form of one part."""
+    return b"\r\n".join([b"--b", *lines, b"", body, b"--b--", b""])
 
 
 class FormTests(SynchronousTestCase):
@@ -13,7 +41,7 @@ class FormTests(SynchronousTestCase):
     def test_url_encoded(self) -> None:
         """Blank and repeated values are kept, whatever bytes they are."""
         self.assertEqual(
-            form_of(b"application/x-www-form-urlencoded", b"a=1&a=&b=%FF+\xf6;c=d&e"),
+            url_encoded(b"a=1&a=&b=%FF+\xf6;c=d&e"),
             {b"a": [b"1", b""], b"b": [b"\xff \xf6"], b"c": [b"d"]},
         )
 
@@ -24,10 +52,25 @@ class FormTests(SynchronousTestCase):
             + _PART % (b"a", b"\x00\xff")
             + b"--b\r\nX: y\r\n\r\nnameless\r\n--b--\r\n"
         )
-        self.assertEqual(
-            form_of(b"multipart/form-data; boundary=b", body),
-            {b"a": [b"1", b"\x00\xff"]},
-        )
+        self.assertEqual(multipart(body), {b"a": [b"1", b"\x00\xff"]})
+
+    def test_names_are_the_bytes_that_came(self) -> None:
+        """In any encoding; browsers use that of the page."""
+        for name in ("ä".encode(), "ä".encode("latin-1"), b"a[b]"):
+            self.assertEqual(multipart(_PART % (name, b"1") + b"--b--"), {name: [b"1"]})
+
+    def test_content_transfer_encoding(self) -> None:
+        """RFC 7578, section 4.7: deprecated, and decoded as twisted.web does."""
+        named = b"Content-Disposition: form-data; name=a"
+        for coding, written, content in (
+            (b"BASE64", b"aGVs\r\nbG8=", b"hello"),
+            (b"base64", b"aGVsb", b"aGVsb"),
+            (b"quoted-printable", b"h=65l=\r\nlo", b"hello"),
+            (b"8bit", b"\xff\r\n", b"\xff\r\n"),
+        ):
+            line = b"Content-Transfer-Encoding: " + coding
+            body = with_head(named, line, body=written)
+            self.assertEqual(multipart(body), {b"a": [content]}, coding)
 
     def test_no_form(self) -> None:
         """Of any other type, or of none."""
@@ -38,14 +81,98 @@ class FormTests(SynchronousTestCase):
             b";;",
             b"multipart/mixed",
         ):
-            self.assertEqual(form_of(kind, b"a=1"), {})
+            self.assertEqual(form_of(kind, b"a=1", MOST), {})
 
     def test_type_is_written_anyhow(self) -> None:
         kind = b"Application/X-WWW-Form-URLencoded ; charset=utf-8"
-        self.assertEqual(form_of(kind, b"a=1"), {b"a": [b"1"]})
+        self.assertEqual(form_of(kind, b"a=1", MOST), {b"a": [b"1"]})
 
     def test_multipart_that_is_none(self) -> None:
         """The error says what is wrong."""
-        for kind in (b"multipart/form-data", b"multipart/form-data; boundary=b"):
-            error = self.assertRaises(BadFormError, form_of, kind, b"a=1")
+        part = _PART % (b"a", b"1")
+        for kind, body in (
+            (b"multipart/form-data", b"a=1"),
+            (b"multipart/form-data; boundary=", part + b"--b--"),
+            (b"multipart/form-data; boundary=" + b"b" * 257, part),
+            (MULTIPART, b"a=1"),
+            (MULTIPART, part),
+            (MULTIPART, with_head(b"no field")),
+            (MULTIPART, with_head(*[b"Content-Disposition: form-data; name=a"] * 2)),
+        ):
+            error = self.assertRaises(BadFormError, multipart, body, kind)
             self.assertIn("multipart", str(error))
+            self.assertEqual(error.status, 400)
+
+
+class EscapesTests(SynchronousTestCase):
+    """Many escapes are decoded as few are."""
+
+    def setUp(self) -> None:
+        self.patch(forms, "_MANY_ESCAPES", 0)
+
+    @given(st.lists(st.sampled_from(list(b"%=+&;\r\n \t._0a")) | st.integers(0, 255)))
+    @example(list(b"%3D%25=%3d%0d%0A=\r\n \n_.\n"))
+    def test_alike(self, octets: list[int]) -> None:
+        """By another decoder, which knows none that are broken."""
+        text = bytes(octets)
+        escaped = b"".join(
+            b"%%%02X" % each if each == 0x25 else bytes([each]) for each in octets
+        )
+        self.assertEqual(forms._decoded(escaped), text.replace(b"+", b" "))
+        try:
+            decoded = forms._decoded(text)
+        except BadFormError:
+            self.assertRegex(text, rb"%(?![0-9A-Fa-f]{2})")
+        else:
+            self.assertEqual(decoded, unquote_to_bytes(text.replace(b"+", b" ")))
+
+
+class BoundsTests(SynchronousTestCase):
+    """What a form may have at most."""
+
+    def assert_too_large(self, body: bytes, kind: bytes, most: int = MOST) -> None:
+        """Require a 413."""
+        error = self.assertRaises(BadFormError, form_of, kind, body, most)
+        self.assertEqual(error.status, 413)
+
+    def test_default(self) -> None:
+        """A thousand fields."""
+        self.assertEqual(Limits().form_fields, MOST)
+
+    def test_fields(self) -> None:
+        """Divided by either sign, and empty ones count."""
+        for divider in (b"&", b";", b"&;", b";&&"):
+            body = divider.join([b"a=1"] * 10)
+            most = 9 * len(divider) + 1
+            self.assertEqual(url_encoded(body, most), {b"a": [b"1"] * 10})
+            self.assert_too_large(body, URL_ENCODED, most - 1)
+
+    def test_parts(self) -> None:
+        """Those without a name count."""
+        for part in (_PART % (b"a", b"1"), b"--b\r\nA: b\r\n\r\n1\r\n"):
+            multipart(part * 10 + b"--b--\r\n", most=10)
+            self.assert_too_large(part * 11 + b"--b--\r\n", MULTIPART, 10)
+
+    def test_part_heads(self) -> None:
+        """A line has 2 KiB, and a head eight lines."""
+        named = b'Content-Disposition: form-data; name="%b"'
+        room = 2048 - len(named % b"")
+        read = multipart(with_head(named % (b"a" * room)))
+        self.assertEqual(read, {b"a" * room: [b"1"]})
+        self.assert_too_large(with_head(named % (b"a" * (room + 1))), MULTIPART)
+        multipart(with_head(named % b"a", *[b"X%d: 1" % n for n in range(7)]))
+        self.assert_too_large(
+            with_head(named % b"a", *[b"X%d: 1" % n for n in range(8)]), MULTIPART
+        )
+        self.assert_too_large(b"--b\r\n" + b"X" * 5000, MULTIPART)
+
+    def test_parameters_of_a_type(self) -> None:
+        """They are looked through once, however many there are."""
+        for kind in (URL_ENCODED, b"multipart/form-data"):
+            many = kind + b"; a=b" * 6000 + b'; a="' * 500
+            begun = perf_counter()
+            try:
+                form_of(many, b"a=1", MOST)
+            except BadFormError as error:
+                self.assertEqual(error.status, 400)
+            self.assertLess(perf_counter() - begun, 0.5)

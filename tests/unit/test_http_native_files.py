@@ -6,9 +6,9 @@ from typing import Any, BinaryIO
 
 from twisted.logger import globalLogPublisher
 
+from clusterapp.http.ending import SHORTER
 from clusterapp.http.native import NativeConnection
 from clusterapp.http.prepared import FilePart, OpenFile, Prepared
-from clusterapp.http.wire import SHORTER
 from tests.unit.native_sites import NativeCase, Tls, chunk_of, on_each_loop
 
 SIZE = 5 * 1024 * 1024 + 7

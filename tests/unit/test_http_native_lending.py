@@ -170,9 +170,10 @@ class LendingTests(LeavingCase):
 
     @on_each_loop
     async def test_time_for_the_next_request_is_over(self) -> None:
-        """That it was kept for so long here does not matter to who takes it."""
+        """That the answer comes late does not matter to who has claimed it."""
         heir = Heir(self)
         heir.answer = Deferred()
+        heir.claims = True
         client = await self.greeted()
         drained = await self.leave(heir)
         await self.later(self.limits.keepalive_timeout + 1)
@@ -181,6 +182,43 @@ class LendingTests(LeavingCase):
         heir.answer.callback(True)
         await client.get("/hi")
         await client.until(b"\r\n\r\nhi")
+        await self.end(heir)
+
+    @on_each_loop
+    async def test_master_that_stands_still(self) -> None:
+        """What has come meanwhile is answered here, soon, and by nobody else."""
+        heir = Heir(self)
+        heir.answer = Deferred()
+        client = await self.greeted()
+        drained = await self.leave(heir)
+        await client.get("/hi")
+        await self.turns()
+        self.clock.advance(2.0)
+        await self.turns()
+        self.assertIn(CLOSE, await client.until(b"\r\n\r\nhi"))
+        # Though a duplicate is on its way still, the client hears of the end.
+        self.assertEqual(len(heir.kept), 1)
+        self.assertEqual(await client.rest(), b"")
+        client.goes()
+        await self.so(lambda: drained.called)
+        heir.kept.pop().close()
+        heir.answer.callback(False)
+        await self.end(heir)
+
+    @on_each_loop
+    async def test_nothing_comes_while_the_master_stands_still(self) -> None:
+        """The connection ends here, in time."""
+        heir = Heir(self)
+        heir.answer = Deferred()
+        client = await self.greeted()
+        drained = await self.leave(heir, spread=3.0)
+        await self.later(2.0)
+        await self.later(5.0)
+        self.assertEqual(await client.rest(), b"")
+        client.goes()
+        await self.so(lambda: drained.called)
+        heir.kept.pop().close()
+        heir.answer.callback(False)
         await self.end(heir)
 
     @on_each_loop

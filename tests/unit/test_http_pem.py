@@ -1,5 +1,6 @@
 """One certificate and its key in files: what is read, and what is refused."""
 
+import os
 import ssl
 import tempfile
 from datetime import UTC, datetime, timedelta
@@ -57,6 +58,25 @@ class PemCase(SynchronousTestCase):
 def pem(secret: Secret, encryption: serialization.KeySerializationEncryption) -> bytes:
     """Write a private key as PEM."""
     return secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+class FifoTests(PemCase):
+    """A FIFO has no content before somebody writes: nobody waits for that."""
+
+    def test_each_file(self) -> None:
+        ca = self.papers.write("ca.pem", chain(self.leaf))
+        for name in ("shop.pem", "shop.key", "ca.pem"):
+            files = self.write(self.leaf, ca)
+            path = ca.with_name(name)
+            content = path.read_bytes()
+            path.unlink()
+            os.mkfifo(path)
+            error = self.assertRaises(UnusableError, read, files)
+            self.assertEqual(error.reason, "not a regular file")
+            self.assertEqual(error.path, path)
+            path.unlink()
+            path.write_bytes(content)
+        self.assertEqual(read(self.files).names, {"shop.example.org"})
 
 
 class ReadTests(PemCase):

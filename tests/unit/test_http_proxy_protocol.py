@@ -201,6 +201,14 @@ class BinaryTests(HeaderCase):
         self.assert_refused(v2(0x11, INET + tlv(0x03, b"")), "checksum")
         self.assert_refused(v2(0x11, INET + tlv(0x03, bytes(4))), "checksum")
 
+    def test_second_checksum(self) -> None:
+        """There is one: each takes a look at the whole header."""
+        two = tlv(0x03, bytes(4)) + tlv(0x03, bytes(4))
+        blank = v2(0x11, INET + two)
+        value = struct.pack("!I", crc32c(blank))
+        first = v2(0x11, INET + tlv(0x03, value) + tlv(0x03, bytes(4)))
+        self.assert_refused(first, "two checksums")
+
     def test_unknown_commands_and_families(self) -> None:
         for command in (0x00, 0x01, 0x11, 0x22, 0x2F, 0x31, 0xFF):
             self.assert_refused(v2(0x11, INET, command=command), "of command")

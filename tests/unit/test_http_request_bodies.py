@@ -3,6 +3,8 @@ Arguments, forms and bodies, by twisted.web and by the engine.
 
 They are the same, but for these, on purpose:
 
+- A form of more than a thousand fields is a 413, and one that is broken off, or has
+  line feeds for line ends, is none.
 - A form is read when an application asks for `args`. One that cannot be read is
   a 400 then, on a connection that goes on; what never looks at it never knows.
   twisted.web refuses it before any resource is asked, and closes.
@@ -143,6 +145,22 @@ class ArgsTests(SideBySideTestCase):
             self.assertEqual(answer.status, b"400 Bad Request")
             self.assertEqual(answer.body, b"The form cannot be read.\n")
             self.assertEqual(visitor.transport.ended, "")
+            self.assert_goes_on(visitor)
+
+    def test_form_of_too_many_fields(self) -> None:
+        """A 413 from the engine, whose connection goes on."""
+        _, ours = self.sides(
+            lambda seen: Calling(lambda request, _: b"%d" % len(request.args), seen)
+        )
+        visitor = ours.visitor()
+        for body, kind in (
+            (b"a=1&" * 1000, URL_ENCODED),
+            (FORM[: FORM.rindex(b"--b--")] * 334, MULTIPART),
+        ):
+            answer = visitor.ask(post(body, kind))
+            assert answer is not None
+            self.assertEqual(answer.status, b"413 Request Entity Too Large")
+            self.assertEqual(answer.body, b"The form has too many fields.\n")
             self.assert_goes_on(visitor)
 
     def assert_goes_on(self, visitor: Visitor) -> None:

@@ -156,21 +156,24 @@ class BodyTests(SiteTestCase):
         self.failureResultOf(self.ended, ConnectionLost)
 
     def test_pieces_that_came_with_the_pause_wait(self) -> None:
-        """What one read brought after the pause is passed on later, in order."""
+        """What is read after the pause, as from TLS, is passed on later, in order."""
         client, exchange = self.ask(
             b"PUT /core HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
         self.assertEqual(exchange.body.length, UNKNOWN_LENGTH)
         sink = self.read(exchange)
         exchange.body.watch(exchange.body.pauseProducing)
-        client.send(b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\nX-Sum: 9 \r\n\r\n")
+        client.send(b"1\r\na\r\n")
+        client.channel.dataReceived(b"1\r\nb\r\n")
+        client.channel.dataReceived(b"1\r\nc\r\n1\r\nd\r\n0\r\nX-Sum: 9 \r\n\r\n")
         self.assertEqual(sink.pieces, [b"a"])
         self.assertNoResult(self.ended)
         # Nothing is left to hold back, and reading tells if the client leaves.
         self.assertTrue(client.reading)
         exchange.body.watch(lambda: None)
         exchange.body.resumeProducing()
-        self.assertEqual(sink.pieces, [b"a", b"b", b"c"])
+        # The chunks of one read are one piece.
+        self.assertEqual(sink.pieces, [b"a", b"b", b"cd"])
         self.successResultOf(self.ended)
         self.assertEqual(exchange.body.trailers, [(b"X-Sum", b"9")])
 

@@ -57,7 +57,7 @@ class TableTests(LifecycleCase):
     def make_fatal(self) -> None:
         self.life.start()
         for _ in range(PATIENCE.most_crashes):
-            self.crash()
+            self.crash(ready=False)
         self.world.clock.advance(0)
         self.assertEqual(self.world.state, "fatal")
         self.world.did.clear()

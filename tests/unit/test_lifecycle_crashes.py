@@ -1,7 +1,9 @@
 """How long a slot waits after a crash, and when it is given up."""
 
+from dataclasses import replace
+
 from clusterapp.lifecycle import Patience, Slot
-from tests.unit.living import LifecycleCase
+from tests.unit.living import PATIENCE, LifecycleCase
 
 
 class PauseTests(LifecycleCase):
@@ -79,12 +81,34 @@ class PauseTests(LifecycleCase):
 
 
 class FatalTests(LifecycleCase):
-    """A slot whose processes crash all the time."""
+    """A slot whose processes crash whenever they are started."""
+
+    patience = replace(PATIENCE, boot=100)
 
     def crashes(self, *ages: float) -> None:
-        """Let processes die after serving for so many seconds."""
+        """Let processes die after they have been starting for so many seconds."""
         for age in ages:
-            self.crash(after=age)
+            self.crash(after=age, ready=False)
+
+    def test_crashes_of_processes_that_were_ready(self) -> None:
+        """They do not count: requests may be what ends them, not the start."""
+        self.begin("start")
+        for _ in range(20):
+            self.crash()
+            self.world.clock.advance(0)
+            self.assertEqual(self.world.state, "backoff")
+        self.assertEqual(self.world.pauses[-1], 8)
+        self.finish()
+
+    def test_ready_once(self) -> None:
+        """A process that is ready makes the slot's crashes at the start forgotten."""
+        self.begin("start")
+        self.crashes(0, 0, 0, 0)
+        self.crash()
+        self.crashes(0, 0, 0, 0)
+        self.world.clock.advance(0)
+        self.assertEqual(self.world.state, "backoff")
+        self.finish()
 
     def test_many_crashes_in_a_short_time(self) -> None:
         """Five within a minute are too many."""
@@ -132,7 +156,7 @@ class FatalTests(LifecycleCase):
             self.assertEqual(self.world.did, [])
             self.world.clock.advance(0.1)
             self.assertEqual(self.world.did, ["starting", "spawn!"])
-            self.crash(after=20)
+            self.crash(after=20, ready=False)
             self.world.clock.advance(0)
             self.assertEqual(self.world.state, "fatal")
         self.finish()
@@ -143,7 +167,8 @@ class FatalTests(LifecycleCase):
         self.crashes(0, 0, 0, 0, 0)
         self.world.clock.advance(0)
         self.world.clock.advance(100)
-        self.crashes(30, 0, 0, 0)
+        self.crash(after=30)
+        self.crashes(0, 0, 0)
         self.world.clock.advance(0)
         self.assertEqual(self.world.state, "backoff")
         self.assertEqual(self.world.pauses[-4:], [1, 2, 4, 8])

@@ -105,7 +105,8 @@ class TcpTests(ListeningCase):
         port = taken.socket.getsockname()[1]
         self.assert_refused(
             TcpListen(port, "127.0.0.1"),
-            f"cannot listen on tcp:{port}:interface=127.0.0.1: Address already in use",
+            f"cannot listen on tcp:{port}:interface=127.0.0.1: Address already in use; "
+            f"ss -ltnp 'sport = :{port}' shows by which program",
         )
 
     def test_port_is_free_at_once(self) -> None:

@@ -7,7 +7,6 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import LogLevel
 
 from clusterapp.errors import (
-    AllFatalError,
     ApplicationLoadError,
     ClusterError,
     NeverReadyError,
@@ -70,13 +69,32 @@ class HopelessTests(MasterCase):
         self.assertEqual(self.ended().exit_status, NeverReadyError.exit_status)
 
     def test_every_worker_crashes_in_the_end(self) -> None:
+        """A cluster that has served says why it does not, and goes on trying."""
         one, other = self.start()
         self.make_fatal(one, ready=True)
-        self.assertEqual(self.failures, [])
         self.make_fatal(other)
-        error = self.ended()
-        self.assertIsInstance(error, AllFatalError)
-        self.assertEqual(error.exit_status, 5)
+        self.assertEqual(self.failures, [])
+        (said,) = self.log.lines(LogLevel.critical)
+        self.assertRegex(said, r"no worker can be started .* \(left with status 1\)")
+        self.reactor.advance(60)
+        self.child_in(0).say_ready()
+        self.reactor.flush()
+        self.assertTrue(self.service.operations.health().ready)
+        self.finish()
+
+    def test_requests_that_crash_workers(self) -> None:
+        """However often: workers that were ready are started again, soon."""
+        self.start()
+        for _ in range(20):
+            for slot in (0, 1):
+                child = self.child_in(slot)
+                child.say_ready()
+                child.exit(signal=11)
+            self.reactor.advance(20)
+        self.assertEqual(self.failures, [])
+        self.assertEqual(self.log.lines(LogLevel.critical), [])
+        self.assertNotIn("crashes too often", "".join(self.log.lines()))
+        self.finish()
 
     def test_stop_of_a_hopeless_cluster(self) -> None:
         """A parent stops it once more: that waits for the first stop."""

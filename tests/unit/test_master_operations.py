@@ -5,9 +5,13 @@ import errno
 from twisted.internet.defer import Deferred
 
 from clusterapp.errors import BusyError, OperationError, UnknownSlotError
+from clusterapp.master import operations
 from clusterapp.operations import Verdict
+from clusterapp.spawning.cpus import usable_cpus
 from tests.unit.fakes import FakeChild
 from tests.unit.masters import OperationCase
+
+NO_CORE = "the core is not ready"
 
 
 class SlotTests(OperationCase):
@@ -24,6 +28,40 @@ class SlotTests(OperationCase):
         self.assertTrue(self.verdict(judged).ok)
         self.assertEqual(self.reactor.living(), children)
         self.assertRaises(OperationError, self.operations.scale, 0, self.tell)
+        self.finish()
+
+    def test_scale_beyond_the_machine(self) -> None:
+        """So many workers are a slip, unless somebody insists."""
+        self.run_master(workers=1)
+        most = 32 * usable_cpus().count
+        for beyond in (most + 1, 100_000):
+            with self.assertRaisesRegex(
+                OperationError,
+                f"{beyond} workers are more than 32 for each CPU; --force",
+            ):
+                self.operations.scale(beyond, self.tell)
+        self.assertIsNone(self.operations.under_way)
+        self.operations.scale(100_000, self.tell, force=True)
+        self.assertEqual(self.operations.under_way, "scale")
+        self.finish()
+
+    def test_fewer_of_too_many(self) -> None:
+        """What somebody has insisted on can be reduced, step by step."""
+        self.run_master(workers=2)
+        self.patch(operations, "most_workers", lambda: 1)
+        with self.assertRaisesRegex(OperationError, "--force"):
+            self.operations.scale_by(1, self.tell)
+        self.operations.scale_by(-1, self.tell)
+        self.leave(1)
+        self.finish()
+
+    def test_reload_beyond_the_machine(self) -> None:
+        """Settings that ask for so many are refused, and nothing is started."""
+        self.run_master(workers=1)
+        verdict = self.verdict(self.reload_with(workers=100_000))
+        self.assertIn("workers = 100000", verdict.text)
+        self.assertIn("32 for each CPU", verdict.text)
+        self.assertEqual(len(self.reactor.children), 1)
         self.finish()
 
     def test_scale_fails(self) -> None:
@@ -153,11 +191,85 @@ class OneAtATimeTests(OperationCase):
         """What a terminal would show stands in the log."""
         self.run_master(workers=1)
         self.operations.by_signal("SIGHUP", self.operations.reload)
-        self.operations.by_signal("SIGHUP", self.operations.reload)
-        self.assertIn("SIGHUP: cannot reload: a reload is under way", self.log.lines())
+        self.assertIn("SIGHUP received", self.log.lines())
         self.newest().exit(status=1)
         self.assertIn("reload failed: worker 0: left with status 1", self.log.lines())
+        self.operations.by_signal("SIGTTOU", lambda t: self.operations.scale_by(-1, t))
+        self.assertIn("SIGTTOU: there must be at least 1 worker", self.log.lines())
+        self.assertIsNone(self.operations.under_way)
         self.finish()
+
+    def test_signal_while_another_is_done(self) -> None:
+        """One more reload follows, however often it was asked for meanwhile."""
+        self.run_master(workers=1)
+        self.operations.by_signal("SIGHUP", self.operations.reload)
+        for _ in range(3):
+            self.operations.by_signal("SIGHUP", self.operations.reload)
+        said = "SIGHUP: cannot reload: a reload is under way; done afterwards"
+        self.assertEqual(self.log.lines().count(said), 3)
+        self.assertEqual(self.pass_trial().bootstrap["generation"], 2)
+        self.assertEqual(self.operations.under_way, "reload")
+        self.assertEqual(self.pass_trial().bootstrap["generation"], 3)
+        self.assertIsNone(self.operations.under_way)
+        self.finish()
+
+    def test_signal_behind_one_that_fails(self) -> None:
+        """The deploy may have been mended since."""
+        self.run_master(workers=1)
+        judged = self.operations.reload(self.tell)
+        self.operations.by_signal("SIGHUP", self.operations.reload)
+        self.newest().exit(status=1)
+        self.assertFalse(self.verdict(judged).ok)
+        self.assertEqual(self.pass_trial().bootstrap["generation"], 3)
+        self.finish()
+
+    def test_signals_of_several_kinds(self) -> None:
+        """They are done in their order, each as often as it came."""
+        self.run_master(workers=1)
+        judged = self.operations.reload(self.tell)
+        for _ in range(2):
+            self.operations.by_signal(
+                "SIGTTIN", lambda tell: self.operations.scale_by(1, tell)
+            )
+        self.pass_trial()
+        self.assertTrue(self.verdict(judged).ok)
+        self.pass_trial()
+        self.pass_trial()
+        self.assertEqual(len(self.service.deployment.pool.slots), 3)
+        self.assertIsNone(self.operations.under_way)
+        self.finish()
+
+    def test_signals_that_wait_are_bounded(self) -> None:
+        """Nobody can fill the master's memory with them."""
+        self.run_master(workers=1)
+        self.operations.reload(self.tell)
+        for _ in range(1000):
+            self.operations.by_signal(
+                "SIGTTIN", lambda tell: self.operations.scale_by(1, tell)
+            )
+        self.assertEqual(len(self.operations._signals._waiting), 32)
+        self.finish()
+
+    def test_signal_during_the_start(self) -> None:
+        """It is done when the cluster has started."""
+        (child,) = self.start(workers=1)
+        self.operations = self.service.operations
+        self.operations.by_signal("SIGHUP", self.operations.reload)
+        self.assertIsNone(self.operations.under_way)
+        child.say_ready()
+        self.reactor.flush()
+        self.assertEqual(self.operations.under_way, "reload")
+        self.assertEqual(self.pass_trial().bootstrap["generation"], 2)
+        self.finish()
+
+    def test_signal_before_a_stop(self) -> None:
+        """Nothing is done any more."""
+        self.run_master(workers=1)
+        self.operations.reload(self.tell)
+        self.operations.by_signal("SIGHUP", self.operations.reload)
+        before = len(self.reactor.children)
+        self.finish()
+        self.assertEqual(len(self.reactor.children), before)
 
 
 class HealthTests(OperationCase):
@@ -186,6 +298,32 @@ class HealthTests(OperationCase):
         child.say_ready()
         health = self.service.operations.health()
         self.assertEqual(health.detail["why"], "1 of 1 workers are ready, 3 must be")
+        self.finish()
+
+    def test_core_that_must_be_ready(self) -> None:
+        """Only if the operator says so; one that is being replaced counts as ready."""
+        core, worker = self.start(workers=1, core="isolated", require_core=True)
+        worker.say_ready()
+        self.reactor.flush()
+        health = self.service.operations.health()
+        self.assertEqual((health.ready, health.detail["why"]), (False, NO_CORE))
+        self.assertEqual(worker.healths[-1], (False, health.detail))
+        core.say_ready()
+        self.reactor.flush()
+        self.assertIs(worker.healths[-1][0], True)
+        core.exit(status=1)
+        self.reactor.flush()
+        self.assertEqual(
+            worker.healths[-1], (False, self.service.operations.health().detail)
+        )
+        self.finish()
+
+    def test_core_that_need_not_be_ready(self) -> None:
+        """The detail tells of it all the same."""
+        _, worker = self.start(workers=1, core="isolated")
+        worker.say_ready()
+        health = self.service.operations.health()
+        self.assertEqual((health.ready, health.detail["core"]), (True, "not ready"))
         self.finish()
 
     def test_drain_delay(self) -> None:

@@ -1,6 +1,9 @@
 """Workers that have served their time, and the connections of those that leave."""
 
 import socket
+from itertools import pairwise
+
+from twisted.logger import LogLevel
 
 from tests.unit.masters import OperationCase
 
@@ -56,6 +59,88 @@ class RecyclingTests(OperationCase):
         self.reactor.pump([1.0] * 40)
         self.assertEqual(len(self.reactor.living()), 2)
         self.pass_trial()
+        self.finish()
+
+
+class TooLowTests(OperationCase):
+    """Limits that every worker reaches at once."""
+
+    def replacements(self, seconds: int, **figures: int) -> list[float]:
+        """Let each worker come to these figures at once; tell when it is replaced."""
+        times: list[float] = []
+        began = self.reactor.seconds()
+        for _ in range(seconds):
+            self.newest().report(**figures)
+            self.reactor.advance(1)
+            if len(self.reactor.living()) > 1:
+                times.append(self.reactor.seconds() - began)
+                self.pass_trial()
+        return times
+
+    def errors(self) -> list[str]:
+        """Give the errors of the log."""
+        return self.log.lines(LogLevel.error)
+
+    def test_memory_below_that_of_the_start(self) -> None:
+        """It is replaced ever more seldom, and an error names setting and memory."""
+        self.run_master(workers=1, max_rss="64 MiB")
+        times = self.replacements(1500, rss=83 * 1024**2)
+        gaps = [after - before for before, after in pairwise(times)]
+        self.assertEqual(len(times), 11)
+        for gap, least in zip(
+            gaps, (1, 2, 4, 8, 16, 32, 64, 128, 256, 512), strict=True
+        ):
+            self.assertGreaterEqual(gap, least)
+            self.assertLessEqual(gap, least + 3)
+        self.assertEqual(
+            self.errors()[0],
+            "--max-rss = 64 MiB is less than worker 0 needs at its start, 83 MiB: raise"
+            " it; the next one is left alone for 1 s",
+        )
+        self.assertEqual(len(self.errors()), 11)
+        self.finish()
+
+    def test_memory_that_grows(self) -> None:
+        """Whatever it needs is soon given back: the pause stays short."""
+        self.run_master(workers=1, max_rss="64 MiB")
+        times: list[float] = []
+        for _ in range(100):
+            self.newest().report(rss=60 * 1024**2)
+            self.reactor.advance(1)
+            self.newest().report(rss=83 * 1024**2)
+            self.reactor.advance(1)
+            if len(self.reactor.living()) > 1:
+                times.append(self.reactor.seconds())
+                self.pass_trial()
+        gaps = [after - before for before, after in pairwise(times)]
+        self.assertLessEqual(max(gaps), 14)
+        self.assertGreaterEqual(min(gaps[4:]), 10)
+        self.assertRegex(self.errors()[0], "--max-rss = 64 MiB is too low: worker 0 ")
+        self.finish()
+
+    def test_requests_and_lifetime(self) -> None:
+        """The same for limits that are no limits."""
+        for limits in ({"max_requests": 1}, {"max_lifetime": 1}):
+            self.run_master(workers=1, **limits)
+            times = self.replacements(100, requests=50)
+            self.assertLess(len(times), 15)
+            self.assertGreater(len(times), 9)
+            (setting,) = limits
+            name = f"--{setting.replace('_', '-')}"
+            self.assertIn(f"{name} = 1", self.errors()[-1])
+            self.assertIn("is too low: worker 0 came to", self.errors()[-1])
+            self.finish()
+            self.reactor.children.clear()
+
+    def test_once_in_a_while(self) -> None:
+        """Nothing is said of a worker that has served for some time."""
+        self.run_master(workers=1, max_requests=10)
+        for _ in range(3):
+            self.reactor.pump([1.0] * 30)
+            self.newest().report(requests=50)
+            self.reactor.advance(1)
+            self.pass_trial()
+        self.assertEqual(self.errors(), [])
         self.finish()
 
 

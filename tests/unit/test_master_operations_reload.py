@@ -163,6 +163,39 @@ class ReloadTests(OperationCase):
         self.successResultOf(stopped)
         self.assert_nothing_left()
 
+    def test_stop_behind_the_first_slot(self) -> None:
+        """No process of the old generation is started for a cluster that stops."""
+        self.run_master()
+        judged = self.operations.reload(self.tell)
+        self.pass_trial()
+        before = len(self.reactor.children)
+        stopped = self.service.stopService()
+        self.assertIn("stopping", self.verdict(judged).text)
+        self.let_go()
+        self.successResultOf(stopped)
+        self.assertEqual(len(self.reactor.children), before)
+        self.assert_nothing_left()
+
+    def test_stop_while_the_core_leaves(self) -> None:
+        """A stop waits for a process although who waited for it was given up."""
+        self.run_master(core="isolated", workers=1)
+        (core,) = [c for c in self.reactor.living() if c.bootstrap["slot"] == -1]
+        judged = self.operations.reload(self.tell)
+        self.pass_trial()
+        self.newest().say_loaded()
+        self.reactor.flush()
+        stopped = self.service.stopService()
+        self.assertFalse(self.verdict(judged).ok)
+        for child in self.reactor.living():
+            if child is not core:
+                child.exit()
+        self.reactor.flush()
+        self.assertNoResult(stopped)
+        core.exit()
+        self.reactor.flush()
+        self.successResultOf(stopped)
+        self.assert_nothing_left()
+
     def test_empty_slot_stays_empty(self) -> None:
         """What an operator has drained is not filled by a reload."""
         self.run_master()
@@ -279,4 +312,20 @@ class CoreTests(OperationCase):
         old.say_ready()
         self.pass_trial()
         self.assertEqual(self.verdict(judged).text, "core: no database")
+        self.finish()
+
+    def test_replaced_core_counts_as_ready(self) -> None:
+        """Requests wait for it meanwhile: no balancer has to look elsewhere."""
+        core, worker = self.run_master(workers=1, core="isolated", require_core=True)
+        judged = self.operations.restart("core", self.tell)
+        self.newest().say_loaded()
+        self.reactor.flush()
+        self.assertEqual(worker.heard[-1], "back")
+        core.exit()
+        self.reactor.flush()
+        self.assertIs(self.operations.health().ready, True)
+        self.newest().say_ready()
+        self.reactor.flush()
+        self.assertTrue(self.verdict(judged).ok)
+        self.assertNotIn(False, [ready for ready, _ in worker.healths[1:]])
         self.finish()

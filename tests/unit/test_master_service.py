@@ -58,6 +58,15 @@ class StartTests(MasterCase):
         self.assertIn(f"{count} workers share", line)
         self.finish()
 
+    def test_far_more_than_the_machine_has(self) -> None:
+        """No socket is bound and nothing is started: it is a slip."""
+        self.make(workers=32 * usable_cpus().count + 1)
+        for start in (self.service.privilegedStartService, self.service.startService):
+            with self.assertRaisesRegex(SettingsError, "workers = .* 32 for each CPU"):
+                start()
+        self.assertEqual(self.service.addresses, [])
+        self.assert_nothing_left()
+
     def test_everyone_is_trusted(self) -> None:
         """What that means is said."""
         self.start(trusted_proxies=["*"])

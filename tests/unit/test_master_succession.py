@@ -7,9 +7,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from clusterapp.channel.kept import Kept
 from clusterapp.channel.succession import NewEnd, OldEnd, tell_unfit
 from clusterapp.errors import NeverReadyError, OperationError
 from clusterapp.master.succession import VARIABLE, Inheritance, Successor, UpgradeError
@@ -138,6 +140,7 @@ class InheritanceTests(SynchronousTestCase):
         found = Inheritance.from_environ(self.environ)
         assert found is not None
         self.inheritance = found
+        self.assertEqual(found.kept, Kept())
 
     def test_nothing(self) -> None:
         """Its own children are told nothing of it."""
@@ -184,6 +187,7 @@ class FakeInheritance:
         self.did: list[object] = []
         self.answer: Deferred[str] = Deferred()
         self.secret = b"a secret"
+        self.kept = Kept()
 
     def take_over(self) -> Deferred[str]:
         self.did.append("take over")
@@ -207,7 +211,10 @@ class SuccessionTests(SynchronousTestCase):
             pool=SimpleNamespace(slots=self.slots), core_is_ready=False
         )
         self.master = SimpleNamespace(
-            phase="starting", reactor=Clock(), deployment=self.deployment
+            phase="starting",
+            reactor=Clock(),
+            deployment=self.deployment,
+            operations=SimpleNamespace(kept=Kept),
         )
         self.succession = Succession(
             cast("Any", self.master),
@@ -232,6 +239,43 @@ class SuccessionTests(SynchronousTestCase):
         self.inheritance.answer.callback("/run/shop.pid")
         self.assertEqual(self.led, ["/run/shop.pid"])
         self.assertEqual(self.inheritance.did, ["take over", "leads"])
+
+    def test_slots_that_stay_empty(self) -> None:
+        """What an operator has drained is not waited for."""
+        self.deployment.core_is_ready = True
+        self.slots[0].state = "stopped"
+        self.check()
+        self.assertEqual(self.inheritance.did, [])
+        self.slots[1].state = "running"
+        self.check()
+        self.assertEqual(self.inheritance.did, ["take over"])
+
+    def test_old_master_does_not_answer(self) -> None:
+        """The new one leads all the same; only what is no usual end is logged."""
+        self.deployment.core_is_ready = True
+        for error, logged in ((ConnectionLost(), 0), (ValueError("pid file"), 1)):
+            self.setUp()
+            self.deployment.core_is_ready = True
+            for slot in self.slots.values():
+                slot.state = "running"
+            self.check()
+            self.inheritance.answer.errback(error)
+            self.assertEqual(self.led, [""])
+            self.assertEqual(len(self.flushLoggedErrors(ValueError)), logged)
+
+    def test_lead_that_fails(self) -> None:
+        """It is logged, and no Deferred is left without an errback."""
+
+        def lead(_: str) -> None:
+            raise OSError("no pid file can be written")
+
+        self.succession._lead = lead
+        self.deployment.core_is_ready = True
+        for slot in self.slots.values():
+            slot.state = "running"
+        self.check()
+        self.inheritance.answer.callback("/run/shop.pid")
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
     def test_old_master_goes_first(self) -> None:
         """Somebody must lead."""

@@ -1,6 +1,7 @@
 """``twistd clusterapp``, up to where it would begin to run."""
 
 import atexit
+import errno
 import io
 import os
 import signal
@@ -14,7 +15,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp import tap
-from clusterapp.errors import AllFatalError
+from clusterapp.errors import NeverReadyError
 from clusterapp.master.notifying import Notifying
 from clusterapp.master.service import ClusterService
 from clusterapp.master.signals import Signals
@@ -87,16 +88,23 @@ class MakeTests(TapCase):
         self.assertEqual(descriptors(), self.before)
 
     def test_check_config(self) -> None:
-        options = self.options("--check-config")
-        self.assertEqual(self.ended(lambda: makeService(options)), 0)
-        self.assertEqual(self.out.getvalue(), "configuration ok\n")
+        """It says what it has looked at, and what it cannot look at."""
+        self.addCleanup(os.chdir, Path.cwd())
+        self.patch(sys, "path", [*sys.path])
+        self.assertEqual(self.ended(lambda: self.options("--check-config")), 0)
+        ok, checked, unchecked = self.out.getvalue().splitlines()
+        self.assertEqual(ok, "configuration ok")
+        self.assertIn(f"that {PLAIN} can be loaded in {Path.cwd()}", checked)
+        self.assertIn("not checked", unchecked)
         self.assertEqual(descriptors(), self.before)
 
     def test_check_config_that_is_wrong(self) -> None:
         """One line, after the application's own traceback if there is one."""
         options = Options({})
-        options.parseOptions(["--check-config", "--app", "tests.unit.no_shop:app"])
-        self.assertEqual(self.ended(lambda: makeService(options)), 4)
+        self.addCleanup(os.chdir, Path.cwd())
+        self.patch(sys, "path", [*sys.path])
+        words = ["--check-config", "--app", "tests.unit.no_shop:app"]
+        self.assertEqual(self.ended(lambda: options.parseOptions(words)), 4)
         [line] = self.err.getvalue().splitlines()
         self.assertIn("clusterapp: cannot load the application", line)
         self.assertEqual(self.out.getvalue(), "")
@@ -164,6 +172,24 @@ class StartTests(TapCase):
         self.assertEqual(lines.count(lines[0]), 1)
         self.assertRegex(lines[-1], "^clusterapp: .*'broken_shop:app'.*ZeroDivision")
 
+    def test_what_the_system_refuses(self) -> None:
+        """It is a line, too; of descriptors it says how many there may be."""
+        full = OSError(errno.ENOSPC, "No space left", "/run/a")
+        for error, told in (
+            (full, "cannot start: [Errno 28] No space left: '/run/a'"),
+            (OSError(errno.EMFILE, "Too many"), "may have [0-9]+ .ulimit -n, Limit"),
+        ):
+            program = self.program({})
+
+            def fail(why: OSError = error) -> None:
+                raise why
+
+            self.patch(program._cluster, "startService", fail)
+            self.assertEqual(self.ended(program.startService), 1)
+            line = self.err.getvalue().splitlines()[-1]
+            self.assertRegex(line, "^clusterapp: .*" + told.replace("[E", "\\[E"))
+        self.assertEqual(descriptors(), self.before)
+
     def test_no_pid_file(self) -> None:
         """twist(1) has none, nor has ``--pidfile=``."""
         for twistd in (None, {}, {"pidfile": ""}):
@@ -206,11 +232,11 @@ class EndTests(TapCase):
 
     def test_exit_status(self) -> None:
         """The reactor is stopped, and the process leaves with the error's status."""
-        self.program()._failed(AllFatalError("all is lost"))
+        self.program()._failed(NeverReadyError("all is lost"))
         self.assertEqual(self.stops, 0)
         self.run_reactor()
         self.assertEqual(self.stops, 1)
-        self.assertEqual(self.at_exit, [(tap._exit, 5)])
+        self.assertEqual(self.at_exit, [(tap._exit, 3)])
 
     def test_exit_functions(self) -> None:
         """Those that were registered before run as well, and then it is over."""
@@ -229,7 +255,7 @@ atexit.register(tap._exit, 5)
     def test_signal_while_it_ends(self) -> None:
         """The reactor is not asked to stop twice."""
         program = self.program()
-        program._failed(AllFatalError("all is lost"))
+        program._failed(NeverReadyError("all is lost"))
         self.run_reactor()
         [signals, *_] = program
         assert isinstance(signals, Signals)

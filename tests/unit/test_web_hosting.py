@@ -2,6 +2,7 @@
 
 import socket
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,6 +12,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
+from clusterapp.channel.inspection import UnderWay
 from clusterapp.errors import SettingsError
 from clusterapp.http.agent import IDLE_TIMEOUT
 from clusterapp.http.departure import HandOver
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 class Order:
     """A site, its hooks and its acceptor, which write down what they do."""
 
+    requests = active = 0
+
     def __init__(self) -> None:
         self.did: list[str] = []
         self.started: Deferred[None] = Deferred()
@@ -40,6 +44,9 @@ class Order:
     def on_start(self) -> Deferred[None]:
         self.did.append("start hook")
         return self.started
+
+    def under_way(self) -> Sequence[UnderWay]:
+        return ()
 
     def drain(self, *, spread: float, hand_over: HandOver | None) -> Deferred[None]:
         self.did.append("drain")

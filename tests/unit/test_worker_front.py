@@ -21,7 +21,7 @@ class FrontTests(ChildCase):
         self, child: ChildProgram, target: bytes = b"/healthz", fields: Fields = ()
     ) -> Answer | None:
         """Give what stands before the application's answer."""
-        answer = cast("Any", child._host)._site.answer
+        answer = cast("Any", child._host).site.answer
         prepared = answer(b"GET", target, fields)
         return None if prepared is None else read(prepared)
 
@@ -83,7 +83,7 @@ class FrontTests(ChildCase):
         self.far.cluster_health(ready=False, detail="{}")
         self.far.broken("a mistake")
         self.pump.flush()
-        self.assertIsNone(cast("Any", child._host)._site.answer)
+        self.assertIsNone(cast("Any", child._host).site.answer)
 
 
 class StaticTests(ChildCase):

@@ -12,8 +12,10 @@ from twisted.web.websocket import (
     WebSocketTransport,
 )
 
+from clusterapp.http.limits import Limits
 from clusterapp.http.site import ClusterSite
 from tests.unit.proxying import ProxyTestCase, reactor
+from tests.unit.wire import Application
 
 
 class Silent(WebSocketProtocol):
@@ -96,7 +98,8 @@ class WholeTests(ProxyTestCase):
         def ws(request: Request) -> IResource:
             return WebSocketResource(EchoFactory())
 
-        self.core_site = ClusterSite(reactor, app.resource())
+        limits = Limits().of_forwarded()
+        self.core_site = ClusterSite(reactor, app.resource(), limits=limits)
         port = reactor.listenUNIX(self.path, self.core_site)
         self.addCleanup(self.core_site.drain)
         self.addCleanup(port.stopListening)
@@ -116,6 +119,25 @@ class WholeTests(ProxyTestCase):
         self.assertTrue((await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 "))
         # Klein names no length, so the body is in chunks.
         self.assertEqual(await client.until(b"0\r\n\r\n"), b"3\r\nAnn\r\n0\r\n\r\n")
+
+    async def test_what_the_worker_takes_the_core_takes(self) -> None:
+        """Whatever the worker adds to it, and up to the bounds that clients have."""
+        # Klein itself refuses a Host that is no name.
+        self.core_site.resource = Application()
+        most = Limits()
+        for head in (
+            b"Host: " + b"h" * 12_000,
+            b"Host: " + b"h" * (most.head - 60),
+            b"Host: h" + b"\r\nX: 1" * (most.fields - 1),
+            b"Host:h" + b"\r\nX:1" * (most.fields - 1),
+            b"Host: h\r\nX-Forwarded-Host: " + b'"' * (most.head - 90),
+            b"Host: h\r\nX-Forwarded-For: " + b"::1," * (most.head // 4 - 30),
+        ):
+            client = await self.client()
+            client.send(b"GET / HTTP/1.2\r\n" + head + b"\r\n\r\n")
+            answer = await client.until(b"\r\n\r\n")
+            self.assertTrue(answer.startswith(b"HTTP/1.1 200 "), (head[:40], answer))
+            client.transport.loseConnection()
 
     async def test_wrong_method_is_the_cores_own(self) -> None:
         """The core says which methods there are."""

@@ -38,7 +38,6 @@ class Relay:
 class Served:
     """What a worker serves with."""
 
-    site: Site = field(default_factory=Site)
     relay: Relay = field(default_factory=Relay)
     tally: Tally = field(default_factory=Tally)
 
@@ -74,17 +73,20 @@ class ReporterTests(SynchronousTestCase):
         self.assertEqual([pulse.lag for pulse in self.said], [0.75, 0.0])
 
     def test_figures(self) -> None:
-        """Zeros until there is a site."""
+        """Zeros until there is a site; a core has no more than that."""
+        self.clock.advance(1)
+        self.reporter.site = Site()
         self.clock.advance(1)
         self.reporter.served = served = Served()
         served.tally.clients = 5
         self.clock.advance(1)
         told = [(p.requests, p.active, p.connections, p.passed_on) for p in self.said]
-        self.assertEqual(told, [(0, 0, 0, 0), (7, 2, 5, 3)])
+        self.assertEqual(told, [(0, 0, 0, 0), (7, 2, 0, 0), (7, 2, 5, 3)])
 
     def test_tally(self) -> None:
         """Others see how late the loop is; what has come of late counts half."""
         row = private_row()
+        self.reporter.site = Site()
         self.reporter.served = served = Served(tally=Tally(row))
         for _ in range(8):
             served.tally.opened()
@@ -133,7 +135,7 @@ class ReportTests(ChildCase):
         self.assertEqual([pulse.requests for pulse in self.master.pulses], [0, 0, 7])
 
     def test_under_way(self) -> None:
-        """A worker's site tells; a core is not asked, since workers tell the same."""
+        """The site tells, a worker's or the core's."""
         site = cast("Any", self.begin()._served).site
         told = [(b"GET", b"/", "::1", 1.0)]
         self.patch(site, "under_way", lambda: told)
@@ -141,8 +143,14 @@ class ReportTests(ChildCase):
 
     def test_core(self) -> None:
         child = self.begin(role="core")
-        self.assertEqual(self.passes(2), 2)
         self.assertEqual(list(child.under_way()), [])
+        site = cast("Any", child._host).site
+        told = [(b"GET", b"/", None, 1.0)]
+        self.patch(site, "under_way", lambda: told)
+        self.patch(site, "requests", 7)
+        self.assertEqual(self.passes(2), 2)
+        self.assertEqual([pulse.requests for pulse in self.master.pulses], [7, 7])
+        self.assertEqual(child.under_way(), told)
 
     def test_drain(self) -> None:
         """It goes on while there is something to finish, and ends with that."""

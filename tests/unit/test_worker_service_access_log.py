@@ -39,7 +39,7 @@ class AccessLogTests(ChildCase):
 
     def test_rotation(self) -> None:
         """What is noted before goes to the old file, what comes later to the new."""
-        recorder = cast("Any", self.begin()._host)._site.recorder
+        recorder = cast("Any", self.begin()._host).site.recorder
         recorder.record(ANSWERED)
         old = self.path.rename(self.path.with_suffix(".1"))
         self.far.reopen_logs()

@@ -35,7 +35,7 @@ class ServeTests(SynchronousTestCase):
         host, served = self.serve("worker")
         self.assertEqual((self.cluster.role, self.cluster.slot), ("worker", 3))
         self.assertEqual(self.cluster.generation, 2)
-        site = host._site
+        site = host.site
         for target, taken in (
             (b"/counter", True),
             (b"/counter?a=/b", True),
@@ -50,7 +50,7 @@ class ServeTests(SynchronousTestCase):
         host, served = self.serve("core")
         self.assertEqual(self.cluster.role, "core")
         self.assertIsNone(served)
-        self.assertIsNone(host._site._forward)
+        self.assertIsNone(host.site._forward)
 
     def test_errors_in_the_page(self) -> None:
         """Only those who develop are shown any, of workers and core alike."""
@@ -58,7 +58,7 @@ class ServeTests(SynchronousTestCase):
             self.settings = Settings(app=PLAIN, reload=reload)
             for role in ("worker", "core"):
                 host, _ = self.serve(role)
-                self.assertIs(host._site.failure_page is not None, reload)
+                self.assertIs(host.site.failure_page is not None, reload)
 
     def test_sockets_are_not_passed_on(self) -> None:
         """Processes that the application starts do not keep them open."""

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.channel.inspection import ASK, END
+from clusterapp.channel.inspection import ASK, END, UnderWay
 from clusterapp.worker import watch
-from clusterapp.worker.watch import UnderWay, watch_master
+from clusterapp.worker.watch import watch_master
 
 DEADLINE = 30.0
 

@@ -1,13 +1,23 @@
 """What exports for containers have in common: flags and ports of the one inside."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import TypeVar
 
 from clusterapp.control.exports.facts import Facts
-from clusterapp.control.exports.words import flags, one_line
+from clusterapp.control.exports.words import (
+    FILE_SETTINGS,
+    LISTENER_FILES,
+    file_settings,
+    flags,
+    one_line,
+)
 from clusterapp.errors import ExportError
 from clusterapp.settings.listen import ALL_INTERFACES, AnyTlsListen, TcpListen
+
+T = TypeVar("T")
 
 #: What the image of docs/container.md has places of its own for, and what is written
 #: in another way here.
@@ -64,10 +74,11 @@ def _public(facts: Facts) -> Iterator[Port]:
 
 def arguments(facts: Facts) -> Sequence[str]:
     """Give the flags of the cluster in a container, whose interfaces are its own."""
-    settings = facts.settings
+    settings = _absolute(facts, facts.settings, FILE_SETTINGS)
     words = [word for flag in flags(settings, _OTHERWISE) for word in flag]
     for port in _public(facts):
         inside = replace(port.spec, interface=ALL_INTERFACES)  # type: ignore[type-var]
+        inside = _absolute(facts, inside, LISTENER_FILES)
         words += ["--listen", one_line(str(inside))]
     if settings.workers != "auto":
         words += ["--workers", str(len(facts.slots))]
@@ -80,14 +91,23 @@ def arguments(facts: Facts) -> Sequence[str]:
 
 def files(facts: Facts) -> Sequence[str]:
     """Name the files and folders of this machine that the settings name."""
-    settings = facts.settings
-    named = [settings.core_ca, settings.core_cert, settings.core_key]
-    for listener in (*settings.listeners, *settings.core_listeners):
-        named += (
-            getattr(listener, word, None)
-            for word in ("certificate", "key", "certificates", "ca")
-        )
-    return sorted({one_line(path) for path in named if path is not None})
+    return sorted(
+        {
+            one_line(str(PurePath(facts.folder, path)))
+            for _, path in file_settings(facts.settings)
+        }
+    )
+
+
+def _absolute(facts: Facts, named: T, parts: Iterable[str]) -> T:
+    """Write the paths of files so that they mean the same from any folder."""
+    paths = {part: getattr(named, part, None) for part in parts}
+    found = {
+        part: str(PurePath(facts.folder, path))
+        for part, path in paths.items()
+        if path is not None
+    }
+    return replace(named, **found)  # type: ignore[type-var]
 
 
 def quoted(text: str) -> str:

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -81,7 +82,9 @@ class Facts:
     :param settings: its settings.
     :param slots: the numbers of its slots.
     :param listeners: its listeners for clients.
-    :param folder: its working folder.
+    :param folder: where it was started, by the name that the operator has for it.
+    :param working_folder: its working folder, by the operator's name, links and all.
+    :param resolved_folder: the same, links followed, as its workers know it.
     :param static: where its static files are, if it has any.
     :param surroundings: what this machine tells.
     """
@@ -91,6 +94,8 @@ class Facts:
     slots: Sequence[int]
     listeners: Sequence[Public]
     folder: str
+    working_folder: str
+    resolved_folder: str
     static: StaticFolder | None
     surroundings: Surroundings
 
@@ -128,6 +133,8 @@ class Facts:
         settings = Settings(**{name: config[name]["value"] for name in known})
         doors = status["distribution"]["listeners"]
         static = status["static"]
+        resolved = status["folder"]
+        named = status["named_folder"]
         return cls(
             app=status["name"],
             settings=settings,
@@ -136,10 +143,28 @@ class Facts:
                 Public(spec, _place(door["address"]), door["sticky"])
                 for spec, door in zip(settings.listeners, doors, strict=False)
             ],
-            folder=status["folder"],
-            static=None if static is None else StaticFolder(**static),
-            surroundings=surroundings,
+            folder=status["started_in"],
+            working_folder=named,
+            resolved_folder=resolved,
+            static=None
+            if static is None
+            else StaticFolder(
+                static["url"], _renamed(static["folder"], resolved, named)
+            ),
+            surroundings=replace(
+                surroundings,
+                programs=_renamed(surroundings.programs, resolved, named),
+            ),
         )
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether a symbolic link leads to the working folder, as deploys move it."""
+        return self.working_folder != self.resolved_folder
+
+    def keeps(self, path: str) -> bool:
+        """Tell whether a path goes through the name of the working folder."""
+        return PurePath(path).is_relative_to(self.working_folder)
 
     @property
     def label(self) -> str:
@@ -217,6 +242,13 @@ class Facts:
 def _asks_for_more(spec: ListenSpec) -> bool:
     """Tell whether a listener wants a certificate of whoever connects."""
     return isinstance(spec, AnyTlsListen) and spec.ca is not None
+
+
+def _renamed(path: str, resolved: str, named: str) -> str:
+    """Write a path through the operator's name of a folder, if it is in that."""
+    if not PurePath(path).is_relative_to(resolved):
+        return path
+    return str(PurePath(named, PurePath(path).relative_to(resolved)))
 
 
 def _place(address: str) -> Place:

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 
 from clusterapp.control.exports.facts import Facts
 from clusterapp.control.exports.words import flags, one_line, stop_time
-from clusterapp.settings.listen import ALL_INTERFACES, TcpListen
+from clusterapp.settings.listen import ALL_INTERFACES, TcpListen, UnixListen
 
 #: Seconds that a start may take beyond the boot timeout.
 _START_SPARE = 30
@@ -52,7 +53,7 @@ RuntimeDirectory={name}
 RuntimeDirectoryMode=0700
 StateDirectory={name}
 LogsDirectory={name}
-PrivateTmp=yes
+{writable}PrivateTmp=yes
 UMask=0027
 
 NoNewPrivileges=yes
@@ -117,6 +118,7 @@ def systemd(facts: Facts) -> str:
         reload=_words(f"{facts.surroundings.programs}/clusterctl", "reload"),
         user=_user(facts),
         folder=_escaped(facts.folder),
+        writable=_writable(facts),
         stop=int(stop_time(settings)) + 1,
         boot=int(settings.boot_timeout) + _START_SPARE,
         rights=right,
@@ -167,6 +169,11 @@ def _command(facts: Facts, held: Sequence[TcpListen]) -> str:
     ]
     lines += (_words(*flag) for flag in flags(facts.settings, _OTHERWISE))
     lines += (_words("--listen", spec) for spec in _listeners(facts, held))
+    if facts.settings.working_folder is not None:
+        lines.append(_words("--working-folder", facts.settings.working_folder))
+    elif facts.is_linked:
+        # systemd goes to where the link leads; the master is to follow it anew.
+        lines.append(_words("--working-folder", facts.working_folder))
     if facts.settings.workers != "auto":
         lines.append(_words("--workers", str(len(facts.slots))))
     return " \\\n    ".join(lines)
@@ -202,9 +209,31 @@ def _user(facts: Facts) -> str:
     return f"User={user}\n"
 
 
+def _writable(facts: Facts) -> str:
+    """Let the service write where its log is, and make its Unix sockets there."""
+    label, log = facts.label, facts.settings.access_log
+    files = [] if log in {None, "-"} else [str(log)]
+    files += [
+        spec.path for spec in facts.settings.listeners if isinstance(spec, UnixListen)
+    ]
+    folders = {PurePath(facts.folder, path).parent for path in files}
+    own = (f"/run/{label}", f"/var/lib/{label}", f"/var/log/{label}", "/tmp")  # noqa: S108
+    lines = [
+        f'ReadWritePaths="{_escaped(str(folder))}"\n'
+        for folder in sorted(folders)
+        if not any(folder.is_relative_to(each) for each in own)
+    ]
+    return "".join(lines)
+
+
 def _is_at_home(facts: Facts) -> bool:
     """Tell whether what it needs is below a folder that ProtectHome= would hide."""
-    needed = f"{facts.folder}\n{facts.surroundings.programs}"
+    needed = "\n".join(
+        (
+            *(facts.folder, facts.working_folder, facts.resolved_folder),
+            facts.surroundings.programs,
+        )
+    )
     return re.search(r"(?m)^/(?:home|root|run/user)(?:/|$)", needed) is not None
 
 

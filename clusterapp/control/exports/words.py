@@ -6,6 +6,10 @@ from clusterapp.errors import ExportError
 from clusterapp.settings.model import SETTINGS, Settings
 from clusterapp.settings.table import Setting
 
+#: The settings, and the parts of a listener, that name files or folders.
+FILE_SETTINGS = ("core_ca", "core_cert", "core_key")
+LISTENER_FILES = ("certificate", "key", "certificates", "ca")
+
 #: How much longer than we a proxy waits, in seconds, so that our answer comes first.
 _LONGER = 10.0
 
@@ -53,6 +57,23 @@ def idle_timeout(settings: Settings) -> float:
 def stop_time(settings: Settings) -> float:
     """Tell how long a stop may take, in seconds, with some to spare."""
     return settings.drain_delay + settings.graceful_timeout + _LONGER
+
+
+def file_settings(settings: Settings) -> Iterator[tuple[str, str]]:
+    """
+    Give the files and folders that the settings name, but for logs.
+
+    :return: for each the setting, or the part of a listener, and the path.
+    """
+    for name in FILE_SETTINGS:
+        path = getattr(settings, name)
+        if path is not None:
+            yield name, path
+    for listener in (*settings.listeners, *settings.core_listeners):
+        for part in LISTENER_FILES:
+            path = getattr(listener, part, None)
+            if path is not None:
+                yield part, path
 
 
 def flags(settings: Settings, without: Container[str]) -> Iterator[tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """An application that is well, with routes by which a test can harm it."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -47,6 +48,12 @@ def whoami(request: IRequest, number: int) -> bytes:
     return answer(number)
 
 
+@app.route("/keyed")
+def keyed(request: IRequest) -> bytes:
+    """Answer at once; the target says by which key the client is known."""
+    return answer(int(request.args[b"number"][0]))
+
+
 @app.route("/padded/<int:number>")
 def padded(request: IRequest, number: int) -> bytes:
     """Answer at once, with more than goes into a packet."""
@@ -76,6 +83,13 @@ def block(request: IRequest) -> bytes:
     """Block the event loop, as a worker must not."""
     print(f"blocked {os.getpid()}", flush=True)
     time.sleep(600)
+    return b"never\n"
+
+
+@app.route("/crash")
+def crash(request: IRequest) -> bytes:
+    """Crash, as a fault in a library of C does."""
+    os.kill(os.getpid(), signal.SIGSEGV)
     return b"never\n"
 
 

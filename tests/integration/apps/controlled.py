@@ -12,7 +12,15 @@ from twisted.python.log import startLogging
 
 from clusterapp.control.service import ControlService
 from clusterapp.errors import BusyError, OperationError, UnknownSlotError
-from clusterapp.operations import Dispatch, Health, Operations, Step, Tell, Verdict
+from clusterapp.operations import (
+    Dispatch,
+    Health,
+    Operations,
+    Slot,
+    Step,
+    Tell,
+    Verdict,
+)
 
 reactor: Any = installed
 SLOTS = 2
@@ -55,21 +63,24 @@ class Scripted(Operations):
         tell(Step("starting a new master"))
         return succeed(failed)
 
-    def scale(self, workers: int, tell: Tell) -> Deferred[Verdict]:
+    def scale(
+        self, workers: int, tell: Tell, *, force: bool = False
+    ) -> Deferred[Verdict]:
         raise OperationError(f"{workers} are more than there is memory for")
 
     def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[Verdict]:
         return self._begin("dispatch", tell, wanted.policy)
 
-    def restart(self, slot: int, tell: Tell) -> Deferred[Verdict]:
-        self._check_slot(slot)
+    def restart(self, slot: Slot, tell: Tell) -> Deferred[Verdict]:
+        if slot != "core":
+            self._check_slot(slot)
         return self._begin("restart", tell, f"slot {slot} is new")
 
     def drain(self, slot: int, tell: Tell) -> Deferred[Verdict]:
         self._check_slot(slot)
         return self._begin("drain", tell, f"slot {slot} is empty")
 
-    def stacks(self, slot: int | None) -> Deferred[Mapping[int, str]]:
+    def stacks(self, slot: Slot | None) -> Deferred[Mapping[Slot, str]]:
         return succeed({each: "stack" for each in range(SLOTS) if slot in {None, each}})
 
     def stop(self, *, quick: bool, tell: Tell) -> Deferred[Verdict]:

@@ -1,0 +1,60 @@
+"""What an export cannot keep as the operator wrote it: a line for each, for stderr."""
+
+from collections.abc import Iterator
+from pathlib import PurePath
+
+from clusterapp.control.exports.facts import Facts
+from clusterapp.control.exports.words import file_settings
+
+#: Programs whose configuration is for another machine, or a container.
+_ELSEWHERE = frozenset({"compose", "kubernetes"})
+
+
+def doubts(program: str, facts: Facts) -> Iterator[str]:
+    """
+    Tell what the operator should look at in an export.
+
+    :param program: what it is for: a key of `EXPORTS`.
+    :param facts: the facts of the cluster.
+    """
+    if program == "nginx":
+        yield from _static(facts)
+    if program == "systemd":
+        yield from _programs(facts)
+    if program in _ELSEWHERE:
+        yield from _container(facts)
+
+
+def _static(facts: Facts) -> Iterator[str]:
+    static = facts.static
+    if static is not None and facts.is_linked and not facts.keeps(static.folder):
+        yield (
+            f"the static files are in {static.folder}, which is not below the working"
+            f" folder {facts.working_folder}: if a deploy moves them, export anew"
+        )
+
+
+def _programs(facts: Facts) -> Iterator[str]:
+    programs = facts.surroundings.programs
+    if not PurePath(programs).is_absolute():
+        yield f"the folder of twistd is relative: {programs}"
+    elif facts.is_linked and not facts.keeps(programs):
+        yield (
+            f"twistd is in {programs}, which is not below the working folder"
+            f" {facts.working_folder}: if a deploy moves it, export anew"
+        )
+
+
+def _container(facts: Facts) -> Iterator[str]:
+    for name, path in file_settings(facts.settings):
+        if not PurePath(path).is_absolute():
+            yield (
+                f"{name} = {path} is relative to {facts.folder}: it is written as"
+                f" {PurePath(facts.folder, path)}"
+            )
+    log = facts.settings.access_log
+    if log not in {None, "-"}:
+        yield (
+            f"access_log = {log} is left out: a container writes to its stdout, and"
+            " the engine keeps that"
+        )

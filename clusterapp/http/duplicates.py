@@ -1,0 +1,29 @@
+"""Duplicates of sockets, which other processes may have as well."""
+
+import os
+import socket
+from contextlib import suppress
+from typing import Any
+
+
+def duplicate_of(original: Any) -> socket.socket | None:
+    """Duplicate a socket; None if this process has as many files as it may."""
+    try:
+        return socket.socket(fileno=os.dup(original.fileno()))
+    except OSError:
+        return None
+
+
+def shut_down(there: Any) -> None:
+    """
+    End a connection for every process that has a duplicate of its socket.
+
+    :param there: the socket, as a transport tells it; None if it has none any more.
+    """
+    if there is None or there.fileno() == -1:
+        return
+    # It is not the transport's own object, and asyncio's lets nobody shut it down.
+    duplicate = duplicate_of(there)
+    if duplicate is not None:
+        with duplicate, suppress(OSError):  # the client is gone
+            duplicate.shutdown(socket.SHUT_RDWR)

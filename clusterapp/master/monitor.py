@@ -1,0 +1,115 @@
+"""What the processes of a cluster use, as the kernel tells it, and the master's lag."""
+
+import os
+import resource
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clusterapp.guards import guarded
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall
+
+#: Seconds between two looks.
+INTERVAL = 1.0
+
+_PROC = Path("/proc")
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = resource.getpagesize()
+
+#: Where figures are in /proc/PID/stat behind the name of the program (proc(5), whose
+#: numbers count from 1 and begin two fields earlier).
+_UTIME, _STIME, _RSS = 14 - 3, 15 - 3, 24 - 3
+
+
+@dataclass(frozen=True)
+class Usage:
+    """
+    What a process uses.
+
+    :param rss: its resident memory, in bytes.
+    :param cpu: the processors that it has kept busy in the last second: 1.0 is one of
+        them all the time; None if that is not known yet.
+    """
+
+    rss: int
+    cpu: float | None
+
+
+class Monitor:
+    """
+    Looks every second at the master and its children.
+
+    The master looks, not the children: one that hangs is what one wants to see.
+
+    :param children: tells the pids of the children.
+    :ivar lag: how late the master's event loop was for the last look, in seconds.
+    """
+
+    def __init__(self, children: Callable[[], Iterable[int]]) -> None:
+        self.lag = 0.0
+        self._children = children
+        self._clock: Any = None
+        self._timer: IDelayedCall | None = None
+        self._due = 0.0
+        self._looked_at = 0.0
+        self._ticks: dict[int, int] = {}
+        self._usage: dict[int, Usage] = {}
+
+    def start(self, clock: Any) -> None:
+        """
+        Look from now on.
+
+        :param clock: the master's reactor.
+        """
+        self._clock = clock
+        self._look()
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._ticks, self._usage = {}, {}
+
+    def usage(self, pid: int | None) -> Usage | None:
+        """Return what a process used at the last look; None if it was not there."""
+        return None if pid is None else self._usage.get(pid)
+
+    @guarded("look at what the processes use")
+    def _tick(self) -> None:
+        self.lag = max(0.0, self._clock.seconds() - self._due)
+        self._look()
+
+    def _look(self) -> None:
+        now = self._clock.seconds()
+        self._due = now + INTERVAL
+        self._timer = self._clock.callLater(INTERVAL, self._tick)
+        elapsed, self._looked_at = now - self._looked_at, now
+        before, self._ticks, self._usage = self._ticks, {}, {}
+        for pid in (os.getpid(), *self._children()):
+            found = _read(pid)
+            if found is None:
+                continue
+            ticks, rss = found
+            self._ticks[pid] = ticks
+            cpu = None
+            if pid in before and elapsed > 0:
+                cpu = max(0, ticks - before[pid]) / _TICKS / elapsed
+            self._usage[pid] = Usage(rss, cpu)
+
+
+def _read(pid: int) -> tuple[int, int] | None:
+    """
+    Read the processor time of a process, in clock ticks, and its memory in bytes.
+
+    :return: None if it is gone, or no descriptor is left to read it by.
+    """
+    try:
+        stat = (_PROC / str(pid) / "stat").read_bytes()
+    except OSError:
+        return None
+    # The name stands in parentheses, and may contain some.
+    fields = stat.rpartition(b")")[2].split()
+    return int(fields[_UTIME]) + int(fields[_STIME]), int(fields[_RSS]) * _PAGE

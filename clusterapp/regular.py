@@ -1,0 +1,75 @@
+"""
+Files that an operator or an application names, to be read within an event loop.
+
+Whoever opens a FIFO waits for its writer, and who reads a device may wait for ever, or
+never come to its end. So nothing but regular files is read, and opened without waiting.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+
+#: No certificate, key or file of settings is larger, in bytes.
+MOST_BYTES = 16 * 1024**2
+
+
+@contextmanager
+def opened(path: str | PathLike[str]) -> Iterator[int]:
+    """
+    Open a regular file for reading.
+
+    :param path: its path; symbolic links are followed.
+    :return: a context with its descriptor, which is closed at the end. By
+        ``/proc/self/fd/N`` other code can open that file, and no other one.
+    :raise OSError: if it cannot be opened, or is no regular file.
+    """
+    # To a regular file O_NONBLOCK means nothing (open(2)).
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    descriptor = os.open(path, flags)
+    try:
+        kind = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(kind):
+            code = errno.EISDIR
+            raise IsADirectoryError(code, os.strerror(code), os.fspath(path))
+        if not stat.S_ISREG(kind):
+            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def read_regular(path: str | PathLike[str], most: int = MOST_BYTES) -> bytes:
+    """
+    Read a regular file.
+
+    :param path: its path; symbolic links are followed.
+    :param most: the bytes that it may have.
+    :raise OSError: if it cannot be read, is no regular file, or has more.
+    """
+    with opened(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"more than {most} bytes", os.fspath(path))
+    return content
+
+
+def check_writable(path: str | PathLike[str]) -> None:
+    """
+    See whether a file can be appended to, or made, without doing either.
+
+    :raise OSError: if it cannot.
+    """
+    try:
+        os.close(
+            os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC)
+        )
+    except FileNotFoundError:
+        folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
+        if not os.access(folder, os.F_OK):
+            raise
+        if not os.access(folder, os.W_OK | os.X_OK):
+            code = errno.EACCES
+            raise PermissionError(code, os.strerror(code), folder) from None

@@ -1,0 +1,105 @@
+"""What the command that starts a master tells its user when that fails."""
+
+import errno
+import os
+import resource
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+from clusterapp.errors import ApplicationLoadError, ClusterError
+from clusterapp.regular import check_writable
+
+#: What twistd's command says of an error that stands above in full.
+TOLD = "the start has failed, as said above"
+
+
+class Terminal:
+    """
+    The stderr that a daemon's command was started with, until its start is over.
+
+    twistd closes it in the daemon before the service is started, and has room for no
+    more than 100 bytes of an error.
+
+    :param stderr: a duplicate of it; None if there is none.
+    """
+
+    def __init__(self, stderr: TextIO | None) -> None:
+        self._stderr = stderr
+
+    @classmethod
+    def of_daemon(cls, twistd: Mapping[str, Any]) -> "Terminal":
+        """
+        Keep the stderr of this process, if it is to become a daemon.
+
+        :param twistd: the options of twistd.
+        """
+        # If it was closed, its number may be that of something else by now.
+        if twistd.get("nodaemon", True) or sys.__stderr__ is None:
+            return cls(None)
+        try:
+            descriptor = os.dup(sys.__stderr__.fileno())
+        except OSError:  # it was closed later
+            return cls(None)
+        return cls(os.fdopen(descriptor, "w", errors="backslashreplace"))
+
+    def tell(self, error: ClusterError) -> bool:
+        """Write an error; return whether that could be done."""
+        if self._stderr is None:
+            return False
+        try:
+            print_error(error, self._stderr)
+            self._stderr.flush()
+        except OSError:  # nobody reads it
+            return False
+        return True
+
+    def close(self) -> None:
+        """Let go of it: what waits for its end waits for the command, not for us."""
+        if self._stderr is not None:
+            with suppress(OSError):  # what was written before could not be
+                self._stderr.close()
+            self._stderr = None
+
+
+def start_error(error: OSError) -> ClusterError:
+    """Tell what the system refused to a start, and what it has too few of."""
+    text = f"cannot start: {error}"
+    if error.errno == errno.EMFILE:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        text += f"; this process may have {limit} (ulimit -n, LimitNOFILE=)"
+    return ClusterError(text)
+
+
+def check_paths(twistd: Mapping[str, Any]) -> None:
+    """
+    See that twistd can write its log and its pid file, before it tries to.
+
+    What twistd has to say of that itself is a traceback.
+
+    :param twistd: its options, or those of another program.
+    :raise SystemExit: with the reason.
+    """
+    log = None if twistd.get("syslog") else twistd.get("logfile")
+    folder = twistd.get("rundir") or ""
+    pid_file = twistd.get("pidfile")
+    for what, path in (
+        ("the log (--logfile)", log if log not in {None, "-"} else None),
+        ("the pid file (--pidfile)", pid_file and str(Path(folder, pid_file))),
+    ):
+        if path:
+            try:
+                check_writable(path)
+            except OSError as error:
+                raise SystemExit(
+                    f"clusterapp: cannot write {what} {path}: {error.strerror}"
+                ) from None
+
+
+def print_error(error: ClusterError, stream: TextIO) -> None:
+    """Write an error in a line, behind the traceback of the application."""
+    if isinstance(error, ApplicationLoadError) and error.traceback:
+        print(error.traceback.rstrip(), file=stream)
+    print(f"clusterapp: {error}", file=stream)

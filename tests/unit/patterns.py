@@ -1,0 +1,152 @@
+"""The regular expressions of the package: where each is, and who writes its text."""
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from clusterapp.dispatch import keys
+from tests.unit.test_layers import MODULES, PACKAGE
+
+_USES = {"compile", "findall", "finditer", "fullmatch", "match", "search", "split"}
+_USES |= {"sub", "subn"}
+
+#: Patterns on what operators and developers write, or the system gives.
+OPERATORS = {
+    "control.discovery:_NAME": "names of folders",
+    "control.exports.facts:label": "the name of a module",
+    "control.exports.nginx:_FIELD": "settings",
+    "control.exports.nginx:_PARAMETER": "settings",
+    "control.exports.systemd:_word": "arguments of a command",
+    "control.exports.systemd:_is_at_home": "paths",
+    "http.agent:_URI": "URLs that applications ask the core for",
+    "http.tls:_PEM": "files with certificates",
+    "settings.counts:_URL_PATH": "settings",
+    "settings.distributing:_STICKY": "settings",
+    "settings.kinds:_REMOTE_CORE": "settings",
+    "settings.listen:_address": "settings",
+    "settings.listen:_mode": "settings",
+    "settings.sending:_SENDFILE": "settings",
+    "settings.sending:_SIZE": "settings",
+    "settings.sources:_SERVICE_ADDRESS": "variables of the environment",
+    "settings.sources:_SERVICE_VARIABLE": "variables of the environment",
+    "settings.words:_WORD": "settings",
+    "settings.words:_unquote": "settings",
+    "settings.words:quote": "settings",
+    "web.application:_STATIC_URL": "what an application is made with",
+    "web.fingerprints:_FINGERPRINT": "names of files in templates",
+    "web.routing:_VARIABLE": "rules of applications",
+    "web.routing:_pattern": "rules of applications",
+}
+#: Patterns on what clients, balancers or other workers send: how each is used, and how
+#: a text begins that it does not refuse at once.
+CLIENTS = {
+    "demo:_HOST": ("fullmatch", b"a"),
+    "dispatch.cookies:_VALUE": ("fullmatch", b"1."),
+    "dispatch.keys:_cookie": ("search", b"a="),
+    "http.facts:REQUEST_ID": ("fullmatch", b"a"),
+    "http.chunked:_SIZE_LINE": ("fullmatch", b'5;a="'),
+    "http.heads:_ABSOLUTE": ("fullmatch", b"http://"),
+    "http.heads:_TARGET": ("fullmatch", b"/"),
+    "http.heads:_TOKEN": ("fullmatch", b"a"),
+    "http.heads:_VERSION": ("fullmatch", b"HTTP/1."),
+    "http.hosts:_HOST": ("fullmatch", b"[v1."),
+    "http.proxy_protocol:_LINE": ("fullmatch", b"PROXY TCP4 "),
+    "http.reading:_EMPTY_LINES": ("sub", b"\r\n"),
+    "http.relayed:_VALUE": ("fullmatch", b"0 "),
+    "http.websocket_handshake:_KEY": ("fullmatch", b"A"),
+    "master.agent_check:_QUESTION": ("fullmatch", b"slot 1"),
+    "settings.words:decimal": ("fullmatch", b"1"),
+    "web.conditions:_TAGS": ("match", b'W/"'),
+    "web.encodings:_MEMBER": ("fullmatch", b"a;q=0."),
+    "web.escaping:_special": ("search", b"a"),
+    "web.fingerprints:_MARK": ("fullmatch", b"0"),
+    "web.forwarded:_PARTS": ("match", b'for="'),
+    "web.forwarded:_TOKEN": ("fullmatch", b"a"),
+    "web.forwarded:_WHOLE": ("fullmatch", b'for="'),
+    "web.forwarded:_unquoted": ("sub", b"\\"),
+    "web.paths:_ABSOLUTE_FORM": ("sub", b"http://"),
+    "web.paths:_SHOWN": ("fullmatch", b"a"),
+    "web.ranges:_RANGE": ("fullmatch", b"1-"),
+}
+#: Those of libraries that we, or applications, call with what clients have sent.
+LIBRARIES = {
+    "multipart:_re_hname": ("fullmatch", b"a"),
+    "multipart:_re_option": ("findall", b'; a="'),
+    "multipart:_re_token": ("fullmatch", b"a"),
+    "twisted.web.http:_hostHeaderExpression": ("match", b"[a:"),
+    "twisted.web.server:GzipEncoderFactory._gzipCheckRegex": ("search", b",gzip"),
+}
+
+
+class Pattern(NamedTuple):
+    """
+    A regular expression of the package.
+
+    :ivar name: the module and what it is assigned to, or the function it stands in.
+    :ivar source: the expression that gives its text.
+    """
+
+    name: str
+    source: ast.expr
+
+
+@cache
+def patterns() -> Sequence[Pattern]:
+    """Find the regular expressions of the package."""
+    return list(_patterns())
+
+
+def _patterns() -> Iterator[Pattern]:
+    for path in MODULES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        for name, source in patterns_in(tree):
+            yield Pattern(f"{module.removesuffix('.__init__')}:{name}", source)
+
+
+def patterns_in(tree: ast.AST, within: str = "") -> Iterator[tuple[str, ast.expr]]:
+    """Find the regular expressions of a piece of code, with what each belongs to."""
+    for node in ast.iter_child_nodes(tree):
+        inner = within
+        if isinstance(node, ast.FunctionDef):
+            inner = within or node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and not within:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            inner = getattr(target, "id", "")
+        elif isinstance(node, ast.Call) and _is_use(node.func):
+            yield within, node.args[0]
+        elif isinstance(node, ast.ImportFrom) and node.module == "re":
+            raise AssertionError("import re as a whole, so that its uses are found")
+        yield from patterns_in(node, inner)
+
+
+def _is_use(called: ast.expr) -> bool:
+    return (
+        isinstance(called, ast.Attribute)
+        and called.attr in _USES
+        and isinstance(called.value, ast.Name)
+        and called.value.id == "re"
+    )
+
+
+def compiled(name: str) -> list[re.Pattern[Any]]:
+    """Give the patterns of a name in one of the lists."""
+    if name == "dispatch.keys:_cookie":
+        return [keys._cookie("clusterapp_slot"), keys._cookie("a")]
+    module, _, path = name.partition(":")
+    found: Any = import_module(module if name in LIBRARIES else f"clusterapp.{module}")
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, dict):
+        return list(found.values())
+    found = getattr(found, "__self__", found)  # a method of one
+    if isinstance(found, re.Pattern):
+        return [found]
+    return [
+        re.compile(ast.literal_eval(each.source))
+        for each in patterns()
+        if each.name == name
+    ]
