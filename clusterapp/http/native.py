@@ -21,6 +21,8 @@ from clusterapp.http.transport import NativeTransport
 from clusterapp.http.wire import ends_connection
 
 if TYPE_CHECKING:
+    import ssl
+
     from clusterapp.http.site import ClusterSite
 
 #: Close with a reset (socket(7)): what was not sent is dropped, and the client sees
@@ -218,7 +220,7 @@ class NativeConnection(Connection, asyncio.Protocol):
         return NativeTransport(self)
 
     def _take_away(self) -> None:
-        if self._secure and not self._taken:
+        if self.encrypted and not self._taken:
             # autobahn takes an ISSLTransport for one of pyOpenSSL's, and fails.
             noLongerProvides(self.transport, ISSLTransport)
         super()._take_away()
@@ -276,6 +278,13 @@ class NativeConnection(Connection, asyncio.Protocol):
     def encrypted(self) -> bool:
         """Whether the connection itself has TLS."""
         return self._secure
+
+    def client_certificate(self) -> bytes | None:
+        """Return the certificate that the client has shown, in DER, if any."""
+        if not self._secure:
+            return None
+        layer: ssl.SSLObject | None = self._native.get_extra_info("ssl_object")
+        return None if layer is None else layer.getpeercert(binary_form=True)
 
     def isSecure(self) -> bool:
         """Tell whether the client came over TLS, be it only to who announced it."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IAddress
 from twisted.internet.ssl import CertificateOptions
 from twisted.logger import Logger
 from twisted.web.pages import notFound
@@ -13,7 +14,10 @@ from clusterapp.http.agent import IDLE_TIMEOUT
 from clusterapp.http.certificates import certificates_of
 from clusterapp.http.departure import HandOver
 from clusterapp.http.handshakes import BoundedTLSFactory
+from clusterapp.http.heads import HeadReader
+from clusterapp.http.hosted_forwarded import ForwardedConnection
 from clusterapp.http.limits import Limits
+from clusterapp.http.origin import OWN_BYTES, OWN_FIELDS
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.tls import server_options
 from clusterapp.listening.accept import Acceptor, Adopting
@@ -56,6 +60,18 @@ class Door(Protocol):
 
     def stop(self) -> None:
         """Take no more."""
+
+
+class CoreSite(ClusterSite):
+    """A site of which workers ask what their clients want; see `ClusterSite`."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.heads = HeadReader(self.limits, of_workers=True)
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ARG002
+        """Make a connection for one of Twisted's transports."""
+        return ForwardedConnection(self)
 
 
 class Host:
@@ -125,8 +141,10 @@ def core_host(
         keepalive_timeout=CORE_KEEPALIVE,
         first_request_timeout=CORE_FIRST_REQUEST,
         message=settings.websocket_max_size,
+        head=Limits.head + OWN_BYTES,
+        fields=Limits.fields + OWN_FIELDS,
     )
-    site = ClusterSite(
+    site = CoreSite(
         reactor,
         root,
         limits=limits,
