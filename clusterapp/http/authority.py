@@ -10,6 +10,9 @@ DEFAULT_PORTS: Final = {b"http": 80, b"https": 443}
 #: The longest text of a port that is read; 65535 has 5 digits, more may be zeros.
 _LONGEST_PORT: Final = 8
 
+#: The longest Host that is remembered, in bytes.
+_SHORT: Final = 256
+
 #: RFC 9110, section 7.2: a host and a port, without user information. It may be
 #: empty, for a target that has no authority.
 _HOST: Final = re.compile(
@@ -19,10 +22,17 @@ _HOST: Final = re.compile(
 )
 
 
-@lru_cache(1024)
 def is_host(text: bytes) -> bool:
     """Return whether a text is what a Host field may consist of; it may be empty."""
+    return (_is_short_host if len(text) <= _SHORT else _is_host)(text)
+
+
+def _is_host(text: bytes) -> bool:
     return _HOST.fullmatch(text) is not None
+
+
+# Clients ask for the same few hosts. What is remembered has 256 KiB at most.
+_is_short_host = lru_cache(1024)(_is_host)
 
 
 def split_host(value: bytes) -> tuple[bytes, bytes]:

@@ -2,7 +2,13 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.authority import authority, port_of, split_host
+from clusterapp.http.authority import (
+    _is_short_host,
+    authority,
+    is_host,
+    port_of,
+    split_host,
+)
 
 
 class AuthorityTests(SynchronousTestCase):
@@ -45,3 +51,12 @@ class AuthorityTests(SynchronousTestCase):
             (b"a:" + b"9" * 5000, b"http", 80),
         ):
             self.assertEqual(port_of(value, scheme), port)
+
+    def test_long_hosts_are_not_remembered(self) -> None:
+        """What is kept of clients' hosts has a bound in bytes."""
+        before = _is_short_host.cache_info().currsize
+        self.assertTrue(is_host(b"a" * 5000))
+        self.assertFalse(is_host(b"a b" * 5000))
+        self.assertEqual(_is_short_host.cache_info().currsize, before)
+        self.assertTrue(is_host(b"[::1]:80"))
+        self.assertFalse(is_host(b"a@b"))
