@@ -372,7 +372,7 @@ class Responding(Routable):
         self.drop_body()
         if "notifications" in self.__dict__:
             for waiting in self.__dict__.pop("notifications"):
-                waiting.callback(None)
+                self.in_context(waiting.callback, None)
         if self._owed and not self._drops:
             self._log.error(
                 "the response is shorter than its length: {uri}", uri=self.uri

@@ -10,7 +10,6 @@ from klein import Klein
 from twisted.internet.interfaces import IReactorThreads
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
-from twisted.web.wsgi import WSGIResource
 from werkzeug.routing import Rule
 
 from clusterapp.errors import ApplicationLoadError
@@ -24,6 +23,7 @@ from clusterapp.web.hooks import Hooks
 from clusterapp.web.routing import Routes, clash
 from clusterapp.web.static import StaticFiles, StaticOptions
 from clusterapp.web.templates import Templates
+from clusterapp.web.wsgi import WSGIRoot
 
 #: What is served when no application is named.
 DEMO = "clusterapp.demo:app"
@@ -159,7 +159,7 @@ def _resource(kind: Kind, app: Any, reactor: IReactorThreads) -> IResource:
     if isinstance(app, Klein):
         return klein_resource(app)
     if kind == "wsgi":
-        return WSGIResource(reactor, reactor.getThreadPool(), app)
+        return WSGIRoot(reactor, app)
     return IResource(app)
 
 

@@ -1,0 +1,63 @@
+"""WSGI applications (PEP 3333), as requests of the engine are given to them."""
+
+from contextvars import copy_context
+from functools import partial
+from typing import Any
+
+from twisted.internet.interfaces import IReactorThreads
+from twisted.web.server import Request
+from twisted.web.wsgi import WSGIResource
+
+
+class WSGIRoot(WSGIResource):
+    """
+    Serves a WSGI application in threads, each request in a context of its own.
+
+    Fields that a client could write in the place of others, or of the process's
+    environment, are left out: see `_drop_ambiguous`.
+
+    :param reactor: runs the threads.
+    :param application: the application.
+    """
+
+    def __init__(self, reactor: IReactorThreads, application: Any) -> None:
+        super().__init__(reactor, _Threads(reactor.getThreadPool()), application)
+
+    def render(self, request: Request) -> Any:
+        """Call the application in a thread."""
+        _drop_ambiguous(request)
+        return super().render(request)
+
+
+class _Threads:
+    """
+    Calls functions in threads, each in the context of who asks for it.
+
+    Otherwise what an application sets in a `contextvars.ContextVar` would be seen by
+    the next request that comes to the same thread.
+
+    :param pool: the threads.
+    """
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    def callInThread(self, function: Any, *args: Any, **kwargs: Any) -> None:
+        """Call a function in a thread; twisted.web calls this."""
+        call = partial(copy_context().run, function, *args, **kwargs)
+        self._pool.callInThread(call)
+
+
+def _drop_ambiguous(request: Request) -> None:
+    """
+    Remove the fields whose names in a WSGI environment are those of others.
+
+    ``X_Forwarded_Proto`` would be ``HTTP_X_FORWARDED_PROTO`` like the field that a
+    proxy has written (nginx leaves names with underscores out as well), and ``Proxy``
+    would be ``HTTP_PROXY``, which libraries take for the process's own setting
+    (CVE-2016-5385 and others, "httpoxy").
+    """
+    headers = request.requestHeaders
+    for name, _ in list(headers.getAllRawHeaders()):
+        if b"_" in name or name.lower() == b"proxy":
+            headers.removeHeader(name)

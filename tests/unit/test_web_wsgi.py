@@ -1,0 +1,61 @@
+"""What a WSGI application is told of a request's fields."""
+
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from clusterapp.http.site import ClusterSite
+from clusterapp.web.proxies import TrustedProxies
+from clusterapp.web.wsgi import WSGIRoot
+from tests.unit.clients import Client
+from tests.unit.test_http_request_timeout import Threads
+
+
+class PooledThreads(Threads):
+    """Threads that are their own pool."""
+
+    def getThreadPool(self) -> Any:
+        """Give them."""
+        return self
+
+
+class EnvironmentTests(SynchronousTestCase):
+    """The environment."""
+
+    def environ(self, lines: bytes) -> dict[str, Any]:
+        told: list[dict[str, Any]] = []
+
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            told.append(environ)
+            start_response("200 OK", [])
+            return []
+
+        threads: Any = PooledThreads()
+        clock = Clock()
+        proxies = TrustedProxies(["*"])
+        site = ClusterSite(clock, WSGIRoot(threads, application), proxies=proxies)
+        client = Client(site, clock)
+        client.send(b"GET / HTTP/1.1\r\nHost: h\r\n%b\r\n" % lines)
+        threads.waiting.pop()()
+        client.goes()
+        return told[0]
+
+    def test_underscores(self) -> None:
+        """A field with an underscore takes no other's place, before it or behind."""
+        for lines in (
+            b"X-Forwarded-Proto: http\r\nX_Forwarded_Proto: https\r\n",
+            b"X_Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n",
+        ):
+            environ = self.environ(lines + b"Content_Length: 9\r\nX_User: root\r\n")
+            self.assertEqual(environ["HTTP_X_FORWARDED_PROTO"], "http")
+            self.assertEqual(environ["wsgi.url_scheme"], "http")
+            self.assertNotIn("HTTP_X_USER", environ)
+            self.assertNotIn("HTTP_CONTENT_LENGTH", environ)
+
+    def test_httpoxy(self) -> None:
+        """No client can name the proxy that libraries take from HTTP_PROXY."""
+        for name in (b"Proxy", b"PROXY"):
+            environ = self.environ(name + b": http://evil.example\r\n")
+            self.assertNotIn("HTTP_PROXY", environ)
+            self.assertEqual(environ["HTTP_HOST"], "h")
