@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IAddress, IProtocol, IPushProducer
 
 from clusterapp.http.incoming import IncomingBody
 from clusterapp.http.messages import ResponseHead
+from clusterapp.http.origin import Origin
 from clusterapp.interfaces import Fields
 
 
@@ -44,12 +45,8 @@ class Exchange(Protocol):
         """The client that the connection is of, or a proxy before us."""
 
     @property
-    def host(self) -> IAddress:
-        """The address that the client, or a proxy before us, has connected to."""
-
-    @property
-    def secure(self) -> bool:
-        """Whether the client came over TLS, as far as the connection tells."""
+    def origin(self) -> Origin:
+        """The connection that it has come by, or another worker has taken it from."""
 
     @property
     def wants_upgrade(self) -> bool:

@@ -36,6 +36,7 @@ class Framing:
 
     def __init__(self, method: bytes, version: bytes, head: ResponseHead) -> None:
         self._head = head
+        self._is_old = version == b"HTTP/1.0"
         length = _content_length(head.fields)
         self._bodiless = method == b"HEAD" or head.status in _BODILESS
         #: The bytes that are still to be written of a body of known length.
@@ -55,8 +56,12 @@ class Framing:
         fields = [pair for pair in self._head.fields if self._is_kept(pair[0])]
         if self.chunked:
             fields.append((b"Transfer-Encoding", b"chunked"))
-        if closing and self._head.status != HTTPStatus.SWITCHING_PROTOCOLS:
-            fields.append((b"Connection", b"close"))
+        if self._head.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            if closing:
+                fields.append((b"Connection", b"close"))
+            elif self._is_old:
+                # It would take the connection for closed (RFC 9112, section 9.3).
+                fields.append((b"Connection", b"keep-alive"))
         return encode(ResponseHead(self._head.status, self._head.reason, fields))
 
     def piece(self, body: bytes) -> list[bytes]:

@@ -20,9 +20,10 @@ from httptools import (
     HttpRequestParser,
 )
 
-from clusterapp.http.hosts import is_host
+from clusterapp.http.authority import is_host
 from clusterapp.http.lazy import Lazy
 from clusterapp.http.limits import LONGEST_NAME, Limits
+from clusterapp.http.origin import LOWER_NAME, Origin, take_origin
 from clusterapp.http.routable import routed_path
 from clusterapp.http.websocket_handshake import offers_websocket, refusal_of
 
@@ -34,6 +35,7 @@ END: Final = b"\r\n\r\n"
 #: The fields that decide how a message is read, in lower case.
 _NOTED: Final = frozenset(
     {
+        LOWER_NAME,
         b"connection",
         b"content-length",
         b"expect",
@@ -63,7 +65,7 @@ _TARGET: Final = re.compile(rb'[!"$-~]+')
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
 #: The digits of the largest Content-Length: below 2**63, the longest file.
 _MOST_DIGITS: Final = 18
-_REPEATED_ONCE: Final = frozenset({b"connection", b"expect", b"upgrade"})
+_REPEATED_ONCE: Final = frozenset({LOWER_NAME, b"connection", b"expect", b"upgrade"})
 
 
 class BadMessageError(Exception):
@@ -96,6 +98,8 @@ class Head:
         if it does not (RFC 9110, section 7.8).
     :ivar websocket: whether it is the opening handshake of a WebSocket, which has
         been checked.
+    :ivar origin: the client's connection, as a worker tells it that has passed the
+        request on; None if the client is at the other end of this one.
 
     It may be that of many requests, and must not be changed.
     """
@@ -105,6 +109,7 @@ class Head:
     expects = False
     upgrade = b""
     websocket = False
+    origin: Origin | None = None
 
     def __init__(
         self,
@@ -137,10 +142,12 @@ class HeadReader:
     in it for another's, whatever is raised meanwhile.
 
     :param limits: the bounds of a head, among others.
+    :param of_workers: whether the heads come from workers, which tell whose they are.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, of_workers: bool = False) -> None:
         self.limits = limits
+        self._of_workers = of_workers
         self._fields: list[tuple[bytes, bytes]] = []
         self._noted: dict[bytes, bytes] = {}
         self._known: dict[bytes, Head] = {}
@@ -202,7 +209,7 @@ class HeadReader:
             _check_target(head, noted)
         _check_host(version, noted.get(b"host"))
         if len(noted) > 1 or version == b"HTTP/1.0":
-            _note(head, noted)
+            _note(head, noted, of_workers=self._of_workers)
         return head
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -298,8 +305,10 @@ def _check_target(head: Head, noted: dict[bytes, bytes]) -> None:
     if not rest.startswith(b"/"):
         rest = b"*" if (rest, head.method) == (b"", b"OPTIONS") else b"/" + rest
     head.target = rest
-    if b"host" in noted or head.version == b"HTTP/1.1":
+    if b"host" in noted:
         _replace_host(head, authority)
+    else:  # HTTP/1.0; without one, HTTP/1.1 is refused
+        head.fields = [*head.fields, (b"Host", authority)]
 
 
 def _check_host(version: bytes, host: bytes | None) -> None:
@@ -317,8 +326,12 @@ def _replace_host(head: Head, authority: bytes) -> None:
     ]
 
 
-def _note(head: Head, noted: dict[bytes, bytes]) -> None:
-    """Read the fields that decide how the message goes on."""
+def _note(head: Head, noted: dict[bytes, bytes], *, of_workers: bool) -> None:
+    """Read the fields that decide how the message goes on, and whose it is."""
+    if LOWER_NAME in noted:
+        head.fields, head.origin = take_origin(head.fields, believed=of_workers)
+        if of_workers and head.origin is None:
+            raise _bad("it does not say whose it is")
     is_new = head.version == b"HTTP/1.1"
     head.length = _length(noted, is_new=is_new)
     listed = noted.get(b"connection")

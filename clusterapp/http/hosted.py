@@ -16,6 +16,7 @@ from zope.interface import implementer
 from clusterapp.http.connection import Connection
 from clusterapp.http.hosted_transport import HostedTransport
 from clusterapp.http.wire import ends_connection
+from clusterapp.http.x509 import der_of
 
 if TYPE_CHECKING:
     from clusterapp.http.site import ClusterSite
@@ -86,6 +87,14 @@ class HostedConnection(Connection, Protocol):
 
     def isSecure(self) -> bool:
         """Tell whether the connection is encrypted."""
+        return self._encrypted
+
+    def client_certificate(self) -> bytes | None:
+        """Return the certificate that the client has shown, in DER, if any."""
+        return der_of(self._native.getPeerCertificate()) if self._encrypted else None
+
+    @property
+    def _encrypted(self) -> bool:
         return bool(ISSLTransport.providedBy(self._native))
 
     def _make_face(self) -> HostedTransport:
@@ -98,7 +107,7 @@ class HostedConnection(Connection, Protocol):
         self._native.resumeProducing()
 
     def _close_writing(self) -> bool:
-        if self.isSecure():
+        if self._encrypted:
             return False  # TLS has no half-closed connections
         # With a producer, a transport goes on for as long as that has more.
         self._native.unregisterProducer()

@@ -8,9 +8,9 @@ Klein's dispatch without its cost for each request.
 - A handler that returns bytes or str at once is answered at once: no Deferred is
   made, and nothing waits for the client to leave.
 
-Whatever is not a plain match, or plainly none, is looked up as Klein does it:
-redirects, host matching, a Klein below other resources. Requests that are none of the
-engine's go to Klein's own code before anything was executed.
+Where the routes that are remembered cannot tell, a request is matched as by Klein:
+redirects, host matching, a Klein below another resource. Requests that are none of the
+engine's go to Klein's own code.
 
 The same requests get the same answers, but for these, on purpose:
 
@@ -22,15 +22,18 @@ The same requests get the same answers, but for these, on purpose:
   log that any client may cause.
 
 - The Host field is read only to make a mapper. One that is no name, as ``a..b``, is
-  an internal error in Klein for every route. A handler that has called ``setHost``
+  an internal error in Klein for every route, and here a 400 where a mapper is needed
+  to find one. A handler that has called ``setHost``
   before it asks for the mapper gets one of the new host.
+- Redirects, and URLs that a handler makes, have the host and port that the client has
+  named. Klein puts the listener's port there, and writes IPv6 without brackets.
 - An answer that cannot be written (a str with a lone surrogate) is an internal error,
   where Klein would log it and let the client wait.
 - A rule may have a variable named ``f``, which Klein trips over.
 """
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from klein import Klein, Response
@@ -46,7 +49,7 @@ from twisted.web.iweb import IRenderable, IRequest
 from twisted.web.resource import IResource, getChildForRequest
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.template import flatten
-from werkzeug.exceptions import BadHost, HTTPException, NotFound
+from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import MapAdapter
 
 from clusterapp.http.klein_routes import Route, RouteMemory
@@ -101,12 +104,31 @@ class KleinRoutes(KleinResource, Dispatcher):
         path = request.path_text()
         route = None if path is None else self._routes.find(request.method, path)
         if path is None or route is None:
-            _Dispatched(app, request).follow(maybeDeferred(_look_up, app, request))
-            return NOT_DONE_YET
+            return self._render_as_klein(request)
         request.routed = app, path
         if not isinstance(route, Route):
             _Dispatched(app, request).follow(fail(Failure(route)))
             return NOT_DONE_YET
+        return self._execute(request, route)
+
+    def _render_as_klein(self, request: Routable) -> Any:
+        """Dispatch a request with a mapper of its host, as `KleinResource` does."""
+        app = self._app
+        try:
+            IKleinRequest(request).mapper = mapper = _bind(app, request)
+            rule, values = mapper.match(return_rule=True)
+            handler: Any = app.endpoints[rule.endpoint]
+            route = Route(rule.endpoint, values, handler.segment_count, streamed=False)
+        except URLDecodeError:
+            _Dispatched(app, request).follow(fail(Failure(NotFound())))
+            return NOT_DONE_YET
+        except Exception:  # noqa: BLE001  (converters may raise anything)
+            _Dispatched(app, request).follow(fail(Failure(captureVars=Deferred.debug)))
+            return NOT_DONE_YET
+        return self._execute(request, route)
+
+    def _execute(self, request: Routable, route: Route) -> Any:
+        app = self._app
         request.consume(route.segments)
         try:
             result: Any = app.execute_endpoint(route.endpoint, request, **route.values)
@@ -123,31 +145,6 @@ class KleinRoutes(KleinResource, Dispatcher):
         return NOT_DONE_YET
 
 
-def _look_up(app: Klein, request: Routable) -> Any:
-    """
-    Find a request's handler as Klein does it, and call it.
-
-    :raises HTTPException: what to answer if there is none.
-    """
-    try:
-        scheme, host, _, path, script = extractURLparts(request)
-    except URLDecodeError as error:
-        bad_host = any(what == "SERVER_NAME" for what, _ in error.errors)
-        raise BadHost if bad_host else NotFound from None
-    mapper = app.url_map.bind(
-        host,
-        script,
-        path_info=path,
-        default_method=request.method.decode(),
-        url_scheme=scheme,
-    )
-    IKleinRequest(request).mapper = mapper
-    rule, values = mapper.match(return_rule=True)
-    handler: Any = app.endpoints[rule.endpoint]
-    request.consume(handler.segment_count)
-    return app.execute_endpoint(rule.endpoint, request, **values)
-
-
 class _Dispatched:
     """A request whose handler was called, and gave no body at once."""
 
@@ -157,10 +154,12 @@ class _Dispatched:
 
     def follow(self, called: Deferred[Any]) -> None:
         """Answer with what the handler's Deferred comes to."""
+        run = self._request.in_context  # who fires it may be another request
+        handlers = iter(self._app._error_handlers)  # noqa: SLF001
         self._request.notifyFinish().addErrback(lambda _: called.cancel())
-        called.addCallback(self._render)
-        called.addErrback(self._handle, iter(self._app._error_handlers))  # noqa: SLF001
-        called.addCallback(self._write)
+        called.addCallback(partial(run, self._render))
+        called.addErrback(partial(run, self._handle), handlers)
+        called.addCallback(partial(run, self._write))
         called.addErrback(_cannot_write, self._request)
 
     def _render(self, result: Any) -> Any:
@@ -271,14 +270,26 @@ class _LateKleinRequest(KleinRequest):
             raise AttributeError("mapper: no Klein has routed this request")
         del self._request  # which holds this object: no cycle is left
         app, path = request.routed
-        scheme, server_name, *_ = extractURLparts(request)
-        return app.url_map.bind(
-            server_name,
-            "",
-            path_info=path,
-            default_method=request.method.decode(),
-            url_scheme=scheme,
-        )
+        return _bind(app, request, path)
+
+
+def _bind(app: Klein, request: Routable, path: str | None = None) -> MapAdapter:
+    """
+    Bind an application's map to a request, as Klein does, but for the host.
+
+    :param path: the path that is to be matched, where nothing stands before it; None
+        for what is left of the request's.
+    :raises URLDecodeError: if the path is not UTF-8.
+    :raises werkzeug.routing.exceptions.BadHost: if the host is no name.
+    """
+    scheme, _, _, path_info, script_name = extractURLparts(request)
+    return app.url_map.bind(
+        request.authority().decode("ascii"),
+        script_name if path is None else "",
+        path_info=path_info if path is None else path,
+        default_method=request.method.decode(),
+        url_scheme=scheme,
+    )
 
 
 registerAdapter(_LateKleinRequest, Routable, IKleinRequest)

@@ -28,6 +28,64 @@ HOP_BY_HOP: Final = frozenset(
     }
 )
 
+#: Fields that a request's ``Connection`` cannot make hop-by-hop, in lower case: those
+#: that proxies in front have written about the client, and those that RFC 9110 and
+#: others define for every recipient, of which RFC 9110 7.6.1 says that they MUST NOT
+#: be named there.  To drop one would let a client hide what a trusted proxy has said,
+#: or make the core see another request than a worker does: without credentials,
+#: preconditions, ranges or the origin of a cross-site request.
+_FOR_ALL: Final = frozenset(
+    {
+        # What proxies say of the client; see also `_FOR_ALL_PREFIXES`.
+        b"cdn-loop",
+        b"client-cert",
+        b"client-cert-chain",
+        b"client-ip",
+        b"forwarded",
+        b"remote-user",
+        b"traceparent",
+        b"tracestate",
+        b"true-client-ip",
+        b"via",
+        b"x-client-ip",
+        b"x-cluster-client-ip",
+        b"x-original-host",
+        b"x-original-url",
+        b"x-request-id",
+        b"x-rewrite-url",
+        b"x-ssl-client-cert",
+        # What the request is.
+        b"authorization",
+        b"cache-control",
+        b"cookie",
+        b"date",
+        b"expect",
+        b"from",
+        b"host",
+        b"idempotency-key",
+        b"last-event-id",
+        b"max-forwards",
+        b"origin",
+        b"pragma",
+        b"priority",
+        b"range",
+        b"referer",
+        b"trailer",
+        b"user-agent",
+    }
+)
+_FOR_ALL_PREFIXES: Final = (
+    b"accept",
+    b"access-control-",
+    b"cf-",
+    b"content-",
+    b"if-",
+    b"sec-",
+    b"x-auth-",
+    b"x-forwarded-",
+    b"x-real-",
+)
+
 #: Fields that say where a body ends, in lower case (RFC 9112 6).
 FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 
@@ -104,9 +162,9 @@ def end_to_end(fields: Fields) -> list[tuple[bytes, bytes]]:
     """
     Leave out the fields that are meant for one hop only.
 
-    These are :data:`HOP_BY_HOP` and whatever a ``Connection`` line names.  A
-    ``Host`` stays even when it is named so: without it there is no valid request to
-    forward (RFC 9112 3.2).
+    These are :data:`HOP_BY_HOP` and what a ``Connection`` line names, unless that is
+    a field for every recipient, such as ``X-Forwarded-For``, ``Host`` and
+    ``Authorization``.
 
     :return: the other fields, in their order and spelling, with their repeats.
     """
@@ -120,8 +178,22 @@ def end_to_end(fields: Fields) -> list[tuple[bytes, bytes]]:
             named = True
     if not named:
         return kept
-    dropped = options(fields) - {b"host"}
+    dropped = frozenset(name for name in options(fields) if not _is_for_all(name))
     return [field for field in kept if field[0].lower() not in dropped]
+
+
+def without_hop_by_hop(fields: Fields) -> list[tuple[bytes, bytes]]:
+    """
+    Leave out :data:`HOP_BY_HOP` alone, whatever ``Connection`` names.
+
+    For a hop within one server, which an application is not to notice.
+    """
+    return [field for field in fields if field[0].lower() not in HOP_BY_HOP]
+
+
+def _is_for_all(name: bytes) -> bool:
+    """Return whether no ``Connection`` may name a field; its name in lower case."""
+    return name in _FOR_ALL or name.startswith(_FOR_ALL_PREFIXES)
 
 
 def asks_upgrade(fields: Fields) -> bool:

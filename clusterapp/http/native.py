@@ -1,7 +1,6 @@
 """The face of a connection on one of asyncio's transports, as workers have them."""
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable
 from struct import pack
@@ -17,12 +16,15 @@ from clusterapp.http.addresses import address_of
 from clusterapp.http.connection import Connection
 from clusterapp.http.duplicates import duplicate_of, shut_down
 from clusterapp.http.early import Arrival, EarlyTransport
+from clusterapp.http.kernel_writes import KernelWrites
 from clusterapp.http.limits import FIRST_REQUEST_SECONDS, LINGER_SECONDS
 from clusterapp.http.proxy_protocol import Announced
 from clusterapp.http.transport import NativeTransport
 from clusterapp.http.wire import ends_connection
 
 if TYPE_CHECKING:
+    import ssl
+
     from clusterapp.http.site import ClusterSite
 
 #: Close with a reset (socket(7)): what was not sent is dropped, and the client sees
@@ -44,13 +46,13 @@ class NativeConnection(Connection, asyncio.Protocol):
         "_announced",
         "_arriving",
         "_has_duplicates",
+        "_kernel_writes",
         "_lent",
         "_loop",
         "_native",
         "_peer",
         "_peer_closed",
         "_peer_name",
-        "_raw",
         "_secure",
         "_securely",
         "door",
@@ -68,7 +70,7 @@ class NativeConnection(Connection, asyncio.Protocol):
         self.door = door
         self._loop = loop
         self._native: Any = None
-        self._raw: socket.socket | None = None
+        self._kernel_writes: KernelWrites | None = None
         self._lent = False
         self._has_duplicates = False
         self._peer: IAddress | None = None
@@ -205,10 +207,9 @@ class NativeConnection(Connection, asyncio.Protocol):
     @ends_connection
     def connection_lost(self, error: Exception | None) -> None:
         """Tell everyone."""
-        if self._raw is not None:
-            self._loop.remove_writer(self._raw.fileno())
-            self._raw.close()
-            self._raw = None
+        if self._kernel_writes is not None:
+            self._kernel_writes.close()
+            self._kernel_writes = None
         self.lost(connectionDone if error is None else Failure(_lost(error)))
 
     # For the core of the connection, and for its transport's face.
@@ -222,7 +223,7 @@ class NativeConnection(Connection, asyncio.Protocol):
         return NativeTransport(self)
 
     def _take_away(self) -> None:
-        if self._secure and not self._taken:
+        if self.encrypted and not self._taken:
             # autobahn takes an ISSLTransport for one of pyOpenSSL's, and fails.
             noLongerProvides(self.transport, ISSLTransport)
         super()._take_away()
@@ -290,6 +291,13 @@ class NativeConnection(Connection, asyncio.Protocol):
         """Whether the connection itself has TLS."""
         return self._secure
 
+    def client_certificate(self) -> bytes | None:
+        """Return the certificate that the client has shown, in DER, if any."""
+        if not self._secure:
+            return None
+        layer: ssl.SSLObject | None = self._native.get_extra_info("ssl_object")
+        return None if layer is None else layer.getpeercert(binary_form=True)
+
     def isSecure(self) -> bool:
         """Tell whether the client came over TLS, be it only to who announced it."""
         return self._secure or self._securely
@@ -300,9 +308,7 @@ class NativeConnection(Connection, asyncio.Protocol):
             self.write(data)
             return
         try:
-            sent = self._socket().send(data, socket.MSG_MORE)
-        except BlockingIOError:
-            sent = 0
+            sent = self._beside_transport().send_before_file(data)
         except OSError:
             self.abortConnection()
             return
@@ -314,15 +320,13 @@ class NativeConnection(Connection, asyncio.Protocol):
         # TLS must encrypt it, and nothing may overtake what still waits.
         if self._secure or self._native.get_write_buffer_size():
             return super().send_file(fd, offset, length)
-        raw = self._socket()
         try:
-            sent = os.sendfile(raw.fileno(), fd, offset, length)
-        except BlockingIOError:
-            self._loop.add_writer(raw.fileno(), self._writable)
-            self.writing_paused()
-            return 0
+            sent = self._beside_transport().send_file(fd, offset, length)
         except OSError as error:
             self._file_failed(error)
+            return 0
+        if sent is None:
+            self.writing_paused()
             return 0
         if not sent:
             self._file_failed()
@@ -331,19 +335,11 @@ class NativeConnection(Connection, asyncio.Protocol):
     def _call_soon(self, callback: Callable[[], None]) -> asyncio.Handle:
         return self._loop.call_soon(callback)
 
-    def _socket(self) -> socket.socket:
-        # uvloop watches no descriptor that one of its transports has; this is the
-        # same socket under another number.
-        if self._raw is None:
+    def _beside_transport(self) -> KernelWrites:
+        if self._kernel_writes is None:
             there = self._native.get_extra_info("socket")
-            self._raw = socket.socket(fileno=os.dup(there.fileno()))
-        return self._raw
-
-    @ends_connection
-    def _writable(self) -> None:
-        if self._raw is not None:
-            self._loop.remove_writer(self._raw.fileno())
-            self.writing_resumed()
+            self._kernel_writes = KernelWrites(self._loop, there, self.writing_resumed)
+        return self._kernel_writes
 
     def _stop_reading(self) -> None:
         if not self._native.is_closing():

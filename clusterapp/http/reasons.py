@@ -14,6 +14,8 @@ from clusterapp.http.framing import InvalidResponseError
 _FINAL: Final = range(200, 1000)
 
 _DATE: Final = b"Date: "
+#: More bytes than any form of an HTTP-date has.
+_LONGEST_DATE: Final = 64
 
 
 #: An application may choose any number, even one that a client has sent.
@@ -66,6 +68,8 @@ def last_modified(when: float, date: bytes) -> bytes:
     :return: the HTTP-date.
     :raises ValueError: if the Date is none; there are other errors of that kind.
     """
+    if len(date) > _LONGEST_DATE:
+        raise ValueError("no HTTP-date is so long")
     now = _seconds(date) if date else time.time()
     written: bytes = datetimeToString(min(when, now))
     return written

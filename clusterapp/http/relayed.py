@@ -6,44 +6,17 @@ Only workers can connect here, so it is believed; on every other connection a fi
 that name means nothing.
 """
 
-import re
-from copy import copy
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
 
-from clusterapp.http.addresses import address_of
 from clusterapp.http.agent import IDLE_TIMEOUT
 from clusterapp.http.heads import BadMessageError, Head, HeadReader
 from clusterapp.http.limits import Limits
 from clusterapp.http.native import NativeConnection
-from clusterapp.http.reading import Message
-from clusterapp.http.request import ClusterRequest
-
-_NAME = b"Clusterapp-From"
-#: Whether the client came over TLS, its address, and the one that it connected to.
-_VALUE = re.compile(rb"([01]) (\S+) ([0-9]+) (\S+) ([0-9]+)")
-
-#: What the other worker may add to a head: this field and a Host, beside a space in
-#: each line that has none behind its colon.
-_OWN_FIELDS = 2
-_OWN_BYTES = 512
-
-
-def relayed_from(
-    peer: IAddress, host: IAddress, *, secure: bool
-) -> tuple[bytes, bytes]:
-    """
-    Write the field that says whose a request is; it must be the first.
-
-    :param peer: the other end of the connection that it has come by.
-    :param host: this end of it.
-    :param secure: whether that is encrypted.
-    """
-    return _NAME, b"%d %b %b" % (secure, _written(peer), _written(host))
+from clusterapp.http.origin import OWN_BYTES, OWN_FIELDS, Origin
 
 
 def relayed_limits(limits: Limits) -> Limits:
@@ -57,8 +30,8 @@ def relayed_limits(limits: Limits) -> Limits:
     """
     return replace(
         limits,
-        head=limits.head + _OWN_BYTES + limits.fields,
-        fields=limits.fields + _OWN_FIELDS,
+        head=limits.head + OWN_BYTES + limits.fields,
+        fields=limits.fields + OWN_FIELDS,
         keepalive_timeout=max(limits.keepalive_timeout, 2 * IDLE_TIMEOUT),
         requests=None,
     )
@@ -72,7 +45,7 @@ class RelayedConnection(NativeConnection):
     :param others: those of every `NativeConnection`.
     """
 
-    __slots__ = ("_host", "_is_relayed_secure")
+    __slots__ = ("_origin",)
 
     of_client = False
 
@@ -80,6 +53,7 @@ class RelayedConnection(NativeConnection):
         super().__init__(*others)
         self.heads = heads
         self.limits = heads.limits
+        self._origin: Origin | None = None
 
     def _begin(self, head: Head) -> None:
         """
@@ -87,46 +61,29 @@ class RelayedConnection(NativeConnection):
 
         :raises BadMessageError: if it does not say whose it is.
         """
-        name, value = head.fields[0] if head.fields else (b"", b"")
-        said = _VALUE.fullmatch(value)
-        if name != _NAME or said is None:
+        origin = self._origin = head.origin
+        if origin is None:
             raise BadMessageError(HTTPStatus.BAD_REQUEST, "it is of no worker")
-        secure, peer, peer_port, host, port = said.groups()
-        self._is_relayed_secure = secure == b"1"
-        self._peer = _read(peer, peer_port)
-        self._host = _read(host, port)
-        head = copy(head)  # it may be that of many requests
-        head.fields = head.fields[1:]
+        self._peer = origin.peer
+        self._face = None  # it is that of the client before
         super()._begin(head)
 
-    def _make(self, head: Head) -> Message:
-        message = super()._make(head)
-        if isinstance(message, ClusterRequest):
-            # It may be asked when the connection has come to another client's.
-            message.getClientAddress()
-            message.getHost()
-        return message
-
     def getHost(self) -> IAddress:
-        """Tell the address that the client has connected to."""
-        return self._host
+        """Return the address that the client has connected to."""
+        return super().getHost() if self._origin is None else self._origin.host
 
     def isSecure(self) -> bool:
-        """Tell whether the client's connection is encrypted."""
-        return self._is_relayed_secure
+        """Return whether the client's connection is encrypted."""
+        return self._origin is not None and self._origin.secure
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the client's connection is encrypted, as its worker has it."""
+        return self.isSecure()
+
+    def client_certificate(self) -> bytes | None:
+        """Return the certificate that the client has shown to its worker, in DER."""
+        return None if self._origin is None else self._origin.certificate
 
     def _record(self, status: int, sent: int, *, complete: bool = True) -> None:
         """Note nothing: the worker that the client is connected to does so."""
-
-
-def _written(address: IAddress) -> bytes:
-    if isinstance(address, IPv4Address | IPv6Address):
-        return b"%b %d" % (address.host.encode("ascii"), address.port)
-    return b"- 0"
-
-
-def _read(host: bytes, port: bytes) -> IAddress:
-    if host == b"-":
-        return address_of(None)
-    name = host.decode("ascii"), int(port)
-    return address_of((*name, 0, 0) if b":" in host else name)

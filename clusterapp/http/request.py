@@ -13,8 +13,6 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, AnyStr, BinaryIO, Final, cast
 from urllib.parse import unquote_to_bytes
 
-from twisted.internet.address import UNIXAddress
-from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.error import UnsupportedMethod
@@ -23,7 +21,9 @@ from twisted.web.http_headers import Headers
 from twisted.web.pages import notFound
 from twisted.web.resource import IResource, _IEncodingResource
 
+from clusterapp.http.addressing import Addressing
 from clusterapp.http.content import Content
+from clusterapp.http.context import ProducerInContext
 from clusterapp.http.distributed import Distributed
 from clusterapp.http.forms import form_of
 from clusterapp.http.headers import canonical, useful
@@ -35,14 +35,13 @@ from clusterapp.interfaces import Fields
 if TYPE_CHECKING:
     from clusterapp.http.connection import Connection
     from clusterapp.http.heads import Head
-    from clusterapp.http.peers import Proxies
 
 
 #: What the system's calls say of a path with a NUL.
 _NUL: Final = "embedded null byte"
 
 
-class ClusterRequest(Distributed):
+class ClusterRequest(Distributed, Addressing):
     """
     A request for a site's resources.
 
@@ -69,23 +68,6 @@ class ClusterRequest(Distributed):
 
     # What is made when it is asked for: of the head, not of what the application may
     # have put in the place of another attribute.
-
-    @Lazy
-    def client(self) -> IAddress:
-        """
-        The client's address: the peer's, or what a trusted proxy says.
-
-        What a proxy says has no port; it is 0 then.
-        """
-        connection = self._connection
-        proxies: Proxies = connection.site.proxies
-        return proxies.address_of_client(connection.getPeer(), self._head.fields)
-
-    @Lazy
-    def host(self) -> IAddress:
-        """The address that the client has connected to."""
-        address: IAddress = self._connection.getHost()
-        return address
 
     @Lazy
     def transport(self) -> Any:
@@ -241,7 +223,7 @@ class ClusterRequest(Distributed):
     def received(self, piece: bytes) -> None:
         """Take a piece of the body."""
         if self._stream is not None:
-            self._stream.received(piece)
+            self.in_context(self._stream.received, piece)
             return
         if self._body is None:
             self._body = Content(self._head.length)
@@ -252,7 +234,7 @@ class ClusterRequest(Distributed):
         if self._stream is None:
             self.process()
         else:
-            self._stream.ended(trailers)
+            self.in_context(self._stream.ended, trailers)
 
     def lose(self, reason: Failure) -> None:
         """Know that the client has gone."""
@@ -260,14 +242,20 @@ class ClusterRequest(Distributed):
         self.channel = None
         self.drop_body()
         for waiting in self.__dict__.pop("notifications", ()):
-            waiting.errback(reason)
+            self.in_context(waiting.errback, reason)
         if self._stream is not None:
-            self._stream.broken(reason)
+            self.in_context(self._stream.broken, reason)
 
     # What twisted.web's requests do, in fewer steps.
 
     def process(self) -> None:
-        """Find the resource, and let it answer."""
+        """Find the resource, and let it answer in a context of the request's own."""
+        context = self._connection.site.context.copy()
+        context.run(self._process)
+        # Not before: within the handler, what is called is in it already.
+        self.context = context
+
+    def _process(self) -> None:
         if self._head.target == b"*":
             self._handleStar()
             return
@@ -333,24 +321,22 @@ class ClusterRequest(Distributed):
         canonical(key)  # which refuses what is no name
         return None
 
-    def isSecure(self) -> bool:
-        """Tell whether the client came over TLS, if only to a trusted proxy."""
-        if self._forceSSL:  # which `setHost` sets
-            return True
-        connection = self.channel
-        if connection is None:
-            return False
-        proxies: Proxies = connection.site.proxies
-        return proxies.is_secure(
-            connection.getPeer(), self._head.fields, secure=connection.isSecure()
-        )
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """
+        Let a producer follow how fast the client reads.
 
-    def getRequestHostname(self) -> bytes:
-        """Name the host that was asked for; a Unix socket has no name of its own."""
-        if not self.getHeader(b"host") and isinstance(self.getHost(), UNIXAddress):
-            return b"localhost"
-        name: bytes = super().getRequestHostname()
-        return name
+        :raises ValueError: if there is one already.
+        """
+        if self.producer:
+            raise ValueError(f"there is a producer already: {self.producer}")
+        if self.channel is None:  # nobody is there to produce for
+            producer.stopProducing()
+            return
+        self.streamingProducer = streaming
+        self.producer = producer
+        self.channel.registerProducer(
+            ProducerInContext(self.in_context, producer), streaming
+        )
 
     def drop_body(self) -> None:
         """Throw the request's body away."""

@@ -7,7 +7,6 @@ Parts of twisted.web's requests that it does not promise are used: `_disconnecte
 
 from typing import Final
 
-from twisted.internet.interfaces import IProducer
 from twisted.python.failure import Failure
 
 from clusterapp.http.framing import InvalidResponseError
@@ -192,17 +191,6 @@ class Responding(HeadWriter):
             self._given_up = True
             self.channel.break_off(self)
 
-    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
-        """
-        Register a producer; it is stopped if there is nobody to produce for.
-
-        :raises ValueError: if there is one already.
-        """
-        if self.channel is None:
-            producer.stopProducing()
-        else:
-            super().registerProducer(producer, streaming)
-
     def unregisterProducer(self) -> None:
         """Forget the producer."""
         if self.channel is not None:
@@ -268,7 +256,7 @@ class Responding(HeadWriter):
         self.drop_body()
         if "notifications" in self.__dict__:
             for waiting in self.__dict__.pop("notifications"):
-                waiting.callback(None)
+                self.in_context(waiting.callback, None)
         connection.response_ended(self.code, self.sentLength)
 
     def drop_body(self) -> None:

@@ -8,6 +8,8 @@ from twisted.python.failure import Failure
 from twisted.web import server
 
 from clusterapp.channel.log_events import RequestFacts
+from clusterapp.http.authority import DEFAULT_PORTS, authority
+from clusterapp.http.context import WithContext
 from clusterapp.http.facts import client_of, request_facts
 
 if TYPE_CHECKING:
@@ -16,8 +18,11 @@ if TYPE_CHECKING:
 
     from clusterapp.http.heads import Head
 
+#: What a listener on a Unix socket is called in URLs, where the client names no host.
+THIS_MACHINE = "localhost"
 
-class Routable(server.Request):
+
+class Routable(WithContext, server.Request):
     """
     A request that need not divide its path for Klein to dispatch it.
 
@@ -27,6 +32,14 @@ class Routable(server.Request):
     #: The Klein that found a route for this request, and the path that it was found
     #: for; None before. The mapper is made of it if a handler asks for one.
     routed: "tuple[Klein, str] | None" = None
+
+    def authority(self) -> bytes:
+        """Return the authority of the request's URL: that of its Host, if any."""
+        scheme = b"https" if self.isSecure() else b"http"
+        address = self.getHost()
+        host = getattr(address, "host", THIS_MACHINE)
+        port = getattr(address, "port", DEFAULT_PORTS[scheme])
+        return authority(self.getHeader(b"host"), scheme, host, port)
 
     def path_text(self) -> str | None:
         """

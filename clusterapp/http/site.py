@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Callable
+from contextvars import copy_context
 from operator import attrgetter
 from typing import Any
 
@@ -93,6 +94,8 @@ class ClusterSite(server.Site):
         self.failure_page = failure_page
         self.serves_agents = serves_agents
         self.heads = HeadReader(limits)
+        #: What each request's own context variables begin with.
+        self.context = copy_context()
         #: The root, if it neither has children nor encodes: it gets every request.
         self.dispatcher = root if isinstance(root, Dispatcher) else None
         #: The time, to within a second or two, as long as there are connections.

@@ -12,7 +12,8 @@ from clusterapp.guards import report
 from clusterapp.http.exchange import Exchange
 from clusterapp.http.framing import Framing, encode
 from clusterapp.http.incoming import IncomingBody
-from clusterapp.http.messages import ResponseHead, end_to_end
+from clusterapp.http.messages import ResponseHead, end_to_end, values
+from clusterapp.http.origin import Origin
 from clusterapp.interfaces import Fields
 
 if TYPE_CHECKING:
@@ -55,19 +56,22 @@ class StreamedExchange:
         self.wants_upgrade = head.websocket
 
     @property
+    def origin(self) -> Origin:
+        """The connection that the client, or a proxy before us, has made."""
+        connection = self._connection
+        has_host = self.version != b"HTTP/1.0" or bool(values(self.fields, b"host"))
+        return Origin(
+            connection.getPeer(),
+            connection.getHost(),
+            connection.isSecure(),
+            has_host,
+            connection.client_certificate(),
+        )
+
+    @property
     def peer(self) -> IAddress:
         """The other end of the connection."""
         return self._connection.getPeer()
-
-    @property
-    def host(self) -> IAddress:
-        """This end of the connection."""
-        return self._connection.getHost()
-
-    @property
-    def secure(self) -> bool:
-        """Whether the connection is encrypted."""
-        return self._connection.isSecure()
 
     @property
     def responded(self) -> bool:

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
 from clusterapp.http.bridge import Tunnel
+from clusterapp.http.context import WithContext, protocol_in_context
 from clusterapp.http.ending import Ending
 from clusterapp.http.upgraded import RawBytes, Upgraded
 from clusterapp.http.websocket import ClientFrames, FramingError, close_frame
@@ -118,13 +119,20 @@ class Switching(Ending):
         self.switched = True
         self._protocol = stream = Upgraded(
             self,
-            protocol,
+            self._in_request_context(protocol),
             ClientFrames(self.limits.message) if self._speaks_websocket else RawBytes(),
             is_full=self._writing_paused,
         )
         early, self._held = self._held, b""
         stream.feed(early)
         return stream
+
+    def _in_request_context(self, protocol: IProtocol) -> IProtocol:
+        """Return what calls a protocol in the context of the request under way."""
+        message = self._message
+        if isinstance(message, WithContext):
+            return protocol_in_context(message.in_context, protocol)
+        return protocol  # it is forwarded
 
     def _record_switch(self) -> None:
         if self._message is not None:

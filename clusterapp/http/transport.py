@@ -13,6 +13,9 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import alsoProvides, implementer
 
+from clusterapp.http.addresses import as_ip
+from clusterapp.http.x509 import pyopenssl_certificate
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
@@ -38,6 +41,10 @@ class NativeTransport:
         self._connection = connection
         self._protocol: IProtocol | None = None
         self._ended = False
+        # Another client's request may come by the same connection between workers.
+        self._peer = as_ip(connection.getPeer())
+        self._host = as_ip(connection.getHost())
+        self._certificate = connection.client_certificate()
         if connection.encrypted:
             alsoProvides(self, ISSLTransport)
 
@@ -64,12 +71,12 @@ class NativeTransport:
             self._connection.loseConnection()
 
     def getPeer(self) -> Any:
-        """Tell the client's address."""
-        return self._connection.getPeer()
+        """Return the client's address; 127.0.0.1 and port 0 on a Unix socket."""
+        return self._peer
 
     def getHost(self) -> Any:
-        """Tell the address that the client has connected to."""
-        return self._connection.getHost()
+        """Return the address that the client has connected to; as `getPeer` does."""
+        return self._host
 
     @property
     def disconnecting(self) -> bool:
@@ -127,9 +134,8 @@ class NativeTransport:
     # ISSLTransport
 
     def getPeerCertificate(self) -> Any:
-        """Give the client's certificate, in DER; None if it has shown none."""
-        layer: ssl.SSLObject | None = self._native.get_extra_info("ssl_object")
-        return None if layer is None else layer.getpeercert(binary_form=True)
+        """Return the client's certificate, an X509 of pyOpenSSL; None if none came."""
+        return pyopenssl_certificate(self._certificate)
 
     @property
     def negotiatedProtocol(self) -> bytes | None:

@@ -102,6 +102,10 @@ class Wire:
         """Tell whether the client came over TLS, as far as the connection tells."""
         raise NotImplementedError
 
+    def client_certificate(self) -> bytes | None:
+        """Return the certificate that the client has shown, in DER, if any."""
+        raise NotImplementedError
+
     def _stop_reading(self) -> None:
         raise NotImplementedError
 

@@ -162,7 +162,8 @@ class Deployment:
         try:
             tell(Step(f"starting generation {release.number}", number))
             await trial.load()
-            await trial.probe(self._reactor, release.generation.settings.health_path)
+            path = release.generation.settings.health_path
+            await trial.probe(self._reactor, release.client, path)
             await trial.take_place()
         except BaseException as error:
             self._withdraw(slot)

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
@@ -34,16 +35,18 @@ def check_reactor(reactor: Any) -> None:
         )
 
 
-def check_signals() -> None:
+def check_signals(refuse: Callable[[ReactorError], object]) -> None:
     """
     Make sure, once the reactor runs, that it hears of children's exits.
 
-    :raise ReactorError: if the program has told it not to.
+    :param refuse: called with an error if the program has told it not to.
     """
     if signal.getsignal(signal.SIGCHLD) in (signal.SIG_DFL, signal.SIG_IGN):
-        raise ReactorError(
-            "the reactor runs without its signal handlers, so it does not see child"
-            " processes exit: leave installSignalHandlers on in reactor.run"
+        refuse(
+            ReactorError(
+                "the reactor runs without its signal handlers, so it does not see child"
+                " processes exit: leave installSignalHandlers on in reactor.run"
+            )
         )
 
 

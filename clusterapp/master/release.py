@@ -13,6 +13,7 @@ from clusterapp.master.plan import Plan
 from clusterapp.master.slot import ChildSlot, Watcher
 from clusterapp.master.sockets import Sockets
 from clusterapp.master.supplies import Supplier, Supplies
+from clusterapp.master.trial_client import TrialClient
 
 #: Seconds in which a child whose graceful timeout is over can leave by itself.
 LAST_WORDS = 1.0
@@ -28,6 +29,7 @@ class Release:
     :param core: the plan of a core in a child of its own.
     :param core_sockets: what a core accepts from, wherever it runs.
     :param patience: how long they may take.
+    :param client: whose request a worker on trial is to answer.
     """
 
     generation: Generation
@@ -35,6 +37,7 @@ class Release:
     core: Plan
     core_sockets: Mapping[str, socket.socket]
     patience: Patience
+    client: TrialClient
 
     @property
     def number(self) -> int:
@@ -90,6 +93,7 @@ def make_release(
         # Workers wait for a core that is replaced, so it is to be gone at once.
         core=replace(worker, supplier=lambda _: of_core, spread=0.0),
         core_sockets=core_sockets,
+        client=TrialClient.of(sockets.doors[0][2]),
         patience=Patience(
             boot=settings.boot_timeout,
             drain=settings.graceful_timeout + LAST_WORDS,

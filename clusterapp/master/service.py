@@ -17,7 +17,6 @@ from clusterapp.errors import (
     ApplicationLoadError,
     ClusterError,
     OperationError,
-    ReactorError,
 )
 from clusterapp.master.agent_check import AgentCheck
 from clusterapp.master.boot_failures import BootFailures
@@ -151,7 +150,7 @@ class ClusterService(Service):
             self._end_distribution()
             self.sockets.close()
             raise
-        self.reactor.callWhenRunning(self._check_signals)
+        self.reactor.callWhenRunning(check_signals, self.hopeless)
 
     def stopService(self) -> Deferred[None]:
         """Stop gracefully; fires when the last process is gone."""
@@ -310,12 +309,6 @@ class ClusterService(Service):
         if self._on_failure is not None:
             tell = self._on_failure
             stopped.addCallback(lambda _: tell(error))
-
-    def _check_signals(self) -> None:
-        try:
-            check_signals()
-        except ReactorError as error:
-            self.hopeless(error)
 
     # The steps of a start and of a stop.
 

@@ -13,12 +13,13 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from clusterapp.channel.bootstrap import PRIVATE
 from clusterapp.channel.protocol import Adopted
 from clusterapp.errors import ClusterError, CoreError
 from clusterapp.http.agent import CoreAgent
-from clusterapp.http.messages import RequestHead
 from clusterapp.lifecycle import State
 from clusterapp.master.slot import ChildSlot, Watcher
+from clusterapp.master.trial_client import TrialClient
 
 #: Statuses from here on say that a server is at fault (RFC 9110, section 15.6).
 _SERVER_ERROR = 500
@@ -78,11 +79,15 @@ class Trial:
         await awaited
         self.slot.watcher = self._watcher
 
-    async def probe(self, reactor: Any, path: str | None) -> None:
+    async def probe(self, reactor: Any, client: TrialClient, path: str | None) -> None:
         """
         Ask a worker on trial for a page, on a connection that nobody else has.
 
+        It comes as from another worker, which tells whose it is: to the application
+        it is a request of a client on one of the listeners.
+
         :param reactor: the master's reactor.
+        :param client: whose request it is.
         :param path: what must be answered well; None for the root, where anything
             but a server's error will do.
         :raise TrialError: if it is not.
@@ -91,11 +96,11 @@ class Trial:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ours.setblocking(False)
-            if not await self.slot.adopt(theirs):
+            if not await self.slot.adopt(theirs, PRIVATE):
                 raise self._failed()
             theirs.close()
             agent = CoreAgent(reactor, _Connected(reactor, ours))
-            asked = agent.send(_question(path or "/"))
+            asked = agent.send(client.get(path or "/"))
             # If the process dies, or takes too long and is killed, that is the news.
             self._awaited.addErrback(lambda _: asked.cancel())
             try:
@@ -148,11 +153,6 @@ class Trial:
         if slot.state == "stopped":
             reason = slot.last_words
         return TrialError(slot.label, reason, slot.traceback)
-
-
-def _question(path: str) -> RequestHead:
-    fields = [(b"Host", b"localhost"), (b"User-Agent", b"clusterapp")]
-    return RequestHead(b"GET", path.encode("ascii"), fields)
 
 
 @implementer(IStreamClientEndpoint)

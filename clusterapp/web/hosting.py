@@ -2,9 +2,11 @@
 
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IAddress
 from twisted.internet.ssl import CertificateOptions
 from twisted.logger import Logger
 from twisted.web.pages import notFound
@@ -14,7 +16,10 @@ from clusterapp.http.agent import IDLE_TIMEOUT
 from clusterapp.http.certificates import certificates_of
 from clusterapp.http.departure import HandOver
 from clusterapp.http.handshakes import BoundedTLSFactory
+from clusterapp.http.heads import HeadReader
+from clusterapp.http.hosted_forwarded import ForwardedConnection
 from clusterapp.http.limits import Limits
+from clusterapp.http.origin import OWN_BYTES, OWN_FIELDS
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.tls import server_options
 from clusterapp.listening.accept import Acceptor, Adopting
@@ -68,6 +73,18 @@ class Door(Protocol):
 
     def stop(self) -> None:
         """Take no more."""
+
+
+class CoreSite(ClusterSite):
+    """A site of which workers ask what their clients want; see `ClusterSite`."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.heads = HeadReader(self.limits, of_workers=True)
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ARG002
+        """Make a connection for one of Twisted's transports."""
+        return ForwardedConnection(self)
 
 
 class Host:
@@ -143,7 +160,13 @@ def core_host(
         first_request_timeout=CORE_FIRST_REQUEST,
         message=settings.websocket_max_size,
     ).of_forwarded()
-    site = ClusterSite(
+    # What a worker takes from its client is taken here, too.
+    limits = replace(
+        limits,
+        head=limits.head + OWN_BYTES,
+        fields=limits.fields + OWN_FIELDS,
+    )
+    site = CoreSite(
         reactor,
         root,
         limits=limits,

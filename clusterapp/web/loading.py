@@ -23,7 +23,7 @@ from clusterapp.web.hooks import Hooks
 from clusterapp.web.routing import Routes, clash
 from clusterapp.web.static import StaticFiles, StaticOptions
 from clusterapp.web.templates import Templates
-from clusterapp.web.wsgi import ContainedWSGIResource
+from clusterapp.web.wsgi import WSGIRoot
 
 #: What is served when no application is named.
 DEMO = "clusterapp.demo:app"
@@ -159,7 +159,7 @@ def _resource(kind: Kind, app: Any, reactor: IReactorThreads) -> IResource:
     if isinstance(app, Klein):
         return klein_resource(app)
     if kind == "wsgi":
-        return ContainedWSGIResource(reactor, reactor.getThreadPool(), app)
+        return WSGIRoot(reactor, app)
     return IResource(app)
 
 

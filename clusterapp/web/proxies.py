@@ -156,9 +156,7 @@ class TrustedProxies:
             return peer
         if back:
             return (IPv6Address if ":" in client else IPv4Address)("TCP", client, 0)
-        if isinstance(peer, IPv6Address) and ":" not in client:
-            return IPv4Address("TCP", client, peer.port)
-        return peer
+        return _with_port(client, peer)
 
     def is_secure(self, peer: IAddress, fields: Fields, *, secure: bool) -> bool:
         """
@@ -238,6 +236,18 @@ class TrustedInCore(TrustedProxies):
     and that is where the settings' trust begins.
     """
 
+    def address_of_client(self, peer: IAddress, fields: Fields) -> IAddress:
+        """
+        Find the client, as Twisted writes addresses; `TrustedProxies` has the rest.
+
+        :param peer: the worker's peer, whom the worker also tells as the nearest hop.
+        """
+        client, back, *_ = self._trace(peer, fields)
+        if back == 1 and client is not None and client == self._seen(_host_of(peer))[0]:
+            # It is the client itself, and its port is known.
+            return _with_port(client, peer)
+        return super().address_of_client(peer, fields)
+
     def _look_at(self, host: str | None) -> tuple[str | None, bool]:
         return super()._look_at(host)[0], True
 
@@ -254,6 +264,13 @@ def _network(entry: str) -> IPv4Network | IPv6Network:
         mapped = network.network_address.ipv4_mapped
         return IPv4Network((int(mapped or 0), network.prefixlen - _MAPPED.prefixlen))
     return network
+
+
+def _with_port(client: str, peer: IAddress) -> IAddress:
+    """Return the address of a client that is the peer itself."""
+    if isinstance(peer, IPv6Address) and ":" not in client:
+        return IPv4Address("TCP", client, peer.port)
+    return peer
 
 
 def _host_of(peer: IAddress) -> str | None:

@@ -1,144 +1,69 @@
-"""
-WSGI applications (PEP 3333), contained: what they do wrong ends one request.
+"""WSGI applications (PEP 3333), as requests of the engine are given to them."""
 
-`twisted.web.wsgi` runs them. Its response is changed where an exception would leave
-the client without an answer, and the application's iterable open. `_WSGIResponse`,
-which it does not promise, was read in Twisted 26.10.
-"""
+from contextvars import copy_context
+from functools import partial
+from typing import Any
 
-from collections.abc import Callable, Iterable, Sequence
-from http import HTTPStatus
-from typing import Any, Final
+from twisted.internet.interfaces import IReactorThreads
+from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.wsgi import WSGIResource
 
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IRequest
-from twisted.web.server import NOT_DONE_YET
-from twisted.web.wsgi import WSGIResource, _WSGIResponse
-
-from clusterapp.http.framing import InvalidResponseError, one_line
-
-_DIGITS: Final = 3
+from clusterapp.web.wsgi_response import ContainedResponse
 
 
-class ContainedWSGIResource(WSGIResource):
+class WSGIRoot(WSGIResource):
     """
-    Serves a WSGI application.
+    Serves a WSGI application in threads, each request in a context of its own.
 
-    A request that fails before the first byte of its body is a 500, and is broken off
-    after it; either is logged once. The ``close`` of an iterable is always called.
+    Fields that a client could write in the place of others, or of the process's
+    environment, are left out: see `_drop_ambiguous`.
+
+    :param reactor: runs the threads.
+    :param application: the application.
     """
 
-    def render(self, request: IRequest) -> int:
-        """Run the application in a thread."""
-        response = _ContainedResponse(
+    def __init__(self, reactor: IReactorThreads, application: Any) -> None:
+        super().__init__(reactor, _Threads(reactor.getThreadPool()), application)
+
+    def render(self, request: Request) -> Any:
+        """Call the application in a thread."""
+        _drop_ambiguous(request)
+        response = ContainedResponse(
             self._reactor, self._threadpool, self._application, request
         )
         response.start()
         return NOT_DONE_YET
 
 
-class _ContainedResponse(_WSGIResponse):
-    """What a WSGI application answers to one request."""
+class _Threads:
+    """
+    Calls functions in threads, each in the context of who asks for it.
 
-    _log = Logger()
-    #: What the application has passed to ``start_response``; empty before that.
-    status: str = ""
-    headers: Sequence[tuple[str, str]]
-    #: Set by the base once something was to be written.
-    started: bool
+    Otherwise what an application sets in a `contextvars.ContextVar` would be seen by
+    the next request that comes to the same thread.
 
-    def startResponse(
-        self, status: str, headers: Sequence[tuple[str, str]], excInfo: Any = None
-    ) -> Callable[[bytes], None]:
-        """
-        Note the head of the response (in the application's thread).
+    :param pool: the threads.
+    """
 
-        :raises ValueError: if it cannot be sent as it is.
-        :raises TypeError: if any of it is of another type than PEP 3333 says.
-        """
-        write: Callable[[bytes], None] = super().startResponse(status, headers, excInfo)
-        self.status = _checked_status(status)
-        for name, value in headers:
-            _check_field(name, value)
-        return write
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
 
-    def write(self, data: bytes) -> None:
-        """
-        Send a piece of the body (in the application's thread).
-
-        :raises TypeError: if it is no bytes.
-        :raises RuntimeError: if the application has not called ``start_response``.
-        """
-        self._check_started()
-        if not isinstance(data, bytes):
-            raise TypeError(f"a WSGI application writes bytes, not {data!r:.100}")
-        super().write(data)
-
-    def run(self) -> None:
-        """Call the application, and send what it gives (in a thread)."""
-        try:
-            self._iterate(self.application(self.environ, self.startResponse))
-        except BaseException:  # noqa: BLE001 - it ends this request, whatever it is
-            self.reactor.callFromThread(self._failed, Failure())
-        else:
-            self.reactor.callFromThread(self._completed)
-
-    def _iterate(self, body: Iterable[bytes]) -> None:
-        try:
-            for piece in body:
-                if piece or not isinstance(piece, bytes):
-                    self.write(piece)
-                if self._requestFinished:
-                    break
-            self._check_started()
-        finally:
-            close = getattr(body, "close", None)
-            if close is not None:
-                close()
-
-    def _check_started(self) -> None:
-        if not self.status:
-            raise RuntimeError("the WSGI application has not called start_response")
-
-    def _completed(self) -> None:
-        try:
-            if not self._requestFinished:
-                if not self.started:
-                    self._sendResponseHeaders()
-                self.request.finish()
-        except Exception:  # noqa: BLE001 - the reactor has no use for it
-            self._failed(Failure())
-
-    def _failed(self, failure: Failure) -> None:
-        self.request.fail(failure)
+    def callInThread(self, function: Any, *args: Any, **kwargs: Any) -> None:
+        """Call a function in a thread; twisted.web calls this."""
+        call = partial(copy_context().run, function, *args, **kwargs)
+        self._pool.callInThread(call)
 
 
-def _checked_status(status: str) -> str:
-    """Give a status with a reason phrase, which it may lack."""
-    code, _, reason = status.partition(" ")
-    if len(code) != _DIGITS or not code.isdecimal() or not code.isascii():
-        raise InvalidResponseError(f"no status of a response: {status!r}")
-    one_line(_latin(reason))
-    return status if reason.strip() else f"{code} {_phrase(int(code))}"
+def _drop_ambiguous(request: Request) -> None:
+    """
+    Remove the fields whose names in a WSGI environment are those of others.
 
-
-def _phrase(code: int) -> str:
-    try:
-        return HTTPStatus(code).phrase
-    except ValueError:
-        return "Unknown Status"
-
-
-def _check_field(name: str, value: str) -> None:
-    # It refuses what is no token.
-    Headers().setRawHeaders(_latin(name), [])
-    one_line(_latin(value))
-
-
-def _latin(text: str) -> bytes:
-    try:
-        return text.encode("latin-1")
-    except UnicodeEncodeError:
-        raise InvalidResponseError(f"beyond latin-1 in a head: {text!r}") from None
+    ``X_Forwarded_Proto`` would be ``HTTP_X_FORWARDED_PROTO`` like the field that a
+    proxy has written (nginx leaves names with underscores out as well), and ``Proxy``
+    would be ``HTTP_PROXY``, which libraries take for the process's own setting
+    (CVE-2016-5385 and others, "httpoxy").
+    """
+    headers = request.requestHeaders
+    for name, _ in list(headers.getAllRawHeaders()):
+        if b"_" in name or name.lower() == b"proxy":
+            headers.removeHeader(name)

@@ -73,7 +73,7 @@ class Doors:
             context = None if own is None else own.context
             server = NativeServer(self._loop, self._site, context, door=name)
             self._add(name, server, parse(spec).proxy if spec else None)
-        heads = HeadReader(relayed_limits(self._site.limits))
+        heads = HeadReader(relayed_limits(self._site.limits), of_workers=True)
         relayed = partial(RelayedConnection, heads)
         private = NativeServer(self._loop, self._site, door=PRIVATE, kind=relayed)
         self._add(PRIVATE, private, None)

@@ -13,6 +13,7 @@ from clusterapp.http.agent import CoreAgent
 from clusterapp.http.exchange import Exchange
 from clusterapp.http.facts import request_facts
 from clusterapp.http.messages import RequestHead, ResponseHead, end_to_end, values
+from clusterapp.http.origin import origin_field
 from clusterapp.web.proxies import TrustedProxies
 from clusterapp.worker.endless import Endless
 from clusterapp.worker.forwarding import (
@@ -184,27 +185,29 @@ class CoreProxy(ReverseProxy):
         self._way.patience.stop()
 
     def _head(self, exchange: Exchange) -> RequestHead:
+        origin = exchange.origin
         # Hop-by-hop fields first: a client may name ours in its Connection.
-        fields = list(
-            self._trusted.forwarded(
-                peer=exchange.peer,
-                secure=exchange.secure,
-                fields=fields_of(exchange),
-            )
-        )
+        sent = with_host(end_to_end(exchange.fields), exchange.version)
+        fields = [
+            origin_field(origin),
+            *self._trusted.forwarded(
+                peer=origin.peer, secure=origin.secure, fields=sent
+            ),
+        ]
         if exchange.wants_upgrade:
             fields += UPGRADE_FIELDS
         return RequestHead(exchange.method, exchange.target, fields)
 
 
-def fields_of(exchange: Exchange) -> list[tuple[bytes, bytes]]:
+def with_host(
+    fields: list[tuple[bytes, bytes]], version: bytes
+) -> list[tuple[bytes, bytes]]:
     """
-    Give the fields of a request that are passed on.
+    Add a Host to fields that are passed on, if there is none.
 
-    With a Host, which requests of HTTP/1.0 need not have and ours must (RFC 9112,
-    section 3.2): empty where the client has named none.
+    Requests of HTTP/1.0 need not have one, and ours must (RFC 9112, section 3.2): it
+    is empty then, and is taken out again where the request arrives.
     """
-    fields = end_to_end(exchange.fields)
-    if exchange.version == b"HTTP/1.0" and not values(fields, b"host"):
+    if version == b"HTTP/1.0" and not values(fields, b"host"):
         fields.append((b"Host", b""))
     return fields

@@ -6,15 +6,15 @@ from typing import Any
 
 from clusterapp.channel.bootstrap import private_name
 from clusterapp.http.exchange import Exchange
-from clusterapp.http.messages import RequestHead
-from clusterapp.http.relayed import relayed_from
+from clusterapp.http.messages import RequestHead, without_hop_by_hop
+from clusterapp.http.origin import origin_field
 from clusterapp.settings.kinds import MOST_SECONDS
 from clusterapp.web.cluster import agent_beside
 from clusterapp.web.proxies import TrustedProxies
 from clusterapp.worker.endless import Endless
 from clusterapp.worker.forwarding import UPGRADE_FIELDS, Way
 from clusterapp.worker.patience import Patience
-from clusterapp.worker.proxy import ReverseProxy, fields_of
+from clusterapp.worker.proxy import ReverseProxy, with_host
 from clusterapp.worker.readiness import Readiness
 
 
@@ -87,9 +87,10 @@ class Relay(ReverseProxy):
 
 def _head(exchange: Exchange) -> RequestHead:
     # Before all that the client may have written, and the framing behind it.
+    # An application is not to notice where it is served: what Connection names stays.
     fields = [
-        relayed_from(exchange.peer, exchange.host, secure=exchange.secure),
-        *fields_of(exchange),
+        origin_field(exchange.origin),
+        *with_host(without_hop_by_hop(exchange.fields), exchange.version),
     ]
     if exchange.wants_upgrade:
         fields += UPGRADE_FIELDS

@@ -75,7 +75,7 @@ class Conversation:
     def ask(self, method: str, target: str, body: bytes = b"") -> None:
         """Send a request."""
         head = (
-            f"{method} {target} HTTP/1.1\r\nHost: shop.example:8080\r\n"
+            f"{method} {target} HTTP/1.1\r\nHost: shop.example:12345\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         self.channel.dataReceived(head.encode() + body)

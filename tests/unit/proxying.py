@@ -32,6 +32,14 @@ EMPTY = b"HTTP/1.1 204 No Content\r\n\r\n"
 GET = b"GET /counter HTTP/1.1\r\nHost: shop\r\n\r\n"
 
 
+def without_origin(head: bytes) -> bytes:
+    """Take the line out of a head by which a worker says whose a request is."""
+    first, _, rest = head.partition(b"\r\n")
+    origin, _, rest = rest.partition(b"\r\n")
+    assert origin.startswith(b"Clusterapp-From: "), head
+    return first + b"\r\n" + rest
+
+
 class Line(Protocol):
     """One end of a connection, read and written by hand."""
 

@@ -236,7 +236,7 @@ class SideBySideTestCase(SynchronousTestCase):
 def get(target: str = "/", *lines: str, method: str = "GET") -> bytes:
     """Write a request without a body."""
     return "\r\n".join(
-        [f"{method} {target} HTTP/1.1", "Host: shop.example:8080", *lines, "", ""]
+        [f"{method} {target} HTTP/1.1", "Host: shop.example:12345", *lines, "", ""]
     ).encode("latin-1")
 
 

@@ -18,7 +18,7 @@ from twisted.web.http_headers import Headers
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.dispatch import rendezvous
 from clusterapp.dispatch.cookies import SlotCookie
-from clusterapp.http import headers, hosts
+from clusterapp.http import authority, headers
 from clusterapp.http.heads import BadMessageError, HeadReader
 from clusterapp.http.limits import LONGEST_NAME, Limits
 from clusterapp.interfaces import Fields
@@ -39,7 +39,9 @@ CACHES = {
     "http.access_formats:_word": "an address",
     "http.headers:_known_line": "128 bytes",
     "http.headers:_known_name": "64 bytes",
-    "http.hosts:_is_known_host": "260 bytes",
+    "http.authority:_is_short_host": "256 bytes",
+    "http.origin:_read_short": "256 bytes, and only of what workers write",
+    "http.reasons:_seconds": "64 bytes",
     "http.reasons:status_line": "a number",
     "web.belonging:Belonging._of_address": "an address",
     "web.encodings:_remembered": "128 bytes",
@@ -112,14 +114,15 @@ class HeadTests(SynchronousTestCase):
     def test_hosts(self) -> None:
         """Long ones are looked at each time, whether they are hosts or not."""
         self.read(b"h")
-        before = hosts._is_known_host.cache_info().currsize
+        before = authority._is_short_host.cache_info().currsize
         for number in range(20):
             self.read(b"h%d" % number + b"a" * 12_000)
             with self.assertRaises(BadMessageError):
                 self.read(b"/%d" % number + b"a" * 12_000)
-        self.assertEqual(hosts._is_known_host.cache_info().currsize, before)
+        self.assertEqual(authority._is_short_host.cache_info().currsize, before)
         self.read(b"h.example.com:80")
-        self.assertLessEqual(hosts._is_known_host.cache_info().maxsize or LONG, 1024)
+        most = authority._is_short_host.cache_info().maxsize
+        self.assertLessEqual(most or LONG, 1024)
 
 
 class NameTests(SynchronousTestCase):

@@ -32,6 +32,9 @@ _paths = st.lists(st.sampled_from(_SEGMENTS), max_size=5).map(
     lambda segments: "/" + "/".join(segments)
 )
 
+#: Klein's own resource finishes a request for the second time when a converter fails.
+_TWICE = "Warning! request.finish called twice."
+
 
 def asking(method: str, path: str) -> Callable[[Conversation], None]:
     """Send a request: a step of a conversation."""
@@ -55,7 +58,11 @@ class SideBySideTests(SynchronousTestCase):
             logged.append(
                 (
                     [failure.type for failure in self.flushLoggedErrors()],
-                    [warning["message"] for warning in self.flushWarnings()],
+                    [
+                        warning["message"]
+                        for warning in self.flushWarnings()
+                        if warning["message"] != _TWICE
+                    ],
                 )
             )
         self.assertEqual(ours.heard, kleins.heard)

@@ -2,7 +2,13 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.messages import asks_upgrade, end_to_end, options, values
+from clusterapp.http.messages import (
+    asks_upgrade,
+    end_to_end,
+    options,
+    values,
+    without_hop_by_hop,
+)
 
 
 class EndToEndTests(SynchronousTestCase):
@@ -49,6 +55,33 @@ class EndToEndTests(SynchronousTestCase):
         """A client cannot make an invalid request of a valid one."""
         fields = [(b"Host", b"a"), (b"Connection", b"host")]
         self.assertEqual(end_to_end(fields), [(b"Host", b"a")])
+
+    def test_fields_for_all_cannot_be_named_away(self) -> None:
+        """What proxies say of a client, and what RFC 9110 gives to all recipients."""
+        fields = [
+            (name, b"1")
+            for name in (
+                *(b"X-Forwarded-For", b"x-forwarded-PROTO", b"X-Forwarded-Whatever"),
+                *(b"Forwarded", b"X-Real-IP", b"Via", b"True-Client-IP"),
+                *(b"CF-Connecting-IP", b"X-Client-IP", b"Client-Cert"),
+                *(b"Host", b"Authorization", b"Cookie", b"Cache-Control", b"Range"),
+                *(b"If-Match", b"Content-Type", b"Content-Length", b"Accept-Encoding"),
+                *(b"Origin", b"Sec-Fetch-Site", b"Sec-WebSocket-Key", b"Expect"),
+            )
+        ]
+        named = b" ,,".join(name.swapcase() for name, _ in fields)
+        for connection in (
+            [(b"Connection", named)],
+            [(b"connection", b""), (b"CONNECTION", b"\t" + named + b",, close")],
+            [(b"Connection", name) for name, _ in fields],
+        ):
+            self.assertEqual(end_to_end([*connection, *fields]), fields)
+            self.assertEqual(end_to_end([*fields, *connection]), fields)
+
+    def test_within_one_server(self) -> None:
+        """Between workers nothing is dropped but the fields of every hop."""
+        fields = [(b"X-One", b"1"), (b"Connection", b"X-One"), (b"TE", b"trailers")]
+        self.assertEqual(without_hop_by_hop(fields), [(b"X-One", b"1")])
 
 
 class LookupTests(SynchronousTestCase):

@@ -7,7 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.agent import IDLE_TIMEOUT
 from clusterapp.http.limits import Limits
-from clusterapp.http.relayed import relayed_from, relayed_limits
+from clusterapp.http.origin import Origin, origin_field
+from clusterapp.http.relayed import relayed_limits
 from tests.unit.native_sites import Client, on_each_loop
 from tests.unit.workers import WorkersCase
 
@@ -28,7 +29,7 @@ class FieldTests(SynchronousTestCase):
         ):
             for secure in (False, True):
                 self.assertEqual(
-                    relayed_from(address, HERE, secure=secure),
+                    origin_field(Origin(address, HERE, secure)),
                     (b"Clusterapp-From", b"%d %b 5.6.7.8 80" % (secure, written)),
                 )
 
@@ -101,14 +102,25 @@ class ConnectionTests(WorkersCase):
             )
         )
         for count, peer, host, secure in (
-            (1, IPv4Address("TCP", "1.2.3.4", 9), UNIXAddress(None), False),
+            # What came by a Unix socket has stand-ins of IP.
+            (
+                1,
+                IPv4Address("TCP", "1.2.3.4", 9),
+                IPv4Address("TCP", "127.0.0.1", 80),
+                False,
+            ),
             (
                 2,
                 IPv6Address("TCP", "fe80::1%2", 8),
                 IPv6Address("TCP", "::1", 443),
                 True,
             ),
-            (3, UNIXAddress(None), UNIXAddress(None), False),
+            (
+                3,
+                IPv4Address("TCP", "127.0.0.1", 0),
+                IPv4Address("TCP", "127.0.0.1", 80),
+                False,
+            ),
         ):
             request = await self.relayed(count=count)
             self.assertEqual(request.getClientAddress(), peer)
@@ -149,7 +161,8 @@ class ConnectionTests(WorkersCase):
             request.respond(b"")
             await client.until(b"\r\n\r\n")
         [known] = self.there.connection().heads._known.values()
-        self.assertEqual(len(known.fields), 3)
+        self.assertEqual(len(known.fields), 2)
+        self.assertEqual(known.origin.peer.port, 99)
 
     @on_each_loop
     async def test_under_way(self) -> None:

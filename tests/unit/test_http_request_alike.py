@@ -9,6 +9,8 @@ It is the same, but for these, on purpose:
 - A body is in memory up to 64 KiB, however it came, and beyond that in a file;
   twisted.web decides by 100,000 bytes, and never keeps chunked bodies in memory.
 - `responseHeaders` has no Connection and no Transfer-Encoding: the engine adds both.
+- URLs have the host and the port that the client has named; twisted.web puts its own
+  port there, and writes IPv6 addresses without brackets.
 - A Unix socket's `getRequestHostname` is ``localhost`` if the client names no other
   host; twisted.web fails.
 - Spread cannot copy a request to another process (`getStateToCopyFor`).
@@ -45,7 +47,7 @@ REQUESTS = (
     get("/", "Authorization:"),
     get("/", method="DELETE"),
     b"GET /old HTTP/1.0\r\n\r\n",
-    b"GET /old HTTP/1.0\r\nHost: [::1]:80\r\n\r\n",
+    b"GET /old HTTP/1.0\r\nHost: Other.example:12345\r\n\r\n",
     post(b"abc"),
     post(b"abc", method="PUT"),
     post(b""),

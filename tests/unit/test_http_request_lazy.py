@@ -22,6 +22,7 @@ ORDINARY = {
     "_head",
     "channel",
     "clientproto",
+    "context",
     "finished",
     "method",
     "path",
@@ -148,7 +149,7 @@ class OrdinaryRequestTests(SynchronousTestCase):
         """As most handlers do."""
 
         def handler(request: Any, _: list[Any]) -> bytes:
-            self.assertEqual(request.getHeader(b"HOST"), b"shop.example:8080")
+            self.assertEqual(request.getHeader(b"HOST"), b"shop.example:12345")
             return self.handle(request)
 
         request = self.ask(Calling(handler, []), get())

@@ -170,8 +170,8 @@ class VirtualHostTests(SideBySideTestCase):
             root,
             get("/leaf/x"),
             get("/any/x/y"),
-            b"GET /leaf/x HTTP/1.1\r\nHost: other\r\n\r\n",
-            b"GET /leaf/x HTTP/1.1\r\nHost: SHOP.example\r\n\r\n",
+            b"GET /leaf/x HTTP/1.1\r\nHost: other:12345\r\n\r\n",
+            b"GET /leaf/x HTTP/1.1\r\nHost: SHOP.example:12345\r\n\r\n",
             b"GET /leaf/x HTTP/1.0\r\n\r\n",
         )
 

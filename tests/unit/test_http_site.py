@@ -26,7 +26,7 @@ class OfferTests(SiteTestCase):
             [(b"x-B", b"2"), (b"HOST", b"h"), (b"X-a", b"1"), (b"x-b", b"3")],
         )
         self.assertEqual(exchange.length, 0)
-        self.assertFalse(exchange.secure)
+        self.assertFalse(exchange.origin.secure)
 
     def test_fields_of_one_request_do_not_reach_the_next(self) -> None:
         """Each request on a connection has its own fields."""

@@ -55,6 +55,36 @@ class ResponseTests(SiteTestCase):
         exchange.finish()
         self.assertEqual(client.transport.ended, "")
 
+    def test_old_clients_are_told_that_the_connection_stays(self) -> None:
+        """HTTP/1.0 takes it for closed otherwise; without its wish, it is closed."""
+        for asked, version, told in (
+            (b"keep-alive", b"1.0", b"Connection: keep-alive\r\n"),
+            (b"Keep-Alive, x", b"1.0", b"Connection: keep-alive\r\n"),
+            (b"close", b"1.0", b"Connection: close\r\n"),
+            (b"x", b"1.0", b"Connection: close\r\n"),
+            (b"keep-alive", b"1.1", b""),
+        ):
+            client, exchange = self.ask(
+                b"GET /core HTTP/%b\r\nHost: h\r\nConnection: %b\r\n\r\n"
+                % (version, asked)
+            )
+            exchange.respond(OK, b"hi")
+            exchange.finish()
+            self.assertEqual(
+                client.received,
+                b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n%b\r\nhi" % told,
+            )
+            kept = b"close" not in told
+            self.assertEqual(client.transport.ended, "" if kept else "closed")
+        # Of unknown length: the end of the connection is that of the body.
+        client, exchange = self.ask(
+            b"GET /core HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+        )
+        exchange.respond(CHUNKED, b"hi")
+        self.assertIn(b"\r\nConnection: close\r\n", client.received)
+        exchange.finish()
+        self.assertEqual(client.transport.ended, "closed")
+
     def test_old_clients_get_the_end_of_the_connection(self) -> None:
         """HTTP/1.0 knows no chunks and no interim responses."""
         client, exchange = self.ask(b"GET /core HTTP/1.0\r\n\r\n")

@@ -1,0 +1,127 @@
+"""
+Context variables of requests: each request has a `contextvars.Context` of its own.
+
+All requests of a process run on one event loop. If they ran in its context, what a
+handler sets in a `contextvars.ContextVar` would be seen by the requests of other
+clients. So each one runs in a copy of the context in which its site was made, and so
+does what belongs to it and is called later: callbacks of Klein, pieces of its body,
+its producer, a protocol that it has switched to.
+"""
+
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any, TypeVar
+
+from twisted.internet.interfaces import IProtocol, IPushProducer
+from zope.interface import directlyProvides, implementer, providedBy
+
+R = TypeVar("R")
+
+#: Calls a function with arguments in a context.
+Run = Callable[..., Any]
+
+
+class WithContext:
+    """
+    What runs in a context of its own: a request.
+
+    :ivar context: the context; None until the request's handler has returned.
+    """
+
+    context: Context | None = None
+    #: Whether the context is entered; it cannot be entered twice.
+    _entered = False
+
+    def in_context(self, function: Callable[..., R], *args: Any) -> R:
+        """
+        Call a function in the context, and return what it returns.
+
+        Where the context is entered already, further down the stack, the function is
+        called in a copy: it sees what was set, and what it sets ends with it.
+        """
+        context = self.context
+        if context is None:
+            return function(*args)
+        if self._entered:
+            return context.copy().run(function, *args)
+        self._entered = True
+        try:
+            return context.run(function, *args)
+        finally:
+            self._entered = False
+
+
+@implementer(IPushProducer)
+class ProducerInContext:
+    """
+    A producer whose methods are called in the context of its request.
+
+    :param run: calls functions in the context.
+    :param producer: a push or a pull producer.
+    """
+
+    __slots__ = ("_producer", "_run")
+
+    def __init__(self, run: Run, producer: Any) -> None:
+        self._run = run
+        self._producer = producer
+
+    def __repr__(self) -> str:
+        return repr(self._producer)
+
+    def pauseProducing(self) -> None:
+        """Pause the producer."""
+        self._run(self._producer.pauseProducing)
+
+    def resumeProducing(self) -> None:
+        """Resume the producer, or ask it for a piece."""
+        self._run(self._producer.resumeProducing)
+
+    def stopProducing(self) -> None:
+        """Stop the producer."""
+        self._run(self._producer.stopProducing)
+
+
+class _ProtocolInContext:
+    """
+    A protocol that hears of its connection in the context of a request.
+
+    It has all that the protocol has, and provides the same interfaces.
+
+    :param run: calls functions in the context.
+    :param protocol: the protocol.
+    """
+
+    def __init__(self, run: Run, protocol: Any) -> None:
+        own = vars(self)
+        own["_run"] = run
+        own["_protocol"] = protocol
+        directlyProvides(self, providedBy(protocol))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._protocol, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("__"):  # zope.interface notes what this provides
+            super().__setattr__(name, value)
+        else:
+            setattr(self._protocol, name, value)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Pass on bytes that have come."""
+        self._run(self._protocol.dataReceived, data)
+
+    def connectionLost(self, reason: Any) -> None:
+        """Tell that the connection is gone."""
+        self._run(self._protocol.connectionLost, reason)
+
+
+def protocol_in_context(run: Run, protocol: IProtocol) -> IProtocol:
+    """
+    Return a protocol that hears of its connection in the context of a request.
+
+    :param run: calls functions in the context of the request that has switched.
+    :param protocol: the protocol that it has switched to.
+    """
+    wrapped: IProtocol = _ProtocolInContext(run, protocol)  # type: ignore[assignment]
+    return wrapped
