@@ -13,6 +13,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import noLongerProvides
 
+from clusterapp.descriptors import copy_socket
 from clusterapp.http.addresses import address_of
 from clusterapp.http.connection import Connection
 from clusterapp.http.early import Arrival, EarlyTransport
@@ -322,8 +323,7 @@ class NativeConnection(Connection, asyncio.Protocol):
         # uvloop watches no descriptor that one of its transports has; this is the
         # same socket under another number.
         if self._raw is None:
-            there = self._native.get_extra_info("socket")
-            self._raw = socket.socket(fileno=os.dup(there.fileno()))
+            self._raw = copy_socket(self._native.get_extra_info("socket"))
         return self._raw
 
     @ends_connection
@@ -376,7 +376,7 @@ class NativeConnection(Connection, asyncio.Protocol):
 def _copy_of(original: Any) -> socket.socket | None:
     """Duplicate a socket; None if this process has as many files as it may."""
     try:
-        return socket.socket(fileno=os.dup(original.fileno()))
+        return copy_socket(original)
     except OSError:
         return None
 

@@ -6,8 +6,10 @@ from typing import Any
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.interfaces import IReactorFDSet, IReactorProcess, IReactorSocket
+from twisted.internet.selectreactor import SelectReactor
 
 from clusterapp.errors import ReactorError
+from clusterapp.limits import raise_descriptor_limit, warn_of_low_limit
 
 _ADVICE = "run it on epoll, select or asyncio's own event loop instead"
 
@@ -32,6 +34,18 @@ def check_reactor(reactor: Any) -> None:
             f"the event loop {_name(loop)} does not let Twisted see child processes"
             f" exit, so a cluster cannot be supervised from it: {_ADVICE}"
         )
+
+
+def raise_limit_for(reactor: Any) -> None:
+    """
+    Raise the limit of descriptors of this process as far as its reactor allows.
+
+    :param reactor: the reactor.
+    """
+    # select(2) takes no descriptor from the usual limit on.
+    if not isinstance(reactor, SelectReactor):
+        raise_descriptor_limit()
+    warn_of_low_limit()
 
 
 def check_signals() -> None:

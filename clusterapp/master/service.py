@@ -13,6 +13,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from clusterapp import __version__
+from clusterapp.channel.bootstrap import DEMO
 from clusterapp.errors import (
     ApplicationLoadError,
     ClusterError,
@@ -25,7 +26,7 @@ from clusterapp.master.distribution import Distribution
 from clusterapp.master.generation import Surroundings
 from clusterapp.master.notifying import Standing
 from clusterapp.master.operations import MasterOperations
-from clusterapp.master.reactors import check_reactor, check_signals
+from clusterapp.master.reactors import check_reactor, check_signals, raise_limit_for
 from clusterapp.master.recycling import Recycling
 from clusterapp.master.release import make_release
 from clusterapp.master.size import first_size, tell_size
@@ -37,7 +38,6 @@ from clusterapp.operations import Tell
 from clusterapp.settings.model import SETTINGS, Settings
 from clusterapp.settings.sources import Chosen
 from clusterapp.web.hosting import check_tls
-from clusterapp.web.loading import DEMO
 from clusterapp.web.proxies import EVERYONE
 
 
@@ -64,6 +64,7 @@ class ClusterService(Service):
         choose: Callable[[], Chosen] | None = None,
         stop: Callable[[], None] | None = None,
         upgrading: Upgrading | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         """
         Make the service; it binds nothing and starts nothing yet.
@@ -78,11 +79,15 @@ class ClusterService(Service):
         :param stop: stops the program, and with it this service, when an operator
             asks for that; None to stop nothing but the service.
         :param upgrading: what it takes to be upgraded; None if it cannot be.
+        :param environ: the environment that every generation begins with; None for
+            that of the moment when the service is first started.
         """
         in_code = {setting.name: "the program" for setting in SETTINGS}
         self.chosen = Chosen(settings, origins or in_code)
         #: Where the program was started: twistd goes to its --rundir before that.
-        self.surroundings = Surroundings()
+        self.surroundings = Surroundings(environ)
+        self._environ = environ
+        self._ever_started = False
         self.sockets = Sockets(
             settings, None if upgrading is None else upgrading.inheritance
         )
@@ -135,6 +140,7 @@ class ClusterService(Service):
         super().startService()
         try:
             check_reactor(self.reactor)
+            raise_limit_for(self.reactor)
             check_tls(self.reactor, self.settings)
             self.sockets.bind()
             self.sockets.open_state()
@@ -319,7 +325,9 @@ class ClusterService(Service):
         self._stopped = None
         self._started_at = self.reactor.seconds()
         self._tracebacks.clear()
-        self.surroundings = Surroundings()
+        if not self._ever_started:  # else an application may have changed what it is in
+            self.surroundings = Surroundings(self._environ)
+            self._ever_started = True
         generation = self.surroundings.take(1, self.settings)
         size = first_size(self.settings)
         tell_size(self.settings)

@@ -12,6 +12,7 @@ from twisted.web.resource import IResource
 from twisted.web.wsgi import WSGIResource
 from werkzeug.routing import Rule
 
+from clusterapp.channel.bootstrap import DEMO
 from clusterapp.errors import ApplicationLoadError
 from clusterapp.http.klein_resource import klein_resource
 from clusterapp.http.prepared import Answer
@@ -23,9 +24,6 @@ from clusterapp.web.hooks import Hooks
 from clusterapp.web.routing import Routes, clash
 from clusterapp.web.static import StaticFiles, StaticOptions
 from clusterapp.web.templates import Templates
-
-#: What is served when no application is named.
-DEMO = "clusterapp.demo:app"
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ class StartTests(TapCase):
         broken = self.folder / "broken_shop.py"
         broken.write_text("def app(): pass\n1 / 0\n")
         self.patch(sys, "path", [str(self.folder), *sys.path])
-        status, lines = self.refused("startService", app="broken_shop:app")
+        status, lines = self.refused("check", app="broken_shop:app")
         self.assertEqual(status, 4)
         self.assertEqual(lines[0], "Traceback (most recent call last):")
         self.assertEqual(lines.count(lines[0]), 1)
