@@ -62,9 +62,16 @@ def own(*owners: HasDescriptor) -> None:
 def owned() -> Iterator[int]:
     """Give the descriptors of what has been noted and is still open."""
     for owner in list(_owned):
-        number = owner.fileno()
-        if number is not None and number >= 0:
+        number = _number(owner)
+        if number >= 0:
             yield number
+
+
+def _number(owner: HasDescriptor) -> int:
+    try:
+        return owner.fileno()
+    except Exception:  # noqa: BLE001 - in a fork; one must not keep the others open
+        return -1
 
 
 def adopt_socket(descriptor: int, kind: SocketKind = _UNKNOWN) -> socket.socket:

@@ -88,9 +88,8 @@ class Settings(Supervising, Distributing):
         default="master",
         metadata=about(
             kind=CorePlace(),
-            help="Where the core runs: master (in the master, which imports the "
-            "application only if it has a core), isolated (in a child of its own, on "
-            "the workers' event loop), or https://HOST[:PORT] (on another machine).",
+            help="Where the core runs: master (in the master), isolated (in a child "
+            "of its own), or https://HOST[:PORT] (on another machine).",
             example="isolated",
         ),
     )
