@@ -14,11 +14,13 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 
+from clusterapp.channel.bootstrap import DEMO
 from clusterapp.clock import make_monotonic
 from clusterapp.errors import ClusterError
 from clusterapp.settings import options as settings_options
 from clusterapp.settings.counts import OFF
 from clusterapp.terminal import TOLD, Terminal, check_paths, print_error, start_error
+from clusterapp.titles import set_title
 
 if TYPE_CHECKING:
     from clusterapp.control.service import ControlService
@@ -86,7 +88,7 @@ class Program(MultiService):
         from clusterapp.master.notifying import Notifying  # noqa: PLC0415
         from clusterapp.master.service import ClusterService  # noqa: PLC0415
         from clusterapp.master.signals import Signals  # noqa: PLC0415
-        from clusterapp.master.succession import Inheritance  # noqa: PLC0415
+        from clusterapp.master.succession import VARIABLE, Inheritance  # noqa: PLC0415
         from clusterapp.master.upgrade import Upgrading  # noqa: PLC0415
         from clusterapp.master.zombies import ZombieReaper  # noqa: PLC0415
         from clusterapp.systemd import Notifier, watchdog_interval  # noqa: PLC0415
@@ -95,6 +97,9 @@ class Program(MultiService):
         self._reactor = reactor
         self._settings = options.settings
         self._twistd: MutableMapping[str, Any] = options.parent or {}
+        # Before any application is imported, which may change that of the process.
+        self._environ = {**options.environ}
+        self._environ.pop(VARIABLE, None)
         self._inheritance = Inheritance.from_environ(os.environ)
         self._control: ControlService | None = None
         self._log: ProgramLog | None = None
@@ -108,6 +113,7 @@ class Program(MultiService):
             origins=options.origins,
             choose=options.choose,
             stop=self._stop,
+            environ=self._environ,
             upgrading=Upgrading(self._inheritance, self._lead, self._command(options)),
         )
         Signals(reactor, cluster, self._stop).setServiceParent(self)
@@ -171,6 +177,7 @@ class Program(MultiService):
     def startService(self) -> None:
         """Start the cluster; what goes wrong ends the program in one line."""
         with self._ending_clearly():
+            set_title(f"master {self._settings.app or DEMO}")
             super().startService()
             # The start hooks of a core may have ended it at once.
             if self._cluster.running:
@@ -238,7 +245,8 @@ class Program(MultiService):
                 overridden += [f"--logfile={twistd['logfile'] or _LOG_FILE}"]
         return Command(
             arguments=(sys.executable, *before, *overridden, *after),
-            folder=logical_folder(os.environ),
+            folder=logical_folder(self._environ),
+            environment=self._environ,
             prepare=self._share_log,
             handed_over=self._handed_over,
         )

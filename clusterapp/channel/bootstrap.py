@@ -15,6 +15,9 @@ QUEUE = "queue"
 PRIVATE = "private"
 PORT = "port"
 
+#: What is served when no application is named.
+DEMO = "clusterapp.demo:app"
+
 #: The child's end of the control channel has this number in every child.
 CONTROL_FD = 3
 
@@ -50,6 +53,7 @@ class Bootstrap:
     :param on_trial: whether the child waits for `Proceed` before it takes its place.
     :param folder: the working folder.
     :param path: what `sys.path` is to be.
+    :param umask: the umask; None to leave it as it is.
     :param python_path: the environment's PYTHONPATH as the operator set it.
     """
 
@@ -68,7 +72,14 @@ class Bootstrap:
     on_trial: bool = False
     folder: str | None = None
     path: tuple[str, ...] = ()
+    umask: int | None = None
     python_path: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What ps(1) shows of the child: its role and its application."""
+        role = "core" if self.role == "core" else f"worker {self.slot}"
+        return f"{role} {self.settings.get('app') or DEMO}"
 
     def to_bytes(self) -> bytes:
         """Write the document."""

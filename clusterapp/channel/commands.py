@@ -5,6 +5,16 @@ from typing import ClassVar
 from twisted.protocols import amp
 
 
+class Imported(amp.Command):
+    """
+    Worker to master: I have imported the application.
+
+    The master imports it as well only if that has a core for it to host.
+    """
+
+    arguments: ClassVar = [(b"has_core", amp.Boolean())]
+
+
 class Loaded(amp.Command):
     """
     Child on trial to master: I have done all that I can beside my predecessor.

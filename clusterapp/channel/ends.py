@@ -17,6 +17,7 @@ from clusterapp.channel.commands import (
     Drain,
     Failed,
     HandOver,
+    Imported,
     Loaded,
     Proceed,
     Ready,
@@ -57,6 +58,9 @@ class Pulse:
 class ChildEvents(Protocol):
     """What a child may tell its master."""
 
+    def imported(self, *, has_core: bool) -> None:
+        """Called when a worker has imported the application."""
+
     def loaded(self) -> None:
         """Hear that a child on trial waits to be let go on."""
 
@@ -88,6 +92,11 @@ class MasterEnd(End):
     def __init__(self, events: ChildEvents) -> None:
         super().__init__()
         self._events = events
+
+    @Imported.responder
+    def _imported(self, has_core: bool) -> dict[str, object]:
+        self._events.imported(has_core=has_core)
+        return {}
 
     @Loaded.responder
     def _loaded(self) -> dict[str, object]:
@@ -285,6 +294,10 @@ class ChildEnd(End):
         """Take the end of the channel as the notice of the master's death."""
         super().connectionLost(reason)
         self._orders.master_gone()
+
+    def imported(self, *, has_core: bool) -> Deferred[None]:
+        """Tell the master whether the application has a core."""
+        return self._say(Imported, has_core=has_core)
 
     def loaded(self) -> Deferred[None]:
         """Tell the master that this child, on trial, waits to be let go on."""

@@ -10,6 +10,8 @@ there are never two processes that read from one socket.
 import os
 import socket
 
+from clusterapp.descriptors import copy_socket
+
 
 class LentSocket(socket.socket):
     """
@@ -21,6 +23,7 @@ class LentSocket(socket.socket):
 
     def __init__(self, fileno: int, claim: int) -> None:
         super().__init__(fileno=fileno)
+        self.setblocking(False)  # whatever the default timeout is
         self.claim_fd = claim
 
     @classmethod
@@ -47,7 +50,7 @@ class LentSocket(socket.socket):
 
     def dup(self) -> socket.socket:  # type: ignore[override]
         """Return a duplicate of the connection that is no offer."""
-        return socket.socket(fileno=os.dup(self.fileno()))
+        return copy_socket(self)
 
     def close(self) -> None:
         """Close the duplicate and the claim; whoever has the connection keeps it."""

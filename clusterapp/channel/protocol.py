@@ -11,6 +11,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from clusterapp.channel.unanswered import as_loss
+from clusterapp.descriptors import HasDescriptor, adopt_inherited, own
 from clusterapp.guards import report
 
 if TYPE_CHECKING:
@@ -45,6 +46,12 @@ class End(amp.BinaryBoxProtocol, amp.BoxDispatcher, amp.CommandLocator):
     def __init__(self) -> None:
         amp.BoxDispatcher.__init__(self, self)
         amp.BinaryBoxProtocol.__init__(self, self)
+
+    def connectionMade(self) -> None:
+        """Called when the channel is there."""
+        super().connectionMade()
+        # By it each side hears of the other's end: no fork may hold it open.
+        own(cast("HasDescriptor", self.transport))
 
     def close(self) -> None:
         """Hear no more of who is gone, or was never there."""
@@ -88,9 +95,7 @@ def _as_answer(failure: Failure, command: str) -> Failure:
 
 def received(descriptor: int) -> socket.socket:
     """Make a socket of a descriptor that has come over a channel."""
-    made = socket.socket(fileno=descriptor)
-    made.set_inheritable(False)  # recvmsg(2) does not see to that
-    return made
+    return adopt_inherited(descriptor)
 
 
 def sendable(text: str) -> str:

@@ -1,15 +1,16 @@
 """Duplicates of sockets, which other processes may have as well."""
 
-import os
 import socket
 from contextlib import suppress
 from typing import Any
+
+from clusterapp.descriptors import copy_socket
 
 
 def duplicate_of(original: Any) -> socket.socket | None:
     """Duplicate a socket; None if this process has as many files as it may."""
     try:
-        return socket.socket(fileno=os.dup(original.fileno()))
+        return copy_socket(original)
     except OSError:
         return None
 

@@ -6,6 +6,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from clusterapp.descriptors import copy_socket
+
 
 class KernelWrites:
     """
@@ -28,8 +30,7 @@ class KernelWrites:
     ) -> None:
         self._loop = loop
         self._writable = writable
-        self._socket = socket.socket(fileno=os.dup(original.fileno()))
-        self._socket.setblocking(False)
+        self._socket = copy_socket(original)
 
     def send_before_file(self, data: bytes) -> int:
         """

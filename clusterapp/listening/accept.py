@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorSocket
 
+from clusterapp.descriptors import adopt_socket
 from clusterapp.listening.watching import (
     MOMENT,
     Watching,
@@ -133,8 +134,7 @@ class Acceptor(Watching):
             return is_lost
         if number >= self._crowded_from:
             self._make_room()
-        connection = socket.socket(*self._kind, fileno=number)
-        connection.setblocking(False)
+        connection = adopt_socket(number, self._kind)
         try:
             self._serve(connection, peer)
         except Exception as error:  # noqa: BLE001 - it ends this connection alone

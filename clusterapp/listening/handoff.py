@@ -15,6 +15,7 @@ import socket
 import termios
 from collections.abc import Callable, Sequence
 
+from clusterapp.descriptors import adopt_socket, socket_pair
 from clusterapp.listening.watching import (
     Watching,
     WatchingReactor,
@@ -27,6 +28,9 @@ MOST_AT_ONCE = 64
 
 _DESCRIPTOR = array.array("i").itemsize
 
+#: What connections are; the kernel is asked for their family alone.
+_STREAM = (-1, int(socket.SOCK_STREAM), 0)
+
 #: What sendmsg(2) says when the queue is full: of bytes, or of descriptors.
 _FULL = {errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS}
 
@@ -35,9 +39,7 @@ class Queue:
     """The connections that are on their way to one slot, as the master sees them."""
 
     def __init__(self) -> None:
-        self._sending, self.receiving = socket.socketpair()
-        self._sending.setblocking(False)
-        self.receiving.setblocking(False)
+        self._sending, self.receiving = socket_pair()
         #: How many have been sent so far.
         self.sent = 0
 
@@ -153,8 +155,7 @@ class Receiver(Watching):
     def _receive(self) -> bool:
         received = receive(self._watched)
         for door, number in received:
-            # The kernel need not be asked for what is known.
-            connection = socket.socket(type=socket.SOCK_STREAM, proto=0, fileno=number)
+            connection = adopt_socket(number, _STREAM)
             try:
                 self._serve(door, connection)
             except Exception as error:  # noqa: BLE001 - it ends this connection alone

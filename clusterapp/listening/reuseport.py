@@ -13,6 +13,7 @@ import socket
 import struct
 from collections.abc import Sequence
 
+from clusterapp.descriptors import own
 from clusterapp.dispatch.steering import Program, first_only
 from clusterapp.errors import ListenError
 from clusterapp.listening.sockets import BACKLOG
@@ -113,6 +114,8 @@ class Group:
 
 def _bound_beside(first: socket.socket) -> socket.socket:
     made = socket.socket(first.family, first.type, first.proto)
+    made.setblocking(False)
+    own(made)
     try:
         _bind_beside(first, made)
         made.listen(BACKLOG)

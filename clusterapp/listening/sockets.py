@@ -11,6 +11,7 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
+from clusterapp.descriptors import adopt_socket, own
 from clusterapp.errors import ListenError
 from clusterapp.settings.listen import (
     AnyTlsListen,
@@ -181,6 +182,7 @@ def _listener(
     name: str, made: socket.socket, path: str | None, scheme: str = "http"
 ) -> Listener:
     made.setblocking(False)
+    own(made)
     identity = None if path is None else _identity(path)
     return Listener(name, made, path, identity, scheme)
 
@@ -254,7 +256,7 @@ def _inherited(fd: int) -> socket.socket:
 def _duplicate(fd: int) -> socket.socket:
     duplicate = os.dup(fd)
     try:
-        return socket.socket(fileno=duplicate)
+        return adopt_socket(duplicate)
     except OSError:
         os.close(duplicate)
         raise

@@ -7,6 +7,8 @@ import stat
 from collections.abc import Callable
 from select import PIPE_BUF
 
+from clusterapp.descriptors import adopt_shared
+
 #: The most bytes that go into a file in one write.
 MOST_BYTES = 65_536
 #: What a new file may be used for, before the umask: its lines are not everyone's.
@@ -61,7 +63,7 @@ class Output:
         mode = os.fstat(descriptor).st_mode
         self._descriptor = descriptor
         self._is_file = stat.S_ISREG(mode)
-        self._socket = socket.socket(fileno=descriptor) if stat.S_ISSOCK(mode) else None
+        self._socket = adopt_shared(descriptor) if stat.S_ISSOCK(mode) else None
 
     @property
     def longest_line(self) -> int:

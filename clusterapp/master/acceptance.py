@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from clusterapp.descriptors import adopt_socket
 from clusterapp.dispatch.policies import LeastConnections, Policy
 from clusterapp.guards import report
 from clusterapp.http.addresses import address_of
@@ -151,8 +152,7 @@ class Acceptance:
         if isinstance(door, int):
             self._handing.give(Arrived(connection, door, self._any))
         elif door.is_sticky and door.can_be_peeked:
-            looked_at = socket.socket(fileno=connection)
-            looked_at.setblocking(False)
+            looked_at = adopt_socket(connection)
             # Of whom nothing is believed, nothing is read: the worker refuses them.
             versions = door.spec.proxy if self.trusts(peer) else None
             self._peeking.look(looked_at, peer, versions, door)

@@ -4,11 +4,12 @@ import os
 import sys
 from typing import Any
 
+from clusterapp.channel.bootstrap import DEMO
 from clusterapp.master.generation import Surroundings
 from clusterapp.master.size import check_size
 from clusterapp.settings.model import Settings
 from clusterapp.web.hosting import check_tls
-from clusterapp.web.loading import DEMO, load
+from clusterapp.web.loading import load
 
 #: What no check can tell: for that, something would have to be taken or run.
 _NOT_CHECKED = (

@@ -10,7 +10,8 @@ from twisted.logger import Logger
 from clusterapp.errors import ClusterError, NeverReadyError
 from clusterapp.generations import roll_out
 from clusterapp.lifecycle import State
-from clusterapp.master.core import Core, IsolatedCore, MasterCore, RemoteCore
+from clusterapp.master.core import Core, IsolatedCore, RemoteCore
+from clusterapp.master.hosted_core import MasterCore
 from clusterapp.master.pool import Pool
 from clusterapp.master.release import Release
 from clusterapp.master.slot import ChildSlot
@@ -41,7 +42,6 @@ class Deployment:
     :param release: what to run at first.
     :param owner: hears what becomes of it.
     :param on_arrival: called when a worker can be told what it has missed.
-    :raise ApplicationLoadError: if the core runs in the master and cannot be loaded.
     """
 
     _log = Logger()
@@ -198,6 +198,10 @@ class Deployment:
     def entered(self, slot: ChildSlot, state: State) -> None:
         """Hear of a worker's state."""
         self.pool.entered(slot, state)
+
+    def imported(self, *, has_core: bool) -> None:
+        """Let the core know whether it has anything to host."""
+        self.core.application_imported(has_core=has_core)
 
     def loaded(self, slot: ChildSlot) -> None:
         """Hear that a worker on trial could serve; it may be asked to, already."""

@@ -32,6 +32,7 @@ class Generation:
     :param folder: the working folder, without symbolic links.
     :param environment: the environment of its processes.
     :param path: the `sys.path` of its processes, without symbolic links.
+    :param umask: the umask of its processes.
     """
 
     number: int
@@ -39,19 +40,27 @@ class Generation:
     folder: str
     environment: Mapping[str, str]
     path: tuple[str, ...]
+    umask: int
 
 
 class Surroundings:
     """
     Where a master was started, to be looked at anew for each generation.
 
-    :param environ: the master's environment; the shell says there by what name it
-        knows the working folder.
+    Environment, import path and umask are those of the moment when this is made. An
+    application that the master loads for its core may change its own, and no later
+    generation begins with what an earlier one has set.
+
+    :param environ: the master's environment; None for that of this moment. The shell
+        says there by what name it knows the working folder.
+    :ivar environ: a copy of it.
     """
 
-    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        self._environ = environ
-        self._started_in = logical_folder(environ)
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        self.environ = dict(os.environ if environ is None else environ)
+        self._import_path = tuple(sys.path)
+        self._umask = _umask()
+        self._started_in = logical_folder(self.environ)
         #: Where names that symbolic links are part of have led to, and the names.
         self._led_to: dict[str, str] = {}
         self._note(self._started_in)
@@ -67,11 +76,11 @@ class Surroundings:
         folder = self.folder(settings)
         environment = {
             name: value
-            for name, value in self._environ.items()
+            for name, value in self.environ.items()
             if name not in _OF_THE_MASTER
         }
         path = tuple(dict.fromkeys(self._path(folder, settings)))
-        return Generation(number, settings, folder, environment, path)
+        return Generation(number, settings, folder, environment, path, self._umask)
 
     @property
     def started_in(self) -> str:
@@ -100,10 +109,10 @@ class Surroundings:
         return found
 
     def _path(self, folder: str, settings: Settings) -> Iterator[str]:
-        """Give the master's `sys.path`, as it would be if it were started now."""
+        """Give the `sys.path` that the master would have if it were started now."""
         if settings.working_folder is not None:
             yield folder
-        for entry in sys.path:
+        for entry in self._import_path:
             yield self._now(os.path.realpath(Path(self._started_in, entry)))
 
     def _now(self, found: str) -> str:
@@ -112,6 +121,13 @@ class Surroundings:
             if Path(found).is_relative_to(before):
                 return str(Path(os.path.realpath(name), os.path.relpath(found, before)))
         return found
+
+
+def _umask() -> int:
+    """Return the umask of this process, which can only be read by setting it."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
 
 
 def logical_folder(environ: Mapping[str, str]) -> str:

@@ -7,8 +7,10 @@ from typing import Any
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.interfaces import IReactorFDSet, IReactorProcess, IReactorSocket
+from twisted.internet.selectreactor import SelectReactor
 
 from clusterapp.errors import ReactorError
+from clusterapp.limits import raise_descriptor_limit, warn_of_low_limit
 
 _ADVICE = "run it on epoll, select or asyncio's own event loop instead"
 
@@ -33,6 +35,20 @@ def check_reactor(reactor: Any) -> None:
             f"the event loop {_name(loop)} does not let Twisted see child processes"
             f" exit, so a cluster cannot be supervised from it: {_ADVICE}"
         )
+
+
+def check_process(reactor: Any) -> None:
+    """
+    Make sure that this process can be a master, and may have many descriptors.
+
+    :param reactor: its reactor.
+    :raise ReactorError: if that cannot do what a master needs.
+    """
+    check_reactor(reactor)
+    # select(2) takes no descriptor from the usual limit on.
+    if not isinstance(reactor, SelectReactor):
+        raise_descriptor_limit()
+    warn_of_low_limit()
 
 
 def check_signals(refuse: Callable[[ReactorError], object]) -> None:

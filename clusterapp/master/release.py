@@ -81,6 +81,7 @@ def make_release(
         cache=sockets.cache(generation.number),
         folder=generation.folder,
         path=generation.path,
+        umask=generation.umask,
     )
     worker = Plan(
         bootstrap, generation.environment, supplier, spread=settings.drain_spread

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +13,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from clusterapp import __version__
+from clusterapp.channel.bootstrap import DEMO
 from clusterapp.errors import (
     ApplicationLoadError,
     ClusterError,
@@ -26,7 +27,7 @@ from clusterapp.master.generation import Surroundings
 from clusterapp.master.monitor import Monitor
 from clusterapp.master.notifying import Standing
 from clusterapp.master.operations import MasterOperations
-from clusterapp.master.reactors import check_reactor, check_signals
+from clusterapp.master.reactors import check_process, check_signals
 from clusterapp.master.recycling import Recycling
 from clusterapp.master.release import make_release
 from clusterapp.master.size import check_size
@@ -38,7 +39,6 @@ from clusterapp.operations import Tell
 from clusterapp.settings.model import SETTINGS, Settings
 from clusterapp.settings.sources import Chosen
 from clusterapp.web.hosting import check_tls
-from clusterapp.web.loading import DEMO
 from clusterapp.web.proxies import EVERYONE
 
 
@@ -65,6 +65,7 @@ class ClusterService(Service):
         choose: Callable[[], Chosen] | None = None,
         stop: Callable[[], None] | None = None,
         upgrading: Upgrading | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         """
         Make the service; it binds nothing and starts nothing yet.
@@ -79,16 +80,21 @@ class ClusterService(Service):
         :param stop: stops the program, and with it this service, when an operator
             asks for that; None to stop nothing but the service.
         :param upgrading: what it takes to be upgraded; None if it cannot be.
+        :param environ: the environment that every generation begins with; None for
+            that of the moment when the service is first started.
         """
         in_code = {setting.name: "the program" for setting in SETTINGS}
         self.chosen = Chosen(settings, origins or in_code)
         #: Where the program was started: twistd goes to its --rundir before that.
-        self.surroundings = Surroundings()
-        self.sockets = Sockets(
-            settings, None if upgrading is None else upgrading.inheritance
-        )
+        self.surroundings = Surroundings(environ)
+        self._environ = environ
+        self._ever_started = False
+        inheritance = None if upgrading is None else upgrading.inheritance
+        self.sockets = Sockets(settings, inheritance)
         self.operations = MasterOperations(self)
-        self.monitor = Monitor(self._children)
+        self.monitor = Monitor(
+            lambda: self._deployment.pids() if self._deployment else ()
+        )
         self.reactor = reactor
         self._on_failure = on_failure
         self._choose = choose
@@ -138,7 +144,7 @@ class ClusterService(Service):
             self.reactor = reactor
         super().startService()
         try:
-            check_reactor(self.reactor)
+            check_process(self.reactor)
             check_size(self.settings)
             check_tls(self.reactor, self.settings)
             self.sockets.bind()
@@ -316,7 +322,8 @@ class ClusterService(Service):
         self._stopped = None
         self._started_at = self.reactor.seconds()
         self._boot_failures.forget()
-        self.surroundings = Surroundings()
+        if not self._ever_started:  # else an application may have changed what it is in
+            self.surroundings, self._ever_started = Surroundings(self._environ), True
         kept = self._succession.kept
         generation = self.surroundings.take(kept.generation, self.settings)
         size = self.operations.keep(kept)
@@ -337,9 +344,7 @@ class ClusterService(Service):
         distribution.serve(self._deployment.pool)
         self._succession.connect()
         if EVERYONE in self.settings.trusted_proxies:
-            self._log.warn(
-                "trusted_proxies = *: whoever connects may claim any client's address"
-            )
+            self._log.warn("trusted_proxies = *: anyone may claim any client's address")
         for address in self.addresses:
             self._log.info("listening at {address}", address=address)
         self.monitor.start(self.reactor)
@@ -371,9 +376,6 @@ class ClusterService(Service):
         ended, self._ended = self._ended, []
         for each in ended:
             each.callback(None)
-
-    def _children(self) -> Iterable[int]:
-        return () if self._deployment is None else self._deployment.pids()
 
     def _end_distribution(self) -> None:
         self.monitor.stop()

@@ -38,6 +38,9 @@ class Watcher(Protocol):
     def entered(self, slot: "ChildSlot", state: State) -> None:
         """Hear that a slot is in another state."""
 
+    def imported(self, *, has_core: bool) -> None:
+        """Called when a slot's process has imported the application."""
+
     def loaded(self, slot: "ChildSlot") -> None:
         """Hear that a slot's process, on trial, waits to be let go on."""
 
@@ -301,6 +304,10 @@ class ChildSlot:
         return self.after(seconds, then)
 
     # What the process says and does.
+
+    def imported(self, *, has_core: bool) -> None:
+        """Pass on whether the application has a core."""
+        self.watcher.imported(has_core=has_core)
 
     def loaded(self) -> None:
         """Hear that the process, which is on trial, waits to be let go on."""

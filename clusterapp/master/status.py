@@ -4,8 +4,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from clusterapp.master.core import Core, MasterCore
+from clusterapp.master.core import Core
 from clusterapp.master.deployment import Deployment
+from clusterapp.master.hosted_core import MasterCore
 from clusterapp.master.monitor import Monitor
 from clusterapp.master.slot import ChildSlot
 from clusterapp.operations import CORE, Health
@@ -110,8 +111,9 @@ def core_of(core: Core, settings: Settings, monitor: Monitor) -> Mapping[str, An
         "uptime": core.uptime,
         "restarts": 0,
         **_SILENT,
-        "requests": core.site.requests,
-        "active": core.site.active,
+        # Until its application has been imported it has no site.
+        "requests": 0 if core.site is None else core.site.requests,
+        "active": 0 if core.site is None else core.site.active,
         **master_of(monitor),
     }
 

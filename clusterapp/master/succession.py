@@ -3,7 +3,7 @@
 import json
 import os
 import socket
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,9 @@ from clusterapp.channel.succession import (
     Predecessor,
     tell_unfit,
 )
+from clusterapp.descriptors import adopt_inherited, adopt_socket, socket_pair
 from clusterapp.errors import OperationError
+from clusterapp.forks import suspended
 from clusterapp.master.pool import Taker
 from clusterapp.spawning.execute import how_it_ended
 
@@ -53,6 +55,7 @@ class Command:
 
     :param arguments: the command line, program and all.
     :param folder: where it was started.
+    :param environment: the environment that it was started with.
     :param prepare: called before that.
     :param handed_over: called with the new master's pid when that is the program
         that operators know; gives the path of the pid file that is the new one's
@@ -61,6 +64,7 @@ class Command:
 
     arguments: Sequence[str]
     folder: str
+    environment: Mapping[str, str]
     prepare: Callable[[], None]
     handed_over: Callable[[int], str]
 
@@ -173,13 +177,12 @@ class Successor:
         secret: bytes,
         kept: Kept,
     ) -> None:
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket_pair()
         # Whoever may look at processes sees their environment.
-        told, telling = socket.socketpair()
+        told, telling = socket_pair()
         with telling:
             telling.sendall(secret)
         with ours, theirs, told:
-            ours.setblocking(False)
             self._reactor.adoptStreamConnection(
                 ours.fileno(), socket.AF_UNIX, Adopted(self._end)
             )
@@ -190,19 +193,21 @@ class Successor:
             bequest = Bequest(_FIRST, _FIRST + 1, tuple(numbered), kept)
             inherited = [theirs, told, *(each for _, each in listeners)]
             passed = enumerate(inherited, start=_FIRST)
-            self._process = self._reactor.spawnProcess(
-                _NewMaster(self),
-                self._command.arguments[0],
-                list(self._command.arguments),
-                env={**os.environ, VARIABLE: json.dumps(bequest.as_mapping())},
-                path=self._command.folder,
-                childFDs={
-                    0: 0,
-                    1: 1,
-                    2: 2,
-                    **{number: each.fileno() for number, each in passed},
-                },
-            )
+            told_by = {VARIABLE: json.dumps(bequest.as_mapping())}
+            with suspended():
+                self._process = self._reactor.spawnProcess(
+                    _NewMaster(self),
+                    self._command.arguments[0],
+                    list(self._command.arguments),
+                    env={**self._command.environment, **told_by},
+                    path=self._command.folder,
+                    childFDs={
+                        0: 0,
+                        1: 1,
+                        2: 2,
+                        **{number: each.fileno() for number, each in passed},
+                    },
+                )
 
     def _dismiss(self) -> None:
         """Have a master leave that has not taken over."""
@@ -242,17 +247,13 @@ class Inheritance:
         self.taken: list[str] = []
         #: What operators have set in the old one.
         self.kept = bequest.kept
-        with socket.socket(fileno=bequest.secret) as told:
-            #: What cookies are signed with.
+        with adopt_socket(bequest.secret) as told:
+            #: What cookies are signed with; the old master has written it by now.
             self.secret = told.recv(1024)
-        self._channel = socket.socket(fileno=bequest.channel)
-        self._channel.set_inheritable(False)
-        self._channel.setblocking(False)
+        self._channel = adopt_inherited(bequest.channel)
         self._listeners = [
-            (spec, socket.socket(fileno=number)) for spec, number in bequest.listeners
+            (spec, adopt_inherited(number)) for spec, number in bequest.listeners
         ]
-        for _, each in self._listeners:
-            each.set_inheritable(False)
         self._end: NewEnd | None = None
 
     @classmethod

@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from clusterapp.channel.bootstrap import PRIVATE
 from clusterapp.channel.protocol import Adopted
+from clusterapp.descriptors import socket_pair
 from clusterapp.errors import ClusterError, CoreError
 from clusterapp.http.agent import CoreAgent
 from clusterapp.lifecycle import State
@@ -93,9 +94,8 @@ class Trial:
         :raise TrialError: if it is not.
         """
         self._awaited = Deferred()
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket_pair()
         with ours, theirs:
-            ours.setblocking(False)
             if not await self.slot.adopt(theirs, PRIVATE):
                 raise self._failed()
             theirs.close()
@@ -126,6 +126,10 @@ class Trial:
             self._heard(None)
         elif state == "stopped":
             self._heard(Failure(self._failed()))
+
+    def imported(self, *, has_core: bool) -> None:
+        """Pass on whether the application has a core."""
+        self._watcher.imported(has_core=has_core)
 
     def loaded(self, slot: ChildSlot) -> None:
         """Hear that the process waits to be let go on."""

@@ -10,6 +10,7 @@ import getopt
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from shutil import get_terminal_size
 from typing import NoReturn
 
@@ -53,6 +54,11 @@ def read_file(name: str) -> str:
     return read_regular(name).decode("utf-8")
 
 
+def _reader_in(folder: Path) -> Callable[[str], str]:
+    """Read files as `read_file`, relative to a folder whatever chdir(2) comes later."""
+    return lambda name: read_file(str(folder / name))
+
+
 class Options(usage.Options):
     """
     What the command line, the environment and the TOML file say.
@@ -62,8 +68,11 @@ class Options(usage.Options):
     ``self["check-config"]`` tells whether the caller is only to check them. A
     mistake ends the program with status 1 and one line on stderr.
 
-    :param environ: the environment to read.
-    :param read: gives a file's text; raises what `read_file` raises.
+    :param environ: the environment to read; None for that of this process. A copy of
+        this moment is kept, since an application may change it.
+    :param read: gives a file's text; raises what `read_file` raises. None to read
+        files, relative to the working folder of this moment.
+    :ivar environ: that copy.
     """
 
     synopsis = "[clusterapp options]"
@@ -86,13 +95,13 @@ class Options(usage.Options):
 
     def __init__(
         self,
-        environ: Mapping[str, str] = os.environ,
-        read: Callable[[str], str] = read_file,
+        environ: Mapping[str, str] | None = None,
+        read: Callable[[str], str] | None = None,
     ) -> None:
         super().__init__()
         self.arguments: tuple[str, ...] = ()
-        self._environ = environ
-        self._read = read
+        self.environ = dict(os.environ if environ is None else environ)
+        self._read = read or _reader_in(Path.cwd())
         self._single: dict[str, str | bool] = {}
         self._repeated: dict[str, list[str]] = {}
 
@@ -152,13 +161,13 @@ class Options(usage.Options):
         return from_sources(
             toml=toml,
             toml_name=toml_name,
-            environ=self._environ,
+            environ=self.environ,
             flags={**self._single, **self._repeated},
         )
 
     def _toml(self) -> tuple[str, str | None]:
         """Find the TOML file: its name, and its text if there is one."""
-        named = self["config"] or self._environ.get(CONFIG_VARIABLE, "").strip()
+        named = self["config"] or self.environ.get(CONFIG_VARIABLE, "").strip()
         name = named or DEFAULT_FILE
         try:
             return name, self._read(name)

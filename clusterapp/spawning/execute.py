@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
@@ -24,8 +24,11 @@ from clusterapp.channel.inspection import ASK
 from clusterapp.channel.log_events import LOG_FD
 from clusterapp.channel.protocol import Adopted
 from clusterapp.channel.unanswered import report_unanswered
+from clusterapp.descriptors import own, socket_pair
+from clusterapp.forks import suspended
 from clusterapp.interfaces import IClusterReactor
 from clusterapp.spawning.output import STDERR, STDOUT, ChildOutput, OutputEvents
+from clusterapp.spawning.signals import held_back
 
 #: The number of the first descriptor that a child inherits behind its pipes.
 _FIRST_INHERITED = max(CONTROL_FD, LOG_FD) + 1
@@ -48,6 +51,10 @@ class Child:
         self._transport = transport
         self._end = end
         self.pid: int = transport.pid
+        self._pipes = [
+            _PipeEnd(transport, each) for each in (0, STDOUT, STDERR, LOG_FD)
+        ]
+        own(*self._pipes)
 
     def proceed(self) -> None:
         """Let a child on trial take its place."""
@@ -151,6 +158,19 @@ class Child:
         self._transport.closeStdin()
 
 
+class _PipeEnd:
+    """The master's end of one of a child's pipes, for as long as it is open."""
+
+    def __init__(self, transport: Any, child_fd: int) -> None:
+        self._transport = transport
+        self._child_fd = child_fd
+
+    def fileno(self) -> int:
+        # Twisted's readers and writers go on telling the number of what is closed.
+        pipe = self._transport.pipes.get(self._child_fd)
+        return -1 if pipe is None else pipe.fileno()
+
+
 def _catches(pid: int, number: signal.Signals) -> bool:
     """Tell whether a process has a handler for a signal (proc(5), ``SigCgt``)."""
     try:
@@ -221,9 +241,8 @@ def execute(  # noqa: PLR0913, PLR0917 - it is all that a process is made of
         python_path=environment.get("PYTHONPATH"),
     )
     end = MasterEnd(events)
-    ours, theirs = socket.socketpair()
+    ours, theirs = socket_pair()
     with ours, theirs:
-        ours.setblocking(False)
         # The channel comes first: once there is a process, nothing may fail.
         reactor.adoptStreamConnection(
             ours.fileno(),
@@ -231,20 +250,22 @@ def execute(  # noqa: PLR0913, PLR0917 - it is all that a process is made of
             Adopted(end),  # type: ignore[arg-type]
         )
         try:
-            transport = reactor.spawnProcess(
-                _Process(events, ChildOutput(reactor, events)),
-                sys.executable,
-                [sys.executable, "-m", "clusterapp.worker"],
-                env=_with_home(environment),
-                childFDs={
-                    0: "w",
-                    STDOUT: "r",
-                    STDERR: "r",
-                    CONTROL_FD: theirs.fileno(),
-                    LOG_FD: "r",
-                    **inherited,
-                },
-            )
+            with suspended(), held_back():
+                transport = reactor.spawnProcess(
+                    _Process(events, ChildOutput(reactor, events)),
+                    sys.executable,
+                    # The title takes the room of the arguments; see titles.py.
+                    [sys.executable, "-m", "clusterapp.worker", bootstrap.title],
+                    env=_with_home(environment),
+                    childFDs={
+                        0: "w",
+                        STDOUT: "r",
+                        STDERR: "r",
+                        CONTROL_FD: theirs.fileno(),
+                        LOG_FD: "r",
+                        **inherited,
+                    },
+                )
         except BaseException:
             end.close()
             raise

@@ -42,7 +42,8 @@ class _MemberKlein(Klein):
         Run a function before the first request (a decorator).
 
         It takes no argument and may return a Deferred or be a coroutine function
-        (which awaits Deferreds). Hooks run one after the other in the order they
+        (which awaits Deferreds and, in workers and in an isolated core, whatever
+        asyncio libraries give). Hooks run one after the other in the order they
         are written. When one fails, the process does not start.
         """
         return self.hooks.on_start(hook)

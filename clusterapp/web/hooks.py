@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from copy import copy
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutine
 from typing import TypeVar
 
 from twisted.logger import Logger
 
+from clusterapp.web.awaiting import in_task
+
 #: Called with nothing (or with the instance that the application is bound to);
-#: what it returns may be awaited: a Deferred, or a coroutine that awaits some.
+#: what it returns may be awaited: a Deferred, or a coroutine that awaits some. Where
+#: asyncio's event loop runs, a coroutine may await asyncio's futures, too.
 Hook = Callable[..., object]
 HookT = TypeVar("HookT", bound=Hook)
 
@@ -71,7 +74,9 @@ class Hooks:
 
     async def _run(self, hook: Hook) -> None:
         result = hook() if self._instance is None else hook(self._instance)
-        if isawaitable(result):
+        if iscoroutine(result):
+            await in_task(result)
+        elif isawaitable(result):
             await result
 
 

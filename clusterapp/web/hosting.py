@@ -137,7 +137,7 @@ class Host:
 
 def core_host(
     reactor: Any,
-    loaded: Loaded,
+    loaded: Loaded | None,
     settings: Settings,
     sockets: Mapping[str, socket.socket],
 ) -> Host:
@@ -145,12 +145,12 @@ def core_host(
     Host the core, in the master or in a child of its own.
 
     :param reactor: the reactor of this process.
-    :param loaded: the application.
+    :param loaded: the application; None if there is nothing for a core to do.
     :param settings: the settings; their core listeners are served over TLS.
     :param sockets: the core's Unix socket, and those of its TLS listeners by name.
     """
     # Other clusters may come to a core that this application has no use for.
-    root = loaded.core_resource or _NO_CORE
+    root = (loaded and loaded.core_resource) or _NO_CORE
     # Workers have bounded what clients send, and keep their connections.
     limits = Limits(
         body=None,
@@ -171,7 +171,7 @@ def core_host(
         root,
         limits=limits,
         proxies=TrustedInCore(settings.trusted_proxies),
-        failure_page=loaded.failure_page if settings.reload else None,
+        failure_page=loaded.failure_page if loaded and settings.reload else None,
         serves_agents=True,
     )
     factories: dict[str, Any] = {CORE_SOCKET: site}
@@ -179,7 +179,7 @@ def core_host(
         factories[str(spec)] = BoundedTLSFactory(_options(spec), site, reactor)
     return Host(
         site,
-        loaded.core_hooks,
+        loaded.core_hooks if loaded else Hooks(),
         [
             Acceptor(reactor, sockets[name], Adopting(reactor, each))
             for name, each in factories.items()

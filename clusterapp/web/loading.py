@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from werkzeug.routing import Rule
 
+from clusterapp.channel.bootstrap import DEMO
 from clusterapp.errors import ApplicationLoadError
 from clusterapp.http.klein_resource import klein_resource
 from clusterapp.http.prepared import Answer
@@ -24,9 +25,6 @@ from clusterapp.web.routing import Routes, clash
 from clusterapp.web.static import StaticFiles, StaticOptions
 from clusterapp.web.templates import Templates
 from clusterapp.web.wsgi import WSGIRoot
-
-#: What is served when no application is named.
-DEMO = "clusterapp.demo:app"
 
 
 @dataclass(frozen=True)

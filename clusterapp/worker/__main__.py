@@ -11,6 +11,11 @@ import signal
 import sys
 
 from clusterapp.channel.bootstrap import Bootstrap
+from clusterapp.descriptors import Descriptor, own
+from clusterapp.forks import clean_up_forks
+from clusterapp.limits import raise_descriptor_limit
+from clusterapp.spawning.signals import leave_to_master
+from clusterapp.titles import set_title
 
 _STDIN, _STDERR = 0, 2
 
@@ -18,18 +23,17 @@ _STDIN, _STDERR = 0, 2
 def main() -> None:
     """Read what this child is to be, and be it until the master lets it go."""
     _show_stacks()
-    # A terminal's Ctrl-C reaches the whole process group; only the master acts.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # So does a script that rotates logs with kill(1); the master passes the word on.
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    leave_to_master()
+    clean_up_forks()
+    raise_descriptor_limit()
     bootstrap = Bootstrap.from_bytes(_first_line())
-    master = _move_stdin()
+    set_title(bootstrap.title)
+    master = _move_stdin()  # kept: forks are told of it as long as it is there
     _take_over(bootstrap)
-    if bootstrap.role == "worker":
-        _install_fast_reactor()
+    _install_fast_reactor()
     from clusterapp.worker.service import run  # noqa: PLC0415
 
-    sys.exit(run(bootstrap, master))
+    sys.exit(run(bootstrap, master.fileno()))
 
 
 def _show_stacks() -> None:
@@ -48,9 +52,10 @@ def _first_line() -> bytes:
         return stdin.readline()
 
 
-def _move_stdin() -> int:
+def _move_stdin() -> Descriptor:
     """Give the pipe another number, which no grandchild inherits; stdin is empty."""
-    pipe = os.dup(_STDIN)
+    pipe = Descriptor(os.dup(_STDIN))
+    own(pipe)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, _STDIN)
     os.close(nothing)
@@ -58,7 +63,9 @@ def _move_stdin() -> int:
 
 
 def _take_over(bootstrap: Bootstrap) -> None:
-    """See the modules of this generation, and the environment as it was set."""
+    """Begin as the master has begun, and see the modules of this generation."""
+    if bootstrap.umask is not None:
+        os.umask(bootstrap.umask)
     if bootstrap.folder is not None:
         os.chdir(bootstrap.folder)
     sys.path[:] = bootstrap.path

@@ -1,5 +1,6 @@
 """The body of a child process: it loads the application, serves it, and leaves."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -58,7 +59,9 @@ def run(bootstrap: Bootstrap, master: int) -> int:
         settings = Settings(**bootstrap.settings)
         child = ChildProgram(reactor, bootstrap, settings, log)
         watch_master(master, settings.graceful_timeout, child.under_way)
-        reactor.callWhenRunning(child.start)
+        # Not when the reactor starts: the loop does not run yet then, and applications
+        # ask asyncio for the running one wherever their code is called.
+        asyncio.get_event_loop().call_soon(child.start)
         reactor.run()
     finally:
         log.close()
@@ -208,6 +211,10 @@ class ChildProgram:
         static = StaticOptions.chosen(settings)
         loaded = load(settings.app, settings.core_app, self._reactor, static)
         self._adopt_log_handlers()
+        if self._bootstrap.role == "worker":
+            has_core = loaded.core_resource is not None
+            told = self._end.imported(has_core=has_core)
+            told.addErrback(report_unanswered)
         loaded.set_up_templates(reload=settings.reload, cache=self._bootstrap.cache)
         loaded = self._front.before(loaded)
         host, served = serve(self._reactor, self._bootstrap, settings, loaded, log)

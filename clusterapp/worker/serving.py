@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +9,7 @@ from typing import Any
 
 from clusterapp.channel.bootstrap import PRIVATE, QUEUE, SCOREBOARD, Bootstrap
 from clusterapp.channel.stickiness import Stickiness
+from clusterapp.descriptors import adopt_inherited
 from clusterapp.http.access import Recorder
 from clusterapp.http.agent import CoreAgent
 from clusterapp.http.certificates import certificates_of
@@ -76,7 +76,9 @@ def serve(
         )
     )
     if bootstrap.role == "core":
-        sockets = {name: _adopt(each) for name, each in bootstrap.sockets.items()}
+        sockets = {
+            name: adopt_inherited(each) for name, each in bootstrap.sockets.items()
+        }
         return core_host(reactor, loaded, settings, sockets), None
     served = _worker(reactor, bootstrap, settings, loaded, recorder, agent)
     return Host(served.site, loaded.hooks, [served.doors]), served
@@ -93,7 +95,7 @@ def _worker(  # noqa: PLR0913, PLR0917 - as `serve`
     inherited = dict(bootstrap.sockets)
     board = Scoreboard(inherited[SCOREBOARD])
     os.close(inherited.pop(SCOREBOARD))
-    sockets = {name: _adopt(each) for name, each in inherited.items()}
+    sockets = {name: adopt_inherited(each) for name, each in inherited.items()}
     trusted = TrustedProxies(settings.trusted_proxies)
     proxy = CoreProxy(reactor, agent, trusted=trusted, timeout=settings.core_timeout)
     relay = Relay(reactor, sockets[PRIVATE].getsockname(), trusted)
@@ -137,10 +139,3 @@ def _forward(routes: Routes, proxy: CoreProxy) -> Forward:
         return proxy.forward if of_core else None
 
     return forward
-
-
-def _adopt(number: int) -> socket.socket:
-    """Make a socket of an inherited descriptor; grandchildren do not inherit it."""
-    adopted = socket.socket(fileno=number)
-    adopted.set_inheritable(False)
-    return adopted

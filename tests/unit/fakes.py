@@ -85,6 +85,7 @@ class FakeChild:
         self.stdin = b""
         self.stdin_closed = False
         self.alive = True
+        self.has_core = True
         self.end = ChildEnd(self)
         self.pump: IOPump | None = None
         self._proto = proto
@@ -107,13 +108,21 @@ class FakeChild:
         assert self.pump is not None
         self.pump.flush()
 
+    def say_imported(self) -> None:
+        """Tell the master, as workers do, whether the application has a core."""
+        if self.bootstrap["role"] == "worker":
+            self.end.imported(has_core=self.has_core)
+            self.flush()
+
     def say_ready(self) -> None:
         """Tell the master that connections can come."""
+        self.say_imported()
         self.end.ready()
         self.flush()
 
     def say_loaded(self) -> None:
         """Tell the master that this child waits to be let go on."""
+        self.say_imported()
         self.end.loaded()
         self.flush()
 
@@ -349,11 +358,15 @@ class Master:
         self.failures: list[tuple[bool, str, str]] = []
 
         self.loadeds = 0
+        self.cores: list[bool] = []
         self.pulses: list[Pulse] = []
         self.handed_over: list[socket.socket] = []
         #: By which listener each of them has come.
         self.doors: list[str] = []
         self.takes = True
+
+    def imported(self, *, has_core: bool) -> None:
+        self.cores.append(has_core)
 
     def loaded(self) -> None:
         self.loadeds += 1

@@ -61,6 +61,12 @@ class MasterCase(SynchronousTestCase):
         self.make(**settings).startService()
         return [*self.reactor.children]
 
+    def start_core(self, **settings: object) -> list[FakeChild]:
+        """Start a master, and let a worker tell that the application has a core."""
+        children = self.start(**settings)
+        children[0].say_imported()
+        return children
+
     def assert_nothing_left(self) -> None:
         """Neither a socket nor a folder, a process nor a timer."""
         self.assertEqual(descriptors(), self.before)

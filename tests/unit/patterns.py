@@ -15,6 +15,7 @@ _USES |= {"sub", "subn"}
 
 #: Patterns on what operators and developers write, or the system gives.
 OPERATORS = {
+    "forks:_PRIVATE": "names of our own sockets",
     "control.discovery:_NAME": "names of folders",
     "control.exports.facts:label": "the name of a module",
     "control.exports.nginx:_FIELD": "settings",

@@ -14,11 +14,15 @@ PACKAGE = ROOT / "clusterapp"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = {
+    "descriptors": 0,
+    "forks": 1,
     "errors": 0,
     "guards": 0,
     "interfaces": 0,
     "printable": 0,
     "regular": 0,
+    "titles": 0,
+    "limits": 0,
     "settings": 1,
     "lifecycle": 1,
     "generations": 1,

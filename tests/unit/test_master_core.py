@@ -1,6 +1,7 @@
 """A master and its core, and a master that cannot go on."""
 
 import contextlib  # by its name: trial takes a "suppress" here for its own
+import sys
 from pathlib import Path
 
 from twisted.internet.defer import CancelledError
@@ -110,8 +111,10 @@ class CoreTests(MasterCase):
     """The core and the workers."""
 
     def test_in_the_master(self) -> None:
-        """It is ready before the workers, who hear so when they are."""
+        """It is started when a worker has told that there is one."""
         one, other = self.start(app=HOOKED)
+        self.assertEqual(master_apps.SEEN, [])
+        one.say_imported()
         self.assertEqual(master_apps.SEEN, [("core", -1)])
         self.assertEqual(len(self.reactor.getReaders()), 1)
         one.say_ready()
@@ -119,10 +122,49 @@ class CoreTests(MasterCase):
         self.assertEqual((one.heard, other.heard), ([True], []))
         self.finish()
 
+    def test_application_without_a_core(self) -> None:
+        """The master does not import it; there is no module of that name."""
+        one, other = self.start(app="tests.unit.no_shop:app")
+        one.has_core = other.has_core = False
+        one.say_ready()
+        self.reactor.flush()
+        self.assertEqual(one.heard, [True])
+        self.assertEqual(self.failures, [])
+        self.finish()
+
+    def test_application_is_imported_once(self) -> None:
+        """Whatever later workers tell."""
+        for child in self.start(app=HOOKED):
+            child.say_ready()
+        self.assertEqual(master_apps.SEEN, [("core", -1)])
+        self.finish()
+
+    def test_application_that_only_workers_can_import(self) -> None:
+        """What is wrong in the master is told with its traceback, and ends it."""
+        broken = self.folder / "broken_in_the_master.py"
+        broken.write_text("1 / 0\n")
+        self.patch(sys, "path", [str(self.folder), *sys.path])
+        self.start_core(app="broken_in_the_master:app")
+        self.let_go()
+        [error] = self.failures
+        self.assertIsInstance(error, ApplicationLoadError)
+        lines = self.log.lines(LogLevel.error)
+        self.assertEqual(len([line for line in lines if "Traceback" in line]), 1)
+        self.assert_nothing_left()
+
+    def test_stop_before_a_worker_has_told(self) -> None:
+        """What a worker tells then comes too late."""
+        one, _ = self.start(app=HOOKED)
+        stopped = self.service.stopService()
+        one.say_imported()
+        self.let_go()
+        self.successResultOf(stopped)
+        self.assert_nothing_left()
+
     def test_slow_start_hook(self) -> None:
         """Workers serve what is theirs meanwhile."""
         waited = master_apps.pending(master_apps.START)
-        one, _ = self.start(app=HOOKED)
+        one, _ = self.start_core(app=HOOKED)
         one.say_ready()
         self.reactor.flush()
         self.assertEqual(one.heard, [False])
@@ -136,7 +178,7 @@ class CoreTests(MasterCase):
     def test_stop_during_the_start_hook(self) -> None:
         """The hook is cancelled, which is no failure of the core."""
         waited = master_apps.pending(master_apps.START)
-        self.start(app=HOOKED)
+        self.start_core(app=HOOKED)
         self.finish()
         self.assertTrue(waited.called)
         self.assertEqual(self.failures, [])
@@ -150,14 +192,14 @@ class CoreTests(MasterCase):
                 await master_apps.pending([])
 
         master_apps.START.append(deaf())
-        self.start(app=HOOKED)
+        self.start_core(app=HOOKED)
         self.finish()
         self.assertNotIn("stop", master_apps.SEEN)
 
     def test_stop_hook_that_never_ends(self) -> None:
         """It is given the graceful timeout."""
         master_apps.pending(master_apps.STOP)
-        self.start(app=HOOKED)
+        self.start_core(app=HOOKED)
         stopped = self.service.stopService()
         self.let_go()
         self.reactor.advance(4.9)
@@ -172,7 +214,7 @@ class CoreTests(MasterCase):
         for when in ("before", "after"):
             self.setUp()
             master_apps.pending(master_apps.STOP)
-            self.start(app=HOOKED)
+            self.start_core(app=HOOKED)
             if when == "before":
                 self.service.drop_children()
             stopped = self.service.stopService()

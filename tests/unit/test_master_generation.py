@@ -90,4 +90,19 @@ class EnvironmentTests(GenerationCase):
         generation = around.take(1, Settings())
         environ["A"] = "2"
         self.assertEqual(generation.environment, {"PWD": "/", "A": "1"})
-        self.assertEqual(around.take(2, Settings()).environment["A"], "2")
+        self.assertEqual(around.take(2, Settings()).environment["A"], "1")
+
+    def test_what_an_application_changes_in_the_master(self) -> None:
+        """The next generation begins as the first one has begun."""
+        self.patch(os, "environ", {"PWD": "/", "A": "1"})
+        self.patch(sys, "path", ["/nowhere/lib"])
+        self.addCleanup(os.umask, os.umask(0o027))
+        around = Surroundings()
+        os.environ["A"] = "2"
+        sys.path.append("/nowhere/else")
+        os.umask(0)
+        generation = around.take(2, Settings())
+        self.assertEqual(generation.environment, {"PWD": "/", "A": "1"})
+        self.assertEqual(generation.path, ("/nowhere/lib",))
+        self.assertEqual(generation.umask, 0o027)
+        self.assertEqual(os.umask(0), 0)

@@ -73,8 +73,11 @@ class CoreStatusTests(OperationCase):
         """A core in the master has no process, but a life."""
         waited = master_apps.pending(master_apps.START)
         stopping = master_apps.pending(master_apps.STOP)
-        self.start(workers=1, app=HOOKED)
+        [worker] = self.start(workers=1, app=HOOKED)
         self.operations = self.service.operations
+        found = self.core()
+        self.assertEqual((found["state"], found["requests"]), ("starting", 0))
+        worker.say_imported()
         self.assertEqual(self.core()["state"], "starting")
         waited.callback(None)
         self.assertEqual(self.core()["state"], "running")

@@ -122,12 +122,6 @@ class FailedStartTests(MasterCase):
         file.touch()
         self.refused(ListenError, state=str(file / "state"))
 
-    def test_application(self) -> None:
-        """The master loads it for its core, before any child is started."""
-        error = self.refused(ApplicationLoadError, app="tests.unit.no_shop:app")
-        self.assertIn("tests.unit.no_shop:app", error)
-        self.assertEqual(self.reactor.children, [])
-
     def test_files_of_tls(self) -> None:
         """They are read before a child is started."""
         for settings in (
@@ -149,9 +143,10 @@ class FailedStartTests(MasterCase):
         self.assert_nothing_left()
 
     def test_start_hook_of_the_core_at_once(self) -> None:
-        """No worker is started on sockets that are closed by then."""
+        """The workers are not waited for: none has served yet."""
         master_apps.START.append(ValueError("no database"))
-        self.assertEqual(self.start(app=HOOKED), [])
+        self.start_core(app=HOOKED)
+        self.let_go()
         [error] = self.failures
         self.assertIsInstance(error, NeverReadyError)
         self.assertIn("no database", str(error))
@@ -160,7 +155,7 @@ class FailedStartTests(MasterCase):
 
     def test_start_hook_of_the_core_later(self) -> None:
         waited = master_apps.pending(master_apps.START)
-        self.assertEqual(len(self.start(app=HOOKED)), 2)
+        self.assertEqual(len(self.start_core(app=HOOKED)), 2)
         waited.errback(ValueError("no database"))
         self.let_go()
         self.assertIsInstance(self.failures[0], NeverReadyError)
@@ -189,7 +184,7 @@ class StopTests(MasterCase):
         self.assert_nothing_left()
 
     def test_core_in_the_master_serves_to_the_end(self) -> None:
-        one, other = self.start(app=HOOKED)
+        one, other = self.start_core(app=HOOKED)
         self.service.stopService()
         one.exit()
         self.assertEqual(len(self.reactor.getReaders()), 1)

@@ -24,6 +24,7 @@ class Watcher:
     def __init__(self) -> None:
         self.states: list[State] = []
         self.trials: list[ChildSlot] = []
+        self.cores: list[bool] = []
         self.failures: list[tuple[str, bool, str, str]] = []
         #: By which listener each connection that was handed over has come.
         self.doors: list[str] = []
@@ -31,6 +32,9 @@ class Watcher:
     def entered(self, slot: ChildSlot, state: State) -> None:
         assert slot.state == state
         self.states.append(state)
+
+    def imported(self, *, has_core: bool) -> None:
+        self.cores.append(has_core)
 
     def loaded(self, slot: ChildSlot) -> None:
         self.trials.append(slot)

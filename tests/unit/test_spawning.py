@@ -40,6 +40,9 @@ class Events:
     def ready(self, static: StaticFolder | None) -> None:
         self.heard.append("ready" if static is None else static)
 
+    def imported(self, *, has_core: bool) -> None:
+        self.heard.append(("imported", has_core))
+
     def loaded(self) -> None:
         self.heard.append("loaded")
 
@@ -115,7 +118,8 @@ class ExecuteTests(ExecuteCase):
         _, process = self.execute()
         self.assertEqual(process.started.executable, sys.executable)
         self.assertEqual(
-            process.started.args, [sys.executable, "-m", "clusterapp.worker"]
+            process.started.args,
+            [sys.executable, "-m", "clusterapp.worker", "worker 2 clusterapp.demo:app"],
         )
 
     def test_descriptors(self) -> None:
@@ -234,7 +238,9 @@ class ChildTests(ExecuteCase):
     def test_child_speaks(self) -> None:
         self.process.say_ready()
         self.process.say_failed("no", "why", loading=True)
-        self.assertEqual(self.events.heard, ["ready", (True, "no", "why")])
+        self.assertEqual(
+            self.events.heard, [("imported", True), "ready", (True, "no", "why")]
+        )
 
     def test_master_speaks(self) -> None:
         self.child.core_ready(True, back=False)

@@ -161,17 +161,6 @@ class StartTests(TapCase):
         self.assertEqual(status, 1)
         self.assertEqual(len(lines), 1)
 
-    def test_application_that_fails(self) -> None:
-        """Its traceback once, then one line."""
-        broken = self.folder / "broken_shop.py"
-        broken.write_text("def app(): pass\n1 / 0\n")
-        self.patch(sys, "path", [str(self.folder), *sys.path])
-        status, lines = self.refused("startService", app="broken_shop:app")
-        self.assertEqual(status, 4)
-        self.assertEqual(lines[0], "Traceback (most recent call last):")
-        self.assertEqual(lines.count(lines[0]), 1)
-        self.assertRegex(lines[-1], "^clusterapp: .*'broken_shop:app'.*ZeroDivision")
-
     def test_what_the_system_refuses(self) -> None:
         """It is a line, too; of descriptors it says how many there may be."""
         full = OSError(errno.ENOSPC, "No space left", "/run/a")

@@ -18,10 +18,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import Agent
 from twisted.web.resource import Resource
 
+from clusterapp.channel.bootstrap import DEMO
 from clusterapp.errors import ApplicationLoadError
 from clusterapp.interfaces import Role, StaticFolder
 from clusterapp.web.application import Application, CoreApplication
-from clusterapp.web.loading import DEMO, Loaded, load
+from clusterapp.web.loading import Loaded, load
 from clusterapp.web.static import StaticOptions
 
 

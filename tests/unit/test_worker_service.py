@@ -32,6 +32,7 @@ class BootTests(ChildCase):
         acceptors = cast("Any", self.begin()._served).doors._acceptors
         self.assertEqual(acceptors.keys(), {LISTENER, PRIVATE})
         self.assertEqual(self.master.readies, 1)
+        self.assertEqual(self.master.cores, [True])
         # It is the loop that watches the socket, and tells that it did.
         loop = asyncio.get_event_loop()
         for acceptor in acceptors.values():

@@ -1,0 +1,129 @@
+"""
+What is taken from a process that an application forks off, as multiprocessing does.
+
+A fork has all descriptors and signal handlers of its parent. With our handlers it
+could not be terminated. With our sockets it would keep a port in use after the
+cluster has stopped, and connections open that its parent has closed. Programs that are
+started with exec(2) are another matter: they get no handlers, and no descriptor that
+is closed on exec.
+"""
+
+import faulthandler
+import os
+import re
+import signal
+import threading
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from clusterapp.descriptors import owned, socket_addresses
+from clusterapp.titles import mark_fork
+
+#: Handlers that are defined in these packages are not the application's.
+_PACKAGES = frozenset({"clusterapp", "twisted"})
+
+#: The names of a cluster's private sockets in its state folder.
+_PRIVATE = re.compile(r"(core|worker-\d+)\.sock")
+
+_installed = False
+
+
+class _Suspension(threading.local):
+    """Whether forks of this thread keep everything: others may fork meanwhile."""
+
+    depth = 0
+
+
+_suspension = _Suspension()
+
+
+def clean_up_forks() -> None:
+    """Take from each fork of this process, from now on, what is ours."""
+    global _installed  # noqa: PLW0603 - os.register_at_fork is for life
+    if not _installed:
+        os.register_at_fork(after_in_child=_clean_up)
+        _installed = True
+
+
+@contextmanager
+def suspended() -> Iterator[None]:
+    """
+    Let forks of this thread keep everything: they are about to exec(2).
+
+    For Twisted's ``spawnProcess``, which may fork, and passes descriptors on by number.
+    """
+    _suspension.depth += 1
+    try:
+        yield
+    finally:
+        _suspension.depth -= 1
+
+
+def _clean_up() -> None:
+    if _suspension.depth:
+        return
+    # An exception would only be printed, and the rest be left undone.
+    for step in (_reset_signals, _release_sockets, mark_fork):
+        _attempt(step)
+
+
+def _attempt(step: Callable[[], None]) -> None:
+    try:
+        step()
+    except Exception as error:  # noqa: BLE001 - the fork is the application's
+        os.write(2, f"clusterapp: after a fork: {error!r}\n".encode())
+
+
+def _reset_signals() -> None:
+    """Give back the handlers that a Python program begins with."""
+    signal.set_wakeup_fd(-1)
+    faulthandler.unregister(signal.SIGUSR2)
+    for number in signal.valid_signals():
+        handler = signal.getsignal(number)
+        module = getattr(handler, "__module__", None) or ""
+        if module.partition(".")[0] not in _PACKAGES:
+            continue
+        is_interrupt = number == signal.SIGINT
+        usual = signal.default_int_handler if is_interrupt else signal.SIG_DFL
+        signal.signal(number, usual)
+
+
+def _release_sockets() -> None:
+    """
+    Close the descriptors that are ours.
+
+    Each number stays taken, by /dev/null: objects that have been forked as well close
+    it some day, and it must not be the application's by then.
+    """
+    numbers = set(owned())
+    numbers |= set(_connections(numbers))
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in numbers:
+        os.dup2(nothing, number, inheritable=False)
+    os.close(nothing)
+
+
+def _connections(ours: set[int]) -> Iterator[int]:
+    """
+    Find the connections of our sockets: to look here costs nothing before a fork.
+
+    An accepted connection has the port, or the path, of its listening socket. What a
+    cluster's processes connect to are the core's and the workers' Unix sockets, in the
+    folder where this process has one.
+    """
+    own_places = {here for _, here, _ in socket_addresses(ours) if here}
+    folders = {Path(each).parent for each in own_places if isinstance(each, str)}
+    for number, here, there in socket_addresses(_open_descriptors() - ours):
+        is_accepted = here in own_places
+        if is_accepted or (isinstance(there, str) and _is_private(there, folders)):
+            yield number
+
+
+def _is_private(path: str, folders: Container[Path]) -> bool:
+    name = Path(path).name
+    return Path(path).parent in folders and _PRIVATE.fullmatch(name) is not None
+
+
+def _open_descriptors() -> set[int]:
+    return {int(name) for name in os.listdir("/proc/self/fd")}  # noqa: PTH208

@@ -1,0 +1,56 @@
+"""
+The master's signals, as its children see them.
+
+A terminal, ``systemctl kill`` and ``kill -- -PGID`` send a signal to the whole process
+group, and only the master is to act on those that mean an operation. Its children
+catch them and do nothing. They do not ignore them: exec(2) keeps ignored signals
+ignored, so a program that a worker starts could not be interrupted (signal(7)).
+"""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+#: INT and QUIT stop, HUP reloads, TTIN and TTOU scale, USR1 reopens logs.
+OF_THE_MASTER = (
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGUSR1,
+)
+
+#: USR2 upgrades the master, and has a child write its stacks.
+_HELD_BACK = (*OF_THE_MASTER, signal.SIGUSR2)
+
+
+def do_nothing(_number: int, _frame: FrameType | None) -> None:
+    """Handle a signal that is the master's."""
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """
+    Block the master's signals while a child is started (in the master).
+
+    The child inherits the mask over exec(2), so none of these can end it before it
+    has called `leave_to_master`.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def leave_to_master() -> None:
+    """
+    Do nothing at the master's signals from now on (in a child).
+
+    Its handler for USR2 is installed by then: what `held_back` has blocked arrives.
+    """
+    for number in OF_THE_MASTER:
+        signal.signal(number, do_nothing)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
