@@ -28,6 +28,7 @@ from clusterapp.channel.commands import (
 )
 from clusterapp.channel.lent import claim_of, claimed, received_offer
 from clusterapp.channel.protocol import End, received, sendable
+from clusterapp.guards import guarded
 from clusterapp.interfaces import StaticFolder
 
 #: AMP's longest value is 65,535 bytes; UTF-8 takes at most 4 for a character.
@@ -290,6 +291,7 @@ class ChildEnd(End):
         self._orders.stick(how)
         return {}
 
+    @guarded("take note of the end of the channel")
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Take the end of the channel as the notice of the master's death."""
         super().connectionLost(reason)

@@ -14,6 +14,7 @@ from clusterapp.channel.kept import Kept
 from clusterapp.channel.lent import claim_of, received_offer
 from clusterapp.channel.protocol import End, received, sendable
 from clusterapp.channel.unanswered import report_unanswered
+from clusterapp.guards import guarded
 
 
 class TakeOver(amp.Command):
@@ -105,6 +106,7 @@ class OldEnd(End):
         self._heir.unfit(reason)
         return {}
 
+    @guarded("take note of the end of the channel")
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Hear that there is no channel any more."""
         super().connectionLost(reason)
@@ -157,6 +159,7 @@ class NewEnd(End):
         given = self._events.adopt(offer, door)
         return given.addCallback(lambda taken: {"taken": taken})
 
+    @guarded("take note of the end of the channel")
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Hear that the old master is gone."""
         super().connectionLost(reason)

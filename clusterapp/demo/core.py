@@ -12,6 +12,8 @@ from twisted.internet.task import LoopingCall
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from clusterapp.guards import guarded
+
 #: How many of the last visits the core remembers.
 VISITS_KEPT = 20
 
@@ -146,12 +148,14 @@ class Stream:
         """Send nothing any more: the connection is gone, and `run` is told."""
         self._paused = True
 
+    @guarded("send to a page")
     def _send(self) -> None:
         self._due = None
         if not self._paused:
             self._stale = False
             self._write(f"data: {json.dumps(self._board.snapshot())}\n\n".encode())
 
+    @guarded("send to a page")
     def _write(self, event: bytes) -> None:
         if not self._paused:
             self._request.write(event)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from clusterapp.descriptors import copy_socket
+from clusterapp.guards import guarded
 
 
 class KernelWrites:
@@ -63,6 +64,7 @@ class KernelWrites:
         self._loop.remove_writer(self._socket.fileno())
         self._socket.close()
 
+    @guarded("send a file")
     def _take_turn(self) -> None:
         self._loop.remove_writer(self._socket.fileno())
         self._writable()

@@ -11,6 +11,8 @@ from twisted.internet.interfaces import (
 )
 from twisted.python.failure import Failure
 
+from clusterapp.guards import guarded
+
 
 class Pulling:
     """
@@ -60,6 +62,7 @@ class Pulling:
         """Ask for nothing more."""
         self.pauseProducing()
 
+    @guarded("ask a producer for more")
     def _ask(self) -> None:
         # Set before the producer is asked: it may pause or stop us.
         self._next = self._clock.callLater(0, self._ask)

@@ -207,6 +207,7 @@ class _Check(LineOnlyReceiver, TimeoutMixin):
         timer: IDelayedCall = self._opened.reactor.callLater(period, func)
         return timer
 
+    @guarded("answer an agent check")
     def connectionMade(self) -> None:
         """Allow it its time."""
         self._opened.checks.add(self)
@@ -220,6 +221,7 @@ class _Check(LineOnlyReceiver, TimeoutMixin):
             self.transport.write(f"{said}\n".encode("ascii"))
         self.transport.loseConnection()
 
+    @guarded("answer an agent check")
     def timeoutConnection(self) -> None:
         """Be done with one that does not ask, or does not read."""
         self.abort()
@@ -228,6 +230,7 @@ class _Check(LineOnlyReceiver, TimeoutMixin):
         """Break it off."""
         self.transport.abortConnection()
 
+    @guarded("answer an agent check")
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
         """Know that it is over."""
         self.setTimeout(None)

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
+from clusterapp.guards import guarded
 from clusterapp.systemd import Notifier
 
 #: What systemd was told last.
@@ -67,7 +68,7 @@ class Notifying(Service):
         self._cluster = cluster
         self._notifier = notifier
         self._interval = interval
-        self._watchdog = LoopingCall(notifier.watchdog)
+        self._watchdog = LoopingCall(guarded("tell systemd")(notifier.watchdog))
         self._watchdog.clock = reactor
         self._told: Told = "starting"
         self._text = ""

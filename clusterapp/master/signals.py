@@ -8,6 +8,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.logger import Logger
 
+from clusterapp.guards import guarded
 from clusterapp.master.service import ClusterService
 
 #: Seconds in which a second signal is the first one, sent twice.
@@ -71,8 +72,12 @@ class Signals(Service):
     def _on(
         self, number: signal.Signals, call: Callable[..., object], *arguments: object
     ) -> None:
-        signal.signal(number, lambda *_: self._reactor.callFromThread(call, *arguments))
+        guard = guarded(f"do what {number.name} asks for")
+        signal.signal(
+            number, lambda *_: self._reactor.callFromThread(guard(call), *arguments)
+        )
 
+    @guarded("reopen the logs")
     def _renamed(self) -> None:
         self._log.info("SIGUSR1: reopening logs")
         self._cluster.reopen_logs()

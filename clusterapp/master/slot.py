@@ -16,6 +16,7 @@ from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.channel.ends import Pulse
 from clusterapp.channel.log_events import ChildEvent
 from clusterapp.errors import ListenError
+from clusterapp.guards import guarded
 from clusterapp.interfaces import IClusterReactor, StaticFolder
 from clusterapp.lifecycle import Patience, Slot, State, new_lifecycle
 from clusterapp.master.child_log import ChildLog
@@ -290,7 +291,9 @@ class ChildSlot:
 
     def after(self, seconds: float, then: Callable[[], None]) -> IDelayedCall:
         """Call later."""
-        return self._reactor.callLater(seconds, then)
+        return self._reactor.callLater(
+            seconds, guarded(f"end the state of {self.label}")(then)
+        )
 
     def pause(self, seconds: float, then: Callable[[], None]) -> IDelayedCall:
         """Call later, to start the slot again; the log says when."""

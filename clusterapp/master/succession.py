@@ -27,6 +27,7 @@ from clusterapp.channel.succession import (
 from clusterapp.descriptors import adopt_inherited, adopt_socket, socket_pair
 from clusterapp.errors import OperationError
 from clusterapp.forks import suspended
+from clusterapp.guards import guarded
 from clusterapp.master.pool import Taker
 from clusterapp.spawning.execute import how_it_ended
 
@@ -217,6 +218,7 @@ class Successor:
             self._process.signalProcess("TERM")
         self._patience = self._reactor.callLater(_ALLOWANCE, self._kill)
 
+    @guarded("kill the new master")
     def _kill(self) -> None:
         if self._process is not None:
             with suppress(ProcessExitedAlready):
@@ -229,6 +231,7 @@ class _NewMaster(ProcessProtocol):
     def __init__(self, successor: Successor) -> None:
         self._successor = successor
 
+    @guarded("take note of the exit of the new master")
     def processExited(self, reason: Failure) -> None:
         self._successor.exited(reason)
 

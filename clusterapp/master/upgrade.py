@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from clusterapp.channel.kept import Kept
 from clusterapp.channel.unanswered import report_unanswered
 from clusterapp.errors import ClusterError, OperationError
+from clusterapp.guards import guarded
 from clusterapp.master.deployment import Deployment
 from clusterapp.master.distribution import Distribution
 from clusterapp.master.operations import MasterOperations
@@ -201,5 +202,6 @@ class Succession:
         master.reactor.callLater(0, self._leave)
         return f"pid {pid} has taken over from pid {os.getpid()}, which leaves"
 
+    @guarded("leave after an upgrade")
     def _leave(self) -> None:
         self._master.end(quick=False)

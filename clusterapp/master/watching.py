@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.application.service import Service
 from twisted.logger import Logger
 
+from clusterapp.guards import guarded
+
 if TYPE_CHECKING:
     from watchfiles import Change
 
@@ -98,10 +100,12 @@ class CodeWatch(Service):
             if path.is_relative_to(folder):
                 yield path.relative_to(folder)
 
+    @guarded("take note of changed files")
     def _tell(self, paths: frozenset[Path]) -> None:
         if self.running:
             self._changed(paths)
 
+    @guarded("take note that files cannot be watched")
     def _cannot_watch(self, error: Exception) -> None:
         self._log.error(
             "code is not watched any more, reload by hand: {error}", error=error

@@ -26,6 +26,7 @@ from clusterapp.channel.protocol import Adopted
 from clusterapp.channel.unanswered import report_unanswered
 from clusterapp.descriptors import own, socket_pair
 from clusterapp.forks import suspended
+from clusterapp.guards import guarded
 from clusterapp.interfaces import IClusterReactor
 from clusterapp.spawning.output import STDERR, STDOUT, ChildOutput, OutputEvents
 from clusterapp.spawning.signals import held_back
@@ -195,15 +196,19 @@ class _Process(ProcessProtocol):
         self._events = events
         self._output = output
 
+    @guarded("take the pipes of a child")
     def connectionMade(self) -> None:
         self._output.pipes = getattr(self.transport, "pipes", {})
 
+    @guarded("take what a child has written")
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         self._output.received(childFD, data)
 
+    @guarded("take what a child has written")
     def childConnectionLost(self, childFD: int) -> None:
         self._output.ended(childFD)
 
+    @guarded("take note of the exit of a child")
     def processExited(self, reason: Failure) -> None:
         # Not processEnded: a grandchild may hold the pipes open for long.
         self._output.drain()

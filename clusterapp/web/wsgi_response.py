@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.wsgi import _WSGIResponse
 
+from clusterapp.guards import guarded
 from clusterapp.http.framing import InvalidResponseError, one_line
 
 _DIGITS: Final = 3
@@ -97,6 +98,7 @@ class ContainedResponse(_WSGIResponse):
         except Exception:  # noqa: BLE001 - the reactor has no use for it
             self._failed(Failure())
 
+    @guarded("end a request to a WSGI application")
     def _failed(self, failure: Failure) -> None:
         self.request.fail(failure)
 

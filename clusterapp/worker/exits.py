@@ -38,6 +38,7 @@ def reap_when_exited(loop: asyncio.AbstractEventLoop, process: Any) -> None:
         _wait_in_thread(loop, process, pid)
         return
 
+    @guarded("take note of the exit of a process")
     def exited() -> None:
         loop.remove_reader(exit_fd)
         os.close(exit_fd)

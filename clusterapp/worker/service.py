@@ -23,6 +23,7 @@ from clusterapp.channel.stickiness import Stickiness
 from clusterapp.channel.unanswered import report_unanswered
 from clusterapp.clock import make_monotonic
 from clusterapp.errors import ApplicationLoadError
+from clusterapp.guards import guarded
 from clusterapp.http.under_way import request_under_way
 from clusterapp.logs.child import ChildLog, begin_child_log
 from clusterapp.settings.model import Settings
@@ -199,6 +200,7 @@ class ChildProgram:
         os.close(nowhere)
         self._told_to_end()
 
+    @guarded("stop as SIGTERM asks for")
     def _told_to_end(self) -> None:
         """Drain without a master's word: nobody takes connections over."""
         self.drain(spread=0.0, hand_over=False)

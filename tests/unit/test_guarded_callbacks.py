@@ -1,0 +1,155 @@
+"""Every callback of an event loop, a reactor or a transport is guarded."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.unit.test_layers import MODULES, PACKAGE, parse
+
+#: What schedules a callback, and where that stands among its arguments.
+SCHEDULERS = {
+    "LoopingCall": 0,
+    "add_done_callback": 0,
+    "add_reader": 1,
+    "add_signal_handler": 1,
+    "add_writer": 1,
+    "callFromThread": 0,
+    "callLater": 1,
+    "callWhenRunning": 0,
+    "call_later": 1,
+    "call_soon": 0,
+    "call_soon_threadsafe": 0,
+}
+#: What event loops, reactors and transports call by name.
+CALLED_BY_NAME = {
+    "childConnectionLost",
+    "childDataReceived",
+    "connectionLost",
+    "connectionMade",
+    "connection_lost",
+    "connection_made",
+    "dataReceived",
+    "data_received",
+    "doRead",
+    "eof_received",
+    "handshakeCompleted",
+    "lineReceived",
+    "pause_writing",
+    "processEnded",
+    "processExited",
+    "resume_writing",
+    "timeoutConnection",
+}
+#: What makes a guard, and guards that have names.
+GUARDS = {"guarded", "keeps_watching"}
+NAMED_GUARDS = {"ends_connection"}
+
+#: Those that need none, and why.
+EXEMPT = {
+    "channel.protocol:End.connectionMade": "AMP's own, which calls nothing of ours",
+    "control.service:self._site.abort": "aborts connections, each of them guarded",
+    "demo:self._connect": "returns a Deferred, whose errback begins anew",
+    "http.announced:_settle": "sets the result of a future",
+    "http.bridge:_End.connectionMade": "called by a guarded connection",
+    "http.bridge:_End.dataReceived": "called by a guarded connection",
+    "http.bridge:_End.connectionLost": "called by a guarded connection",
+    "http.context:_ProtocolInContext.connectionLost": "called by a guarded connection",
+    "http.context:_ProtocolInContext.dataReceived": "called by a guarded connection",
+    "http.early:Arrival.connection_lost": "notes what is told to a connection later",
+    "http.early:Arrival.connection_made": "notes what is told to a connection later",
+    "http.early:Arrival.data_received": "notes what is told to a connection later",
+    "http.early:Arrival.eof_received": "notes what is told to a connection later",
+    "http.hosted:HostedConnection.connectionLost": "calls `lost`, which is guarded",
+    "http.hosted:HostedConnection.dataReceived": "calls `received`, which is guarded",
+    "http.hosted:callback": "it is guarded where it is given",
+    "http.native:NativeConnection.eof_received": "calls what is guarded",
+    "http.native:callback": "it is guarded where it is given",
+    "http.native_client:_Carrier.data_received": "notes what a stream is told later",
+    "listening.watching:Watching.connectionLost": "does nothing",
+    "listening.watching:Watching.doRead": "not implemented: each kind guards its own",
+    "master.agent_check:func": "calls `timeoutConnection`, which is guarded",
+    "master.peeking:_Watched.connectionLost": "does nothing",
+    "master.signals:self._install": "the start of a program, which it ends",
+    "master.service:check_signals": "the start of a program, which it ends",
+    "tap:self._stop": "the end of a program",
+    "web.wsgi_response:self._completed": "answers what it raises with `_failed`",
+    "worker.forwarding:Relayed.connectionLost": "called by a guarded connection",
+    "worker.forwarding:Relayed.connectionMade": "called by a guarded connection",
+    "worker.forwarding:Relayed.dataReceived": "called by a guarded connection",
+    "worker.loop:reader.doRead": "each kind guards its own",
+    "worker.service:child.start": "the start of a program, which it ends",
+    "worker.service:drained.cancel": "a Deferred's own",
+}
+
+
+def is_guard(node: ast.expr, named: set[str]) -> bool:
+    """Tell whether an expression is a guard: what decorates, or wraps, a callback."""
+    if isinstance(node, ast.Call):
+        return is_guard(node.func, named) or getattr(node.func, "id", "") in GUARDS
+    return getattr(node, "id", "") in named
+
+
+class Module:
+    """One module of the package."""
+
+    def __init__(self, path: Path) -> None:
+        self._tree = parse(path)
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        self._name = ".".join(part for part in parts if part != "__init__")
+        self._guards = NAMED_GUARDS | {
+            target.id
+            for node in ast.walk(self._tree)
+            if isinstance(node, ast.Assign) and is_guard(node.value, set())
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        self._guarded = {
+            node.name
+            for node in ast.walk(self._tree)
+            if isinstance(node, ast.FunctionDef)
+            and any(is_guard(each, self._guards) for each in node.decorator_list)
+        }
+
+    def unguarded(self) -> Iterator[str]:
+        """Give the callbacks of this module that no guard is seen of."""
+        for node in ast.walk(self._tree):
+            if isinstance(node, ast.Call):
+                yield from self._scheduled(node)
+            if isinstance(node, ast.ClassDef):
+                for method in node.body:
+                    if (
+                        isinstance(method, ast.FunctionDef)
+                        and method.name in CALLED_BY_NAME - self._guarded
+                    ):
+                        yield f"{self._name}:{node.name}.{method.name}"
+
+    def _scheduled(self, call: ast.Call) -> Iterator[str]:
+        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        place = SCHEDULERS.get(name)
+        if place is None or len(call.args) <= place:
+            return
+        callback = call.args[place]
+        if isinstance(callback, ast.Call) and _name_of(callback.func) == "partial":
+            callback = callback.args[0]
+        if isinstance(callback, ast.Lambda) and isinstance(callback.body, ast.Call):
+            callback = callback.body.func
+        is_known = _name_of(callback) in self._guarded
+        if not (is_known or is_guard(callback, self._guards)):
+            yield f"{self._name}:{ast.unparse(callback)}"
+
+
+def _name_of(node: ast.expr) -> str:
+    name: str = getattr(node, "attr", getattr(node, "id", ""))
+    return name
+
+
+class GuardedCallbackTests(SynchronousTestCase):
+    """One way to keep exceptions within what they are about, and no exception to it."""
+
+    def test_all(self) -> None:
+        """A callback without a guard needs a reason."""
+        found = {name for path in MODULES for name in Module(path).unguarded()}
+        self.assertEqual(sorted(found - EXEMPT.keys()), [])
+        self.assertEqual(sorted(EXEMPT.keys() - found), [])
