@@ -7,6 +7,8 @@ catch them and do nothing. They do not ignore them: exec(2) keeps ignored signal
 ignored, so a program that a worker starts could not be interrupted (signal(7)).
 """
 
+import ctypes
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +23,9 @@ OF_THE_MASTER = (
     signal.SIGTTOU,
     signal.SIGUSR1,
 )
+
+#: A frame has the processor's registers, up to 11 KiB of them. It is here for life.
+_signal_stack = ctypes.create_string_buffer(256 * 1024)
 
 #: USR2 upgrades the master, and has a child write its stacks.
 _HELD_BACK = (*OF_THE_MASTER, signal.SIGUSR2)
@@ -51,6 +56,33 @@ def leave_to_master() -> None:
 
     Its handler for USR2 is installed by then: what `held_back` has blocked arrives.
     """
+    _enlarge_signal_stack()
     for number in OF_THE_MASTER:
         signal.signal(number, do_nothing)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
+
+
+class _Stack(ctypes.Structure):
+    """``stack_t`` of sigaltstack(2)."""
+
+    _fields_ = (
+        ("ss_sp", ctypes.c_void_p),
+        ("ss_flags", ctypes.c_int),
+        ("ss_size", ctypes.c_size_t),
+    )
+
+
+def _enlarge_signal_stack() -> None:
+    """
+    Give the handlers of this thread a stack with room for all signals at once.
+
+    Python's handlers run on the stack that faulthandler has set up (SA_ONSTACK), which
+    has room for about three signals, and lies on the heap: four that come at the same
+    time would write over other memory.
+    """
+    memory = _signal_stack
+    stack = _Stack(ctypes.addressof(memory), 0, len(memory))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.sigaltstack(ctypes.byref(stack), None):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
