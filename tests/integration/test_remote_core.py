@@ -95,7 +95,7 @@ class RemoteCoreTests(SynchronousTestCase):
         with self.core() as there, self.edge() as here:
             self.assertEqual(here.request("POST", "/orders")[0], 502)
             here.wait_for(
-                r"the core failed at POST .* for 127\.0\.0\.1: .*VerificationError"
+                r"the core failed at POST .* \(client 127\.0\.0\.1\): .*Verification"
             )
             self.assertTrue(there.request("POST", "/orders")[2].startswith(b"1 "))
 
