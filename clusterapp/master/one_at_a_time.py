@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from clusterapp.errors import BusyError, ClusterError
 from clusterapp.master.status import Phase
 from clusterapp.master.trial import TrialError
-from clusterapp.operations import Step, Tell, Verdict
+from clusterapp.operations import CORE, Slot, Step, Tell, Verdict
 
 #: What a master does by itself.
 RECYCLE = "recycle"
@@ -34,8 +34,12 @@ class Master(Protocol):
 
 def note(step: Step) -> None:
     """Write a step in the log."""
-    where = "" if step.slot is None else f"worker {step.slot}: "
+    where = "" if step.slot is None else f"{_process_name(step.slot)}: "
     _log.info("{where}{text}", where=where, text=step.text)
+
+
+def _process_name(slot: Slot) -> str:
+    return CORE if slot == CORE else f"worker {slot}"
 
 
 def noting(tell: Tell) -> Tell:
