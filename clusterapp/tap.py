@@ -104,6 +104,8 @@ class Program(MultiService):
         self._control: ControlService | None = None
         self._log: ProgramLog | None = None
         self._terminal = Terminal.of_daemon(self._twistd)
+        #: The pipe on which a daemon's command waits for the end of the start.
+        self._command_waits: int | None = None
         environ = first_environment()
         self._notifier = Notifier.from_environment(environ)
         self._cluster = cluster = ClusterService(
@@ -184,6 +186,24 @@ class Program(MultiService):
                 self._bind_control(replace=self._inheritance is not None)
                 if self._inheritance is None:
                     self._open_control()
+        # twistd would tell its parent now that the start went well.
+        self._command_waits = self._twistd.pop("statusPipe", None)
+        self._cluster.watch(self._release_command)
+        self._release_command()
+
+    def _release_command(self) -> None:
+        """Let a daemon's command end with 0 once the cluster is ready."""
+        if self._command_waits is None:
+            self._terminal.close()
+        elif self._cluster.standing().ready:
+            self._end_command(b"0")
+
+    def _end_command(self, text: bytes) -> None:
+        status, self._command_waits = self._command_waits, None
+        if status is not None:
+            with suppress(OSError):  # nobody waits any more
+                os.write(status, text)
+            os.close(status)
         self._terminal.close()
 
     async def _stop_all(self) -> None:
@@ -304,6 +324,10 @@ class Program(MultiService):
             os.write(status, text.encode("ascii", "backslashreplace")[:100])
 
     def _failed(self, error: ClusterError) -> None:
+        if self._command_waits is not None:
+            told = self._terminal.tell(error)
+            text = f"1 {TOLD if told else error}"
+            self._end_command(text.encode("ascii", "backslashreplace")[:100])
         # twistd knows no other status than 0 for a reactor that was stopped.
         atexit.register(_exit, error.exit_status)
         self._reactor.callWhenRunning(self._stop)

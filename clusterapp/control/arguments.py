@@ -140,7 +140,12 @@ def _options_anywhere() -> ArgumentParser:
 
 
 def _slot_or_core(text: str) -> int | str:
-    return text if text == _CORE else _slot(text)
+    if text == _CORE:
+        return text
+    number = decimal(text)
+    if number is None:
+        raise ArgumentTypeError(f"must be the number of a slot, or core, not {text!r}")
+    return number
 
 
 def _slot(text: str) -> int:

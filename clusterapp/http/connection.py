@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from clusterapp.guards import guarded
 from clusterapp.http.access import Answered
+from clusterapp.http.context import unwrapped
 from clusterapp.http.discarding import Discard
 from clusterapp.http.files import FileSending
 from clusterapp.http.heads import Head
@@ -68,8 +69,9 @@ class Connection(Switching):
         """Return what the connection is doing, for the log."""
         head = self._head
         if self._protocol is not None:
-            name = type(self._protocol.protocol).__name__
-            return f"serve an upgraded connection by {name}"
+            name = type(unwrapped(self._protocol.protocol)).__name__
+            where = "" if head is None else f" at {head.path.decode('latin-1')}"
+            return f"serve an upgraded connection{where} by {name}"
         if head is None:
             return "serve a connection"
         method, path = head.method.decode("ascii"), head.path.decode("latin-1")

@@ -82,6 +82,15 @@ class ProducerInContext:
         self._run(self._producer.stopProducing)
 
 
+def unwrapped(protocol: Any) -> Any:
+    """Return the protocol that hears of its connection through this one, or itself."""
+    return (
+        vars(protocol)["_protocol"]
+        if type(protocol) is _ProtocolInContext
+        else protocol
+    )
+
+
 class _ProtocolInContext:
     """
     A protocol that hears of its connection in the context of a request.

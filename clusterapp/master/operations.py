@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from clusterapp.channel.kept import Kept
-from clusterapp.errors import OperationError, UnknownSlotError
+from clusterapp.errors import BusyError, OperationError, UnknownSlotError
 from clusterapp.master.deployment import Deployment
 from clusterapp.master.distribution import Distribution
 from clusterapp.master.generation import Surroundings
@@ -197,9 +197,12 @@ class MasterOperations:
 
     def upgrade(self, tell: Tell) -> Deferred[Verdict]:
         """Replace the master and all that it runs."""
-        return self._one.begin(
-            "upgrade", self._upgrade(self._master.take_over(noting(tell)))
-        )
+        work = self._master.take_over(noting(tell))
+        try:
+            return self._one.begin("upgrade", self._upgrade(work))
+        except BusyError:
+            work.close()
+            raise
 
     def scale(
         self, workers: int, tell: Tell, *, force: bool = False
@@ -326,7 +329,7 @@ class MasterOperations:
         if not with_core:
             text += (
                 "; the core runs in the master and keeps its code: an upgrade"
-                " (clusterctl upgrade, or SIGUSR2) replaces both"
+                " (clusterctl upgrade), or a start anew, replaces both"
             )
         return text + not_applied(before, wanted)
 

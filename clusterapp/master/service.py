@@ -300,7 +300,8 @@ class ClusterService(Service):
             return  # the first one has said it, and all of them are let go
         self._boot_failures.log(slot.label, reason, traceback)
         if loading and not self.deployment.pool.ever_ready:
-            self.hopeless(ApplicationLoadError(self.settings.app or DEMO, reason))
+            app = self.settings.app or DEMO
+            self.hopeless(ApplicationLoadError(app, reason, traceback))
 
     def hopeless(self, error: ClusterError) -> None:
         """Hear that the cluster cannot go on: say so and stop."""

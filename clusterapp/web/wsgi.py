@@ -2,6 +2,7 @@
 
 from contextvars import copy_context
 from functools import partial
+from os import SEEK_END
 from typing import Any
 
 from twisted.internet.interfaces import IReactorThreads
@@ -28,6 +29,7 @@ class WSGIRoot(WSGIResource):
     def render(self, request: Request) -> Any:
         """Call the application in a thread."""
         _drop_ambiguous(request)
+        _tell_length(request)
         response = ContainedResponse(
             self._reactor, self._threadpool, self._application, request
         )
@@ -52,6 +54,20 @@ class _Threads:
         """Call a function in a thread; twisted.web calls this."""
         call = partial(copy_context().run, function, *args, **kwargs)
         self._pool.callInThread(call)
+
+
+def _tell_length(request: Request) -> None:
+    """
+    Tell an application the length of a body that has come in chunks.
+
+    It has been gathered whole, and without a CONTENT_LENGTH applications read nothing.
+    """
+    headers, content = request.requestHeaders, request.content
+    if headers.hasHeader(b"transfer-encoding") and content is not None:
+        headers.removeHeader(b"transfer-encoding")
+        length = content.seek(0, SEEK_END)
+        content.seek(0)
+        headers.setRawHeaders(b"content-length", [b"%d" % length])
 
 
 def _drop_ambiguous(request: Request) -> None:

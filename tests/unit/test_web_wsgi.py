@@ -27,7 +27,7 @@ class EnvironmentTests(SynchronousTestCase):
         told: list[dict[str, Any]] = []
 
         def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-            told.append(environ)
+            told.append({**environ, "body": environ["wsgi.input"].read()})
             start_response("200 OK", [])
             return []
 
@@ -52,6 +52,14 @@ class EnvironmentTests(SynchronousTestCase):
             self.assertEqual(environ["wsgi.url_scheme"], "http")
             self.assertNotIn("HTTP_X_USER", environ)
             self.assertNotIn("HTTP_CONTENT_LENGTH", environ)
+
+    def test_chunked_body(self) -> None:
+        """It has been gathered, so applications are told its length, and read it."""
+        lines = b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"
+        environ = self.environ(lines)
+        self.assertEqual(environ["CONTENT_LENGTH"], "5")
+        self.assertNotIn("HTTP_TRANSFER_ENCODING", environ)
+        self.assertEqual(environ["body"], b"hello")
 
     def test_httpoxy(self) -> None:
         """No client can name the proxy that libraries take from HTTP_PROXY."""
