@@ -81,8 +81,16 @@ class Ending(Reading):
 
     @ends_connection
     def end_early(self) -> None:
-        """Do now what is to be done when the time is over; descriptors are scarce."""
-        _AT_THE_END.get(self.phase, Ending.abortConnection)(self)
+        """
+        Close now: descriptors are scarce.
+
+        Only an idle connection is closed as at the end of its time. Any other one is
+        broken off, since one that lingers keeps its descriptor.
+        """
+        if self.phase == "request":
+            self.loseConnection()
+        else:
+            self.abortConnection()
 
     def head_is_late(self) -> None:
         """Refuse a request whose head takes too long."""

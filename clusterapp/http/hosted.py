@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -10,6 +11,7 @@ from twisted.internet.interfaces import (
     ISSLTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -55,8 +57,9 @@ class HostedConnection(Connection, Protocol):
         self.received(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell everyone."""
+        """Tell everyone, and free what was not sent."""
         self.lost(reason)
+        _drop_unsent(self._native)
 
     def pauseProducing(self) -> None:
         """Know that the client is slower than we are."""
@@ -123,3 +126,23 @@ class HostedConnection(Connection, Protocol):
 
     def _abort(self) -> None:
         self._native.abortConnection()
+
+
+def _drop_unsent(transport: Any) -> None:
+    """
+    Free what a transport that is gone has not sent.
+
+    Twisted keeps it for as long as anything refers to the transport, as the protocol
+    of an application does, in a cycle that only a full garbage collection finds. The
+    attributes were read in Twisted 26.10.
+
+    :param transport: one of a reactor's, or TLS on top of one.
+    """
+    if isinstance(transport, TLSMemoryBIOProtocol):
+        transport._appSendBuffer.clear()  # noqa: SLF001
+        transport = transport.transport
+    if isinstance(transport, FileDescriptor):
+        transport.dataBuffer = b""
+        transport.offset = 0
+        transport._tempDataBuffer = []  # noqa: SLF001
+        transport._tempDataLen = 0  # noqa: SLF001

@@ -324,6 +324,14 @@ class Reading(Wire):
             sink.completed(trailers)
         self._expect_response()
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether a body comes more slowly than it may, as far as that can be told."""
+        if self.phase != "body" or self._reading_paused:
+            return False
+        seconds = BODY_WINDOW - (self.deadline - self.site.clock.seconds())
+        return seconds > 1 and self._got - self._marked < BODY_RATE * seconds
+
     def check_rate(self) -> None:
         """See that a body comes as fast as one may ask, unless we hold it up."""
         if not self._reading_paused and self._got - self._marked < (

@@ -1,10 +1,10 @@
 """The server side of HTTP: a site, and what its connections share."""
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
@@ -36,6 +36,15 @@ _PART_CLOSED = 16
 
 #: Seconds between two looks at the connections' timeouts.
 _SWEEP_SECONDS = 1.0
+
+
+#: The connections that are closed first where descriptors are scarce.
+_OF_LEAST_USE: Final[Sequence[Callable[[Connection], bool]]] = (
+    lambda connection: connection.phase == "end",
+    lambda connection: connection.phase == "request",
+    lambda connection: connection.phase == "head",
+    lambda connection: connection.is_slow,
+)
 
 
 class ClusterSite(server.Site):
@@ -170,17 +179,19 @@ class ClusterSite(server.Site):
 
     def close_idle(self) -> int:
         """
-        Close the connections that have been idle longest, to make room for others.
+        Close the connections that are of least use, to make room for others.
 
-        If none is idle, those whose heads have been coming for longest get a 408.
+        These are such as have ended but for their clients' side; then idle ones; then
+        those whose heads are still coming; then those whose bodies come more slowly
+        than they may. Of each kind, those that have been so longest are closed.
 
         :return: how many; about one in 16 of all connections.
         """
-        # The deadline of each is as far from when it became idle.
-        for phase in ("request", "head"):
-            found = [each for each in self._connections if each.phase == phase]
+        count = max(1, len(self._connections) // _PART_CLOSED)
+        for kind in _OF_LEAST_USE:
+            found = [each for each in self._connections if kind(each)]
             if found:
-                count = max(1, len(self._connections) // _PART_CLOSED)
+                # The deadline of each is as far from when it became so.
                 longest = heapq.nsmallest(count, found, attrgetter("deadline"))
                 for connection in longest:
                     connection.end_early()

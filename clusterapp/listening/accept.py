@@ -132,14 +132,17 @@ class Acceptor(Watching):
             if not is_lost:
                 self._try_later("accept", error)
             return is_lost
-        if number >= self._crowded_from:
-            self._make_room()
+        is_crowded = number >= self._crowded_from and not self._make_room()
         connection = adopt_socket(number, self._kind)
         try:
             self._serve(connection, peer)
         except Exception as error:  # noqa: BLE001 - it ends this connection alone
             connection.close()
             self.cannot_serve(error)
+        if is_crowded and self._is_on:
+            # What is left is for those that are served already.
+            self._try_later("accept", "nearly all descriptors are in use")
+            return False
         return self._is_on
 
 

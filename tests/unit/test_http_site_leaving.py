@@ -2,14 +2,17 @@
 
 from typing import Any
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
-from twisted.internet.testing import StringTransport
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.bridge import bridge
 from clusterapp.http.frames import SERVICE_RESTART
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.websocket import close_frame
-from tests.unit.clients import Client, SiteTestCase
+from tests.unit.clients import Client, Greeting, SiteTestCase
 from tests.unit.test_http_site_drain import SWITCH, WEBSOCKET
 
 GET = b"GET /own HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -176,3 +179,22 @@ class TunnelTests(SiteTestCase):
             self.assertTrue(client.received.endswith(before + closed))
             self.assertEqual(client.transport.ended, "half")
             client.goes()
+
+
+class UnsentTests(SynchronousTestCase):
+    """What was written for a client that has left."""
+
+    def test_it_is_freed(self) -> None:
+        """At once, though an application may refer to the transport for long."""
+        reactor = MemoryReactorClock()
+        site = ClusterSite(reactor, Greeting())
+        connection = site.buildProtocol(None)
+        native: Any = FileDescriptor(reactor)
+        native.connected = 1
+        connection.makeConnection(native)
+        connection.write(b"x" * 1_000_000)
+        connection.write(b"y")
+        connection.connectionLost()
+        self.assertEqual((native.dataBuffer, native.offset), (b"", 0))
+        self.assertEqual((native._tempDataBuffer, native._tempDataLen), ([], 0))
+        reactor.advance(1)
