@@ -245,6 +245,7 @@ class Program(MultiService):
             # clusterctl looks in the usual place if it is told of no other.
             usual = self._cluster.sockets.control()
             Path(usual).symlink_to(Path(chosen).absolute())
+        self._cluster.sockets.hold_control()
 
     def _command(self, options: Options) -> "Command | None":
         """Tell how this program was started, if it can be started again."""

@@ -50,6 +50,7 @@ class CoreAgent:
     :param idle_timeout: seconds after which an idle connection is closed; shorter
         than the core waits, so that requests do not cross a close on the wire.
     :param max_idle: how many idle connections are kept.
+    :param path: the path of the core's Unix socket, for errors; None if it has none.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class CoreAgent:
         *,
         idle_timeout: float = IDLE_TIMEOUT,
         max_idle: int = 64,
+        path: str | None = None,
     ) -> None:
+        self._where = "" if path is None else f" to unix:{path}"
         self._endpoint = endpoint
         self._idle = IdleConnections(clock, idle_timeout, max_idle)
         self._factory = Factory.forProtocol(partial(CoreConnection, self))
@@ -191,14 +194,17 @@ class CoreAgent:
         connecting.addCallback(CoreConnection.when_ready)
         connecting.addBoth(ended)
         connecting.addCallbacks(
-            CoreConnection.start, _unreachable, (call,), errbackArgs=(call,)
+            CoreConnection.start,
+            _unreachable,
+            (call,),
+            errbackArgs=(call, self._where),
         )
 
 
-def _unreachable(failure: Failure, call: Call) -> None:
+def _unreachable(failure: Failure, call: Call, where: str) -> None:
     untrusted = failure.check(SSL.Error, VerificationError)
     kind = CoreUntrustedError if untrusted else CoreUnreachableError
-    error = kind(f"no connection: {_said(failure)}")
+    error = kind(f"no connection{where}: {_said(failure)}")
     error.__cause__ = failure.value
     call.fail(Failure(error))
 

@@ -7,12 +7,33 @@ import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from clusterapp.errors import ListenError
 
 #: The longest path of a Unix socket, less its final NUL (unix(7)).
 LONGEST_SOCKET_PATH = 107
+
+
+#: The device and the inode of a file.
+Identity = tuple[int, int]
+
+
+@dataclass
+class _Held:
+    """
+    A socket or a symbolic link in the folder, that can be made again.
+
+    :param identity: what is at its path as long as nobody has touched it.
+    :param descriptor: an O_PATH descriptor, by which a socket can be connected to
+        when no path leads to it any more; None for a symbolic link.
+    :param target: what a symbolic link in its place leads to.
+    """
+
+    identity: Identity
+    descriptor: int | None
+    target: str
 
 
 def default_state(environ: Mapping[str, str]) -> Path:
@@ -31,6 +52,9 @@ class StateFolder:
 
     It is locked while the process lives, so that the next one can tell a folder
     in use from what a killed one left behind, which it removes.
+
+    Whatever else may remove it meanwhile, such as a cleaner of /tmp, `restore` makes
+    it again.
     """
 
     def __init__(self, base: Path) -> None:
@@ -40,6 +64,9 @@ class StateFolder:
         :param base: the state folder; made if it is not there.
         :raise ListenError: if it cannot be made, or belongs to somebody else.
         """
+        self.base = base
+        self._held: dict[str, _Held] = {}
+        self._folders: set[str] = set()
         try:
             base.mkdir(mode=0o700, parents=True, exist_ok=True)
             _check_owner(base)
@@ -75,13 +102,122 @@ class StateFolder:
             path.mkdir(mode=0o700)
         except OSError as error:
             raise ListenError(f"cannot make the folder {path}: {error}") from error
+        self._folders.add(name)
         return str(path.absolute())
+
+    def remove_folder(self, name: str) -> None:
+        """Remove a private folder, with all that is in it."""
+        self._folders.discard(name)
+        shutil.rmtree(self.path / name, ignore_errors=True)
+
+    def hold(self, name: str) -> None:
+        """
+        Have `restore` make a private socket again, or a symbolic link in its place.
+
+        :param name: what `socket` was called with; it is there by now.
+        :raise ListenError: if it is not, or there is no descriptor left.
+        """
+        path = self.socket(name)
+        if name in self._held:
+            self._let_go(self._held.pop(name))
+        try:
+            self._held[name] = _hold(path)
+        except OSError as error:
+            raise ListenError(f"cannot hold unix:{path}: {error}") from error
+
+    def restore(self) -> list[str]:
+        """
+        Make again what was removed or replaced: the folder, and what is in it.
+
+        Processes have inherited the sockets that listen, and a socket is bound only
+        once. So a symbolic link takes the place of its path, which leads to it by
+        this process's descriptor of it, in /proc.
+
+        :return: the paths that were made again; none if all were there.
+        :raise ListenError: if that cannot be done, or is not safe.
+        """
+        try:
+            return [*self._restore_folder(), *self._restore_sockets()]
+        except OSError as error:
+            raise ListenError(f"cannot make {self.path} again: {error}") from error
 
     def remove(self) -> None:
         """Remove the folder and all that is in it."""
         # What cannot be removed now is removed by the next process.
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
+        for held in self._held.values():
+            self._let_go(held)
+        self._held.clear()
+
+    def _restore_folder(self) -> Iterator[str]:
+        locked = os.fstat(self._lock)
+        if _identity(self.path / "lock") != (locked.st_dev, locked.st_ino):
+            self.base.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_owner(self.base)
+            with _alone_in(self.base):
+                self.path.mkdir(mode=0o700, exist_ok=True)
+                _check_owner(self.path)
+                before, self._lock = self._lock, _lock_in(self.path)
+                os.close(before)
+            yield str(self.path)
+        for name in sorted(self._folders):
+            folder = self.path / name
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700)
+                yield str(folder)
+
+    def _restore_sockets(self) -> Iterator[str]:
+        for name, held in self._held.items():
+            path = self.socket(name)
+            if _identity(Path(path)) == held.identity:
+                continue
+            if held.descriptor is not None:
+                _check_reachable(path)
+            # Not at its path at once: something may be there.
+            beside = f"{path}.new"
+            Path(beside).unlink(missing_ok=True)
+            Path(beside).symlink_to(held.target)
+            Path(beside).replace(path)
+            found = os.lstat(path)
+            held.identity = found.st_dev, found.st_ino
+            yield path
+
+    @staticmethod
+    def _let_go(held: _Held) -> None:
+        if held.descriptor is not None:
+            os.close(held.descriptor)
+
+
+def _hold(path: str) -> _Held:
+    found = os.lstat(path)
+    identity = found.st_dev, found.st_ino
+    if stat.S_ISLNK(found.st_mode):
+        return _Held(identity, None, str(Path(path).readlink()))
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+    return _Held(identity, descriptor, f"/proc/{os.getpid()}/fd/{descriptor}")
+
+
+def _check_reachable(path: str) -> None:
+    """
+    Make sure that the children may use this process's descriptors.
+
+    Those of one that has changed its user belong to root: proc(5), PR_SET_DUMPABLE.
+    """
+    if Path("/proc/self/fd").stat().st_uid != os.geteuid():
+        raise ListenError(
+            f"{path} was removed, and the sockets of a master that has changed its"
+            " user cannot be reached otherwise: stop the cluster and start it again"
+        )
+
+
+def _identity(path: Path) -> Identity | None:
+    """Return which file is at a path; None if there is none."""
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _check_owner(base: Path) -> None:

@@ -52,19 +52,21 @@ class Monitor:
         self.lag = 0.0
         self._children = children
         self._clock: Any = None
+        self._also: Callable[[], None]
         self._timer: IDelayedCall | None = None
         self._due = 0.0
         self._looked_at = 0.0
         self._ticks: dict[int, int] = {}
         self._usage: dict[int, Usage] = {}
 
-    def start(self, clock: Any) -> None:
+    def start(self, clock: Any, also: Callable[[], None] = lambda: None) -> None:
         """
         Look from now on.
 
         :param clock: the master's reactor.
+        :param also: called after each look but the first.
         """
-        self._clock = clock
+        self._clock, self._also = clock, also
         self._look()
 
     def stop(self) -> None:
@@ -81,6 +83,7 @@ class Monitor:
     def _tick(self) -> None:
         self.lag = max(0.0, self._clock.seconds() - self._due)
         self._look()
+        self._also()
 
     def _look(self) -> None:
         now = self._clock.seconds()

@@ -187,7 +187,12 @@ class MasterOperations:
     def health(self) -> Health:
         """Tell whether the cluster can serve."""
         master = self._master
-        return health_of(master.deployment, master.phase, master.chosen.settings)
+        return health_of(
+            master.deployment,
+            master.phase,
+            master.chosen.settings,
+            master.sockets.state_problem,
+        )
 
     # What takes a while.
 

@@ -33,6 +33,7 @@ from clusterapp.master.release import make_release
 from clusterapp.master.size import check_size
 from clusterapp.master.slot import ChildSlot
 from clusterapp.master.sockets import Sockets
+from clusterapp.master.state_check import StateCheck
 from clusterapp.master.status import Phase, text_of
 from clusterapp.master.upgrade import Succession, Upgrading
 from clusterapp.operations import Tell
@@ -348,7 +349,7 @@ class ClusterService(Service):
             self._log.warn("trusted_proxies = *: anyone may claim any client's address")
         for address in self.addresses:
             self._log.info("listening at {address}", address=address)
-        self.monitor.start(self.reactor)
+        self.monitor.start(self.reactor, StateCheck(self.sockets, self.changed).look)
         self._deployment.start_core()
         if self._stopped is None:  # else a start hook of the core failed at once
             self._deployment.start_workers(size, kept.empty)

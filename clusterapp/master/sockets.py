@@ -1,7 +1,6 @@
 """All that a master holds open for its children: sockets and the state folder."""
 
 import os
-import shutil
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -54,6 +53,9 @@ class Sockets:
         self._state: StateFolder | None = None
         self._caches: dict[int, str] = {}
         self._groups: dict[socket.socket, Group] = {}
+        #: Why the state folder is of no use; empty if it is.
+        self.state_problem = ""
+        self._restored: list[str] = []
         self._places: list[Place] = []
         self._ports: list[Listener] = []
         self._bound = False
@@ -156,6 +158,20 @@ class Sockets:
         )
         if not self._settings.core_is_remote:
             self._core[CORE_SOCKET] = private_unix(self._state.socket(CORE_SOCKET))
+            self._state.hold(CORE_SOCKET)
+
+    def restore_state(self) -> list[str]:
+        """
+        Make again what was removed of the state folder, if there is one.
+
+        :return: the paths that were made again since this was called last.
+        :raise ListenError: if that cannot be done.
+        """
+        if self._state is not None:
+            self._restored += self._state.restore()
+        self.state_problem = ""
+        restored, self._restored = self._restored, []
+        return restored
 
     def bequeath(self) -> list[tuple[str, socket.socket]]:
         """Give the sockets that a new master is to have, with their specifications."""
@@ -190,6 +206,15 @@ class Sockets:
         assert self._state is not None  # noqa: S101 - it is opened at the start
         return self._state.socket(CONTROL_SOCKET)
 
+    def hold_control(self) -> None:
+        """
+        Make the control socket again when it is removed, as of now.
+
+        :raise ListenError: if it is not there.
+        """
+        assert self._state is not None  # noqa: S101 - it is opened at the start
+        self._state.hold(CONTROL_SOCKET)
+
     def cache(self, generation: int) -> str | None:
         """
         Give the folder of what the children of a generation compile.
@@ -197,14 +222,17 @@ class Sockets:
         :return: None if there is no state folder.
         """
         if self._state is not None and generation not in self._caches:
+            self._restored += self._state.restore()
             name = f"{CACHE}-{generation}"
             self._caches[generation] = self._state.folder(name)
         return self._caches.get(generation)
 
     def forget_caches(self, but: int) -> None:
         """Remove the folders of generations that are no more, all but one."""
+        assert self._state is not None  # noqa: S101 - it has made them
         for generation in self._caches.keys() - {but}:
-            shutil.rmtree(self._caches.pop(generation), ignore_errors=True)
+            del self._caches[generation]
+            self._state.remove_folder(f"{CACHE}-{generation}")
 
     def _listen(self, spec: ListenSpec) -> Listener:
         inherited = self._take(spec.socket_name)
@@ -218,7 +246,9 @@ class Sockets:
     def _make_place(self, number: int) -> Place:
         assert self._state is not None  # noqa: S101 - it is opened at the start
         port = self._port(number)
+        self._restored += self._state.restore()
         private = private_unix(self._state.socket(private_name(number)))
+        self._state.hold(private_name(number))
         return Place(number, private, port)
 
     def _port(self, number: int) -> Listener | None:

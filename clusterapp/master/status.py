@@ -22,13 +22,16 @@ _SILENT = dict.fromkeys(
 )
 
 
-def health_of(deployment: Deployment, phase: Phase, settings: Settings) -> Health:
+def health_of(
+    deployment: Deployment, phase: Phase, settings: Settings, problem: str = ""
+) -> Health:
     """
     Tell whether clients should be sent to a cluster.
 
     :param deployment: its workers and its core.
     :param phase: where its master is.
     :param settings: say how many workers must be ready, and whether the core must be.
+    :param problem: what keeps its processes from reaching each other, if anything.
     """
     pool, wanted = deployment.pool, settings.min_ready
     workers, running = len(pool.slots), len(pool.running())
@@ -41,7 +44,7 @@ def health_of(deployment: Deployment, phase: Phase, settings: Settings) -> Healt
     elif settings.require_core and not core:
         why = "the core is not ready"
     else:
-        why = ""
+        why = problem
     detail = {
         "ready": not why,
         "why": why,

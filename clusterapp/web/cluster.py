@@ -69,7 +69,7 @@ def agent_beside(reactor: Any, path: str) -> CoreAgent:
     :param reactor: the reactor of this process.
     :param path: the path of the other one's Unix socket.
     """
-    return CoreAgent(reactor, _beside(reactor, path))
+    return CoreAgent(reactor, _beside(reactor, path), path=path)
 
 
 def _beside(reactor: Any, path: str) -> IStreamClientEndpoint:

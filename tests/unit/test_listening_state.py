@@ -1,6 +1,8 @@
 """The state folder of a master, and what others have left there."""
 
 import os
+import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.errors import ListenError
+from clusterapp.listening import state as listening_state
 from clusterapp.listening.state import StateFolder, default_state
 from tests.unit.fakes import descriptors
 
@@ -198,3 +201,126 @@ class DefaultTests(SynchronousTestCase):
             default_state({"XDG_RUNTIME_DIR": ""}),
             Path(tempfile.gettempdir()) / "clusterapp-1000",
         )
+
+
+class RestoreTests(StateCase):
+    """What a cleaner of temporary files removes while the process lives."""
+
+    def bound(self, state: StateFolder, name: str = "core") -> socket.socket:
+        """Listen on a private socket that the folder holds."""
+        listening = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listening.close)
+        listening.bind(state.socket(name))
+        listening.listen()
+        state.hold(name)
+        return listening
+
+    def assert_reached(self, listening: socket.socket, path: str) -> None:
+        """Another process's connection to the path comes to the socket."""
+        program = "import socket, sys; socket.socket(1).connect(sys.argv[1])"
+        subprocess.run([sys.executable, "-c", program, path], check=True, timeout=30)
+        listening.settimeout(30)
+        listening.accept()[0].close()
+
+    def test_nothing_is_missing(self) -> None:
+        state = self.made()
+        self.bound(state)
+        state.folder("templates")
+        self.assertEqual(state.restore(), [])
+
+    def test_all_is_removed(self) -> None:
+        """The sockets that processes have inherited are reached by the same paths."""
+        state = self.made()
+        sockets = {name: self.bound(state, name) for name in ("core", "worker-0")}
+        cache = state.folder("templates")
+        for _ in range(2):  # the second time it is a link that is removed
+            shutil.rmtree(self.base)
+            paths = [state.socket(name) for name in sockets]
+            self.assertEqual(state.restore(), [str(state.path), cache, *paths])
+            for name, listening in sockets.items():
+                self.assert_reached(listening, state.socket(name))
+            for folder in (self.base, state.path, Path(cache)):
+                self.assertEqual(stat.S_IMODE(folder.stat().st_mode), 0o700, folder)
+            self.assertEqual(state.restore(), [])
+
+    def test_one_is_removed(self) -> None:
+        state = self.made()
+        listening = self.bound(state)
+        Path(state.socket("core")).unlink()
+        self.assertEqual(state.restore(), [state.socket("core")])
+        self.assert_reached(listening, state.socket("core"))
+
+    def test_another_is_there(self) -> None:
+        """Nobody else gets what is meant for the core."""
+        state = self.made()
+        listening = self.bound(state)
+        path = state.socket("core")
+        Path(path).unlink()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(path)
+            self.assertEqual(state.restore(), [path])
+        self.assert_reached(listening, path)
+
+    def test_symbolic_link(self) -> None:
+        """The control socket may be elsewhere."""
+        state = self.made()
+        usual = Path(state.socket("control"))
+        usual.symlink_to("/elsewhere")
+        state.hold("control")
+        shutil.rmtree(self.base)
+        state.restore()
+        self.assertEqual(str(usual.readlink()), "/elsewhere")
+
+    def test_in_use_as_before(self) -> None:
+        """The next process does not take it for what a killed one left behind."""
+        state = self.made()
+        shutil.rmtree(self.base)
+        state.restore()
+        self.made()
+        self.assertTrue(state.path.exists())
+
+    def test_not_ours(self) -> None:
+        """Others could put sockets where ours are looked for."""
+        state = self.made()
+        shutil.rmtree(self.base)
+        self.base.mkdir()
+        self.base.chmod(0o777)
+        error = self.assertRaises(ListenError, state.restore)
+        self.assertIn("can be written to by others", str(error))
+
+    def test_cannot_be_made(self) -> None:
+        """The error names the path; it is tried again each time."""
+        state = self.made()
+        shutil.rmtree(self.base)
+        self.base.write_text("")
+        error = self.assertRaises(ListenError, state.restore)
+        self.assertIn(str(self.base), str(error))
+        self.base.unlink()
+        self.assertEqual(state.restore(), [str(state.path)])
+
+    def test_changed_its_user(self) -> None:
+        """Then its children may not use its descriptors, and a link would not do."""
+        state = self.made()
+        self.bound(state)
+        shutil.rmtree(self.base)
+        self.patch(os, "geteuid", lambda: os.getuid() + 1)
+        self.patch(listening_state, "_check_owner", lambda _: None)
+        error = self.assertRaises(ListenError, state.restore)
+        self.assertIn("a master that has changed its user", str(error))
+
+    def test_closes(self) -> None:
+        before = descriptors()
+        state = self.made()
+        listening = self.bound(state)
+        shutil.rmtree(self.base)
+        state.restore()
+        state.remove()
+        listening.close()
+        self.assertEqual(descriptors(), before)
+        self.assertFalse(state.path.exists())
+
+    def test_folder_that_is_removed_on_purpose(self) -> None:
+        state = self.made()
+        state.folder("templates-1")
+        state.remove_folder("templates-1")
+        self.assertEqual(state.restore(), [])
