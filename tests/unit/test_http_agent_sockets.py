@@ -28,8 +28,13 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.client import ResponseDone
 
-from clusterapp.errors import CoreBrokenError, CoreUntrustedError
+from clusterapp.errors import (
+    CoreBrokenError,
+    CoreUnreachableError,
+    CoreUntrustedError,
+)
 from clusterapp.http.agent import CoreAgent
+from clusterapp.web.cluster import agent_beside
 from tests.unit.core_wire import CHUNKED, GET, OK, POST, Body, Collector
 
 reactor: Any = _reactor
@@ -126,6 +131,12 @@ class UnixTests(SocketTestCase):
         path = f"{folder}/core"
         await self.listen(UNIXServerEndpoint(reactor, path, backlog=1024))
         self.agent = self.make_agent(UNIXClientEndpoint(reactor, path))
+
+    async def test_not_there(self) -> None:
+        """The error names the path that nobody listens at."""
+        agent = agent_beside(reactor, "/not/there.sock")
+        error = await self.assertFailure(agent.send(GET), CoreUnreachableError)
+        self.assertIn("unix:/not/there.sock", str(error))
 
     async def one_idle(self) -> Peer:
         """Make a connection that is idle now."""

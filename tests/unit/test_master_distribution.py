@@ -66,12 +66,11 @@ class StartTests(DistributionCase):
 
     def test_cannot_be(self) -> None:
         """Nothing is left open then."""
-        sockets = self.bind(self.settings(self.unix))
         before = descriptors()
+        sockets = self.bind(self.settings(self.unix))
         with self.assertRaisesRegex(ListenError, "cannot be reuseport: it is not TCP"):
             self.make(sockets, dispatch="reuseport")
-        for place in sockets.places:
-            place.close()
+        sockets.close()
         self.assertEqual(descriptors(), before)
 
     def make(self, sockets: Sockets, **more: object) -> Distribution:

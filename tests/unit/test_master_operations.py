@@ -275,6 +275,17 @@ class OneAtATimeTests(OperationCase):
 class HealthTests(OperationCase):
     """Whether clients should be sent here, and who is told."""
 
+    def test_health_without_state_folder(self) -> None:
+        """A cluster whose processes cannot reach each other is not ready."""
+        [child] = self.start(workers=1)
+        child.say_ready()
+        self.assertTrue(self.service.operations.health().ready)
+        self.service.sockets.state_problem = "the state folder was removed"
+        health = self.service.operations.health()
+        self.assertFalse(health.ready)
+        self.assertEqual(health.detail["why"], "the state folder was removed")
+        self.finish()
+
     def test_health(self) -> None:
         one, other = self.start(min_ready=2)
         self.operations = self.service.operations
