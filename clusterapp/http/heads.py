@@ -25,7 +25,7 @@ from clusterapp.http.lazy import Lazy
 from clusterapp.http.limits import LONGEST_NAME, Limits
 from clusterapp.http.origin import LOWER_NAME, Origin, take_origin
 from clusterapp.http.routable import routed_path
-from clusterapp.http.websocket_handshake import offers_websocket, refusal_of
+from clusterapp.http.websocket_handshake import accept_handshake, offers_websocket
 
 if TYPE_CHECKING:
     from clusterapp.interfaces import Fields
@@ -350,10 +350,10 @@ def _note(head: Head, noted: dict[bytes, bytes], *, of_workers: bool) -> None:
     if upgrade is not None:
         upgrades = b"upgrade" in options
         if offers_websocket(upgrade):
-            refusal = refusal_of(head, connection_upgrades=upgrades)
+            refusal = accept_handshake(head, upgrade, connection_upgrades=upgrades)
             if refusal is not None:
                 raise BadMessageError(*refusal)
-            head.websocket = True
+            upgrade = b"websocket"
         if is_new and upgrades:
             head.upgrade = upgrade.lower()
 

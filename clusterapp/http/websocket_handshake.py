@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 #: The only version of the protocol (RFC 6455, section 4.4).
 VERSION: Final = b"13"
 
+#: The name of the protocol in Upgrade, whose case does not matter (section 4.2.1).
+_WEBSOCKET: Final = b"websocket"
+
 _KEY_NAME: Final = b"sec-websocket-key"
 _VERSION_NAME: Final = b"sec-websocket-version"
 
@@ -22,7 +25,7 @@ _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
 #: section 15.5.22).
 _UPGRADE_REQUIRED: Final = (
     (b"Sec-WebSocket-Version", VERSION),
-    (b"Upgrade", b"websocket"),
+    (b"Upgrade", _WEBSOCKET),
     (b"Connection", b"Upgrade"),
 )
 
@@ -51,10 +54,35 @@ def offers_websocket(upgrade: bytes) -> bool:
 
     :param upgrade: the value of the Upgrade field, of all its lines.
     """
-    return b"websocket" in upgrade.lower() or not upgrade.isascii()
+    return _WEBSOCKET in upgrade.lower() or not upgrade.isascii()
 
 
-def refusal_of(head: "Head", *, connection_upgrades: bool) -> Refusal | None:
+def accept_handshake(
+    head: "Head", upgrade: bytes, *, connection_upgrades: bool
+) -> Refusal | None:
+    """
+    Check the handshake of a client, and mark its head as one if it is right.
+
+    From now on ``websocket`` is its only Upgrade. A client may list other protocols
+    beside it (RFC 9110, section 7.8), but libraries of WebSockets refuse such a list,
+    and workers forward none: applications in workers and in the core get the same.
+
+    :param head: the head of the request.
+    :param upgrade: the value of its Upgrade field, of all its lines.
+    :param connection_upgrades: whether Connection lists ``upgrade``.
+    :return: None for a handshake that is right.
+    """
+    refusal = _refusal_of(head, upgrade, connection_upgrades=connection_upgrades)
+    if refusal is None:
+        others = [field for field in head.fields if field[0].lower() != b"upgrade"]
+        head.fields = [*others, (b"Upgrade", _WEBSOCKET)]
+        head.websocket = True
+    return refusal
+
+
+def _refusal_of(
+    head: "Head", upgrade: bytes, *, connection_upgrades: bool
+) -> Refusal | None:
     """
     Check the handshake of a client (RFC 6455, section 4.2.1).
 
@@ -63,13 +91,15 @@ def refusal_of(head: "Head", *, connection_upgrades: bool) -> Refusal | None:
 
     :param head: the head of the request. It has no body, which a library might take
         for the first frames.
+    :param upgrade: the value of its Upgrade field, of all its lines.
     :param connection_upgrades: whether Connection lists ``upgrade``.
     :return: None for a handshake that is right.
     """
     if head.method != b"GET" or head.version != b"HTTP/1.1" or head.length != 0:
         return _bad("a WebSocket begins with a GET of HTTP/1.1 without a body")
-    if not connection_upgrades:
-        return _bad("Upgrade without Connection: upgrade")
+    names = [name.strip(b" \t") for name in upgrade.lower().split(b",")]
+    if not connection_upgrades or _WEBSOCKET not in names:
+        return _bad("not Upgrade: websocket with Connection: upgrade")
     found: dict[bytes, list[bytes]] = {_KEY_NAME: [], _VERSION_NAME: []}
     for name, value in head.fields:
         lines = found.get(name.lower())

@@ -7,9 +7,30 @@ unknown hop and never an error: proxies pass on what clients wrote.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from itertools import islice
+from typing import Final
+
+#: How many hops of a list are read, the nearest ones. No chain of proxies is as long;
+#: a client may write thousands of hops to keep the server busy.
+MOST_HOPS: Final = 100
+
+#: How many parameters of a hop are read: RFC 7239, section 5, has four.
+_MOST_PAIRS: Final = 16
+
+#: How many nodes are remembered, and the longest that is, in characters: an IPv6
+#: address in brackets with a port has 53.
+_REMEMBERED: Final = 1024
+_SHORT: Final = 64
+
+#: The only addresses that are written with a zone (RFC 4007, section 11).
+_LINK_LOCAL: Final = IPv6Network("fe80::/10")
+
+#: Optional white space (RFC 9110, section 5.6.3).
+_OWS: Final = " \t"
 
 #: What RFC 9110, section 5.6.2 lets stand without quotes.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -19,7 +40,9 @@ _STRING = r'"(?:[^"\\]++|\\.)*+"'
 _WHOLE = re.compile(rf'(?:[^"]++|{_STRING})*+', re.DOTALL)
 #: What stands between separators; a string that does not end reaches to the end.
 _PARTS = {
-    separator: re.compile(rf'(?:[^"{separator}]++|{_STRING}|".*+)*+', re.DOTALL)
+    separator: re.compile(
+        rf'((?:[^"{separator}]++|{_STRING}|".*+)*+)(?:{separator}|\Z)', re.DOTALL
+    )
     for separator in ",;"
 }
 
@@ -40,13 +63,20 @@ class Hop:
     proto: str | None = None
 
 
-def parse_forwarded(value: str) -> Iterator[Hop]:
+def parse_forwarded(value: str, most: int = MOST_HOPS) -> Iterator[Hop]:
     """
     Read the hops of a ``Forwarded`` value (RFC 7239, section 4).
 
+    :param most: how many elements are read, empty ones included. Of a longer list the
+        last hop returned has no address, and stands for all that are farther away.
     :returns: the nearest first, each read when it is asked for.
     """
-    return (_hop(part) for part in reversed(_split(value, ",")) if part.strip())
+    if '"' in value:
+        elements = _PARTS[","].findall(value)
+        if not elements[-1]:  # the pattern matches the end of the value, too
+            elements.pop()
+        return _hops(elements, _hop, most)
+    return _hops(value.rsplit(",", most), _hop, most)
 
 
 def is_whole(value: str) -> bool:
@@ -54,14 +84,14 @@ def is_whole(value: str) -> bool:
     return _WHOLE.fullmatch(value) is not None
 
 
-def parse_x_forwarded_for(value: str) -> Iterator[Hop]:
+def parse_x_forwarded_for(value: str, most: int = MOST_HOPS) -> Iterator[Hop]:
     """
     Read the hops of an ``X-Forwarded-For`` value.
 
+    :param most: as that of `parse_forwarded`.
     :returns: as those of `parse_forwarded`.
     """
-    parts = map(str.strip, reversed(value.split(",")))
-    return (Hop(address_of(part)) for part in parts if part)
+    return _hops(value.rsplit(",", most), lambda node: Hop(address_of(node)), most)
 
 
 def format_forwarded(hops: Iterable[Hop]) -> str:
@@ -80,6 +110,15 @@ def address_of(node: str) -> str | None:
 
     :returns: the address as `plain` writes it, or None if there is none.
     """
+    return _short_address(node) if len(node) <= _SHORT else _address(node)
+
+
+@lru_cache(_REMEMBERED)
+def _short_address(node: str) -> str | None:
+    return _address(node)
+
+
+def _address(node: str) -> str | None:
     if node.startswith("["):
         host = node[1:].partition("]")[0]
     elif node.count(":") == 1:
@@ -97,11 +136,14 @@ def plain(address: str) -> IPv4Address | IPv6Address:
     Read an address in the one way in which it is compared and written.
 
     An IPv4 address that is mapped into IPv6, as a socket for both reports it, is
-    IPv4 again, and a link-local address has no zone.
+    IPv4 again, and a link-local address has no zone. No other address may have one.
 
     :raises ValueError: ``address`` is none.
     """
-    found = ip_address(address.partition("%")[0])
+    digits, percent, zone = address.partition("%")
+    found = ip_address(digits)
+    if percent and (not zone or found not in _LINK_LOCAL):
+        raise ValueError(f"a zone of an address without zones: {address!r}")
     if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
         return found.ipv4_mapped
     return found
@@ -122,26 +164,37 @@ def _quoted(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+def _hops(
+    elements: Sequence[str], read: Callable[[str], Hop], most: int
+) -> Iterator[Hop]:
+    """Read the last ``most`` elements; the last hop of more is an unknown one."""
+    is_longer = len(elements) > most
+    for element in reversed(elements[1 - most :] if is_longer else elements):
+        text = element.strip(_OWS)
+        if text:
+            yield read(text)
+    if is_longer:
+        yield Hop(None)
+
+
 def _hop(element: str) -> Hop:
     found: dict[str, str] = {}
-    for pair in _split(element, ";"):
+    for pair in islice(_pairs_of(element), _MOST_PAIRS):
         name, _, value = pair.partition("=")
-        found.setdefault(name.strip().lower(), _unquoted(value.strip()))
+        found.setdefault(name.strip(_OWS).lower(), _unquoted(value.strip(_OWS)))
     return Hop(address_of(found.get("for", "")), found.get("host"), found.get("proto"))
 
 
 def _unquoted(value: str) -> str:
     if value[:1] != '"':
         return value
-    return re.sub(r"\\(.)", r"\1", value[1:].removesuffix('"'), flags=re.DOTALL)
+    # Pairs of backslashes first: each stands for one. The other ones are removed.
+    parts = value[1:].removesuffix('"').split("\\\\")
+    return "\\".join(part.replace("\\", "") for part in parts)
 
 
-def _split(value: str, separator: str) -> list[str]:
-    """Divide at ``separator`` wherever it is not inside a quoted string."""
-    part, parts, begin = _PARTS[separator], [], 0
-    while begin <= len(value):
-        found = part.match(value, begin)
-        assert found is not None  # noqa: S101 - it matches anything, if only nothing
-        parts.append(found[0])
-        begin = found.end() + 1
-    return parts
+def _pairs_of(element: str) -> Iterator[str]:
+    """Divide an element at each ``;`` that is not inside a quoted string."""
+    if '"' in element:
+        return (found[1] for found in _PARTS[";"].finditer(element))
+    return iter(element.split(";", _MOST_PAIRS))

@@ -8,7 +8,6 @@ fields, so what they say counts only as far back as every hop is trusted.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from itertools import islice
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from twisted.internet.interfaces import IAddress
 from clusterapp.errors import SettingsError
 from clusterapp.interfaces import Fields
 from clusterapp.web.forwarded import (
+    MOST_HOPS,
     Hop,
     format_forwarded,
     format_x_forwarded_for,
@@ -45,10 +45,6 @@ _REMEMBERED = 1024
 #: The longest Host that is remembered, in bytes: a name has 253 (RFC 1035, 2.3.4).
 _SHORT = 260
 
-#: How many of the nearest hops are written in the other of the two lists, too: more are
-#: none, but what a client has written to keep us busy.
-_MOST_HOPS = 100
-
 #: The part of an IPv6 address that mapping an IPv4 address fills (RFC 4291, 2.5.5.2).
 _MAPPED = IPv6Network("::ffff:0:0/96")
 
@@ -70,13 +66,13 @@ class _Trace(NamedTuple):
 
     def proto(self) -> str | None:
         """Tell what the client spoke with who took its request; None if unknown."""
-        given = [part.strip() for part in self.told.get(_PROTO, "").split(",")]
-        protos = [part for part in given if part]
+        given = self.told.get(_PROTO, "").rsplit(",", MOST_HOPS)[-MOST_HOPS:]
+        protos = [proto for part in given if (proto := part.strip())]
         if protos:
             # Whoever appends to it does so along with the addresses; further left is
             # what the client may have written itself.
             return protos[-min(max(self.back, 1), len(protos))]
-        return None if self.last is None else self.last.proto
+        return (self.last and self.last.proto) or None
 
 
 class TrustedProxies:
@@ -136,11 +132,14 @@ class TrustedProxies:
         """
         Find the client: the right-most address that is not trusted.
 
+        It is searched among the nearest `MOST_HOPS` hops.
+
         :param peer: the other end of the connection.
         :param fields: the request's fields; ``X-Forwarded-For`` is believed before
             ``Forwarded``. A trusted proxy must itself write or remove them both.
         :returns: its IP address; the farthest one if all are trusted; None when it
-            is not known (a Unix peer that does not tell, an obfuscated hop).
+            is not known (a Unix peer that does not tell, an obfuscated hop, more
+            trusted hops than are read).
         """
         return self._trace(peer, fields).client
 
@@ -201,8 +200,10 @@ class TrustedProxies:
             if host is None and name == b"host":
                 host = field[1]
         if trusted and told:
-            trace = self._follow(address, _told(told))
-            said = _written(trace, address, host, secure=secure)
+            known = _told(told)
+            hops = list(_hops_back(known, self._most_hops(address)))
+            trace = self._follow(address, known, hops)
+            said = _written(trace, address, host, hops, secure=secure)
         else:
             said = _said_of_the_first_hop(address, host, secure=secure)
         return [*others, *said]
@@ -210,12 +211,21 @@ class TrustedProxies:
     def _trace(self, peer: IAddress, fields: Fields) -> "_Trace":
         """Go back from a peer to the client."""
         address, trusted = self._seen(_host_of(peer))
-        return self._follow(address, _told(fields)) if trusted else _Trace(address)
+        if not trusted:
+            return _Trace(address)
+        told = _told(fields)
+        return self._follow(address, told, _hops_back(told, self._most_hops(address)))
 
-    def _follow(self, address: str | None, told: Mapping[bytes, str]) -> "_Trace":
+    def _most_hops(self, _address: str | None) -> int:
+        """Return how many hops are read that the peer of this address has told."""
+        return MOST_HOPS
+
+    def _follow(
+        self, address: str | None, told: Mapping[bytes, str], hops: Iterable[Hop]
+    ) -> "_Trace":
         """Go back from a peer that is trusted."""
         back, hop = 0, None
-        for back, hop in enumerate(_hops_back(told), start=1):  # noqa: B007
+        for back, hop in enumerate(hops, start=1):  # noqa: B007
             address = hop.address
             if address is None or not self._trusts(address):
                 break  # the client, or one behind which nothing is known
@@ -250,6 +260,11 @@ class TrustedInCore(TrustedProxies):
 
     def _look_at(self, host: str | None) -> tuple[str | None, bool]:
         return super()._look_at(host)[0], True
+
+    def _most_hops(self, address: str | None) -> int:
+        # As many as the worker has read, behind its own peer, which has no hop in
+        # X-Forwarded-For if it has no address.
+        return MOST_HOPS + (address is not None)
 
 
 def _network(entry: str) -> IPv4Network | IPv6Network:
@@ -297,11 +312,18 @@ def _said_often(
 
 
 def _written(
-    trace: _Trace, address: str | None, host: bytes | None, *, secure: bool
+    trace: _Trace,
+    address: str | None,
+    host: bytes | None,
+    hops: Sequence[Hop] = (),
+    *,
+    secure: bool,
 ) -> Sequence[tuple[bytes, bytes]]:
     name = host.decode("latin-1") if host else None
     here = Hop(address, name, "https" if secure else "http")
-    return [(name, value.encode("latin-1")) for name, value in _say(trace, here)]
+    return [
+        (name, value.encode("latin-1")) for name, value in _say(trace, hops[::-1], here)
+    ]
 
 
 def _told(fields: Fields) -> Mapping[bytes, str]:
@@ -315,17 +337,20 @@ def _told(fields: Fields) -> Mapping[bytes, str]:
     return told
 
 
-def _hops_back(told: Mapping[bytes, str]) -> Iterator[Hop]:
+def _hops_back(told: Mapping[bytes, str], most: int) -> Iterator[Hop]:
     """Read the earlier hops, nearest first, one by one."""
     if _FOR in told:
-        return parse_x_forwarded_for(told[_FOR])
-    return parse_forwarded(told.get(_FORWARDED, ""))
+        return parse_x_forwarded_for(told[_FOR], most)
+    return parse_forwarded(told.get(_FORWARDED, ""), most)
 
 
-def _say(trace: _Trace, here: Hop) -> Iterator[tuple[bytes, str]]:
-    """Write the four fields from what earlier hops told and what is seen here."""
+def _say(trace: _Trace, hops: Sequence[Hop], here: Hop) -> Iterator[tuple[bytes, str]]:
+    """
+    Write the four fields from what earlier hops told and what is seen here.
+
+    :param hops: the earlier hops, the nearest last.
+    """
     told = trace.told
-    hops = list(islice(_hops_back(told), _MOST_HOPS))[::-1]
     nearest = hops[-1] if hops else here
     chain = [told.get(_FOR) or format_x_forwarded_for(hops), here.address]
     if any(chain):

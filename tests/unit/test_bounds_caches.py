@@ -22,7 +22,7 @@ from clusterapp.http import authority, headers
 from clusterapp.http.heads import BadMessageError, HeadReader
 from clusterapp.http.limits import LONGEST_NAME, Limits
 from clusterapp.interfaces import Fields
-from clusterapp.web import encodings, proxies
+from clusterapp.web import encodings, forwarded, proxies
 from clusterapp.web.belonging import Belonging
 from clusterapp.web.proxies import TrustedProxies
 from clusterapp.web.routing import Routes
@@ -45,6 +45,7 @@ CACHES = {
     "http.reasons:status_line": "a number",
     "web.belonging:Belonging._of_address": "an address",
     "web.encodings:_remembered": "128 bytes",
+    "web.forwarded:_short_address": "64 characters",
     "web.failures:_page": "no key: it is one page",
     "web.proxies:TrustedProxies._seen": "an address",
     "web.proxies:TrustedProxies._trusts": "an address",
@@ -199,6 +200,7 @@ class ClientTests(SynchronousTestCase):
 
     def test_addresses(self) -> None:
         """They are addresses, whatever is written: of at most 45 characters."""
+        before = forwarded._short_address.cache_info().currsize
         for fields in self.names():
             for peer in (PEER, UNIXAddress(None)):
                 client = self.trusted.client_of(peer, fields)
@@ -206,6 +208,9 @@ class ClientTests(SynchronousTestCase):
                 self.trusted.forwarded(peer=peer, secure=False, fields=fields)
         self.assertLessEqual(self.trusted._trusts.cache_info().currsize, 2)
         self.assertLessEqual(self.trusted._seen.cache_info().currsize, 2)
+        after = forwarded._short_address.cache_info()
+        self.assertLessEqual(after.currsize, before + 2)
+        self.assertLessEqual(after.maxsize or LONG, 1024)
 
     def test_hosts(self) -> None:
         """What is said of a long one is written each time."""

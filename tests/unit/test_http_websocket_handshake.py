@@ -1,6 +1,7 @@
 """Opening handshakes of WebSockets: what is refused before any resource sees it."""
 
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -26,9 +27,11 @@ class Noting(Resource):
     def __init__(self) -> None:
         super().__init__()
         self.asked = 0
+        self.upgrades: list[Any] = []
 
     def render(self, request: Request) -> int:
         self.asked += 1
+        self.upgrades.append(request.requestHeaders.getRawHeaders(b"upgrade"))
         return NOT_DONE_YET
 
 
@@ -79,6 +82,29 @@ class HandshakeTests(SynchronousTestCase):
             WHOLE + b"Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: b\r\n"
         )
         self.taken(WHOLE + b"Origin: https://other.example\r\n")
+
+    def test_lists(self) -> None:
+        """Of a list with ``websocket``, applications see that alone, on both sides."""
+        for names in (
+            b"websocket, foo",
+            b"foo, websocket",
+            b"foo/1.0 ,\twebsocket",
+            b"WebSocket",
+            b"foo\r\nUpgrade: websocket",
+            b"websocket, websocket",
+        ):
+            self.resource.upgrades.clear()
+            self.taken(WHOLE.replace(b"websocket", names))
+            self.assertEqual(self.resource.upgrades, [[b"websocket"]], names)
+        for names in (
+            b"websocket/13",
+            b"websocket2",
+            b"foo, a websocket",
+            b"foo; websocket",
+            b'"websocket"',
+        ):
+            answer = self.refused(WHOLE.replace(b"websocket", names))
+            self.assertTrue(answer.startswith(b"HTTP/1.1 400 "), names)
 
     def test_other_protocols(self) -> None:
         """Nothing is asked of them, nor of requests that offer none."""

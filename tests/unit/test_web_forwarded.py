@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.web.forwarded import (
+    MOST_HOPS,
     Hop,
     address_of,
     format_forwarded,
@@ -49,6 +50,23 @@ class AddressTests(SynchronousTestCase):
             ("::ffff:192.0.2.1", "192.0.2.1"),
             ("fe80::1%eth0", "fe80::1"),
         ):
+            self.assertEqual(address_of(node), address, node)
+
+    def test_zones(self) -> None:
+        """Only a link-local address of IPv6 may have one (RFC 4007, section 11)."""
+        for node in (
+            "192.0.2.1%0d",
+            "192.0.2.1%0d:80",
+            "192.0.2.1%",
+            "2001:db8::1%eth0",
+            "[2001:db8::1%eth0]",
+            "::ffff:169.254.0.1%eth0",
+            "169.254.0.1%eth0",
+            "fe80::1%",
+        ):
+            self.assertIsNone(address_of(node), node)
+        for node in ("fe80::1%eth0", "[fe80::1%25eth0]:80", "febf::1%1"):
+            address = node.strip("[").partition("%")[0]
             self.assertEqual(address_of(node), address, node)
 
     def test_what_is_no_address(self) -> None:
@@ -115,6 +133,47 @@ class ForwardedTests(SynchronousTestCase):
         hops = hops_of(parse_forwarded, value)
         appended = hops_of(parse_forwarded, f"{value}, for=192.0.2.9")
         self.assertEqual(is_whole(value), appended == [*hops, Hop("192.0.2.9")])
+
+
+class BoundTests(SynchronousTestCase):
+    """Of lists and elements that are too long, a part is read."""
+
+    def test_the_nearest_hops(self) -> None:
+        """What is farther away than they are is one unknown hop."""
+        for read, form in (
+            (parse_x_forwarded_for, "10.0.0.{}"),
+            (parse_forwarded, "for=10.0.0.{}"),
+            (parse_forwarded, 'for="10.0.0.{}"'),
+            (parse_forwarded, 'for=10.0.0.{};host="a,b;c"'),
+        ):
+            for number in (99, 100, 101, 3000):
+                nodes = [form.format(each % 200) for each in range(number, 0, -1)]
+                found = [hop.address for hop in read(", ".join(nodes))]
+                nearest = [f"10.0.0.{each}" for each in range(1, number + 1)]
+                expected = nearest if number <= MOST_HOPS else [*nearest[:99], None]
+                self.assertEqual(found, expected, (form, number))
+
+    def test_empty_elements_count(self) -> None:
+        """A few are passed over (RFC 9110, section 5.6.1)."""
+        for read in (parse_x_forwarded_for, parse_forwarded):
+            self.assertEqual(list(read("," * 50)), [])
+            self.assertEqual(list(read("," * 30_000)), [Hop(None)])
+
+    def test_parameters(self) -> None:
+        """Of an element the first sixteen are read."""
+        for more in ("a=b", "", 'a="b"'):
+            few, many = ";".join([more] * 15), ";".join([more] * 16)
+            for said in (f"for=192.0.2.1;{many}", f"{few};for=192.0.2.1"):
+                self.assertEqual(hops_of(parse_forwarded, said), [Hop("192.0.2.1")])
+            said = f"{many};for=192.0.2.1"
+            self.assertEqual(hops_of(parse_forwarded, said), [Hop(None)])
+
+    @given(st.text(st.sampled_from('\\"a'), max_size=12))
+    def test_escapes(self, text: str) -> None:
+        """Each backslash makes a character of the next one."""
+        value = "".join("\\" + each for each in text)
+        [hop] = parse_forwarded(f'host="{value}"')
+        self.assertEqual(hop.host, text)
 
 
 class XForwardedForTests(SynchronousTestCase):

@@ -1,9 +1,14 @@
 """What workers and core learn of the client, as requests tell it."""
 
+import sys
+from ipaddress import ip_address
+
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
 from twisted.trial.unittest import SynchronousTestCase
 
+from clusterapp.interfaces import Fields
+from clusterapp.web import forwarded
 from clusterapp.web.proxies import TrustedInCore, TrustedProxies
 from tests.unit.test_web_proxies import UNIX, tcp
 
@@ -41,6 +46,90 @@ class AddressTests(SynchronousTestCase):
         self.assertIs(self.address(peer, (b"X-Forwarded-For", b"unknown")), peer)
 
 
+class LongListTests(SynchronousTestCase):
+    """The search for the client goes a hundred hops back."""
+
+    PEER = tcp("127.0.0.1")
+
+    def both(self, fields: Fields) -> set[str | None]:
+        """Give whom worker and core take for the client."""
+        entries = ["127.0.0.0/8", "::1", "unix"]
+        worker, core = TrustedProxies(entries), TrustedInCore(entries)
+        clients = set()
+        for peer in (self.PEER, UNIX):
+            sent = worker.forwarded(peer=peer, secure=False, fields=fields)
+            clients |= {worker.client_of(peer, fields), core.client_of(peer, sent)}
+        return clients
+
+    def test_same_client_for_worker_and_core(self) -> None:
+        for form in (b"%b", b"for=%b", b'for="%b"'):
+            name = b"X-Forwarded-For" if form == b"%b" else b"Forwarded"
+            for trusted, client in ((98, True), (99, True), (100, False), (500, False)):
+                hops = [form % b"192.0.2.1", *([form % b"127.0.0.2"] * trusted)]
+                self.assertEqual(
+                    self.both([(name, b",".join(hops))]),
+                    {"192.0.2.1" if client else None},
+                    (form, trusted),
+                )
+            farther = [form % b"6.6.6.6", form % b"192.0.2.1", form % b"127.0.0.2"]
+            spoofed = [form % b"127.0.0.9"] * 500 + farther
+            self.assertEqual(self.both([(name, b",".join(spoofed))]), {"192.0.2.1"})
+
+    def test_addresses_are_read_a_bounded_number_of_times(self) -> None:
+        """However many hops a list has, and though no two of them are the same."""
+        read: list[str] = []
+
+        def counting(address: str) -> object:
+            read.append(address)
+            return ip_address(address)
+
+        self.patch(forwarded, "ip_address", counting)
+        hops = [b"127.%d.%d.1" % divmod(number, 256) for number in range(2000)]
+        for name, form in ((b"X-Forwarded-For", b"%b"), (b"Forwarded", b'for="%b"')):
+            for trusts in (["127.0.0.0/8"], ["*"]):
+                read.clear()
+                proxies = TrustedProxies(trusts)
+                fields = [(name, b",".join(form % hop for hop in hops))]
+                proxies.forwarded(peer=self.PEER, secure=False, fields=fields)
+                proxies.address_of_client(self.PEER, fields)
+                proxies.is_secure(self.PEER, fields, secure=False)
+                self.assertLessEqual(len(read), 210, (name, trusts))
+
+    def calls(self, name: bytes, value: bytes) -> int:
+        """Count the calls of functions that one request makes."""
+        proxies, fields = TrustedProxies(["127.0.0.0/8", "::1"]), [(name, value)]
+        made = 0
+
+        def note(_frame: object, event: str, _argument: object) -> None:
+            nonlocal made
+            made += event in {"call", "c_call"}
+
+        before = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            proxies.forwarded(peer=self.PEER, secure=False, fields=fields)
+            proxies.is_secure(self.PEER, fields, secure=False)
+        finally:
+            sys.setprofile(before)
+        return made
+
+    def test_costs_are_those_of_a_hundred_hops(self) -> None:
+        """What is longer costs little more than reading past it."""
+        for name, hop in (
+            (b"X-Forwarded-For", b"::1,"),
+            (b"X-Forwarded-For", b"127.0.0.1,"),
+            (b"X-Forwarded-For", b","),
+            (b"Forwarded", b"for=127.0.0.1,"),
+            (b"Forwarded", b";"),
+            (b"Forwarded", b"a=b;"),
+            (b"Forwarded", b","),
+        ):
+            self.calls(name, hop * 200)
+            few = self.calls(name, hop * 200)
+            many = self.calls(name, hop * (28_000 // len(hop)))
+            self.assertLessEqual(many, few + 20, hop)
+
+
 class SecureTests(SynchronousTestCase):
     """Whether the client came over TLS, if only to a proxy."""
 
@@ -76,7 +165,13 @@ class SecureTests(SynchronousTestCase):
                     self.assertEqual(self.secure(peer, said[0], secure=own), secure)
 
     def test_a_proxy_that_does_not_tell(self) -> None:
-        for fields in ((), ((self.FOR, b"192.0.2.1"),), ((self.PROTO, b" , "),)):
+        for fields in (
+            (),
+            ((self.FOR, b"192.0.2.1"),),
+            ((self.PROTO, b" , "),),
+            ((b"Forwarded", b"for=192.0.2.1;proto="),),
+            ((b"Forwarded", b'for=192.0.2.1;proto=""'),),
+        ):
             self.assertFalse(self.secure(UNIX, *fields))
             self.assertTrue(self.secure(UNIX, *fields, secure=True))
 

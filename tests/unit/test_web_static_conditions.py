@@ -1,5 +1,7 @@
 """Conditional requests for a file (RFC 9110, section 13)."""
 
+from datetime import UTC, datetime
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -71,6 +73,57 @@ class JudgeTests(SynchronousTestCase):
         for value in (b"", b"yesterday", b"\xff", b"0", MODIFIED + b", " + MODIFIED):
             self.assertIs(self.judge(if_modified_since=value), Verdict.PERFORM, value)
             self.assertIs(self.judge(if_unmodified_since=value), Verdict.PERFORM, value)
+
+    def test_what_is_nearly_a_date_does_not_count(self) -> None:
+        """Only the three forms of section 5.6.7 do, with times that there are."""
+        later = b"Mon, 07 Nov 1994 08:49:37 GMT"
+        for old, new in (
+            (b"07", b"99"),
+            (b"07", b"7"),
+            (b"07 Nov", b"31 Nov"),
+            (b"1994", b"99999999999999"),
+            (b"1994", b"94"),
+            (b"1994", b"0000"),
+            (b"08:49:37", b"99:99:99"),
+            (b"08:49:37", b"24:00:00"),
+            (b"08:49:37", b"08:49:61"),
+            (b"08:49:37", b"08:49"),
+            (b"Mon,", b"Mon"),
+            (b"Mon,", b"Xyz,"),
+            (b"Nov", b"Nix"),
+            (b"GMT", b"CET"),
+            (b"GMT", b"+0000"),
+            (b" GMT", b""),
+            (b"GMT", b"GMT; length=5"),
+            (b" ", b"  "),
+        ):
+            value = later.replace(old, new)
+            self.assertNotEqual(value, later)
+            self.assertIs(self.judge(if_modified_since=value), Verdict.PERFORM, value)
+            value = value.replace(b"1994", b"1984")  # before
+            self.assertIs(self.judge(if_unmodified_since=value), Verdict.PERFORM, value)
+        for value in (
+            b"Mon, 99 Nov 99999999999999 99:99:99 GMT",
+            b"Monday, 07-Nov-1994 08:49:37 GMT",
+            b"Mon, 07-Nov-94 08:49:37 GMT",
+            b"Mon Nov 7 08:49:37 1994",
+            b"Mon Nov  7 08:49:37 94",
+        ):
+            self.assertIs(self.judge(if_modified_since=value), Verdict.PERFORM, value)
+        self.assertIs(self.judge(if_modified_since=later), Verdict.UNCHANGED)
+
+    def test_leap_seconds(self) -> None:
+        value = b"Sun, 31 Dec 1995 23:59:60 GMT"
+        self.assertIs(self.judge(if_modified_since=value), Verdict.UNCHANGED)
+
+    def test_years_of_two_digits(self) -> None:
+        """They are at most fifty years from now."""
+        now = datetime.now(UTC).year
+        for years, verdict in ((48, Verdict.UNCHANGED), (52, Verdict.PERFORM)):
+            value = b"Sunday, 06-Nov-%02d 08:49:37 GMT" % ((now + years) % 100)
+            modified = b"Sun, 06 Nov %d 08:49:37 GMT" % (now - 20)
+            asked = {b"if-modified-since": value}
+            self.assertIs(judge(asked, TAG, modified), verdict, value)
 
     def test_tags_come_before_dates(self) -> None:
         """Section 13.2.2."""
