@@ -94,6 +94,16 @@ class ProgramLogTests(SynchronousTestCase):
             ],
         )
 
+    def test_chained_failure(self) -> None:
+        """What an error was raised from is logged, and the parts of groups are."""
+        error = RuntimeError("cannot {ship}")
+        error.__cause__ = ExceptionGroup("g", [KeyError("x")])
+        self.begin().failure("oh {what}", Failure(error), what="no")
+        lines = self.raw.getvalue().decode().splitlines()
+        self.assertTrue(lines[0].endswith("[shop#critical] oh no"))
+        self.assertIn("\t    | KeyError: 'x'", lines)
+        self.assertEqual(lines[-1], "\tRuntimeError: cannot {ship}")
+
     def test_traceback_ends_with_its_last_line(self) -> None:
         self.begin().failure("oh", Failure(ValueError("no")))
         self.assertTrue(self.raw.getvalue().endswith(b"ValueError: no\n"))
