@@ -117,11 +117,15 @@ class _Omission(TracebackException):
 class _Stack(StackSummary):
     """The outermost and the innermost frames of a deep stack."""
 
-    omitted: FrameSummary
+    def __init__(
+        self, outer: list[FrameSummary], omitted: int, inner: list[FrameSummary]
+    ) -> None:
+        self._omitted = FrameSummary("", omitted, "", lookup_line=False)
+        super().__init__([*outer, self._omitted, *inner])
 
     def format_frame_summary(self, frame_summary: FrameSummary, **options: Any) -> str:
         """Format a frame, or the note of those that are left out."""
-        if frame_summary is self.omitted:
+        if frame_summary is self._omitted:
             return f"  … {frame_summary.lineno} frames left out\n"
         return super().format_frame_summary(frame_summary, **options)
 
@@ -205,11 +209,7 @@ class _Formatting:
         )
         if omitted:
             outer = StackSummary.extract(walk_tb(trace), limit=half, lookup_lines=False)
-            stack = _Stack(outer)
-            stack.omitted = FrameSummary("", omitted, "", lookup_line=False)
-            stack.append(stack.omitted)
-            stack.extend(formatted.stack)
-            formatted.stack = stack
+            formatted.stack = _Stack(outer, omitted, formatted.stack)
         return formatted
 
 
@@ -232,13 +232,12 @@ def _links_of(error: BaseException) -> list[tuple[BaseException, bool]]:
 
 def _stack_of(failure: Failure) -> StackSummary:
     """Return the stack of a failure whose frames are gone."""
+    frames = [
+        FrameSummary(file, line, name, lookup_line=False)
+        for name, file, line, *_ in failure.frames
+    ]
     half = _MOST_FRAMES // 2
-    frames = failure.frames
-    if len(frames) > _MOST_FRAMES:
-        frames = [*frames[:half], *frames[-half:]]
-    return StackSummary.from_list(
-        [
-            FrameSummary(file, line, name, lookup_line=False)
-            for name, file, line, *_ in frames
-        ]
-    )
+    omitted = len(frames) - 2 * half
+    if omitted <= 0:
+        return StackSummary.from_list(frames)
+    return _Stack(frames[:half], omitted, frames[-half:])

@@ -66,7 +66,11 @@ class ProgramLog:
                 # What its encoding lacks is escaped, where the line would be lost.
                 stream.reconfigure(errors="backslashreplace")
         elif not ILogObserver.providedBy(observer):
-            observer = LegacyLogObserverWrapper(observer)
+            wrapped = LegacyLogObserverWrapper(observer)
+
+            def observer(event: LogEvent) -> None:
+                wrapped(_for_syslog(event))
+
         self._observer = observer
         self._repeats = RepeatFilter(self._write, later)
 
@@ -115,6 +119,14 @@ def _with_traceback(event: LogEvent, failure: Failure) -> LogEvent:
     left_out = {"log_failure", "log_flattened"}
     kept = {name: value for name, value in event.items() if name not in left_out}
     return {**kept, "log_format": "{log_text}", "log_text": text}
+
+
+def _for_syslog(event: LogEvent) -> LogEvent:
+    """Return an event for an observer of the old kind, with the whole traceback."""
+    failure = event.get("log_failure")
+    if not isinstance(failure, Failure):
+        return event
+    return {**_with_traceback(event, failure), "isError": 1}
 
 
 def is_journal(descriptor: int, environ: Mapping[str, str]) -> bool:

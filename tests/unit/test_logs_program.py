@@ -115,6 +115,18 @@ class ProgramLogTests(SynchronousTestCase):
         Logger("shop", observer=LogPublisher(log)).error("no {what}", what="stock")
         self.assertEqual(textFromEventDict(seen[0]), "no stock")
 
+    def test_chained_failure_for_syslog(self) -> None:
+        """It is an error there, with what it was raised from."""
+        seen: list[dict[str, Any]] = []
+        log = ProgramLog(seen.append, Clock().callLater, lambda: None)
+        error = RuntimeError("cannot ship")
+        error.__cause__ = KeyError("x")
+        Logger("shop", observer=LogPublisher(log)).failure("oh", Failure(error))
+        text = textFromEventDict(seen[0]) or ""
+        self.assertTrue(text.startswith("oh\nKeyError: 'x'\n\nThe above"), text)
+        self.assertTrue(text.endswith("RuntimeError: cannot ship\n"), text)
+        self.assertEqual(seen[0]["isError"], 1)
+
 
 class JournalTests(SynchronousTestCase):
     """Priorities of lines, for systemd's journal (sd-daemon(3))."""

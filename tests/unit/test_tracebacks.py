@@ -281,6 +281,10 @@ class BoundTests(SynchronousTestCase):
         cause = error.__cause__
         assert cause is not None
         cause.__traceback__ = error.__traceback__
+        cleaned = Failure(error)
+        cleaned.cleanFailure()
+        self.assertIn("… 202 frames left out\n", format_failure(cleaned))
+        error.__traceback__ = cause.__traceback__
         text = self.assert_bounded(error)
         self.assertEqual(text.count("… 202 frames left out\n"), 1)
         self.assertEqual(text.count("… 292 frames left out\n"), 1)
