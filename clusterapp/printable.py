@@ -1,4 +1,4 @@
-"""Escaping of control characters in text of others (log injection, CWE-117)."""
+"""Text of others made fit for logs: control characters escaped (CWE-117), and cut."""
 
 
 def printable(text: str, keep: str = "\n\t") -> str:
@@ -18,3 +18,15 @@ def printable(text: str, keep: str = "\n\t") -> str:
         else character.encode("unicode_escape").decode()
         for character in text
     )
+
+
+def shortened(text: str, most: int) -> str:
+    """
+    Cut the middle out of a long text: of a traceback, both ends matter.
+
+    :param most: the characters that are kept, beside a note of how many are not.
+    """
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}… [{len(text) - 2 * half} characters cut] …{text[-half:]}"

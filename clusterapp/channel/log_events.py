@@ -4,12 +4,15 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from clusterapp.printable import shortened
+from clusterapp.tracebacks import LONGEST_TRACEBACK
+
 #: The child's end of the pipe of log events has this number in every child.
 LOG_FD = 4
 
-#: Characters of an event that are kept: of its text, of its traceback, and of each of
-#: the other values. JSON takes at most twelve bytes for each.
-LONGEST_TEXT, LONGEST_TRACEBACK, _LONGEST_VALUE = 16_384, 16_384, 2_048
+#: Characters of an event that are kept: of its text, and of each of the values other
+#: than its traceback. JSON takes at most twelve bytes for each.
+LONGEST_TEXT, _LONGEST_VALUE = 16_384, 2_048
 
 #: A time that no calendar has is not accepted: the year 9999 ends here.
 _END_OF_TIME = 253_402_214_400.0
@@ -111,15 +114,3 @@ def _fields(request: RequestFacts) -> dict[str, str | None]:
         name: None if value is None else shortened(value, _LONGEST_VALUE)
         for name, value in vars(request).items()
     }
-
-
-def shortened(text: str, most: int) -> str:
-    """
-    Cut the middle out of a long text: of a traceback, both ends matter.
-
-    :param most: the characters that are kept, beside a note of how many are not.
-    """
-    if len(text) <= most:
-        return text
-    half = most // 2
-    return f"{text[:half]}… [{len(text) - 2 * half} characters cut] …{text[-half:]}"

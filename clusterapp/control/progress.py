@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 
 from clusterapp.operations import Step, Tell, Verdict
+from clusterapp.tracebacks import format_failure
 
 #: What the lines are, for who has to know it beforehand.
 LINES_OF_JSON = "application/x-ndjson"
@@ -80,7 +81,7 @@ def _failed(why: Failure) -> Verdict:
     return Verdict(
         ok=False,
         text=f"the master failed: {why.getErrorMessage()}",
-        traceback=why.getTraceback(),
+        traceback=format_failure(why),
     )
 
 

@@ -29,6 +29,7 @@ from clusterapp.http.forms import form_of
 from clusterapp.http.headers import canonical, useful
 from clusterapp.http.lazy import Lazy
 from clusterapp.http.pieces import StreamedBody
+from clusterapp.http.rendering import Again, not_bytes
 from clusterapp.http.response_head import BODILESS
 from clusterapp.interfaces import Fields
 
@@ -279,7 +280,7 @@ class ClusterRequest(Distributed, Addressing):
         try:
             body = resrc.render(self)
         except UnsupportedMethod as error:
-            super().render(cast("IResource", _Again(resrc, error)))
+            super().render(cast("IResource", Again(resrc, error)))
             return
         except Exception:
             if not self._connection.switched:
@@ -294,8 +295,18 @@ class ClusterRequest(Distributed, Addressing):
                 # Of a body that is here, the length is known better.
                 self.responseHeaders.removeHeader(b"content-length")
             self.respond(body)
+        elif not isinstance(body, bytes):
+            self._render_failed(not_bytes(resrc, body))
         else:
-            super().render(cast("IResource", _Again(resrc, body)))
+            super().render(cast("IResource", Again(resrc, body)))
+
+    def _render_failed(self, error: TypeError) -> None:
+        """Fail, in place of twisted.web's page, which shows values to the client."""
+        reason = Failure(error)
+        if self.finished:
+            self.log_failure(reason, "after the response,")
+        else:
+            self.processingFailed(reason)
 
     def getHeader(self, key: AnyStr) -> AnyStr | None:
         """
@@ -349,28 +360,3 @@ class ClusterRequest(Distributed, Addressing):
             self._body.close()
         elif self._stream is not None and not self._stream.complete:
             self._stream.stopProducing()
-
-
-class _Again:
-    """
-    A resource whose first answer is known, for twisted.web to make sense of.
-
-    :param resource: the resource.
-    :param outcome: what it returned, or the `UnsupportedMethod` that it raised.
-    """
-
-    def __init__(self, resource: IResource, outcome: object) -> None:
-        self._resource = resource
-        self._outcomes = [outcome]
-
-    def __repr__(self) -> str:
-        return repr(self._resource)  # which is what error pages show
-
-    def render(self, request: server.Request) -> object:
-        """Give the known answer once; then ask again, as for a HEAD made of a GET."""
-        if not self._outcomes:
-            return self._resource.render(request)
-        outcome = self._outcomes.pop()
-        if isinstance(outcome, UnsupportedMethod):
-            raise outcome
-        return outcome

@@ -33,6 +33,7 @@ from clusterapp.logs.sources import (
     capture_warnings,
 )
 from clusterapp.logs.streams import LineStream, text_stream
+from clusterapp.tracebacks import format_failure
 
 #: Seconds that the end of a process waits for a master that does not read.
 _LAST_WORDS_SECONDS = 1.0
@@ -163,7 +164,7 @@ def child_event_of(event: LogEvent, find_request: FindRequest) -> ChildEvent | N
         event, includeTraceback=False, includeTimestamp=False, includeSystem=False
     )
     failure = event.get("log_failure")
-    traceback = _traceback_of(failure) if isinstance(failure, Failure) else ""
+    traceback = format_failure(failure) if isinstance(failure, Failure) else ""
     traceback = traceback.rstrip("\n")
     if not text and not traceback:
         return None
@@ -177,13 +178,6 @@ def child_event_of(event: LogEvent, find_request: FindRequest) -> ChildEvent | N
         request=request_of(event, find_request),
         pid=os.getpid(),
     )
-
-
-def _traceback_of(failure: Failure) -> str:
-    try:
-        return failure.getTraceback()
-    except Exception as error:  # noqa: BLE001 - the event is logged, whatever its error
-        return f"(the traceback cannot be formatted: {type(error).__name__})"
 
 
 def _lost_notice(lost: int) -> bytes:

@@ -13,15 +13,18 @@ from twisted.logger import (
     LegacyLogObserverWrapper,
     LogEvent,
     LogLevel,
+    formatEvent,
     formatEventAsClassicLogText,
 )
 from twisted.python.components import Componentized
+from twisted.python.failure import Failure
 from twisted.scripts._twistd_unix import UnixAppLogger
 from zope.interface import implementer
 
 from clusterapp.logs.repeat_filter import Later, RepeatFilter
 from clusterapp.logs.requests import FindRequest, request_of
 from clusterapp.printable import printable
+from clusterapp.tracebacks import format_failure
 
 #: Priorities of lines for journald (sd-daemon(3), syslog(3)).
 _PRIORITIES = {
@@ -63,7 +66,11 @@ class ProgramLog:
                 # What its encoding lacks is escaped, where the line would be lost.
                 stream.reconfigure(errors="backslashreplace")
         elif not ILogObserver.providedBy(observer):
-            observer = LegacyLogObserverWrapper(observer)
+            wrapped = LegacyLogObserverWrapper(observer)
+
+            def observer(event: LogEvent) -> None:
+                wrapped(_for_syslog(event))
+
         self._observer = observer
         self._repeats = RepeatFilter(self._write, later)
 
@@ -93,6 +100,9 @@ def line_of(event: LogEvent, *, journal: bool) -> str | None:
 
     :param journal: whether each line begins with its priority.
     """
+    failure = event.get("log_failure")
+    if isinstance(failure, Failure):
+        event = _with_traceback(event, failure)
     text = formatEventAsClassicLogText(event)
     if text is None:
         return None
@@ -101,6 +111,22 @@ def line_of(event: LogEvent, *, journal: bool) -> str | None:
         return text
     prefix = f"<{_PRIORITIES.get(event.get('log_level'), 6)}>"
     return "".join(f"{prefix}{line}\n" for line in text.splitlines())
+
+
+def _with_traceback(event: LogEvent, failure: Failure) -> LogEvent:
+    """Return an event whose text has the traceback, as Python prints it."""
+    text = f"{formatEvent(event)}\n{format_failure(failure)}"
+    left_out = {"log_failure", "log_flattened"}
+    kept = {name: value for name, value in event.items() if name not in left_out}
+    return {**kept, "log_format": "{log_text}", "log_text": text}
+
+
+def _for_syslog(event: LogEvent) -> LogEvent:
+    """Return an event for an observer of the old kind, with the whole traceback."""
+    failure = event.get("log_failure")
+    if not isinstance(failure, Failure):
+        return event
+    return {**_with_traceback(event, failure), "isError": 1}
 
 
 def is_journal(descriptor: int, environ: Mapping[str, str]) -> bool:

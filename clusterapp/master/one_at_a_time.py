@@ -1,7 +1,6 @@
 """Operations, one at a time: how each begins and ends, and what the log has of it."""
 
 from collections.abc import Coroutine
-from traceback import format_exc
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -11,6 +10,7 @@ from clusterapp.errors import BusyError, ClusterError
 from clusterapp.master.status import Phase
 from clusterapp.master.trial import TrialError
 from clusterapp.operations import CORE, Slot, Step, Tell, Verdict
+from clusterapp.tracebacks import format_error
 
 #: What a master does by itself.
 RECYCLE = "recycle"
@@ -118,7 +118,9 @@ class OneAtATime:
             verdict = Verdict(False, "given up: the cluster is stopping")
         except Exception as error:  # noqa: BLE001 - it is told, and logged
             _log.failure("an operation failed")
-            verdict = Verdict(False, f"{type(error).__name__}: {error}", format_exc())
+            text = f"{type(error).__name__}: {error}"
+            trace = format_error(error, error.__traceback__)
+            verdict = Verdict(False, text, trace)
         finally:
             work.close()
             is_last = self._work is ended

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
 from clusterapp.regular import read_regular
+from clusterapp.tracebacks import format_failure
 
 #: How many lines are shown before and after the one that failed.
 _AROUND = 5
@@ -124,7 +125,7 @@ def failure_page(why: Failure, templates: Path | None) -> bytes:
         note="The request failed.",
         excerpt=_excerpt(why, templates.absolute()) if templates else None,
         heading="Traceback",
-        traceback=why.getTraceback(),
+        traceback=format_failure(why),
     )
 
 

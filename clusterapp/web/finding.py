@@ -2,7 +2,6 @@
 
 import os
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -16,6 +15,7 @@ from klein import Klein
 from twisted.web.resource import IResource
 
 from clusterapp.errors import ApplicationLoadError
+from clusterapp.tracebacks import format_error, summary_of
 from clusterapp.web.application import Application
 
 Kind = Literal["application", "klein", "resource", "wsgi"]
@@ -163,12 +163,9 @@ def _blaming(spec: str, what: str) -> Iterator[None]:
         raise
     # A module may also leave the interpreter, as a script does at its end.
     except (Exception, SystemExit) as error:
-        line = traceback.format_exception_only(error)[-1].strip()
-        text = traceback.format_exception(
-            type(error), error, _users(error.__traceback__)
-        )
+        text = format_error(error, _users(error.__traceback__))
         raise ApplicationLoadError(
-            spec, f"{what} failed: {line}", "".join(text)
+            spec, f"{what} failed: {summary_of(error)}", text
         ) from error
 
 

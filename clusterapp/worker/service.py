@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -27,6 +26,7 @@ from clusterapp.guards import guarded
 from clusterapp.http.under_way import request_under_way
 from clusterapp.logs.child import ChildLog, begin_child_log
 from clusterapp.settings.model import Settings
+from clusterapp.tracebacks import format_error, summary_of
 from clusterapp.web.loading import load
 from clusterapp.web.static import StaticOptions
 from clusterapp.worker.front import Front
@@ -275,10 +275,10 @@ class ChildProgram:
 def _one_line(error: BaseException) -> str:
     if isinstance(error, ApplicationLoadError):
         return error.reason
-    return traceback.format_exception_only(error)[-1].strip()
+    return summary_of(error)
 
 
 def _traceback(error: BaseException) -> str:
     if isinstance(error, ApplicationLoadError):
         return error.traceback
-    return "".join(traceback.format_exception(error))
+    return format_error(error, error.__traceback__)

@@ -66,8 +66,19 @@ class EventTests(SynchronousTestCase):
         )
         # All of the traceback is one event.
         running.wait_for(r"^\tTraceback \(most recent call last\):$")
-        running.wait_for(r"^\tbuiltins.ValueError: no 7 → here$")
+        running.wait_for(r"^\tValueError: no 7 → here$")
         self.assertNotIn("secret", running.text())
+        self.assert_chain(running, where)
+
+    def assert_chain(self, running: RunningCluster, where: str) -> None:
+        """What an error was raised from is in the log, and the parts of a group."""
+        running.request("GET", f"{where}/raise-from")
+        running.wait_for(rf"unhandled ExceptionGroup in GET {where}/raise-from ")
+        running.wait_for(r"^\tOSError: no line$")
+        running.wait_for(r"^\tThe above exception was the direct cause of ")
+        running.wait_for(r"^\t  \| ExceptionGroup: cannot ship \(2 sub-exceptions\)$")
+        running.wait_for(r"^\t    \| ValueError: first part$")
+        running.wait_for(r"^\t    \| KeyError: 'second part'$")
 
     def test_worker(self) -> None:
         with site() as running:
@@ -100,6 +111,7 @@ class EventTests(SynchronousTestCase):
         running.wait_for(
             r"#error\] unhandled ValueError in GET /core/raise/7 \(route .*r-1\)$"
         )
+        self.assert_chain(running, "/core")
 
     def test_other_writers(self) -> None:
         """C code, programs and forked processes write to the descriptors."""
@@ -148,7 +160,7 @@ class TextTests(SynchronousTestCase):
             running.get("/say/print")
             running.wait_for(r"\] printed \\u2192 here$")
             running.request("GET", "/raise/7")
-            running.wait_for(r"^\tbuiltins.ValueError: no 7 \\u2192 here$")
+            running.wait_for(r"^\tValueError: no 7 \\u2192 here$")
             running.get("/core/say/print")
             running.wait_for(r"\[stdout#info\] printed \\u2192 here$")
 
@@ -171,7 +183,7 @@ class TextTests(SynchronousTestCase):
             running.started()
             running.request("GET", "/raise/7")
             running.wait_for(r"^<3>.*unhandled ValueError in GET /raise/7")
-            running.wait_for(r"^<3>\tbuiltins.ValueError: no 7")
+            running.wait_for(r"^<3>\tValueError: no 7")
             running.get("/say/print")
             running.wait_for(r"^<6>.*printed → here")
             running.wait_for(r"^<4>.*printed as an error")

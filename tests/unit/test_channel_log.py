@@ -10,10 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.log_events import (
     LONGEST_TEXT,
-    LONGEST_TRACEBACK,
     ChildEvent,
     RequestFacts,
-    shortened,
 )
 from clusterapp.channel.log_records import (
     LONGEST_MESSAGE,
@@ -21,6 +19,8 @@ from clusterapp.channel.log_records import (
     RecordReader,
     records_of,
 )
+from clusterapp.printable import shortened
+from clusterapp.tracebacks import LONGEST_TRACEBACK
 
 MESSAGES = st.lists(
     st.tuples(st.sampled_from([1, 2, 3]), st.binary(min_size=1, max_size=20_000)),

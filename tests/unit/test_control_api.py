@@ -163,11 +163,14 @@ class OperationTests(ApiCase):
     def test_operation_that_breaks_its_word(self) -> None:
         """An error that no operation should end with is a verdict all the same."""
         client = self.begin("POST", "/reload")
-        self.operations.verdict.errback(Failure(ZeroDivisionError("by zero")))
+        error = ZeroDivisionError("by zero")
+        error.__cause__ = KeyError("stock")
+        self.operations.verdict.errback(Failure(error))
         [line] = self.lines(client)
         self.assertFalse(line["verdict"]["ok"])
         self.assertEqual(line["verdict"]["text"], "the master failed: by zero")
         self.assertIn("ZeroDivisionError", line["verdict"]["traceback"])
+        self.assertIn("KeyError: 'stock'", line["verdict"]["traceback"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_client_that_leaves(self) -> None:

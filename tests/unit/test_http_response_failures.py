@@ -383,6 +383,64 @@ class ResourceTests(FailureCase):
         self.assertEqual(body, b"")
         self.assert_over(client, complete=True)
 
+    def assert_not_bytes(self, client: Client, method: bytes) -> None:
+        head, _, body = client.received.partition(b"\r\n\r\n")
+        self.assertTrue(head.startswith(b"HTTP/1.1 500 "), client.received)
+        self.assertNotIn(b"secret", client.received)
+        self.assertNotIn(b" at 0x", client.received)
+        self.assertEqual(bool(body), method != b"HEAD")
+        self.assert_over(client, TypeError, complete=True)
+
+    def test_what_is_no_body(self) -> None:
+        """What `render` returns and is not bytes is an error, and no client sees it."""
+        for result in ("secret", None, 5, bytearray(b"secret"), [b"secret"]):
+            for request in (GET, HEAD):
+                self.logged, self.answered = [], []
+                client = self.called(lambda _, result=result: result)
+                client.send(request)
+                self.assert_not_bytes(client, request[:4].strip())
+
+    def test_what_is_no_body_by_klein(self) -> None:
+        """So it is of a resource that a handler returns."""
+        inner = Calling(lambda *_: "secret", [])
+        client = self.klein(lambda _: inner)
+        client.send(GET)
+        self.assert_not_bytes(client, b"GET")
+
+    def test_what_is_no_body_of_a_faked_head(self) -> None:
+        """Twisted.web asks a resource without HEAD for a GET."""
+
+        class GetOnly(Calling):
+            def render(self, request: Any) -> Any:
+                if request.method == b"HEAD":
+                    raise UnsupportedMethod((b"GET",))
+                return "secret"
+
+        client = self.serve(GetOnly(lambda *_: b"", []))
+        client.send(HEAD)
+        self.assert_not_bytes(client, b"HEAD")
+
+    def test_none_after_the_response(self) -> None:
+        """The response is whole; who forgot to return NOT_DONE_YET hears of it."""
+
+        def handler(request: Any) -> None:
+            request.write(b"hello")
+            request.finish()
+
+        client = self.called(handler)
+        client.send(GET.replace(b"Host", b"Connection: close\r\nHost"))
+        self.assertTrue(client.received.startswith(b"HTTP/1.1 200 "))
+        self.assertTrue(client.received.endswith(b"5\r\nhello\r\n0\r\n\r\n"))
+        [failure] = self.flushLoggedErrors(TypeError)
+        self.assertIn("returned None", failure.getErrorMessage())
+        self.assertRegex(self.logged[0], "GET /x")
+
+    def test_none_before_the_end(self) -> None:
+        """A response that nobody will end is broken off."""
+        client = self.called(lambda request: request.write(b"hello"))
+        client.send(GET)
+        self.assert_broken(client, b"5\r\nhello\r\n", TypeError)
+
     def test_error_that_cannot_be_sent(self) -> None:
         """Where even the error fails, the connection answers."""
 

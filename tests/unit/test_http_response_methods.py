@@ -137,11 +137,6 @@ class MethodTests(SideBySideTestCase):
         self.assertEqual(answer.field(b"x"), [b"y"])
         self.assertEqual(ours.seen, [None])
 
-    def test_what_is_no_body(self) -> None:
-        """What is returned and is not bytes is described, to the letter."""
-        for result in ("text", None, 5, bytearray(b"x"), [b"x"]):
-            self.called(lambda _, __, result=result: result, get(), get(method="POST"))  # type: ignore[misc]
-
 
 class EncodingTests(SideBySideTestCase):
     """`EncodingResourceWrapper`."""

@@ -23,6 +23,7 @@ LAYERS = {
     "regular": 0,
     "titles": 0,
     "limits": 0,
+    "tracebacks": 1,
     "settings": 1,
     "lifecycle": 1,
     "generations": 1,

@@ -108,6 +108,15 @@ class EventTests(ChildLogCase):
         self.assertIn("ZeroDivisionError", event.traceback.splitlines()[-1])
         self.assertEqual(event.pid, os.getpid())
 
+    def test_chained_failure(self) -> None:
+        """What an error was raised from is a part of the event, and those of groups."""
+        error = RuntimeError("cannot ship")
+        error.__cause__ = ExceptionGroup("g", [KeyError("x")])
+        self.log().failure("oh", Failure(error))
+        [event] = self.events()
+        self.assertIn("| KeyError: 'x'\n", event.traceback)
+        self.assertTrue(event.traceback.endswith("\nRuntimeError: cannot ship"))
+
     def test_failure_without_words(self) -> None:
         """The first line of an event says what it was."""
         self.log().failure("", Failure(ValueError("no")))
@@ -162,6 +171,7 @@ class EventTests(ChildLogCase):
 
     def test_traceback_that_cannot_be_formatted(self) -> None:
         failure = Failure(ValueError("no"))
+        self.patch(failure, "value", "of another process")
         self.patch(failure, "getTraceback", lambda: 1 / 0)
         self.log().failure("oh", failure)
         [event] = self.events()

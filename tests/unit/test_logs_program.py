@@ -94,6 +94,16 @@ class ProgramLogTests(SynchronousTestCase):
             ],
         )
 
+    def test_chained_failure(self) -> None:
+        """What an error was raised from is logged, and the parts of groups are."""
+        error = RuntimeError("cannot {ship}")
+        error.__cause__ = ExceptionGroup("g", [KeyError("x")])
+        self.begin().failure("oh {what}", Failure(error), what="no")
+        lines = self.raw.getvalue().decode().splitlines()
+        self.assertTrue(lines[0].endswith("[shop#critical] oh no"))
+        self.assertIn("\t    | KeyError: 'x'", lines)
+        self.assertEqual(lines[-1], "\tRuntimeError: cannot {ship}")
+
     def test_traceback_ends_with_its_last_line(self) -> None:
         self.begin().failure("oh", Failure(ValueError("no")))
         self.assertTrue(self.raw.getvalue().endswith(b"ValueError: no\n"))
@@ -104,6 +114,18 @@ class ProgramLogTests(SynchronousTestCase):
         log = ProgramLog(seen.append, Clock().callLater, lambda: None)
         Logger("shop", observer=LogPublisher(log)).error("no {what}", what="stock")
         self.assertEqual(textFromEventDict(seen[0]), "no stock")
+
+    def test_chained_failure_for_syslog(self) -> None:
+        """It is an error there, with what it was raised from."""
+        seen: list[dict[str, Any]] = []
+        log = ProgramLog(seen.append, Clock().callLater, lambda: None)
+        error = RuntimeError("cannot ship")
+        error.__cause__ = KeyError("x")
+        Logger("shop", observer=LogPublisher(log)).failure("oh", Failure(error))
+        text = textFromEventDict(seen[0]) or ""
+        self.assertTrue(text.startswith("oh\nKeyError: 'x'\n\nThe above"), text)
+        self.assertTrue(text.endswith("RuntimeError: cannot ship\n"), text)
+        self.assertEqual(seen[0]["isError"], 1)
 
 
 class JournalTests(SynchronousTestCase):

@@ -67,6 +67,16 @@ class FailurePageTests(SynchronousTestCase):
         self.assertIn("<span>TemplateNotFound</span> &#39;none.html&#39; not", page)
         self.assertNotIn("<ol>", page)
 
+    def test_causes(self) -> None:
+        """What an error was raised from is shown, too."""
+
+        def fail() -> None:
+            raise RuntimeError("cannot ship") from KeyError("stock")
+
+        page = self.page(fail)
+        self.assertIn("KeyError: &#39;stock&#39;\n\nThe above exception was", page)
+        self.assertIn("RuntimeError: cannot ship\n</pre>", page)
+
     def test_error_in_a_function(self) -> None:
         """The template that called it is shown, and the traceback goes on."""
         self.write("page.html", "{{ broken() }}")

@@ -164,6 +164,13 @@ class FindTests(SynchronousTestCase):
         self.assertNotIn("importlib", "".join(lines))
         self.assertNotIn("finding.py", "".join(lines))
 
+    def test_reason_of_a_noted_error(self) -> None:
+        """It is the error; the notes are in the traceback."""
+        self.write("error = ValueError('no')\nerror.add_note('see x')\nraise error")
+        error = self.fails()
+        self.assertTrue(error.reason.endswith("failed: ValueError: no"), error.reason)
+        self.assertIn("see x", error.traceback)
+
     def test_syntax_error(self) -> None:
         self.write("app = (")
         error = self.fails()

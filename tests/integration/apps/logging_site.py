@@ -34,6 +34,18 @@ def fails(request: Request, number: int) -> str:
     raise ValueError(f"no {number} → here")
 
 
+@app.route("/raise-from")
+@app.core.route("/core/raise-from")
+async def raise_from(request: Request) -> bytes:
+    """Fail after a failure, with several errors."""
+    try:
+        await fail(OSError("no line"))
+    except OSError as error:
+        parts = [ValueError("first part"), KeyError("second part")]
+        raise ExceptionGroup("cannot ship", parts) from error
+    return b""
+
+
 @app.route("/raise-late/<int:number>")
 async def fails_late(request: Request, number: int) -> str:
     """Fail a turn of the event loop later."""
