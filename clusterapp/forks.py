@@ -8,6 +8,7 @@ started with exec(2) are another matter: they get no handlers, and no descriptor
 is closed on exec.
 """
 
+import asyncio
 import faulthandler
 import os
 import re
@@ -34,6 +35,11 @@ _PRIVATE = re.compile(r"(core|worker-\d+)\.sock")
 #: What calls an application in a thread, and has the reactor take the result.
 _THREADED: Final = frozenset(
     {"clusterapp.web.wsgi_response", "twisted.internet.threads", "twisted.web.wsgi"}
+)
+
+#: The frames that call tasks of asyncio, whose steps have no frame of their own.
+_LOOPS: Final = frozenset(
+    {("twisted.internet.asyncioreactor", "run"), ("asyncio.events", "_run")}
 )
 
 #: Whether this process is a fork that the application has made of one of ours.
@@ -157,9 +163,31 @@ def _stop_loop() -> None:
             getattr(reactor, name).clear()
     loop = getattr(reactor, "_asyncioEventloop", None)
     if loop is not None:
-        with suppress(AttributeError):  # uvloop hides it
-            loop._ready.clear()  # noqa: SLF001
-        loop.call_soon(end_fork)
+        _stop_asyncio(loop)
+
+
+def _stop_asyncio(loop: Any) -> None:
+    with suppress(AttributeError):  # uvloop hides it
+        loop._ready.clear()  # noqa: SLF001
+    loop.call_soon(end_fork)
+    call_soon = loop.call_soon
+
+    def call(function: Any, *args: Any, **kwargs: Any) -> Any:
+        # By a task that is done, or goes on later. libuv polls before it calls
+        # anything else, and aborts: the descriptors that it polls are closed.
+        caller = sys._getframe(1)  # noqa: SLF001
+        if (caller.f_globals.get("__name__"), caller.f_code.co_name) in _LOOPS:
+            end_fork(_failure_of(args[0]) if args else None)
+        return call_soon(function, *args, **kwargs)
+
+    loop.call_soon = call
+
+
+def _failure_of(future: Any) -> Failure | None:
+    """Return the failure of a task that is done, if it has failed."""
+    is_done = isinstance(future, asyncio.Future) and future.done()
+    error = future.exception() if is_done and not future.cancelled() else None
+    return None if error is None else Failure(error)
 
 
 def _returned(*_: object) -> None:
