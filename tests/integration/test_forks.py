@@ -14,10 +14,10 @@ STATUS = {"exit": 0, "status": 7, "text": 1, "fail": 1, "return": 1, "own": 9}
 class ReturningForkTests(SynchronousTestCase):
     """A fork that exits, fails or returns ends with that status, and serves nothing."""
 
-    def check(self, running: RunningCluster, place: str) -> None:
+    def check(self, running: RunningCluster, place: str, *, asyncio: bool) -> None:
         pid = int(running.get(f"{place}/pid"))
         before = children_of(pid)
-        for where in ("at_once", "later", "thread"):
+        for where in ("at_once", "later", "thread", *(("task",) if asyncio else ())):
             for how, status in STATUS.items():
                 told = running.get(f"{place}/{where}/{how}")
                 self.assertEqual(told, str(status).encode(), (place, where, how))
@@ -46,8 +46,18 @@ class ReturningForkTests(SynchronousTestCase):
                 env={"PYTHONPATH": str(APPS)},
             ) as running:
                 for place in ("", "/core"):
-                    self.check(running, place)
+                    has_loop = place == "" or core == "isolated"
+                    self.check(running, place, asyncio=has_loop)
                 self.check_log(running)
+
+    def test_in_a_wsgi_application(self) -> None:
+        """In a thread, which would wait for ever for more work."""
+        with cluster(
+            *("--app", "forking:wsgi"), workers=1, env={"PYTHONPATH": str(APPS)}
+        ) as running:
+            for how, status in STATUS.items():
+                self.assertEqual(running.get(f"/{how}"), str(status).encode(), how)
+            self.check_log(running)
 
     def test_while_others_are_served(self) -> None:
         """Their connections are the parent's, which serves them on."""

@@ -102,3 +102,10 @@ for place in (app, app.core):
     prefix = "" if place is app else "/core"
     place.route(f"{prefix}/<where>/<how>")(forks)
     place.route(f"{prefix}/pid")(pid)
+
+
+def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    """Fork in a thread of a WSGI application."""
+    body = fork(environ["PATH_INFO"].lstrip("/")).encode()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [body]
