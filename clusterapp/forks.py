@@ -8,14 +8,20 @@ started with exec(2) are another matter: they get no handlers, and no descriptor
 is closed on exec.
 """
 
+import asyncio
 import faulthandler
 import os
 import re
 import signal
+import sys
 import threading
 from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from clusterapp.descriptors import owned, socket_addresses
 from clusterapp.titles import mark_fork
@@ -26,7 +32,22 @@ _PACKAGES = frozenset({"clusterapp", "twisted"})
 #: The names of a cluster's private sockets in its state folder.
 _PRIVATE = re.compile(r"(core|worker-\d+)\.sock")
 
+#: What calls an application in a thread, and has the reactor take the result.
+_THREADED: Final = frozenset(
+    {"clusterapp.web.wsgi_response", "twisted.internet.threads", "twisted.web.wsgi"}
+)
+
+#: The frames that call tasks of asyncio, whose steps have no frame of their own.
+_LOOPS: Final = frozenset(
+    {("twisted.internet.asyncioreactor", "run"), ("asyncio.events", "_run")}
+)
+
+#: Whether this process is a fork that the application has made of one of ours.
+is_fork = False
+
 _installed = False
+
+_log = Logger()
 
 
 class _Suspension(threading.local):
@@ -60,11 +81,51 @@ def suspended() -> Iterator[None]:
         _suspension.depth -= 1
 
 
+def end_fork(failure: Failure | None = None) -> NoReturn:
+    """
+    End this process, a fork: the application's code has returned to its caller.
+
+    It is not cleaned up (``os._exit``): what is registered with `atexit` is the
+    parent's. Standard output and error are flushed.
+
+    :param failure: the exception that the code has raised, which is logged unless it
+        is a `SystemExit`. The status is 1, or what the SystemExit asks for.
+    """
+    status = 1
+    try:
+        status = _exit_status(failure)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    finally:
+        os._exit(status)
+
+
+def _exit_status(failure: Failure | None) -> int:
+    """Return the status of an exit as Python does, and log why it is no usual one."""
+    if failure is None:
+        _log.error(
+            "process {pid}, a fork, returned to the server that it was forked from:"
+            " it ends with status 1 (end forks with os._exit or sys.exit)",
+            pid=os.getpid(),
+        )
+        return 1
+    error = failure.value
+    if not isinstance(error, SystemExit):
+        _log.failure("process {pid}, a fork, failed", failure, pid=os.getpid())
+        return 1
+    if error.code is None or isinstance(error.code, int):
+        return (error.code or 0) & 0xFF
+    _log.error("{text}", text=str(error.code))
+    return 1
+
+
 def _clean_up() -> None:
+    global is_fork  # noqa: PLW0603 - it is one for life
     if _suspension.depth:
         return
+    is_fork = True
     # An exception would only be printed, and the rest be left undone.
-    for step in (_reset_signals, _release_sockets, mark_fork):
+    for step in (_reset_signals, _release_sockets, _stop_loop, mark_fork):
         _attempt(step)
 
 
@@ -73,6 +134,64 @@ def _attempt(step: Callable[[], None]) -> None:
         step()
     except Exception as error:  # noqa: BLE001 - the fork is the application's
         os.write(2, f"clusterapp: after a fork: {error!r}\n".encode())
+
+
+def _stop_loop() -> None:
+    """
+    Have the event loop end this process when it is returned to.
+
+    What is due in the same turn of the loop is dropped, as far as it can be reached.
+    """
+    reactor: Any = sys.modules.get("twisted.internet.reactor")
+    if reactor is None:
+        return
+    call_from_thread = reactor.callFromThread
+
+    def call(function: Any, *args: Any, **kwargs: Any) -> None:
+        # The thread would wait for more work, which nobody gives it.
+        if sys._getframe(1).f_globals.get("__name__") in _THREADED:  # noqa: SLF001
+            raised = args[-1] if args and isinstance(args[-1], Failure) else None
+            end_fork(raised)
+        call_from_thread(function, *args, **kwargs)
+
+    reactor.callFromThread = call
+    reactor.runUntilCurrent = reactor.doIteration = _returned
+    # If timers are being called now, this is what the reactor does behind them.
+    reactor._justStopped, reactor.fireSystemEvent = True, _returned  # noqa: SLF001
+    for name in ("_selectables", "_pendingTimedCalls", "threadCallQueue"):
+        with suppress(AttributeError):
+            getattr(reactor, name).clear()
+    loop = getattr(reactor, "_asyncioEventloop", None)
+    if loop is not None:
+        _stop_asyncio(loop)
+
+
+def _stop_asyncio(loop: Any) -> None:
+    with suppress(AttributeError):  # uvloop hides it
+        loop._ready.clear()  # noqa: SLF001
+    loop.call_soon(end_fork)
+    call_soon = loop.call_soon
+
+    def call(function: Any, *args: Any, **kwargs: Any) -> Any:
+        # By a task that is done, or goes on later. libuv polls before it calls
+        # anything else, and aborts: the descriptors that it polls are closed.
+        caller = sys._getframe(1)  # noqa: SLF001
+        if (caller.f_globals.get("__name__"), caller.f_code.co_name) in _LOOPS:
+            end_fork(_failure_of(args[0]) if args else None)
+        return call_soon(function, *args, **kwargs)
+
+    loop.call_soon = call
+
+
+def _failure_of(future: Any) -> Failure | None:
+    """Return the failure of a task that is done, if it has failed."""
+    is_done = isinstance(future, asyncio.Future) and future.done()
+    error = future.exception() if is_done and not future.cancelled() else None
+    return None if error is None else Failure(error)
+
+
+def _returned(*_: object) -> None:
+    end_fork()
 
 
 def _reset_signals() -> None:

@@ -17,6 +17,7 @@ from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 from twisted.web.util import formatFailure
 
+from clusterapp import forks
 from clusterapp.http.forms import BadFormError
 from clusterapp.http.responding import Responding
 
@@ -69,6 +70,8 @@ class Failing(Responding):
         :return: the reason.
         :raises RuntimeError: if the client has gone before anything was sent.
         """
+        if forks.is_fork:
+            forks.end_fork(reason)
         if self._connection.switched:
             # What is written now is not HTTP.
             self._log.failure("", failure=reason)

@@ -52,6 +52,7 @@ from twisted.web.template import flatten
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import MapAdapter
 
+from clusterapp import forks
 from clusterapp.http.klein_routes import Route, RouteMemory
 from clusterapp.http.routable import Dispatcher, Routable
 
@@ -133,8 +134,12 @@ class KleinRoutes(KleinResource, Dispatcher):
         try:
             result: Any = app.execute_endpoint(route.endpoint, request, **route.values)
         except BaseException:  # noqa: BLE001  (as maybeDeferred, which Klein calls)
+            if forks.is_fork:
+                forks.end_fork(Failure())
             called: Deferred[Any] = fail(Failure(captureVars=Deferred.debug))
         else:
+            if forks.is_fork:
+                forks.end_fork()
             # Not their subclasses, which may be renderable.
             kind = type(result)
             if kind is str or kind is bytes:
@@ -164,6 +169,8 @@ class _Dispatched:
 
     def _render(self, result: Any) -> Any:
         """Let what can write an answer by itself do so; return anything else."""
+        if forks.is_fork:
+            forks.end_fork()
         request = self._request
         if isinstance(result, Response):
             result = result._applyToRequest(request)  # noqa: SLF001
@@ -195,6 +202,8 @@ class _Dispatched:
 
     def _handle(self, failure: Failure, handlers: Iterator[Any]) -> Any:
         """Ask the first of the error handlers that takes such a failure."""
+        if forks.is_fork:
+            forks.end_fork(failure)
         request = self._request
         if request.ended:
             if not _is_cancelled(failure):

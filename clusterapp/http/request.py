@@ -21,6 +21,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.pages import notFound
 from twisted.web.resource import IResource, _IEncodingResource
 
+from clusterapp import forks
 from clusterapp.http.addressing import Addressing
 from clusterapp.http.content import Content
 from clusterapp.http.context import ProducerInContext
@@ -253,6 +254,8 @@ class ClusterRequest(Distributed, Addressing):
         """Find the resource, and let it answer in a context of the request's own."""
         context = self._connection.site.context.copy()
         context.run(self._process)
+        if forks.is_fork:
+            forks.end_fork()
         # Not before: within the handler, what is called is in it already.
         self.context = context
 
@@ -270,6 +273,8 @@ class ClusterRequest(Distributed, Addressing):
                     self._encoder = found.getEncoder(self)
             self.render(found)
         except BaseException as error:  # noqa: BLE001 - as twisted.web does
+            if forks.is_fork:
+                forks.end_fork(Failure())
             if self.has_nul and str(error) == _NUL and not self.startedWriting:
                 self.render(notFound())  # no file has such a name
             else:
