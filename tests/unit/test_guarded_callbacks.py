@@ -51,6 +51,8 @@ EXEMPT = {
     "channel.protocol:End.connectionMade": "AMP's own, which calls nothing of ours",
     "control.service:self._site.abort": "aborts connections, each of them guarded",
     "demo:self._connect": "returns a Deferred, whose errback begins anew",
+    "forks:end_fork": "ends the process, whatever it raises",
+    "forks:function": "the loop's own way to call it, but in a fork",
     "http.announced:_settle": "sets the result of a future",
     "http.bridge:_End.connectionMade": "called by a guarded connection",
     "http.bridge:_End.dataReceived": "called by a guarded connection",
