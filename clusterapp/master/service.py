@@ -270,8 +270,7 @@ class ClusterService(Service):
             self._deployment.pool.cluster_health(ready=health.ready, detail=detail)
         for changed in self._watchers:
             changed()
-        # The last, since it may begin something, which changes more.
-        self.operations.changed()
+        self.operations.changed()  # last: it may begin something, which changes more
 
     def take_over(self, tell: Tell) -> Coroutine[Any, Any, str]:
         """
