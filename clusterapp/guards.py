@@ -43,11 +43,15 @@ def guarded(
                 callback(*args, **kwargs)
             except Exception:  # noqa: BLE001 - whatever it is ends one thing only
                 failure = Failure()
-                text = doing if isinstance(doing, str) else doing(*args, **kwargs)
-                report(text, failure)
-                if on_error is not None:
-                    # What ends it may fail as well, and has nothing more to end.
-                    guarded(text)(on_error)(failure, *args, **kwargs)
+            else:
+                return
+            # Behind the handler: what is raised here has that exception not for its
+            # context, and does not show it in the log again.
+            text = doing if isinstance(doing, str) else doing(*args, **kwargs)
+            report(text, failure)
+            if on_error is not None:
+                # What ends it may fail as well, and has nothing more to end.
+                guarded(text)(on_error)(failure, *args, **kwargs)
 
         return call
 

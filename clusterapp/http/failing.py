@@ -74,7 +74,7 @@ class Failing(Responding):
             forks.end_fork(reason)
         if self._connection.switched:
             # What is written now is not HTTP.
-            self._log.failure("", failure=reason)
+            self.log_failure(reason)
             self._connection.fail(reason)
             return reason
         if self.startedWriting or self._given_up:
