@@ -79,6 +79,12 @@ class Ending(Reading):
         elif self.deadline <= now:
             _AT_THE_END.get(self.phase, Ending.abortConnection)(self)
 
+    @property
+    def lingers(self) -> bool:
+        """Whether it has waited for the client's end for a second or longer."""
+        left = self.deadline - self.site.clock.seconds()
+        return self.phase == "end" and left <= LINGER_SECONDS - 1
+
     @ends_connection
     def end_early(self) -> None:
         """

@@ -40,7 +40,7 @@ _SWEEP_SECONDS = 1.0
 
 #: The connections that are closed first where descriptors are scarce.
 _OF_LEAST_USE: Final[Sequence[Callable[[Connection], bool]]] = (
-    lambda connection: connection.phase == "end",
+    lambda connection: connection.lingers,
     lambda connection: connection.phase == "request",
     lambda connection: connection.phase == "head",
     lambda connection: connection.is_slow,
