@@ -3,9 +3,7 @@
 import subprocess
 import sys
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
-from unittest import skipUnless
 
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
@@ -43,7 +41,6 @@ class ExampleTests(SynchronousTestCase):
     def write(self, page: str) -> list[Path]:
         return write_examples(page, self.folder, BEFORE.get(page, ""))
 
-    @skipUnless(find_spec("mypy"), "mypy is not installed")
     def test_types(self) -> None:
         """Strictly, by the settings of this project, for whoever copies them."""
         programs = []
