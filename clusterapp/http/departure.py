@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from clusterapp.channel.lent import LentSocket
+from clusterapp.guards import guarded
 
 #: How many connections may be on their way to another process at once: AMP, which
 #: takes them there, has no bound of its own.
@@ -56,6 +57,12 @@ class Idle(Protocol):
 
     def reclaim(self) -> None:
         """Do the same, while other processes may hold duplicates of the socket."""
+
+
+#: What is raised for one connection lets it end here, and the others go on.
+_guard = guarded(
+    "hand a connection over", lambda _failure, connection, _hand_over: connection.stay()
+)
 
 
 class Departure:
@@ -109,7 +116,7 @@ class Departure:
             if self._hand_over is None:
                 connection.stay()
             else:
-                self._give(connection, hand_over)
+                _guard(self._give)(connection, hand_over)
         self._goes_on = False
 
     def _give(self, connection: Idle, hand_over: HandOver) -> None:
