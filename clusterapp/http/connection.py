@@ -26,6 +26,7 @@ from clusterapp.http.limits import (
     DISCARD_SECONDS,
     FIRST_REQUEST_SECONDS,
 )
+from clusterapp.http.origin import Origin
 from clusterapp.http.prepared import Prepared
 from clusterapp.http.reading import Message
 from clusterapp.http.switching import Switching
@@ -52,16 +53,29 @@ class Connection(Switching):
     :param site: what is served.
     """
 
-    __slots__ = ("_began",)
+    __slots__ = ("_began", "_origin")
 
     def __init__(self, site: "ClusterSite") -> None:
         super().__init__(site)
         self._began = 0.0
+        self._origin: Origin | None = None
 
     @property
     def factory(self) -> "ClusterSite":
         """The site, by the name that twisted.web's channels have for it."""
         return self.site
+
+    @property
+    def origin(self) -> Origin:
+        """The connection that the client has made to the cluster."""
+        if self._origin is None:
+            self._origin = Origin(
+                self.getPeer(),
+                self.getHost(),
+                self.isSecure(),
+                certificate=self.client_certificate(),
+            )
+        return self._origin
 
     # What a face calls.
 

@@ -328,8 +328,9 @@ def _replace_host(head: Head, authority: bytes) -> None:
 
 def _note(head: Head, noted: dict[bytes, bytes], *, of_workers: bool) -> None:
     """Read the fields that decide how the message goes on, and whose it is."""
-    if LOWER_NAME in noted:
-        head.fields, head.origin = take_origin(head.fields, believed=of_workers)
+    told = noted.get(LOWER_NAME)
+    if told is not None:
+        head.fields, head.origin = take_origin(head.fields, told, believed=of_workers)
         if of_workers and head.origin is None:
             raise _bad("it does not say whose it is")
     is_new = head.version == b"HTTP/1.1"

@@ -1,6 +1,6 @@
 """The core's end of connections from workers, which bring many clients' requests."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.interfaces import IAddress, ISSLTransport
 from zope.interface import alsoProvides, directlyProvides, noLongerProvides, providedBy
@@ -11,10 +11,6 @@ from clusterapp.http.hosted import HostedConnection
 from clusterapp.http.hosted_transport import HostedTransport
 from clusterapp.http.x509 import pyopenssl_certificate
 
-if TYPE_CHECKING:
-    from clusterapp.http.origin import Origin
-    from clusterapp.http.site import ClusterSite
-
 
 class ForwardedConnection(HostedConnection):
     """
@@ -24,10 +20,6 @@ class ForwardedConnection(HostedConnection):
 
     :param site: what is served.
     """
-
-    def __init__(self, site: "ClusterSite") -> None:
-        super().__init__(site)
-        self._origin: Origin | None = None
 
     def _begin(self, head: Head) -> None:
         self._origin = head.origin

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from klein import Klein
 from werkzeug.exceptions import MethodNotAllowed, NotFound
-from werkzeug.routing import Map, Rule
+from werkzeug.routing import Map, MapAdapter, Rule
 from werkzeug.routing.converters import DEFAULT_CONVERTERS
 
 #: A handler that has this attribute, and it is true, takes its request's body as a
@@ -78,6 +78,7 @@ class RouteMemory:
     )
     _mark: object = field(default=None, compare=False)
     _streams: bool = field(default=False, compare=False)
+    _mapper: MapAdapter = field(init=False, compare=False)
 
     def find(self, method: bytes, path: str) -> Route | NotRouted | None:
         """
@@ -117,18 +118,16 @@ class RouteMemory:
         # A mark of another memory serves this one too.
         self._mark = url_map._remap  # noqa: SLF001
         self._remembered.clear()
+        # Without host matching, nothing of a match depends on host and scheme.
+        self._mapper = url_map.bind("localhost")
         self._streams = any(map(_is_streamed, self.app.endpoints.values()))
 
     def _match(self, method: bytes, path: str) -> Route | NotRouted | None:
         url_map = self.app.url_map
         if type(url_map) is not Map or url_map.host_matching:
             return None
-        # Without host matching, nothing of a match depends on host and scheme.
         try:
-            mapper = url_map.bind(
-                "localhost", path_info=path, default_method=method.decode()
-            )
-            rule, values = mapper.match(return_rule=True)
+            rule, values = self._mapper.match(path, method.decode(), return_rule=True)
             route = self._route(rule, values)
         except (NotFound, MethodNotAllowed) as error:
             return error

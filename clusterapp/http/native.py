@@ -103,6 +103,7 @@ class NativeConnection(Connection, asyncio.Protocol):
         if client.source is not None:
             self._peer_name = client.source
         self._announced = client.secure or client.source is not None
+        self._origin = None
 
     def arrives(self, task: asyncio.Task[Any]) -> None:
         """

@@ -16,6 +16,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
 
 from clusterapp.http.addresses import address_of
+from clusterapp.http.lazy import Lazy
 
 if TYPE_CHECKING:
     from clusterapp.interfaces import Fields
@@ -43,7 +44,7 @@ _SHORT: Final = 256
 _REMEMBERED: Final = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Origin:
     """
     The connection that a client has made to the cluster.
@@ -61,27 +62,23 @@ class Origin:
     has_host: bool = True
     certificate: bytes | None = None
 
-
-def origin_field(origin: Origin) -> tuple[bytes, bytes]:
-    """Return the field that tells an origin; it must be the first of a request."""
-    value = b"%d %b %b" % (
-        origin.secure,
-        _written(origin.peer),
-        _written(origin.host),
-    )
-    if not origin.has_host:
-        value += b" no-host"
-    shown = origin.certificate
-    if shown is not None and len(shown) <= LONGEST_CERTIFICATE:
-        value += b" cert=" + b64encode(shown)
-    return NAME, value
+    @Lazy
+    def field(self) -> tuple[bytes, bytes]:
+        """The field that tells this; it must be the first of a request."""
+        value = b"%d %b %b" % (self.secure, _written(self.peer), _written(self.host))
+        if not self.has_host:
+            value += b" no-host"
+        shown = self.certificate
+        if shown is not None and len(shown) <= LONGEST_CERTIFICATE:
+            value += b" cert=" + b64encode(shown)
+        return NAME, value
 
 
 def read_origin(value: bytes) -> Origin | None:
     """
     Read the value of the field.
 
-    :return: None if it is none that `origin_field` writes.
+    :return: None if it is none that `Origin.field` has.
     """
     return (_read_short if len(value) <= _SHORT else _read)(value)
 
@@ -109,25 +106,31 @@ _read_short = lru_cache(_REMEMBERED)(_read)
 
 
 def take_origin(
-    fields: "Fields", *, believed: bool
+    fields: "Fields", told: bytes, *, believed: bool
 ) -> tuple[list[tuple[bytes, bytes]], Origin | None]:
     """
     Take the field out of a head, every line of it.
 
     :param fields: the fields of a head in which it is.
+    :param told: its value; those of all its lines, where there are more.
     :param believed: whether the head comes from a worker.
     :return: the other fields, as the client has sent them; and what the first field
         tells, None if it is not this one, or none that can be read.
     """
-    kept = [field for field in fields if field[0].lower() != LOWER_NAME]
     if not believed:
-        return kept, None
+        return _without(LOWER_NAME, fields), None
     name, value = fields[0]
     origin = read_origin(value) if name.lower() == LOWER_NAME else None
+    alone = origin is not None and told == value
+    kept = list(fields[1:]) if alone else _without(LOWER_NAME, fields)
     if origin is not None and not origin.has_host:
         # The worker has added it, since HTTP/1.1 must have one.
-        kept = [field for field in kept if field[0].lower() != b"host"]
+        kept = _without(b"host", kept)
     return kept, origin
+
+
+def _without(name: bytes, fields: "Fields") -> list[tuple[bytes, bytes]]:
+    return [field for field in fields if field[0].lower() != name]
 
 
 def _written(address: IAddress) -> bytes:

@@ -16,7 +16,7 @@ from clusterapp.http.agent import IDLE_TIMEOUT
 from clusterapp.http.heads import BadMessageError, Head, HeadReader
 from clusterapp.http.limits import Limits
 from clusterapp.http.native import NativeConnection
-from clusterapp.http.origin import OWN_BYTES, OWN_FIELDS, Origin
+from clusterapp.http.origin import OWN_BYTES, OWN_FIELDS
 
 
 def relayed_limits(limits: Limits) -> Limits:
@@ -45,7 +45,7 @@ class RelayedConnection(NativeConnection):
     :param others: those of every `NativeConnection`.
     """
 
-    __slots__ = ("_origin",)
+    __slots__ = ()
 
     of_client = False
 
@@ -53,7 +53,6 @@ class RelayedConnection(NativeConnection):
         super().__init__(*others)
         self.heads = heads
         self.limits = heads.limits
-        self._origin: Origin | None = None
 
     def _begin(self, head: Head) -> None:
         """

@@ -1,6 +1,7 @@
 """The `Exchange` of a connection."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -58,15 +59,10 @@ class StreamedExchange:
     @property
     def origin(self) -> Origin:
         """The connection that the client, or a proxy before us, has made."""
-        connection = self._connection
-        has_host = self.version != b"HTTP/1.0" or bool(values(self.fields, b"host"))
-        return Origin(
-            connection.getPeer(),
-            connection.getHost(),
-            connection.isSecure(),
-            has_host,
-            connection.client_certificate(),
-        )
+        origin = self._connection.origin
+        if self.version == b"HTTP/1.0" and not values(self.fields, b"host"):
+            return replace(origin, has_host=False)
+        return origin
 
     @property
     def peer(self) -> IAddress:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from clusterapp.http.addresses import address_of
 from clusterapp.http.authority import authority
 from clusterapp.http.messages import RequestHead
-from clusterapp.http.origin import Origin, origin_field
+from clusterapp.http.origin import Origin
 from clusterapp.listening.sockets import Listener
 
 #: What a client on this machine connects to where a listener has every interface.
@@ -49,7 +49,7 @@ class TrialClient:
     def get(self, path: str) -> RequestHead:
         """Return the head of a GET, as one worker passes it to another."""
         fields = [
-            origin_field(self.origin),
+            self.origin.field,
             (b"Host", self.host),
             (b"User-Agent", b"clusterapp"),
         ]

@@ -7,6 +7,7 @@ written twice within one and look the same. So every file is made a second time 
 it is first looked at again, and only then is what it looks like trusted.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -17,10 +18,10 @@ from clusterapp.web.kept import Kept, Key, Source
 #: needs for connections.
 MOST_OPEN: Final = 128
 
-#: Targets that lead to a file at once, and the bytes above which one never does.
-#: They bound the memory to about 1 MiB, whatever clients send.
-MOST_TARGETS: Final = 4096
-_LONGEST_TARGET: Final = 128
+#: Paths that lead to a file at once, as clients write them, and the bytes above which
+#: one never does. They bound the memory to about 1 MiB, whatever clients send.
+MOST_PATHS: Final = 4096
+_LONGEST_PATH: Final = 128
 
 
 class Cache:
@@ -42,8 +43,9 @@ class Cache:
         self._most_bytes = most_bytes
         self._now = now
         self._kept: dict[Key, Kept] = {}
-        #: The files by the targets that lead to them.
-        self.targets: dict[bytes, Kept] = {}
+        # The first of a plain dictionary is behind all that were taken out of it.
+        #: The files by the paths that lead to them.
+        self.paths: OrderedDict[bytes, Kept] = OrderedDict()
         #: The bytes that are taken.
         self.cost = 0
         #: The files that are kept open.
@@ -73,15 +75,15 @@ class Cache:
             self._keep(made)
         return made
 
-    def remember(self, target: bytes, kept: Kept) -> None:
-        """Let a target lead to a file, unless it is a long one."""
-        if len(target) > _LONGEST_TARGET:
+    def remember(self, path: bytes, kept: Kept) -> None:
+        """Let a path, as a client has written it, lead to a file, unless it is long."""
+        if len(path) > _LONGEST_PATH:
             return
-        self._forget(target)
-        if len(self.targets) >= MOST_TARGETS:
-            self._forget(next(iter(self.targets)))
-        self.targets[target] = kept
-        kept.targets.add(target)
+        self._forget(path)
+        if len(self.paths) >= MOST_PATHS:
+            self._forget(next(iter(self.paths)))
+        self.paths[path] = kept
+        kept.paths.add(path)
 
     def _keep(self, kept: Kept) -> None:
         """Put in a file, and leave the oldest out if need be."""
@@ -101,15 +103,15 @@ class Cache:
         kept.fresh_until = self._now() + FRESH_SECONDS
 
     def _drop(self, kept: Kept) -> None:
-        """Leave a file out, with the targets that lead to it."""
+        """Leave a file out, with the paths that lead to it."""
         del self._kept[kept.key]
         self.cost -= kept.cost
         self.descriptors -= kept.descriptors
-        for target in kept.targets:
-            del self.targets[target]
-        kept.targets.clear()
+        for path in kept.paths:
+            del self.paths[path]
+        kept.paths.clear()
 
-    def _forget(self, target: bytes) -> None:
-        kept = self.targets.pop(target, None)
+    def _forget(self, path: bytes) -> None:
+        kept = self.paths.pop(path, None)
         if kept is not None:
-            kept.targets.discard(target)
+            kept.paths.discard(path)

@@ -64,10 +64,10 @@ class Kept:
         "fresh_until",
         "key",
         "matters",
+        "paths",
         "plain",
         "seen",
         "settled",
-        "targets",
     )
 
     def __init__(
@@ -96,8 +96,8 @@ class Kept:
         self.fresh_until = 0.0
         #: Whether it was read again a second later; see `clusterapp.web.cache`.
         self.settled = False
-        #: The targets that lead here.
-        self.targets: set[bytes] = set()
+        #: The paths that lead here, as clients have written them.
+        self.paths: set[bytes] = set()
 
 
 def _matters(choices: Mapping[bytes, Representation]) -> frozenset[bytes]:

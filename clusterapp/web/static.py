@@ -104,7 +104,7 @@ class StaticFiles:
         self._now = now
         source = _source(self._folder, fingerprints, options)
         self._cache = Cache(source, options.cache_bytes, now)
-        self._known = self._cache.targets.get
+        self._known = self._cache.paths.get
         self._ordinary = (
             b"max-age=%d" % options.max_age if options.max_age else _ASK_FIRST
         )
@@ -117,7 +117,7 @@ class StaticFiles:
 
         :returns: None for a request that is not for one, by its path alone.
         """
-        kept = self._known(target)
+        kept = self._known(target.partition(b"?")[0])
         if kept is None or self._now() >= kept.fresh_until or method not in _METHODS:
             return self._resolve(method, target, fields)
         matters = kept.matters
@@ -144,7 +144,7 @@ class StaticFiles:
         return chosen.answer(method, asked, self._boundary) if asked else chosen.whole
 
     def _resolve(self, method: bytes, target: bytes, fields: Fields) -> Prepared | None:
-        """Answer a request whose target is not known, or was not looked at of late."""
+        """Answer a request whose path is not known, or was not looked at of late."""
         path, mark, query = target.partition(b"?")
         segments = self._segments_below(path)
         if segments is None:
@@ -152,7 +152,7 @@ class StaticFiles:
         if method not in _METHODS:
             return _NOT_ALLOWED
         try:
-            kept = self._find(target, segments)
+            kept = self._find(path, segments)
             if kept is None:
                 return self._elsewhere(segments, mark + query)
         except PermissionError:
@@ -173,8 +173,8 @@ class StaticFiles:
             return None
         return segments[len(self._prefix) :]
 
-    def _find(self, target: bytes, segments: Sequence[bytes]) -> Kept | None:
-        """Find the file that a target leads to."""
+    def _find(self, path: bytes, segments: Sequence[bytes]) -> Kept | None:
+        """Find the file that a path leads to."""
         below = _below(segments)
         if below is None:
             return None
@@ -184,11 +184,11 @@ class StaticFiles:
             kept = self._fitting(*marked)
             if kept is None:
                 # The fingerprint is that of an older or a newer version, for which
-                # the present one must not be taken for long. Nor is the target
+                # the present one must not be taken for long. Nor is the path
                 # remembered, since it may fit a moment later.
                 return self._cache.current(Key(marked[0], _ASK_FIRST))
         if kept is not None:
-            self._cache.remember(target, kept)
+            self._cache.remember(path, kept)
         return kept
 
     def _fitting(self, name: bytes, mark: str) -> Kept | None:

@@ -12,8 +12,8 @@ from clusterapp.errors import CoreError, CoreUnreachableError
 from clusterapp.http.agent import CoreAgent
 from clusterapp.http.exchange import Exchange
 from clusterapp.http.facts import request_facts
-from clusterapp.http.messages import RequestHead, ResponseHead, end_to_end, values
-from clusterapp.http.origin import origin_field
+from clusterapp.http.messages import RequestHead, ResponseHead, end_to_end
+from clusterapp.http.origin import Origin
 from clusterapp.web.proxies import TrustedProxies
 from clusterapp.worker.endless import Endless
 from clusterapp.worker.forwarding import (
@@ -187,9 +187,9 @@ class CoreProxy(ReverseProxy):
     def _head(self, exchange: Exchange) -> RequestHead:
         origin = exchange.origin
         # Hop-by-hop fields first: a client may name ours in its Connection.
-        sent = with_host(end_to_end(exchange.fields), exchange.version)
+        sent = with_host(end_to_end(exchange.fields), origin)
         fields = [
-            origin_field(origin),
+            origin.field,
             *self._trusted.forwarded(
                 peer=origin.peer, secure=origin.secure, fields=sent
             ),
@@ -200,7 +200,7 @@ class CoreProxy(ReverseProxy):
 
 
 def with_host(
-    fields: list[tuple[bytes, bytes]], version: bytes
+    fields: list[tuple[bytes, bytes]], origin: Origin
 ) -> list[tuple[bytes, bytes]]:
     """
     Add a Host to fields that are passed on, if there is none.
@@ -208,6 +208,6 @@ def with_host(
     Requests of HTTP/1.0 need not have one, and ours must (RFC 9112, section 3.2): it
     is empty then, and is taken out again where the request arrives.
     """
-    if version == b"HTTP/1.0" and not values(fields, b"host"):
+    if not origin.has_host:
         fields.append((b"Host", b""))
     return fields

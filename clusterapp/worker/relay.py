@@ -7,7 +7,6 @@ from typing import Any
 from clusterapp.channel.bootstrap import private_name
 from clusterapp.http.exchange import Exchange
 from clusterapp.http.messages import RequestHead, without_hop_by_hop
-from clusterapp.http.origin import origin_field
 from clusterapp.settings.kinds import MOST_SECONDS
 from clusterapp.web.cluster import agent_beside
 from clusterapp.web.proxies import TrustedProxies
@@ -88,9 +87,10 @@ class Relay(ReverseProxy):
 def _head(exchange: Exchange) -> RequestHead:
     # Before all that the client may have written, and the framing behind it.
     # An application is not to notice where it is served: what Connection names stays.
+    origin = exchange.origin
     fields = [
-        origin_field(exchange.origin),
-        *with_host(without_hop_by_hop(exchange.fields), exchange.version),
+        origin.field,
+        *with_host(without_hop_by_hop(exchange.fields), origin),
     ]
     if exchange.wants_upgrade:
         fields += UPGRADE_FIELDS

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides
 
-from clusterapp.http.origin import Origin, origin_field
+from clusterapp.http.origin import Origin
 from clusterapp.web.hosting import CoreSite
 from tests.unit.clients import Client, Slow
 
@@ -24,7 +24,7 @@ HERE = IPv4Address("TCP", "127.0.0.1", 0)
 
 def asking(origin: Origin | None) -> bytes:
     """Write a request, whose it is."""
-    line = b"" if origin is None else b"%b: %b\r\n" % origin_field(origin)
+    line = b"" if origin is None else b"%b: %b\r\n" % origin.field
     return b"GET /a/b HTTP/1.1\r\n%bHost: h\r\n\r\n" % line
 
 

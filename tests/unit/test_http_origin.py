@@ -11,7 +11,6 @@ from clusterapp.http.origin import (
     LONGEST_CERTIFICATE,
     OWN_BYTES,
     Origin,
-    origin_field,
     read_origin,
 )
 
@@ -34,7 +33,7 @@ class FieldTests(SynchronousTestCase):
     )
     def test_read_as_written(self, origin: Origin) -> None:
         """What one worker writes, the other one reads."""
-        self.assertEqual(read_origin(origin_field(origin)[1]), origin)
+        self.assertEqual(read_origin(origin.field[1]), origin)
 
     @given(st.binary(max_size=60) | st.text("01 .:-cert=no-hst", max_size=60))
     def test_anything(self, value: bytes | str) -> None:
@@ -43,7 +42,7 @@ class FieldTests(SynchronousTestCase):
             value = value.encode()
         origin = read_origin(value)
         if origin is not None:
-            self.assertEqual(read_origin(origin_field(origin)[1]), origin)
+            self.assertEqual(read_origin(origin.field[1]), origin)
 
     def test_no_origins(self) -> None:
         for value in (
@@ -62,7 +61,7 @@ class FieldTests(SynchronousTestCase):
             (LONGEST_CERTIFICATE + 1, False),
         ):
             origin = Origin(PEER, HOST, secure=True, certificate=bytes(length))
-            name, value = origin_field(origin)
+            name, value = origin.field
             self.assertLess(len(name) + len(value) + 4, OWN_BYTES)
             read = read_origin(value)
             assert read is not None

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.agent import IDLE_TIMEOUT
 from clusterapp.http.limits import Limits
-from clusterapp.http.origin import Origin, origin_field
+from clusterapp.http.origin import Origin
 from clusterapp.http.relayed import relayed_limits
 from tests.unit.native_sites import Client, on_each_loop
 from tests.unit.workers import WorkersCase
@@ -29,7 +29,7 @@ class FieldTests(SynchronousTestCase):
         ):
             for secure in (False, True):
                 self.assertEqual(
-                    origin_field(Origin(address, HERE, secure)),
+                    Origin(address, HERE, secure).field,
                     (b"Clusterapp-From", b"%d %b 5.6.7.8 80" % (secure, written)),
                 )
 

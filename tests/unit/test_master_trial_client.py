@@ -6,7 +6,7 @@ import tempfile
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.origin import Origin, origin_field
+from clusterapp.http.origin import Origin
 from clusterapp.listening.sockets import Listener
 from clusterapp.master.trial_client import TrialClient
 
@@ -53,7 +53,7 @@ class TrialClientTests(SynchronousTestCase):
         self.assertEqual(
             list(client.get("/x").fields),
             [
-                origin_field(client.origin),
+                client.origin.field,
                 (b"Host", b"localhost"),
                 (b"User-Agent", b"clusterapp"),
             ],

@@ -1,9 +1,10 @@
 """What is kept of static files: for how long, and how much."""
 
 import os
+from itertools import islice, product
 
 from clusterapp.http.prepared import FilePart
-from clusterapp.web.cache import MOST_OPEN, MOST_TARGETS
+from clusterapp.web.cache import MOST_OPEN, MOST_PATHS
 from clusterapp.web.static import StaticOptions
 from tests.unit.static_files import LARGE, LETTERS, StaticCase, body_of, open_files
 
@@ -126,7 +127,7 @@ class BoundTests(StaticCase):
 
     def kept(self, *names: bytes) -> list[bool]:
         """Tell which files are known without a look at the disk."""
-        return [b"/static/" + name in self.files._cache.targets for name in names]
+        return [b"/static/" + name in self.files._cache.paths for name in names]
 
     def test_bytes(self) -> None:
         """Contents count twice, since the engine keeps what it sends."""
@@ -185,20 +186,28 @@ class BoundTests(StaticCase):
             self.assertEqual(self.get(b"%d.bin" % number).status, 404)
         self.assertEqual(len(open_files()), before)
         cache = self.files._cache
-        self.assertEqual((cache.cost, cache.descriptors, cache.targets), (0, 0, {}))
+        self.assertEqual((cache.cost, cache.descriptors, cache.paths), (0, 0, {}))
 
     def test_queries_and_spellings(self) -> None:
-        """There are as many as clients like, for one file."""
-        for number in range(MOST_TARGETS + 100):
-            self.get(b"letters.txt?%d" % number)
+        """There are as many as clients like, for one file; queries do not count."""
+        spellings = product(
+            *(
+                {b"%c" % byte, b"%%%02x" % byte, b"%%%02X" % byte}
+                for byte in b"letters.txt"
+            )
+        )
+        for number, spelling in enumerate(islice(spellings, MOST_PATHS + 100)):
+            self.get(b"%b?%d" % (b"".join(spelling), number))
         cache = self.files._cache
-        self.assertEqual(len(cache.targets), MOST_TARGETS)
-        self.assertEqual(len(next(iter(cache.targets.values())).targets), MOST_TARGETS)
+        self.assertEqual(len(cache.paths), MOST_PATHS)
+        self.assertEqual(len(next(iter(cache.paths.values())).paths), MOST_PATHS)
         self.assertEqual(len(cache._kept), 1)
 
-    def test_long_targets(self) -> None:
-        self.get(b"letters.txt?" + b"x" * 200)
-        self.assertEqual(self.files._cache.targets, {})
+    def test_long_paths(self) -> None:
+        name = "x" * 128 + ".txt"
+        self.write(name, b"x")
+        self.assertEqual(self.get(name.encode()).status, 200)
+        self.assertEqual(self.files._cache.paths, {})
 
     def test_misses(self) -> None:
         """What is not there is not remembered."""
@@ -207,11 +216,11 @@ class BoundTests(StaticCase):
             self.get(b"missing.%012d.css" % number)
             self.get(b"letters.%012d.txt" % number)
         cache = self.files._cache
-        self.assertEqual(cache.targets, {})
+        self.assertEqual(cache.paths, {})
         self.assertLess(len(cache._kept), 4)
 
     def test_targets_of_what_was_left_out(self) -> None:
         """They lead to nothing that is still held."""
         self.fill(20, 100_000)
         cache = self.files._cache
-        self.assertEqual(len(cache.targets), len(cache._kept))
+        self.assertEqual(len(cache.paths), len(cache._kept))

@@ -175,7 +175,7 @@ class ServedTests(StaticCase):
         url = self.fingerprints.url("letters.txt").encode()
         one = self.prepared(url)
         self.assertIs(self.prepared(url), one)
-        self.assertIn(url, self.files._cache.targets)
+        self.assertIn(url, self.files._cache.paths)
 
     def test_unchanged(self) -> None:
         """Who asks again is told again that it is for ever."""
