@@ -53,12 +53,14 @@ class Connection(Switching):
     :param site: what is served.
     """
 
-    __slots__ = ("_began", "_origin")
+    __slots__ = ("_began", "_noted", "_origin")
 
     def __init__(self, site: "ClusterSite") -> None:
         super().__init__(site)
         self._began = 0.0
         self._origin: Origin | None = None
+        # Its request's number in the site's record; 0 if it is not there.
+        self._noted = 0
 
     @property
     def factory(self) -> "ClusterSite":
@@ -149,6 +151,7 @@ class Connection(Switching):
             elif self._message is not None:
                 self._give_up(self._message, reason)
         finally:
+            self._forget_message()
             # Whatever an application's protocol makes of it: a drain waits for this.
             self.site.closed(self)
 
@@ -197,6 +200,9 @@ class Connection(Switching):
             self._begin_body(head)
 
     def _make(self, head: Head) -> Message:
+        record = self.site.request_record
+        if record is not None:
+            self._noted = record.begin(head.method, head.path)
         return self.site.message(head, self)
 
     def send_continue(self) -> None:
@@ -260,7 +266,7 @@ class Connection(Switching):
         self.site.requests += 1
         if self.site.recorder is not None:
             self._record(status, sent)
-        self._message = None
+        self._forget_message()
         if self._producer is not None:
             self.unregisterProducer()
         if self._deaf:
@@ -305,7 +311,8 @@ class Connection(Switching):
         :param status: the status of the answer.
         :param fields: fields that it has besides the usual ones.
         """
-        message, self._message = self._message, None
+        message = self._message
+        self._forget_message()
         self._sink = self._chunks = None
         begins, self._held = self._held[:5], b""
         head = self._head
@@ -323,8 +330,15 @@ class Connection(Switching):
         if message is not None:
             message.lose(Failure(ConnectionLost(f"refused: {status}")))
 
-    def _give_up(self, message: Message, reason: Failure) -> None:
+    def _forget_message(self) -> None:
         self._message = None
+        record = self.site.request_record
+        if self._noted and record is not None:
+            record.end(self._noted)
+            self._noted = 0
+
+    def _give_up(self, message: Message, reason: Failure) -> None:
+        self._forget_message()
         if self.site.recorder is not None:
             self._record(*message.outcome(), complete=False)
         message.lose(reason)

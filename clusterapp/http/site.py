@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from operator import attrgetter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
@@ -29,6 +29,9 @@ from clusterapp.http.routable import Dispatcher
 from clusterapp.http.streamed import StreamedExchange
 from clusterapp.http.tally import Tally
 from clusterapp.http.visitors import Visitors
+
+if TYPE_CHECKING:
+    from clusterapp.channel.request_record import RequestRecord
 
 #: The part of all connections that is closed at once when there are too many: it has
 #: to be found out each time which are idle.
@@ -103,6 +106,8 @@ class ClusterSite(server.Site):
         self.failure_page = failure_page
         self.serves_agents = serves_agents
         self.heads = HeadReader(limits)
+        #: Where requests are noted while they are served, if anywhere.
+        self.request_record: RequestRecord | None = None
         #: What each request's own context variables begin with.
         self.context = copy_context()
         #: The root, if it neither has children nor encodes: it gets every request.

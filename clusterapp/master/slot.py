@@ -349,7 +349,9 @@ class ChildSlot:
         self._watchdog.stop()
         self._inspector.exited()
         self._use_up()
+        how = how_it_ended(reason)
         if self._child is not None:
+            how = self._child.how_it_ended(reason)
             self._child.close()
             self._child = None
         log = self._log.info if self.state == "draining" else self._log.error
@@ -357,9 +359,9 @@ class ChildSlot:
             "{label} (pid {pid}) left with {how}",
             label=self.label,
             pid=pid,
-            how=how_it_ended(reason),
+            how=how,
         )
-        self.last_words = self.last_words or f"left with {how_it_ended(reason)}"
+        self.last_words = self.last_words or f"left with {how}"
         self._gone()
 
     def printed(self, line: str, *, error: bool) -> None:

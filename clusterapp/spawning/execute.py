@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +23,7 @@ from clusterapp.channel.ends import ChildEvents, MasterEnd
 from clusterapp.channel.inspection import ASK
 from clusterapp.channel.log_events import LOG_FD
 from clusterapp.channel.protocol import Adopted
+from clusterapp.channel.request_record import REQUESTS_FD, ChildRequests
 from clusterapp.channel.unanswered import report_unanswered
 from clusterapp.descriptors import own, socket_pair
 from clusterapp.forks import suspended
@@ -32,7 +33,10 @@ from clusterapp.spawning.output import STDERR, STDOUT, ChildOutput, OutputEvents
 from clusterapp.spawning.signals import held_back
 
 #: The number of the first descriptor that a child inherits behind its pipes.
-_FIRST_INHERITED = max(CONTROL_FD, LOG_FD) + 1
+_FIRST_INHERITED = max(CONTROL_FD, LOG_FD, REQUESTS_FD) + 1
+
+#: Requests that are named of those that a child was serving when it ended.
+_MOST_TOLD = 5
 
 #: Where the package is imported from: a child must find the same one.
 _HOME = str(Path(clusterapp.__file__).resolve().parent.parent)
@@ -46,11 +50,20 @@ class ProcessEvents(ChildEvents, OutputEvents, Protocol):
 
 
 class Child:
-    """A running child process, as its master sees it."""
+    """
+    A running child process, as its master sees it.
 
-    def __init__(self, transport: IProcessTransport, end: MasterEnd) -> None:
+    :param transport: the process.
+    :param end: the master's end of the control channel.
+    :param requests: what the child notes of the requests that it serves.
+    """
+
+    def __init__(
+        self, transport: IProcessTransport, end: MasterEnd, requests: ChildRequests
+    ) -> None:
         self._transport = transport
         self._end = end
+        self._requests = requests
         self.pid: int = transport.pid
         self._pipes = [
             _PipeEnd(transport, each) for each in (0, STDOUT, STDERR, LOG_FD)
@@ -139,6 +152,21 @@ class Child:
         if _catches(self.pid, signal.SIGUSR2):
             self.signal("USR2")
 
+    def how_it_ended(self, reason: Failure) -> str:
+        """
+        Say how a child that is gone has ended, and what it was serving.
+
+        :param reason: what Twisted tells of its end.
+        :return: as in ``signal 9 while it served GET /report``.
+        """
+        how = how_it_ended(reason)
+        serving = self._requests.under_way()
+        if not serving:
+            return how
+        told = ", ".join(serving[:_MOST_TOLD])
+        more = len(serving) - _MOST_TOLD
+        return f"{how} while it served {told}" + (f" and {more} more" * (more > 0))
+
     def signal(self, name: str) -> None:
         """
         Send a signal, unless the child is gone already.
@@ -156,6 +184,7 @@ class Child:
         what is still to be read must not be taken for the words of the next child.
         """
         self._end.close()
+        self._requests.close()
         self._transport.closeStdin()
 
 
@@ -247,36 +276,38 @@ def execute(  # noqa: PLR0913, PLR0917 - it is all that a process is made of
     )
     end = MasterEnd(events)
     ours, theirs = socket_pair()
-    with ours, theirs:
+    with ours, theirs, ExitStack() as undo:
+        requests = ChildRequests()
+        undo.callback(requests.close)
         # The channel comes first: once there is a process, nothing may fail.
         reactor.adoptStreamConnection(
             ours.fileno(),
             socket.AF_UNIX,
             Adopted(end),  # type: ignore[arg-type]
         )
-        try:
-            with suspended(), held_back():
-                transport = reactor.spawnProcess(
-                    _Process(events, ChildOutput(reactor, events)),
-                    sys.executable,
-                    # The title takes the room of the arguments; see titles.py.
-                    [sys.executable, "-m", "clusterapp.worker", bootstrap.title],
-                    env=_with_home(environment),
-                    childFDs={
-                        0: "w",
-                        STDOUT: "r",
-                        STDERR: "r",
-                        CONTROL_FD: theirs.fileno(),
-                        LOG_FD: "r",
-                        **inherited,
-                    },
-                )
-        except BaseException:
-            end.close()
-            raise
+        undo.callback(end.close)
+        with suspended(), held_back():
+            transport = reactor.spawnProcess(
+                _Process(events, ChildOutput(reactor, events)),
+                sys.executable,
+                # The title takes the room of the arguments; see titles.py.
+                [sys.executable, "-m", "clusterapp.worker", bootstrap.title],
+                env=_with_home(environment),
+                childFDs={
+                    0: "w",
+                    STDOUT: "r",
+                    STDERR: "r",
+                    CONTROL_FD: theirs.fileno(),
+                    LOG_FD: "r",
+                    REQUESTS_FD: requests.descriptor,
+                    **inherited,
+                },
+            )
+        undo.pop_all()
+    requests.close_descriptor()
     # The pipe stays open: by it the master asks, and its end tells of its death.
     transport.write(document.to_bytes() + b"\n")
-    return Child(transport, end)
+    return Child(transport, end, requests)
 
 
 def _with_home(environment: Mapping[str, str]) -> dict[str, str]:
@@ -291,5 +322,9 @@ def _with_home(environment: Mapping[str, str]) -> dict[str, str]:
 def how_it_ended(reason: Failure) -> str:
     """Say with what status or signal a process has ended."""
     if isinstance(reason.value, ProcessTerminated) and reason.value.signal is not None:
-        return f"signal {reason.value.signal}"
+        number = reason.value.signal
+        try:
+            return f"signal {number} ({signal.Signals(number).name})"
+        except ValueError:  # most real-time signals have no name
+            return f"signal {number}"
     return f"status {getattr(reason.value, 'exitCode', None)}"

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.web.pages import notFound
 
 from clusterapp.channel.inspection import UnderWay
+from clusterapp.channel.request_record import RequestRecord
 from clusterapp.http.agent import IDLE_TIMEOUT
 from clusterapp.http.certificates import certificates_of
 from clusterapp.http.departure import HandOver
@@ -45,7 +46,13 @@ CORE_FIRST_REQUEST = 10.0
 
 
 class Site(Protocol):
-    """A site that can finish what it has, and tells of it."""
+    """
+    A site that can finish what it has, and tells of it.
+
+    :ivar request_record: where requests are noted while they are served, if anywhere.
+    """
+
+    request_record: RequestRecord | None
 
     @property
     def requests(self) -> int:

@@ -18,6 +18,7 @@ from clusterapp.channel.bootstrap import CONTROL_FD, Bootstrap
 from clusterapp.channel.ends import ChildEnd
 from clusterapp.channel.inspection import UnderWay
 from clusterapp.channel.protocol import Adopted
+from clusterapp.channel.request_record import RequestRecord
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.channel.unanswered import report_unanswered
 from clusterapp.clock import make_monotonic
@@ -57,8 +58,9 @@ def run(bootstrap: Bootstrap, master: int) -> int:
     later = partial(core.callFromThread, core.callLater)
     log = begin_child_log(later, request_under_way)
     try:
+        record = RequestRecord.of_child()
         settings = Settings(**bootstrap.settings)
-        child = ChildProgram(reactor, bootstrap, settings, log)
+        child = ChildProgram(reactor, bootstrap, settings, log, record)
         watch_master(master, settings.graceful_timeout, child.under_way)
         # Not when the reactor starts: the loop does not run yet then, and applications
         # ask asyncio for the running one wherever their code is called.
@@ -80,8 +82,10 @@ class ChildProgram:
         bootstrap: Bootstrap,
         settings: Settings,
         log: ChildLog | None = None,
+        record: RequestRecord | None = None,
     ) -> None:
         self.exit_status = 0
+        self._request_record = record
         self._child_log = log
         self._reactor = reactor
         self._bootstrap = bootstrap
@@ -231,6 +235,7 @@ class ChildProgram:
             # After the start hooks, which may add filters.
             loaded.templates.warm(self._reactor.seconds)
         self._host, self._served = host, served
+        host.site.request_record = self._request_record
         self._reporter.site, self._reporter.served = host.site, served
         self.core_ready(self._core_is_ready, back=self._core_is_back_soon)
         if is_worker:

@@ -155,7 +155,7 @@ class DeathTests(SynchronousTestCase):
         """A crash in application code is no different."""
         with shop(workers=1) as running, open_request(running, "/crash") as connection:
             self.assertEqual(read_all(connection), b"")
-            running.wait_for("left with status 7")
+            running.wait_for("left with status 7 while it served GET /crash$")
             running.wait_for("worker 0 is ready")
             self.assertEqual({int(running.get("/pid"))}, running.children())
 

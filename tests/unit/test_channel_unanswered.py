@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.ends import ChildEnd, MasterEnd
 from clusterapp.channel.protocol import End
+from clusterapp.channel.request_record import ChildRequests
 from clusterapp.channel.succession import NewEnd, OldEnd
 from clusterapp.channel.unanswered import report_unanswered
 from clusterapp.spawning.execute import Child
@@ -44,7 +45,10 @@ class UnansweredTests(SynchronousTestCase):
 
     def calls(self) -> Iterator[Callable[[], Any]]:
         """Give every call whose Deferred has its errback where it is made."""
-        child = Child(Transport(), self.end(MasterEnd))  # type: ignore[arg-type]
+        requests = ChildRequests()
+        self.addCleanup(requests.close)
+        transport: Any = Transport()
+        child = Child(transport, self.end(MasterEnd), requests)
         yield child.proceed
         yield lambda: child.drain(spread=1.0, hand_over=True)
         yield lambda: child.core_ready(True, back=False)

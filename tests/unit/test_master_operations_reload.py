@@ -100,7 +100,7 @@ class ReloadTests(OperationCase):
         judged = self.operations.reload(self.tell)
         self.newest().exit(signal=11)
         verdict = self.failed(judged, old)
-        self.assertEqual(verdict.text, "worker 0: left with signal 11")
+        self.assertEqual(verdict.text, "worker 0: left with signal 11 (SIGSEGV)")
 
     def test_never_ready(self) -> None:
         old = self.run_master(boot_timeout=10)

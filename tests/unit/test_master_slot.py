@@ -117,7 +117,7 @@ class LifeTests(SlotCase):
         self.assertEqual(
             self.log.lines()[-2:],
             [
-                "worker 3 (pid 1000) left with signal 9",
+                "worker 3 (pid 1000) left with signal 9 (SIGKILL)",
                 "worker 3 is started again in 1.00 s",
             ],
         )

@@ -40,13 +40,13 @@ class SuppliesTests(SlotCase):
     def test_told(self) -> None:
         """The process finds in its document what it has, and what there is."""
         document = self.started().bootstrap
-        self.assertEqual(document["sockets"], {"1 tcp:81": 5})
+        self.assertEqual(document["sockets"], {"1 tcp:81": 6})
         self.assertEqual(document["listeners"], ["0 tcp:80", "1 tcp:81"])
         self.assertEqual(document["shared"], ["1 tcp:81"])
         self.assertEqual((document["row"], document["stickiness"]), (1, {"slots": [1]}))
         found = os.fstat(self.listening.fileno())
         self.assertEqual(
-            self.reactor.children[-1].started.passed[5], (found.st_dev, found.st_ino)
+            self.reactor.children[-1].started.passed[6], (found.st_dev, found.st_ino)
         )
 
     def test_anew_for_each_process(self) -> None:

@@ -123,10 +123,10 @@ class ExecuteTests(ExecuteCase):
         )
 
     def test_descriptors(self) -> None:
-        """Pipes, the control channel at 3, the pipe of log events, then the sockets."""
+        """Pipes, the control channel, log events, the record of requests; sockets."""
         _, process = self.execute()
         fds = process.started.child_fds
-        self.assertEqual(sorted(fds), [0, 1, 2, 3, 4, 5, 6])
+        self.assertEqual(sorted(fds), [0, 1, 2, 3, 4, 5, 6, 7])
         pipes = [fds[n] for n in (0, 1, 2, LOG_FD)]
         self.assertEqual(pipes, ["w", "r", "r", "r"])
         self.assertEqual(process.bootstrap["sockets"].keys(), self.sockets.keys())
@@ -143,13 +143,13 @@ class ExecuteTests(ExecuteCase):
         self.addCleanup(os.close, reading)
         self.addCleanup(os.close, writing)
         _, process = self.execute(access_log=writing)
-        self.assertEqual(process.bootstrap["access_log"], 7)
-        self.assertEqual(process.started.child_fds[7], writing)
-        self.assertEqual(sorted(process.bootstrap["sockets"].values()), [5, 6])
+        self.assertEqual(process.bootstrap["access_log"], 8)
+        self.assertEqual(process.started.child_fds[8], writing)
+        self.assertEqual(sorted(process.bootstrap["sockets"].values()), [6, 7])
 
     def test_control_channel_is_no_one_elses(self) -> None:
         _, process = self.execute()
-        others = [process.started.passed[n] for n in (5, 6)]
+        others = [process.started.passed[n] for n in (6, 7)]
         self.assertNotIn(process.started.passed[3], others)
 
     def test_environment(self) -> None:

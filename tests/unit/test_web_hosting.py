@@ -13,6 +13,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.inspection import UnderWay
+from clusterapp.channel.request_record import RequestRecord
 from clusterapp.errors import SettingsError
 from clusterapp.http.agent import IDLE_TIMEOUT
 from clusterapp.http.departure import HandOver
@@ -31,6 +32,7 @@ class Order:
     """A site, its hooks and its acceptor, which write down what they do."""
 
     requests = active = 0
+    request_record: RequestRecord | None = None
 
     def __init__(self) -> None:
         self.did: list[str] = []

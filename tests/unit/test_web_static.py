@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import resource
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,7 +133,8 @@ class StaticFilesTests(StaticCase):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         files = []
-        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+        most = max(int(each.name) for each in Path("/proc/self/fd").iterdir()) + 8
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
         with contextlib.suppress(OSError):
             while True:
                 files.append(os.open("/dev/null", os.O_RDONLY))

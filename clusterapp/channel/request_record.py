@@ -1,0 +1,114 @@
+"""
+The requests that a child is serving, in memory that outlives the child.
+
+A child that is killed, or whose application ends it, logs nothing any more. So its
+master makes this memory, the child notes there what it serves, and the master reads it
+when the child is gone.
+"""
+
+import mmap
+import os
+from collections.abc import Iterator
+from struct import Struct
+from typing import Final
+
+from clusterapp.printable import printable
+
+#: The child's descriptor of the memory has this number in every child.
+REQUESTS_FD: Final = 5
+
+#: A request's number, from 1, and its method and path, behind a byte with their length.
+_ROW: Final = Struct("<Q248p")
+_ENDED: Final = bytes(8)
+
+#: How many of the requests that have begun last can be told. A power of two.
+_ROWS: Final = 32
+
+SIZE: Final = _ROWS * _ROW.size
+
+
+class RequestRecord:
+    """
+    What a child notes of the requests that it serves.
+
+    :param memory: `SIZE` bytes, which are 0 at first.
+    """
+
+    def __init__(self, memory: mmap.mmap | bytearray) -> None:
+        self._memory = memory
+        self._count = 0
+        self._rows = [0] * _ROWS
+
+    @classmethod
+    def of_child(cls) -> "RequestRecord":
+        """
+        Map what the master has made for this child.
+
+        :raises OSError: if there is no such descriptor.
+        """
+        memory = mmap.mmap(REQUESTS_FD, SIZE)
+        os.close(REQUESTS_FD)  # the map has a duplicate
+        return cls(memory)
+
+    def begin(self, method: bytes, path: bytes) -> int:
+        """
+        Note that a request begins, in the place of the one that began longest ago.
+
+        :param path: as the client has written it; what is too long is cut.
+        :return: its number, for `end`.
+        """
+        number = self._count = self._count + 1
+        row = number % _ROWS
+        self._rows[row] = number
+        _ROW.pack_into(self._memory, row * _ROW.size, number, b"%b %b" % (method, path))
+        return number
+
+    def end(self, number: int) -> None:
+        """Note that a request has ended, unless another one has its place."""
+        row = number % _ROWS
+        if self._rows[row] == number:
+            start = row * _ROW.size
+            self._memory[start : start + 8] = _ENDED
+
+
+class ChildRequests:
+    """
+    The memory, as the master of a child has it.
+
+    :raises OSError: if it cannot be had.
+    """
+
+    def __init__(self) -> None:
+        #: What the child inherits; -1 once it is closed here.
+        self.descriptor = os.memfd_create("clusterapp-requests")
+        try:
+            os.ftruncate(self.descriptor, SIZE)
+            self._memory = mmap.mmap(self.descriptor, SIZE)
+        except BaseException:
+            os.close(self.descriptor)
+            raise
+
+    def close_descriptor(self) -> None:
+        """Close the descriptor: the child has its own, and the memory stays mapped."""
+        if self.descriptor != -1:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def under_way(self) -> list[str]:
+        """
+        Return the requests that had begun and not ended, the latest first.
+
+        :return: method and path of each, printable.
+        """
+        return [text for _, text in sorted(self._rows(), reverse=True)]
+
+    def _rows(self) -> Iterator[tuple[int, str]]:
+        # The child writes what it likes: nothing here is believed to be well formed.
+        for number, line in _ROW.iter_unpack(self._memory[:]):
+            if number:
+                yield number, printable(line.decode("latin-1"), keep="")
+
+    def close(self) -> None:
+        """Give the memory up."""
+        self._memory.close()
+        self.close_descriptor()
