@@ -17,7 +17,8 @@ WRITE_STALL = 200.0
 HELD = 64 * 1024
 
 #: The pipelined requests that are served at once; those behind them wait for the
-#: next turn of the event loop, so that other clients have theirs.
+#: next turn of the event loop, so that other clients have theirs. Fewer where many
+#: connections have some that wait: one of each at least.
 PIPELINED = 16
 
 #: The chunks of a body in one read above which no more is read in the same turn of the

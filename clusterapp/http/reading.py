@@ -199,6 +199,7 @@ class Reading(Wire):
     @ends_connection
     def _take_turn(self) -> None:
         self._next_turn = None
+        self.site.waiting -= 1
         self._go_on()
 
     def _give_up_turn(self) -> None:
@@ -206,16 +207,19 @@ class Reading(Wire):
         if self._next_turn is not None:
             self._next_turn.cancel()
             self._next_turn = None
+            self.site.waiting -= 1
 
     def _parse(self) -> None:
         """Serve what whole requests are held, one after the other."""
         self._parsing = True
-        left = PIPELINED
+        # All that wait for the next turn share it.
+        left = max(1, PIPELINED // max(1, self.site.waiting))
         try:
             while self._held and self._parse_one():
                 left -= 1
                 if not left and self._held:
                     self._next_turn = self._call_soon(self._take_turn)
+                    self.site.waiting += 1
                     break
         except BadMessageError as error:
             self._refuse(error.status, error.fields)

@@ -106,6 +106,8 @@ class ClusterSite(server.Site):
         self.failure_page = failure_page
         self.serves_agents = serves_agents
         self.heads = HeadReader(limits)
+        #: How many connections have pipelined requests that wait for the next turn.
+        self.waiting = 0
         #: Where requests are noted while they are served, if anywhere.
         self.request_record: RequestRecord | None = None
         #: What each request's own context variables begin with.

@@ -1,5 +1,6 @@
 """Connections on the event loop's own transports: requests, and how it all ends."""
 
+import asyncio
 import socket
 
 from clusterapp.http.limits import FIRST_REQUEST_SECONDS, HELD, LINGER_SECONDS
@@ -159,6 +160,32 @@ class DisconnectTests(NativeCase):
         await other.until(b"hi")
         self.assertLess(self.site.requests, 500)
         self.assertEqual((await client.rest()).count(b"\r\n\r\nhi"), 1000)
+
+    @on_each_loop
+    async def test_turns_are_shared(self) -> None:
+        """Where many pipeline requests, a turn is no longer for that."""
+        clients = [await self.client() for _ in range(100)]
+        for client in clients:
+            client.socket.send(b"GET /hi HTTP/1.1\r\nHost: h\r\n\r\n" * 64)
+            client.accepted()
+        most = seen = 0
+        while self.site.requests < 6400:
+            await asyncio.sleep(0)
+            most = max(most, self.site.requests - seen)
+            seen = self.site.requests
+        self.assertLess(most, 400)
+        self.assertEqual(self.site.waiting, 0)
+
+    @on_each_loop
+    async def test_turns_of_who_leaves(self) -> None:
+        """They are nobody's."""
+        client = await self.client()
+        client.socket.send(b"GET /hi HTTP/1.1\r\nHost: h\r\n\r\n" * 64)
+        client.accepted()
+        await self.so(lambda: self.site.waiting)
+        client.resets()
+        await self.so(lambda: not self.site._connections)
+        self.assertEqual(self.site.waiting, 0)
 
     @on_each_loop
     async def test_close(self) -> None:
