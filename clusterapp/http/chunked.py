@@ -1,6 +1,7 @@
 """Chunked bodies out of bytes: pure parsing, no I/O (RFC 9112, section 7.1)."""
 
 import re
+import sys
 from http import HTTPStatus
 from itertools import product
 from string import ascii_letters, digits, hexdigits
@@ -60,6 +61,7 @@ class ChunkedReader:
 
     __slots__ = (
         "_at",
+        "_bound",
         "_extensions",
         "_left",
         "_looked_at",
@@ -69,6 +71,7 @@ class ChunkedReader:
         "_seen",
         "complete",
         "count",
+        "pending",
         "trailers",
     )
 
@@ -84,32 +87,39 @@ class ChunkedReader:
         # How many bytes of the trailer section have been searched for its end.
         self._looked_at = 0
         self._next: Callable[[list[bytes]], bool] = self._size
-        #: The chunks that were in what was fed last, whole or in part.
+        self._bound = 0
+        #: The chunks that `feed` has read last, whole or in part.
         self.count = 0
+        #: Whether it has left some bytes for the next time.
+        self.pending = False
         #: Whether the body has ended.
         self.complete = False
         #: The fields after it, once it has.
         self.trailers: Fields = ()
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes, most_chunks: int = sys.maxsize) -> list[bytes]:
         """
         Read on, until the body's end.
 
         The time is linear in the bytes, whatever the chunks.
 
+        :param most_chunks: how many to read; what is behind them is `pending`.
         :return: the part of the body that is in these bytes, in one piece; an empty
             list if there is none.
         :raises BadMessageError: for what is not a chunked body.
         """
-        self._seen = self._seen[self._at :] + data if self._seen else data
-        self._at = 0
+        if data:
+            self._seen = self._seen[self._at :] + data if self._seen else data
+            self._at = 0
+        self._bound = most_chunks
         pieces: list[bytes] = []
-        while not self.complete and self._next(pieces):
+        while not self.complete and len(pieces) < most_chunks and self._next(pieces):
             pass
         if self._at == len(self._seen):
             self._seen = b""
             self._at = 0
         self.count = len(pieces)
+        self.pending = self.count >= most_chunks and bool(self._seen)
         # Each piece that is passed on costs its readers more than it does here.
         return [b"".join(pieces)] if pieces else pieces
 
@@ -123,6 +133,8 @@ class ChunkedReader:
 
     def _size(self, pieces: list[bytes]) -> bool:
         self._read_small(pieces)
+        if len(pieces) >= self._bound:
+            return False
         line = self._line()
         if line is None:
             return False
@@ -140,7 +152,10 @@ class ChunkedReader:
         """Read the small chunks that have come whole, and have no extensions."""
         seen, at = self._seen, self._at
         find, small, add = seen.find, _SMALL.get, pieces.append
-        while (line_end := find(b"\r\n", at, at + _SMALL_LINE)) >= 0:
+        for _ in range(self._bound):
+            line_end = find(b"\r\n", at, at + _SMALL_LINE)
+            if line_end < 0:
+                break
             size = small(seen[at:line_end])
             if size is None:
                 break

@@ -21,9 +21,11 @@ HELD = 64 * 1024
 #: connections have some that wait: one of each at least.
 PIPELINED = 16
 
-#: The chunks of a body in one read above which no more is read in the same turn of the
-#: event loop, so that other clients have theirs: uvloop reads up to 32 times in each.
-MANY_CHUNKS = 2048
+#: The chunks of a body that are read in one turn of the event loop, shared as above.
+#: And those of one read above which no more is read in the same turn: uvloop reads up
+#: to 32 times in each.
+CHUNKS = 2048
+MANY_CHUNKS = 256
 
 #: The bytes of a field's name; beyond is a 431. Libraries keep the names that they have
 #: seen, and the longest that is registered has 46.

@@ -15,7 +15,14 @@ from twisted.python.failure import Failure
 
 from clusterapp.http.chunked import ChunkedReader
 from clusterapp.http.heads import END, BadMessageError, Head, check_start
-from clusterapp.http.limits import BODY_RATE, BODY_WINDOW, HELD, MANY_CHUNKS, PIPELINED
+from clusterapp.http.limits import (
+    BODY_RATE,
+    BODY_WINDOW,
+    CHUNKS,
+    HELD,
+    MANY_CHUNKS,
+    PIPELINED,
+)
 from clusterapp.http.wire import Cancellable, Wire, ends_connection
 from clusterapp.interfaces import Fields
 
@@ -196,10 +203,29 @@ class Reading(Wire):
             and self._next_turn is None
         )
 
+    def share(self, most: int) -> int:
+        """
+        Return how much to do now of what is bounded in each turn of the event loop.
+
+        :param most: the bound, which all connections share that wait for the next turn.
+        """
+        return max(1, most // max(1, self.site.waiting))
+
+    def _wait_for_turn(self) -> None:
+        """Go on in the next turn of the event loop: other connections have theirs."""
+        if self._next_turn is None:
+            self._next_turn = self._call_soon(self._take_turn)
+            self.site.waiting += 1
+
     @ends_connection
     def _take_turn(self) -> None:
         self._next_turn = None
         self.site.waiting -= 1
+        chunks = self._chunks
+        if chunks is not None and chunks.pending and not self._deaf:
+            self._read_body(b"")
+        if self._next_turn is None and not self._reading_paused:
+            self._start_reading()
         self._go_on()
 
     def _give_up_turn(self) -> None:
@@ -212,22 +238,22 @@ class Reading(Wire):
     def _parse(self) -> None:
         """Serve what whole requests are held, one after the other."""
         self._parsing = True
-        # All that wait for the next turn share it.
-        left = max(1, PIPELINED // max(1, self.site.waiting))
+        left = self.share(PIPELINED)
         try:
             while self._held and self._parse_one():
                 left -= 1
                 if not left and self._held:
-                    self._next_turn = self._call_soon(self._take_turn)
-                    self.site.waiting += 1
+                    self._wait_for_turn()
                     break
         except BadMessageError as error:
             self._refuse(error.status, error.fields)
         finally:
             self._parsing = False
+        if self._sink is not None:
+            return
         if len(self._held) > HELD or self._next_turn is not None:
             self.pause_reading()
-        elif self._sink is None:
+        else:
             self.resume_reading()
 
     def _parse_one(self) -> bool:
@@ -297,7 +323,7 @@ class Reading(Wire):
 
     def _read_chunks(self, chunks: ChunkedReader, data: bytes) -> None:
         most = self.limits.body
-        for piece in chunks.feed(data):
+        for piece in chunks.feed(data, self.share(CHUNKS)):
             self._got += len(piece)
             if most is not None and self._got > most:
                 raise _too_large()
@@ -306,15 +332,10 @@ class Reading(Wire):
         if chunks.complete and not self._deaf:
             self._held = chunks.rest()
             self._end_body(chunks.trailers)
-        elif chunks.count > MANY_CHUNKS and not self._deaf:
+        elif (chunks.pending or chunks.count > MANY_CHUNKS) and not self._deaf:
             # `_reading_paused` is for those that want no more; this is not one.
             self._stop_reading()
-            self._call_soon(self._read_on)
-
-    @ends_connection
-    def _read_on(self) -> None:
-        if not self._reading_paused:
-            self._start_reading()
+            self._wait_for_turn()
 
     def _end_body(self, trailers: Fields) -> None:
         sink, self._sink = self._sink, None

@@ -106,7 +106,7 @@ class ClusterSite(server.Site):
         self.failure_page = failure_page
         self.serves_agents = serves_agents
         self.heads = HeadReader(limits)
-        #: How many connections have pipelined requests that wait for the next turn.
+        #: How many connections have input that waits for the next turn of the loop.
         self.waiting = 0
         #: Where requests are noted while they are served, if anywhere.
         self.request_record: RequestRecord | None = None

@@ -163,11 +163,13 @@ class Switching(Ending):
 
     def read_on_soon(self) -> None:
         """Call `read_on` in the next turn of the event loop."""
+        self.site.waiting += 1
         self._call_soon(self.read_on)
 
     @ends_connection
     def read_on(self) -> None:
         """Pass on what has come of an upgraded stream."""
+        self.site.waiting -= 1
         if self._protocol is not None:
             self._protocol.go_on()
 

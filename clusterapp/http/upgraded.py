@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from clusterapp.http.websocket import ClientFrames, FramingError
+from clusterapp.http.websocket import FRAMES_AT_ONCE, ClientFrames, FramingError
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocol
@@ -20,6 +20,9 @@ class Source(Protocol):
 
     def read_on_soon(self) -> None:
         """Call `Upgraded.go_on` in the next turn of the event loop."""
+
+    def share(self, most: int) -> int:
+        """Return how much to do in this turn of what is bounded in each."""
 
     def input_ended(self) -> None:
         """Called once when the client has ended its side and all is passed on."""
@@ -93,7 +96,7 @@ class Upgraded:
         stream = self._stream
         if not (self._is_full or self._is_paused or self._is_over):
             try:
-                data = stream.take()
+                data = stream.take(self._source.share(FRAMES_AT_ONCE))
             except FramingError as error:
                 self._is_over = True
                 self._source.break_rules(error)
@@ -176,7 +179,7 @@ class RawBytes:
         """Take the next bytes."""
         self._held = self._held + data if self._held else data
 
-    def take(self) -> bytes:
+    def take(self, _most_frames: int) -> bytes:
         """Return what has come."""
         held, self._held = self._held, b""
         return held

@@ -30,7 +30,7 @@ _GROWTH: Final = 8
 
 #: How many frames, and about how many bytes of them, are passed on at once: a library
 #: needs some 30 microseconds for each frame.
-_FRAMES_AT_ONCE: Final = 100
+FRAMES_AT_ONCE: Final = 100
 _BYTES_AT_ONCE: Final = 64 * 1024
 
 _FIN: Final = 0x80
@@ -109,10 +109,11 @@ class ClientFrames:
         """Take the next bytes of the stream."""
         self._buffer += data
 
-    def take(self) -> bytes:
+    def take(self, most_frames: int = FRAMES_AT_ONCE) -> bytes:
         """
         Return the next bytes for the protocol: whole frames, or a piece of a long one.
 
+        :param most_frames: how many frames at most.
         :return: nothing if more must come first, or if there was nothing but fragments
             that wait to be joined.
         :raises FramingError: for a frame that ends the connection; what came before
@@ -124,7 +125,7 @@ class ClientFrames:
         pieces: list[bytes] = []
         size = count = 0
         while not self._left:
-            if count == _FRAMES_AT_ONCE or size >= _BYTES_AT_ONCE:
+            if count == most_frames or size >= _BYTES_AT_ONCE:
                 self.more = bool(self._buffer)
                 break
             try:

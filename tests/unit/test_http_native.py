@@ -3,7 +3,7 @@
 import asyncio
 import socket
 
-from clusterapp.http.limits import FIRST_REQUEST_SECONDS, HELD, LINGER_SECONDS
+from clusterapp.http.limits import CHUNKS, FIRST_REQUEST_SECONDS, HELD, LINGER_SECONDS
 from clusterapp.http.native_server import NativeServer
 from clusterapp.http.prepared import Prepared
 from tests.unit.native_sites import NativeCase, on_each_loop, pair
@@ -174,6 +174,24 @@ class DisconnectTests(NativeCase):
             most = max(most, self.site.requests - seen)
             seen = self.site.requests
         self.assertLess(most, 400)
+        self.assertEqual(self.site.waiting, 0)
+
+    @on_each_loop
+    async def test_turns_are_shared_by_chunks(self) -> None:
+        """So it is where many send bodies in small chunks."""
+        clients = [await self.client() for _ in range(30)]
+        head = b"POST /hi HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for client in clients:
+            client.socket.send(head + b"1\r\nx\r\n" * 4000 + b"0\r\n\r\n")
+            client.accepted()
+        most = seen = 0
+        while self.site.requests < len(clients):
+            await asyncio.sleep(0)
+            got = sum(each._got for each in self.site._connections)
+            most = max(most, got - seen)
+            seen = got
+        # The first ones do not know of the others yet.
+        self.assertLess(most, 6 * CHUNKS)
         self.assertEqual(self.site.waiting, 0)
 
     @on_each_loop
