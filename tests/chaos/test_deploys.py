@@ -141,7 +141,9 @@ class BadDeployTests(ChaosCase):
         self.refused("import_error", "Traceback")
 
     def test_never_ready(self) -> None:
-        self.refused("never_ready", "not ready in time", flags=("--boot-timeout", "2"))
+        self.refused(
+            "never_ready", "not ready within 2 s", flags=("--boot-timeout", "2")
+        )
 
     def test_unhealthy(self) -> None:
         self.refused("unhealthy", "answers GET / with status 500")
