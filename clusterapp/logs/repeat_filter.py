@@ -8,6 +8,7 @@ from twisted.logger import ILogObserver, LogEvent
 from zope.interface import implementer
 
 from clusterapp.logs.repeats import TOLD_AFTER, Repeated, RepeatLimit
+from clusterapp.wording import counted
 
 #: Seconds between two looks for counts that are to be told, while there are any.
 _INTERVAL = TOLD_AFTER[0]
@@ -57,25 +58,26 @@ class RepeatFilter:
     def flush(self) -> None:
         """Log what was counted: the process ends."""
         with self._lock:
-            counted = self._limit.counted(self._now(), every=True)
-        self._tell(counted)
+            due = self._limit.counted(self._now(), every=True)
+        self._tell(due)
 
     def _look(self) -> None:
         with self._lock:
-            counted = self._limit.counted(self._now())
+            due = self._limit.counted(self._now())
             self._waiting = again = self._limit.counting
         if again:
             self._later(_INTERVAL, self._look)
-        self._tell(counted)
+        self._tell(due)
 
-    def _tell(self, counted: list[Repeated]) -> None:
-        for each in counted:
+    def _tell(self, due: list[Repeated]) -> None:
+        for each in due:
             self._observer(
                 {
                     "log_level": each.level,
                     "log_namespace": each.namespace,
-                    "log_format": "… {times} times more in {seconds:.0f} s: {text}",
+                    "log_format": "… {counted} more in {seconds:.0f} s: {text}",
                     "log_time": time.time(),
+                    "counted": counted(each.times, "time"),
                     "times": each.times,
                     "seconds": each.seconds,
                     "text": each.text,

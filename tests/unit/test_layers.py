@@ -22,6 +22,7 @@ LAYERS = {
     "printable": 0,
     "regular": 0,
     "titles": 0,
+    "wording": 0,
     "limits": 0,
     "tracebacks": 1,
     "settings": 1,
@@ -53,6 +54,7 @@ PURE = (
     "generations",
     "dispatch",
     "operations",
+    "wording",
 )
 MOST_LINES = 400
 

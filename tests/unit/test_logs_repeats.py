@@ -60,7 +60,7 @@ class RepeatTests(RepeatCase):
             self.clock.advance(WINDOW)
         self.assertEqual(
             self.lines,
-            (["no stock"] * FIRST + ["… 1 times more in 10 s: no stock"]) * 2,
+            (["no stock"] * FIRST + ["… 1 time more in 10 s: no stock"]) * 2,
         )
 
     def test_told_soon(self) -> None:
@@ -72,7 +72,7 @@ class RepeatTests(RepeatCase):
         self.assertEqual(
             self.lines[FIRST : FIRST + 4],
             [
-                "… 1 times more in 1 s: no stock",
+                "… 1 time more in 1 s: no stock",
                 "… 4 times more in 2 s: no stock",
                 "… 6 times more in 3 s: no stock",
                 "… 8 times more in 4 s: no stock",
@@ -88,7 +88,7 @@ class RepeatTests(RepeatCase):
         for _ in range(FIRST):
             self.log("no stock")
         self.clock.advance(1)
-        self.assertEqual(self.lines[FIRST:], ["… 1 times more in 5 s: no stock"])
+        self.assertEqual(self.lines[FIRST:], ["… 1 time more in 5 s: no stock"])
         self.clock.advance(5)
         self.assertEqual(len(self.lines), FIRST + 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
