@@ -167,6 +167,7 @@ class MasterOperations:
             "folder": deployment.release.generation.folder,
             "named_folder": master.surroundings.named_folder(settings),
             "started_in": master.surroundings.started_in,
+            "twistd": master.surroundings.twistd,
             "static": static_of(pool.running()),
             "workers": workers_of(tuple(pool.slots.values()), master.monitor),
             "leaving": workers_of(
