@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
+from twisted.internet.interfaces import IReactorThreads
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
+from twisted.web.server import Request
 from twisted.web.wsgi import _WSGIResponse
 
 from clusterapp.guards import guarded
@@ -35,6 +37,15 @@ class ContainedResponse(_WSGIResponse):
     headers: Sequence[tuple[str, str]]
     #: Set by the base once something was to be written.
     started: bool
+    environ: dict[str, Any]
+
+    def __init__(
+        self, reactor: IReactorThreads, pool: Any, application: Any, request: Request
+    ) -> None:
+        super().__init__(reactor, pool, application, request)
+        # Other processes serve the same application at the same time: one in a cluster
+        # of one worker, too, while that is replaced or when the cluster is scaled.
+        self.environ["wsgi.multiprocess"] = True
 
     def startResponse(
         self, status: str, headers: Sequence[tuple[str, str]], excInfo: Any = None
