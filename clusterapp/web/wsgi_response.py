@@ -19,6 +19,7 @@ from twisted.web.wsgi import _WSGIResponse
 
 from clusterapp.guards import guarded
 from clusterapp.http.framing import InvalidResponseError, one_line
+from clusterapp.web.wsgi_errors import ErrorStream
 
 _DIGITS: Final = 3
 
@@ -46,6 +47,7 @@ class ContainedResponse(_WSGIResponse):
         # Other processes serve the same application at the same time: one in a cluster
         # of one worker, too, while that is replaced or when the cluster is scaled.
         self.environ["wsgi.multiprocess"] = True
+        self._errors = self.environ["wsgi.errors"] = ErrorStream()
 
     def startResponse(
         self, status: str, headers: Sequence[tuple[str, str]], excInfo: Any = None
@@ -82,6 +84,8 @@ class ContainedResponse(_WSGIResponse):
             self.reactor.callFromThread(self._failed, Failure())
         else:
             self.reactor.callFromThread(self._completed)
+        finally:
+            self._errors.flush_line()
 
     def _iterate(self, body: Iterable[bytes]) -> None:
         try:
