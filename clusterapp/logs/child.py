@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from clusterapp.channel.log_events import LOG_FD, ChildEvent
+from clusterapp.future_note import add_future_note
 from clusterapp.logs.event_pipe import EventPipe
 from clusterapp.logs.repeat_filter import Later, RepeatFilter
 from clusterapp.logs.requests import FindRequest, request_of
@@ -163,7 +164,10 @@ def child_event_of(event: LogEvent, find_request: FindRequest) -> ChildEvent | N
         event, includeTraceback=False, includeTimestamp=False, includeSystem=False
     )
     failure = event.get("log_failure")
-    traceback = format_failure(failure) if isinstance(failure, Failure) else ""
+    traceback = ""
+    if isinstance(failure, Failure):
+        add_future_note(failure.value)
+        traceback = format_failure(failure)
     traceback = traceback.rstrip("\n")
     if not text and not traceback:
         return None

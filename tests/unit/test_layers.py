@@ -17,6 +17,7 @@ LAYERS = {
     "descriptors": 0,
     "forks": 1,
     "errors": 0,
+    "future_note": 0,
     "guards": 0,
     "interfaces": 0,
     "printable": 0,
