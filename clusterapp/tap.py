@@ -152,6 +152,7 @@ class Program(MultiService):
             parent, self._twistd, later, request_under_way
         )
         if log is not None:
+            log.upgrading = self._inheritance is not None
             capture_logging()
             capture_exceptions()
             reactor.addSystemEventTrigger("after", "shutdown", log.flush)
@@ -293,6 +294,8 @@ class Program(MultiService):
 
     def _lead(self, pid_file: str) -> None:
         """Be the program that operators know, now that the older one leaves."""
+        if self._log is not None:
+            self._log.upgrading = False
         if pid_file:
             self._twistd["pidfile"] = pid_file
             _write_whole(Path(pid_file), str(os.getpid()))

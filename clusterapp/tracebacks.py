@@ -13,6 +13,7 @@ from typing import Any, cast
 from twisted.python.failure import Failure
 
 from clusterapp.printable import shortened
+from clusterapp.wording import counted
 
 #: Characters of a traceback that are kept. The middle of a longer one is left out.
 LONGEST_TRACEBACK = 16_384
@@ -106,7 +107,8 @@ class _Alone:
 class _Omission(TracebackException):
     """Stands for exceptions that are not formatted."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, number: int) -> None:
+        text = f"{counted(number, 'exception')} left out"
         super().__init__(Exception, Exception(text), None)
 
     def format_exception_only(self, **_: Any) -> Any:
@@ -126,7 +128,7 @@ class _Stack(StackSummary):
     def format_frame_summary(self, frame_summary: FrameSummary, **options: Any) -> str:
         """Format a frame, or the note of those that are left out."""
         if frame_summary is self._omitted:
-            return f"  … {frame_summary.lineno} frames left out\n"
+            return f"  … {counted(frame_summary.lineno or 0, 'frame')} left out\n"
         return super().format_frame_summary(frame_summary, **options)
 
 
@@ -149,9 +151,9 @@ class _Formatting:
             if omitted > 0 and half <= index < half + omitted:
                 if index > half:
                     continue
-                node: TracebackException = _Omission(f"{omitted} exceptions left out")
+                node: TracebackException = _Omission(omitted)
             elif self._exceptions <= 0:
-                node = _Omission(f"{len(links) - index} exceptions left out")
+                node = _Omission(len(links) - index)
             else:
                 node = self._member(earlier, earlier.__traceback__, depth)
             if is_cause:
@@ -182,7 +184,7 @@ class _Formatting:
         for error in errors[:_MOST_IN_GROUP]:
             if self._exceptions <= 0:
                 left = len(errors) - len(parts)
-                return [*parts, _Omission(f"{left} exceptions left out")]
+                return [*parts, _Omission(left)]
             parts.append(self.chain(error, error.__traceback__, depth + 1))
         # Only the number of the others is written.
         return parts + parts[-1:] * (len(errors) - len(parts))

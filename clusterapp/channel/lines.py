@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from clusterapp.wording import counted
+
 #: Bytes of a line that are kept, so that a line without an end fills no memory.
 LONGEST_LINE = 16_384
 
@@ -46,4 +48,4 @@ class Lines:
         self._length = 0
         text = kept.decode("utf-8", "backslashreplace")
         cut = length - len(kept)
-        return f"{text}… [{cut} bytes cut]" if cut else text
+        return f"{text}… [{counted(cut, 'byte')} cut]" if cut else text

@@ -72,7 +72,6 @@ def _export(client: Client, arguments: Namespace, out: Output) -> bool:
     from clusterapp.control.exports.doubts import doubts  # noqa: PLC0415
     from clusterapp.control.exports.facts import Facts, Surroundings  # noqa: PLC0415
 
-    # Whoever installs this command installs the server beside it.
     here = Surroundings(str(Path(sys.executable).parent), _owner(client.path))
     facts = Facts.read(client.get("/config"), client.get("/status"), here)
     out.show(EXPORTS[arguments.program](facts), lambda text, _: text)

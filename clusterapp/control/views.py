@@ -7,6 +7,7 @@ from typing import Any
 from clusterapp.printable import printable
 from clusterapp.settings.model import SETTINGS
 from clusterapp.settings.show import rows_text
+from clusterapp.wording import counted
 
 #: What stands for a figure that nobody knows.
 UNKNOWN = "-"
@@ -191,7 +192,7 @@ def _figures(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         said.append(f"{found['handed_off_per_second']:.0f} hand-offs/s")
     passed_on = sum(each.get("passed_on") or 0 for each in status.get("workers") or [])
     if passed_on:
-        said.append(f"{passed_on} requests passed on")
+        said.append(f"{counted(passed_on, 'request')} passed on")
     if said:
         yield "balance", ", ".join(said)
 

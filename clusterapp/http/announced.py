@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from clusterapp.guards import guarded
 from clusterapp.http.native import NativeConnection
 from clusterapp.http.proxy_protocol import LONGEST, Announced, ProxyHeaderError, read
+from clusterapp.wording import counted
 
 if TYPE_CHECKING:
     from clusterapp.http.native_server import NativeServer
@@ -128,11 +129,11 @@ class AnnouncedServer:
             return
         self._log.warn(
             "refused a connection of {peer} to {listener}: {why}"
-            " ({untold} others were refused since the last such line)",
+            " ({others} refused since the last such line)",
             peer=peer[0] if isinstance(peer, tuple) else "a Unix peer",
             listener=self._name,
             why=why,
-            untold=self._untold,
+            others=counted(self._untold, "other"),
         )
         self._quiet_until, self._untold = now + _QUIET, 0
 

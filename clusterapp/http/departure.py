@@ -59,9 +59,11 @@ class Idle(Protocol):
         """Do the same, while other processes may hold duplicates of the socket."""
 
 
-#: What is raised for one connection lets it end here, and the others go on.
-_guard = guarded(
-    "hand a connection over", lambda _failure, connection, _hand_over: connection.stay()
+_DOING = "hand a connection over"
+
+#: Guards the offer of one connection: on an exception that connection ends here.
+_stays_on_error = guarded(
+    _DOING, lambda _failure, connection, _hand_over: connection.stay()
 )
 
 
@@ -112,14 +114,13 @@ class Departure:
             return  # a channel that is gone answers at once, and for thousands
         self._goes_on = True
         while self._queue and self._under_way < _AT_ONCE:
-            connection = self._queue.popleft()
-            if self._hand_over is None:
-                connection.stay()
-            else:
-                _guard(self._give)(connection, hand_over)
+            _stays_on_error(self._give)(self._queue.popleft(), hand_over)
         self._goes_on = False
 
     def _give(self, connection: Idle, hand_over: HandOver) -> None:
+        if self._hand_over is None:  # an offer was not answered in time
+            connection.stay()
+            return
         duplicate = connection.lend()
         if duplicate is None:
             return
@@ -132,7 +133,7 @@ class Departure:
 
         def answered(taken: bool | Failure) -> None:
             self._under_way -= 1
-            self._end_offer(connection, lent, taken)
+            guarded(_DOING)(self._end_offer)(connection, lent, taken)
             self._go_on(hand_over)
 
         # What is sent over a channel that is gone may raise.
@@ -140,9 +141,6 @@ class Departure:
         if self._clock is not None:
             given.addTimeout(_SECONDS, self._clock)
         given.addBoth(answered)
-        given.addErrback(
-            lambda why: self._log.failure("cannot hand a connection over", failure=why)
-        )
 
     def _end_offer(
         self, connection: Idle, lent: LentSocket, taken: bool | Failure

@@ -21,6 +21,8 @@ from multipart import (
     parse_options_header,
 )
 
+from clusterapp.wording import counted
+
 _URL_ENCODED: Final = b"application/x-www-form-urlencoded"
 _MULTIPART: Final = b"multipart/form-data"
 
@@ -114,7 +116,8 @@ def _multipart(
     try:
         return _parts(_boundary_of(content_type), body, most_fields)
     except ParserLimitReached as error:
-        reason = f"a multipart form of more than {most_fields} parts, or of long heads"
+        parts = counted(most_fields, "part")
+        reason = f"a multipart form of more than {parts}, or of long heads"
         raise BadFormError(reason, HTTPStatus.REQUEST_ENTITY_TOO_LARGE) from error
     except MultipartError as error:
         raise BadFormError(f"no multipart form: {error}") from error
@@ -178,5 +181,6 @@ class _Parser(PushMultipartParser):  # type: ignore[misc]
 
 def _too_many(most_fields: int) -> BadFormError:
     return BadFormError(
-        f"a form of more than {most_fields} fields", HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        f"a form of more than {counted(most_fields, 'field')}",
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     )

@@ -5,8 +5,9 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
-from twisted.web.http import RESPONSES, datetimeToString, stringToDatetime
+from twisted.web.http import RESPONSES, datetimeToString
 
+from clusterapp.http.dates import time_of
 from clusterapp.http.framing import InvalidResponseError
 
 #: The statuses that a final response may have: three digits, and no interim one
@@ -14,8 +15,6 @@ from clusterapp.http.framing import InvalidResponseError
 _FINAL: Final = range(200, 1000)
 
 _DATE: Final = b"Date: "
-#: More bytes than any form of an HTTP-date has.
-_LONGEST_DATE: Final = 64
 
 
 #: An application may choose any number, even one that a client has sent.
@@ -66,10 +65,8 @@ def last_modified(when: float, date: bytes) -> bytes:
     :param when: the time of the last modification, in seconds since the epoch.
     :param date: the Date of the message, empty if it has none.
     :return: the HTTP-date.
-    :raises ValueError: if the Date is none; there are other errors of that kind.
+    :raises ValueError: if the Date is no HTTP-date.
     """
-    if len(date) > _LONGEST_DATE:
-        raise ValueError("no HTTP-date is so long")
     now = _seconds(date) if date else time.time()
     written: bytes = datetimeToString(min(when, now))
     return written
@@ -77,4 +74,7 @@ def last_modified(when: float, date: bytes) -> bytes:
 
 @lru_cache(4)
 def _seconds(date: bytes) -> float:
-    return float(stringToDatetime(date))
+    found = time_of(date)
+    if found is None:
+        raise ValueError(f"no HTTP-date: {date!r:.100}")
+    return found.timestamp()

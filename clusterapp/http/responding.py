@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from clusterapp.http.framing import InvalidResponseError
 from clusterapp.http.reasons import status_line
 from clusterapp.http.response_head import BODILESS, REASONS, HeadWriter
+from clusterapp.wording import counted
 
 #: The media type of Server-Sent Events: browsers come back for more by themselves
 #: (HTML, section 9.2).
@@ -131,7 +132,9 @@ class Responding(HeadWriter):
             data = self._encoder.encode(data)
         if data and not self._drops:
             if self._owed is not None and len(data) > self._owed:
-                self._give_up(f"its body is {len(data) - self._owed} bytes longer")
+                self._give_up(
+                    f"its body is {counted(len(data) - self._owed, 'byte')} longer"
+                )
                 return
             opening += self._framed(data)
         if opening:
@@ -164,7 +167,7 @@ class Responding(HeadWriter):
         if self._given_up:
             return
         if self._owed and not self._drops:
-            self._give_up(f"its body is {self._owed} bytes shorter")
+            self._give_up(f"its body is {counted(self._owed, 'byte')} shorter")
             return
         self.finished = 1
         if self.chunked:
@@ -234,7 +237,8 @@ class Responding(HeadWriter):
         elif said[0].isdigit() and int(said[0]) != length:
             more = length - int(said[0])
             self._give_up(
-                f"its body is {abs(more)} bytes {'longer' if more > 0 else 'shorter'}"
+                f"its body is {counted(abs(more), 'byte')}"
+                f" {'longer' if more > 0 else 'shorter'}"
             )
             return False
         return True

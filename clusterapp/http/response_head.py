@@ -8,12 +8,14 @@ whose parts this uses, it was read in Twisted 26.10.
 
 from collections.abc import Sequence
 from http import HTTPStatus
+from math import ceil
 from typing import Any, AnyStr, Final
 
 from twisted.internet.defer import Deferred
-from twisted.web.http import RESPONSES, datetimeToString, stringToDatetime
+from twisted.web.http import CACHED, RESPONSES, datetimeToString
 from twisted.web.http_headers import Headers
 
+from clusterapp.http.dates import time_of
 from clusterapp.http.framing import InvalidResponseError, one_line
 from clusterapp.http.headers import ResponseHeaders, as_value, field_line
 from clusterapp.http.heads import Head
@@ -29,8 +31,6 @@ BODILESS: Final = frozenset(
 #: Those of them that have no Content-Length of the application's (RFC 9110, 8.6 and
 #: 15.3.6).
 _UNMEASURED: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT})
-#: What reading a date may raise.
-_NO_DATE: Final = (ValueError, IndexError, KeyError, OverflowError)
 #: What a status code may be (RFC 9110, section 15).
 _CODES: Final = range(100, 1000)
 # The module gives it away slowly, by a proxy that looks for deprecated names.
@@ -140,14 +140,15 @@ class HeadWriter(Routable):
         """
         Set the time of the last modification; see `twisted.web.http.Request`.
 
-        An If-Modified-Since that is no date is ignored (RFC 9110, section 13.1.3).
+        An If-Modified-Since that is no HTTP-date is ignored (RFC 9110, section
+        13.1.3); Twisted's own parser takes much that is none.
         """
-        try:
-            return super().setLastModified(when)
-        except _NO_DATE:
-            if self.lastModified is None:
-                raise  # it is the application's
+        self.lastModified = max(ceil(when), self.lastModified or 0)
+        since = time_of(self.getHeader(b"if-modified-since") or b"")
+        if since is None or since.timestamp() < self.lastModified:
             return None
+        self.setResponseCode(HTTPStatus.NOT_MODIFIED)
+        return CACHED
 
     def addCookie(self, k: AnyStr, v: AnyStr, *more: Any, **named: Any) -> None:
         """
@@ -259,10 +260,13 @@ class HeadWriter(Routable):
         if not lines:
             return
         [now] = headers.getRawHeaders(b"date", [b""])[:1]
-        try:
-            date = last_modified(stringToDatetime(lines[0]), now)
-        except _NO_DATE:
+        when = time_of(lines[0])
+        if when is None:
             return  # what is no date tells clients nothing
+        try:
+            date = last_modified(when.timestamp(), now)
+        except ValueError:
+            return  # nor does its Date
         if date != lines[0]:
             headers.setRawHeaders(b"last-modified", [date])
 

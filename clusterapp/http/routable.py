@@ -8,6 +8,7 @@ from twisted.python.failure import Failure
 from twisted.web import server
 
 from clusterapp.channel.log_events import RequestFacts
+from clusterapp.future_note import add_future_note
 from clusterapp.http.authority import DEFAULT_PORTS, authority
 from clusterapp.http.context import WithContext
 from clusterapp.http.facts import client_of, request_facts
@@ -91,6 +92,7 @@ class Routable(WithContext, server.Request):
 
         :param what: stands before the name of the exception.
         """
+        add_future_note(reason.value)
         self._log.failure(
             "{what} {exception} in {request.facts}",
             reason,

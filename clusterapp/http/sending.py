@@ -12,6 +12,7 @@ from zope.interface import implementer
 from clusterapp.errors import CoreBrokenError
 from clusterapp.http.messages import FRAMING, RequestHead, options
 from clusterapp.interfaces import Fields
+from clusterapp.wording import counted
 
 _SPACES_OF_REQUEST_LINE: Final = 2
 
@@ -156,7 +157,7 @@ class BodySender:
             return
         self._leave()
         if self._left:
-            self._ended(_wrong_length(f"{self._left} bytes short"))
+            self._ended(_wrong_length(f"{counted(self._left, 'byte')} short"))
         elif self._chunked:
             self._finish_chunks(getattr(self._body, "trailers", ()))
         else:

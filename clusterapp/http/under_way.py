@@ -11,8 +11,8 @@ _MOST_FRAMES = 100
 #: The local variables that hold requests, in the engine and in handlers.
 _NAMES = ("request", "self")
 
-#: Twisted's WSGI server, whose objects hold the request.
-_WSGI = "twisted.web.wsgi"
+#: Twisted's WSGI server and ours on it, whose objects hold the request.
+_WSGI = frozenset({"twisted.web.wsgi", "clusterapp.web.wsgi_response"})
 
 
 def request_under_way() -> RequestFacts | None:
@@ -33,7 +33,7 @@ def request_under_way() -> RequestFacts | None:
             found = variables.get(name)
             if isinstance(found, Routable):
                 return found.facts
-        if frame.f_globals.get("__name__") == _WSGI:
+        if frame.f_globals.get("__name__") in _WSGI:
             found = getattr(variables.get("self"), "request", None)
             if isinstance(found, Routable):
                 return found.facts

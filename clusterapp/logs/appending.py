@@ -5,6 +5,7 @@ from twisted.logger import Logger
 
 from clusterapp.guards import guarded
 from clusterapp.logs.output import MOST_BYTES, Opening
+from clusterapp.wording import counted
 
 #: Seconds for which a line waits at most for others to be written with it.
 PAUSE = 0.25
@@ -133,8 +134,8 @@ class Appender:
     def _succeeded(self) -> None:
         if self._lost:
             self._log.error(
-                "{lost} lines of the access log {name} are lost: {error}",
-                lost=self._lost,
+                "{lines} of the access log {name} lost: {error}",
+                lines=counted(self._lost, "line"),
                 name=self._name,
                 error=self._trouble,
             )

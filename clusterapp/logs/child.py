@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from clusterapp.channel.log_events import LOG_FD, ChildEvent
+from clusterapp.future_note import add_future_note
 from clusterapp.logs.event_pipe import EventPipe
 from clusterapp.logs.repeat_filter import Later, RepeatFilter
 from clusterapp.logs.requests import FindRequest, request_of
@@ -34,11 +35,10 @@ from clusterapp.logs.sources import (
 )
 from clusterapp.logs.streams import LineStream, text_stream
 from clusterapp.tracebacks import format_failure
+from clusterapp.wording import counted
 
 #: Seconds that the end of a process waits for a master that does not read.
 _LAST_WORDS_SECONDS = 1.0
-
-_LOST = "{lost} lines of the log are lost: more came than the master could take"
 
 
 @implementer(ILogObserver)
@@ -134,7 +134,7 @@ class ChildLog:
             lines.end_line()
         lost = self._pipe.close(_LAST_WORDS_SECONDS)
         if lost:
-            _write_at_once(2, _LOST.format(lost=lost))
+            _write_at_once(2, _lost_text(lost))
 
     def _printer(self, namespace: str, level: LogLevel) -> Callable[[str], None]:
         return partial(self._sender.print_line, namespace=namespace, level=level)
@@ -164,7 +164,10 @@ def child_event_of(event: LogEvent, find_request: FindRequest) -> ChildEvent | N
         event, includeTraceback=False, includeTimestamp=False, includeSystem=False
     )
     failure = event.get("log_failure")
-    traceback = format_failure(failure) if isinstance(failure, Failure) else ""
+    traceback = ""
+    if isinstance(failure, Failure):
+        add_future_note(failure.value)
+        traceback = format_failure(failure)
     traceback = traceback.rstrip("\n")
     if not text and not traceback:
         return None
@@ -185,9 +188,14 @@ def _lost_notice(lost: int) -> bytes:
         time=time.time(),
         level=LogLevel.warn.name,
         namespace=__name__,
-        text=_LOST.format(lost=lost),
+        text=_lost_text(lost),
         pid=os.getpid(),
     ).to_bytes()
+
+
+def _lost_text(lost: int) -> str:
+    lines = counted(lost, "line")
+    return f"{lines} of the log lost: more came than the master could take"
 
 
 def _write_at_once(descriptor: int, line: str) -> None:

@@ -48,6 +48,8 @@ class ProgramLog:
     :param later: calls back after some seconds; any thread may call it.
     :param find_request: returns the request that the calling code works for.
     :param environ: the environment of the program.
+    :ivar upgrading: whether this program is a new master that does not lead yet. Its
+        events are tagged: the old one, which still serves, writes to the same place.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class ProgramLog:
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._find_request = find_request
+        self.upgrading = False
         if isinstance(observer, FileLogObserver):
             stream = observer._outFile  # noqa: SLF001 - it has no public name
             journal = stream is sys.stdout and is_journal(1, environ)
@@ -79,17 +82,26 @@ class ProgramLog:
         self._repeats(event)
 
     def _write(self, event: LogEvent) -> None:
-        if not ("request" in event or event.get("log_format") is None):
-            request = request_of(event, self._find_request)
-            if request is not None:
-                # As the events of workers; this one is of a core in the master.
-                text = f"{{request}}: {event['log_format']}"
-                event = {**event, "request": request, "log_format": text}
+        if event.get("log_format") is not None:
+            if "request" not in event:
+                request = request_of(event, self._find_request)
+                if request is not None:
+                    # As the events of workers; this one is of a core in the master.
+                    event = _before("{request}: ", {**event, "request": request})
+            if self.upgrading:
+                event = _before("[upgrade] ", event)
         self._observer(event)
 
     def flush(self) -> None:
         """Write how many events were counted: the program ends."""
         self._repeats.flush()
+
+
+def _before(prefix: str, event: LogEvent) -> LogEvent:
+    """Return an event with some text, a format, before its own."""
+    # Other observers have flattened the event by what its format was.
+    kept = {name: value for name, value in event.items() if name != "log_flattened"}
+    return {**kept, "log_format": f"{prefix}{event['log_format']}"}
 
 
 def line_of(event: LogEvent, *, journal: bool) -> str | None:

@@ -7,7 +7,11 @@ from collections.abc import Callable
 from twisted.logger import ILogObserver, LogEvent
 from zope.interface import implementer
 
-from clusterapp.logs.repeats import WINDOW, Repeated, RepeatLimit
+from clusterapp.logs.repeats import TOLD_AFTER, Repeated, RepeatLimit
+from clusterapp.wording import counted
+
+#: Seconds between two looks for counts that are to be told, while there are any.
+_INTERVAL = TOLD_AFTER[0]
 
 #: Calls a function after some seconds; any thread may ask for that.
 Later = Callable[[float, Callable[[], None]], object]
@@ -18,11 +22,11 @@ class RepeatFilter:
     """
     Passes events on to an observer, repeated ones up to a rate.
 
-    The others are counted, and their number is logged at the end of each window, with
-    the level and the namespace that they have.
+    The others are counted, and their number is logged in each window and at its end,
+    with the level and the namespace that they have.
 
     :param observer: gets the events.
-    :param later: calls back at the end of a window.
+    :param later: calls back after some seconds.
     :param now: returns the time in seconds, of a clock that nobody sets.
     """
 
@@ -47,32 +51,33 @@ class RepeatFilter:
             begins = not admitted and not self._waiting
             self._waiting = self._waiting or begins
         if begins:
-            self._later(WINDOW, self._window_ended)
+            self._later(_INTERVAL, self._look)
         if admitted:
             self._observer(event)
 
     def flush(self) -> None:
         """Log what was counted: the process ends."""
         with self._lock:
-            ended = self._limit.ended(self._now(), every=True)
-        self._tell(ended)
+            due = self._limit.counted(self._now(), every=True)
+        self._tell(due)
 
-    def _window_ended(self) -> None:
+    def _look(self) -> None:
         with self._lock:
-            ended = self._limit.ended(self._now())
+            due = self._limit.counted(self._now())
             self._waiting = again = self._limit.counting
         if again:
-            self._later(WINDOW, self._window_ended)
-        self._tell(ended)
+            self._later(_INTERVAL, self._look)
+        self._tell(due)
 
-    def _tell(self, ended: list[Repeated]) -> None:
-        for each in ended:
+    def _tell(self, due: list[Repeated]) -> None:
+        for each in due:
             self._observer(
                 {
                     "log_level": each.level,
                     "log_namespace": each.namespace,
-                    "log_format": "… {times} times more in {seconds:.0f} s: {text}",
+                    "log_format": "… {counted} more in {seconds:.0f} s: {text}",
                     "log_time": time.time(),
+                    "counted": counted(each.times, "time"),
                     "times": each.times,
                     "seconds": each.seconds,
                     "text": each.text,

@@ -16,6 +16,10 @@ from twisted.python.failure import Failure
 #: Of events with the same key, so many are logged whole in each window, in seconds.
 FIRST, WINDOW = 5, 10.0
 
+#: Seconds of a window after which what was counted so far is told: soon at first, as
+#: a process that is killed within the window takes along what it has not told.
+TOLD_AFTER = (1.0, 3.0, 6.0)
+
 #: Keys that are counted at the same time. One more ends the window that is oldest.
 MOST_KEYS = 256
 
@@ -66,21 +70,30 @@ class _Window:
     No event is kept: it may hold a request, and whatever its exception refers to.
     """
 
-    __slots__ = ("_level", "_namespace", "_text", "began", "seen")
+    __slots__ = ("_level", "_namespace", "_since", "_text", "_told", "began", "seen")
 
     def __init__(self, began: float, first: LogEvent) -> None:
-        self.began = began
+        self.began = self._since = began
         self.seen = 0
+        self._told = FIRST
         self._level = first.get("log_level")
         self._namespace = first.get("log_namespace")
         self._text = formatEvent(first).partition("\n")[0][:_LONGEST_TEXT]
 
     def repeated(self, now: float) -> Repeated | None:
-        """Return what was counted, if anything was."""
-        times, seconds = self.seen - FIRST, min(now - self.began, WINDOW)
+        """Return what was counted since it was last told, if anything was."""
+        times, since = self.seen - self._told, self._since
         if times <= 0:
             return None
+        self._told, self._since = self.seen, now
+        seconds = min(now, self.began + WINDOW) - since
         return Repeated(times, seconds, self._level, self._namespace, self._text)
+
+    def is_due(self, now: float) -> bool:
+        """Return whether what was counted is to be told before the window ends."""
+        return any(
+            self._since - self.began < each <= now - self.began for each in TOLD_AFTER
+        )
 
 
 class RepeatLimit:
@@ -88,7 +101,7 @@ class RepeatLimit:
 
     def __init__(self) -> None:
         self._windows: OrderedDict[Hashable, _Window] = OrderedDict()
-        self._ended: list[Repeated] = []
+        self._due: list[Repeated] = []
 
     def admits(self, event: LogEvent, now: float) -> bool:
         """
@@ -110,28 +123,34 @@ class RepeatLimit:
 
     @property
     def counting(self) -> bool:
-        """Whether there are events that `ended` will return, now or later."""
-        return bool(self._ended) or any(
+        """Whether there are events that `counted` will return, now or later."""
+        return bool(self._due) or any(
             each.seen > FIRST for each in self._windows.values()
         )
 
-    def ended(self, now: float, *, every: bool = False) -> list[Repeated]:
+    def counted(self, now: float, *, every: bool = False) -> list[Repeated]:
         """
-        Return what was counted in windows that are over, once.
+        Return what was counted and is to be told now, once.
 
         :param every: whether all windows end now.
         """
         for key, window in list(self._windows.items()):
             if every or now - window.began >= WINDOW:
                 self._end(key, now)
-        ended, self._ended = self._ended, []
-        return ended
+            elif window.is_due(now):
+                self._tell(window, now)
+        due, self._due = self._due, []
+        return due
 
     def _end(self, key: Hashable, now: float) -> None:
         window = self._windows.pop(key, None)
-        repeated = window and window.repeated(now)
-        if repeated:
-            self._ended.append(repeated)
+        if window is not None:
+            self._tell(window, now)
+
+    def _tell(self, window: _Window, now: float) -> None:
+        repeated = window.repeated(now)
+        if repeated is not None:
+            self._due.append(repeated)
 
 
 def _key_of(event: LogEvent) -> Hashable | None:

@@ -37,12 +37,20 @@ class EventHandler(logging.Handler):
         try:
             failure = None if self.formatter else _failure_of(record)
             text = self.format(record) if self.formatter else _message(record)
-            _emit(record, text, failure)
+            log_record(record, text, failure)
         except Exception:  # noqa: BLE001 - as every handler of `logging` does
             self.handleError(record)
 
 
-def _emit(record: logging.LogRecord, text: str, failure: Failure | None) -> None:
+def log_record(
+    record: logging.LogRecord, text: str, failure: Failure | None = None
+) -> None:
+    """
+    Make an event of a record, with its level and the name of its logger.
+
+    :param text: the message, or what a formatter has made of the record.
+    :param failure: the exception that it tells of, unless the text has its traceback.
+    """
     logger = Logger(record.name or "root")
     level = level_of(record.levelno)
     if failure is None:

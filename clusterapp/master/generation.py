@@ -61,6 +61,7 @@ class Surroundings:
         self._import_path = tuple(sys.path)
         self._umask = _umask()
         self._started_in = logical_folder(self.environ)
+        self._twistd = _find_twistd(self._started_in)
         #: Where names that symbolic links are part of have led to, and the names.
         self._led_to: dict[str, str] = {}
         self._note(self._started_in)
@@ -86,6 +87,11 @@ class Surroundings:
     def started_in(self) -> str:
         """The folder that the master was started in, by the shell's name for it."""
         return self._started_in
+
+    @property
+    def twistd(self) -> str | None:
+        """The path of the ``twistd`` that runs this master; None if it is not known."""
+        return self._twistd
 
     def named_folder(self, settings: Settings) -> str:
         """Return the working folder as the operator names it, links and all."""
@@ -128,6 +134,20 @@ def _umask() -> int:
     umask = os.umask(0o077)
     os.umask(umask)
     return umask
+
+
+def _find_twistd(folder: str) -> str | None:
+    """
+    Find the program of this process, or the one that belongs to its interpreter.
+
+    :param folder: where relative paths begin.
+    """
+    # Some distributions call it twistd3. Of ``python -m twisted``, and of programs that
+    # embed a cluster, the name says nothing.
+    program = Path(folder, sys.argv[0])
+    beside = Path(folder, sys.executable).with_name("twistd")
+    candidates = (program, beside) if program.name.startswith("twistd") else (beside,)
+    return next((str(each) for each in candidates if each.is_file()), None)
 
 
 def logical_folder(environ: Mapping[str, str]) -> str:

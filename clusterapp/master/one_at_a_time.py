@@ -11,6 +11,7 @@ from clusterapp.master.status import Phase
 from clusterapp.master.trial import TrialError
 from clusterapp.operations import CORE, Slot, Step, Tell, Verdict
 from clusterapp.tracebacks import format_error
+from clusterapp.wording import with_article
 
 #: What a master does by itself.
 RECYCLE = "recycle"
@@ -99,7 +100,7 @@ class OneAtATime:
         # Nobody has asked for a recycling, so nobody is refused for its sake.
         if self.under_way is None or (self.under_way == RECYCLE and name != RECYCLE):
             return ""
-        return f"a {self.under_way} is under way"
+        return f"{with_article(self.under_way)} is under way"
 
     async def _do(
         self, name: str, work: Work, before: Deferred[None] | None

@@ -31,6 +31,7 @@ from clusterapp.master.status import (
 from clusterapp.operations import CORE, Dispatch, Health, Slot, Step, Tell, Verdict
 from clusterapp.settings.model import SETTINGS
 from clusterapp.settings.sources import Chosen
+from clusterapp.wording import counted
 
 _CORE_ELSEWHERE = "the core runs on another machine: ask its own cluster"
 
@@ -166,6 +167,7 @@ class MasterOperations:
             "folder": deployment.release.generation.folder,
             "named_folder": master.surroundings.named_folder(settings),
             "started_in": master.surroundings.started_in,
+            "twistd": master.surroundings.twistd,
             "static": static_of(pool.running()),
             "workers": workers_of(tuple(pool.slots.values()), master.monitor),
             "leaving": workers_of(
@@ -330,7 +332,7 @@ class MasterOperations:
                 await deployment.scale(int(workers), tell)
         master.distribution.settings_changed(before.settings, chosen.settings)
         size = len(deployment.pool.slots)
-        text = f"generation {release.number} serves in {size} workers"
+        text = f"generation {release.number} serves in {counted(size, 'worker')}"
         if not with_core:
             text += (
                 "; the core runs in the master and keeps its code: an upgrade"
@@ -347,7 +349,7 @@ class MasterOperations:
     async def _scale(self, workers: int, tell: Tell) -> str:
         await self._master.deployment.scale(workers, tell)
         self._scaled_to = workers
-        return f"{workers} workers"
+        return counted(workers, "worker")
 
     async def _dispatch(self, wanted: Dispatch, tell: Tell) -> str:
         key = f" by {wanted.sticky}" if wanted.sticky else ""
@@ -355,7 +357,11 @@ class MasterOperations:
         return self._master.distribution.set_policy(wanted)
 
     async def _restart(self, slot: int, tell: Tell) -> str:
-        await self._master.deployment.restart(slot, tell)
+        deployment = self._master.deployment
+        before = deployment.pool.slots[slot].pid
+        await deployment.restart(slot, tell)
+        if before is None:
+            return f"worker {slot} is started; there was no process in its slot"
         return f"worker {slot} is replaced"
 
     async def _drain(self, slot: int, tell: Tell) -> str:

@@ -14,6 +14,7 @@ from clusterapp.master.operations import MasterOperations
 from clusterapp.master.slot import ChildSlot
 from clusterapp.operations import Verdict
 from clusterapp.settings.model import Settings
+from clusterapp.wording import counted
 
 #: Seconds between two looks.
 INTERVAL = 1.0
@@ -77,7 +78,7 @@ def limit_reached(
         return Reached("--max-rss", value, what, at_start=rss_at_start > most)
     most = settings.max_requests
     if most is not None and pulse.requests >= most * share:
-        what = f"{pulse.requests:,} requests"
+        what = counted(pulse.requests, "request", ",")
         return Reached("--max-requests", f"{most:,}", what)
     longest = settings.max_lifetime
     if longest is not None and uptime >= longest * share:

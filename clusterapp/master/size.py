@@ -5,6 +5,7 @@ from twisted.logger import Logger
 from clusterapp.settings.model import Settings
 from clusterapp.settings.problems import WrongSettingsError
 from clusterapp.spawning.cpus import usable_cpus
+from clusterapp.wording import counted
 
 #: So many workers for each CPU are of use, at the very most: more are a slip.
 MOST_PER_CPU = 32
@@ -47,10 +48,14 @@ def tell_size(settings: Settings, scaled_to: int | None = None) -> int:
     """
     wanted, cpus = scaled_to or settings.workers, usable_cpus()
     if wanted == "auto":
-        _log.info("starting {size} workers: {why}", size=cpus.count, why=cpus.reason)
+        _log.info(
+            "starting {workers}: {why}",
+            workers=counted(cpus.count, "worker"),
+            why=cpus.reason,
+        )
         return cpus.count
     why = ", as an operator has scaled the cluster" if scaled_to else ""
-    _log.info("starting {size} workers{why}", size=wanted, why=why)
+    _log.info("starting {workers}{why}", workers=counted(wanted, "worker"), why=why)
     if wanted > cpus.count:
         _log.warn("{size} workers share {why}", size=wanted, why=cpus.reason)
     return wanted

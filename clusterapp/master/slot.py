@@ -77,6 +77,7 @@ class ChildSlot:
     :ivar static: the folder of static files that it serves, if it has one.
     :ivar serves: whether its process could serve, and can be told of the world.
     :ivar last_words: why its last process has ended, or could not start.
+    :ivar overdue: the seconds after which that process was killed, if it was not ready.
     :ivar traceback: where the application of that process failed; often empty.
     """
 
@@ -97,6 +98,7 @@ class ChildSlot:
         self.restarts = -1
         self.pulse: Pulse | None = None
         self.pulse_at = 0.0
+        self.overdue: float | None = None
         self.static: StaticFolder | None = None
         self.last_words = self.traceback = ""
         self._reactor = reactor
@@ -245,7 +247,7 @@ class ChildSlot:
         self._spawned_at = self.now()
         self.restarts += 1
         self.serves = False
-        self.pulse = None
+        self.pulse = self.overdue = None
         self.last_words = self.traceback = ""
         plan = self._plan
         try:
@@ -282,7 +284,8 @@ class ChildSlot:
             state=self.state,
         )
         if self.state == "starting":
-            self.last_words = "is not ready in time"
+            self.overdue = round(self.now() - self._spawned_at, 1)
+            self.last_words = f"is not ready within {self.overdue:g} s of its start"
         self._end()
 
     def now(self) -> float:

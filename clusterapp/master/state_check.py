@@ -6,6 +6,7 @@ from twisted.logger import Logger
 
 from clusterapp.errors import ListenError
 from clusterapp.master.sockets import Sockets
+from clusterapp.wording import counted
 
 #: Looks between two reports of the same problem: a minute, at one a second.
 LOOKS_BETWEEN_REPORTS = 60
@@ -59,4 +60,4 @@ class StateCheck:
 def _listed(paths: list[str]) -> str:
     """Name the first path, and tell how many others there are."""
     more = len(paths) - 1
-    return f"{paths[0]} and {more} more paths" if more else paths[0]
+    return f"{paths[0]} and {counted(more, 'more path')}" if more else paths[0]

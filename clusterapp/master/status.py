@@ -11,6 +11,7 @@ from clusterapp.master.monitor import Monitor
 from clusterapp.master.slot import ChildSlot
 from clusterapp.operations import CORE, Health
 from clusterapp.settings.model import Settings
+from clusterapp.wording import counted
 
 #: Where a master is between its start and its end.
 Phase = Literal["starting", "running", "stopping"]
@@ -40,7 +41,7 @@ def health_of(
     if phase == "stopping":
         why = "it is stopping"
     elif running < wanted:
-        why = f"{running} of {workers} workers are ready, {wanted} must be"
+        why = f"{running} of {counted(workers, 'worker')} ready, {wanted} must be"
     elif settings.require_core and not core:
         why = "the core is not ready"
     else:
@@ -59,7 +60,8 @@ def health_of(
 def text_of(deployment: Deployment, phase: Phase, operation: str | None) -> str:
     """Tell how a cluster stands, in one line for people."""
     pool = deployment.pool
-    ready = f"{len(pool.running())} of {len(pool.slots)} workers ready"
+    workers = counted(len(pool.slots), "worker")
+    ready = f"{len(pool.running())} of {workers} ready"
     doing = phase if phase != "running" else operation
     generation = f"generation {deployment.release.number}"
     return ", ".join(filter(None, (doing, ready, generation)))

@@ -113,11 +113,13 @@ class Successor:
         """
         self._command.prepare()
         self._spawn(listeners, secret, kept)
+        seconds = boot_timeout + _ALLOWANCE
         try:
-            waited = self._serves.addTimeout(boot_timeout + _ALLOWANCE, self._reactor)
-            return await waited
+            return await self._serves.addTimeout(seconds, self._reactor)
         except defer.TimeoutError:
-            raise UpgradeError("the new master was not ready in time") from None
+            raise UpgradeError(
+                f"the new master was not ready within {seconds:g} s"
+            ) from None
         finally:
             if not self._has_taken_over:
                 self._dismiss()

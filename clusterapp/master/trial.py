@@ -108,9 +108,7 @@ class Trial:
             except (CoreError, CancelledError) as error:
                 if isinstance(error, CancelledError) and self.slot.state != "stopped":
                     raise
-                raise self._failed(
-                    f"does not answer GET {path or '/'}: {error}"
-                ) from error
+                raise self._unanswered(path or "/", error) from error
             finally:
                 self._awaited = None
                 await agent.close()
@@ -151,6 +149,16 @@ class Trial:
         awaited, self._awaited = self._awaited, None
         if awaited is not None:
             awaited.callback(news)
+
+    def _unanswered(self, path: str, error: BaseException) -> TrialError:
+        slot = self.slot
+        if slot.overdue is not None:
+            # It was killed: the break of its connection or its exit may come first.
+            reason = (
+                f"has not answered GET {path} within {slot.overdue:g} s of its start"
+            )
+            return TrialError(slot.label, reason, slot.traceback)
+        return self._failed(f"does not answer GET {path}: {error}")
 
     def _failed(self, reason: str = "") -> TrialError:
         slot = self.slot

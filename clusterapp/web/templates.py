@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from clusterapp.web.bytecode import SharedBytecode
 from clusterapp.web.environment import is_template, new_environment
+from clusterapp.wording import counted
 
 #: For how many seconds a process may compile templates before it is ready.
 WARM_SECONDS = 5.0
@@ -68,10 +69,10 @@ class Templates:
         for done, name in enumerate(names):
             if seconds() > until:
                 self._log.warn(
-                    "{done} of {all} templates are compiled after {limit:.0f} s;"
+                    "{done} of {all} compiled after {limit:.0f} s;"
                     " the others will be when they are used",
                     done=done,
-                    all=len(names),
+                    all=counted(len(names), "template"),
                     limit=WARM_SECONDS,
                 )
                 return

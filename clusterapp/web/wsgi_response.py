@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
+from twisted.internet.interfaces import IReactorThreads
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
+from twisted.web.server import Request
 from twisted.web.wsgi import _WSGIResponse
 
 from clusterapp.guards import guarded
 from clusterapp.http.framing import InvalidResponseError, one_line
+from clusterapp.web.wsgi_errors import ErrorStream
 
 _DIGITS: Final = 3
 
@@ -35,6 +38,16 @@ class ContainedResponse(_WSGIResponse):
     headers: Sequence[tuple[str, str]]
     #: Set by the base once something was to be written.
     started: bool
+    environ: dict[str, Any]
+
+    def __init__(
+        self, reactor: IReactorThreads, pool: Any, application: Any, request: Request
+    ) -> None:
+        super().__init__(reactor, pool, application, request)
+        # Other processes serve the same application at the same time: one in a cluster
+        # of one worker, too, while that is replaced or when the cluster is scaled.
+        self.environ["wsgi.multiprocess"] = True
+        self._errors = self.environ["wsgi.errors"] = ErrorStream()
 
     def startResponse(
         self, status: str, headers: Sequence[tuple[str, str]], excInfo: Any = None
@@ -71,6 +84,8 @@ class ContainedResponse(_WSGIResponse):
             self.reactor.callFromThread(self._failed, Failure())
         else:
             self.reactor.callFromThread(self._completed)
+        finally:
+            self._errors.flush_line()
 
     def _iterate(self, body: Iterable[bytes]) -> None:
         try:

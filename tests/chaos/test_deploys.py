@@ -141,7 +141,9 @@ class BadDeployTests(ChaosCase):
         self.refused("import_error", "Traceback")
 
     def test_never_ready(self) -> None:
-        self.refused("never_ready", "not ready in time", flags=("--boot-timeout", "2"))
+        self.refused(
+            "never_ready", "not ready within 2 s", flags=("--boot-timeout", "2")
+        )
 
     def test_unhealthy(self) -> None:
         self.refused("unhealthy", "answers GET / with status 500")
@@ -214,7 +216,7 @@ class SlotTests(ChaosCase):
             running.wait_for("scale done: 2 workers")
             load.wait_for_more(100)
             running.signal(signal.SIGTTOU)
-            running.wait_for("scale done: 1 workers")
+            running.wait_for("scale done: 1 worker")
             load.wait_for_more(100)
             self.assert_served(load.report("2 → 4 → 1 → 2 → 1"), at_least=500)
             self.assertEqual(len(running.children()), 1)

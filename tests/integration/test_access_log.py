@@ -163,7 +163,7 @@ class RequestTests(AccessLogCase):
                 self.assertEqual(running.request("GET", "/nowhere")[0], 404)
             stop(running)
         self.assertEqual(running.text().count("cannot write the access log"), 1)
-        self.assertIn("20 lines of the access log /dev/full are lost", running.text())
+        self.assertIn("20 lines of the access log /dev/full lost", running.text())
 
 
 class FileTests(AccessLogCase):

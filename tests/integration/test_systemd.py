@@ -149,7 +149,7 @@ class ServiceTests(SynchronousTestCase):
             self.systemd.wait_for("READY=1")
             self.assertIn(b" 200 OK\r\n", self.systemd.ask("/pid"))
             self.assertTrue(
-                any("1 of 1 workers ready" in each for each in self.systemd.said),
+                any("1 of 1 worker ready" in each for each in self.systemd.said),
                 self.systemd.said,
             )
             service.signal(signal.SIGTERM)

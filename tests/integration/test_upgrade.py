@@ -299,6 +299,12 @@ class StayTests(UpgradeCase):
         with self.running() as running:
             (self.folder / "shop.py").write_text("import nosuchmodule\n")
             self.refused(running, "nosuchmodule")
+            text = running.text()
+            # What the new master logs is told apart from what the old one does.
+            self.assertRegex(text, r"#info\] starting \d worker")
+            self.assertRegex(text, r"#info\] \[upgrade\] starting \d worker")
+            self.assertRegex(text, r"#error\] \[upgrade\] worker 0 cannot start: ")
+            self.assertRegex(text, r"#error\] upgrade failed: ")
 
     def test_wrong_settings(self) -> None:
         """They are refused before there is anything to tell the old master with."""

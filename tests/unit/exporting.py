@@ -9,7 +9,7 @@ from clusterapp.settings.listen import AnyTlsListen, TcpListen, UnixListen
 from clusterapp.settings.model import Settings
 from tests.unit.operating import status, worker
 
-HERE = Surroundings(programs="/opt/shop/bin", user="shop")
+HERE = Surroundings(programs="/home/me/bin", user="shop")
 
 #: What every setting could be, if it is not as by default.
 OTHERS: dict[str, Any] = {

@@ -49,6 +49,7 @@ def status(size: int = 4, **facts: object) -> dict[str, Any]:
         "folder": "/srv/shop",
         "named_folder": "/srv/shop",
         "started_in": "/srv/shop",
+        "twistd": "/opt/shop/bin/twistd",
         "static": {"url": "/static/", "folder": "/srv/shop/static"},
         "workers": [worker(slot) for slot in range(size)],
         "leaving": [],

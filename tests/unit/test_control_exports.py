@@ -112,6 +112,7 @@ class WordsTests(SynchronousTestCase):
             ("haproxy", {"told": {"name": evil}}),
             ("systemd", {"told": {"started_in": evil}}),
             ("systemd", {"told": {"named_folder": evil}}),
+            ("systemd", {"told": {"twistd": evil}}),
             ("systemd", {"access_log": evil}),
             ("systemd", {"here": Surroundings("/bin", evil)}),
             ("compose", {"core_ca": evil, "core": "https://core"}),
@@ -161,10 +162,19 @@ class DoubtTests(SynchronousTestCase):
         self.assertEqual(self.doubts("haproxy", told=told), [])
 
     def test_programs(self) -> None:
-        here = Surroundings("/srv/shop/releases/7/bin", "shop")
-        self.assertEqual(self.doubts("systemd", told=self.linked, here=here), [])
+        told = {**self.linked, "twistd": "/srv/shop/releases/7/bin/twistd"}
+        self.assertEqual(self.doubts("systemd", told=told), [])
         [line] = self.doubts("systemd", told=self.linked)
         self.assertIn("twistd is in /opt/shop/bin", line)
+
+    def test_unknown_programs(self) -> None:
+        """A master that is embedded, or of another version, does not tell them."""
+        [line] = self.doubts("systemd", told={"twistd": None})
+        self.assertIn("the export has that of this clusterctl, /home/me/bin/twi", line)
+        text = export("systemd", told={"twistd": None})
+        self.assertIn("ExecStart=/home/me/bin/twistd -n ", text)
+        self.assertIn("ProtectHome=read-only\n", text)
+        self.assertEqual(self.doubts("nginx", told={"twistd": None}), [])
 
     def test_containers(self) -> None:
         """Relative paths, and a log that nobody would read."""

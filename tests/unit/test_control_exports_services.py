@@ -74,16 +74,23 @@ class SystemdTests(SynchronousTestCase):
 
     def test_place(self) -> None:
         """What is in a home folder can be read, and root is no good user."""
-        root = Surroundings("/home/me/venv/bin", "root")
-        text = export("systemd", here=root)
+        root = Surroundings("/usr/bin", "root")
+        told = {"twistd": "/home/me/venv/bin/twistd"}
+        text = export("systemd", here=root, told=told)
         self.assertIn("ProtectHome=read-only\n", text)
         self.assertNotIn("\nUser=", text)
+
+    def test_programs_of_the_master(self) -> None:
+        """Whatever environment this clusterctl is installed in."""
+        text = export("systemd", told={"twistd": "/usr/bin/twistd3"})
+        self.assertIn("ExecStart=/usr/bin/twistd3 -n ", text)
+        self.assertIn("ExecReload=/usr/bin/clusterctl reload\n", text)
 
     def test_folders_as_the_operator_names_them(self) -> None:
         """A symbolic link stays one, and a relative path means the same."""
         linked = {"named_folder": "/srv/shop/current", "folder": "/srv/shop/releases/7"}
-        here = Surroundings("/srv/shop/releases/7/venv/bin", "shop")
-        text = export("systemd", told=linked, here=here, working_folder="current")
+        linked["twistd"] = "/srv/shop/releases/7/venv/bin/twistd"
+        text = export("systemd", told=linked, working_folder="current")
         self.assertIn("WorkingDirectory=/srv/shop\n", text)
         self.assertIn("ExecStart=/srv/shop/current/venv/bin/twistd ", text)
         self.assertIn("    --working-folder current\n", text)

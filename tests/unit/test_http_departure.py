@@ -12,30 +12,40 @@ from clusterapp.channel.lent import LentSocket
 from clusterapp.http.departure import Departure
 
 
+class OutOfOrderError(Exception):
+    """A connection is in a state that it should not be in."""
+
+
 class Connection:
     """An idle connection; it writes down what becomes of it."""
 
     door = "0 tcp:80"
 
-    def __init__(self, *, idle: bool = True) -> None:
+    def __init__(self, *, idle: bool = True, raises_when: str = "") -> None:
         self.socket: socket.socket | None = None
         self.became: list[str] = []
         self._idle = idle
+        self._raises_when = raises_when
 
     def lend(self) -> socket.socket | None:
-        self.became.append("lent")
+        self._become("lent")
         if self._idle:
             self.socket = socket.socket()
         return self.socket
 
     def given(self) -> None:
-        self.became.append("given")
+        self._become("given")
 
     def stay(self) -> None:
-        self.became.append("stays")
+        self._become("stays")
 
     def reclaim(self) -> None:
-        self.became.append("reclaimed")
+        self._become("reclaimed")
+
+    def _become(self, what: str) -> None:
+        self.became.append(what)
+        if what == self._raises_when:
+            raise OutOfOrderError
 
 
 class DepartureTests(SynchronousTestCase):
@@ -154,6 +164,42 @@ class DepartureTests(SynchronousTestCase):
         self.departure = Departure(5.0, refuse)
         for connection in self.offer(40):
             self.assertEqual(connection.became, ["lent", "stays"])
+
+    def test_lending_raises(self) -> None:
+        """An exception for one connection ends that one here; the next is offered."""
+        broken = Connection(raises_when="lent")
+        self.assertTrue(self.departure.offer(broken))
+        self.assertEqual(broken.became, ["lent", "stays"])
+        [connection] = self.offer(1)
+        self.asked[0][1].callback(True)
+        self.assertEqual(connection.became, ["lent", "given"])
+        self.assertEqual(len(self.flushLoggedErrors(OutOfOrderError)), 1)
+
+    def test_ending_offers_raises(self) -> None:
+        """Exceptions for all that are under way do not hold up those in the queue."""
+        broken = [Connection(raises_when="given") for _ in range(32)]
+        for each in broken:
+            self.departure.offer(each)
+        [connection] = self.offer(1)
+        self.assertEqual(connection.became, [])
+        for _, answer in self.asked[:32]:
+            answer.callback(True)
+        self.asked[32][1].callback(True)
+        self.assertEqual(connection.became, ["lent", "given"])
+        for lent, _ in self.asked:
+            self.assertEqual(lent.fileno(), -1)
+        self.assertEqual(len(self.flushLoggedErrors(OutOfOrderError)), 32)
+
+    def test_staying_raises(self) -> None:
+        """When no offers are made any more, each connection still ends by itself."""
+        self.offer(32)
+        broken = Connection(raises_when="stays")
+        self.departure.offer(broken)
+        [connection] = self.offer(1)
+        self.clock.advance(2)
+        self.assertEqual(broken.became[0], "stays")
+        self.assertEqual(connection.became, ["stays"])
+        self.assertTrue(self.flushLoggedErrors(OutOfOrderError))
 
     def test_not_idle_any_more(self) -> None:
         """A request came before its turn: it is none of the others' business."""

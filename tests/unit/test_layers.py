@@ -17,11 +17,13 @@ LAYERS = {
     "descriptors": 0,
     "forks": 1,
     "errors": 0,
+    "future_note": 0,
     "guards": 0,
     "interfaces": 0,
     "printable": 0,
     "regular": 0,
     "titles": 0,
+    "wording": 0,
     "limits": 0,
     "tracebacks": 1,
     "settings": 1,
@@ -53,6 +55,7 @@ PURE = (
     "generations",
     "dispatch",
     "operations",
+    "wording",
 )
 MOST_LINES = 400
 

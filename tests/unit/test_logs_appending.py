@@ -167,9 +167,7 @@ class TroubleTests(AppenderCase):
             self.clock.advance(LAST_RETRY)
         self.assert_log(f"cannot write the access log {self.full}: {self.why}")
         appender.close()
-        self.assert_log(
-            f"3000 lines of the access log {self.full} are lost: {self.why}"
-        )
+        self.assert_log(f"3000 lines of the access log {self.full} lost: {self.why}")
 
     def test_attempts_become_rare(self) -> None:
         """There is no hurry with a disk that stays full."""
@@ -198,7 +196,7 @@ class TroubleTests(AppenderCase):
         self.assertEqual([int(line) for line in lines], list(range(kept)))
         self.assert_log(
             f"cannot write the access log {self.full}: {self.why}",
-            f"70 lines of the access log {self.full} are lost: {self.why}",
+            f"70 lines of the access log {self.full} lost: {self.why}",
         )
         appender.close()
 
@@ -222,7 +220,7 @@ class TroubleTests(AppenderCase):
         appender.add(b"3\n")
         appender.close()
         error = f"cannot write the access log {self.full}: {self.why}"
-        lost = f"1 lines of the access log {self.full} are lost: {self.why}"
+        lost = f"1 line of the access log {self.full} lost: {self.why}"
         self.assert_log(error, error, lost)
 
 
@@ -268,4 +266,4 @@ class SlowTests(AppenderCase):
         os.close(self.reading)
         os.close(self.writing)
         lost = added + 1 - written
-        self.assert_log(f"{lost} lines of the access log - are lost: {why}")
+        self.assert_log(f"{lost} lines of the access log - lost: {why}")

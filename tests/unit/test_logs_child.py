@@ -167,7 +167,7 @@ class EventTests(ChildLogCase):
         self.pipe._tell_lost()
         self.pipe._write()
         [line] = self.lines()
-        self.assertIn("clusterapp.logs.child#warn] 3 lines of the log are lost", line)
+        self.assertIn("clusterapp.logs.child#warn] 3 lines of the log lost", line)
 
     def test_traceback_that_cannot_be_formatted(self) -> None:
         failure = Failure(ValueError("no"))
@@ -218,7 +218,7 @@ class StreamTests(ChildLogCase):
         self.assertEqual(
             self.lines()[FIRST:],
             [
-                "[shop#error] … 1 times more in 0 s: no stock",
+                "[shop#error] … 1 time more in 0 s: no stock",
                 "[stdout#info] last words",
             ],
         )
@@ -243,7 +243,7 @@ class StreamTests(ChildLogCase):
         self.child_log.close()
         [(descriptor, line)] = said
         self.assertEqual(descriptor, 2)
-        self.assertIn("7 lines of the log are lost", line)
+        self.assertIn("7 lines of the log lost", line)
 
     def test_line_that_must_not_wait(self) -> None:
         reading, writing = os.pipe()

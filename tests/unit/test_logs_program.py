@@ -68,6 +68,27 @@ class ProgramLogTests(SynchronousTestCase):
         )
         self.assertEqual(self.lines()[0], "[shop#info] \\x1b[2J\\r\\udcff")
 
+    def test_new_master(self) -> None:
+        """The old one writes to the same place, and still serves."""
+        log = self.begin()
+        self.log.upgrading = True
+        log.info("starting {workers}", workers="1 worker")
+        self.facts = FACTS
+        log.failure("no {stock}", Failure(ZeroDivisionError()), stock="{stock}")
+        self.facts = None
+        self.log({"log_level": LogLevel.info, "log_format": None})
+        self.log.upgrading = False
+        log.info("ready")
+        whole = [line for line in self.lines() if "#" in line]
+        self.assertEqual(
+            whole,
+            [
+                "[shop#info] [upgrade] starting 1 worker",
+                "[shop#critical] [upgrade] GET /a: no {stock}",
+                "[shop#info] ready",
+            ],
+        )
+
     def test_repeated(self) -> None:
         log = self.begin()
         for _ in range(FIRST + 3):

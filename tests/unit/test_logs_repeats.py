@@ -60,8 +60,38 @@ class RepeatTests(RepeatCase):
             self.clock.advance(WINDOW)
         self.assertEqual(
             self.lines,
-            (["no stock"] * FIRST + ["… 1 times more in 10 s: no stock"]) * 2,
+            (["no stock"] * FIRST + ["… 1 time more in 10 s: no stock"]) * 2,
         )
+
+    def test_told_soon(self) -> None:
+        """A process that is killed within a window has told most of what it counted."""
+        for second in range(11):
+            for _ in range(FIRST + 1 if second == 0 else 2):
+                self.log("no stock")
+            self.clock.advance(1)
+        self.assertEqual(
+            self.lines[FIRST : FIRST + 4],
+            [
+                "… 1 time more in 1 s: no stock",
+                "… 4 times more in 2 s: no stock",
+                "… 6 times more in 3 s: no stock",
+                "… 8 times more in 4 s: no stock",
+            ],
+        )
+        self.assertEqual(self.lines[FIRST + 4 :], ["no stock"] * 2)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_told_when_there_is_something(self) -> None:
+        """What begins late in a window is told within the second that is due."""
+        self.log("no stock")
+        self.clock.advance(4)
+        for _ in range(FIRST):
+            self.log("no stock")
+        self.clock.advance(1)
+        self.assertEqual(self.lines[FIRST:], ["… 1 time more in 5 s: no stock"])
+        self.clock.advance(5)
+        self.assertEqual(len(self.lines), FIRST + 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_one_place_of_a_traceback(self) -> None:
         """What an exception says may be the client's: the place in the code counts."""

@@ -31,6 +31,34 @@ class GenerationCase(SynchronousTestCase):
         self.current.symlink_to(name)
 
 
+class ProgramTests(GenerationCase):
+    """Which twistd a master was started with."""
+
+    def twistd(self, *argv: str, executable: str) -> str | None:
+        self.patch(sys, "argv", list(argv))
+        self.patch(sys, "executable", executable)
+        os.chdir(self.base)
+        return Surroundings({}).twistd
+
+    def test_twistd(self) -> None:
+        """The program itself, by the name that it was called by."""
+        for name in ("twistd", "twistd3"):
+            program = self.base / name
+            program.touch()
+            found = self.twistd(f"./{name}", "-n", executable="/usr/bin/python3")
+            self.assertEqual(found, str(program))
+
+    def test_another_program(self) -> None:
+        """Then it is the one of the same environment, if there is one."""
+        for argv in ("/lib/twisted/__main__.py", "", "/gone/twistd"):
+            python = str(self.base / "python")
+            self.assertIsNone(self.twistd(argv, executable=python))
+        (self.base / "twistd").touch()
+        for argv in ("/lib/twisted/__main__.py", "", "/gone/twistd"):
+            found = self.twistd(argv, executable=python)
+            self.assertEqual(found, str(self.base / "twistd"))
+
+
 class FolderTests(GenerationCase):
     """Where a generation works, and what it finds there."""
 

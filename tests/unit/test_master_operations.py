@@ -97,7 +97,7 @@ class SlotTests(OperationCase):
         self.assertEqual(
             (child.bootstrap["slot"], child.bootstrap["generation"]), (1, 1)
         )
-        self.assertTrue(self.verdict(judged).ok)
+        self.assertEqual(self.verdict(judged), Verdict(True, "worker 1 is replaced"))
         self.assertEqual([each.alive for each in old], [True, False])
         self.finish()
 
@@ -146,7 +146,8 @@ class SlotTests(OperationCase):
         self.assertEqual(self.operations.status()["workers"][0]["state"], "stopped")
         judged = self.operations.restart(0, self.tell)
         self.pass_trial()
-        self.assertTrue(self.verdict(judged).ok)
+        text = "worker 0 is started; there was no process in its slot"
+        self.assertEqual(self.verdict(judged), Verdict(True, text))
         self.finish()
 
     def test_unknown_slot(self) -> None:
@@ -167,6 +168,21 @@ class OneAtATimeTests(OperationCase):
             self.operations.scale(3, self.tell)
         self.pass_trial()
         self.assertTrue(self.verdict(judged).ok)
+        self.finish()
+
+    def test_name_of_what_is_under_way(self) -> None:
+        """It stands behind its article."""
+        self.run_master(workers=1)
+        self.patch(self.operations._one, "under_way", "upgrade")
+        with self.assertRaisesRegex(BusyError, "^cannot scale: an upgrade is under"):
+            self.operations.scale(3, self.tell)
+        self.finish()
+
+    def test_scaled_to_one(self) -> None:
+        self.run_master(workers=2)
+        judged = self.operations.scale(1, self.tell)
+        self.leave(1)
+        self.assertEqual(self.verdict(judged), Verdict(True, "1 worker"))
         self.finish()
 
     def test_before_anything_is_ready(self) -> None:
@@ -294,7 +310,7 @@ class HealthTests(OperationCase):
         self.reactor.flush()
         health = self.operations.health()
         self.assertFalse(health.ready)
-        self.assertEqual(health.detail["why"], "1 of 2 workers are ready, 2 must be")
+        self.assertEqual(health.detail["why"], "1 of 2 workers ready, 2 must be")
         self.assertEqual(one.healths[-1], (False, health.detail))
         other.say_ready()
         self.reactor.flush()
@@ -308,7 +324,7 @@ class HealthTests(OperationCase):
         [child] = self.start(workers=1, min_ready=3)
         child.say_ready()
         health = self.service.operations.health()
-        self.assertEqual(health.detail["why"], "1 of 1 workers are ready, 3 must be")
+        self.assertEqual(health.detail["why"], "1 of 1 worker ready, 3 must be")
         self.finish()
 
     def test_core_that_must_be_ready(self) -> None:

@@ -109,7 +109,45 @@ class ReloadTests(OperationCase):
         self.assertEqual(self.newest().signals, ["KILL"])
         self.newest().exit(signal=9)
         verdict = self.failed(judged, old)
-        self.assertEqual(verdict.text, "worker 0: is not ready in time")
+        self.assertEqual(
+            verdict.text, "worker 0: is not ready within 10 s of its start"
+        )
+
+    def not_answering(self, *ends: str) -> None:
+        """
+        Reload with a worker that loads, and never answers what it is asked.
+
+        :param ends: what the master hears of first when it has killed the worker.
+        """
+        old = self.run_master(boot_timeout=10)
+        judged = self.operations.reload(self.tell)
+        child = self.newest()
+        self.reactor.advance(3)
+        child.say_loaded()
+        child.flush()
+        [connection] = child.adopted
+        connection.close()
+        asking = self.reactor.ends[-1].protocol
+        self.reactor.advance(7)
+        self.assertEqual(child.signals, ["KILL"])
+        for end in ends:
+            if end == "exit":
+                child.exit(signal=9)
+            else:
+                asking.connectionLost(Failure(ConnectionDone()))
+            self.reactor.flush()
+        self.assertEqual(
+            self.failed(judged, old).text,
+            "worker 0: has not answered GET / within 10 s of its start",
+        )
+
+    def test_no_answer(self) -> None:
+        """The verdict names the page that was asked for, and the time."""
+        self.not_answering("connection", "exit")
+
+    def test_no_answer_and_exit_first(self) -> None:
+        """The order in which the kernel tells of the end does not matter."""
+        self.not_answering("exit", "connection")
 
     def test_not_well(self) -> None:
         """It is asked for the root, where anything but a server's error will do."""

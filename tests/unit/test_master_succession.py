@@ -349,6 +349,18 @@ class SuccessionTests(SynchronousTestCase):
             self.successResultOf(waited)
             successor.leads()
 
+    def test_the_next_one_is_late(self) -> None:
+        """The verdict says how long the old one has waited."""
+        command: Any = SimpleNamespace(prepare=lambda: None)
+        successor = Successor(self.master.reactor, command)
+        self.patch(successor, "_spawn", lambda *_: None)
+        started = Deferred.fromCoroutine(successor.start([], b"", 60.0, Kept()))
+        self.master.reactor.advance(74)
+        self.assertNoResult(started)
+        self.master.reactor.advance(1)
+        error = self.failureResultOf(started, UpgradeError).value
+        self.assertEqual(str(error), "the new master was not ready within 75 s")
+
     def test_nobody_can_follow(self) -> None:
         begin = self.succession.begin
         with self.assertRaisesRegex(OperationError, "without --uid"):

@@ -172,7 +172,7 @@ class WarmTests(TemplatesCase):
         self.templates.warm(clock.seconds)
         self.assertEqual(clock.seconds(), 6.0)
         self.assertLess(WARM_SECONDS, clock.seconds())
-        self.assertIn("3 of 5 templates are compiled after 5 s", self.log.text())
+        self.assertIn("3 of 5 templates compiled after 5 s", self.log.text())
         self.assertEqual(self.render("e.html"), "e.html")
 
     def test_no_folder(self) -> None:

@@ -61,6 +61,13 @@ class EnvironmentTests(SynchronousTestCase):
         self.assertNotIn("HTTP_TRANSFER_ENCODING", environ)
         self.assertEqual(environ["body"], b"hello")
 
+    def test_other_processes(self) -> None:
+        """Threads and other workers may call the application at the same time."""
+        environ = self.environ(b"")
+        self.assertIs(environ["wsgi.multithread"], True)
+        self.assertIs(environ["wsgi.multiprocess"], True)
+        self.assertIs(environ["wsgi.run_once"], False)
+
     def test_httpoxy(self) -> None:
         """No client can name the proxy that libraries take from HTTP_PROXY."""
         for name in (b"Proxy", b"PROXY"):

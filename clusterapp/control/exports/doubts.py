@@ -35,7 +35,12 @@ def _static(facts: Facts) -> Iterator[str]:
 
 
 def _programs(facts: Facts) -> Iterator[str]:
-    programs = facts.surroundings.programs
+    programs = facts.programs
+    if not facts.tells_twistd:
+        yield (
+            "the master does not tell which twistd runs it: the export has that of this"
+            f" clusterctl, {facts.twistd}"
+        )
     if not PurePath(programs).is_absolute():
         yield f"the folder of twistd is relative: {programs}"
     elif facts.is_linked and not facts.keeps(programs):

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit
@@ -65,7 +65,7 @@ class Surroundings:
     """
     What the cluster does not tell, but this machine.
 
-    :param programs: the folder of ``twistd`` and ``clusterctl``.
+    :param programs: the folder of this ``clusterctl``.
     :param user: the name of the user that the master runs as.
     """
 
@@ -86,6 +86,9 @@ class Facts:
     :param working_folder: its working folder, by the operator's name, links and all.
     :param resolved_folder: the same, links followed, as its workers know it.
     :param static: where its static files are, if it has any.
+    :param twistd: the program that runs the master, by the operator's name.
+    :param tells_twistd: whether the master has told which that is; otherwise it is the
+        one beside this ``clusterctl``.
     :param surroundings: what this machine tells.
     """
 
@@ -97,6 +100,8 @@ class Facts:
     working_folder: str
     resolved_folder: str
     static: StaticFolder | None
+    twistd: str
+    tells_twistd: bool
     surroundings: Surroundings
 
     @classmethod
@@ -135,6 +140,7 @@ class Facts:
         static = status["static"]
         resolved = status["folder"]
         named = status["named_folder"]
+        twistd = status.get("twistd")
         return cls(
             app=status["name"],
             settings=settings,
@@ -151,11 +157,17 @@ class Facts:
             else StaticFolder(
                 static["url"], _renamed(static["folder"], resolved, named)
             ),
-            surroundings=replace(
-                surroundings,
-                programs=_renamed(surroundings.programs, resolved, named),
+            twistd=_renamed(
+                twistd or f"{surroundings.programs}/twistd", resolved, named
             ),
+            tells_twistd=twistd is not None,
+            surroundings=surroundings,
         )
+
+    @property
+    def programs(self) -> str:
+        """The folder of the master's ``twistd`` and ``clusterctl``."""
+        return str(PurePath(self.twistd).parent)
 
     @property
     def is_linked(self) -> bool:

@@ -115,7 +115,7 @@ def systemd(facts: Facts) -> str:
         requires=f"Requires={label}.socket\n" if held else "",
         after=f"{label}.socket network.target" if held else "network.target",
         start=_command(facts, held),
-        reload=_words(f"{facts.surroundings.programs}/clusterctl", "reload"),
+        reload=_words(f"{facts.programs}/clusterctl", "reload"),
         user=_user(facts),
         folder=_escaped(facts.folder),
         writable=_writable(facts),
@@ -162,11 +162,7 @@ def _own_ports(facts: Facts) -> Iterator[int]:
 
 
 def _command(facts: Facts, held: Sequence[TcpListen]) -> str:
-    lines = [
-        _words(
-            f"{facts.surroundings.programs}/twistd", "-n", "--pidfile=", "clusterapp"
-        )
-    ]
+    lines = [_words(facts.twistd, "-n", "--pidfile=", "clusterapp")]
     lines += (_words(*flag) for flag in flags(facts.settings, _OTHERWISE))
     lines += (_words("--listen", spec) for spec in _listeners(facts, held))
     if facts.settings.working_folder is not None:
@@ -231,7 +227,7 @@ def _is_at_home(facts: Facts) -> bool:
     needed = "\n".join(
         (
             *(facts.folder, facts.working_folder, facts.resolved_folder),
-            facts.surroundings.programs,
+            facts.programs,
         )
     )
     return re.search(r"(?m)^/(?:home|root|run/user)(?:/|$)", needed) is not None
