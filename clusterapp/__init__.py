@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clusterapp.control.service import ControlService
-    from clusterapp.http.request import ClusterRequest
+    from clusterapp.http.application.request import ClusterRequest
     from clusterapp.master.service import ClusterService
     from clusterapp.settings.model import Settings
     from clusterapp.web.application import Application
@@ -33,7 +33,7 @@ _HOMES = {
     "ClusterService": "clusterapp.master.service",
     "ControlService": "clusterapp.control.service",
     "Settings": "clusterapp.settings.model",
-    "ClusterRequest": "clusterapp.http.request",
+    "ClusterRequest": "clusterapp.http.application.request",
     "streamed": "clusterapp.web.streaming",
 }
 

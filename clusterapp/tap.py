@@ -139,7 +139,7 @@ class Program(MultiService):
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application that twistd runs; its logger has not started yet."""
-        from clusterapp.http.under_way import request_under_way  # noqa: PLC0415
+        from clusterapp.http.application.current_request import request_under_way  # noqa: PLC0415
         from clusterapp.logs.program import log_with_twistd  # noqa: PLC0415
         from clusterapp.logs.sources import (  # noqa: PLC0415
             capture_exceptions,

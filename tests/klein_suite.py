@@ -14,7 +14,7 @@ from twisted.trial.reporter import Reporter
 from twisted.trial.runner import TestLoader, TrialRunner
 from twisted.web import server
 
-from clusterapp.http.klein_resource import KleinRoutes
+from clusterapp.http.klein.klein_resource import KleinRoutes
 from tests.unit.routable_requests import PlainRoutable
 
 

@@ -12,9 +12,9 @@ from twisted.logger import Logger
 from clusterapp.control.api import ControlApi
 from clusterapp.control.peers import peer_of
 from clusterapp.control.place import bind, bind_beside, take_over
-from clusterapp.http.klein_resource import klein_resource
+from clusterapp.http.klein.klein_resource import klein_resource
 from clusterapp.http.limits import Limits
-from clusterapp.http.site import ClusterSite
+from clusterapp.http.server.site import ClusterSite
 from clusterapp.listening.accept import Acceptor, Adopting
 from clusterapp.listening.sockets import Listener
 from clusterapp.operations import Operations

@@ -38,7 +38,10 @@ _PROVOKED_AT_ANY_LEVEL = "twisted.web."
 #: Other namespaces of ours tell of the cluster's life, where each line counts.
 _OURS = "clusterapp."
 #: Two of those above do as well: what they tell of is a file of the operator's.
-_OPERATORS = ("clusterapp.http.certificates", "clusterapp.http.renewal")
+_OPERATORS = (
+    "clusterapp.http.tls.certificates",
+    "clusterapp.http.tls.certificate_renewal",
+)
 
 #: Characters of a text that are kept.
 _LONGEST_TEXT = 200

@@ -11,8 +11,8 @@ from twisted.python.failure import Failure
 from clusterapp.descriptors import adopt_socket
 from clusterapp.dispatch.policies import LeastConnections, Policy
 from clusterapp.guards import report
-from clusterapp.http.addresses import address_of
-from clusterapp.http.heads import Head
+from clusterapp.http.syntax.request_head import Head
+from clusterapp.http.syntax.socket_addresses import address_of
 from clusterapp.master.arrivals import Arrivals
 from clusterapp.master.door import Door
 from clusterapp.master.handing import MOST_WAITING, Arrived, Handing, Target

@@ -9,9 +9,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from clusterapp.guards import guarded
-from clusterapp.http.heads import END, BadMessageError, Head, HeadReader
 from clusterapp.http.limits import Limits
-from clusterapp.http.proxy_protocol import LONGEST, ProxyHeaderError, read
+from clusterapp.http.syntax.proxy_protocol import LONGEST, ProxyHeaderError, read
+from clusterapp.http.syntax.request_head import END, BadMessageError, Head, HeadReader
 from clusterapp.listening.watching import WatchingReactor
 
 #: How long one waits for a first head, in seconds: what comes later is looked at by

@@ -17,7 +17,7 @@ from clusterapp.channel.bootstrap import PRIVATE
 from clusterapp.channel.protocol import Adopted
 from clusterapp.descriptors import socket_pair
 from clusterapp.errors import ClusterError, CoreError
-from clusterapp.http.agent import CoreAgent
+from clusterapp.http.upstream.core_agent import CoreAgent
 from clusterapp.lifecycle import State
 from clusterapp.master.slot import ChildSlot, Watcher
 from clusterapp.master.trial_client import TrialClient

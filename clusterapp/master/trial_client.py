@@ -3,10 +3,10 @@
 import socket
 from dataclasses import dataclass
 
-from clusterapp.http.addresses import address_of
-from clusterapp.http.authority import authority
-from clusterapp.http.messages import RequestHead
-from clusterapp.http.origin import Origin
+from clusterapp.http.syntax.authority import authority
+from clusterapp.http.syntax.client_origin import Origin
+from clusterapp.http.syntax.message_head import RequestHead
+from clusterapp.http.syntax.socket_addresses import address_of
 from clusterapp.listening.sockets import Listener
 
 #: What a client on this machine connects to where a listener has every interface.

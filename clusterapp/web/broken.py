@@ -4,7 +4,7 @@ from hashlib import sha256
 from http import HTTPStatus
 from typing import Final
 
-from clusterapp.http.prepared import Answer, Prepared
+from clusterapp.http.server.prepared_response import Answer, Prepared
 from clusterapp.interfaces import Fields
 from clusterapp.web.failures import broken_page
 from clusterapp.web.representations import NO_SNIFFING

@@ -16,9 +16,9 @@ from twisted.internet.endpoints import (
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.web.iweb import IAgent
 
-from clusterapp.http.agent import CoreAgent
-from clusterapp.http.native_client import NativeUnixEndpoint
-from clusterapp.http.tls import client_options
+from clusterapp.http.upstream.core_agent import CoreAgent
+from clusterapp.http.upstream.unix_client import NativeUnixEndpoint
+from clusterapp.http.upstream.upstream_tls import client_options
 from clusterapp.interfaces import Role
 from clusterapp.settings.model import Settings
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Final
 
-from clusterapp.http.dates import time_of
+from clusterapp.http.syntax.http_date import time_of
 
 IF_MATCH: Final = b"if-match"
 IF_NONE_MATCH: Final = b"if-none-match"

@@ -6,7 +6,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Final, NamedTuple
 
-from clusterapp.http.prepared import OpenFile
+from clusterapp.http.server.prepared_response import OpenFile
 
 #: What it means that there is no such file; a name may be too long to ask for, and
 #: a folder that may not be searched hides whether there is one.

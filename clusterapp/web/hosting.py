@@ -13,16 +13,16 @@ from twisted.web.pages import notFound
 
 from clusterapp.channel.inspection import UnderWay
 from clusterapp.channel.request_record import RequestRecord
-from clusterapp.http.agent import IDLE_TIMEOUT
-from clusterapp.http.certificates import certificates_of
-from clusterapp.http.departure import HandOver
-from clusterapp.http.handshakes import BoundedTLSFactory
-from clusterapp.http.heads import HeadReader
-from clusterapp.http.hosted_forwarded import ForwardedConnection
 from clusterapp.http.limits import Limits
-from clusterapp.http.origin import OWN_BYTES, OWN_FIELDS
-from clusterapp.http.site import ClusterSite
-from clusterapp.http.tls import server_options
+from clusterapp.http.server.drain_policy import HandOver
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.syntax.client_origin import OWN_BYTES, OWN_FIELDS
+from clusterapp.http.syntax.request_head import HeadReader
+from clusterapp.http.tls.certificates import certificates_of
+from clusterapp.http.tls.handshake_limits import BoundedTLSFactory
+from clusterapp.http.transports.core_connection import ForwardedConnection
+from clusterapp.http.upstream.core_agent import IDLE_TIMEOUT
+from clusterapp.http.upstream.upstream_tls import server_options
 from clusterapp.listening.accept import Acceptor, Adopting
 from clusterapp.settings.listen import TlsListen
 from clusterapp.settings.model import Settings

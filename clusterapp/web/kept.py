@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from clusterapp.http.prepared import Prepared
+from clusterapp.http.server.prepared_response import Prepared
 from clusterapp.web import conditions
 from clusterapp.web.disk import Identity
 from clusterapp.web.representations import RANGE, Representation

@@ -14,8 +14,8 @@ from werkzeug.routing import Rule
 
 from clusterapp.channel.bootstrap import DEMO
 from clusterapp.errors import ApplicationLoadError
-from clusterapp.http.klein_resource import klein_resource
-from clusterapp.http.prepared import Answer
+from clusterapp.http.klein.klein_resource import klein_resource
+from clusterapp.http.server.prepared_response import Answer
 from clusterapp.interfaces import Cluster, StaticFolder
 from clusterapp.web.application import Application, CoreApplication, bind_cluster
 from clusterapp.web.failures import failure_page

@@ -7,8 +7,8 @@ from typing import Final
 
 from twisted.web.http import datetimeToString
 
-from clusterapp.http.prepared import FilePart, Prepared
-from clusterapp.http.reasons import last_modified
+from clusterapp.http.server.prepared_response import FilePart, Prepared
+from clusterapp.http.syntax.status_line import last_modified
 from clusterapp.interfaces import Fields
 from clusterapp.web.conditions import Verdict, allows_range, judge
 from clusterapp.web.disk import Opened

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote_from_bytes
 
-from clusterapp.http.prepared import Prepared
+from clusterapp.http.server.prepared_response import Prepared
 from clusterapp.interfaces import Fields
 from clusterapp.web.disk import Folder, Opened
 from clusterapp.web.encodings import SUFFIXES

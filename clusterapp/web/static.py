@@ -17,7 +17,7 @@ from urllib.parse import quote, quote_from_bytes
 
 from twisted.logger import Logger
 
-from clusterapp.http.prepared import Prepared
+from clusterapp.http.server.prepared_response import Prepared
 from clusterapp.interfaces import Fields
 from clusterapp.settings.model import Settings
 from clusterapp.web.cache import Cache
@@ -113,7 +113,7 @@ class StaticFiles:
 
     def answer(self, method: bytes, target: bytes, fields: Fields) -> Prepared | None:
         """
-        Answer a request for a static file; see `clusterapp.http.prepared.Answer`.
+        Answer a request for a static file; see `prepared_response.Answer`.
 
         :returns: None for a request that is not for one, by its path alone.
         """

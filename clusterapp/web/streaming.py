@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from clusterapp.http.klein_routes import STREAMED
+from clusterapp.http.klein.klein_routes import STREAMED
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
@@ -13,7 +13,7 @@ def streamed(handler: HandlerT) -> HandlerT:
     Mark a handler that takes its request's body as a stream (a decorator).
 
     It is called as soon as the request's head has come, and ``request.body`` is a
-    `clusterapp.http.pieces.StreamedBody`.
+    `clusterapp.http.application.streamed_body.StreamedBody`.
     ``request.content`` and the fields of a form stay empty::
 
         @app.route("/upload", methods=["PUT"])

@@ -18,7 +18,7 @@ from twisted.web.server import Request
 from twisted.web.wsgi import _WSGIResponse
 
 from clusterapp.guards import guarded
-from clusterapp.http.framing import InvalidResponseError, one_line
+from clusterapp.http.syntax.response_framing import InvalidResponseError, one_line
 from clusterapp.web.wsgi_errors import ErrorStream
 
 _DIGITS: Final = 3

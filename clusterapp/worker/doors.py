@@ -7,12 +7,15 @@ from functools import partial
 from typing import Any
 
 from clusterapp.channel.bootstrap import PORT, PRIVATE
-from clusterapp.http.announced import AnnouncedServer
-from clusterapp.http.certificates import Certificates
-from clusterapp.http.heads import HeadReader
-from clusterapp.http.native_server import NativeServer
-from clusterapp.http.relayed import RelayedConnection, relayed_limits
-from clusterapp.http.site import ClusterSite
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.syntax.request_head import HeadReader
+from clusterapp.http.tls.certificates import Certificates
+from clusterapp.http.transports.asyncio_server import NativeServer
+from clusterapp.http.transports.proxy_protocol_listener import AnnouncedServer
+from clusterapp.http.transports.relay_connection import (
+    RelayedConnection,
+    relayed_limits,
+)
 from clusterapp.interfaces import RECEIVED, Row
 from clusterapp.listening.accept import Acceptor
 from clusterapp.listening.handoff import MOST_AT_ONCE, Receiver

@@ -5,7 +5,7 @@ from typing import Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from clusterapp.guards import guarded
-from clusterapp.http.departure import Departure
+from clusterapp.http.server.drain_policy import Departure
 
 
 class Body(Protocol):

@@ -18,12 +18,17 @@ from twisted.web.client import ResponseDone
 from zope.interface import implementer
 
 from clusterapp.errors import CoreBrokenError, CoreError, CoreUnreachableError
-from clusterapp.http.agent import CoreAgent
-from clusterapp.http.bridge import bridge
-from clusterapp.http.exchange import Exchange
-from clusterapp.http.messages import RequestHead, ResponseHead, end_to_end, values
-from clusterapp.http.responding import EVENT_STREAM
-from clusterapp.http.response import WireResponse
+from clusterapp.http.application.response_body import EVENT_STREAM
+from clusterapp.http.exchange.exchange import Exchange
+from clusterapp.http.syntax.message_head import (
+    RequestHead,
+    ResponseHead,
+    end_to_end,
+    values,
+)
+from clusterapp.http.upstream.core_agent import CoreAgent
+from clusterapp.http.upstream.tunnel import bridge
+from clusterapp.http.upstream.upstream_response import WireResponse
 from clusterapp.worker.endless import Endless
 from clusterapp.worker.patience import Patience
 from clusterapp.worker.readiness import Readiness

@@ -9,11 +9,11 @@ from twisted.python.failure import Failure
 
 from clusterapp.channel.log_events import RequestFacts
 from clusterapp.errors import CoreError, CoreUnreachableError
-from clusterapp.http.agent import CoreAgent
-from clusterapp.http.exchange import Exchange
-from clusterapp.http.facts import request_facts
-from clusterapp.http.messages import RequestHead, ResponseHead, end_to_end
-from clusterapp.http.origin import Origin
+from clusterapp.http.application.request_facts import request_facts
+from clusterapp.http.exchange.exchange import Exchange
+from clusterapp.http.syntax.client_origin import Origin
+from clusterapp.http.syntax.message_head import RequestHead, ResponseHead, end_to_end
+from clusterapp.http.upstream.core_agent import CoreAgent
 from clusterapp.web.proxies import TrustedProxies
 from clusterapp.worker.endless import Endless
 from clusterapp.worker.forwarding import (

@@ -6,8 +6,13 @@ from functools import partial
 from typing import Any
 
 from clusterapp.channel.bootstrap import Bootstrap
-from clusterapp.http.access import Answered
-from clusterapp.http.access_formats import LineFormat, Place, combined_lines, json_lines
+from clusterapp.http.access_log.access_formats import (
+    LineFormat,
+    Place,
+    combined_lines,
+    json_lines,
+)
+from clusterapp.http.access_log.access_record import Answered
 from clusterapp.logs.appending import Appender
 from clusterapp.logs.output import Output, open_again, open_path
 from clusterapp.settings.model import Settings
@@ -15,7 +20,7 @@ from clusterapp.settings.model import Settings
 
 class AccessLog:
     """
-    Writes down what a worker has answered; a `clusterapp.http.access.Recorder`.
+    Writes down what a worker has answered; an `access_record.Recorder`.
 
     :param appender: takes the lines.
     :param line: writes the line of one response.

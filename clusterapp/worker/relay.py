@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from clusterapp.channel.bootstrap import private_name
-from clusterapp.http.exchange import Exchange
-from clusterapp.http.messages import RequestHead, without_hop_by_hop
+from clusterapp.http.exchange.exchange import Exchange
+from clusterapp.http.syntax.message_head import RequestHead, without_hop_by_hop
 from clusterapp.settings.kinds import MOST_SECONDS
 from clusterapp.web.cluster import agent_beside
 from clusterapp.web.proxies import TrustedProxies

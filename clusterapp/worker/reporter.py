@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from clusterapp.channel.ends import Pulse
 from clusterapp.guards import guarded
-from clusterapp.http.tally import Tally
+from clusterapp.http.server.load_counters import Tally
 
 #: Seconds between two reports, if the hang timeout is not very short.
 INTERVAL = 1.0

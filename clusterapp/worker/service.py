@@ -24,7 +24,7 @@ from clusterapp.channel.unanswered import report_unanswered
 from clusterapp.clock import make_monotonic
 from clusterapp.errors import ApplicationLoadError
 from clusterapp.guards import guarded
-from clusterapp.http.under_way import request_under_way
+from clusterapp.http.application.current_request import request_under_way
 from clusterapp.logs.child import ChildLog, begin_child_log
 from clusterapp.settings.model import Settings
 from clusterapp.tracebacks import format_error, summary_of

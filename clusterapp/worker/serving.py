@@ -10,13 +10,13 @@ from typing import Any
 from clusterapp.channel.bootstrap import PRIVATE, QUEUE, SCOREBOARD, Bootstrap
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.descriptors import adopt_inherited
-from clusterapp.http.access import Recorder
-from clusterapp.http.agent import CoreAgent
-from clusterapp.http.certificates import certificates_of
-from clusterapp.http.exchange import Exchange, Forward
+from clusterapp.http.access_log.access_record import Recorder
+from clusterapp.http.exchange.exchange import Exchange, Forward
 from clusterapp.http.limits import Limits
-from clusterapp.http.site import ClusterSite
-from clusterapp.http.tally import Tally
+from clusterapp.http.server.load_counters import Tally
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.tls.certificates import certificates_of
+from clusterapp.http.upstream.core_agent import CoreAgent
 from clusterapp.listening.scoreboard import Scoreboard
 from clusterapp.settings.model import Settings
 from clusterapp.web.cluster import Membership, core_agent, core_client

@@ -7,9 +7,9 @@ from twisted.internet.interfaces import IAddress
 
 from clusterapp.channel.bootstrap import PRIVATE
 from clusterapp.channel.stickiness import Stickiness
-from clusterapp.http.connection import Connection
-from clusterapp.http.heads import Head
-from clusterapp.http.visitors import Take
+from clusterapp.http.server.connection import Connection
+from clusterapp.http.server.session_affinity import Take
+from clusterapp.http.syntax.request_head import Head
 from clusterapp.web.belonging import Belonging
 from clusterapp.web.proxies import TrustedProxies
 from clusterapp.worker.relay import Relay
@@ -17,7 +17,7 @@ from clusterapp.worker.relay import Relay
 
 class SlotVisitors:
     """
-    Knows whose client each request is: `clusterapp.http.visitors.Visitors`.
+    Knows whose client each request is: a `session_affinity.Visitors`.
 
     New clients that are to get a cookie stay where they come, if they come by a
     connection of their own: somebody has chosen this worker for it. Those that come

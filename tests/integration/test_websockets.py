@@ -24,7 +24,7 @@ from wsproto.events import (
     TextMessage,
 )
 
-from clusterapp.http.frames import SERVICE_RESTART
+from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
 from tests.integration.running import DEADLINE, RunningCluster, cluster
 from tests.unit.papers import chain, key
 

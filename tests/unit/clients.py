@@ -12,11 +12,11 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
-from clusterapp.http.exchange import Exchange
-from clusterapp.http.hosted import HostedConnection
+from clusterapp.http.exchange.exchange import Exchange
 from clusterapp.http.limits import Limits
-from clusterapp.http.messages import ResponseHead
-from clusterapp.http.site import ClusterSite
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.syntax.message_head import ResponseHead
+from clusterapp.http.transports.twisted_connection import HostedConnection
 
 OK = ResponseHead(200, b"OK", [(b"Content-Length", b"2")])
 CHUNKED = ResponseHead(200, b"OK", [])

@@ -24,10 +24,10 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import directlyProvides, implementer
 
 from clusterapp.errors import CoreBrokenError
-from clusterapp.http.agent import CoreAgent
-from clusterapp.http.client import CoreConnection
-from clusterapp.http.messages import RequestHead, ResponseHead
-from clusterapp.http.response import WireResponse
+from clusterapp.http.syntax.message_head import RequestHead, ResponseHead
+from clusterapp.http.upstream.core_agent import CoreAgent
+from clusterapp.http.upstream.upstream_connection import CoreConnection
+from clusterapp.http.upstream.upstream_response import WireResponse
 from clusterapp.interfaces import Fields
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from clusterapp.http.klein_resource import KleinRoutes
+from clusterapp.http.klein.klein_resource import KleinRoutes
 from tests.unit.routable_requests import PlainRoutable
 
 ResourceOf = Callable[[Klein], IResource]

@@ -7,8 +7,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from clusterapp.channel.lent import LentSocket
-from clusterapp.http.native_server import NativeServer
-from clusterapp.http.site import ClusterSite
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.transports.asyncio_server import NativeServer
 from tests.unit.native_sites import Client, NativeCase, Scripted
 
 CLOSE = b"\r\nConnection: close\r\n"

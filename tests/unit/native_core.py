@@ -12,10 +12,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.agent import CoreAgent
-from clusterapp.http.messages import RequestHead
-from clusterapp.http.native_client import NativeUnixEndpoint
-from clusterapp.http.response import WireResponse
+from clusterapp.http.syntax.message_head import RequestHead
+from clusterapp.http.upstream.core_agent import CoreAgent
+from clusterapp.http.upstream.unix_client import NativeUnixEndpoint
+from clusterapp.http.upstream.upstream_response import WireResponse
 from tests.unit.core_wire import GET, OK
 
 DEADLINE = 20.0

@@ -21,11 +21,11 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from clusterapp.http.limits import Limits
-from clusterapp.http.native_server import NativeServer
-from clusterapp.http.site import ClusterSite
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.transports.asyncio_server import NativeServer
 
 if TYPE_CHECKING:
-    from clusterapp.http.prepared import Prepared
+    from clusterapp.http.server.prepared_response import Prepared
 
 #: Seconds that a test may take on one loop.
 DEADLINE = 30.0

@@ -15,7 +15,7 @@ from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.errors import SettingsError
-from clusterapp.http.certificates import Certificates
+from clusterapp.http.tls.certificates import Certificates
 from clusterapp.settings.listen import AnyTlsListen
 from tests.unit.fakes import Log
 

@@ -19,9 +19,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 
-from clusterapp.http.agent import CoreAgent
 from clusterapp.http.limits import Limits
-from clusterapp.http.site import ClusterSite
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.upstream.core_agent import CoreAgent
 from clusterapp.web.proxies import TrustedProxies
 from clusterapp.worker.proxy import CoreProxy
 

@@ -1,6 +1,6 @@
 """A request that Klein's dispatch in clusterapp takes for one of the engine's."""
 
-from clusterapp.http.routable import Routable, routed_path
+from clusterapp.http.application.routable import Routable, routed_path
 
 
 class PlainRoutable(Routable):

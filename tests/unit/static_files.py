@@ -7,7 +7,7 @@ from typing import NamedTuple
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.prepared import Prepared
+from clusterapp.http.server.prepared_response import Prepared
 from clusterapp.web.fingerprints import Fingerprints
 from clusterapp.web.static import StaticFiles, StaticOptions
 

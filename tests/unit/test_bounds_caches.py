@@ -18,9 +18,10 @@ from twisted.web.http_headers import Headers
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.dispatch import rendezvous
 from clusterapp.dispatch.cookies import SlotCookie
-from clusterapp.http import authority, headers
-from clusterapp.http.heads import BadMessageError, HeadReader
+from clusterapp.http.application import response_headers as headers
 from clusterapp.http.limits import LONGEST_NAME, Limits
+from clusterapp.http.syntax import authority
+from clusterapp.http.syntax.request_head import BadMessageError, HeadReader
 from clusterapp.interfaces import Fields
 from clusterapp.web import encodings, forwarded, proxies
 from clusterapp.web.belonging import Belonging
@@ -36,13 +37,13 @@ CACHES = {
     "dispatch.rendezvous:_remembered_address": "an address",
     "dispatch.rendezvous:_salt": "numbers of slots there are",
     "dispatch.rendezvous:_scales": "numbers of slots there are",
-    "http.access_formats:_word": "an address",
-    "http.headers:_known_line": "128 bytes",
-    "http.headers:_known_name": "64 bytes",
-    "http.authority:_is_short_host": "256 bytes",
-    "http.origin:_read_short": "256 bytes, and only of what workers write",
-    "http.reasons:_seconds": "64 bytes",
-    "http.reasons:status_line": "a number",
+    "http.access_log.access_formats:_word": "an address",
+    "http.application.response_headers:_known_line": "128 bytes",
+    "http.application.response_headers:_known_name": "64 bytes",
+    "http.syntax.authority:_is_short_host": "256 bytes",
+    "http.syntax.client_origin:_read_short": "256 bytes, only of workers",
+    "http.syntax.status_line:_seconds": "64 bytes",
+    "http.syntax.status_line:status_line": "a number",
     "web.belonging:Belonging._of_address": "an address",
     "web.encodings:_remembered": "128 bytes",
     "web.forwarded:_short_address": "64 characters",

@@ -22,16 +22,16 @@ from twisted.web.http import parse_qs, stringToDatetime
 
 from clusterapp.dispatch.cookies import SlotCookie
 from clusterapp.dispatch.keys import Key
-from clusterapp.http.access import Answered
-from clusterapp.http.access_formats import combined_lines
-from clusterapp.http.chunked import ChunkedReader
-from clusterapp.http.forms import BadFormError, form_of
-from clusterapp.http.heads import BadMessageError, HeadReader, check_start
+from clusterapp.http.access_log.access_formats import combined_lines
+from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.application.form_parser import BadFormError, form_of
+from clusterapp.http.application.routable import routed_path
 from clusterapp.http.limits import Limits
-from clusterapp.http.messages import end_to_end
-from clusterapp.http.proxy_protocol import ProxyHeaderError
-from clusterapp.http.proxy_protocol import read as read_proxy_header
-from clusterapp.http.routable import routed_path
+from clusterapp.http.syntax.chunked_body import ChunkedReader
+from clusterapp.http.syntax.message_head import end_to_end
+from clusterapp.http.syntax.proxy_protocol import ProxyHeaderError
+from clusterapp.http.syntax.proxy_protocol import read as read_proxy_header
+from clusterapp.http.syntax.request_head import BadMessageError, HeadReader, check_start
 from clusterapp.settings.words import decimal
 from clusterapp.web.conditions import judge
 from clusterapp.web.encodings import wanted

@@ -8,6 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.test_layers import MODULES, PACKAGE, parse
 
+_BY_OWNER = "called by a guarded connection"
+_CALLS = "calls what is guarded"
+_LATER = "notes what is told to a connection or stream later"
+
 #: What schedules a callback, and where that stands among its arguments.
 SCHEDULERS = {
     "LoopingCall": 0,
@@ -53,22 +57,22 @@ EXEMPT = {
     "demo:self._connect": "returns a Deferred, whose errback begins anew",
     "forks:end_fork": "ends the process, whatever it raises",
     "forks:function": "the loop's own way to call it, but in a fork",
-    "http.announced:_settle": "sets the result of a future",
-    "http.bridge:_End.connectionMade": "called by a guarded connection",
-    "http.bridge:_End.dataReceived": "called by a guarded connection",
-    "http.bridge:_End.connectionLost": "called by a guarded connection",
-    "http.context:_ProtocolInContext.connectionLost": "called by a guarded connection",
-    "http.context:_ProtocolInContext.dataReceived": "called by a guarded connection",
-    "http.early:Arrival.connection_lost": "notes what is told to a connection later",
-    "http.early:Arrival.connection_made": "notes what is told to a connection later",
-    "http.early:Arrival.data_received": "notes what is told to a connection later",
-    "http.early:Arrival.eof_received": "notes what is told to a connection later",
-    "http.hosted:HostedConnection.connectionLost": "calls `lost`, which is guarded",
-    "http.hosted:HostedConnection.dataReceived": "calls `received`, which is guarded",
-    "http.hosted:callback": "it is guarded where it is given",
-    "http.native:NativeConnection.eof_received": "calls what is guarded",
-    "http.native:callback": "it is guarded where it is given",
-    "http.native_client:_Carrier.data_received": "notes what a stream is told later",
+    "http.transports.proxy_protocol_listener:_settle": "sets the result of a future",
+    "http.upstream.tunnel:_End.connectionMade": _BY_OWNER,
+    "http.upstream.tunnel:_End.dataReceived": _BY_OWNER,
+    "http.upstream.tunnel:_End.connectionLost": _BY_OWNER,
+    "http.application.request_context:_ProtocolInContext.connectionLost": _BY_OWNER,
+    "http.application.request_context:_ProtocolInContext.dataReceived": _BY_OWNER,
+    "http.transports.inline_transport:Arrival.connection_lost": _LATER,
+    "http.transports.inline_transport:Arrival.connection_made": _LATER,
+    "http.transports.inline_transport:Arrival.data_received": _LATER,
+    "http.transports.inline_transport:Arrival.eof_received": _LATER,
+    "http.transports.twisted_connection:HostedConnection.connectionLost": _CALLS,
+    "http.transports.twisted_connection:HostedConnection.dataReceived": _CALLS,
+    "http.transports.twisted_connection:callback": "it is guarded where it is given",
+    "http.transports.asyncio_connection:NativeConnection.eof_received": _CALLS,
+    "http.transports.asyncio_connection:callback": "it is guarded where it is given",
+    "http.upstream.unix_client:_Carrier.data_received": _LATER,
     "listening.watching:Watching.connectionLost": "does nothing",
     "listening.watching:Watching.doRead": "not implemented: each kind guards its own",
     "master.agent_check:func": "calls `timeoutConnection`, which is guarded",
@@ -77,9 +81,9 @@ EXEMPT = {
     "master.service:check_signals": "the start of a program, which it ends",
     "tap:self._stop": "the end of a program",
     "web.wsgi_response:self._completed": "answers what it raises with `_failed`",
-    "worker.forwarding:Relayed.connectionLost": "called by a guarded connection",
-    "worker.forwarding:Relayed.connectionMade": "called by a guarded connection",
-    "worker.forwarding:Relayed.dataReceived": "called by a guarded connection",
+    "worker.forwarding:Relayed.connectionLost": _BY_OWNER,
+    "worker.forwarding:Relayed.connectionMade": _BY_OWNER,
+    "worker.forwarding:Relayed.dataReceived": _BY_OWNER,
     "worker.loop:reader.doRead": "each kind guards its own",
     "worker.service:child.start": "the start of a program, which it ends",
     "worker.service:drained.cancel": "a Deferred's own",

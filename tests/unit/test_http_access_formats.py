@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.access import Answered
-from clusterapp.http.access_formats import Place, combined_lines, json_lines
+from clusterapp.http.access_log.access_formats import Place, combined_lines, json_lines
+from clusterapp.http.access_log.access_record import Answered
 
 #: 2026-11-22 22:54:17.25 UTC.
 NOW = 1795388057.25

@@ -5,7 +5,7 @@ from twisted.web.iweb import IAgent, IClientRequest, IResponse
 from zope.interface.verify import verifyObject
 
 from clusterapp.errors import CoreBrokenError
-from clusterapp.http.response import WireResponse
+from clusterapp.http.upstream.upstream_response import WireResponse
 from tests.unit.core_wire import CHUNKED, GET, HEAD, OK, AgentTestCase, Collector
 
 

@@ -4,7 +4,7 @@ from twisted.internet.defer import CancelledError
 from twisted.web.client import ResponseDone
 
 from clusterapp.errors import CoreBrokenError, CoreUnreachableError
-from clusterapp.http.messages import RequestHead, ResponseHead
+from clusterapp.http.syntax.message_head import RequestHead, ResponseHead
 from tests.unit.core_wire import CHUNKED, GET, OK, AgentTestCase, Body, Collector
 
 

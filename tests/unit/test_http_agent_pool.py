@@ -7,8 +7,8 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from clusterapp.errors import CoreBrokenError, CoreUnreachableError
-from clusterapp.http.client import CoreConnection
-from clusterapp.http.messages import RequestHead
+from clusterapp.http.syntax.message_head import RequestHead
+from clusterapp.http.upstream.upstream_connection import CoreConnection
 from tests.unit.core_wire import (
     CHUNKED,
     EMPTY,

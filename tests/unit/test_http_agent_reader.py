@@ -7,8 +7,8 @@ from twisted.web.iweb import UNKNOWN_LENGTH
 
 from clusterapp.errors import CoreBrokenError
 from clusterapp.http.limits import LONGEST_NAME
-from clusterapp.http.messages import ResponseHead
-from clusterapp.http.reader import LIMIT, ResponseReader
+from clusterapp.http.syntax.message_head import ResponseHead
+from clusterapp.http.syntax.response_parser import LIMIT, ResponseReader
 from tests.unit.core_wire import CHUNKED, EMPTY, OK
 
 KIB = 1024

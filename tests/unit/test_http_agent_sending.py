@@ -13,8 +13,8 @@ from twisted.web.client import FileBodyProducer, ResponseDone
 from zope.interface.verify import verifyObject
 
 from clusterapp.errors import CoreBrokenError
-from clusterapp.http.messages import RequestHead
-from clusterapp.http.sending import BodySender
+from clusterapp.http.syntax.message_head import RequestHead
+from clusterapp.http.syntax.request_encoding import BodySender
 from tests.unit.core_wire import CHUNKED, OK, POST, AgentTestCase, Body
 
 

@@ -33,7 +33,7 @@ from clusterapp.errors import (
     CoreUnreachableError,
     CoreUntrustedError,
 )
-from clusterapp.http.agent import CoreAgent
+from clusterapp.http.upstream.core_agent import CoreAgent
 from clusterapp.web.cluster import agent_beside
 from tests.unit.core_wire import CHUNKED, GET, OK, POST, Body, Collector
 

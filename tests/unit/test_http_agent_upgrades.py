@@ -3,7 +3,7 @@
 from twisted.internet.error import ConnectionDone
 
 from clusterapp.errors import CoreBrokenError
-from clusterapp.http.messages import RequestHead
+from clusterapp.http.syntax.message_head import RequestHead
 from tests.unit.core_wire import EMPTY, OK, AgentTestCase, Body, Collector
 
 UPGRADE = RequestHead(

@@ -11,9 +11,9 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import ISSLTransport
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
-from clusterapp.http.announced import AnnouncedServer
 from clusterapp.http.limits import Limits
-from clusterapp.http.native_server import NativeServer
+from clusterapp.http.transports.asyncio_server import NativeServer
+from clusterapp.http.transports.proxy_protocol_listener import AnnouncedServer
 from tests.unit.leaving import CLOSE, Heir, LeavingCase
 from tests.unit.native_sites import Client, Tls, on_each_loop, pair
 from tests.unit.test_http_proxy_protocol import INET, INET6, ssl, v2

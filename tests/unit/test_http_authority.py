@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.authority import (
+from clusterapp.http.syntax.authority import (
     _is_short_host,
     authority,
     is_host,

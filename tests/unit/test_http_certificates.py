@@ -6,7 +6,7 @@ from pathlib import Path
 import trustme
 from twisted.logger import LogLevel
 
-from clusterapp.http.certificates import certificates_of
+from clusterapp.http.tls.certificates import certificates_of
 from clusterapp.settings.listen import TlsFolderListen, TlsListen
 from clusterapp.settings.model import Settings
 from tests.unit.papers import CertificatesCase, chain, key, serial, shake, shown_serial

@@ -10,7 +10,7 @@ from typing import Any
 
 import uvloop
 
-from clusterapp.http.certificates import Certificates
+from clusterapp.http.tls.certificates import Certificates
 from clusterapp.settings.listen import TlsFolderListen
 from tests.unit.papers import CertificatesCase, shown_serial
 

@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.chunked import ChunkedReader
-from clusterapp.http.heads import BadMessageError
 from clusterapp.http.limits import LONGEST_NAME, MANY_CHUNKS
+from clusterapp.http.syntax.chunked_body import ChunkedReader
+from clusterapp.http.syntax.request_head import BadMessageError
 from tests.unit.streams import bounded, segments
 from tests.unit.wire import Conversation
 

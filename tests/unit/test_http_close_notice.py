@@ -3,7 +3,7 @@
 from twisted.web.client import ResponseDone
 
 from clusterapp.http.limits import CLOSE_NOTICE_SECONDS
-from clusterapp.http.messages import CLOSE_NOTICE
+from clusterapp.http.syntax.message_head import CLOSE_NOTICE
 from tests.unit.clients import CHUNKED as CHUNKED_HEAD
 from tests.unit.clients import SiteTestCase
 from tests.unit.core_wire import CHUNKED, OK, AgentTestCase, Collector

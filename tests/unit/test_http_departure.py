@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.lent import LentSocket
-from clusterapp.http.departure import Departure
+from clusterapp.http.server.drain_policy import Departure
 
 
 class OutOfOrderError(Exception):

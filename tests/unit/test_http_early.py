@@ -5,7 +5,11 @@ import socket
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.early import HIGH_WATER, Arrival, EarlyTransport
+from clusterapp.http.transports.inline_transport import (
+    HIGH_WATER,
+    Arrival,
+    EarlyTransport,
+)
 
 
 class Recorder(asyncio.Protocol):

@@ -21,10 +21,10 @@ from twisted.web.server import Request
 from twisted.web.wsgi import WSGIResource
 from zope.interface import implementer
 
-from clusterapp.http.facts import request_facts, request_id_of
-from clusterapp.http.klein_resource import klein_resource
-from clusterapp.http.site import ClusterSite
-from clusterapp.http.under_way import request_under_way
+from clusterapp.http.application.current_request import request_under_way
+from clusterapp.http.application.request_facts import request_facts, request_id_of
+from clusterapp.http.klein.klein_resource import klein_resource
+from clusterapp.http.server.site import ClusterSite
 from tests.unit.clients import Client
 from tests.unit.fakes import Log
 

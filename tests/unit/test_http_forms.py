@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http import forms
-from clusterapp.http.forms import BadFormError, form_of
+from clusterapp.http.application import form_parser as forms
+from clusterapp.http.application.form_parser import BadFormError, form_of
 from clusterapp.http.limits import Limits
 
 MIB = 1024**2

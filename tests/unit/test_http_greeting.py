@@ -14,11 +14,11 @@ from twisted.web.wsgi import WSGIResource
 
 from clusterapp import streamed
 from clusterapp.channel.stickiness import Stickiness
-from clusterapp.http.klein_resource import klein_resource
+from clusterapp.http.klein.klein_resource import klein_resource
 from clusterapp.http.limits import Limits
-from clusterapp.http.messages import ResponseHead
-from clusterapp.http.prepared import Prepared
-from clusterapp.http.site import ClusterSite
+from clusterapp.http.server.prepared_response import Prepared
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.syntax.message_head import ResponseHead
 from clusterapp.web.proxies import TrustedProxies
 from clusterapp.worker.relay import Relay
 from clusterapp.worker.visitors import SlotVisitors

@@ -8,9 +8,9 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.handshakes import BoundedTLSFactory
 from clusterapp.http.limits import Limits
-from clusterapp.http.site import ClusterSite
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.tls.handshake_limits import BoundedTLSFactory
 from tests.unit.clients import Greeting
 from tests.unit.fakes import Log
 

@@ -7,10 +7,14 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers, InvalidHeaderName
 
-from clusterapp.http.headers import ResponseHeaders, as_value, canonical
-from clusterapp.http.heads import Head
-from clusterapp.http.request import ClusterRequest
-from clusterapp.http.site import ClusterSite
+from clusterapp.http.application.request import ClusterRequest
+from clusterapp.http.application.response_headers import (
+    ResponseHeaders,
+    as_value,
+    canonical,
+)
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.syntax.request_head import Head
 from tests.unit.side_by_side import Calling, Side
 
 _BREAKS = (b"a\nb", b"a\rb", b"a\r\nb: c", b"\n", b"a\0b", b"a\n")

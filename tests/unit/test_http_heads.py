@@ -2,9 +2,9 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http import heads
-from clusterapp.http.heads import BadMessageError, HeadReader
 from clusterapp.http.limits import Limits
+from clusterapp.http.syntax import request_head as heads
+from clusterapp.http.syntax.request_head import BadMessageError, HeadReader
 
 GET = b"GET /%d?q=1 HTTP/1.1\r\nHost: h\r\n\r\n"
 

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides
 
-from clusterapp.http.origin import Origin
+from clusterapp.http.syntax.client_origin import Origin
 from clusterapp.web.hosting import CoreSite
 from tests.unit.clients import Client, Slow
 

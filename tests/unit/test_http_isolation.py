@@ -10,12 +10,16 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http import content
-from clusterapp.http.connection import Connection
-from clusterapp.http.heads import BadMessageError, HeadReader, content_length
+from clusterapp.http.application import spooled_body as content
+from clusterapp.http.application.request import ClusterRequest
 from clusterapp.http.limits import Limits
-from clusterapp.http.request import ClusterRequest
-from clusterapp.http.site import ClusterSite
+from clusterapp.http.server.connection import Connection
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.syntax.request_head import (
+    BadMessageError,
+    HeadReader,
+    content_length,
+)
 from tests.unit.clients import Client
 from tests.unit.corpus import ANY_MESSAGE
 from tests.unit.streams import STREAMS, bounded, damaged, segments

@@ -17,7 +17,7 @@ from twisted.web.server import Request
 from twisted.web.template import Element, TagLoader, tags
 from werkzeug.exceptions import HTTPException, NotFound
 
-from clusterapp.http.klein_resource import KleinRoutes
+from clusterapp.http.klein.klein_resource import KleinRoutes
 from tests.unit.klein_everything import PATHS, everything
 from tests.unit.klein_pairs import Conversation, Pending, pair
 from tests.unit.routable_requests import PlainRoutable

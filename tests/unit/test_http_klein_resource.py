@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import NOT_DONE_YET, Request
 from twisted.web.test.requesthelper import DummyChannel
 
-from clusterapp.http.klein_resource import KleinRoutes, klein_resource
-from clusterapp.http.klein_routes import STREAMED
+from clusterapp.http.klein.klein_resource import KleinRoutes, klein_resource
+from clusterapp.http.klein.klein_routes import STREAMED
 from tests.unit.klein_pairs import Conversation
 from tests.unit.routable_requests import PlainRoutable
 

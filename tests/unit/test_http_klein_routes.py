@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter, Map
 
-from clusterapp.http.klein_routes import STREAMED, Route, RouteMemory
+from clusterapp.http.klein.klein_routes import STREAMED, Route, RouteMemory
 
 
 def plain_map(app: Klein) -> Any:

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.messages import (
+from clusterapp.http.syntax.message_head import (
     asks_upgrade,
     end_to_end,
     options,

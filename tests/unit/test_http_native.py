@@ -4,8 +4,8 @@ import asyncio
 import socket
 
 from clusterapp.http.limits import CHUNKS, FIRST_REQUEST_SECONDS, HELD, LINGER_SECONDS
-from clusterapp.http.native_server import NativeServer
-from clusterapp.http.prepared import Prepared
+from clusterapp.http.server.prepared_response import Prepared
+from clusterapp.http.transports.asyncio_server import NativeServer
 from tests.unit.native_sites import NativeCase, on_each_loop, pair
 
 POST = b"POST /slow HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n"

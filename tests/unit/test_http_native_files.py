@@ -6,10 +6,10 @@ from typing import Any, BinaryIO
 
 from twisted.logger import globalLogPublisher
 
-from clusterapp.http.ending import SHORTER
 from clusterapp.http.limits import WRITE_STALL
-from clusterapp.http.native import NativeConnection
-from clusterapp.http.prepared import FilePart, OpenFile, Prepared
+from clusterapp.http.server.ending import SHORTER
+from clusterapp.http.server.prepared_response import FilePart, OpenFile, Prepared
+from clusterapp.http.transports.asyncio_connection import NativeConnection
 from tests.unit.native_sites import NativeCase, Tls, chunk_of, on_each_loop
 
 SIZE = 5 * 1024 * 1024 + 7

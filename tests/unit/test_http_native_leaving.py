@@ -5,8 +5,8 @@ import socket
 
 from twisted.internet.defer import Deferred
 
-from clusterapp.http.access import Answered
-from clusterapp.http.native_server import NativeServer
+from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.transports.asyncio_server import NativeServer
 from tests.unit.leaving import CLOSE, Heir, LeavingCase
 from tests.unit.native_sites import Client, NativeCase, on_each_loop, pair
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from twisted.internet.defer import Deferred
 
-from clusterapp.http.native_server import NativeServer
+from clusterapp.http.transports.asyncio_server import NativeServer
 from tests.unit.leaving import CLOSE, Heir, LeavingCase
 from tests.unit.native_sites import Client, Tls, on_each_loop, pair
 from tests.unit.test_http_native_files import CONTENT, SIZE, FileCase

@@ -5,14 +5,14 @@ from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.heads import BadMessageError, HeadReader
 from clusterapp.http.limits import Limits
-from clusterapp.http.origin import (
+from clusterapp.http.syntax.client_origin import (
     LONGEST_CERTIFICATE,
     OWN_BYTES,
     Origin,
     read_origin,
 )
+from clusterapp.http.syntax.request_head import BadMessageError, HeadReader
 
 PEER, HOST = IPv4Address("TCP", "192.0.2.1", 99), IPv6Address("TCP", "::1", 443)
 _addresses = st.sampled_from([PEER, HOST, UNIXAddress(None)])

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 from cryptography.x509.oid import NameOID
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.pem import Certificate, Files, UnusableError, read
+from clusterapp.http.tls.pem import Certificate, Files, UnusableError, read
 from tests.unit.papers import NOON, Papers, chain, key, serial, shake, shown_serial
 
 Secret = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey

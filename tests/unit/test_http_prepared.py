@@ -6,9 +6,9 @@ import tempfile
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.access import Answered
-from clusterapp.http.prepared import FilePart, OpenFile, Prepared
-from clusterapp.http.site import ClusterSite
+from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.server.prepared_response import FilePart, OpenFile, Prepared
+from clusterapp.http.server.site import ClusterSite
 from tests.unit.clients import Client, Greeting
 
 

@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.proxy_protocol import LONGEST, Announced, ProxyHeaderError, read
+from clusterapp.http.syntax.proxy_protocol import (
+    LONGEST,
+    Announced,
+    ProxyHeaderError,
+    read,
+)
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 SOURCE = bytes([192, 0, 2, 1])

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.reasons import status_line
+from clusterapp.http.syntax.status_line import status_line
 
 
 class StatusLineTests(SynchronousTestCase):

@@ -8,11 +8,11 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.access import Answered
-from clusterapp.http.exchange import Exchange
-from clusterapp.http.messages import ResponseHead
-from clusterapp.http.peers import NoProxies
-from clusterapp.http.site import ClusterSite
+from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.exchange.exchange import Exchange
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.server.trusted_peers import NoProxies
+from clusterapp.http.syntax.message_head import ResponseHead
 from clusterapp.interfaces import Fields
 from tests.unit.clients import CHUNKED, OK, Client, Slow
 from tests.unit.websockets import HANDSHAKE

@@ -5,10 +5,10 @@ import socket
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.agent import IDLE_TIMEOUT
 from clusterapp.http.limits import Limits
-from clusterapp.http.origin import Origin
-from clusterapp.http.relayed import relayed_limits
+from clusterapp.http.syntax.client_origin import Origin
+from clusterapp.http.transports.relay_connection import relayed_limits
+from clusterapp.http.upstream.core_agent import IDLE_TIMEOUT
 from tests.unit.native_sites import Client, on_each_loop
 from tests.unit.workers import WorkersCase
 

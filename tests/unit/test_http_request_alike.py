@@ -28,7 +28,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IRequest
 from twisted.web.server import Request
 
-from clusterapp.http.klein_resource import klein_resource
+from clusterapp.http.klein.klein_resource import klein_resource
 from tests.unit.side_by_side import SideBySideTestCase, get, plain, post
 
 REQUESTS = (

@@ -21,10 +21,10 @@ from twisted.web.server import NOT_DONE_YET, GzipEncoderFactory
 from twisted.web.template import Element, TagLoader, renderer, tags
 from werkzeug.exceptions import NotFound
 
-from clusterapp.http.access import Answered
-from clusterapp.http.framing import InvalidResponseError
-from clusterapp.http.klein_resource import klein_resource
-from clusterapp.http.site import ClusterSite
+from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.klein.klein_resource import klein_resource
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.syntax.response_framing import InvalidResponseError
 from tests.unit.clients import Client
 from tests.unit.side_by_side import Calling
 

@@ -3,8 +3,8 @@
 from twisted.internet.error import ConnectionLost
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-from clusterapp.http.exchange import Exchange
-from clusterapp.http.messages import ResponseHead
+from clusterapp.http.exchange.exchange import Exchange
+from clusterapp.http.syntax.message_head import ResponseHead
 from tests.unit.clients import CHUNKED, OK, Sink, SiteTestCase
 from tests.unit.websockets import HANDSHAKE
 

@@ -4,12 +4,12 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from clusterapp.http.bridge import bridge
-from clusterapp.http.exchange import Exchange
-from clusterapp.http.frames import SERVICE_RESTART
+from clusterapp.http.exchange.exchange import Exchange
 from clusterapp.http.limits import HELD
-from clusterapp.http.messages import ResponseHead
-from clusterapp.http.site import ClusterSite
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
+from clusterapp.http.syntax.message_head import ResponseHead
+from clusterapp.http.upstream.tunnel import bridge
 from tests.unit.clients import CHUNKED, OK, Client, SiteTestCase, Slow
 from tests.unit.websockets import HANDSHAKE, frame
 

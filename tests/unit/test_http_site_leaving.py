@@ -8,10 +8,10 @@ from twisted.internet.protocol import connectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.bridge import bridge
-from clusterapp.http.frames import SERVICE_RESTART
-from clusterapp.http.site import ClusterSite
-from clusterapp.http.websocket import close_frame
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
+from clusterapp.http.syntax.websocket_frames import close_frame
+from clusterapp.http.upstream.tunnel import bridge
 from tests.unit.clients import Client, Greeting, SiteTestCase
 from tests.unit.test_http_site_drain import SWITCH, WEBSOCKET
 

@@ -3,7 +3,7 @@
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from clusterapp.http.messages import ResponseHead
+from clusterapp.http.syntax.message_head import ResponseHead
 from tests.unit.clients import CHUNKED, OK, SiteTestCase
 
 

@@ -10,11 +10,11 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
-from clusterapp.http.announced import AnnouncedServer
 from clusterapp.http.limits import Limits
-from clusterapp.http.native_server import NativeServer
-from clusterapp.http.site import ClusterSite
-from clusterapp.http.tally import Tally
+from clusterapp.http.server.load_counters import Tally
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.transports.asyncio_server import NativeServer
+from clusterapp.http.transports.proxy_protocol_listener import AnnouncedServer
 from clusterapp.interfaces import LOAD, OPEN, private_row
 from tests.unit import clients
 from tests.unit.leaving import Heir

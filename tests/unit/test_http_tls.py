@@ -16,7 +16,7 @@ from twisted.test.iosim import FakeTransport, connect
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.errors import SettingsError
-from clusterapp.http.tls import client_options, server_options
+from clusterapp.http.upstream.upstream_tls import client_options, server_options
 
 
 class End(Protocol):

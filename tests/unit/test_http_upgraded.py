@@ -13,10 +13,10 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
-from clusterapp.http.frames import SERVICE_RESTART
 from clusterapp.http.limits import LINGER_SECONDS, Limits
-from clusterapp.http.site import ClusterSite
-from clusterapp.http.websocket import close_frame
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
+from clusterapp.http.syntax.websocket_frames import close_frame
 from tests.unit.clients import Client
 from tests.unit.native_sites import NativeCase, on_each_loop
 from tests.unit.websockets import FIRST, HANDSHAKE, PING, TEXT, frame, header

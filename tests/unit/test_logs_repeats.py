@@ -128,7 +128,7 @@ class RepeatTests(RepeatCase):
             self.log("{n} left", n=n)
             self.log("{label} left", "clusterapp.master.slot", label=n)
             self.log("said", from_child=True)
-            self.log("{path} is over", "clusterapp.http.certificates", path=n)
+            self.log("{path} is over", "clusterapp.http.tls.certificates", path=n)
         self.assertEqual(len(self.seen), 100)
 
     def test_bounded_memory(self) -> None:

@@ -13,12 +13,12 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from clusterapp.http.limits import Limits
-from clusterapp.http.proxy_protocol import LONGEST
+from clusterapp.http.syntax.proxy_protocol import LONGEST
 from clusterapp.master.peeking import MOST, PATIENCE, Peeking
 from tests.unit.arriving import ArrivingCase
 
 if TYPE_CHECKING:
-    from clusterapp.http.heads import Head
+    from clusterapp.http.syntax.request_head import Head
 
 HEAD = b"GET /a?b=c HTTP/1.1\r\nHost: h\r\nX-Session: s\r\n\r\n"
 LINE = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n"

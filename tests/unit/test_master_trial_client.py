@@ -6,7 +6,7 @@ import tempfile
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.origin import Origin
+from clusterapp.http.syntax.client_origin import Origin
 from clusterapp.listening.sockets import Listener
 from clusterapp.master.trial_client import TrialClient
 

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.prepared import Prepared
+from clusterapp.http.server.prepared_response import Prepared
 from clusterapp.web.broken import BrokenCode
 from tests.unit.static_files import Answer, read
 

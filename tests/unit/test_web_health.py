@@ -5,8 +5,8 @@ import json
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.prepared import Answer, Prepared
-from clusterapp.http.site import ClusterSite
+from clusterapp.http.server.prepared_response import Answer, Prepared
+from clusterapp.http.server.site import ClusterSite
 from clusterapp.interfaces import Fields
 from clusterapp.web.health import PublicHealth
 from tests.unit.clients import Client, Greeting

@@ -6,7 +6,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.messages import end_to_end
+from clusterapp.http.syntax.message_head import end_to_end
 from clusterapp.interfaces import Fields
 from clusterapp.web.proxies import TrustedInCore, TrustedProxies
 

@@ -3,7 +3,7 @@
 import os
 from itertools import islice, product
 
-from clusterapp.http.prepared import FilePart
+from clusterapp.http.server.prepared_response import FilePart
 from clusterapp.web.cache import MOST_OPEN, MOST_PATHS
 from clusterapp.web.static import StaticOptions
 from tests.unit.static_files import LARGE, LETTERS, StaticCase, body_of, open_files

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import datetimeToString
 
-from clusterapp.http.prepared import FilePart
+from clusterapp.http.server.prepared_response import FilePart
 from clusterapp.web.ranges import MOST_RANGES, parse_ranges
 from tests.unit.static_files import LARGE, LETTERS, Answer, StaticCase
 

@@ -11,8 +11,8 @@ from twisted.logger import LogLevel, eventAsText, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.lines import LONGEST_LINE
-from clusterapp.http.site import ClusterSite
-from clusterapp.http.under_way import request_under_way
+from clusterapp.http.application.current_request import request_under_way
+from clusterapp.http.server.site import ClusterSite
 from clusterapp.web.wsgi import WSGIRoot
 from clusterapp.web.wsgi_errors import ErrorStream
 from tests.unit.clients import Client

@@ -12,9 +12,9 @@ from typing import Any
 from twisted.logger import capturedLogs
 
 from clusterapp.channel.bootstrap import PORT, PRIVATE
-from clusterapp.http.relayed import RelayedConnection
-from clusterapp.http.site import ClusterSite
-from clusterapp.http.tally import Tally
+from clusterapp.http.server.load_counters import Tally
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.transports.relay_connection import RelayedConnection
 from clusterapp.interfaces import OPEN, RECEIVED, SERVING, private_row
 from clusterapp.listening.handoff import MOST_AT_ONCE, Queue
 from clusterapp.listening.watching import PAUSE_WITHOUT_DESCRIPTORS

@@ -11,7 +11,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.bootstrap import Bootstrap
-from clusterapp.http.access import Answered
+from clusterapp.http.access_log.access_record import Answered
 from clusterapp.logs.appending import PAUSE
 from clusterapp.settings.model import Settings
 from clusterapp.worker.recording import AccessLog, open_access_log

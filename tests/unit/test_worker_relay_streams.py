@@ -10,9 +10,9 @@ from twisted.web.server import Request
 from twisted.web.websocket import WebSocketResource
 
 from clusterapp import streamed
-from clusterapp.http.frames import SERVICE_RESTART
-from clusterapp.http.klein_resource import klein_resource
+from clusterapp.http.klein.klein_resource import klein_resource
 from clusterapp.http.limits import Limits
+from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
 from tests.unit.native_sites import Client, on_each_loop
 from tests.unit.test_worker_proxy_whole import EchoFactory
 from tests.unit.workers import MARK, WorkersCase

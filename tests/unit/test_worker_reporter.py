@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.tally import Tally
+from clusterapp.http.server.load_counters import Tally
 from clusterapp.interfaces import LOAD, private_row
 from clusterapp.worker import reporter
 from clusterapp.worker.reporter import Reporter

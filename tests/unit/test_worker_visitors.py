@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.channel.bootstrap import PRIVATE
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.dispatch.cookies import SlotCookie
-from clusterapp.http.heads import HeadReader
 from clusterapp.http.limits import Limits
+from clusterapp.http.syntax.request_head import HeadReader
 from clusterapp.web.proxies import TrustedProxies
 from clusterapp.worker.visitors import SlotVisitors
 

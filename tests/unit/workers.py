@@ -14,11 +14,11 @@ from twisted.web.resource import IResource
 
 from clusterapp.channel.bootstrap import PRIVATE, private_name
 from clusterapp.channel.stickiness import Stickiness
-from clusterapp.http.access import Answered
-from clusterapp.http.agent import CoreAgent
-from clusterapp.http.native_client import NativeUnixEndpoint
-from clusterapp.http.site import ClusterSite
-from clusterapp.http.tally import Tally
+from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.server.load_counters import Tally
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.upstream.core_agent import CoreAgent
+from clusterapp.http.upstream.unix_client import NativeUnixEndpoint
 from clusterapp.interfaces import OPEN, private_row
 from clusterapp.web.proxies import TrustedProxies
 from clusterapp.worker import relay

@@ -1,0 +1,207 @@
+r"""
+The lines of the access log, as text; nothing here does I/O or asks for the time.
+
+What a client has sent can neither end a line nor close a quotation mark: in a
+combined line every byte but printable ASCII, and each quotation mark and backslash,
+is written as ``\xHH``, so that even a parser that knows no escapes finds the fields.
+"""
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii
+from typing import Final, NamedTuple
+
+from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.application.request_facts import REQUEST_ID
+from clusterapp.interfaces import Fields
+
+#: Writes the line of a response that ended at this time, in seconds since the epoch.
+LineFormat = Callable[[Answered, float], bytes]
+
+#: The status of a request whose client got no response.
+NO_RESPONSE: Final = 499
+
+_MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
+_PLAIN = bytes(sorted(set(range(0x20, 0x7F)) - set(b'"\\')))
+_ESCAPED = [
+    bytes([byte]) if byte in _PLAIN else b"\\x%02X" % byte for byte in range(256)
+]
+#: How many bytes of each value a line that is too long keeps, on the first and on the
+#: last attempt: one byte takes up to six, and a line has four such values.
+_CUTS = (850, 110)
+_LONGEST_CLIENT = 64
+
+
+class Place(NamedTuple):
+    """
+    The process that writes a log.
+
+    :ivar slot: the number of the worker's place.
+    :ivar generation: the version of code and settings that it runs.
+    :ivar pid: its process id.
+    """
+
+    slot: int
+    generation: int
+    pid: int
+
+
+def combined_lines(most: int) -> LineFormat:
+    """
+    Write lines in the combined format of NCSA's and Apache's servers.
+
+    :param most: the length of the longest line; in a longer one, values are cut.
+    """
+    second, stamp = -1, b""
+
+    def line(answered: Answered, now: float) -> bytes:
+        nonlocal second, stamp
+        if int(now) != second:
+            second = int(now)
+            stamp = _local_time(second)
+        written = _combined(answered, stamp)
+        if len(written) > most:
+            return _shorter(answered, most, lambda cut: _combined(cut, stamp))
+        return written
+
+    return line
+
+
+def json_lines(place: Place, most: int) -> LineFormat:
+    """
+    Write lines that are one JSON object each.
+
+    :param place: the process that writes them.
+    :param most: the length of the longest line; in a longer one, values are cut.
+    """
+    second, stamp = -1, ""
+    who = f'"slot":{place.slot},"generation":{place.generation},"pid":{place.pid}'
+
+    def line(answered: Answered, now: float) -> bytes:
+        nonlocal second, stamp
+        if int(now) != second:
+            second = int(now)
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        exact = f"{stamp}.{int(now % 1 * 1000):03d}Z"
+        written = _json(answered, exact, who)
+        if len(written) > most:
+            return _shorter(answered, most, lambda cut: _json(cut, exact, who))
+        return written
+
+    return line
+
+
+def _combined(answered: Answered, stamp: bytes) -> bytes:
+    client, method, target, version, fields, status, sent, _, _ = answered
+    referer = agent = b""
+    for name, value in fields:
+        # The length first: it spares nearly every field the rest.
+        if len(name) == 10 and name.lower() == b"user-agent":  # noqa: PLR2004
+            agent = agent or value
+        elif len(name) == 7 and name.lower() == b"referer":  # noqa: PLR2004
+            referer = referer or value
+    asked = b"%b %b %b" % (method, target, version) if method != b"-" else b"-"
+    if (asked + referer + agent).translate(None, _PLAIN):
+        asked, referer, agent = _escape(asked), _escape(referer), _escape(agent)
+    return b'%b - - [%b] "%b" %d %d "%b" "%b"\n' % (
+        _word(client) or b"-",
+        stamp,
+        asked,
+        status or NO_RESPONSE,
+        sent,
+        referer or b"-",
+        agent or b"-",
+    )
+
+
+def _json(answered: Answered, stamp: str, who: str) -> bytes:
+    client, method, target, version, fields, status, sent, seconds, complete = answered
+    if method == b"-":
+        method = target = version = b""
+    referer, agent, request_id = _named(fields)
+    return (
+        f'{{"time":"{stamp}","client":{encode_basestring_ascii(client)},'
+        f'"method":{_text(method)},"target":{_text(target)},'
+        f'"version":{_text(version)},"status":{status or NO_RESPONSE},'
+        f'"bytes":{sent},"complete":{"true" if complete else "false"},'
+        f'"duration_ms":{seconds * 1000:.3f},'
+        f'"referer":{_text(referer)},"user_agent":{_text(agent)},{who},'
+        f'"request_id":{_text(request_id)}}}\n'
+    ).encode("ascii")
+
+
+def _named(fields: Fields) -> tuple[bytes, bytes, bytes]:
+    """Find referer, user agent and request id; of a repeated field, the first."""
+    referer = agent = request_id = b""
+    for name, value in fields:
+        match len(name):
+            case 7 if name.lower() == b"referer":
+                referer = referer or value
+            case 10 if name.lower() == b"user-agent":
+                agent = agent or value
+            case 12 if name.lower() == b"x-request-id":
+                request_id = request_id or value
+    if not REQUEST_ID.fullmatch(request_id):
+        request_id = b""
+    return referer, agent, request_id
+
+
+def _text(value: bytes) -> str:
+    """Write a JSON string, or null for nothing."""
+    if not value:
+        return "null"
+    return encode_basestring_ascii(value.decode("utf-8", "backslashreplace"))
+
+
+def _escape(value: bytes) -> bytes:
+    return b"".join([_ESCAPED[byte] for byte in value])
+
+
+@lru_cache(1024)
+def _word(text: str) -> bytes:
+    """Write a value that stands without quotation marks, so without spaces either."""
+    return _escape(text.encode("utf-8", "backslashreplace")).replace(b" ", b"\\x20")
+
+
+def _local_time(second: int) -> bytes:
+    there = time.localtime(second)
+    sign = "-" if there.tm_gmtoff < 0 else "+"
+    hours, minutes = divmod(abs(there.tm_gmtoff) // 60, 60)
+    # Not strftime's %b, which follows the locale.
+    month = _MONTHS[3 * there.tm_mon - 3 : 3 * there.tm_mon]
+    return (
+        f"{there.tm_mday:02d}/{month}/{there.tm_year}:"
+        f"{there.tm_hour:02d}:{there.tm_min:02d}:{there.tm_sec:02d} "
+        f"{sign}{hours:02d}{minutes:02d}"
+    ).encode("ascii")
+
+
+def _shorter(
+    answered: Answered, most: int, write: Callable[[Answered], bytes]
+) -> bytes:
+    """Write a line with as much of each value as there is room for."""
+    written = b""
+    for length in _CUTS:
+        written = write(_cut(answered, length))
+        if len(written) <= most:
+            break
+    return written
+
+
+def _cut(answered: Answered, length: int) -> Answered:
+    """Keep the beginning of each value; three dots say that there was more."""
+
+    def cut(value: bytes) -> bytes:
+        return value if len(value) <= length else value[: length - 3] + b"..."
+
+    return answered._replace(
+        client=answered.client[:_LONGEST_CLIENT],
+        method=cut(answered.method),
+        target=cut(answered.target),
+        # Half a request id would be another one.
+        fields=[
+            (name, value if name.lower() == b"x-request-id" else cut(value))
+            for name, value in answered.fields
+        ],
+    )

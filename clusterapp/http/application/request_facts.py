@@ -1,0 +1,70 @@
+"""What the log says of a request, when something has gone wrong with it."""
+
+import re
+from typing import Any
+
+from twisted.internet.interfaces import IAddress
+from werkzeug.exceptions import HTTPException
+
+from clusterapp.channel.log_events import RequestFacts
+from clusterapp.http.server.trusted_peers import Proxies
+from clusterapp.interfaces import Fields
+from clusterapp.printable import printable
+
+#: What is accepted as a request id: a token (RFC 9110, section 5.6.2), of bounded
+#: length.
+REQUEST_ID = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+
+#: Bytes of a path that are shown.
+_LONGEST_PATH = 500
+
+
+def request_facts(
+    method: bytes,
+    target: bytes,
+    fields: Fields,
+    client: str | None,
+    routed: tuple[Any, str] | None = None,
+) -> RequestFacts:
+    """
+    Describe a request for the log.
+
+    :param target: its query is left out: it may hold what no log should.
+    :param client: the client's IP address, if it is known.
+    :param routed: the Klein that it was dispatched by, and the path for that.
+    """
+    path = target.partition(b"?")[0]
+    shown = path[:_LONGEST_PATH] + (b"..." if len(path) > _LONGEST_PATH else b"")
+    return RequestFacts(
+        method=_text(method),
+        path=_text(shown),
+        route=None if routed is None else _rule_of(*routed, method),
+        client=client,
+        request_id=request_id_of(fields),
+    )
+
+
+def client_of(proxies: Proxies, peer: IAddress | None, fields: Fields) -> str | None:
+    """Return the client's address; None where the connection cannot tell."""
+    return None if peer is None else proxies.client_of(peer, fields)
+
+
+def request_id_of(fields: Fields) -> str | None:
+    """Return the first ``X-Request-ID`` of a request; None unless it is a token."""
+    for name, value in fields:
+        if len(name) == 12 and name.lower() == b"x-request-id":  # noqa: PLR2004
+            return value.decode("ascii") if REQUEST_ID.fullmatch(value) else None
+    return None
+
+
+def _rule_of(app: Any, path: str, method: bytes) -> str | None:
+    """Find the rule of a request once more; on its way only the handler was noted."""
+    try:
+        rule, _ = app.url_map.bind("").match(path, method.decode(), return_rule=True)
+    except (HTTPException, ValueError):
+        return None
+    return str(rule.rule)
+
+
+def _text(sent: bytes) -> str:
+    return printable(sent.decode("utf-8", "backslashreplace"), "").replace(" ", "\\x20")

@@ -1,0 +1,140 @@
+"""
+What becomes of a request whose handling has failed.
+
+If nothing of the response has been sent, the client gets an error. Otherwise the
+connection is broken off, so that the client sees that the response is not whole:
+neither an error page nor the end of a body is added to it. Either way the failure is
+logged once, with the request.
+
+`_inFakeHead` of twisted.web's requests, which it does not promise, is used as it was
+in Twisted 26.10.
+"""
+
+from http import HTTPStatus
+from typing import Final
+
+from twisted.internet.defer import CancelledError
+from twisted.python.failure import Failure
+from twisted.web.util import formatFailure
+
+from clusterapp import forks
+from clusterapp.http.application.form_parser import BadFormError
+from clusterapp.http.application.response_body import Responding
+
+#: As twisted.web says it.
+_FAILED: Final = (
+    b"<html><head><title>Processing Failed</title></head>"
+    b"<body><b>Processing Failed</b></body></html>"
+)
+_TRACEBACK: Final = (
+    b"<html><head><title>web.Server Traceback (most recent call last)</title></head>"
+    b"<body><b>web.Server Traceback (most recent call last):</b>\n\n%b\n\n"
+    b"</body></html>\n"
+)
+
+#: Response fields that tell of the content which could not be made, and not of the
+#: error; and those by which a cache would keep it.
+_OF_CONTENT: Final = (
+    b"cache-control",
+    b"content-disposition",
+    b"content-range",
+    b"etag",
+    b"expires",
+    b"last-modified",
+)
+_ENCODING: Final = b"content-encoding"
+
+
+class Failing(Responding):
+    """How a `ClusterRequest` fails."""
+
+    #: Whether the error is being sent, which may fail as well.
+    _fails = False
+
+    def fail(self, reason: Failure) -> None:
+        """End the request whose handling has failed; see `processingFailed`."""
+        self.producer = None  # its connection has stopped it
+        if not self.ended:
+            self.processingFailed(reason)
+        elif not reason.check(CancelledError):
+            self.log_failure(reason, "after the response,")
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """
+        End the request with an error, and log the failure.
+
+        That is a page with 500, or 400 or 413 for a bad form; if the response
+        has begun, the connection is broken off.
+
+        :param reason: why it has failed.
+        :return: the reason.
+        :raises RuntimeError: if the client has gone before anything was sent.
+        """
+        if forks.is_fork:
+            forks.end_fork(reason)
+        if self._connection.switched:
+            # What is written now is not HTTP.
+            self.log_failure(reason)
+            self._connection.fail(reason)
+            return reason
+        if self.startedWriting or self._given_up:
+            if self.channel is None:
+                self.log_failure(reason, "after the response,")
+            else:
+                self.log_failure(reason)
+                self.break_off()
+            return reason
+        if self.channel is None:
+            self.log_failure(reason)
+            self.setResponseCode(HTTPStatus.INTERNAL_SERVER_ERROR)
+            super().finish()  # which knows what to say
+        if not reason.check(BadFormError):
+            self.log_failure(reason)
+        self._answer_failure(reason)
+        self._given_up = True
+        return reason
+
+    def _answer_failure(self, reason: Failure) -> None:
+        if self._fails:
+            self._refuse()
+            return
+        self._fails = True
+        try:
+            self._respond_with_error(reason)
+        except Exception:  # noqa: BLE001 - whatever it is, an answer is due
+            self.log_failure(Failure(), "an error could not be answered:")
+            self._refuse()
+
+    def _refuse(self) -> None:
+        """Let the connection answer, where what the application has set cannot go."""
+        if self.channel is not None:
+            self._given_up = True
+            self.channel.refuse_request(HTTPStatus.INTERNAL_SERVER_ERROR)
+
+    def _respond_with_error(self, reason: Failure) -> None:
+        if self._inFakeHead:
+            self._inFakeHead = False
+            self.method = b"HEAD"
+        self.etag = self.lastModified = None
+        for name in _OF_CONTENT if self._encoder else (*_OF_CONTENT, _ENCODING):
+            self._plain.pop(name, None)
+            if "responseHeaders" in self.__dict__:
+                self.responseHeaders.removeHeader(name)
+        status, kind, page = self._error(reason)
+        self.setResponseCode(status)
+        self.setHeader(b"content-type", kind)
+        self.setHeader(b"content-length", b"%d" % len(page))
+        self.respond(page)
+
+    def _error(self, reason: Failure) -> tuple[HTTPStatus, bytes, bytes]:
+        """Give the status, the type and the text of an error."""
+        error = reason.value
+        if isinstance(error, BadFormError):
+            return error.status, b"text/plain; charset=utf-8", error.answer
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        page = self._connection.site.failure_page
+        if page is not None:
+            return status, b"text/html; charset=utf-8", page(reason)
+        if self.site.displayTracebacks:
+            return status, b"text/html", _TRACEBACK % formatFailure(reason)
+        return status, b"text/html", _FAILED

@@ -1,0 +1,268 @@
+"""
+The response half of a request, as applications write it.
+
+Parts of twisted.web's requests that it does not promise are used: `_disconnected`,
+`_inFakeHead` and `_encoder`. They were read in Twisted 26.10.
+"""
+
+from typing import Final
+
+from twisted.python.failure import Failure
+
+from clusterapp.http.application.response_head import BODILESS, REASONS, HeadWriter
+from clusterapp.http.syntax.response_framing import InvalidResponseError
+from clusterapp.http.syntax.status_line import status_line
+from clusterapp.wording import counted
+
+#: The media type of Server-Sent Events: browsers come back for more by themselves
+#: (HTML, section 9.2).
+EVENT_STREAM: Final = b"text/event-stream"
+_DEFAULT_TYPE: Final = b"Content-Type: text/html\r\n"
+
+
+#: What a request gets by that which makes its response take the long way.
+_UNUSUAL: Final = frozenset(
+    {
+        "_body",
+        "_disconnected",
+        "_encoder",
+        "_inFakeHead",
+        "_owed",
+        "_stream",
+        "content",
+        "cookies",
+        "defaultContentType",
+        "etag",
+        "finished",
+        "lastModified",
+        "notifications",
+        "producer",
+        "responseHeaders",
+        "startedWriting",
+    }
+)
+
+
+class Responding(HeadWriter):
+    """What a `ClusterRequest` does with its response."""
+
+    def respond(self, body: bytes) -> None:
+        """
+        Send a body that is all of the response, or the rest of it, and finish.
+
+        Like `write` and then `finish`, but that a response which begins here gets a
+        Content-Length; nothing is done for a client that has gone.
+
+        A body that is not as long as the Content-Length that has been set is not sent,
+        but an error: see `processingFailed`.
+
+        :raises RuntimeError: if the response is finished.
+        """
+        if (
+            _UNUSUAL.isdisjoint(self.__dict__)
+            and self.method != b"HEAD"
+            and self.clientproto == b"HTTP/1.1"
+            and self.code not in BODILESS
+        ):
+            try:
+                self._respond_at_once(body)
+            except InvalidResponseError:
+                self._give_up()
+            return
+        if (
+            self.startedWriting
+            or self._encoder is not None
+            or self._announce(len(body))
+        ):
+            self.write(body)
+        if not (self.finished or self._disconnected):
+            self.finish()
+
+    def _respond_at_once(self, body: bytes) -> None:
+        """Send all of a response about which nothing is out of the ordinary."""
+        plain = self._plain
+        connection = self.channel
+        code = self.code
+        length = len(body)
+        connection.write(
+            b"".join(
+                (
+                    status_line(code)
+                    if self.code_message is REASONS.get(code)
+                    else self._status(),
+                    *plain.values(),
+                    _DEFAULT_TYPE if body and b"content-type" not in plain else b"",
+                    b"Content-Length: %d\r\n" % length,
+                    connection.site.lines,
+                    self.greeting,
+                    connection.said(b"HTTP/1.1"),
+                    b"\r\n",
+                    body,
+                )
+            )
+        )
+        self.sentLength = length
+        self.startedWriting = self.finished = 1
+        self.channel = None
+        connection.response_ended(code, length)
+
+    def write(self, data: bytes) -> None:
+        """
+        Send a piece of the response, and its head before the first.
+
+        A head that is not valid, and a body that gets longer than its Content-Length,
+        are not sent, but end the response: see `processingFailed`.
+
+        :raises RuntimeError: if the response is finished, and may have a body.
+        """
+        if self.finished and not (self._drops or self._given_up):
+            raise RuntimeError("write was called after finish")
+        if self.finished or self._disconnected or self._inFakeHead:
+            return
+        opening = b""
+        if not self.startedWriting:
+            try:
+                if self._encoder is not None:
+                    self.responseHeaders.removeHeader(b"content-length")
+                opening = self._opening()
+            except Exception:  # noqa: BLE001 - whatever it is, an answer is due
+                self._give_up()
+                return
+        if self._encoder is not None:
+            data = self._encoder.encode(data)
+        if data and not self._drops:
+            if self._owed is not None and len(data) > self._owed:
+                self._give_up(
+                    f"its body is {counted(len(data) - self._owed, 'byte')} longer"
+                )
+                return
+            opening += self._framed(data)
+        if opening:
+            self.channel.write(opening)
+        self.startedWriting = 1
+
+    def finish(self) -> None:
+        """
+        Know that all of the response has been written.
+
+        A body that is shorter than its Content-Length is an error: see
+        `processingFailed`.
+
+        :raises RuntimeError: if the client has gone; see `notifyFinish`.
+        """
+        if self._given_up:
+            return
+        if self._disconnected or self.finished:
+            super().finish()  # which knows what to say
+            return
+        if self._inFakeHead:
+            return  # `render` finishes what it has made of a HEAD
+        if self._encoder is not None:
+            encoder, self._encoder = self._encoder, None
+            if not self.startedWriting:
+                self.responseHeaders.removeHeader(b"content-length")
+            self.write(encoder.finish())
+        if not self.startedWriting and self._announce(0):
+            self.write(b"")
+        if self._given_up:
+            return
+        if self._owed and not self._drops:
+            self._give_up(f"its body is {counted(self._owed, 'byte')} shorter")
+            return
+        self.finished = 1
+        if self.chunked:
+            self.channel.write(b"0\r\n\r\n")
+        self._end()
+
+    def _give_up(self, wrong_length: str = "") -> None:
+        """
+        End a response that is not valid, in place of the application.
+
+        :param wrong_length: what is wrong with the length of the body; otherwise it
+            is what is being handled.
+        """
+        if wrong_length:
+            error = InvalidResponseError(f"{wrong_length} than its Content-Length")
+            why = Failure(error)
+        else:
+            why = Failure()
+        self.processingFailed(why)
+
+    def break_off(self) -> None:
+        """Close the connection, so that the client sees what is incomplete."""
+        if self.channel is not None:
+            self._given_up = True
+            self.channel.break_off(self)
+
+    def unregisterProducer(self) -> None:
+        """Forget the producer."""
+        if self.channel is not None:
+            self.channel.unregisterProducer()
+        self.producer = None
+
+    def ending(self) -> bytes | None:
+        """Give the end of an event stream, which is whole at any moment."""
+        endless = self.startedWriting and not self.finished and self._owed is None
+        if not endless or not self._is_event_stream():
+            return None
+        rest = b"" if self._encoder is None else self._encoder.finish()
+        rest = self._framed(rest) if rest else b""
+        return rest + b"0\r\n\r\n" if self.chunked else rest
+
+    def _is_event_stream(self) -> bool:
+        lines = [
+            line.partition(b": ")[2]
+            for name, line in self._plain.items()
+            if name == b"content-type"
+        ]
+        if "responseHeaders" in self.__dict__:
+            lines = list(self.responseHeaders.getRawHeaders(b"content-type", []))
+        return any(line.lower().startswith(EVENT_STREAM) for line in lines)
+
+    def _announce(self, length: int) -> bool:
+        """
+        Say how long the body is, unless that has been said, or must not be.
+
+        :return: False if something else has been said; the response has ended then.
+        """
+        if self.method == b"HEAD" or self.code in BODILESS:
+            return True
+        if "responseHeaders" not in self.__dict__:
+            self._plain[b"content-length"] = b"Content-Length: %d\r\n" % length
+            self._owed = length
+            return True
+        said = self.responseHeaders.getRawHeaders(b"content-length")
+        if said is None:
+            self.responseHeaders.setRawHeaders(b"content-length", [b"%d" % length])
+        elif said[0].isdigit() and int(said[0]) != length:
+            more = length - int(said[0])
+            self._give_up(
+                f"its body is {counted(abs(more), 'byte')}"
+                f" {'longer' if more > 0 else 'shorter'}"
+            )
+            return False
+        return True
+
+    def _framed(self, data: bytes) -> bytes:
+        self.sentLength += len(data)
+        if self.chunked:
+            return b"%x\r\n%b\r\n" % (len(data), data)
+        if self._owed is not None:
+            self._owed -= len(data)
+        return data
+
+    def _end(self) -> None:
+        """Leave the connection to the next request."""
+        connection, self.channel = self.channel, None
+        if self.producer is not None:
+            self._log.error("a producer is still there at {uri}", uri=self.uri)
+            self.producer = None
+        self.drop_body()
+        if "notifications" in self.__dict__:
+            for waiting in self.__dict__.pop("notifications"):
+                self.in_context(waiting.callback, None)
+        connection.response_ended(self.code, self.sentLength)
+
+    def drop_body(self) -> None:
+        """Throw the request's body away."""
+        raise NotImplementedError

@@ -1,0 +1,303 @@
+"""
+Klein's dispatch without its cost for each request.
+
+`KleinRoutes` does what `klein.resource.KleinResource` does. It differs in how:
+
+- It remembers routes (see `clusterapp.http.klein.klein_routes`).
+- It makes a mapper and its `IKleinRequest` only for who asks.
+- A handler that returns bytes or str at once is answered at once: no Deferred is
+  made, and nothing waits for the client to leave.
+
+Where the routes that are remembered cannot tell, a request is matched as by Klein:
+redirects, host matching, a Klein below another resource. Requests that are none of the
+engine's go to Klein's own code.
+
+The same requests get the same answers, but for these, on purpose:
+
+- A request that fails when its response has begun is not answered any further:
+  neither error handlers nor a failing `IRenderable` append anything to it, and the
+  response is broken off (`Request.processingFailed` does that). An `IRenderable` that
+  fails earlier goes to the error handlers, as every other failure.
+- A path that is not UTF-8 is not found. In Klein it is a 400, with a traceback in the
+  log that any client may cause.
+
+- The Host field is read only to make a mapper. One that is no name, as ``a..b``, is
+  an internal error in Klein for every route, and here a 400 where a mapper is needed
+  to find one. A handler that has called ``setHost``
+  before it asks for the mapper gets one of the new host.
+- Redirects, and URLs that a handler makes, have the host and port that the client has
+  named. Klein puts the listener's port there, and writes IPv6 without brackets.
+- An answer that cannot be written (a str with a lone surrogate) is an internal error,
+  where Klein would log it and let the client wait.
+- A rule may have a variable named ``f``, which Klein trips over.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property, partial
+from typing import Any
+
+from klein import Klein, Response
+from klein._resource import URLDecodeError, extractURLparts
+from klein.app import KleinRequest
+from klein.interfaces import IKleinRequest
+from klein.resource import KleinResource
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
+from twisted.python.components import registerAdapter
+from twisted.python.failure import Failure
+from twisted.web.error import FlattenerError
+from twisted.web.iweb import IRenderable, IRequest
+from twisted.web.resource import IResource, getChildForRequest
+from twisted.web.server import NOT_DONE_YET
+from twisted.web.template import flatten
+from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.routing import MapAdapter
+
+from clusterapp import forks
+from clusterapp.http.application.routable import Dispatcher, Routable
+from clusterapp.http.klein.klein_routes import Route, RouteMemory
+
+#: What is left to do when something else writes the answer.
+_ANSWERED_ELSEWHERE = object()
+
+
+def klein_resource(app: Klein) -> IResource:
+    """
+    Make the resource that serves an application, in place of ``app.resource()``.
+
+    :returns: a `KleinRoutes`; what ``app.resource()`` returns if a subclass of Klein
+        makes something else there.
+    """
+    own = app.resource()
+    return KleinRoutes(own._app) if type(own) is KleinResource else own  # noqa: SLF001
+
+
+class KleinRoutes(KleinResource, Dispatcher):
+    """
+    Serves a Klein: a leaf, the root of a site or a part of one.
+
+    :param app: the application; routes may be added to it at any time.
+    """
+
+    def __init__(self, app: Klein) -> None:
+        super().__init__(app)
+        self._routes = RouteMemory(app)
+
+    def wants_stream(self, method: bytes, path_text: str) -> bool:
+        """
+        Whether the handler of a request takes the request's body as a stream.
+
+        It says so with `clusterapp.http.klein.klein_routes.STREAMED`. Without a handler
+        that does, this costs nothing.
+
+        :param method: the request's method.
+        :param path_text: its path as `routed_path` decodes it.
+        :returns: False also where no single route can be told from these alone, as
+            with host matching.
+        """
+        return self._routes.wants_stream(method, path_text)
+
+    def render(self, request: IRequest) -> Any:
+        """Dispatch a request; it is answered now or later."""
+        if not isinstance(request, Routable):
+            return super().render(request)
+        app = self._app
+        path = request.path_text()
+        route = None if path is None else self._routes.find(request.method, path)
+        if path is None or route is None:
+            return self._render_as_klein(request)
+        request.routed = app, path
+        if not isinstance(route, Route):
+            _Dispatched(app, request).follow(fail(Failure(route)))
+            return NOT_DONE_YET
+        return self._execute(request, route)
+
+    def _render_as_klein(self, request: Routable) -> Any:
+        """Dispatch a request with a mapper of its host, as `KleinResource` does."""
+        app = self._app
+        try:
+            IKleinRequest(request).mapper = mapper = _bind(app, request)
+            rule, values = mapper.match(return_rule=True)
+            handler: Any = app.endpoints[rule.endpoint]
+            route = Route(rule.endpoint, values, handler.segment_count, streamed=False)
+        except URLDecodeError:
+            _Dispatched(app, request).follow(fail(Failure(NotFound())))
+            return NOT_DONE_YET
+        except Exception:  # noqa: BLE001  (converters may raise anything)
+            _Dispatched(app, request).follow(fail(Failure(captureVars=Deferred.debug)))
+            return NOT_DONE_YET
+        return self._execute(request, route)
+
+    def _execute(self, request: Routable, route: Route) -> Any:
+        app = self._app
+        request.consume(route.segments)
+        try:
+            result: Any = app.execute_endpoint(route.endpoint, request, **route.values)
+        except BaseException:  # noqa: BLE001  (as maybeDeferred, which Klein calls)
+            if forks.is_fork:
+                forks.end_fork(Failure())
+            called: Deferred[Any] = fail(Failure(captureVars=Deferred.debug))
+        else:
+            if forks.is_fork:
+                forks.end_fork()
+            # Not their subclasses, which may be renderable.
+            kind = type(result)
+            if kind is str or kind is bytes:
+                _respond(request, result)
+                return NOT_DONE_YET
+            called = maybeDeferred(lambda: result)
+        _Dispatched(app, request).follow(called)
+        return NOT_DONE_YET
+
+
+class _Dispatched:
+    """A request whose handler was called, and gave no body at once."""
+
+    def __init__(self, app: Klein, request: Routable) -> None:
+        self._app = app
+        self._request = request
+
+    def follow(self, called: Deferred[Any]) -> None:
+        """Answer with what the handler's Deferred comes to."""
+        run = self._request.in_context  # who fires it may be another request
+        handlers = iter(self._app._error_handlers)  # noqa: SLF001
+        self._request.notifyFinish().addErrback(lambda _: called.cancel())
+        called.addCallback(partial(run, self._render))
+        called.addErrback(partial(run, self._handle), handlers)
+        called.addCallback(partial(run, self._write))
+        called.addErrback(_cannot_write, self._request)
+
+    def _render(self, result: Any) -> Any:
+        """Let what can write an answer by itself do so; return anything else."""
+        if forks.is_fork:
+            forks.end_fork()
+        request = self._request
+        if isinstance(result, Response):
+            result = result._applyToRequest(request)  # noqa: SLF001
+        if IResource.providedBy(result):
+            if request.has_nul:
+                raise NotFound
+            request.render(getChildForRequest(result, request))
+            return _ANSWERED_ELSEWHERE
+        return self._flatten(result) if IRenderable.providedBy(result) else result
+
+    def _flatten(self, element: IRenderable) -> Deferred[None]:
+        """
+        Write a page as `twisted.web.template.renderElement` does.
+
+        What fails before there is anything to write can still be answered with an
+        error; `renderElement` has begun the response by then, and ends it as if it
+        were whole.
+        """
+        request = self._request
+        doctype = [b"\n", b"<!DOCTYPE html>"]
+
+        def write(piece: bytes) -> None:
+            while doctype:
+                request.write(doctype.pop())
+            if piece:
+                request.write(piece)
+
+        return flatten(request, element, write).addCallback(lambda _: write(b""))
+
+    def _handle(self, failure: Failure, handlers: Iterator[Any]) -> Any:
+        """Ask the first of the error handlers that takes such a failure."""
+        if forks.is_fork:
+            forks.end_fork(failure)
+        request = self._request
+        if request.ended:
+            if not _is_cancelled(failure):
+                request.log_failure(failure, "after the response,")
+            return None
+        if request.startedWriting:
+            request.processingFailed(failure)
+            return _ANSWERED_ELSEWHERE
+        for kinds, handler in handlers:
+            if failure.check(*kinds):
+                handled = maybeDeferred(
+                    self._app.execute_error_handler, handler, request, failure
+                )
+                handled.addCallback(self._render)
+                return handled.addErrback(self._handle, handlers)
+        return self._unhandled(failure)
+
+    def _unhandled(self, failure: Failure) -> bytes | None:
+        error = failure.value
+        if not isinstance(error, HTTPException):
+            self._request.processingFailed(failure)
+            return None
+        response: Any = error.get_response({})
+        self._request.setResponseCode(error.code)  # type: ignore[arg-type]
+        for name, value in response.headers:
+            self._request.setHeader(name.encode(), value.encode())
+        return b"".join(response.iter_encoded())
+
+    def _write(self, result: Any) -> None:
+        if result is _ANSWERED_ELSEWHERE:
+            return
+        if isinstance(result, bytes | str):
+            _respond(self._request, result)
+        elif not self._request.ended:
+            self._request.finish()
+
+
+def _is_cancelled(failure: Failure) -> bool:
+    """Tell whether what a client's leaving has cancelled has failed, and no more."""
+    error = failure.value
+    if isinstance(error, FlattenerError):
+        error = error.args[0]
+    return isinstance(error, CancelledError)
+
+
+def _respond(request: Routable, body: bytes | str) -> None:
+    try:
+        request.respond(body.encode() if isinstance(body, str) else body)
+    except Exception:  # noqa: BLE001  (it is logged, whatever it is)
+        _cannot_write(Failure(), request)
+
+
+def _cannot_write(failure: Failure, request: Routable) -> None:
+    if request.ended:
+        request.log_failure(failure, "the response could not be written:")
+    else:
+        request.processingFailed(failure)
+
+
+class _LateKleinRequest(KleinRequest):
+    """What Klein knows of a request, with a mapper that is made when asked for."""
+
+    def __init__(self, request: Routable) -> None:
+        super().__init__(request)
+        self._request = request
+
+    # It can be set as well, and is, by Klein's own resource.
+    @cached_property
+    def mapper(self) -> MapAdapter:  # type: ignore[override]
+        """The application's map, bound to this request as Klein binds it."""
+        request = self._request
+        if request.routed is None:
+            raise AttributeError("mapper: no Klein has routed this request")
+        del self._request  # which holds this object: no cycle is left
+        app, path = request.routed
+        return _bind(app, request, path)
+
+
+def _bind(app: Klein, request: Routable, path: str | None = None) -> MapAdapter:
+    """
+    Bind an application's map to a request, as Klein does, but for the host.
+
+    :param path: the path that is to be matched, where nothing stands before it; None
+        for what is left of the request's.
+    :raises URLDecodeError: if the path is not UTF-8.
+    :raises werkzeug.routing.exceptions.BadHost: if the host is no name.
+    """
+    scheme, _, _, path_info, script_name = extractURLparts(request)
+    return app.url_map.bind(
+        request.authority().decode("ascii"),
+        script_name if path is None else "",
+        path_info=path_info if path is None else path,
+        default_method=request.method.decode(),
+        url_scheme=scheme,
+    )
+
+
+registerAdapter(_LateKleinRequest, Routable, IKleinRequest)

@@ -1,0 +1,381 @@
+"""
+One client's connection: HTTP/1.1 without an event loop (RFC 9112).
+
+For each request there is one *message* under way, which answers it: an application's
+request, an exchange that streams it away, or a file that is being sent. A request's
+body goes to a *sink*: the message itself, or what throws the rest away.
+"""
+
+import errno
+from http import HTTPStatus
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.error import ConnectionLost
+from twisted.python.failure import Failure
+
+from clusterapp.guards import guarded
+from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.application.request_context import unwrapped
+from clusterapp.http.limits import (
+    CLOSE_NOTICE_SECONDS,
+    DISCARD_LIMIT,
+    DISCARD_SECONDS,
+    FIRST_REQUEST_SECONDS,
+)
+from clusterapp.http.server.body_discard import Discard
+from clusterapp.http.server.file_response import FileSending
+from clusterapp.http.server.prepared_response import Prepared
+from clusterapp.http.server.reading import Message
+from clusterapp.http.server.switching import Switching
+from clusterapp.http.server.wire import ends_connection
+from clusterapp.http.syntax.client_origin import Origin
+from clusterapp.http.syntax.request_head import Head
+from clusterapp.http.syntax.websocket_frames import INTERNAL_ERROR
+from clusterapp.interfaces import Fields
+
+if TYPE_CHECKING:
+    from clusterapp.http.server.site import ClusterSite
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CLOSE: Final = b"Connection: close\r\n"
+_KEEP: Final = b"Connection: keep-alive\r\n"
+_OLD: Final = b"HTTP/1.0"
+
+#: What says that there is no space left, on a disk or of a quota.
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Connection(Switching):
+    """
+    A connection, as the faces for each kind of transport share it.
+
+    :param site: what is served.
+    """
+
+    __slots__ = ("_began", "_noted", "_origin")
+
+    def __init__(self, site: "ClusterSite") -> None:
+        super().__init__(site)
+        self._began = 0.0
+        self._origin: Origin | None = None
+        # Its request's number in the site's record; 0 if it is not there.
+        self._noted = 0
+
+    @property
+    def factory(self) -> "ClusterSite":
+        """The site, by the name that twisted.web's channels have for it."""
+        return self.site
+
+    @property
+    def origin(self) -> Origin:
+        """The connection that the client has made to the cluster."""
+        if self._origin is None:
+            self._origin = Origin(
+                self.getPeer(),
+                self.getHost(),
+                self.isSecure(),
+                certificate=self.client_certificate(),
+            )
+        return self._origin
+
+    # What a face calls.
+
+    def described(self) -> str:
+        """Return what the connection is doing, for the log."""
+        head = self._head
+        if self._protocol is not None:
+            name = type(unwrapped(self._protocol.protocol)).__name__
+            where = "" if head is None else f" at {head.path.decode('latin-1')}"
+            return f"serve an upgraded connection{where} by {name}"
+        if head is None:
+            return "serve a connection"
+        method, path = head.method.decode("ascii"), head.path.decode("latin-1")
+        return f"serve {method} {path}"
+
+    def fail(self, failure: Failure) -> None:
+        """
+        End the connection after an exception in one of its callbacks.
+
+        If nothing of a response was sent, the client gets a 500, or a 507 if there
+        is no space for its request (RFC 4918, section 11.5); otherwise the connection
+        is broken off, so that nobody takes a part for the whole. A WebSocket is
+        closed with 1011 (RFC 6455, section 7.4.1).
+
+        :param failure: the exception, which has been logged.
+        """
+        if self._speaks_websocket and self._protocol is not None:
+            self.fail_websocket(INTERNAL_ERROR, "an exception in the application")
+            return
+        if self._deaf or self._protocol is not None or self._is_idle:
+            # A response that nobody has asked for would answer the next request.
+            self.abortConnection()
+            return
+        try:
+            self._refuse(
+                HTTPStatus.INSUFFICIENT_STORAGE
+                if _is_without_space(failure.value)
+                else HTTPStatus.INTERNAL_SERVER_ERROR
+            )
+        finally:
+            if not self._deaf:  # that has failed, too
+                self.abortConnection()
+
+    @ends_connection
+    def opened(self) -> None:
+        """Begin: the transport is connected."""
+        self.site.opened(self)
+        limits = self.limits
+        seconds = limits.first_request_timeout or limits.keepalive_timeout
+        if self.site.draining:
+            agent = self._of_agent
+            seconds = CLOSE_NOTICE_SECONDS if agent else FIRST_REQUEST_SECONDS
+        self._wait_for("request", seconds)
+
+    @guarded("tell of the end of a connection")
+    def lost(self, reason: Failure) -> None:
+        """Tell everyone that the connection is gone."""
+        self._deaf = True
+        self.phase = "nothing"
+        self._held = b""
+        self._sink = None
+        protocol, self._protocol = self._protocol, None
+        try:
+            self._give_up_turn()
+            if protocol is None:
+                self._stop_producer()
+            else:
+                self.unregisterProducer()
+            if protocol is not None:
+                protocol.lost(reason)
+            elif self._message is not None:
+                self._give_up(self._message, reason)
+        finally:
+            self._forget_message()
+            # Whatever an application's protocol makes of it: a drain waits for this.
+            self.site.closed(self)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it is open and has brought no request yet."""
+        return self._count == 0 and not self._deaf
+
+    @property
+    def active(self) -> bool:
+        """Whether a request is being answered."""
+        return self._message is not None
+
+    def under_way(self) -> tuple[bytes, bytes, str | None, float] | None:
+        """Tell what is being answered, and for how long; another thread may ask."""
+        head = self._head
+        if self._message is None or head is None:
+            return None
+        client = self.site.proxies.client_of(self.getPeer(), head.fields)
+        seconds = self.site.clock.seconds() - self._began
+        return head.method, head.target, client, seconds
+
+    def _begin(self, head: Head) -> None:
+        """Serve a request whose head has come."""
+        site = self.site
+        self.phase = "nothing"
+        self.deadline = inf
+        self._head = head
+        self._count += 1
+        self._closing = (
+            not head.keeps or site.draining or self._count == self.limits.requests
+        )
+        # Exactly for a log only: to tell what is under way, a second does not matter.
+        self._began = site.now if site.recorder is None else site.clock.seconds()
+        if site.answer is not None:
+            prepared = site.answer(head.method, head.target, head.fields)
+            if prepared is not None:
+                self._answer(head, prepared)
+                return
+        if head.length == 0:
+            self._message = message = self._make(head)
+            message.serve()
+            if self._message is message:
+                self._expect_response()
+        else:
+            self._begin_body(head)
+
+    def _make(self, head: Head) -> Message:
+        record = self.site.request_record
+        if record is not None:
+            self._noted = record.begin(head.method, head.path)
+        return self.site.message(head, self)
+
+    def send_continue(self) -> None:
+        """Ask the client for the body that it holds back."""
+        self.write(_CONTINUE)
+
+    # Answering.
+
+    def _answer(self, head: Head, prepared: Prepared) -> None:
+        """Send an answer that was there before it was asked for."""
+        empty = head.method == b"HEAD"
+        if head.length != 0:
+            # Nobody wants the body, and this is the cheapest way to say so. What is
+            # left of it unread decides how the connection is closed.
+            self._closing = True
+            self._left = head.length or 1
+        if not (self._closing or prepared.has_files or empty or head.version == _OLD):
+            self.write(prepared.whole(self.site.lines))
+        else:
+            opening = prepared.opening(self.site.lines, self.said(head.version))
+            if prepared.has_files and not empty:
+                self._message = message = FileSending(self, opening, prepared)
+                message.begin()
+                return
+            self.write(opening)
+            if not empty:
+                self.writeSequence(prepared.parts)  # type: ignore[arg-type]
+        self.site.requests += 1
+        if self.site.recorder is not None:
+            self._record(prepared.status, 0 if empty else prepared.length)
+        self._next()
+
+    def said(self, version: bytes) -> bytes:
+        """
+        Give the Connection line of a response.
+
+        :param version: the client's version of HTTP; 1.0 must be told that the
+            connection is kept (RFC 9112, section 9.3).
+        """
+        if self._closing or self.site.draining:
+            self._closing = True
+            return _CLOSE
+        return _KEEP if version == _OLD else b""
+
+    @property
+    def will_close(self) -> bool:
+        """Whether the connection ends with this response."""
+        return self._closing or self.site.draining
+
+    def close_after(self) -> None:
+        """Let the connection end with this response."""
+        self._closing = True
+
+    def response_ended(self, status: int, sent: int) -> None:
+        """
+        Know that the response is complete; the request's body may not be.
+
+        :param status: the response's status.
+        :param sent: the bytes of its body.
+        """
+        self.site.requests += 1
+        if self.site.recorder is not None:
+            self._record(status, sent)
+        self._forget_message()
+        if self._producer is not None:
+            self.unregisterProducer()
+        if self._deaf:
+            return
+        if self._sink is None:
+            self._next()
+        elif self._closing or self._left > DISCARD_LIMIT:
+            self.linger()
+        else:
+            self._sink = Discard(self)
+            self._wait_for("discard", DISCARD_SECONDS)
+            self.resume_reading()
+
+    def _next(self) -> None:
+        """Go on with the next request, or close."""
+        site = self.site
+        if self._closing:
+            if self._held or self._left or self._chunks is not None:
+                self.linger()
+            else:
+                self.loseConnection()
+            return
+        self.phase = "request"
+        self.deadline = site.now + self.limits.keepalive_timeout
+        if self._held:
+            self._go_on()
+        elif site.draining:
+            self.leave()
+
+    def body_discarded(self) -> None:
+        """Go on: what nobody wanted has been read."""
+        self._next()
+
+    def too_much_to_discard(self) -> None:
+        """Read no more of a body that nobody wants."""
+        self.linger()
+
+    def _refuse(self, status: HTTPStatus, fields: Fields = ()) -> None:
+        """
+        Answer a bad message, and read nothing that comes after it.
+
+        :param status: the status of the answer.
+        :param fields: fields that it has besides the usual ones.
+        """
+        message = self._message
+        self._forget_message()
+        self._sink = self._chunks = None
+        begins, self._held = self._held[:5], b""
+        head = self._head
+        empty = begins == b"HEAD " if head is None else head.method == b"HEAD"
+        self.unregisterProducer()
+        if message is not None and message.responded:
+            # What was begun cannot be unsaid.
+            self._record(*message.outcome(), complete=False)
+            message.break_off()
+        else:
+            text = b"" if empty else _text(status)
+            self.write(_refusal(status, fields, self.site.lines) + text)
+            self._record(status, len(text))
+            self.linger()
+        if message is not None:
+            message.lose(Failure(ConnectionLost(f"refused: {status}")))
+
+    def _forget_message(self) -> None:
+        self._message = None
+        record = self.site.request_record
+        if self._noted and record is not None:
+            record.end(self._noted)
+            self._noted = 0
+
+    def _give_up(self, message: Message, reason: Failure) -> None:
+        self._forget_message()
+        if self.site.recorder is not None:
+            self._record(*message.outcome(), complete=False)
+        message.lose(reason)
+
+    def _record(self, status: int, sent: int, *, complete: bool = True) -> None:
+        recorder = self.site.recorder
+        if recorder is not None:
+            answered = self._answered(status, sent)
+            if not complete:
+                answered = answered._replace(complete=False)
+            recorder.record(answered)
+
+    def _answered(self, status: int, sent: int) -> Answered:
+        head, self._head = self._head, None
+        if head is None:  # what came was no request
+            client = self.site.proxies.client_of(self.getPeer(), ()) or "-"
+            return Answered(client, b"-", b"-", b"HTTP/1.1", (), status, sent, 0.0)
+        return Answered(
+            client=self.site.proxies.client_of(self.getPeer(), head.fields) or "-",
+            method=head.method,
+            target=head.target,
+            version=head.version,
+            fields=head.fields,
+            status=status,
+            sent=sent,
+            seconds=self.site.clock.seconds() - self._began,
+        )
+
+
+def _is_without_space(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in _NO_SPACE
+
+
+def _text(status: HTTPStatus) -> bytes:
+    return b"%d %b\n" % (status, status.phrase.encode())
+
+
+def _refusal(status: HTTPStatus, fields: Fields, stamp: bytes) -> bytes:
+    fields = [(b"Content-Type", b"text/plain; charset=utf-8"), *fields]
+    return Prepared(status, fields, [_text(status)]).opening(stamp, _CLOSE)

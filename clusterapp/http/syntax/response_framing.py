@@ -1,0 +1,126 @@
+"""How a response is written so that its reader knows where it ends."""
+
+from http import HTTPStatus
+
+from clusterapp.http.syntax.message_head import ResponseHead
+from clusterapp.interfaces import Fields
+
+#: The statuses whose responses never have a body (RFC 9110, section 6.4.1).
+_BODILESS = frozenset(
+    {
+        HTTPStatus.SWITCHING_PROTOCOLS,
+        HTTPStatus.NO_CONTENT,
+        HTTPStatus.NOT_MODIFIED,
+    }
+)
+
+
+class InvalidResponseError(ValueError):
+    """A response that must not be sent as its application has made it."""
+
+
+class Framing:
+    """
+    The framing of one response (RFC 9112, section 6).
+
+    A `Content-Length` among the head's fields is kept; without one the body is
+    chunked for HTTP/1.1, and ended by the end of the connection for HTTP/1.0.
+
+    :param method: the method of the request that is answered.
+    :param version: the version that the client speaks, as ``b"HTTP/1.1"``.
+    :param head: the response's head; its fields are end-to-end ones, but for a
+        101's ``Upgrade`` and ``Connection``.
+    :raises ValueError: if a field cannot be written as it is, or if the head
+        has no sensible length.
+    """
+
+    def __init__(self, method: bytes, version: bytes, head: ResponseHead) -> None:
+        self._head = head
+        self._is_old = version == b"HTTP/1.0"
+        length = _content_length(head.fields)
+        self._bodiless = method == b"HEAD" or head.status in _BODILESS
+        #: The bytes that are still to be written of a body of known length.
+        self.owed = 0 if self._bodiless or length is None else length
+        unknown = not self._bodiless and length is None
+        #: Whether the body is sent in chunks.
+        self.chunked = unknown and version == b"HTTP/1.1"
+        #: Whether only the end of the connection ends the body.
+        self.until_close = unknown and not self.chunked
+
+    def opening(self, *, closing: bool) -> bytes:
+        """
+        Encode the head.
+
+        :param closing: whether the connection is closed after this response.
+        """
+        fields = [pair for pair in self._head.fields if self._is_kept(pair[0])]
+        if self.chunked:
+            fields.append((b"Transfer-Encoding", b"chunked"))
+        if self._head.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            if closing:
+                fields.append((b"Connection", b"close"))
+            elif self._is_old:
+                # It would take the connection for closed (RFC 9112, section 9.3).
+                fields.append((b"Connection", b"keep-alive"))
+        return encode(ResponseHead(self._head.status, self._head.reason, fields))
+
+    def piece(self, body: bytes) -> list[bytes]:
+        """
+        Encode a piece of the body.
+
+        :raises ValueError: if the body gets longer than was announced.
+        """
+        if self._bodiless or not body:
+            return []
+        if self.chunked:
+            return [b"%x\r\n" % len(body), body, b"\r\n"]
+        if not self.until_close:
+            if len(body) > self.owed:
+                raise ValueError("the body is longer than its Content-Length")
+            self.owed -= len(body)
+        return [body]
+
+    def ending(self, trailers: Fields) -> bytes:
+        """Encode what ends the body; only chunked ones have trailers."""
+        return b"0\r\n" + _lines(trailers) + b"\r\n" if self.chunked else b""
+
+    def _is_kept(self, name: bytes) -> bool:
+        lowered = name.lower()
+        if lowered == b"content-length":  # RFC 9110, section 8.6
+            return self._head.status != HTTPStatus.NO_CONTENT
+        return lowered != b"transfer-encoding"
+
+
+def encode(head: ResponseHead) -> bytes:
+    """
+    Write a status line and its fields, in their order and spelling.
+
+    :raises ValueError: if the reason or a field has a line break or a NUL.
+    """
+    status = b"HTTP/1.1 %d %s\r\n" % (head.status, one_line(head.reason))
+    return status + _lines(head.fields) + b"\r\n"
+
+
+def one_line(text: bytes) -> bytes:
+    """
+    Return the text if it cannot become lines of its own (RFC 9110, section 5.5).
+
+    :raises ValueError: if it has a line break or a NUL.
+    """
+    if len(text.translate(None, b"\r\n\0")) != len(text):
+        raise ValueError(f"cannot stand in a head: {text!r}")
+    return text
+
+
+def _lines(fields: Fields) -> bytes:
+    return b"".join([one_line(b"%s: %s" % pair) + b"\r\n" for pair in fields])
+
+
+def _content_length(fields: Fields) -> int | None:
+    values = {value for name, value in fields if name.lower() == b"content-length"}
+    if not values:
+        return None
+    text = values.pop()
+    if values or not text.isdigit():
+        raise ValueError("no sensible Content-Length")
+    return int(text)

@@ -1,0 +1,226 @@
+"""
+The agent through which a worker asks the core.
+
+It is made for one server that is trusted and near, reached through one endpoint, and
+for a proxy in front of it: what it is given goes out byte for byte, bodies stream both
+ways at once, and every part of an answer comes back as it was.  Nothing is repeated:
+a request that may have reached the core fails rather than be sent again.
+"""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Final, cast
+
+from OpenSSL import SSL
+from service_identity import VerificationError
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from clusterapp.errors import CoreUnreachableError, CoreUntrustedError
+from clusterapp.http.syntax.message_head import RequestHead, ResponseHead
+from clusterapp.http.upstream.connection_pool import IdleConnections
+from clusterapp.http.upstream.upstream_connection import Call, CoreConnection
+from clusterapp.http.upstream.upstream_response import WireResponse
+
+#: Seconds for which a connection that nobody uses is kept.
+IDLE_TIMEOUT = 30.0
+
+#: Scheme, user, authority, and what makes the request target (RFC 3986 3).
+_URI: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#]*)([^#]*)")
+
+#: Methods whose requests say so when they have no content (RFC 9110 8.6).
+_WITH_CONTENT: Final = frozenset({b"POST", b"PUT", b"PATCH"})
+
+
+@implementer(IAgent)
+class CoreAgent:
+    """
+    Asks the core, on connections that are kept for the next request.
+
+    There are as many connections as there are requests at once.
+
+    :param clock: tells when an idle connection is too old.
+    :param endpoint: where the core is.
+    :param idle_timeout: seconds after which an idle connection is closed; shorter
+        than the core waits, so that requests do not cross a close on the wire.
+    :param max_idle: how many idle connections are kept.
+    :param path: the path of the core's Unix socket, for errors; None if it has none.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        endpoint: IStreamClientEndpoint,
+        *,
+        idle_timeout: float = IDLE_TIMEOUT,
+        max_idle: int = 64,
+        path: str | None = None,
+    ) -> None:
+        self._where = "" if path is None else f" to unix:{path}"
+        self._endpoint = endpoint
+        self._idle = IdleConnections(clock, idle_timeout, max_idle)
+        self._factory = Factory.forProtocol(partial(CoreConnection, self))
+        self._factory.noisy = False
+        self._alive: set[CoreConnection] = set()
+        self._connecting: set[Deferred[CoreConnection]] = set()
+        self._closed = False
+        self._closing: list[Deferred[None]] = []
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """
+        Send a request for an absolute URI, whose host is not looked up.
+
+        A ``Host`` is added where there is none.  The Deferred fails as that of
+        :meth:`send` does.
+        """
+        parts = _URI.match(uri)
+        if parts is None:
+            return fail(ValueError(f"not an absolute URI: {uri!r}"))
+        host, target = parts.groups()
+        head = RequestHead(
+            method,
+            target if target.startswith(b"/") else b"/" + target,
+            _fields(headers or Headers(), host, method),
+        )
+        # A Deferred of a WireResponse is one of an IResponse, to its readers.
+        return self._send(head, bodyProducer, None, uri)  # type: ignore[return-value]
+
+    def send(
+        self,
+        head: RequestHead,
+        body: IBodyProducer | None = None,
+        interim: Callable[[ResponseHead], None] | None = None,
+    ) -> Deferred[WireResponse]:
+        """
+        Send a request, its target and fields byte for byte.
+
+        Only the fields that frame the body are ours.  The body is sent while the
+        response is awaited and read; if the response ends first, the body is stopped.
+
+        :param head: what to ask.
+        :param body: produces the body; its ``trailers`` (fields), if it has any, are
+            read when its Deferred fires, and sent if its length was unknown.
+        :param interim: called with each 1xx response that precedes the final one.
+        :return: a Deferred of the response, which fires when its head has come.
+            Cancelling it closes the connection.  It fails with a CoreUnreachableError
+            or a CoreUntrustedError if nothing was sent, a CoreBrokenError if the
+            connection broke, the answer was not HTTP or the body not of its length, a
+            ValueError for a head that cannot be written, or as the producer's own
+            Deferred failed.
+        """
+        return self._send(head, body, interim, None)
+
+    def close(self) -> Deferred[None]:
+        """
+        Close all connections, those in use as well; no more are made.
+
+        :return: a Deferred that fires when the last one is gone.
+        """
+        self._closed = True
+        self._idle.stop()
+        for connecting in list(self._connecting):
+            connecting.cancel()
+        for connection in list(self._alive):
+            connection.abort()
+        if not self._alive:
+            return succeed(None)
+        gone: Deferred[None] = Deferred()
+        self._closing.append(gone)
+        return gone
+
+    # What the connections call.
+
+    def connected(self, connection: CoreConnection) -> None:
+        """Count a connection in."""
+        self._alive.add(connection)
+
+    def released(self, connection: CoreConnection) -> None:
+        """Keep a connection for the next call."""
+        self._idle.put(connection)
+
+    def lost(self, connection: CoreConnection) -> None:
+        """Count a connection out."""
+        self._alive.discard(connection)
+        self._idle.discard(connection)
+        if not self._alive:
+            closing, self._closing = self._closing, []
+            for gone in closing:
+                gone.callback(None)
+
+    def _send(
+        self,
+        head: RequestHead,
+        body: IBodyProducer | None,
+        interim: Callable[[ResponseHead], None] | None,
+        uri: bytes | None,
+    ) -> Deferred[WireResponse]:
+        if self._closed:
+            return fail(CoreUnreachableError("the agent is closed"))
+        try:
+            call = Call(head, body, interim, uri)
+        except ValueError:
+            return fail()
+        result = call.result()
+        connection = self._idle.take()
+        if connection is None:
+            self._connect(call)
+        else:
+            connection.start(call)
+        return result
+
+    def _connect(self, call: Call) -> None:
+        connecting = cast(
+            "Deferred[CoreConnection]", self._endpoint.connect(self._factory)
+        )
+        self._connecting.add(connecting)
+        call.give_up = connecting.cancel
+
+        def ended(result: CoreConnection | Failure) -> CoreConnection | Failure:
+            self._connecting.discard(connecting)
+            return result
+
+        connecting.addCallback(CoreConnection.when_ready)
+        connecting.addBoth(ended)
+        connecting.addCallbacks(
+            CoreConnection.start,
+            _unreachable,
+            (call,),
+            errbackArgs=(call, self._where),
+        )
+
+
+def _unreachable(failure: Failure, call: Call, where: str) -> None:
+    untrusted = failure.check(SSL.Error, VerificationError)
+    kind = CoreUntrustedError if untrusted else CoreUnreachableError
+    error = kind(f"no connection{where}: {_said(failure)}")
+    error.__cause__ = failure.value
+    call.fail(Failure(error))
+
+
+def _said(failure: Failure) -> str:
+    # What OpenSSL and service-identity raise has no message of its own.
+    return failure.getErrorMessage() or repr(failure.value)
+
+
+def _fields(headers: Headers, host: bytes, method: bytes) -> list[tuple[bytes, bytes]]:
+    fields = [
+        (name, value) for name, lines in headers.getAllRawHeaders() for value in lines
+    ]
+    if not headers.hasHeader(b"host"):
+        fields.insert(0, (b"Host", host))
+    if method in _WITH_CONTENT:
+        # Where there is a body, its own framing takes the place of this.
+        fields.append((b"Content-Length", b"0"))
+    return fields

@@ -1,0 +1,103 @@
+"""Two raw streams, joined: what a WebSocket is to a proxy."""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IProtocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from clusterapp.http.syntax.frame_boundaries import FrameBoundaries
+
+
+def bridge(near: Callable[[IProtocol], None], far: Callable[[IProtocol], None]) -> None:
+    """
+    Join two streams, each as slow as the other; the end of one ends both.
+
+    :param near: connects a protocol to the client's stream.
+    :param far: connects a protocol to the other.
+    """
+    left, right = Tunnel(), _End()
+    left.other, right.other = right, left
+    near(left)
+    far(right)
+
+
+class _End(Protocol):
+    """One of the two ends."""
+
+    other: "_End"
+    #: A socket's transport: it consumes, and is a push producer too.
+    transport: Any = None
+
+    def __init__(self) -> None:
+        self._early: list[bytes] = []
+
+    def connectionMade(self) -> None:
+        """Join the streams once both are there."""
+        if self.other.transport is None:
+            return
+        self.transport.registerProducer(self.other.transport, True)
+        self.other.transport.registerProducer(self.transport, True)
+        early, self._early = self._early, []
+        self.transport.writeSequence(early)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Pass on what came."""
+        self.other.take(data)
+
+    def take(self, data: bytes) -> None:
+        """Write what came from the other end."""
+        if self.transport is None:
+            self._early.append(data)
+        else:
+            self.transport.write(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
+        """Close the other end, after what was written to it."""
+        if self.other.transport is not None:
+            self.other.transport.unregisterProducer()
+            self.other.transport.loseConnection()
+
+
+class Tunnel(_End):
+    """The client's end, which knows where WebSocket frames begin and end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._frames = FrameBoundaries()
+        self._last: tuple[bytes, Callable[[], None]] | None = None
+        self._is_mute = False
+
+    def take(self, data: bytes) -> None:
+        """Write what came from the other end."""
+        if self._is_mute:
+            return
+        if self._last is None:
+            self._frames.feed(data)
+            super().take(data)
+        else:
+            super().take(data[: self._frames.feed_one(data)])
+            self._end_between_frames(*self._last)
+
+    @property
+    def between_frames(self) -> bool:
+        """Whether a frame may be written here: no other is under way, nor the last."""
+        return self._frames.between and self._last is None
+
+    def end_with(self, data: bytes, then: Callable[[], None]) -> None:
+        """
+        Write a last frame behind the one under way, and nothing else after it.
+
+        :param data: the frame.
+        :param then: called when it has been written.
+        """
+        if self._last is None:
+            self._last = data, then
+            self._end_between_frames(data, then)
+
+    def _end_between_frames(self, data: bytes, then: Callable[[], None]) -> None:
+        if self._frames.between:
+            self._is_mute = True
+            super().take(data)
+            then()
