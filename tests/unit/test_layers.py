@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from configparser import ConfigParser
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -119,6 +120,21 @@ class LayerTests(SynchronousTestCase):
         """A new part is put in its place before it is used."""
         parts = {part_of(path) for path in MODULES} - {"__init__"}
         self.assertEqual(parts, set(LAYERS))
+
+    def test_every_package_is_installed(self) -> None:
+        """setup.cfg lists each folder, and says what it is for."""
+        setup = ConfigParser()
+        setup.read(ROOT / "setup.cfg", "utf-8")
+        listed = set(setup["options"]["packages"].split()) - {"twisted.plugins"}
+        found = {
+            ".".join(path.parent.relative_to(ROOT).parts)
+            for path in MODULES
+            if path.name == "__init__.py"
+        }
+        self.assertEqual(found, listed)
+        for path in MODULES:
+            if path.name == "__init__.py":
+                self.assertIsNotNone(ast.get_docstring(parse(path)), path)
 
     def test_imports_point_down(self) -> None:
         """A module imports its own part and lower layers; never sideways, nor up."""
