@@ -92,6 +92,10 @@ class Drain(amp.Command):
     ]
 
 
+class Terminating(amp.Command):
+    """Child to master: I have received SIGTERM, and drain."""
+
+
 class HandOver(amp.Command):
     """
     Worker to master: let another worker serve this client's connection.

@@ -25,6 +25,7 @@ from clusterapp.channel.commands import (
     ReopenLogs,
     Report,
     Stick,
+    Terminating,
 )
 from clusterapp.channel.lent import claim_of, claimed, received_offer
 from clusterapp.channel.protocol import End, received, sendable
@@ -78,6 +79,9 @@ class ChildEvents(Protocol):
     def reported(self, pulse: Pulse) -> None:
         """Hear that the child's event loop runs, and what it does."""
 
+    def terminating(self) -> None:
+        """Called when the child has received SIGTERM: it drains from now on."""
+
     def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
         """
         Let another worker serve a connection; the socket is the hearer's to close.
@@ -122,6 +126,11 @@ class MasterEnd(End):
     @Report.responder
     def _reported(self, **figures: Any) -> dict[str, object]:
         self._events.reported(Pulse(**figures))
+        return {}
+
+    @Terminating.responder
+    def _terminating(self) -> dict[str, object]:
+        self._events.terminating()
         return {}
 
     @HandOver.responder
@@ -194,6 +203,10 @@ class MasterEnd(End):
 
 class MasterOrders(Protocol):
     """What a master may tell its child."""
+
+    @property
+    def adopts(self) -> bool:
+        """Whether the child would serve another connection."""
 
     def proceed(self) -> None:
         """Take the place that was waited for."""
@@ -271,6 +284,10 @@ class ChildEnd(End):
         self, connection: int, door: str, claim: int | None = None
     ) -> dict[str, object]:
         adopted = received(connection)
+        if not self._orders.adopts:
+            # Before the claim: another worker may have it.
+            adopted.close()
+            return {"taken": False}
         taken = claimed(adopted, claim)
         if taken:
             self._orders.adopt(adopted, door)
@@ -319,6 +336,10 @@ class ChildEnd(End):
     def report(self, pulse: Pulse) -> None:
         """Tell the master that the event loop runs, and what it does."""
         self.callRemote(Report, **vars(pulse))
+
+    def terminating(self) -> Deferred[None]:
+        """Tell the master that this child drains, since it has received SIGTERM."""
+        return self._say(Terminating)
 
     def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
         """

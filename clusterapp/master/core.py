@@ -184,7 +184,7 @@ class IsolatedCore:
         if slot is not self._slot:
             return
         self._ever_ready = self._ever_ready or state == "running"
-        ready = state == "running"
+        ready = slot.accepts
         self._watcher.core_ready(ready, back=self._being_replaced and not ready)
         if state == "fatal" and not self._ever_ready:
             self._watcher.hopeless(NeverReadyError("the core never became ready"))

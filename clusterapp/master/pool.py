@@ -120,7 +120,7 @@ class Pool:
 
     def running(self) -> list[ChildSlot]:
         """Give the slots whose processes take connections."""
-        return [slot for slot in self.slots.values() if slot.state == "running"]
+        return [slot for slot in self.slots.values() if slot.accepts]
 
     # What the slots report.
 

@@ -99,6 +99,7 @@ class ChildSlot:
         self.pulse: Pulse | None = None
         self.pulse_at = 0.0
         self.overdue: float | None = None
+        self._is_terminating = False
         self.static: StaticFolder | None = None
         self.last_words = self.traceback = ""
         self._reactor = reactor
@@ -140,6 +141,11 @@ class ChildSlot:
     def uptime(self) -> float | None:
         """How long its process has been there, in seconds."""
         return None if self._child is None else self.now() - self._spawned_at
+
+    @property
+    def accepts(self) -> bool:
+        """Whether its process takes connections."""
+        return self.state == "running" and not self._is_terminating
 
     def start(self) -> None:
         """Fill the slot."""
@@ -246,7 +252,7 @@ class ChildSlot:
         """Start a process for the slot."""
         self._spawned_at = self.now()
         self.restarts += 1
-        self.serves = False
+        self.serves = self._is_terminating = False
         self.pulse = self.overdue = None
         self.last_words = self.traceback = ""
         plan = self._plan
@@ -329,6 +335,18 @@ class ChildSlot:
         """Let another worker serve a connection of the process."""
         return self.watcher.hand_over(self, connection, door)
 
+    def terminating(self) -> None:
+        """Called when the process has received SIGTERM: it drains by itself."""
+        if self.state != "running":
+            return
+        self._log.warn(
+            "{label} (pid {pid}) has received SIGTERM: it drains, and is replaced then",
+            label=self.label,
+            pid=self.pid,
+        )
+        self._is_terminating = True
+        self.watcher.entered(self, self.state)
+
     def ready(self, static: StaticFolder | None) -> None:
         """Hear that the process takes connections."""
         self.static = static
@@ -357,7 +375,8 @@ class ChildSlot:
             how = self._child.how_it_ended(reason)
             self._child.close()
             self._child = None
-        log = self._log.info if self.state == "draining" else self._log.error
+        expected = self.state == "draining" or self._is_terminating
+        log = self._log.info if expected else self._log.error
         log(
             "{label} (pid {pid}) left with {how}",
             label=self.label,

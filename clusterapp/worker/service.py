@@ -106,7 +106,7 @@ class ChildProgram:
         """Connect to the master, then load and serve the application."""
         # By now the reactor has installed its own, which would stop at once.
         signal.signal(
-            signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._told_to_end)
+            signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._terminated)
         )
         self._reactor.adoptStreamConnection(
             CONTROL_FD, socket.AF_UNIX, Adopted(self._end)
@@ -126,6 +126,11 @@ class ChildProgram:
         self._front.trial_is_over()
         if self._trial is not None and not self._trial.called:
             self._trial.callback(None)
+
+    @property
+    def adopts(self) -> bool:
+        """Whether it would serve another connection: it does not while it drains."""
+        return self._served is not None and not self._draining
 
     def adopt(self, connection: socket.socket, door: str) -> None:
         """Serve a connection that another worker has accepted."""
@@ -202,12 +207,14 @@ class ChildProgram:
         for stream in (1, 2):
             os.dup2(nowhere, stream)
         os.close(nowhere)
-        self._told_to_end()
-
-    @guarded("stop as SIGTERM asks for")
-    def _told_to_end(self) -> None:
-        """Drain without a master's word: nobody takes connections over."""
         self.drain(spread=0.0, hand_over=False)
+
+    @guarded("drain as SIGTERM asks for")
+    def _terminated(self) -> None:
+        """Called after SIGTERM: other workers get what comes, and what is idle."""
+        if not (self._draining or self._leaving):
+            self._end.terminating().addErrback(report_unanswered)
+        self.drain(spread=self._settings.drain_spread, hand_over=True)
 
     async def _load_and_serve(self) -> None:
         settings = self._settings

@@ -1,5 +1,7 @@
 """What clients of a worker that leaves see, with real clusters."""
 
+import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -125,6 +127,27 @@ class IdleTests(DrainCase):
                 head, pid = answer(connection)
                 self.assertNotIn(pid, old)
                 self.assertNotIn(b"close", head)
+
+    def test_signal(self) -> None:
+        """TERM to a worker: the other one serves them, and another takes its slot."""
+        with (
+            cluster(*self.flags, cwd=self.folder) as running,
+            ExitStack() as clients,
+        ):
+            connections = [clients.enter_context(running.connect()) for _ in range(40)]
+            old = {}
+            for connection in connections:
+                connection.sendall(GET)
+                old[connection] = answer(connection)[1]
+            victim = old[connections[0]]
+            number = victim.decode()
+            os.kill(int(victim), signal.SIGTERM)
+            running.wait_for(rf"\(pid {number}\) has received SIGTERM")
+            for connection in connections:
+                connection.sendall(GET)
+                _, pid = answer(connection)
+                self.assertTrue(pid == old[connection] or old[connection] == victim)
+            running.wait_for(rf"\(pid {number}\) left with status 0")
 
     def test_requests_all_the_time(self) -> None:
         """Each is answered, by the old process or the new one, until one says so."""

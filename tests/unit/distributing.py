@@ -46,6 +46,10 @@ class Filling:
         self.told: dict[str, tuple[socket.socket, bool] | None] = {}
         self.stuck: list[Mapping[str, Any]] = []
 
+    @property
+    def accepts(self) -> bool:
+        return self.state == "running"
+
     def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
         self.told[listener] = listening, shared
 

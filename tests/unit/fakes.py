@@ -158,6 +158,8 @@ class FakeChild:
 
     # What it hears: `clusterapp.channel.ends.MasterOrders`.
 
+    adopts = True
+
     def proceed(self) -> None:
         self.heard.append("proceed")
 
@@ -364,6 +366,10 @@ class Master:
         #: By which listener each of them has come.
         self.doors: list[str] = []
         self.takes = True
+        self.terminated = 0
+
+    def terminating(self) -> None:
+        self.terminated += 1
 
     def imported(self, *, has_core: bool) -> None:
         self.cores.append(has_core)

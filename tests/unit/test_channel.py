@@ -27,6 +27,8 @@ class Child:
     def proceed(self) -> None:
         self.heard.append("proceed")
 
+    adopts = True
+
     def adopt(self, connection: socket.socket, door: str) -> None:
         self.adopted.append(connection)
         self.heard.append(("adopt", door))
@@ -252,6 +254,20 @@ class DescriptorTests(ChannelCase):
             arrived.send(b"a")
         self.assertEqual(self.near.recv(1), b"a")
         self.assertNotEqual(self.far.fileno(), -1)
+
+    def test_adopt_while_draining(self) -> None:
+        """The child does not claim it: it stays for another worker."""
+        self.child.adopts = False
+        told = self.master_end.adopt(self.far, "1 tcp:81")
+        self.pump.flush()
+        self.assertFalse(self.successResultOf(told))
+        self.assertEqual(self.child.adopted, [])
+
+    def test_terminating(self) -> None:
+        """The master learns that the child has received SIGTERM."""
+        self.child_end.terminating()
+        self.pump.flush()
+        self.assertEqual(self.master.terminated, 1)
 
     def test_adopt(self) -> None:
         """The child hears by which listener the connection has come."""

@@ -33,6 +33,8 @@ class Master:
 class Worker:
     """A worker that takes what it can have."""
 
+    adopts = True
+
     def __init__(self) -> None:
         self.adopted: list[socket.socket] = []
 

@@ -30,6 +30,10 @@ class FakeSlot:
         self.takes = True
         self._pool = pool
 
+    @property
+    def accepts(self) -> bool:
+        return self.state == "running"
+
     def enter(self, state: State) -> None:
         self.state = state
         self._pool.entered(cast("ChildSlot", self), state)

@@ -111,6 +111,20 @@ class LifeTests(SlotCase):
         self.assertEqual(self.log.lines(LogLevel.error), [])
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_signal(self) -> None:
+        """A process that has received SIGTERM takes nothing more, and is replaced."""
+        child = self.running()
+        self.assertTrue(self.slot.accepts)
+        child.end.terminating()
+        child.flush()
+        self.assertFalse(self.slot.accepts)
+        self.assertEqual(self.slot.state, "running")
+        child.exit()
+        self.assertEqual(self.log.lines(LogLevel.error), [])
+        self.reactor.advance(1)
+        self.assertEqual(len(self.reactor.children), 2)
+        self.assertFalse(self.slot.accepts)
+
     def test_crash(self) -> None:
         """It is replaced after a pause, and the log says all of it."""
         self.running().exit(signal=9)

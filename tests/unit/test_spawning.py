@@ -49,6 +49,9 @@ class Events:
     def reported(self, pulse: Pulse) -> None:
         self.heard.append(pulse)
 
+    def terminating(self) -> None:
+        self.heard.append("terminating")
+
     def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
         connection.close()
         return succeed(False)

@@ -145,10 +145,15 @@ class DrainTests(ChildCase):
         self.assertEqual(child.exit_status, 0)
 
     def test_signal(self) -> None:
-        """TERM means the same."""
-        self.begin()
-        self.handlers[signal.SIGTERM](signal.SIGTERM, None)
+        """TERM means the same, once; the master is told of it."""
+        child = self.begin()
+        self.assertTrue(child.adopts)
+        for _ in range(2):
+            self.handlers[signal.SIGTERM](signal.SIGTERM, None)
+        self.pump.flush()
         self.assertTrue(self.reactor.stopped)
+        self.assertEqual(self.master.terminated, 1)
+        self.assertFalse(child.adopts)
 
     def test_slow_drain(self) -> None:
         """It has the graceful timeout, however often it is told to leave."""
