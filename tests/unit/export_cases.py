@@ -61,6 +61,7 @@ _LISTENERS: Mapping[str, Mapping[str, Any]] = {
     "PROXY auto": {"listen": ("tcp:80:proxy=auto",), "health_path": "/healthz"},
     "IPv6": {"listen": ("tcp:8080:interface=[::1]",)},
     "all IPv6": {"listen": ("tcp:8080:interface=[::]",), **_WORKER_PORTS},
+    "IPv6 with a zone": {"listen": ("tcp:8080:interface=[fe80::1%eth0]",)},
     "port of the kernel": {"listen": ("tcp:0",)},
     "low port": {"listen": ("tcp:80",), **_WORKER_PORTS},
     "untrusted": {"trusted_proxies": ("10.0.0.1",)},
@@ -113,6 +114,7 @@ _STATIC: Mapping[str, Mapping[str, Any]] = {
 _PLACES: Mapping[str, Mapping[str, Any]] = {
     "odd folder": {"told": {"started_in": _ODD, "named_folder": _ODD}},
     "folder with a backslash at its end": {"told": {"started_in": "/srv/a\\"}},
+    "folder with a space at its end": {"told": {"started_in": "/srv/a "}},
     "folder with a newline": {"told": {"started_in": "/srv/a\nUser=root"}},
     "linked": {
         "told": {
@@ -138,6 +140,8 @@ _PLACES: Mapping[str, Mapping[str, Any]] = {
         "core_cert": "cert.pem",
         "core_key": "/k/$(x).pem",
     },
+    "files with two dollars": {"core": "https://core", "core_ca": "/$$(x)/$$b$"},
+    "files with emoji": {"core": "https://core", "core_ca": "/😀é.pem"},
     "files with a newline": {"core": "https://core", "core_ca": "/a\nb"},
     "odd name": {"told": {"name": "my.Web_Shop:make.app"}},
     "name with non-ASCII": {"told": {"name": "läden:日"}},
