@@ -25,6 +25,7 @@ BAD = '{"verdict": {"ok": false, "text": "slot 0", "traceback": "Tra\\u001b\\nE"
 
 #: What must not be loaded to look at a cluster.
 HEAVY = {"klein", "treq", "twisted.internet.reactor", "twisted.web", "asyncio"}
+HEAVY |= {"jinja2", "clusterapp.control.exports"}
 
 
 class Ended(NamedTuple):
