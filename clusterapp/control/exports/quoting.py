@@ -13,10 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from clusterapp.errors import ExportError
 
 #: Names, addresses and paths of URLs without a character that any format reads.
-_BARE = re.compile(r"[A-Za-z0-9_./:~%\[\]-]+")
+_BARE = re.compile(r"[A-Za-z0-9_./:~\[\]-]+")
 
-#: Arguments that systemd reads the same without quotes.
+#: Arguments that HAProxy and systemd read the same without quotes.
+_HAPROXY_BARE = re.compile("[A-Za-z0-9_.!$%&*+^`|~()-]+")
 _UNIT_BARE = re.compile(r"[\w./:@%+,=$*-]+")
+
+#: Names that YAML reads as strings without quotes; `on` and `1` are none.
+_YAML_BARE = re.compile("(?!(?:y|n|yes|no|on|off|true|false|null)$)[a-z][a-z0-9-]*")
 
 
 class Quoted(str):
@@ -101,7 +105,8 @@ def haproxy_string(text: str) -> Quoted:
 
 def haproxy_hash_of_header(name: str) -> Quoted:
     """Write the argument of ``balance`` that hashes a header field."""
-    return comment(f"hdr({name})")
+    text = f"hdr({name})"
+    return Quoted(text) if _HAPROXY_BARE.fullmatch(text) else haproxy_string(text)
 
 
 # systemd: quotes are those of systemd.syntax(7), specifiers those of systemd.unit(5).
@@ -109,32 +114,39 @@ def haproxy_hash_of_header(name: str) -> Quoted:
 
 def unit_value(text: str) -> Quoted:
     """Write a value that reaches to the end of its line, and is not unquoted."""
+    if text.endswith("\\") or text != text.strip():
+        raise ExportError(f"{text!r} cannot be written into a unit")
     return Quoted(comment(text).replace("%", "%%"))
 
 
 def unit_path(path: str) -> Quoted:
     """Quote one path of a list of paths."""
-    escaped = comment(path).replace("%", "%%")
-    return Quoted(f'"{escaped}"')
+    return Quoted(_backslashed(path).replace("%", "%%"))
 
 
-def _unit_word(text: str) -> Quoted:
-    escaped = comment(text).replace("%", "%%").replace("$", "$$")
-    bare_word = _UNIT_BARE.fullmatch(escaped)
-    return Quoted(escaped if bare_word else _backslashed(escaped))
+def unit_program(path: str) -> Quoted:
+    """Write the program of a command, in which systemd expands no variables."""
+    text = comment(path).replace("%", "%%")
+    return Quoted(text) if _UNIT_BARE.fullmatch(text) else unit_path(path)
 
 
 def unit_words(words: Iterable[str]) -> Quoted:
     """Write arguments of a command (systemd.service(5), "COMMAND LINES")."""
-    return Quoted(" ".join(_unit_word(word) for word in words))
+    return Quoted(" ".join(unit_program(word.replace("$", "$$")) for word in words))
 
 
 # YAML, of which JSON is a part.
 
 
 def yaml_string(text: str) -> Quoted:
-    """Quote a string."""
-    return Quoted(json.dumps(comment(text)))
+    """Quote a string; YAML does not combine JSON's surrogates for rarer characters."""
+    is_ascii = max(comment(text), default="") <= "\uffff"
+    return Quoted(json.dumps(text, ensure_ascii=is_ascii))
+
+
+def yaml_name(text: str) -> Quoted:
+    """Write a name, quoted if it would not be read as a string."""
+    return Quoted(text) if _YAML_BARE.fullmatch(text) else yaml_string(text)
 
 
 def compose_string(text: str) -> Quoted:
@@ -143,8 +155,8 @@ def compose_string(text: str) -> Quoted:
 
 
 def kubernetes_argument(text: str) -> Quoted:
-    """Quote an argument in which Kubernetes expands ``$(NAME)``."""
-    return yaml_string(text.replace("$(", "$$("))
+    """Quote an argument in which Kubernetes expands ``$(NAME)`` and ``$$``."""
+    return yaml_string(re.sub(r"\$(?=[$(])", "$$", text))
 
 
 Filters = Mapping[str, Callable[..., Quoted]]
@@ -165,13 +177,15 @@ FILTERS: Mapping[str, Filters] = {
     "systemd.units.j2": {
         **_COMMON,
         "path": unit_path,
+        "program": unit_program,
         "value": unit_value,
         "words": unit_words,
     },
-    "compose.yaml.j2": {**_COMMON, "quoted": compose_string},
+    "compose.yaml.j2": {**_COMMON, "name": yaml_name, "quoted": compose_string},
     "kubernetes.yaml.j2": {
         **_COMMON,
         "argument": kubernetes_argument,
+        "name": yaml_name,
         "quoted": yaml_string,
     },
 }
