@@ -149,6 +149,7 @@ _PLACES: Mapping[str, Mapping[str, Any]] = {
     "name with a specifier": {"told": {"name": "shop:a%n"}},
     "name that is a word of YAML": {"told": {"name": "on:app"}},
     "name that is a number": {"told": {"name": "_1:app"}},
+    "long name": {"told": {"name": "a_module_with_a_rather_long_name_of_45_letters:a"}},
     "name without letters": {"told": {"name": "___:app"}},
 }
 

@@ -146,7 +146,7 @@ class ExportTests(CliCase):
             text = json.loads(ended.out) if words else ended.out
             self.assertTrue(text.startswith("# nginx in front of shop:app"), text)
 
-    def test_doubts(self) -> None:
+    def test_export_warnings(self) -> None:
         """They are warnings on stderr, behind an export that is whole."""
         settings = Settings(app="shop:app", access_log="a.log")
         told = (config_of(settings), status_of(settings))

@@ -21,6 +21,9 @@ _EXTENSIONS = (
 _FIELD = re.compile("[A-Za-z0-9_-]+")
 _PARAMETER = re.compile("[A-Za-z0-9_]+")
 
+#: PCRE's names of groups, as in `_pattern`, have 32 characters at most.
+_LONGEST_NAME = 32 - len("_file")
+
 _SENDFILE = "X-Accel-Redirect="
 
 
@@ -36,7 +39,7 @@ def nginx(facts: Facts) -> str:
             f"sendfile_header is {header}, which nginx does not know; for nginx it is"
             " as in --sendfile-header X-Accel-Redirect=/internal/static/"
         )
-    name = facts.label.replace("-", "_")
+    name = _name(facts.label)
     client = None if key is None else _client_variable(key)
     workers = facts.workers if key is None or client is not None else {}
     return render(
@@ -49,9 +52,15 @@ def nginx(facts: Facts) -> str:
         # A dollar sign would name a variable in a path, and cannot be escaped.
         static=None if static is None or "$" in static.folder else static,
         internal=None if header is None else header.removeprefix(_SENDFILE),
-        static_pattern=None if static is None else _pattern(static.url, name),
+        static_pattern=static and _pattern(static.url, name),
         types=groupby(sorted(_EXTENSIONS, key=_media_type), _media_type),
     )
+
+
+def _name(label: str) -> str:
+    """Return what upstream and variables are named after, not with a digit first."""
+    name = label.replace("-", "_")
+    return (f"app_{name}" if name[0].isdigit() else name)[:_LONGEST_NAME]
 
 
 def _client_variable(key: Key) -> str | None:

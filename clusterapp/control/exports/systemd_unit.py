@@ -41,8 +41,9 @@ def _held(facts: Facts) -> Sequence[TcpListen]:
     """
     Return the listeners whose sockets systemd can hold.
 
-    Not those with sockets for each slot, which only the master can make; nor any of
-    a cluster with worker ports, whose interface is that of its first TCP listener.
+    Not those with sockets for each slot, which only the master can make, nor with a
+    zone, which a unit writes in another way; nor any of a cluster with worker ports,
+    whose interface is that of its first TCP listener.
     """
     settings = facts.settings
     if settings.worker_ports is not None:
@@ -52,6 +53,7 @@ def _held(facts: Facts) -> Sequence[TcpListen]:
         for spec in settings.listeners
         if isinstance(spec, TcpListen)
         and spec.port
+        and "%" not in spec.interface
         and (spec.dispatch or settings.dispatch) not in _OWN_SOCKETS
     ]
 
