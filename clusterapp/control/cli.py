@@ -69,14 +69,16 @@ def _config(client: Client, _: Namespace, out: Output) -> bool:
 def _export(client: Client, arguments: Namespace, out: Output) -> bool:
     # Nobody else has to wait for what this loads.
     from clusterapp.control.exports import EXPORTS  # noqa: PLC0415
-    from clusterapp.control.exports.doubts import doubts  # noqa: PLC0415
+    from clusterapp.control.exports.export_warnings import (  # noqa: PLC0415
+        export_warnings,
+    )
     from clusterapp.control.exports.facts import Facts, Surroundings  # noqa: PLC0415
 
     here = Surroundings(str(Path(sys.executable).parent), _owner(client.path))
     facts = Facts.read(client.get("/config"), client.get("/status"), here)
     out.show(EXPORTS[arguments.program](facts), lambda text, _: text)
-    for doubt in doubts(arguments.program, facts):
-        out.warn(doubt)
+    for warning in export_warnings(arguments.program, facts):
+        out.warn(warning)
     return True
 
 

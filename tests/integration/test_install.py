@@ -14,10 +14,14 @@ from typing import ClassVar
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
+from clusterapp.control.exports.quoting import FILTERS
 from tests.integration.installing import FreshEnvironment, build, copy_sources, run
 from tests.integration.running import SCRIPTS, Running, RunningCluster
 
 PLUGIN = "twisted/plugins/clusterapp_plugin.py"
+
+#: The templates of ``clusterctl export``.
+EXPORTS = [f"control/exports/templates/{name}" for name in FILTERS]
 
 #: The command in the list that twistd --help gives.
 LISTED = r"(?m)^ +clusterapp +Serve "
@@ -81,7 +85,7 @@ class DistributionTests(SynchronousTestCase):
         """The wheel has the plugin and the demo's files, and no more of Twisted."""
         names = zipfile.ZipFile(self.wheel).namelist()
         self.assertEqual([n for n in names if n.startswith("twisted/")], [PLUGIN])
-        for name in ("py.typed", "static/demo.css", "templates/index.html"):
+        for name in ("py.typed", "static/demo.css", "templates/index.html", *EXPORTS):
             self.assertIn(f"clusterapp/{name}", names)
         for name in ("static/", "templates/", "tests/"):
             self.assertEqual([n for n in names if n.startswith(name)], [])
@@ -101,7 +105,12 @@ class DistributionTests(SynchronousTestCase):
                 member.name.partition("/")[2]: member.isfile()
                 for member in archive.getmembers()
             }
-        for name in ("static/demo.css", "templates/index.html", "__init__.py"):
+        for name in (
+            "static/demo.css",
+            "templates/index.html",
+            *EXPORTS,
+            "__init__.py",
+        ):
             self.assertTrue(kinds.get(f"clusterapp/{name}"), name)
         self.assertTrue(kinds[PLUGIN])
 

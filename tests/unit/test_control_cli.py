@@ -25,6 +25,7 @@ BAD = '{"verdict": {"ok": false, "text": "slot 0", "traceback": "Tra\\u001b\\nE"
 
 #: What must not be loaded to look at a cluster.
 HEAVY = {"klein", "treq", "twisted.internet.reactor", "twisted.web", "asyncio"}
+HEAVY |= {"jinja2", "clusterapp.control.exports"}
 
 
 class Ended(NamedTuple):
@@ -145,7 +146,7 @@ class ExportTests(CliCase):
             text = json.loads(ended.out) if words else ended.out
             self.assertTrue(text.startswith("# nginx in front of shop:app"), text)
 
-    def test_doubts(self) -> None:
+    def test_export_warnings(self) -> None:
         """They are warnings on stderr, behind an export that is whole."""
         settings = Settings(app="shop:app", access_log="a.log")
         told = (config_of(settings), status_of(settings))

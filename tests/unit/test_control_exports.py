@@ -8,9 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.control.arguments import PROGRAMS
 from clusterapp.control.exports import EXPORTS
-from clusterapp.control.exports.doubts import doubts
+from clusterapp.control.exports.derived_settings import Timeouts, flags
+from clusterapp.control.exports.export_warnings import export_warnings
 from clusterapp.control.exports.facts import Facts, Place, Surroundings
-from clusterapp.control.exports.words import flags, idle_timeout, span
+from clusterapp.control.exports.quoting import duration
 from clusterapp.errors import ExportError, SettingsError
 from clusterapp.settings.model import SETTINGS, Settings
 from clusterapp.settings.options import Options
@@ -80,20 +81,21 @@ class FactsTests(SynchronousTestCase):
         self.assertEqual(str(facts.public(with_proxy=True).place), "127.0.0.1:81")
 
 
-class WordsTests(SynchronousTestCase):
-    """What several of them write."""
+class DerivedSettingsTests(SynchronousTestCase):
+    """Timeouts, flags and lines, in all formats."""
 
     def test_spans(self) -> None:
-        self.assertEqual([span(60), span(2.5), span(0)], ["60s", "2500ms", "0s"])
+        for seconds, text in ((60, "60s"), (2.5, "2500ms"), (0, "0s")):
+            self.assertEqual(duration(seconds), text)
 
     @given(st.floats(min_value=0.001, max_value=604_800))
-    def test_who_closes_first(self, ours: float) -> None:
-        """The proxy, however short our own patience is."""
-        theirs = idle_timeout(Settings(keepalive_timeout=ours))
+    def test_idle_timeout(self, ours: float) -> None:
+        """The proxy closes an idle connection first, however short the timeout is."""
+        theirs = Timeouts(Settings(keepalive_timeout=ours)).idle
         self.assertTrue(0 < theirs < ours)
 
     def test_flags(self) -> None:
-        """Who reads them has the same settings again."""
+        """Flags that are parsed make the same settings again."""
         chosen = Settings(app="shop:app", listen=("tcp:1", "unix:/a b"), **OTHERS)
         words = [word for flag in flags(chosen, ()) for word in flag]
         options = Options({})
@@ -135,51 +137,51 @@ class EveryoneTests(SynchronousTestCase):
                 self.assertTrue(text.endswith("\n"))
 
 
-class DoubtTests(SynchronousTestCase):
-    """What the operator hears of, since the export cannot keep it."""
+class WarningTests(SynchronousTestCase):
+    """Warnings about what an export cannot keep."""
 
     linked: ClassVar = {
         "named_folder": "/srv/shop/current",
         "folder": "/srv/shop/releases/7",
     }
 
-    def doubts(self, program: str, **chosen: Any) -> list[str]:
-        return list(doubts(program, facts_of(**chosen)))
+    def warnings(self, program: str, **chosen: Any) -> list[str]:
+        return list(export_warnings(program, facts_of(**chosen)))
 
-    def test_nothing_to_doubt(self) -> None:
+    def test_no_warning(self) -> None:
         for program in EXPORTS:
-            self.assertEqual(self.doubts(program), [])
+            self.assertEqual(self.warnings(program), [])
 
     def test_static_files(self) -> None:
         """Proxies follow the link that a deploy moves, as far as there is one."""
         static = {"url": "/static/", "folder": "/srv/shop/releases/7/static"}
         told = {**self.linked, "static": static}
-        self.assertEqual(self.doubts("nginx", told=told), [])
+        self.assertEqual(self.warnings("nginx", told=told), [])
         self.assertIn('root "/srv/shop/current/static";', export("nginx", told=told))
         told["static"] = {"url": "/static/", "folder": "/data/static"}
-        [line] = self.doubts("nginx", told=told)
+        [line] = self.warnings("nginx", told=told)
         self.assertIn("/data/static, which is not below the working folder", line)
-        self.assertEqual(self.doubts("haproxy", told=told), [])
+        self.assertEqual(self.warnings("haproxy", told=told), [])
 
     def test_programs(self) -> None:
         told = {**self.linked, "twistd": "/srv/shop/releases/7/bin/twistd"}
-        self.assertEqual(self.doubts("systemd", told=told), [])
-        [line] = self.doubts("systemd", told=self.linked)
+        self.assertEqual(self.warnings("systemd", told=told), [])
+        [line] = self.warnings("systemd", told=self.linked)
         self.assertIn("twistd is in /opt/shop/bin", line)
 
     def test_unknown_programs(self) -> None:
         """A master that is embedded, or of another version, does not tell them."""
-        [line] = self.doubts("systemd", told={"twistd": None})
+        [line] = self.warnings("systemd", told={"twistd": None})
         self.assertIn("the export has that of this clusterctl, /home/me/bin/twi", line)
         text = export("systemd", told={"twistd": None})
         self.assertIn("ExecStart=/home/me/bin/twistd -n ", text)
         self.assertIn("ProtectHome=read-only\n", text)
-        self.assertEqual(self.doubts("nginx", told={"twistd": None}), [])
+        self.assertEqual(self.warnings("nginx", told={"twistd": None}), [])
 
     def test_containers(self) -> None:
         """Relative paths, and a log that nobody would read."""
         for program in ("compose", "kubernetes"):
-            told = self.doubts(
+            told = self.warnings(
                 program,
                 listen=("tls:443:certificate=a.pem:key=/k.pem",),
                 access_log="access.log",

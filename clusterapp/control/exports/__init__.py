@@ -1,24 +1,26 @@
 """
-Configurations for other programs, made of what a running cluster has told of itself.
+Configurations for other programs, from what a running cluster reports of itself.
 
-Pure: facts in, text out. Each module writes for one program.
+Pure: facts in, text out. Each format is a template in ``templates/``; the values that
+it is rendered with come from `facts`, `derived_settings` and the format's own module,
+and each is quoted by a filter of `quoting`.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
-from clusterapp.control.exports.compose import compose
+from clusterapp.control.exports.containers import container
 from clusterapp.control.exports.facts import Facts
 from clusterapp.control.exports.haproxy import haproxy
-from clusterapp.control.exports.kubernetes import kubernetes
 from clusterapp.control.exports.nginx import nginx
-from clusterapp.control.exports.systemd import systemd
+from clusterapp.control.exports.systemd_unit import systemd
 
-#: What can be exported, and what makes it; each raises `ExportError` if the settings
+#: The exports by the name of the program; each raises `ExportError` if the settings
 #: do not let it.
 EXPORTS: Mapping[str, Callable[[Facts], str]] = {
     "nginx": nginx,
     "haproxy": haproxy,
     "systemd": systemd,
-    "compose": compose,
-    "kubernetes": kubernetes,
+    "compose": partial(container, "compose.yaml.j2"),
+    "kubernetes": partial(container, "kubernetes.yaml.j2"),
 }

@@ -1,68 +1,94 @@
-"""What exports for containers have in common: flags and ports of the one inside."""
+"""Exports for containers with the image of docs/container.md."""
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import TypeVar
 
-from clusterapp.control.exports.facts import Facts
-from clusterapp.control.exports.words import (
-    FILE_SETTINGS,
-    LISTENER_FILES,
+from clusterapp.control.exports.derived_settings import (
+    bind_address,
     file_settings,
     flags,
-    one_line,
+    named_files,
 )
+from clusterapp.control.exports.facts import Facts
+from clusterapp.control.exports.template_environment import render
 from clusterapp.errors import ExportError
 from clusterapp.settings.listen import ALL_INTERFACES, AnyTlsListen, TcpListen
 
 T = TypeVar("T")
 
-#: What the image of docs/container.md has places of its own for, and what is written
-#: in another way here.
-_OTHERWISE = frozenset(
-    {
-        *("listen", "workers", "state", "control", "working_folder", "agent_check"),
-        "access_log",
-    }
+#: Settings for which the image has places of its own, and those that `_arguments`
+#: writes in another way.
+_NOT_AS_FLAGS = (
+    *("listen", "workers", "state", "control", "working_folder"),
+    *("agent_check", "access_log"),
 )
 
 
 @dataclass(frozen=True)
 class Port:
     """
-    A port of the container's.
+    A port of a container.
 
     :param number: the port, inside and outside.
-    :param interface: where it is outside.
-    :param spec: the listener for clients that has it; None if none has.
+    :param interface: the interface that it is published at.
+    :param spec: the public listener that has it; None if none has.
     """
 
     number: int
     interface: str
-    spec: TcpListen | AnyTlsListen | None
+    spec: TcpListen | AnyTlsListen | None = None
+
+    @property
+    def published(self) -> str:
+        """The entry of compose's ``ports`` that publishes it."""
+        return f"{bind_address(self.interface, self.number)}:{self.number}"
+
+    @property
+    def scheme(self) -> str:
+        """The scheme of its URLs."""
+        return "https" if isinstance(self.spec, AnyTlsListen) else "http"
+
+    @property
+    def name(self) -> str:
+        """Its name in a pod."""
+        return f"{'port' if self.spec is None else self.scheme}-{self.number}"
+
+    @property
+    def takes_probes(self) -> bool:
+        """Whether plain requests are answered: without PROXY or client certificate."""
+        ca = getattr(self.spec, "ca", None)
+        return self.spec is not None and self.spec.proxy is None and not ca
 
 
-def ports(facts: Facts) -> Sequence[Port]:
+def container(template: str, facts: Facts) -> str:
     """
-    Tell which ports a container with this cluster has.
+    Return a file by which an engine runs the cluster.
 
-    :raise ExportError: if no listener can be reached from outside.
+    :param template: the template of the file.
+    :raise ExportError: if the cluster cannot run in a container as it is.
     """
-    found = list(_public(facts))
-    if not found:
+    named = file_settings(facts.settings)
+    return render(
+        template,
+        facts,
+        ports=_ports(facts),
+        arguments=_arguments(facts),
+        files=sorted({str(PurePath(facts.folder, path)) for _, path in named}),
+    )
+
+
+def _ports(facts: Facts) -> Sequence[Port]:
+    public = list(_public(facts))
+    if not public:
         raise ExportError(
             "no listener can be reached in a container: it takes a TCP port, as in"
             " --listen tcp:8080"
         )
-    interface = found[0].interface
-    first, settings = facts.settings.worker_ports, facts.settings
-    if first is not None:
-        found += (Port(first + slot, interface, None) for slot in facts.slots)
-    if settings.agent_check is not None and facts.agent is not None:
-        found.append(Port(facts.agent.port or 0, interface, None))
-    return found
+    places = [*facts.workers.values(), *([facts.agent] if facts.agent else ())]
+    interface = public[0].interface
+    return [*public, *(Port(place.port or 0, interface) for place in places)]
 
 
 def _public(facts: Facts) -> Iterator[Port]:
@@ -72,44 +98,25 @@ def _public(facts: Facts) -> Iterator[Port]:
             yield Port(port, spec.interface, replace(spec, port=port))
 
 
-def arguments(facts: Facts) -> Sequence[str]:
-    """Give the flags of the cluster in a container, whose interfaces are its own."""
-    settings = _absolute(facts, facts.settings, FILE_SETTINGS)
-    words = [word for flag in flags(settings, _OTHERWISE) for word in flag]
+def _arguments(facts: Facts) -> Iterator[str]:
+    """Yield the flags of the cluster in a container, where it has all interfaces."""
+    settings = _absolute(facts, facts.settings)
+    for flag in flags(settings, _NOT_AS_FLAGS):
+        yield from flag
     for port in _public(facts):
         inside = replace(port.spec, interface=ALL_INTERFACES)  # type: ignore[type-var]
-        inside = _absolute(facts, inside, LISTENER_FILES)
-        words += ["--listen", one_line(str(inside))]
+        yield from ("--listen", str(_absolute(facts, inside)))
     if settings.workers != "auto":
-        words += ["--workers", str(len(facts.slots))]
+        yield from ("--workers", str(len(facts.slots)))
     if settings.access_log is not None:
-        words += ["--access-log", "-"]  # the engine keeps what is written there
+        yield from ("--access-log", "-")  # the engine keeps what is written there
     if facts.agent is not None:
-        words += ["--agent-check", f"tcp:{facts.agent.port}"]
-    return words
+        yield from ("--agent-check", f"tcp:{facts.agent.port}")
 
 
-def files(facts: Facts) -> Sequence[str]:
-    """Name the files and folders of this machine that the settings name."""
-    return sorted(
-        {
-            one_line(str(PurePath(facts.folder, path)))
-            for _, path in file_settings(facts.settings)
-        }
-    )
-
-
-def _absolute(facts: Facts, named: T, parts: Iterable[str]) -> T:
-    """Write the paths of files so that they mean the same from any folder."""
-    paths = {part: getattr(named, part, None) for part in parts}
-    found = {
-        part: str(PurePath(facts.folder, path))
-        for part, path in paths.items()
-        if path is not None
+def _absolute(facts: Facts, named: T) -> T:
+    """Return settings, or a listener, with absolute paths of files."""
+    paths = {
+        part: str(PurePath(facts.folder, path)) for part, path in named_files(named)
     }
-    return replace(named, **found)  # type: ignore[type-var]
-
-
-def quoted(text: str) -> str:
-    """Write text as YAML, which JSON is a part of."""
-    return json.dumps(one_line(text))
+    return replace(named, **paths)  # type: ignore[type-var]

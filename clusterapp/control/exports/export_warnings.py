@@ -1,28 +1,26 @@
-"""What an export cannot keep as the operator wrote it: a line for each, for stderr."""
+"""Warnings, for stderr, about what an export does not keep as the operator wrote it."""
 
 from collections.abc import Iterator
 from pathlib import PurePath
 
+from clusterapp.control.exports.derived_settings import file_settings
 from clusterapp.control.exports.facts import Facts
-from clusterapp.control.exports.words import file_settings
-
-#: Programs whose configuration is for another machine, or a container.
-_ELSEWHERE = frozenset({"compose", "kubernetes"})
 
 
-def doubts(program: str, facts: Facts) -> Iterator[str]:
+def export_warnings(program: str, facts: Facts) -> Iterator[str]:
     """
-    Tell what the operator should look at in an export.
+    Yield what the operator should check in an export, a line for each.
 
-    :param program: what it is for: a key of `EXPORTS`.
+    :param program: what the export is for: a key of `EXPORTS`.
     :param facts: the facts of the cluster.
     """
-    if program == "nginx":
-        yield from _static(facts)
-    if program == "systemd":
-        yield from _programs(facts)
-    if program in _ELSEWHERE:
-        yield from _container(facts)
+    match program:
+        case "nginx":
+            yield from _static(facts)
+        case "systemd":
+            yield from _programs(facts)
+        case "compose" | "kubernetes":
+            yield from _container(facts)
 
 
 def _static(facts: Facts) -> Iterator[str]:

@@ -1,0 +1,88 @@
+"""Values that several exports derive from settings: flags, files, timeouts."""
+
+from collections.abc import Container, Iterator, Sequence
+
+from clusterapp.control.exports.facts import Place
+from clusterapp.settings.listen import ALL_INTERFACES
+from clusterapp.settings.model import SETTINGS, Settings
+from clusterapp.settings.table import Setting
+
+#: The settings, and the parts of a listener, that name files or folders.
+_FILES = (
+    "core_ca",
+    "core_cert",
+    "core_key",
+    "certificate",
+    "key",
+    "certificates",
+    "ca",
+)
+
+#: Seconds that a proxy's or supervisor's timeout is longer than the cluster's, so that
+#: the cluster's own response or exit comes first.
+_MARGIN = 10.0
+
+#: A proxy's response timeout at least where the cluster has none, in seconds.
+_NO_LIMIT = 3600.0
+
+#: How much earlier than a worker a proxy closes an idle connection at most, in seconds.
+_IDLE_MARGIN = 5.0
+
+
+class Timeouts:
+    """
+    Timeouts of a proxy or a supervisor, in seconds.
+
+    :ivar response: how long a proxy waits for a response.
+    :ivar idle: how long a proxy keeps an idle connection to a worker: less than the
+        keep-alive timeout, since the proxy's next request could cross a worker's close.
+    :ivar stop: how long a supervisor waits for a stop before it kills.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        ours, keepalive = settings.request_timeout, settings.keepalive_timeout
+        limit = _NO_LIMIT - _MARGIN if ours is None else ours
+        self.response = max(limit, settings.core_timeout) + _MARGIN
+        self.idle = max(keepalive - _IDLE_MARGIN, keepalive / 2)
+        self.stop = settings.drain_delay + settings.graceful_timeout + _MARGIN
+
+
+def bind_address(interface: str, port: int) -> str:
+    """Return ``interface:port``, or the port alone for all interfaces."""
+    return str(port) if interface == ALL_INTERFACES else str(Place(interface, port))
+
+
+def named_files(named: object) -> Iterator[tuple[str, str]]:
+    """Yield the files and folders, except logs, that settings or a listener names."""
+    paths = ((name, getattr(named, name, None)) for name in _FILES)
+    yield from ((name, path) for name, path in paths if path is not None)
+
+
+def file_settings(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield the files and folders that settings and all their listeners name."""
+    for named in (settings, *settings.listeners, *settings.core_listeners):
+        yield from named_files(named)
+
+
+def flags(settings: Settings, without: Container[str]) -> Iterator[tuple[str, ...]]:
+    """
+    Yield the flags of all settings that differ from their defaults.
+
+    :param without: the names of settings that are left out.
+    :return: for each flag its words.
+    """
+    for setting in SETTINGS:
+        value = getattr(settings, setting.name)
+        if value != setting.default and setting.name not in without:
+            yield from _flag(setting, value)
+
+
+def _flag(setting: Setting, value: object) -> Iterator[tuple[str, ...]]:
+    name, kind = f"--{setting.flag}", setting.about.kind
+    if not kind.metavar:
+        yield (name,)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        texts = value if kind.repeatable else [kind.divided_at.join(value)]
+        yield from ((name, text) for text in texts)
+    else:
+        yield name, str(value).removesuffix(".0")

@@ -1,0 +1,191 @@
+"""
+Jinja2 filters that quote values, by the syntax of each configuration file.
+
+They are all that stands between a value and the syntax around it: a template writes
+nothing but what one of them has returned. A filter raises `ExportError` for a value
+that its syntax cannot express, such as a line break.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+from clusterapp.errors import ExportError
+
+#: Names, addresses and paths of URLs without a character that any format reads.
+_BARE = re.compile(r"[A-Za-z0-9_./:~\[\]-]+")
+
+#: Arguments that HAProxy and systemd read the same without quotes.
+_HAPROXY_BARE = re.compile("[A-Za-z0-9_.!$%&*+^`|~()-]+")
+_UNIT_BARE = re.compile(r"[\w./:@%+,=$*-]+")
+
+#: Names that YAML reads as strings without quotes; `on` and `1` are none.
+_YAML_BARE = re.compile("(?!(?:y|n|yes|no|on|off|true|false|null)$)[a-z][a-z0-9-]*")
+
+
+class Quoted(str):
+    """Text that a filter has quoted."""
+
+    __slots__ = ()
+
+
+def quoted_only(value: object) -> Quoted:
+    """
+    Return a value that a template may write: the environment's ``finalize``.
+
+    :raise TypeError: if no filter has quoted it.
+    """
+    if isinstance(value, Quoted):
+        return value
+    raise TypeError(f"no filter has quoted {value!r}")
+
+
+# For several formats.
+
+
+def comment(text: str) -> Quoted:
+    """
+    Write text as the rest of a comment.
+
+    :raise ExportError: if it has line breaks, control characters or lone surrogates.
+    """
+    if text.isprintable():
+        return Quoted(text)
+    raise ExportError(f"{text!r} cannot be written into a configuration")
+
+
+def bare(value: object) -> Quoted:
+    """Write a name, an address or a path of a URL, none of which needs quotes."""
+    text = str(value)
+    if _BARE.fullmatch(text):
+        return Quoted(text)
+    raise ExportError(f"{text!r} cannot be written into a configuration")
+
+
+def integer(number: float) -> Quoted:
+    """Write the whole part of a number."""
+    return Quoted(int(number))
+
+
+def duration(seconds: float) -> Quoted:
+    """Write seconds with a unit that all formats know: ``60s``, ``500ms``."""
+    whole = int(seconds)
+    return Quoted(f"{whole}s" if seconds == whole else f"{round(seconds * 1000)}ms")
+
+
+def _backslashed(text: str) -> str:
+    escaped = comment(text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+# nginx: a backslash escapes in double quotes; nothing escapes a dollar sign.
+
+
+def nginx_string(text: str) -> Quoted:
+    """Quote an argument of a directive that expands no variables."""
+    return Quoted(_backslashed(text))
+
+
+def nginx_without_variables(text: str) -> Quoted:
+    """Quote an argument of a directive that would expand variables in it."""
+    if "$" in text:
+        raise ExportError(f"{text!r} has a dollar sign, which nginx cannot escape")
+    return nginx_string(text)
+
+
+# HAProxy: nothing has a meaning in single quotes, nor can one be escaped there.
+
+
+def haproxy_string(text: str) -> Quoted:
+    """Quote an argument of a keyword."""
+    if "'" in comment(text):
+        raise ExportError(f"{text} has a quote in it, which HAProxy cannot be told")
+    return Quoted(f"'{text}'")
+
+
+def haproxy_hash_of_header(name: str) -> Quoted:
+    """Write the argument of ``balance`` that hashes a header field."""
+    text = f"hdr({name})"
+    return Quoted(text) if _HAPROXY_BARE.fullmatch(text) else haproxy_string(text)
+
+
+# systemd: quotes are those of systemd.syntax(7), specifiers those of systemd.unit(5).
+
+
+def unit_value(text: str) -> Quoted:
+    """Write a value that reaches to the end of its line, and is not unquoted."""
+    if text.endswith("\\") or text != text.strip():
+        raise ExportError(f"{text!r} cannot be written into a unit")
+    return Quoted(comment(text).replace("%", "%%"))
+
+
+def unit_path(path: str) -> Quoted:
+    """Quote one path of a list of paths."""
+    return Quoted(_backslashed(path).replace("%", "%%"))
+
+
+def unit_program(path: str) -> Quoted:
+    """Write the program of a command, in which systemd expands no variables."""
+    text = comment(path).replace("%", "%%")
+    return Quoted(text) if _UNIT_BARE.fullmatch(text) else unit_path(path)
+
+
+def unit_words(words: Iterable[str]) -> Quoted:
+    """Write arguments of a command (systemd.service(5), "COMMAND LINES")."""
+    return Quoted(" ".join(unit_program(word.replace("$", "$$")) for word in words))
+
+
+# YAML, of which JSON is a part.
+
+
+def yaml_string(text: str) -> Quoted:
+    """Quote a string; YAML does not combine JSON's surrogates for rarer characters."""
+    is_ascii = max(comment(text), default="") <= "\uffff"
+    return Quoted(json.dumps(text, ensure_ascii=is_ascii))
+
+
+def yaml_name(text: str) -> Quoted:
+    """Write a name, quoted if it would not be read as a string."""
+    return Quoted(text) if _YAML_BARE.fullmatch(text) else yaml_string(text)
+
+
+def compose_string(text: str) -> Quoted:
+    """Quote a string in which compose would interpolate variables."""
+    return yaml_string(text.replace("$", "$$"))
+
+
+def kubernetes_argument(text: str) -> Quoted:
+    """Quote an argument in which Kubernetes expands ``$(NAME)`` and ``$$``."""
+    return yaml_string(re.sub(r"\$(?=[$(])", "$$", text))
+
+
+Filters = Mapping[str, Callable[..., Quoted]]
+_COMMON: Filters = {f.__name__: f for f in (bare, comment, duration, integer)}
+
+#: The filters of each template, by the names that it knows them by.
+FILTERS: Mapping[str, Filters] = {
+    "nginx.conf.j2": {
+        **_COMMON,
+        "quoted": nginx_string,
+        "without_variables": nginx_without_variables,
+    },
+    "haproxy.cfg.j2": {
+        **_COMMON,
+        "quoted": haproxy_string,
+        "hash_of_header": haproxy_hash_of_header,
+    },
+    "systemd.units.j2": {
+        **_COMMON,
+        "path": unit_path,
+        "program": unit_program,
+        "value": unit_value,
+        "words": unit_words,
+    },
+    "compose.yaml.j2": {**_COMMON, "name": yaml_name, "quoted": compose_string},
+    "kubernetes.yaml.j2": {
+        **_COMMON,
+        "argument": kubernetes_argument,
+        "name": yaml_name,
+        "quoted": yaml_string,
+    },
+}

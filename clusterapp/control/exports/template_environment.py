@@ -1,0 +1,40 @@
+"""The Jinja2 environment of the templates, which writes quoted values only."""
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from clusterapp.control.exports.derived_settings import Timeouts
+from clusterapp.control.exports.facts import Facts
+from clusterapp.control.exports.quoting import FILTERS, quoted_only
+
+
+def environment(template: str) -> Environment:
+    """
+    Return the environment of a template: it has the filters of its format only.
+
+    :param template: the name of its file.
+    """
+    made = Environment(
+        loader=PackageLoader("clusterapp.control.exports"),
+        autoescape=False,  # noqa: S701 - no format is HTML; `finalize` checks quoting
+        finalize=quoted_only,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= FILTERS[template]
+    return made
+
+
+def render(template: str, facts: Facts, **values: object) -> str:
+    """
+    Render a template.
+
+    :param template: the name of its file.
+    :param facts: the variable ``facts``; from it come ``settings`` and ``timeouts``.
+    :param values: other variables of the template.
+    :raise ExportError: if a value cannot be written in the format.
+    """
+    settings, found = facts.settings, environment(template).get_template(template)
+    timeouts = Timeouts(settings)
+    return found.render(facts=facts, settings=settings, timeouts=timeouts, **values)
