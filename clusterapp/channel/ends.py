@@ -32,6 +32,9 @@ from clusterapp.channel.protocol import End, received, sendable
 from clusterapp.guards import guarded
 from clusterapp.interfaces import StaticFolder
 
+#: Seconds between two reports of a child.
+REPORT_SECONDS = 1.0
+
 #: AMP's longest value is 65,535 bytes; UTF-8 takes at most 4 for a character.
 _LONGEST_TEXT = 65_535 // 4
 

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from clusterapp.channel.bootstrap import Bootstrap
-from clusterapp.channel.ends import Pulse
+from clusterapp.channel.ends import REPORT_SECONDS, Pulse
 from clusterapp.channel.log_events import ChildEvent
 from clusterapp.errors import ListenError
 from clusterapp.guards import guarded
@@ -78,6 +78,7 @@ class ChildSlot:
     :ivar serves: whether its process could serve, and can be told of the world.
     :ivar last_words: why its last process has ended, or could not start.
     :ivar overdue: the seconds after which that process was killed, if it was not ready.
+    :ivar is_terminating: whether its process drains since it has received SIGTERM.
     :ivar traceback: where the application of that process failed; often empty.
     """
 
@@ -99,7 +100,9 @@ class ChildSlot:
         self.pulse: Pulse | None = None
         self.pulse_at = 0.0
         self.overdue: float | None = None
-        self._is_terminating = False
+        self.is_terminating = False
+        # Ends a process that is told to drain while it starts.
+        self._deadline: IDelayedCall | None = None
         self.static: StaticFolder | None = None
         self.last_words = self.traceback = ""
         self._reactor = reactor
@@ -143,9 +146,21 @@ class ChildSlot:
         return None if self._child is None else self.now() - self._spawned_at
 
     @property
+    def silence(self) -> float:
+        """The seconds since its process last reported."""
+        return self.now() - self.pulse_at
+
+    @property
+    def lag(self) -> float | None:
+        """How late its event loop is: as reported, or as its next report is by now."""
+        if self.pulse is None:
+            return None
+        return max(self.pulse.lag, self.silence - REPORT_SECONDS)
+
+    @property
     def accepts(self) -> bool:
         """Whether its process takes connections."""
-        return self.state == "running" and not self._is_terminating
+        return self.state == "running" and not self.is_terminating
 
     def start(self) -> None:
         """Fill the slot."""
@@ -252,7 +267,7 @@ class ChildSlot:
         """Start a process for the slot."""
         self._spawned_at = self.now()
         self.restarts += 1
-        self.serves = self._is_terminating = False
+        self.serves = self.is_terminating = False
         self.pulse = self.overdue = None
         self.last_words = self.traceback = ""
         plan = self._plan
@@ -276,10 +291,14 @@ class ChildSlot:
 
     def ask_to_drain(self) -> None:
         """Ask the process to finish and leave."""
-        if self._child is not None:
-            self._told_to_drain = self._child.drain(
-                spread=self._plan.spread, hand_over=self._hand_over
-            )
+        if self._child is None:
+            return
+        self._told_to_drain = self._child.drain(
+            spread=self._plan.spread, hand_over=self._hand_over
+        )
+        if not self.serves:
+            # It has nothing to finish, and hears nothing while it imports.
+            self._deadline = self.after(_HEARING_SECONDS, self._end_start)
 
     def kill(self) -> None:
         """End the process at once; the log says what it was too slow for."""
@@ -292,6 +311,15 @@ class ChildSlot:
         if self.state == "starting":
             self.overdue = round(self.now() - self._spawned_at, 1)
             self.last_words = f"is not ready within {self.overdue:g} s of its start"
+        self._end()
+
+    def _end_start(self) -> None:
+        self._deadline = None
+        self._log.info(
+            "{label} (pid {pid}) is still starting: it is killed",
+            label=self.label,
+            pid=self.pid,
+        )
         self._end()
 
     def now(self) -> float:
@@ -344,7 +372,7 @@ class ChildSlot:
             label=self.label,
             pid=self.pid,
         )
-        self._is_terminating = True
+        self.is_terminating = True
         self.watcher.entered(self, self.state)
 
     def ready(self, static: StaticFolder | None) -> None:
@@ -369,13 +397,16 @@ class ChildSlot:
         self.pulse = None
         self._watchdog.stop()
         self._inspector.exited()
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
         self._use_up()
         how = how_it_ended(reason)
         if self._child is not None:
             how = self._child.how_it_ended(reason)
             self._child.close()
             self._child = None
-        expected = self.state == "draining" or self._is_terminating
+        expected = self.state == "draining" or self.is_terminating
         log = self._log.info if expected else self._log.error
         log(
             "{label} (pid {pid}) left with {how}",

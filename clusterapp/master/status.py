@@ -147,7 +147,8 @@ def _process(slot: ChildSlot, monitor: Monitor) -> Mapping[str, Any]:
     pulse, usage = slot.pulse, _usage(slot.pid, monitor)
     return {
         "slot": slot.number if slot.number >= 0 else CORE,
-        "state": slot.state,
+        # After SIGTERM it drains by itself.
+        "state": "draining" if slot.is_terminating else slot.state,
         "generation": slot.generation,
         "pid": slot.pid,
         "uptime": slot.uptime,
@@ -156,7 +157,7 @@ def _process(slot: ChildSlot, monitor: Monitor) -> Mapping[str, Any]:
         "active": pulse and pulse.active,
         "connections": pulse and pulse.connections,
         "passed_on": pulse and pulse.passed_on,
-        "lag": pulse and pulse.lag,
+        "lag": slot.lag,
         "rss": pulse.rss if pulse else usage["rss"],
         "cpu": usage["cpu"],
     }

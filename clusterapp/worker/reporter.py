@@ -8,12 +8,9 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from clusterapp.channel.ends import Pulse
+from clusterapp.channel.ends import REPORT_SECONDS, Pulse
 from clusterapp.guards import guarded
 from clusterapp.http.server.load_counters import Tally
-
-#: Seconds between two reports, if the hang timeout is not very short.
-INTERVAL = 1.0
 
 #: Reports within a hang timeout, at least: one that is late is no hang.
 _REPORTS = 4
@@ -70,7 +67,7 @@ class Reporter:
         self.site: Site | None = None
         self.served: Figures | None = None
         self._clock = clock
-        self._interval = min(INTERVAL, hang_timeout / _REPORTS)
+        self._interval = min(REPORT_SECONDS, hang_timeout / _REPORTS)
         self._say = say
         self._rss = 0
         self._due = 0.0

@@ -80,6 +80,15 @@ class SystemdTests(SynchronousTestCase):
         self.assertIn("ProtectHome=read-only\n", text)
         self.assertNotIn("\nUser=", text)
 
+    def test_site_in_tmp(self) -> None:
+        """The unit does not hide it by a /tmp of its own."""
+        self.assertIn("PrivateTmp=yes\n", export("systemd"))
+        for folder in ("/tmp/shop", "/var/tmp/shop"):
+            told = {"named_folder": folder, "folder": folder}
+            text = export("systemd", told=told)
+            self.assertIn("PrivateTmp=no\n", text)
+            self.assertNotIn("/tmp of its own", text)
+
     def test_programs_of_the_master(self) -> None:
         """Whatever environment this clusterctl is installed in."""
         text = export("systemd", told={"twistd": "/usr/bin/twistd3"})

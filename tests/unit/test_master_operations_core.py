@@ -33,7 +33,7 @@ class CoreStatusTests(OperationCase):
             "uptime": 3.0,
             "requests": 7,
             "active": 2,
-            "lag": 0.5,
+            "lag": 2.0,  # of the next report, by now
             "rss": 1024,
         }
         self.assertEqual({name: found[name] for name in expected}, expected)

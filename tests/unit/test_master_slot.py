@@ -111,6 +111,28 @@ class LifeTests(SlotCase):
         self.assertEqual(self.log.lines(LogLevel.error), [])
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_drain_while_starting(self) -> None:
+        """One that imports, and so hears nothing, is killed after a second."""
+        self.slot.start()
+        [child] = self.reactor.children
+        self.slot.drain()
+        self.reactor.advance(0.9)
+        self.assertEqual(child.signals, [])
+        self.reactor.advance(0.2)
+        self.assertEqual(child.signals, ["KILL"])
+        child.exit(signal=9)
+        self.assertEqual(self.slot.state, "stopped")
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_drain_heard_while_starting(self) -> None:
+        """One that hears it leaves by itself."""
+        self.slot.start()
+        [child] = self.reactor.children
+        self.slot.drain()
+        child.exit()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertEqual(child.signals, [])
+
     def test_signal(self) -> None:
         """A process that has received SIGTERM takes nothing more, and is replaced."""
         child = self.running()

@@ -33,7 +33,8 @@ def systemd(facts: Facts) -> str:
         flags=_flags(facts, held),
         binds_low_port=any(port < _FIRST_UNPRIVILEGED_PORT for port in own_ports),
         writable_folders=_writable_folders(facts),
-        is_at_home=_is_at_home(facts),
+        is_at_home=_needs_below(facts, "/home", "/root", "/run/user"),
+        is_in_tmp=_is_in_tmp(facts),
     )
 
 
@@ -88,14 +89,20 @@ def _writable_folders(facts: Facts) -> Sequence[str]:
     files = [spec.path for spec in settings.listeners if isinstance(spec, UnixListen)]
     if settings.access_log not in {None, "-"}:
         files.append(str(settings.access_log))
-    own = (f"/run/{label}", f"/var/lib/{label}", f"/var/log/{label}", "/tmp")  # noqa: S108
+    own = [f"/run/{label}", f"/var/lib/{label}", f"/var/log/{label}"]
+    if not _is_in_tmp(facts):
+        own.append("/tmp")  # noqa: S108 - one that systemd makes
     folders = sorted({PurePath(facts.folder, path).parent for path in files})
     return [str(each) for each in folders if not any(map(each.is_relative_to, own))]
 
 
-def _is_at_home(facts: Facts) -> bool:
-    """Return whether ProtectHome= would hide a folder that the service needs."""
+def _is_in_tmp(facts: Facts) -> bool:
+    """Return whether PrivateTmp= would hide a folder that the service needs."""
+    return _needs_below(facts, "/tmp", "/var/tmp")  # noqa: S108
+
+
+def _needs_below(facts: Facts, *roots: str) -> bool:
+    """Return whether the service needs a folder below one of some others."""
     needed = (facts.folder, facts.working_folder, facts.resolved_folder)
-    folders = map(PurePath, (*needed, facts.programs))
-    homes = ("/home", "/root", "/run/user")
-    return any(folder.is_relative_to(home) for folder in folders for home in homes)
+    folders = [PurePath(each) for each in (*needed, facts.programs)]
+    return any(folder.is_relative_to(root) for folder in folders for root in roots)
