@@ -32,7 +32,7 @@ from clusterapp.http.messages import end_to_end
 from clusterapp.http.proxy_protocol import ProxyHeaderError
 from clusterapp.http.proxy_protocol import read as read_proxy_header
 from clusterapp.http.routable import routed_path
-from clusterapp.settings.words import decimal
+from clusterapp.settings.endpoint_syntax import decimal
 from clusterapp.web.conditions import judge
 from clusterapp.web.encodings import wanted
 from clusterapp.web.fingerprints import without_fingerprint

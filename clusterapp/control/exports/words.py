@@ -1,10 +1,11 @@
 """What several exports write: spans of time, flags, and text that must stay in line."""
 
 from collections.abc import Container, Iterator, Sequence
+from typing import Any
 
 from clusterapp.errors import ExportError
-from clusterapp.settings.model import SETTINGS, Settings
-from clusterapp.settings.table import Setting
+from clusterapp.settings.model import OPTIONS, Settings
+from clusterapp.settings.option import Option
 
 #: The settings, and the parts of a listener, that name files or folders.
 FILE_SETTINGS = ("core_ca", "core_cert", "core_key")
@@ -83,19 +84,18 @@ def flags(settings: Settings, without: Container[str]) -> Iterator[tuple[str, ..
     :param without: the names of settings that are left out.
     :return: for each flag its words.
     """
-    for setting in SETTINGS:
-        value = getattr(settings, setting.name)
-        if value != setting.default and setting.name not in without:
-            yield from _flag(setting, value)
+    for option in OPTIONS:
+        value = getattr(settings, option.name)
+        if value != option.default and option.name not in without:
+            yield from _flag(option, value)
 
 
-def _flag(setting: Setting, value: object) -> Iterator[tuple[str, ...]]:
-    name, kind = f"--{setting.flag}", setting.about.kind
-    if not kind.metavar:
-        yield (name,)
+def _flag(option: Option[Any], value: object) -> Iterator[tuple[str, ...]]:
+    if not option.type.metavar:
+        yield (option.flag,)
     elif isinstance(value, Sequence) and not isinstance(value, str):
         items = list(map(one_line, value))
-        texts = items if kind.repeatable else [kind.divided_at.join(items)]
-        yield from ((name, text) for text in texts)
+        texts = items if option.type.repeatable else [",".join(items)]
+        yield from ((option.flag, text) for text in texts)
     else:
-        yield name, one_line(str(value).removesuffix(".0"))
+        yield option.flag, one_line(str(value).removesuffix(".0"))

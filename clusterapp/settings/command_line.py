@@ -1,9 +1,9 @@
 """
-The flags of ``twistd clusterapp``, made from the table of settings.
+The flags of ``twistd clusterapp``.
 
-This is the one module of settings that reads files and the environment. It is
-imported whenever twistd shows its help, and before a reactor is chosen: it must
-stay light, and must not import Klein.
+This is the one module of settings that reads files and the environment. It is imported
+whenever twistd shows its help, and before a reactor is chosen: it must stay light, and
+must not import Klein.
 """
 
 import getopt
@@ -12,25 +12,26 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import NoReturn
+from textwrap import TextWrapper
+from typing import Any, NoReturn
 
 from twisted.python import usage
 
 from clusterapp import __version__
 from clusterapp.errors import SettingsError
 from clusterapp.regular import read_regular
-from clusterapp.settings.model import SETTINGS
-from clusterapp.settings.problems import nearest
-from clusterapp.settings.show import options_text, settings_text
-from clusterapp.settings.sources import CONFIG_VARIABLE, Chosen, from_sources
-from clusterapp.settings.table import Setting
+from clusterapp.settings.model import OPTIONS
+from clusterapp.settings.option import Option
+from clusterapp.settings.print_config import settings_table
+from clusterapp.settings.resolution import CONFIG_VARIABLE, ResolvedSettings, resolve
+from clusterapp.settings.validation_errors import did_you_mean
 from twisted import __version__ as twisted_version
 
 #: The file that is read, if it is there, where none is named.
 DEFAULT_FILE = "clusterapp.toml"
 
 #: The flags that are no settings, as ``--help`` writes them.
-_NO_SETTINGS = {
+_OTHER_FLAGS = {
     "config": "--config FILE",
     "check-config": "--check-config",
     "print-config": "--print-config",
@@ -41,38 +42,34 @@ _CONFIG_HELP = (
     f"TOML file with settings, which must exist; also {CONFIG_VARIABLE}. Default: "
     f"{DEFAULT_FILE} in the working directory, if it is there."
 )
-_WIDEST = 100
+_MAX_COLUMNS = 100
 
 
-def read_file(name: str) -> str:
+def read_file(name: str, folder: Path = Path()) -> str:
     """
     Read a TOML file.
 
+    :param folder: what its name is relative to.
     :raise OSError: it cannot be read.
     :raise UnicodeDecodeError: it is not in UTF-8, which TOML requires.
     """
-    return read_regular(name).decode("utf-8")
-
-
-def _reader_in(folder: Path) -> Callable[[str], str]:
-    """Read files as `read_file`, relative to a folder whatever chdir(2) comes later."""
-    return lambda name: read_file(str(folder / name))
+    return read_regular(folder / name).decode("utf-8")
 
 
 class Options(usage.Options):
     """
-    What the command line, the environment and the TOML file say.
+    The options of the command line, merged with the environment and the TOML file.
 
-    After `parseOptions`, ``settings`` and ``origins`` are those of `Chosen`,
-    ``arguments`` is what was parsed, and
-    ``self["check-config"]`` tells whether the caller is only to check them. A
-    mistake ends the program with status 1 and one line on stderr.
+    An error ends the program with status 1 and one line on stderr.
 
     :param environ: the environment to read; None for that of this process. A copy of
         this moment is kept, since an application may change it.
-    :param read: gives a file's text; raises what `read_file` raises. None to read
+    :param read: returns a file's text; raises what `read_file` raises. None to read
         files, relative to the working folder of this moment.
-    :ivar environ: that copy.
+    :ivar arguments: the command line that was parsed.
+    :ivar environ: the copy of the environment.
+    :ivar settings: the settings in force, after `parseOptions`.
+    :ivar origins: their sources, as in `ResolvedSettings`.
     """
 
     synopsis = "[clusterapp options]"
@@ -101,9 +98,9 @@ class Options(usage.Options):
         super().__init__()
         self.arguments: tuple[str, ...] = ()
         self.environ = dict(os.environ if environ is None else environ)
-        self._read = read or _reader_in(Path.cwd())
-        self._single: dict[str, str | bool] = {}
-        self._repeated: dict[str, list[str]] = {}
+        folder = Path.cwd()
+        self._read = read or (lambda name: read_file(name, folder))
+        self._flags: dict[str, Any] = {}
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
@@ -111,15 +108,14 @@ class Options(usage.Options):
 
         :raise SystemExit: something in it is wrong, or nothing is to be started.
         """
-        if options is not None:
-            self.arguments = tuple(options)
+        self.arguments = tuple(options or self.arguments)
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
             _fail(f"{error}{self._nearest_flag(error.__context__)}")
 
     def parseArgs(self, *arguments: str) -> None:
-        """Refuse what is left of the command line after its flags."""
+        """Refuse positional arguments."""
         if arguments:
             raise usage.UsageError(
                 f"unexpected argument {arguments[0]!r}; "
@@ -132,62 +128,68 @@ class Options(usage.Options):
         raise SystemExit(0)
 
     def postOptions(self) -> None:
-        """Merge the sources, and print the outcome if that is what is wanted."""
+        """Resolve the settings, and print them for ``--print-config``."""
         try:
-            chosen = self.choose()
+            resolved = self.resolve()
         except SettingsError as error:
             _fail(str(error))
-        self.settings = chosen.settings
-        self.origins = chosen.origins
+        self.settings, self.origins = resolved.settings, resolved.origins
         if self["print-config"]:
-            sys.stdout.write(settings_text(chosen))
+            sys.stdout.write(settings_table(resolved))
             raise SystemExit(0)
 
     def getUsage(self, width: int | None = None) -> str:
-        """Describe every flag, in the order of the documentation."""
-        others = [
-            (flag, self.docs[name].strip()) for name, flag in _NO_SETTINGS.items()
-        ]
-        columns = width or min(get_terminal_size().columns, _WIDEST)
-        return options_text(self.longdesc, others, columns)
+        """Return the text of ``--help``, with flags in the order of documentation."""
+        columns = width or min(get_terminal_size().columns, _MAX_COLUMNS)
+        wrapper = TextWrapper(
+            columns,
+            initial_indent=" " * 6,
+            subsequent_indent=" " * 6,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        flags = {
+            option.usage: f"{option.description} Default: {option.default_text}."
+            for option in OPTIONS
+        }
+        for name, flag in _OTHER_FLAGS.items():
+            flags[flag] = self.docs[name].strip()
+        described = "".join(
+            f"  {flag}\n{wrapper.fill(text)}\n" for flag, text in flags.items()
+        )
+        about = TextWrapper(columns).fill(self.longdesc)
+        return f"\n{about}\n\nOptions:\n{described}"
 
-    def choose(self) -> Chosen:
+    def resolve(self) -> ResolvedSettings:
         """
-        Read the environment and the TOML file, again if need be, behind the flags.
+        Read the environment and the TOML file, and merge them with the flags.
 
-        :raise SettingsError: if something is wrong with them.
+        :raise SettingsError: one of them is wrong.
         """
         toml_name, toml = self._toml()
-        return from_sources(
-            toml=toml,
-            toml_name=toml_name,
-            environ=self.environ,
-            flags={**self._single, **self._repeated},
+        return resolve(
+            toml=toml, toml_name=toml_name, environ=self.environ, flags=self._flags
         )
 
     def _toml(self) -> tuple[str, str | None]:
-        """Find the TOML file: its name, and its text if there is one."""
+        """Return the name of the TOML file, and its text if there is one."""
         named = self["config"] or self.environ.get(CONFIG_VARIABLE, "").strip()
         name = named or DEFAULT_FILE
         try:
             return name, self._read(name)
-        except FileNotFoundError as error:
-            if not named:
-                return name, None
-            raise SettingsError(f"cannot read {name}: {error.strerror}") from error
-        except OSError as error:
-            raise SettingsError(f"cannot read {name}: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise SettingsError(f"{name} is not in UTF-8: {error}") from error
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and not named:
+                return name, None
+            raise SettingsError(f"cannot read {name}: {error.strerror}") from error
 
     def _nearest_flag(self, cause: BaseException | None) -> str:
-        """Say which flag a misspelt one may have been meant for."""
-        if not isinstance(cause, getopt.GetoptError):
+        """Suggest the flag that is nearest to an unknown one."""
+        known = {name.rstrip("="): f"--{name.rstrip('=')}" for name in self.longOpt}
+        if not isinstance(cause, getopt.GetoptError) or cause.opt in known:
             return ""
-        known = {
-            option.rstrip("="): f"--{option.rstrip('=')}" for option in self.longOpt
-        }
-        return "" if cause.opt in known else nearest(cause.opt, known)
+        return did_you_mean(cause.opt, known)
 
 
 def _fail(line: str) -> NoReturn:
@@ -195,23 +197,21 @@ def _fail(line: str) -> NoReturn:
     raise SystemExit(f"clusterapp: {line}")
 
 
-def _add_flag(setting: Setting) -> None:
+def _add_flag(option: Option[Any]) -> None:
     """Give `Options` the method by which `usage.Options` knows a flag."""
 
-    def switch_on(self: Options) -> None:
-        self._single[setting.name] = True
+    def store(self: Options, text: str) -> None:
+        earlier = self._flags.get(option.name, [])
+        self._flags[option.name] = [*earlier, text] if option.type.repeatable else text
 
-    def take(self: Options, text: str) -> None:
-        if setting.about.kind.repeatable:
-            self._repeated.setdefault(setting.name, []).append(text)
-        else:
-            self._single[setting.name] = text
+    def switch_on(self: Options) -> None:
+        self._flags[option.name] = True
 
     # By its parameters `usage.Options` tells whether a flag takes an argument.
-    method = take if setting.about.kind.metavar else switch_on
-    method.__doc__ = setting.about.help
-    setattr(Options, f"opt_{setting.name}", method)
+    method = store if option.type.metavar else switch_on
+    method.__doc__ = option.description
+    setattr(Options, f"opt_{option.name}", method)
 
 
-for _setting in SETTINGS:
-    _add_flag(_setting)
+for _option in OPTIONS:
+    _add_flag(_option)
