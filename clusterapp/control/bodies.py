@@ -11,7 +11,7 @@ from clusterapp.operations import CORE, Dispatch, Slot
 from clusterapp.settings.endpoint_syntax import decimal
 from clusterapp.settings.listen import DISPATCHES
 from clusterapp.settings.option_types import STICKY_KEY
-from clusterapp.settings.validation_errors import InvalidValueError
+from clusterapp.settings.validation import InvalidValueError
 
 #: How much of a wrong value is repeated.
 _LONGEST_SHOWN = 60

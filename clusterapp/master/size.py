@@ -3,7 +3,7 @@
 from twisted.logger import Logger
 
 from clusterapp.settings.model import Settings
-from clusterapp.settings.validation_errors import InvalidSettingsError
+from clusterapp.settings.validation import InvalidSettingsError
 from clusterapp.spawning.cpus import usable_cpus
 
 #: So many workers for each CPU are of use, at the very most: more are a slip.

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from shutil import get_terminal_size
-from textwrap import TextWrapper
+from textwrap import TextWrapper, fill
 from typing import Any, NoReturn
 
 from twisted.python import usage
@@ -24,36 +24,19 @@ from clusterapp.settings.model import OPTIONS
 from clusterapp.settings.option import Option
 from clusterapp.settings.print_config import settings_table
 from clusterapp.settings.resolution import CONFIG_VARIABLE, ResolvedSettings, resolve
-from clusterapp.settings.validation_errors import did_you_mean
+from clusterapp.settings.validation import did_you_mean
 from twisted import __version__ as twisted_version
 
 #: The file that is read, if it is there, where none is named.
 DEFAULT_FILE = "clusterapp.toml"
 
 #: The flags that are no settings, as ``--help`` writes them.
-_OTHER_FLAGS = {
-    "config": "--config FILE",
-    "check-config": "--check-config",
-    "print-config": "--print-config",
-    "version": "--version",
-    "help": "--help",
-}
+_OTHER_FLAGS = ("config FILE", "check-config", "print-config", "version", "help")
 _CONFIG_HELP = (
     f"TOML file with settings, which must exist; also {CONFIG_VARIABLE}. Default: "
     f"{DEFAULT_FILE} in the working directory, if it is there."
 )
 _MAX_COLUMNS = 100
-
-
-def read_file(name: str, folder: Path = Path()) -> str:
-    """
-    Read a TOML file.
-
-    :param folder: what its name is relative to.
-    :raise OSError: it cannot be read.
-    :raise UnicodeDecodeError: it is not in UTF-8, which TOML requires.
-    """
-    return read_regular(folder / name).decode("utf-8")
 
 
 class Options(usage.Options):
@@ -64,10 +47,9 @@ class Options(usage.Options):
 
     :param environ: the environment to read; None for that of this process. A copy of
         this moment is kept, since an application may change it.
-    :param read: returns a file's text; raises what `read_file` raises. None to read
-        files, relative to the working folder of this moment.
+    :param read: returns a file's content; None to read it in the working folder of this
+        moment.
     :ivar arguments: the command line that was parsed.
-    :ivar environ: the copy of the environment.
     :ivar settings: the settings in force, after `parseOptions`.
     :ivar origins: their sources, as in `ResolvedSettings`.
     """
@@ -93,13 +75,13 @@ class Options(usage.Options):
     def __init__(
         self,
         environ: Mapping[str, str] | None = None,
-        read: Callable[[str], str] | None = None,
+        read: Callable[[str], bytes] | None = None,
     ) -> None:
         super().__init__()
         self.arguments: tuple[str, ...] = ()
         self.environ = dict(os.environ if environ is None else environ)
         folder = Path.cwd()
-        self._read = read or (lambda name: read_file(name, folder))
+        self._read = read or (lambda name: read_regular(folder / name))
         self._flags: dict[str, Any] = {}
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -141,24 +123,16 @@ class Options(usage.Options):
     def getUsage(self, width: int | None = None) -> str:
         """Return the text of ``--help``, with flags in the order of documentation."""
         columns = width or min(get_terminal_size().columns, _MAX_COLUMNS)
-        wrapper = TextWrapper(
-            columns,
-            initial_indent=" " * 6,
-            subsequent_indent=" " * 6,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        flags = {
-            option.usage: f"{option.description} Default: {option.default_text}."
-            for option in OPTIONS
-        }
-        for name, flag in _OTHER_FLAGS.items():
-            flags[flag] = self.docs[name].strip()
-        described = "".join(
-            f"  {flag}\n{wrapper.fill(text)}\n" for flag, text in flags.items()
-        )
-        about = TextWrapper(columns).fill(self.longdesc)
-        return f"\n{about}\n\nOptions:\n{described}"
+        lines = ["", fill(self.longdesc, columns), "", "Options:"]
+        indent = " " * 6
+        wrapper = TextWrapper(columns, indent, indent, break_on_hyphens=False)
+        for option in OPTIONS:
+            text = f"{option.description} Default: {option.default_text}."
+            lines += [f"  {option.usage}", wrapper.fill(text)]
+        for flag in _OTHER_FLAGS:
+            text = self.docs[flag.partition(" ")[0]].strip()
+            lines += [f"  --{flag}", wrapper.fill(text)]
+        return "\n".join([*lines, ""])
 
     def resolve(self) -> ResolvedSettings:
         """
@@ -166,9 +140,9 @@ class Options(usage.Options):
 
         :raise SettingsError: one of them is wrong.
         """
-        toml_name, toml = self._toml()
+        name, toml = self._toml()
         return resolve(
-            toml=toml, toml_name=toml_name, environ=self.environ, flags=self._flags
+            toml=toml, toml_name=name, environ=self.environ, flags=self._flags
         )
 
     def _toml(self) -> tuple[str, str | None]:
@@ -176,7 +150,7 @@ class Options(usage.Options):
         named = self["config"] or self.environ.get(CONFIG_VARIABLE, "").strip()
         name = named or DEFAULT_FILE
         try:
-            return name, self._read(name)
+            return name, self._read(name).decode("utf-8")
         except UnicodeDecodeError as error:
             raise SettingsError(f"{name} is not in UTF-8: {error}") from error
         except OSError as error:

@@ -13,19 +13,16 @@ from ipaddress import ip_address
 from typing import Any, ClassVar
 
 from clusterapp.settings.endpoint_syntax import decimal, quote, split
-from clusterapp.settings.validation_errors import InvalidValueError
+from clusterapp.settings.validation import InvalidValueError
 
 #: Every IPv4 interface: what Twisted, too, takes where none is named.
 ALL_INTERFACES = "0.0.0.0"  # noqa: S104 - only on the operator's explicit word
-
 #: The policies by which connections are distributed.
 DISPATCHES = ("shared", "reuseport", "round-robin", "least-connections", "sticky")
-
 #: The versions of the PROXY protocol that a listener can expect; ``auto`` is either.
 PROXY_VERSIONS = ("v1", "v2", "auto")
 
 MAX_PORT = 65535
-# unix(7): sun_path has 108 bytes, the last of which ends the string.
 _MAX_PATH_BYTES = 107
 _MODE = re.compile("0?[0-7]{3}")
 
@@ -57,17 +54,16 @@ class _Listen:
 
     def __str__(self) -> str:
         first, *keywords = _parameters(type(self))
-        parts = [self.kind, quote(str(getattr(self, first.name)))]
-        for parameter in keywords:
-            value = getattr(self, parameter.name)
-            if value != parameter.default:
-                text = _FORMATS.get(parameter.name, quote)(value)
-                parts.append(f"{parameter.name}={text}")
-        return ":".join(parts)
+        spec = f"{self.kind}:{quote(str(getattr(self, first.name)))}"
+        for name, default in ((each.name, each.default) for each in keywords):
+            value = getattr(self, name)
+            if value != default:
+                spec += f":{name}={_FORMATS.get(name, quote)(value)}"
+        return spec
 
 
 class _PortListen(_Listen):
-    """A listener on a TCP port, with TLS or without."""
+    """A listener on a TCP port, with TLS or without; the kernel chooses port 0."""
 
     port: int
     interface: str
@@ -87,12 +83,7 @@ class _PortListen(_Listen):
 
 @dataclass(frozen=True)
 class TcpListen(_PortListen):
-    """
-    A TCP port.
-
-    :ivar port: from 0, which lets the kernel choose, to 65535.
-    :ivar interface: an IPv4 or IPv6 address of this machine.
-    """
+    """A TCP port."""
 
     kind = "tcp"
     port: int
@@ -101,12 +92,7 @@ class TcpListen(_PortListen):
 
 @dataclass(frozen=True)
 class UnixListen(_Listen):
-    """
-    A Unix socket in the file system.
-
-    :ivar path: its path, at most 107 bytes.
-    :ivar mode: its permissions.
-    """
+    """A Unix socket in the file system, and its permissions."""
 
     kind = "unix"
     path: str
@@ -126,8 +112,7 @@ class SystemdListen(_Listen):
     """
     A socket of systemd's socket activation, see sd_listen_fds(3).
 
-    :ivar name_or_index: its ``FileDescriptorName=``, or its index among the sockets of
-        the unit.
+    It is known by its ``FileDescriptorName=``, or its index among those of the unit.
     """
 
     kind = "systemd"
@@ -137,12 +122,9 @@ class SystemdListen(_Listen):
 @dataclass(frozen=True)
 class TlsListen(_PortListen):
     """
-    A TCP port with TLS, and one certificate.
+    A TCP port with TLS and one certificate, from PEM files.
 
-    :ivar certificate: PEM file with the certificate and its chain.
-    :ivar key: PEM file with the certificate's private key.
-    :ivar ca: PEM file with the authorities that sign clients' certificates; ``None``
-        requests no client certificates.
+    :ivar ca: the authorities that sign clients' certificates; ``None`` requests none.
     """
 
     kind = "tls"
@@ -155,12 +137,7 @@ class TlsListen(_PortListen):
 
 @dataclass(frozen=True)
 class TlsFolderListen(_PortListen):
-    """
-    A TCP port with TLS, and the certificate that the client's SNI asks for.
-
-    :ivar certificates: folder with certificates and their keys.
-    :ivar ca: as for `TlsListen`.
-    """
+    """A TCP port with TLS and a folder of certificates, of which SNI selects one."""
 
     kind = "tls"
     port: int
@@ -257,6 +234,8 @@ def _value(name: str, text: str) -> Any:
     """Convert the text of a parameter."""
     if not text:
         raise ValueError(f"{name} is empty")
+    if text not in _CHOICES.get(name, [text]):
+        raise ValueError(f"{name}={text} is none of {', '.join(_CHOICES[name])}")
     expected, convert = _CONVERSIONS.get(name, ("", str))
     value = convert(text)
     if value is None:
@@ -269,12 +248,6 @@ def _port(text: str) -> int | None:
     return port if port is not None and port <= MAX_PORT else None
 
 
-def _path(text: str) -> str:
-    if len(text.encode("utf-8", "surrogateescape")) > _MAX_PATH_BYTES:
-        raise ValueError(f"the path is longer than {_MAX_PATH_BYTES} bytes")
-    return text
-
-
 def _interface(text: str) -> str | None:
     # ipaddress takes any text for a scope (fe80::1%eth0), even a bracket.
     with suppress(ValueError):
@@ -282,17 +255,15 @@ def _interface(text: str) -> str | None:
     return None
 
 
-def _choice(name: str, choices: tuple[str, ...]) -> Callable[[str], str]:
-    def convert(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"{name}={text} is none of {', '.join(choices)}")
-        return text
-
-    return convert
+def _path(text: str) -> str:
+    # unix(7): sun_path has 108 bytes, the last of which ends the string.
+    if len(text.encode("utf-8", "surrogateescape")) > _MAX_PATH_BYTES:
+        raise ValueError(f"the path is longer than {_MAX_PATH_BYTES} bytes")
+    return text
 
 
 #: What the text of a parameter must be, and its conversion, which returns ``None`` for
-#: other text. Other parameters are any text.
+#: other text. Parameters that are not here are any text.
 _CONVERSIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "port": (f"must be a number from 0 to {MAX_PORT}", _port),
     "interface": ("must be an IP address", _interface),
@@ -303,9 +274,8 @@ _CONVERSIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     ),
     "fd": ("must be a number from 0 up", decimal),
     "name_or_index": ("", lambda text: text if decimal(text) is None else int(text)),
-    "dispatch": ("", _choice("dispatch", DISPATCHES)),
-    "proxy": ("", _choice("proxy", PROXY_VERSIONS)),
 }
+_CHOICES = {"dispatch": DISPATCHES, "proxy": PROXY_VERSIONS}
 _FORMATS: Mapping[str, Callable[[Any], str]] = {
     "interface": lambda address: f"[{address}]" if ":" in address else address,
     "mode": "{:03o}".format,

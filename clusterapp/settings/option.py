@@ -35,7 +35,7 @@ class Option(Generic[T]):
 
     def help(self, text: str) -> T:
         """Return the dataclass field of the option, with its description."""
-        described = replace(self, description=text)
+        described = replace(self, description=" ".join(text.split()))
         declared: Any = field(default=self.default, metadata={"option": described})
         return declared  # type: ignore[no-any-return]
 

@@ -1,14 +1,22 @@
 """The types of options: how their values are read from text, validated and printed."""
 
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from configparser import ConfigParser
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from math import inf
 from typing import Generic, Literal, TypeGuard, TypeVar
 
 from clusterapp.settings.endpoint_syntax import decimal
-from clusterapp.settings.listen import MAX_PORT, ListenSpec, TcpListen, parse
-from clusterapp.settings.validation_errors import InvalidValueError
+from clusterapp.settings.listen import (
+    DISPATCHES,
+    MAX_PORT,
+    ListenSpec,
+    TcpListen,
+    parse,
+)
+from clusterapp.settings.validation import InvalidValueError
 
 T = TypeVar("T")
 
@@ -19,12 +27,6 @@ STDOUT = "-"
 #: The value of `--control` that stands for no control socket.
 OFF = "off"
 
-_UNITS = {"GiB": 1024**3, "MiB": 1024**2, "KiB": 1024}
-_SIZE = re.compile(r"(?P<number>[0-9]{1,13})\s*(?:(?P<unit>[kmg])i?)?b?", re.IGNORECASE)
-_SWITCH = {
-    **dict.fromkeys(("yes", "true", "on", "1"), True),
-    **dict.fromkeys(("no", "false", "off", "0"), False),
-}
 _CORE = re.compile(
     r"master|isolated"
     r"|https://(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|[^\s:/?#@\[\]\\]+)(?::(?P<port>[0-9]+))?"
@@ -34,6 +36,7 @@ _SENDFILE = re.compile(
     r"X-Accel-Redirect=(?P<prefix>/(?:[A-Za-z0-9_~-][A-Za-z0-9._~-]*/)+)|X-Sendfile",
     re.IGNORECASE,
 )
+_SIZE = re.compile(r"(?P<number>[0-9]{1,13})\s*(?:(?P<unit>[kmg])i?)?b?", re.IGNORECASE)
 # RFC 9110, section 5.6.2: names of fields and of cookies are tokens.
 _STICKY_KEY = re.compile(
     r"client-ip|cookie|(?:cookie|header|query):[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -50,13 +53,13 @@ class OptionType(Generic[T]):
     :ivar metavar: the placeholder for a value in usage texts; empty for a switch, whose
         flag takes no argument.
     :ivar expected: what a value must be; the reason why another one is invalid.
-    :ivar convert: returns a value in the form that `Settings` stores, and ``None`` for
-        an invalid one, or raises an `InvalidValueError` with a reason of its own.
+    :ivar convert: returns a value in the form that `Settings` stores; ``None``, or an
+        `InvalidValueError` with a reason of its own, for an invalid one.
     :ivar read: reads the text of a flag or an environment variable; text that it cannot
         read stays text, which `convert` refuses.
     :ivar format: returns a converted value as text for people.
-    :ivar repeatable: whether the flag is given once for each item of a list; another
-        list is one text with commas.
+    :ivar repeatable: whether the flag is given once for each item of a list; the items
+        of another list are separated by commas.
     """
 
     metavar: str
@@ -81,8 +84,6 @@ class OptionType(Generic[T]):
 def _text(
     metavar: str, expected: str, is_valid: Callable[[str], object]
 ) -> OptionType[str]:
-    """Return the type of a text for which a predicate holds."""
-
     def convert(value: object) -> str | None:
         return value if isinstance(value, str) and is_valid(value) else None
 
@@ -90,14 +91,14 @@ def _text(
 
 
 def choice(choices: tuple[str, ...], metavar: str = "") -> OptionType[str]:
-    """Return the type of one of several words; the metavar names them by default."""
+    """Return the type of one of several words, which are the metavar by default."""
     expected = f"must be {', '.join(choices[:-1])} or {choices[-1]}"
     return _text(metavar or "|".join(choices), expected, choices.__contains__)
 
 
 def _is_object_name(text: str) -> bool:
-    module, _, name = text.partition(":")
-    return all(map(str.isidentifier, [*module.split("."), *name.split(".")]))
+    names = text.replace(":", ".").split(".")
+    return text.count(":") == 1 and all(map(str.isidentifier, names))
 
 
 def _is_core_location(text: str) -> bool:
@@ -109,8 +110,14 @@ def _is_core_location(text: str) -> bool:
 
 def _is_agent_listener(text: str) -> bool:
     listener = parse(text)
-    plain = listener.dispatch is None and listener.proxy is None
-    return plain and isinstance(listener, TcpListen)
+    return isinstance(listener, TcpListen) and not (listener.dispatch or listener.proxy)
+
+
+def _sendfile_header(value: object) -> str | None:
+    match = _SENDFILE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return None
+    return f"X-Accel-Redirect={match['prefix']}" if match["prefix"] else "X-Sendfile"
 
 
 OBJECT_NAME = _text(
@@ -127,6 +134,7 @@ CORE_LOCATION = _text(
     "must be master, isolated or https://HOST[:PORT], without a path",
     _is_core_location,
 )
+DISPATCH = choice(DISPATCHES, "POLICY")
 STICKY_KEY = _text(
     "KEY",
     "must be client-ip, cookie, cookie:NAME, header:NAME or query:NAME",
@@ -138,15 +146,6 @@ AGENT_LISTENER = _text(
     " proxy",
     _is_agent_listener,
 )
-
-
-def _sendfile_header(value: object) -> str | None:
-    match = _SENDFILE.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        return None
-    return f"X-Accel-Redirect={match['prefix']}" if match["prefix"] else "X-Sendfile"
-
-
 SENDFILE_HEADER = OptionType(
     "X-Accel-Redirect=PREFIX|X-Sendfile",
     "must be X-Sendfile, or X-Accel-Redirect= and the path of an internal location,"
@@ -157,23 +156,17 @@ SWITCH = OptionType(
     "",
     "must be yes or no, true or false, on or off",
     lambda value: value if isinstance(value, bool) else None,
-    lambda text: _SWITCH.get(text.lower(), text),
+    lambda text: ConfigParser.BOOLEAN_STATES.get(text.lower(), text),
     lambda value: "yes" if value else "no",
 )
 
 
 def _is_integer(value: object) -> TypeGuard[int]:
-    """Return whether a value is an integer, which True and False are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _integer(metavar: str, expected: str, maximum: int) -> OptionType[int]:
-    """Return the type of an integer from 1."""
-
-    def convert(value: object) -> int | None:
-        return value if _is_integer(value) and 0 < value <= maximum else None
-
-    return OptionType(metavar, expected, convert, _read_integer)
+def _up_to(maximum: float) -> Callable[[object], int | None]:
+    return lambda value: value if _is_integer(value) and 0 < value <= maximum else None
 
 
 def _read_integer(text: str) -> object:
@@ -181,16 +174,15 @@ def _read_integer(text: str) -> object:
     return text if number is None else number
 
 
-def _worker_count(value: object) -> int | Literal["auto"] | None:
-    if value == "auto":
-        return "auto"
-    return value if _is_integer(value) and value > 0 else None
-
-
-COUNT = _integer("N", "must be a number from 1 up", 10**12)
-PORT = _integer("PORT", f"must be a port, from 1 to {MAX_PORT}", MAX_PORT)
+COUNT = OptionType("N", "must be a number from 1 up", _up_to(10**12), _read_integer)
+PORT = OptionType(
+    "PORT", f"must be a port, from 1 to {MAX_PORT}", _up_to(MAX_PORT), _read_integer
+)
 WORKER_COUNT: OptionType[int | Literal["auto"]] = OptionType(
-    "N|auto", "must be a number from 1 up, or auto", _worker_count, _read_integer
+    "N|auto",
+    "must be a number from 1 up, or auto",
+    lambda value: "auto" if value == "auto" else _up_to(inf)(value),
+    _read_integer,
 )
 
 
@@ -204,21 +196,22 @@ def seconds(*, or_zero: bool = False, maximum: int = MAX_SECONDS) -> OptionType[
         in_range = 0 < value <= maximum or (or_zero and value == 0)
         return float(value) if in_range else None
 
+    def read(text: str) -> object:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
     minimum = "from 0" if or_zero else "above 0"
-    return OptionType(
-        "SECONDS",
-        f"must be a number of seconds, {minimum} up to {maximum}",
-        convert,
-        _read_float,
-        lambda value: f"{value} s".replace(".0 s", " s"),
-    )
+    expected = f"must be a number of seconds, {minimum} up to {maximum}"
+    return OptionType("SECONDS", expected, convert, read, _format_seconds)
 
 
-def _read_float(text: str) -> object:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def _format_seconds(value: float) -> str:
+    return f"{str(value).removesuffix('.0')} s"
+
+
+SECONDS = seconds()
 
 
 def size(minimum: int = 0) -> OptionType[int]:
@@ -231,37 +224,40 @@ def size(minimum: int = 0) -> OptionType[int]:
             value = int(match["number"]) << (10 * power)
         return value if _is_integer(value) and minimum <= value <= 1024**4 else None
 
-    expected = f"must be a number of bytes, from {minimum} up to 1 TiB, as in 65536,"
+    expected = f"must be a number of bytes, from {minimum} up to 1 TiB, as in"
     return OptionType(
-        "SIZE", f"{expected} 64 KiB or 16 MiB", convert, format=_format_size
+        "SIZE", f"{expected} 65536, 64 KiB or 16 MiB", convert, format=_format_size
     )
 
 
 def _format_size(value: int) -> str:
-    """Return a number of bytes in the largest unit that it is a multiple of."""
-    for unit, factor in _UNITS.items():
-        if value and value % factor == 0:
-            return f"{value // factor} {unit}"
+    """Return a size in the largest unit that it is a multiple of."""
+    for unit, power in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if value and value % (1 << power) == 0:
+            return f"{value >> power} {unit}"
     return f"{value} B"
 
 
 def _list(
     metavar: str,
-    split: Callable[[str], list[str]],
     separator: str,
-    convert_items: Callable[[tuple[object, ...]], tuple[str, ...]],
+    convert_items: Callable[[Sequence[object]], Iterable[str]],
 ) -> OptionType[tuple[str, ...]]:
     """Return the type of a list of texts; a single text is a list of one."""
 
     def convert(value: object) -> tuple[str, ...] | None:
-        items = (value,) if isinstance(value, str) else value
-        return convert_items(tuple(items)) if isinstance(items, tuple | list) else None
+        items = [value] if isinstance(value, str) else value
+        return tuple(convert_items(items)) if isinstance(items, tuple | list) else None
+
+    def read(text: str) -> object:
+        items = text.split(separator.strip() or None)
+        return tuple(item.strip() for item in items if item.strip())
 
     return OptionType(
         metavar,
         "must be text, or a list of texts",
         convert,
-        lambda text: tuple(filter(None, map(str.strip, split(text)))),
+        read,
         lambda items: separator.join(items) or "none",
     )
 
@@ -271,23 +267,21 @@ def endpoints(
 ) -> OptionType[tuple[str, ...]]:
     """Return the type of a list of endpoints, each at another place."""
 
-    def convert_items(items: tuple[object, ...]) -> tuple[str, ...]:
-        specs: list[str] = []
-        places: set[Hashable] = set()
+    def convert_items(items: Sequence[object]) -> Iterator[str]:
+        if not items and not or_none:
+            raise InvalidValueError(items, "must name a place to listen")
+        places: list[Hashable] = []
         for item in items:
             if not isinstance(item, str):
                 raise InvalidValueError(item, "must be a listen spec, as in tcp:8080")
             place = parse_endpoint(item).place
             if place in places:
                 raise InvalidValueError(item, "is there twice")
-            specs.append(item)
-            places |= {place} - {None}
-        if not specs and not or_none:
-            raise InvalidValueError(items, "must name a place to listen")
-        return tuple(specs)
+            places += [place] if place else []
+            yield item
 
-    # White space, not commas, separates them: file names may have commas.
-    return replace(_list("SPEC", str.split, " ", convert_items), repeatable=True)
+    # White space separates them in text, since file names may have commas.
+    return replace(_list("SPEC", " ", convert_items), repeatable=True)
 
 
 def _trusted_proxy(item: object) -> str:
@@ -310,9 +304,4 @@ def _network(text: str, *, strict: bool = True) -> IPv4Network | IPv6Network | N
         return None
 
 
-TRUSTED_PROXIES = _list(
-    "ADDRESSES",
-    lambda text: text.split(","),
-    ", ",
-    lambda items: tuple(map(_trusted_proxy, items)),
-)
+TRUSTED_PROXIES = _list("ADDRESSES", ", ", lambda items: map(_trusted_proxy, items))

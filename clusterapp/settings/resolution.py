@@ -2,8 +2,7 @@
 The precedence of sources: defaults < TOML file < environment < flags.
 
 A value that a stronger source replaces is not validated; a name that no setting has is
-an error in every source. Files and the environment are read by
-`clusterapp.settings.command_line`.
+an error in every source.
 """
 
 import re
@@ -16,7 +15,7 @@ from typing import Any
 from clusterapp.errors import SettingsError
 from clusterapp.settings.model import OPTIONS, Settings
 from clusterapp.settings.option import PREFIX
-from clusterapp.settings.validation_errors import (
+from clusterapp.settings.validation import (
     DEFAULT,
     InvalidSettingsError,
     did_you_mean,

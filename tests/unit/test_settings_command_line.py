@@ -14,17 +14,17 @@ from tempfile import TemporaryDirectory
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp import __version__
-from clusterapp.settings.command_line import Options, read_file
+from clusterapp.settings.command_line import Options
 from clusterapp.settings.model import OPTIONS, Settings
 
 
-def files(**texts: str) -> Callable[[str], str]:
+def files(**texts: str) -> Callable[[str], bytes]:
     """Make a reader of TOML files that exist only here, by their stems."""
 
-    def read(name: str) -> str:
+    def read(name: str) -> bytes:
         if name.removesuffix(".toml") not in texts:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-        return texts[name.removesuffix(".toml")]
+        return texts[name.removesuffix(".toml")].encode()
 
     return read
 
@@ -36,7 +36,7 @@ class OptionsTestCase(SynchronousTestCase):
         self,
         *arguments: str,
         environ: Mapping[str, str] | None = None,
-        read: Callable[[str], str] | None = None,
+        read: Callable[[str], bytes] | None = None,
     ) -> Options:
         options = Options(environ=environ or {}, read=read or files())
         options.parseOptions(arguments)
@@ -47,7 +47,7 @@ class OptionsTestCase(SynchronousTestCase):
         line: str,
         *arguments: str,
         environ: Mapping[str, str] | None = None,
-        read: Callable[[str], str] | None = None,
+        read: Callable[[str], bytes] | None = None,
     ) -> None:
         """A text in SystemExit is printed to stderr, and makes the status 1."""
         end = self.assertRaises(
@@ -206,7 +206,7 @@ class FileTests(OptionsTestCase):
     def test_a_file_that_cannot_be_read(self) -> None:
         """A file that is there but cannot be read is never passed over."""
 
-        def read(_name: str) -> str:
+        def read(_name: str) -> bytes:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
         self.assert_refused("cannot read clusterapp.toml: Permission denied", read=read)
@@ -217,11 +217,12 @@ class FileTests(OptionsTestCase):
         self.addCleanup(folder.cleanup)
         path = Path(folder.name) / "a.toml"
         path.write_text('state = "/é"', encoding="utf-8")
-        options = self.parse(f"--config={path}", read=read_file)
+        options = Options({})
+        options.parseOptions([f"--config={path}"])
         self.assertEqual(options.settings.state, "/é")
         path.write_bytes(b'state = "\xff"')
         end = self.assertRaises(
-            SystemExit, self.parse, f"--config={path}", read=read_file
+            SystemExit, Options({}).parseOptions, [f"--config={path}"]
         )
         self.assertIn(f"clusterapp: {path} is not in UTF-8: ", str(end.code))
 

@@ -11,7 +11,7 @@ from clusterapp.errors import SettingsError
 from clusterapp.settings.listen import DISPATCHES
 from clusterapp.settings.model import Settings
 from clusterapp.settings.option_types import PORT, STICKY_KEY, choice
-from clusterapp.settings.validation_errors import InvalidValueError
+from clusterapp.settings.validation import InvalidValueError
 
 TOKENS = st.text("abzABZ019!#$%&'*+.^_`|~-", min_size=1)
 

@@ -46,12 +46,7 @@ class InvalidSettingsError(SettingsError):
 
 
 def did_you_mean(name: str, known: Mapping[str, str]) -> str:
-    """
-    Suggest the known name that is nearest to an unknown one.
-
-    :param known: how each name is written, by the name to compare with.
-    :return: the end of a sentence; empty if nothing is near.
-    """
+    """Return a suggestion of the nearest key of `known`, by its value, or nothing."""
     near = get_close_matches(name, known, n=1)
     return f"; did you mean {known[near[0]]}?" if near else ""
 
@@ -65,5 +60,5 @@ def _subject(name: str, value: object, origin: str | None) -> str:
 
 
 def _format(value: object) -> str:
-    """Return a value in one line, a tuple as the list that it was written as."""
+    # A tuple is written as the list that it was given as.
     return repr(list(value) if isinstance(value, tuple) else value)
