@@ -195,23 +195,21 @@ def _listener(positional: list[str], keywords: dict[str, str]) -> ListenSpec:
             f"the kind {kind!r} is none of {', '.join(_CLASSES)}"
             "; a TCP port is written tcp:8080"
         )
-    listener_class = _CLASSES[kind]
-    if kind == "tls" and "certificates" in keywords:
-        listener_class = TlsFolderListen
-        for key in ("certificate", "key"):
-            if key in keywords:
-                raise ValueError(
-                    f"{key} does not go with certificates, which is a folder"
-                )
-    first, *others = _parameters(listener_class)
-    label = _LABELS.get(first.name, first.name)
-    values = {first.name: _value(first.name, _first(positional, label))}
-    for name, default in ((each.name, each.default) for each in others):
-        if name in keywords:
+    has_folder = kind == "tls" and "certificates" in keywords
+    listener_class = TlsFolderListen if has_folder else _CLASSES[kind]
+    first = _parameters(listener_class)[0].name
+    values: dict[str, Any] = {}
+    for parameter in fields(listener_class):
+        name = parameter.name
+        if name == first:
+            values[name] = _value(name, _first(positional, _LABELS.get(name, name)))
+        elif name in keywords:
             values[name] = _value(name, keywords.pop(name))
-        elif default is MISSING:
+        elif parameter.default is MISSING:
             raise ValueError(f"{name} is missing")
     for key in keywords:
+        if has_folder and key in {"certificate", "key"}:
+            raise ValueError(f"{key} does not go with certificates, which is a folder")
         raise ValueError(f"{kind} has no key {key!r}")
     for word in positional:
         raise ValueError(f"the word {word!r} is one too many")

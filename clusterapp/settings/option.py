@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic
+from typing import Generic, cast
 
 from clusterapp.settings.option_types import OptionType, T
 
@@ -36,8 +36,7 @@ class Option(Generic[T]):
     def help(self, text: str) -> T:
         """Return the dataclass field of the option, with its description."""
         described = replace(self, description=" ".join(text.split()))
-        declared: Any = field(default=self.default, metadata={"option": described})
-        return declared  # type: ignore[no-any-return]
+        return cast("T", field(default=self.default, metadata={"option": described}))
 
     @property
     def flag(self) -> str:

@@ -204,11 +204,13 @@ def seconds(*, or_zero: bool = False, maximum: int = MAX_SECONDS) -> OptionType[
 
     minimum = "from 0" if or_zero else "above 0"
     expected = f"must be a number of seconds, {minimum} up to {maximum}"
-    return OptionType("SECONDS", expected, convert, read, _format_seconds)
-
-
-def _format_seconds(value: float) -> str:
-    return f"{str(value).removesuffix('.0')} s"
+    return OptionType(
+        "SECONDS",
+        expected,
+        convert,
+        read,
+        lambda value: f"{value} s".replace(".0 ", " "),
+    )
 
 
 SECONDS = seconds()

@@ -32,7 +32,7 @@ _SERVICE_VARIABLE = re.compile(
 )
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://.*")
 
-#: The name of a setting, its value in one source, and that source.
+#: The name of a setting, its value in a source, and the name of that source.
 _Value = tuple[str, Any, str]
 
 

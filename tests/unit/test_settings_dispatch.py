@@ -1,4 +1,4 @@
-"""The settings of distribution, and the kinds of value that they have."""
+"""The settings of distribution, and their option types."""
 
 from typing import Any
 
@@ -80,7 +80,7 @@ class DistributingTests(SynchronousTestCase):
             )
 
 
-class KindTests(SynchronousTestCase):
+class OptionTypeTests(SynchronousTestCase):
     """How values are read, and what stands for them."""
 
     def test_choice(self) -> None:

@@ -1,4 +1,4 @@
-"""Sizes, and the field for a server in front."""
+"""Option types: sizes, spans of time, and the field for a server in front."""
 
 from hypothesis import given
 from hypothesis import strategies as st
