@@ -11,7 +11,7 @@ from typing import Self
 
 from twisted.logger import Logger
 
-from clusterapp.settings.words import decimal
+from clusterapp.settings.endpoint_syntax import decimal
 
 #: systemd may be busy; what it is told must not be lost, nor the loop stand for long.
 _PATIENCE = 1.0

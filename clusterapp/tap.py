@@ -17,8 +17,8 @@ from twisted.internet.error import ReactorNotRunning
 from clusterapp.channel.bootstrap import DEMO
 from clusterapp.clock import make_monotonic
 from clusterapp.errors import ClusterError
-from clusterapp.settings import options as settings_options
-from clusterapp.settings.counts import OFF
+from clusterapp.settings import command_line
+from clusterapp.settings.option_types import OFF
 from clusterapp.terminal import TOLD, Terminal, check_paths, print_error, start_error
 from clusterapp.titles import set_title
 
@@ -33,7 +33,7 @@ __all__ = ["Options", "makeService"]
 _LOG_FILE = "twistd.log"
 
 
-class Options(settings_options.Options):
+class Options(command_line.Options):
     """The options of the settings; ``--check-config`` is done as they are parsed."""
 
     def postOptions(self) -> None:
@@ -113,7 +113,7 @@ class Program(MultiService):
             reactor=reactor,
             on_failure=self._failed,
             origins=options.origins,
-            choose=options.choose,
+            choose=options.resolve,
             stop=self._stop,
             environ=self._environ,
             upgrading=Upgrading(self._inheritance, self._lead, self._command(options)),

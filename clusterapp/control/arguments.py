@@ -10,8 +10,8 @@ from argparse import (
 from collections.abc import Sequence
 
 from clusterapp import __version__
+from clusterapp.settings.endpoint_syntax import decimal
 from clusterapp.settings.listen import DISPATCHES
-from clusterapp.settings.words import decimal
 
 _EPILOG = """\
 The control socket is found by itself if one cluster runs here. Otherwise name it

@@ -8,10 +8,10 @@ from twisted.web.iweb import IRequest
 from werkzeug.exceptions import BadRequest
 
 from clusterapp.operations import CORE, Dispatch, Slot
-from clusterapp.settings.distributing import StickyKey
+from clusterapp.settings.endpoint_syntax import decimal
 from clusterapp.settings.listen import DISPATCHES
-from clusterapp.settings.problems import WrongValueError
-from clusterapp.settings.words import decimal
+from clusterapp.settings.option_types import STICKY_KEY
+from clusterapp.settings.validation import InvalidValueError
 
 #: How much of a wrong value is repeated.
 _LONGEST_SHOWN = 60
@@ -53,8 +53,8 @@ def wanted_dispatch(request: IRequest) -> Dispatch:
         raise BadRequest(f"policy must be one of {known}, not {_shown(policy)}")
     if sticky is not None:
         try:
-            StickyKey().check(sticky)
-        except WrongValueError as error:
+            STICKY_KEY.validate(sticky)
+        except InvalidValueError as error:
             raise BadRequest(f"sticky {error.reason}, not {_shown(sticky)}") from None
     return Dispatch(policy, sticky, values.get("listener"))
 

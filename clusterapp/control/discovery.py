@@ -24,7 +24,7 @@ from clusterapp.errors import (
     UnreachableError,
 )
 from clusterapp.listening.state import default_state
-from clusterapp.settings.counts import OFF
+from clusterapp.settings.option_types import OFF
 
 #: The name of the control socket in a cluster's own folder.
 SOCKET_NAME = "control.sock"

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from clusterapp.printable import printable
-from clusterapp.settings.model import SETTINGS
-from clusterapp.settings.show import rows_text
+from clusterapp.settings.model import OPTIONS
+from clusterapp.settings.print_config import aligned_rows
 from clusterapp.wording import counted
 
 #: What stands for a figure that nobody knows.
@@ -78,11 +78,11 @@ def stacks_text(stacks: Mapping[str, str], paint: Paint) -> str:
 
 def config_text(config: Mapping[str, Mapping[str, Any]]) -> str:
     """Show settings as ``--print-config`` does."""
-    known = [setting.name for setting in SETTINGS if setting.name in config]
+    known = [option.name for option in OPTIONS if option.name in config]
     # A master of another version may have others.
     names = dict.fromkeys((*known, *config))
     return printable(
-        rows_text(
+        aligned_rows(
             (name, _value(name, config[name]["value"]), str(config[name]["origin"]))
             for name in names
         )
@@ -125,9 +125,9 @@ def span(seconds: float | None) -> str:
 
 def _value(name: str, value: Any) -> str:
     """Write the value of a setting, after its way through JSON."""
-    for setting in SETTINGS:
-        if setting.name == name:
-            return setting.show(tuple(value) if isinstance(value, list) else value)
+    for option in OPTIONS:
+        if option.name == name:
+            return option.format(tuple(value) if isinstance(value, list) else value)
     return str(value)
 
 

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from clusterapp.descriptors import adopt_socket, own
 from clusterapp.errors import ListenError
+from clusterapp.settings.endpoint_syntax import decimal
 from clusterapp.settings.listen import (
     AnyTlsListen,
     FdListen,
@@ -23,7 +24,6 @@ from clusterapp.settings.listen import (
     TlsListen,
     UnixListen,
 )
-from clusterapp.settings.words import decimal
 
 _log = Logger()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from clusterapp.errors import SettingsError
 from clusterapp.logs.output import open_path
 from clusterapp.master.plan import Plan
-from clusterapp.settings.kinds import STDOUT_PATH
+from clusterapp.settings.option_types import STDOUT
 
 #: The master's stdout. A worker's own is a pipe into the master's log.
 _STDOUT = 1
@@ -24,7 +24,7 @@ def place_access_log(plan: Plan, setting: str | None) -> Plan:
     if setting is None:
         return plan
     try:
-        if setting == STDOUT_PATH:
+        if setting == STDOUT:
             os.fstat(_STDOUT)
             return replace(plan, access_log=_STDOUT)
         # A worker's application may change the working folder.

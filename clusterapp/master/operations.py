@@ -29,8 +29,8 @@ from clusterapp.master.status import (
     workers_of,
 )
 from clusterapp.operations import CORE, Dispatch, Health, Slot, Step, Tell, Verdict
-from clusterapp.settings.model import SETTINGS
-from clusterapp.settings.sources import Chosen
+from clusterapp.settings.model import OPTIONS
+from clusterapp.settings.resolution import ResolvedSettings
 from clusterapp.wording import counted
 
 _CORE_ELSEWHERE = "the core runs on another machine: ask its own cluster"
@@ -67,17 +67,17 @@ class Master(Protocol):
         """Where it was started."""
 
     @property
-    def chosen(self) -> Chosen:
+    def chosen(self) -> ResolvedSettings:
         """The settings that hold, and their sources."""
 
-    def choose_anew(self) -> Chosen:
+    def choose_anew(self) -> ResolvedSettings:
         """
         Read the settings again.
 
         :raise SettingsError: if something is wrong with them.
         """
 
-    def adopt_settings(self, chosen: Chosen) -> None:
+    def adopt_settings(self, chosen: ResolvedSettings) -> None:
         """Let other settings hold from now on."""
 
     def changed(self) -> None:
@@ -179,11 +179,11 @@ class MasterOperations:
         """Tell the value of each setting, and where it came from."""
         chosen = self._master.chosen
         return {
-            setting.name: {
-                "value": getattr(chosen.settings, setting.name),
-                "origin": chosen.origins[setting.name],
+            option.name: {
+                "value": getattr(chosen.settings, option.name),
+                "origin": chosen.origins[option.name],
             }
-            for setting in SETTINGS
+            for option in OPTIONS
         }
 
     def health(self) -> Health:
@@ -340,7 +340,7 @@ class MasterOperations:
             )
         return text + not_applied(before, wanted)
 
-    def _release(self, chosen: Chosen) -> Release:
+    def _release(self, chosen: ResolvedSettings) -> Release:
         master = self._master
         number, self._next_generation = self._next_generation, self._next_generation + 1
         generation = master.surroundings.take(number, chosen.settings)

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from clusterapp.settings.model import SETTINGS
-from clusterapp.settings.sources import Chosen
+from clusterapp.settings.model import OPTIONS
+from clusterapp.settings.resolution import ResolvedSettings
 
 #: Settings that a reload cannot change, since they are the master's own.
 _FIXED = frozenset(
@@ -15,21 +15,25 @@ _FIXED = frozenset(
 )
 
 
-def as_far_as_can_be(before: Chosen, after: Chosen) -> Chosen:
+def as_far_as_can_be(
+    before: ResolvedSettings, after: ResolvedSettings
+) -> ResolvedSettings:
     """Let a reload change what it can, and leave the rest as the master has it."""
     kept = {name: getattr(before.settings, name) for name in _FIXED}
     origins = {name: before.origins[name] for name in _FIXED}
-    return Chosen(replace(after.settings, **kept), {**after.origins, **origins})
+    return ResolvedSettings(
+        replace(after.settings, **kept), {**after.origins, **origins}
+    )
 
 
-def not_applied(before: Chosen, after: Chosen) -> str:
+def not_applied(before: ResolvedSettings, after: ResolvedSettings) -> str:
     """Name the settings that have other values, which only an upgrade brings."""
     changed = [
-        f"--{setting.flag}"
-        for setting in SETTINGS
-        if setting.name in _FIXED
-        and getattr(before.settings, setting.name)
-        != getattr(after.settings, setting.name)
+        option.flag
+        for option in OPTIONS
+        if option.name in _FIXED
+        and getattr(before.settings, option.name)
+        != getattr(after.settings, option.name)
     ]
     if not changed:
         return ""

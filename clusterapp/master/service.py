@@ -37,8 +37,8 @@ from clusterapp.master.state_check import StateCheck
 from clusterapp.master.status import Phase, text_of
 from clusterapp.master.upgrade import Succession, Upgrading
 from clusterapp.operations import Tell
-from clusterapp.settings.model import SETTINGS, Settings
-from clusterapp.settings.sources import Chosen
+from clusterapp.settings.model import OPTIONS, Settings
+from clusterapp.settings.resolution import ResolvedSettings
 from clusterapp.web.hosting import check_tls
 from clusterapp.web.proxies import EVERYONE
 
@@ -63,7 +63,7 @@ class ClusterService(Service):
         reactor: Any = None,
         on_failure: Callable[[ClusterError], None] | None = None,
         origins: Mapping[str, str] | None = None,
-        choose: Callable[[], Chosen] | None = None,
+        choose: Callable[[], ResolvedSettings] | None = None,
         stop: Callable[[], None] | None = None,
         upgrading: Upgrading | None = None,
         environ: Mapping[str, str] | None = None,
@@ -84,8 +84,8 @@ class ClusterService(Service):
         :param environ: the environment that every generation begins with; None for
             that of the moment when the service is first started.
         """
-        in_code = {setting.name: "the program" for setting in SETTINGS}
-        self.chosen = Chosen(settings, origins or in_code)
+        in_code = {option.name: "the program" for option in OPTIONS}
+        self.chosen = ResolvedSettings(settings, origins or in_code)
         #: Where the program was started: twistd goes to its --rundir before that.
         self.surroundings = Surroundings(environ)
         self._environ = environ
@@ -245,7 +245,7 @@ class ClusterService(Service):
             "uptime": self.reactor.seconds() - self._started_at,
         }
 
-    def choose_anew(self) -> Chosen:
+    def choose_anew(self) -> ResolvedSettings:
         """
         Read the settings again.
 
@@ -256,7 +256,7 @@ class ClusterService(Service):
         check_tls(self.reactor, chosen.settings)
         return chosen
 
-    def adopt_settings(self, chosen: Chosen) -> None:
+    def adopt_settings(self, chosen: ResolvedSettings) -> None:
         """Let other settings hold from now on."""
         self.chosen = chosen
 

@@ -3,7 +3,7 @@
 from twisted.logger import Logger
 
 from clusterapp.settings.model import Settings
-from clusterapp.settings.problems import WrongSettingsError
+from clusterapp.settings.validation import InvalidSettingsError
 from clusterapp.spawning.cpus import usable_cpus
 from clusterapp.wording import counted
 
@@ -26,7 +26,7 @@ def check_size(settings: Settings) -> None:
     """
     wanted, most = settings.workers, most_workers()
     if wanted != "auto" and int(wanted) > most:
-        raise WrongSettingsError(
+        raise InvalidSettingsError(
             {"workers": wanted},
             f"must be at most {most} here, {MOST_PER_CPU} for each CPU"
             " (clusterctl scale --force starts more)",

@@ -23,7 +23,7 @@ from clusterapp.master.place import Place
 from clusterapp.master.size import first_size
 from clusterapp.master.succession import Inheritance
 from clusterapp.settings.listen import (
-    MOST_PORTS,
+    MAX_PORT,
     AnyTlsListen,
     ListenSpec,
     TcpListen,
@@ -265,7 +265,7 @@ class Sockets:
         interface = interfaces[0] if interfaces else "127.0.0.1"
         while len(self._ports) <= number:
             port = first + len(self._ports)
-            if port > MOST_PORTS:
+            if port > MAX_PORT:
                 raise ListenError(
                     f"worker_ports = {first}: there is no port {port} for slot"
                     f" {len(self._ports)}"

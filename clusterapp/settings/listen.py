@@ -1,120 +1,110 @@
 """
-Where to listen, as data: ``tcp:8080``, ``unix:/run/app.sock:mode=660``, ``fd:3``.
+Listening endpoints as data: ``tcp:8080``, ``unix:/run/app.sock:mode=660``, ``fd:3``.
 
-The syntax is that of Twisted's endpoint strings; `clusterapp.settings.words` has it.
+The fields of each class are what its endpoint string is parsed into and written from:
+the first one is positional, the others are ``key=value``.
 """
 
 import re
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from ipaddress import ip_address
+from typing import Any, ClassVar
 
-from clusterapp.settings.problems import WrongValueError
-from clusterapp.settings.words import Words, decimal, divide, quote
+from clusterapp.settings.endpoint_syntax import decimal, quote, split
+from clusterapp.settings.validation import InvalidValueError
 
 #: Every IPv4 interface: what Twisted, too, takes where none is named.
 ALL_INTERFACES = "0.0.0.0"  # noqa: S104 - only on the operator's explicit word
-
-#: How connections can be distributed.
+#: The policies by which connections are distributed.
 DISPATCHES = ("shared", "reuseport", "round-robin", "least-connections", "sticky")
-
-#: What of the PROXY protocol a listener can expect: a version, or either.
+#: The versions of the PROXY protocol that a listener can expect; ``auto`` is either.
 PROXY_VERSIONS = ("v1", "v2", "auto")
 
-_DEFAULT_MODE = 0o666
-MOST_PORTS = 65535
-# unix(7): sun_path has 108 bytes, the last of which ends the string.
-_LONGEST_PATH = 107
+MAX_PORT = 65535
+_MAX_PATH_BYTES = 107
+_MODE = re.compile("0?[0-7]{3}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Listen:
     """
-    What any listener can have.
+    An endpoint to listen on; ``str()`` returns its canonical endpoint string.
 
-    :ivar dispatch: how its connections are distributed; ``None`` if as `--dispatch`
-        says for all.
-    :ivar proxy: which versions of the PROXY protocol its connections begin with, one
-        of `PROXY_VERSIONS`; ``None`` if they begin with a request.
+    :cvar kind: the first word of the endpoint string.
+    :ivar dispatch: the policy for its connections; ``None`` for that of `--dispatch`.
+    :ivar proxy: the PROXY protocol's version, one of `PROXY_VERSIONS`, with whose
+        header connections begin; ``None`` if they begin with a request.
     """
 
+    kind: ClassVar[str]
     dispatch: str | None = None
     proxy: str | None = None
 
     @property
+    def place(self) -> Hashable:
+        """The address that only one listener can have; ``None`` if any number can."""
+        return (self.kind, getattr(self, _parameters(type(self))[0].name))
+
+    @property
     def socket_name(self) -> str:
-        """What names the listening socket itself, whatever is done with it."""
-        return self._words()
+        """The name of the listening socket, whatever is done with its connections."""
+        return str(replace(self, dispatch=None, proxy=None))
 
     def __str__(self) -> str:
-        dispatch = "" if self.dispatch is None else f":dispatch={self.dispatch}"
-        proxy = "" if self.proxy is None else f":proxy={self.proxy}"
-        return f"{self._words()}{dispatch}{proxy}"
+        first, *keywords = _parameters(type(self))
+        spec = f"{self.kind}:{quote(str(getattr(self, first.name)))}"
+        for name, default in ((each.name, each.default) for each in keywords):
+            value = getattr(self, name)
+            if value != default:
+                spec += f":{name}={_FORMATS.get(name, quote)(value)}"
+        return spec
 
-    def _words(self) -> str:
-        raise NotImplementedError
 
-
-@dataclass(frozen=True)
-class TcpListen(_Listen):
-    """
-    A TCP port.
-
-    :ivar port: from 0, which lets the kernel choose, to 65535.
-    :ivar interface: an IPv4 or IPv6 address of this machine.
-    """
+class _PortListen(_Listen):
+    """A listener on a TCP port, with TLS or without; the kernel chooses port 0."""
 
     port: int
-    interface: str = ALL_INTERFACES
+    interface: str
 
     @property
     def place(self) -> Hashable:
-        """What only one listener can have; ``None`` if the kernel chooses."""
-        return ("tcp", self.interface, self.port) if self.port else None
+        """The interface and port; ``None`` or the spec if the kernel chooses one."""
+        if self.port:
+            return ("tcp", self.interface, self.port)
+        return None if self.kind == "tcp" else str(self)
 
-    def _words(self) -> str:
-        return f"tcp:{self.port}{_interface_word(self.interface)}"
+    @property
+    def socket_name(self) -> str:
+        """The name of the listening socket, which is the same with TLS and without."""
+        return str(TcpListen(self.port, self.interface))
+
+
+@dataclass(frozen=True)
+class TcpListen(_PortListen):
+    """A TCP port."""
+
+    kind = "tcp"
+    port: int
+    interface: str = ALL_INTERFACES
 
 
 @dataclass(frozen=True)
 class UnixListen(_Listen):
-    """
-    A Unix socket in the file system.
+    """A Unix socket in the file system, and its permissions."""
 
-    :ivar path: the socket's name, at most 107 bytes.
-    :ivar mode: its permissions.
-    """
-
+    kind = "unix"
     path: str
-    mode: int = _DEFAULT_MODE
-
-    @property
-    def place(self) -> Hashable:
-        """What only one listener can have."""
-        return ("unix", self.path)
-
-    def _words(self) -> str:
-        mode = "" if self.mode == _DEFAULT_MODE else f":mode={self.mode:03o}"
-        return f"unix:{quote(self.path)}{mode}"
+    mode: int = 0o666
 
 
 @dataclass(frozen=True)
 class FdListen(_Listen):
-    """
-    A listening socket that the master inherits.
+    """A listening socket that the master inherits as a file descriptor."""
 
-    :ivar fd: its file descriptor.
-    """
-
+    kind = "fd"
     fd: int
-
-    @property
-    def place(self) -> Hashable:
-        """What only one listener can have."""
-        return ("fd", self.fd)
-
-    def _words(self) -> str:
-        return f"fd:{self.fd}"
 
 
 @dataclass(frozen=True)
@@ -122,237 +112,170 @@ class SystemdListen(_Listen):
     """
     A socket of systemd's socket activation, see sd_listen_fds(3).
 
-    :ivar name_or_index: its ``FileDescriptorName=`` as text, or its place among
-        the sockets of the unit, from 0, as a number.
+    It is known by its ``FileDescriptorName=``, or its index among those of the unit.
     """
 
+    kind = "systemd"
     name_or_index: str | int
 
-    @property
-    def place(self) -> Hashable:
-        """What only one listener can have."""
-        return ("systemd", self.name_or_index)
 
-    def _words(self) -> str:
-        return f"systemd:{quote(str(self.name_or_index))}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _TlsPort(_Listen):
+@dataclass(frozen=True)
+class TlsListen(_PortListen):
     """
-    A TCP port that speaks TLS.
+    A TCP port with TLS and one certificate, from PEM files.
 
-    :ivar port: from 0, which lets the kernel choose, to 65535.
-    :ivar ca: PEM file with the authorities that sign clients' certificates;
-        ``None`` asks clients for none.
-    :ivar interface: an IPv4 or IPv6 address of this machine.
+    :ivar ca: the authorities that sign clients' certificates; ``None`` requests none.
     """
 
+    kind = "tls"
     port: int
+    certificate: str
+    key: str
     ca: str | None = None
     interface: str = ALL_INTERFACES
 
-    @property
-    def place(self) -> Hashable:
-        """What only one listener can have; its words, if the kernel chooses."""
-        return ("tcp", self.interface, self.port) if self.port else str(self)
 
-    @property
-    def socket_name(self) -> str:
-        """What names the listening socket itself, whatever is done with it."""
-        return str(TcpListen(self.port, self.interface))
+@dataclass(frozen=True)
+class TlsFolderListen(_PortListen):
+    """A TCP port with TLS and a folder of certificates, of which SNI selects one."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class TlsListen(_TlsPort):
-    """
-    A TCP port that speaks TLS, with one certificate.
-
-    :ivar certificate: PEM file with the certificate and its chain.
-    :ivar key: PEM file with the certificate's private key.
-    """
-
-    certificate: str
-    key: str
-
-    def _words(self) -> str:
-        return (
-            f"tls:{self.port}:certificate={quote(self.certificate)}"
-            f":key={quote(self.key)}{_ca_word(self.ca)}{_interface_word(self.interface)}"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TlsFolderListen(_TlsPort):
-    """
-    A TCP port that speaks TLS, with the certificate that each client asks for.
-
-    :ivar certificates: folder with certificates and their keys.
-    """
-
+    kind = "tls"
+    port: int
     certificates: str
-
-    def _words(self) -> str:
-        return (
-            f"tls:{self.port}:certificates={quote(self.certificates)}"
-            f"{_ca_word(self.ca)}{_interface_word(self.interface)}"
-        )
+    ca: str | None = None
+    interface: str = ALL_INTERFACES
 
 
 AnyTlsListen = TlsListen | TlsFolderListen
 ListenSpec = TcpListen | UnixListen | FdListen | SystemdListen | AnyTlsListen
 
+_CLASSES: Mapping[str, type[ListenSpec]] = {
+    each.kind: each
+    for each in (TcpListen, UnixListen, FdListen, SystemdListen, TlsListen)
+}
+
 
 def parse(spec: str) -> ListenSpec:
     """
-    Read a listen spec; ``str()`` of the result is the spec's canonical form.
+    Parse an endpoint string.
 
-    :raise SettingsError: a part of the spec is wrong; the text says which.
+    :raise SettingsError: a part of it is wrong; the text says which.
     """
     try:
-        return _build(divide(spec))
+        return _listener(*split(spec))
     except ValueError as error:
-        raise WrongValueError(spec, str(error)) from None
+        raise InvalidValueError(spec, str(error)) from None
 
 
 def parse_core(spec: str) -> TlsListen:
     """
-    Read the spec of a listener for workers on other machines.
+    Parse the endpoint string of a listener of the core, for workers on other machines.
 
-    :raise SettingsError: the spec is wrong, is not ``tls:`` with one certificate,
+    :raise SettingsError: the string is wrong, is not ``tls:`` with one certificate,
         or has no ``ca``.
     """
     listener = parse(spec)
     if not isinstance(listener, TlsListen):
-        raise WrongValueError(spec, "must be a tls: listener with one certificate")
+        raise InvalidValueError(spec, "must be a tls: listener with one certificate")
     if listener.ca is None:
-        raise WrongValueError(
+        raise InvalidValueError(
             spec, "ca is missing; clients must show a certificate signed by it"
         )
-    for word in ("dispatch", "proxy"):
-        if getattr(listener, word) is not None:
-            raise WrongValueError(spec, f"{word} is for the workers' listeners")
+    for key in ("dispatch", "proxy"):
+        if getattr(listener, key) is not None:
+            raise InvalidValueError(spec, f"{key} is for the workers' listeners")
     return listener
 
 
-def _build(words: Words) -> ListenSpec:
-    build = _BUILDERS.get(words.kind)
-    if build is None:
+def _listener(positional: list[str], keywords: dict[str, str]) -> ListenSpec:
+    """Make a listener of the parts of its endpoint string."""
+    kind = _first(positional, "kind")
+    if kind not in _CLASSES:
         raise ValueError(
-            f"the kind {words.kind!r} is none of {', '.join(_BUILDERS)}"
+            f"the kind {kind!r} is none of {', '.join(_CLASSES)}"
             "; a TCP port is written tcp:8080"
         )
-    dispatch = words.one_of("dispatch", DISPATCHES)
-    proxy = words.one_of("proxy", PROXY_VERSIONS)
-    listener = build(words)
-    words.expect_no_more()
-    return replace(listener, dispatch=dispatch, proxy=proxy)
-
-
-def _tcp(words: Words) -> TcpListen:
-    return TcpListen(_port(words), _interface(words))
-
-
-def _unix(words: Words) -> UnixListen:
-    path = words.first("path")
-    if len(path.encode("utf-8", "surrogateescape")) > _LONGEST_PATH:
-        raise ValueError(f"the path is longer than {_LONGEST_PATH} bytes")
-    return UnixListen(path, _mode(words.optional("mode")))
-
-
-def _fd(words: Words) -> FdListen:
-    text = words.first("descriptor")
-    fd = decimal(text)
-    if fd is None:
-        raise ValueError(f"the descriptor {text!r} must be a number from 0 up")
-    return FdListen(fd)
-
-
-def _systemd(words: Words) -> SystemdListen:
-    text = words.first("name or index")
-    index = decimal(text)
-    return SystemdListen(text if index is None else index)
-
-
-def _tls(words: Words) -> AnyTlsListen:
-    folder = words.optional("certificates")
-    return _tls_pair(words) if folder is None else _tls_folder(words, folder)
-
-
-def _tls_folder(words: Words, folder: str) -> TlsFolderListen:
-    for key in ("certificate", "key"):
-        if words.optional(key) is not None:
+    has_folder = kind == "tls" and "certificates" in keywords
+    listener_class = TlsFolderListen if has_folder else _CLASSES[kind]
+    first = _parameters(listener_class)[0].name
+    values: dict[str, Any] = {}
+    for parameter in fields(listener_class):
+        name = parameter.name
+        if name == first:
+            values[name] = _value(name, _first(positional, _LABELS.get(name, name)))
+        elif name in keywords:
+            values[name] = _value(name, keywords.pop(name))
+        elif parameter.default is MISSING:
+            raise ValueError(f"{name} is missing")
+    for key in keywords:
+        if has_folder and key in {"certificate", "key"}:
             raise ValueError(f"{key} does not go with certificates, which is a folder")
-    return TlsFolderListen(
-        port=_port(words),
-        certificates=folder,
-        ca=words.optional("ca"),
-        interface=_interface(words),
-    )
+        raise ValueError(f"{kind} has no key {key!r}")
+    for word in positional:
+        raise ValueError(f"the word {word!r} is one too many")
+    return listener_class(**values)
 
 
-def _tls_pair(words: Words) -> TlsListen:
-    return TlsListen(
-        port=_port(words),
-        certificate=words.required("certificate"),
-        key=words.required("key"),
-        ca=words.optional("ca"),
-        interface=_interface(words),
-    )
+def _parameters(listener_class: type[_Listen]) -> list[Field[Any]]:
+    """Return the fields of a class in the order of its endpoint string."""
+    return sorted(fields(listener_class), key=lambda each: each.kw_only is True)
 
 
-_BUILDERS: Mapping[str, Callable[[Words], ListenSpec]] = {
-    "tcp": _tcp,
-    "unix": _unix,
-    "fd": _fd,
-    "systemd": _systemd,
-    "tls": _tls,
-}
+def _first(positional: list[str], label: str) -> str:
+    """Take the first positional argument."""
+    if not positional or not positional[0]:
+        raise ValueError(f"the {label} is missing")
+    return positional.pop(0)
 
 
-def _port(words: Words) -> int:
-    text = words.first("port")
+def _value(name: str, text: str) -> Any:
+    """Convert the text of a parameter."""
+    if not text:
+        raise ValueError(f"{name} is empty")
+    if text not in _CHOICES.get(name, [text]):
+        raise ValueError(f"{name}={text} is none of {', '.join(_CHOICES[name])}")
+    expected, convert = _CONVERSIONS.get(name, ("", str))
+    value = convert(text)
+    if value is None:
+        raise ValueError(f"the {_LABELS.get(name, name)} {text!r} {expected}")
+    return value
+
+
+def _port(text: str) -> int | None:
     port = decimal(text)
-    if port is None or port > MOST_PORTS:
-        raise ValueError(f"the port {text!r} must be a number from 0 to {MOST_PORTS}")
-    return port
+    return port if port is not None and port <= MAX_PORT else None
 
 
-def _mode(text: str | None) -> int:
-    if text is None:
-        return _DEFAULT_MODE
-    if re.fullmatch("0?[0-7]{3}", text) is None:
-        raise ValueError(f"the mode {text!r} must be octal, as in mode=660")
-    return int(text, 8)
-
-
-def _ca_word(ca: str | None) -> str:
-    return "" if ca is None else f":ca={quote(ca)}"
-
-
-def _interface(words: Words) -> str:
-    text = words.optional("interface")
-    if text is None:
-        return ALL_INTERFACES
-    address = _address(text)
-    if address is None:
-        raise ValueError(f"the interface {text!r} must be an IP address")
-    return address
-
-
-def _address(text: str) -> str | None:
-    """Read an IP address, to write it in its one canonical form."""
+def _interface(text: str) -> str | None:
     # ipaddress takes any text for a scope (fe80::1%eth0), even a bracket.
-    if re.fullmatch(r"[\w.:%-]+", text) is None:
-        return None
-    try:
-        return str(ip_address(text))
-    except ValueError:
-        return None
+    with suppress(ValueError):
+        return str(ip_address(text)) if re.fullmatch(r"[\w.:%-]+", text) else None
+    return None
 
 
-def _interface_word(interface: str) -> str:
-    if interface == ALL_INTERFACES:
-        return ""
-    address = f"[{interface}]" if ":" in interface else interface
-    return f":interface={address}"
+def _path(text: str) -> str:
+    # unix(7): sun_path has 108 bytes, the last of which ends the string.
+    if len(text.encode("utf-8", "surrogateescape")) > _MAX_PATH_BYTES:
+        raise ValueError(f"the path is longer than {_MAX_PATH_BYTES} bytes")
+    return text
+
+
+#: What the text of a parameter must be, and its conversion, which returns ``None`` for
+#: other text. Parameters that are not here are any text.
+_CONVERSIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
+    "port": (f"must be a number from 0 to {MAX_PORT}", _port),
+    "interface": ("must be an IP address", _interface),
+    "path": ("", _path),
+    "mode": (
+        "must be octal, as in mode=660",
+        lambda text: int(text, 8) if _MODE.fullmatch(text) else None,
+    ),
+    "fd": ("must be a number from 0 up", decimal),
+    "name_or_index": ("", lambda text: text if decimal(text) is None else int(text)),
+}
+_CHOICES = {"dispatch": DISPATCHES, "proxy": PROXY_VERSIONS}
+_FORMATS: Mapping[str, Callable[[Any], str]] = {
+    "interface": lambda address: f"[{address}]" if ":" in address else address,
+    "mode": "{:03o}".format,
+}
+_LABELS = {"fd": "descriptor", "name_or_index": "name or index"}

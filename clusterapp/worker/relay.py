@@ -7,7 +7,7 @@ from typing import Any
 from clusterapp.channel.bootstrap import private_name
 from clusterapp.http.exchange.exchange import Exchange
 from clusterapp.http.syntax.message_head import RequestHead, without_hop_by_hop
-from clusterapp.settings.kinds import MOST_SECONDS
+from clusterapp.settings.option_types import MAX_SECONDS
 from clusterapp.web.cluster import agent_beside
 from clusterapp.web.proxies import TrustedProxies
 from clusterapp.worker.endless import Endless
@@ -36,7 +36,7 @@ class Relay(ReverseProxy):
         self.passed_on = 0
         self._reactor = reactor
         self._folder = Path(private).parent
-        self._patience = Patience(reactor, MOST_SECONDS)
+        self._patience = Patience(reactor, MAX_SECONDS)
         self._endless = Endless(reactor)
         self._ways: dict[int, Way] = {}
         self._takers: dict[int, Callable[[Exchange], None]] = {}

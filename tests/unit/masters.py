@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.master.service import ClusterService
 from clusterapp.operations import Slot, Step, Verdict
-from clusterapp.settings.model import SETTINGS, Settings
-from clusterapp.settings.sources import Chosen
+from clusterapp.settings.model import OPTIONS, Settings
+from clusterapp.settings.resolution import ResolvedSettings
 from tests.unit import master_apps
 from tests.unit.fakes import FakeChild, FakeReactor, Log, descriptors
 
@@ -162,8 +162,12 @@ class OperationCase(MasterCase):
 
     def reload_with(self, **settings: object) -> Deferred[Verdict]:
         chosen = {**self.service.settings.as_mapping(), **settings}
-        origins = {setting.name: "test" for setting in SETTINGS}
-        self.patch(self.service, "_choose", lambda: Chosen(Settings(**chosen), origins))
+        origins = {option.name: "test" for option in OPTIONS}
+        self.patch(
+            self.service,
+            "_choose",
+            lambda: ResolvedSettings(Settings(**chosen), origins),
+        )
         return self.operations.reload(self.tell)
 
     def verdict(self, judged: Deferred[Verdict]) -> Verdict:

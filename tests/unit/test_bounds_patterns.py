@@ -32,7 +32,7 @@ from clusterapp.http.syntax.message_head import end_to_end
 from clusterapp.http.syntax.proxy_protocol import ProxyHeaderError
 from clusterapp.http.syntax.proxy_protocol import read as read_proxy_header
 from clusterapp.http.syntax.request_head import BadMessageError, HeadReader, check_start
-from clusterapp.settings.words import decimal
+from clusterapp.settings.endpoint_syntax import decimal
 from clusterapp.web.conditions import judge
 from clusterapp.web.encodings import wanted
 from clusterapp.web.fingerprints import without_fingerprint

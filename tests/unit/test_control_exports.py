@@ -13,8 +13,8 @@ from clusterapp.control.exports.export_warnings import export_warnings
 from clusterapp.control.exports.facts import Facts, Place, Surroundings
 from clusterapp.control.exports.quoting import duration
 from clusterapp.errors import ExportError, SettingsError
-from clusterapp.settings.model import SETTINGS, Settings
-from clusterapp.settings.options import Options
+from clusterapp.settings.command_line import Options
+from clusterapp.settings.model import OPTIONS, Settings
 from tests.unit.exporting import HERE, OTHERS, config_of, export, facts_of, status_of
 
 
@@ -130,7 +130,7 @@ class EveryoneTests(SynchronousTestCase):
     def test_every_setting(self) -> None:
         """None of them makes an export fail, nor brings braces or None into it."""
         for name, value in OTHERS.items():
-            self.assertIn(name, {setting.name for setting in SETTINGS})
+            self.assertIn(name, {option.name for option in OPTIONS})
             for program in PROGRAMS:
                 text = export(program, **{name: value})
                 self.assertNotIn("None", text)

@@ -18,8 +18,8 @@ from clusterapp.control.views import (
 )
 from clusterapp.printable import printable
 from clusterapp.settings.model import Settings
-from clusterapp.settings.show import settings_text
-from clusterapp.settings.sources import Chosen
+from clusterapp.settings.print_config import settings_table
+from clusterapp.settings.resolution import ResolvedSettings
 from tests.unit.operating import CONFIG, core, status, worker
 
 #: Wider than these a line would be broken on a usual terminal, in columns.
@@ -350,7 +350,7 @@ class OtherTests(SynchronousTestCase):
             }
             for name, value in settings.as_mapping().items()
         }
-        there = settings_text(Chosen(settings, origins))
+        there = settings_table(ResolvedSettings(settings, origins))
         self.assertEqual(config_text(config), there)
 
     def test_config_of_another_version(self) -> None:

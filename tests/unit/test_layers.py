@@ -214,7 +214,7 @@ class LazyTests(SynchronousTestCase):
         for module in (
             "clusterapp",
             "clusterapp.tap",
-            "clusterapp.settings.options",
+            "clusterapp.settings.command_line",
             "twisted.plugins.clusterapp_plugin",
         ):
             self.assertEqual(self.loaded_by(f"import {module}"), set(), module)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.errors import SettingsError
 from clusterapp.settings.listen import DISPATCHES, TcpListen, TlsListen, UnixListen
-from clusterapp.settings.model import SETTINGS, Settings
+from clusterapp.settings.model import OPTIONS, Settings
 
 CORE_SPEC = "tls:8443:certificate=c.pem:key=k.pem:ca=a.pem"
 REMOTE = "https://core.example:8443"
@@ -120,11 +120,11 @@ class DefaultTests(SynchronousTestCase):
 
     def test_every_setting_is_described(self) -> None:
         """The table has words for each, and an example that is right."""
-        for setting in SETTINGS:
-            self.assertTrue(setting.about.help.endswith("."), setting.name)
-            wants_none = isinstance(setting.default, bool)
-            self.assertIs(setting.about.kind.metavar == "", wants_none, setting.name)
-            setting.about.kind.check(setting.about.example)
+        for option in OPTIONS:
+            self.assertTrue(option.description.endswith("."), option.name)
+            wants_none = isinstance(option.default, bool)
+            self.assertIs(option.type.metavar == "", wants_none, option.name)
+            option.type.validate(option.example)
 
 
 class AcceptanceTests(SynchronousTestCase):

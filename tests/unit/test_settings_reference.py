@@ -1,12 +1,13 @@
 """The documentation of settings is what the model says."""
 
+import json
 import tomllib
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.settings.model import SETTINGS
-from clusterapp.settings.reference import reference
+from clusterapp.settings.model import OPTIONS
+from clusterapp.settings.reference import reference, renewed
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -15,28 +16,39 @@ class ReferenceTests(SynchronousTestCase):
     """``docs/settings.md``."""
 
     def test_the_page_is_up_to_date(self) -> None:
+        page = PAGE.read_text(encoding="utf-8")
+        self.assertIn(reference(), page)
         self.assertEqual(
-            PAGE.read_text(encoding="utf-8"),
-            reference(),
-            "renew it: python -m clusterapp.settings.reference > docs/settings.md",
+            page,
+            renewed(page),
+            "renew it: python -m clusterapp.settings.reference docs/settings.md",
         )
 
     def test_every_name_is_there(self) -> None:
         """Each setting with its flag, its variables and its key."""
         text = reference()
-        for setting in SETTINGS:
-            section = text.partition(f"\n### {setting.name}\n")[2].partition("\n#")[0]
-            self.assertIn(f"- flag: `{setting.synopsis}`\n", section)
-            self.assertIn(f"- TOML: `{setting.name} = ", section)
-            for alias in setting.variables:
-                self.assertIn(f"`{alias.variable}`", section)
+        for option in OPTIONS:
+            section = text.partition(f"\n### {option.name}\n")[2].partition("\n#")[0]
+            self.assertIn(f"- flag: `{option.usage}`\n", section)
+            self.assertIn(f"- TOML: `{option.name} = ", section)
+            for variable in option.variables:
+                self.assertIn(f"`{variable}`", section)
 
     def test_examples_are_toml(self) -> None:
         """What the page shows as TOML is TOML, and means the example."""
-        for setting in SETTINGS:
-            line = reference().partition(f"- TOML: `{setting.name} = ")[2]
+        for option in OPTIONS:
+            line = reference().partition(f"- TOML: `{option.name} = ")[2]
             value = tomllib.loads("value = " + line.partition("`\n")[0])["value"]
-            example = setting.about.example
+            example = option.example
             self.assertEqual(
                 value, list(example) if isinstance(example, tuple) else example
             )
+
+    def test_example_of_a_file(self) -> None:
+        """It has settings of the same names and values as their own examples."""
+        toml = PAGE.read_text(encoding="utf-8").partition("```toml\n")[2]
+        shown = tomllib.loads(toml.partition("```")[0])
+        examples = {option.name: option.example for option in OPTIONS}
+        self.assertEqual(
+            json.dumps(shown), json.dumps({name: examples[name] for name in shown})
+        )

@@ -1,11 +1,12 @@
 """Values that several exports derive from settings: flags, files, timeouts."""
 
 from collections.abc import Container, Iterator, Sequence
+from typing import Any
 
 from clusterapp.control.exports.facts import Place
 from clusterapp.settings.listen import ALL_INTERFACES
-from clusterapp.settings.model import SETTINGS, Settings
-from clusterapp.settings.table import Setting
+from clusterapp.settings.model import OPTIONS, Settings
+from clusterapp.settings.option import Option
 
 #: The settings, and the parts of a listener, that name files or folders.
 _FILES = (
@@ -71,18 +72,17 @@ def flags(settings: Settings, without: Container[str]) -> Iterator[tuple[str, ..
     :param without: the names of settings that are left out.
     :return: for each flag its words.
     """
-    for setting in SETTINGS:
-        value = getattr(settings, setting.name)
-        if value != setting.default and setting.name not in without:
-            yield from _flag(setting, value)
+    for option in OPTIONS:
+        value = getattr(settings, option.name)
+        if value != option.default and option.name not in without:
+            yield from _flag(option, value)
 
 
-def _flag(setting: Setting, value: object) -> Iterator[tuple[str, ...]]:
-    name, kind = f"--{setting.flag}", setting.about.kind
-    if not kind.metavar:
-        yield (name,)
+def _flag(option: Option[Any], value: object) -> Iterator[tuple[str, ...]]:
+    if not option.type.metavar:
+        yield (option.flag,)
     elif isinstance(value, Sequence) and not isinstance(value, str):
-        texts = value if kind.repeatable else [kind.divided_at.join(value)]
-        yield from ((name, text) for text in texts)
+        texts = value if option.type.repeatable else [",".join(value)]
+        yield from ((option.flag, text) for text in texts)
     else:
-        yield name, str(value).removesuffix(".0")
+        yield option.flag, str(value).removesuffix(".0")

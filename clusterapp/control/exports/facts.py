@@ -11,7 +11,7 @@ from clusterapp.dispatch.keys import Key
 from clusterapp.errors import ExportError
 from clusterapp.interfaces import StaticFolder
 from clusterapp.settings.listen import AnyTlsListen, ListenSpec, TcpListen, parse
-from clusterapp.settings.model import SETTINGS, Settings
+from clusterapp.settings.model import OPTIONS, Settings
 from clusterapp.web.proxies import TrustedProxies
 
 #: What stands for every interface, and where such a listener is reached from here.
@@ -134,7 +134,7 @@ class Facts:
         status: Mapping[str, Any],
         surroundings: Surroundings,
     ) -> "Facts":
-        known = [setting.name for setting in SETTINGS if setting.name in config]
+        known = [option.name for option in OPTIONS if option.name in config]
         settings = Settings(**{name: config[name]["value"] for name in known})
         doors = status["distribution"]["listeners"]
         static = status["static"]

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.errors import SettingsError
-from clusterapp.settings.model import SETTINGS, Settings
-from clusterapp.settings.sources import Chosen, from_sources
+from clusterapp.settings.model import OPTIONS, Settings
+from clusterapp.settings.resolution import ResolvedSettings, resolve
 
 NOTHING: Mapping[str, object] = {}
 
@@ -17,9 +17,9 @@ def choose(
     toml: str | None = None,
     environ: Mapping[str, str] | None = None,
     flags: Mapping[str, object] = NOTHING,
-) -> Chosen:
+) -> ResolvedSettings:
     """Merge sources, most of which are empty."""
-    return from_sources(
+    return resolve(
         toml=toml, toml_name="clusterapp.toml", environ=environ or {}, flags=flags
     )
 
@@ -30,9 +30,7 @@ class PrecedenceTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         chosen = choose()
         self.assertEqual(chosen.settings, Settings())
-        self.assertEqual(
-            chosen.origins, {setting.name: "default" for setting in SETTINGS}
-        )
+        self.assertEqual(chosen.origins, {option.name: "default" for option in OPTIONS})
 
     def test_each_source_is_stronger_than_the_one_before(self) -> None:
         toml = "workers = 1\ngraceful_timeout = 1\nboot_timeout = 1"

@@ -14,17 +14,17 @@ from tempfile import TemporaryDirectory
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp import __version__
-from clusterapp.settings.model import SETTINGS, Settings
-from clusterapp.settings.options import Options, read_file
+from clusterapp.settings.command_line import Options
+from clusterapp.settings.model import OPTIONS, Settings
 
 
-def files(**texts: str) -> Callable[[str], str]:
+def files(**texts: str) -> Callable[[str], bytes]:
     """Make a reader of TOML files that exist only here, by their stems."""
 
-    def read(name: str) -> str:
+    def read(name: str) -> bytes:
         if name.removesuffix(".toml") not in texts:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-        return texts[name.removesuffix(".toml")]
+        return texts[name.removesuffix(".toml")].encode()
 
     return read
 
@@ -36,7 +36,7 @@ class OptionsTestCase(SynchronousTestCase):
         self,
         *arguments: str,
         environ: Mapping[str, str] | None = None,
-        read: Callable[[str], str] | None = None,
+        read: Callable[[str], bytes] | None = None,
     ) -> Options:
         options = Options(environ=environ or {}, read=read or files())
         options.parseOptions(arguments)
@@ -47,7 +47,7 @@ class OptionsTestCase(SynchronousTestCase):
         line: str,
         *arguments: str,
         environ: Mapping[str, str] | None = None,
-        read: Callable[[str], str] | None = None,
+        read: Callable[[str], bytes] | None = None,
     ) -> None:
         """A text in SystemExit is printed to stderr, and makes the status 1."""
         end = self.assertRaises(
@@ -76,26 +76,24 @@ class FlagTests(OptionsTestCase):
 
     def test_every_setting(self) -> None:
         """The example of each, given as a flag, arrives as if it were TOML."""
-        for setting in SETTINGS:
-            example = setting.about.example
+        for option in OPTIONS:
+            example = option.example
             if isinstance(example, tuple):
-                texts = (
-                    example if setting.about.kind.repeatable else [",".join(example)]
-                )
+                texts = example if option.type.repeatable else [",".join(example)]
             else:
                 texts = [str(example)]
-            arguments = [word for text in texts for word in (f"--{setting.flag}", text)]
+            arguments = [word for text in texts for word in (option.flag, text)]
             if example is True:
-                arguments = [f"--{setting.flag}"]
-            if setting.name in {"core_ca", "core_cert", "core_key"}:
+                arguments = [option.flag]
+            if option.name in {"core_ca", "core_cert", "core_key"}:
                 arguments += ["--core=https://c", "--core-cert=c", "--core-key=k"]
                 arguments += arguments[:2]
             chosen = self.parse(*arguments)
             self.assertEqual(
-                getattr(chosen.settings, setting.name),
-                setting.about.kind.check(example),
+                getattr(chosen.settings, option.name),
+                option.type.validate(example),
             )
-            self.assertEqual(chosen.origins[setting.name], f"--{setting.flag}")
+            self.assertEqual(chosen.origins[option.name], option.flag)
 
     def test_repeated(self) -> None:
         options = self.parse("--listen", "tcp:1", "--listen=unix:/a b")
@@ -208,7 +206,7 @@ class FileTests(OptionsTestCase):
     def test_a_file_that_cannot_be_read(self) -> None:
         """A file that is there but cannot be read is never passed over."""
 
-        def read(_name: str) -> str:
+        def read(_name: str) -> bytes:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
         self.assert_refused("cannot read clusterapp.toml: Permission denied", read=read)
@@ -219,11 +217,12 @@ class FileTests(OptionsTestCase):
         self.addCleanup(folder.cleanup)
         path = Path(folder.name) / "a.toml"
         path.write_text('state = "/é"', encoding="utf-8")
-        options = self.parse(f"--config={path}", read=read_file)
+        options = Options({})
+        options.parseOptions([f"--config={path}"])
         self.assertEqual(options.settings.state, "/é")
         path.write_bytes(b'state = "\xff"')
         end = self.assertRaises(
-            SystemExit, self.parse, f"--config={path}", read=read_file
+            SystemExit, Options({}).parseOptions, [f"--config={path}"]
         )
         self.assertIn(f"clusterapp: {path} is not in UTF-8: ", str(end.code))
 
@@ -238,9 +237,7 @@ class PrintTests(OptionsTestCase):
         )  # fmt: skip
         rows = [line.split("  ") for line in text.splitlines()]
         cells = {row[0]: [cell.strip() for cell in row[1:] if cell] for row in rows}
-        self.assertEqual(
-            set(cells), {"setting", *(setting.name for setting in SETTINGS)}
-        )
+        self.assertEqual(set(cells), {"setting", *(option.name for option in OPTIONS)})
         self.assertEqual(
             cells["workers"], ["4", "CLUSTERAPP_WORKERS in the environment"]
         )
@@ -265,8 +262,8 @@ class PrintTests(OptionsTestCase):
 
     def test_help_names_every_flag(self) -> None:
         text = self.printed("--help")
-        for setting in SETTINGS:
-            flag = f"\n  {setting.synopsis}\n"
+        for option in OPTIONS:
+            flag = f"\n  {option.usage}\n"
             self.assertEqual(text.count(flag), 1, flag)
         for flag in ["--config FILE", "--check-config", "--print-config", "--help"]:
             self.assertIn(f"\n  {flag}\n", text)
@@ -284,10 +281,8 @@ class PrintTests(OptionsTestCase):
 
     def test_help_says_defaults(self) -> None:
         text = " ".join(self.printed("--help").split())
-        for setting in SETTINGS:
-            self.assertIn(
-                f"{setting.about.help} Default: {setting.default_text}.", text
-            )
+        for option in OPTIONS:
+            self.assertIn(f"{option.description} Default: {option.default_text}.", text)
 
 
 class ProcessTests(SynchronousTestCase):
@@ -307,7 +302,7 @@ class ProcessTests(SynchronousTestCase):
     def test_imports_are_light(self) -> None:
         """Neither Klein nor a reactor is imported, so that twistd can choose one."""
         done = self.run_python(
-            "import sys, clusterapp.settings.options\n"
+            "import sys, clusterapp.settings.command_line\n"
             "heavy = {'klein', 'treq', 'jinja2', 'httptools', 'twisted.web',\n"
             "         'twisted.internet.reactor', 'asyncio'}\n"
             "print(sorted(heavy & set(sys.modules)))\n"
@@ -316,7 +311,7 @@ class ProcessTests(SynchronousTestCase):
 
     def test_a_mistake_is_one_line_and_status_1(self) -> None:
         done = self.run_python(
-            "from clusterapp.settings.options import Options\n"
+            "from clusterapp.settings.command_line import Options\n"
             "Options().parseOptions([])"
         )
         self.assertEqual(done.returncode, 1)

@@ -1,4 +1,4 @@
-"""The settings of distribution, and the kinds of value that they have."""
+"""The settings of distribution, and their option types."""
 
 from typing import Any
 
@@ -8,12 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.dispatch.keys import Key
 from clusterapp.errors import SettingsError
-from clusterapp.settings.counts import Port
-from clusterapp.settings.distributing import StickyKey
-from clusterapp.settings.kinds import Choice
 from clusterapp.settings.listen import DISPATCHES
 from clusterapp.settings.model import Settings
-from clusterapp.settings.problems import WrongValueError
+from clusterapp.settings.option_types import PORT, STICKY_KEY, choice
+from clusterapp.settings.validation import InvalidValueError
 
 TOKENS = st.text("abzABZ019!#$%&'*+.^_`|~-", min_size=1)
 
@@ -70,7 +68,7 @@ class DistributingTests(SynchronousTestCase):
     def test_whatever_is_accepted_can_be_looked_for(
         self, source: str, name: str
     ) -> None:
-        key = StickyKey().check(f"{source}:{name}")
+        key = STICKY_KEY.validate(f"{source}:{name}")
         self.assertEqual(Key.parse(key).name, name)
 
     def test_worker_ports(self) -> None:
@@ -82,27 +80,26 @@ class DistributingTests(SynchronousTestCase):
             )
 
 
-class KindTests(SynchronousTestCase):
+class OptionTypeTests(SynchronousTestCase):
     """How values are read, and what stands for them."""
 
     def test_choice(self) -> None:
         """It stands for its words, or for what they are called."""
-        choice = Choice(("left", "right", "both"))
-        self.assertEqual(choice.metavar, "left|right|both")
-        self.assertEqual(Choice(("left", "right"), "SIDE").metavar, "SIDE")
-        self.assertEqual(choice.check(choice.read("both")), "both")
+        side = choice(("left", "right", "both"))
+        self.assertEqual(side.metavar, "left|right|both")
+        self.assertEqual(choice(("left", "right"), "SIDE").metavar, "SIDE")
+        self.assertEqual(side.validate(side.read("both")), "both")
         for wrong in ("", "lef", None, 1):
-            error = self.assertRaises(WrongValueError, choice.check, wrong)
+            error = self.assertRaises(InvalidValueError, side.validate, wrong)
             self.assertIn("must be left, right or both", str(error))
 
     def test_port(self) -> None:
         """Text is read as a number; what is none stays, and is refused."""
-        port = Port()
-        self.assertEqual(port.check(port.read("3001")), 3001)
+        self.assertEqual(PORT.validate(PORT.read("3001")), 3001)
         for text in ("http", "+80", "0x50", "80.0", "", " 80", "8_0"):
-            self.assertEqual(port.read(text), text)
+            self.assertEqual(PORT.read(text), text)
             with self.assertRaisesRegex(SettingsError, "must be a port, from 1 to"):
-                port.check(port.read(text))
+                PORT.validate(PORT.read(text))
 
 
 class AgentCheckTests(SynchronousTestCase):

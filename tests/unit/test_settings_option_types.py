@@ -1,4 +1,4 @@
-"""Sizes, and the field for a server in front."""
+"""Option types: sizes, spans of time, and the field for a server in front."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,15 +6,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.errors import SettingsError
 from clusterapp.settings.model import Settings
-from clusterapp.settings.sending import SendfileHeader, Size
-from clusterapp.settings.sources import from_sources
+from clusterapp.settings.option_types import SENDFILE_HEADER, size
+from clusterapp.settings.resolution import resolve
 
 
 class SizeTests(SynchronousTestCase):
     """A number of bytes, or text with a unit."""
 
     def test_spellings(self) -> None:
-        for value, size in (
+        for value, converted in (
             (0, 0),
             (65536, 65536),
             ("65536", 65536),
@@ -29,7 +29,7 @@ class SizeTests(SynchronousTestCase):
             ("1024 GiB", 1024**4),
             ("1099511627776", 1024**4),
         ):
-            self.assertEqual(Size().check(value), size, value)
+            self.assertEqual(size().validate(value), converted, value)
 
     def test_what_is_none(self) -> None:
         for value in (
@@ -52,16 +52,16 @@ class SizeTests(SynchronousTestCase):
             10**13,
             "9" * 5000,
         ):
-            error = self.assertRaises(SettingsError, Size().check, value)
+            error = self.assertRaises(SettingsError, size().validate, value)
             self.assertIn("must be a number of bytes, from 0 up to 1 TiB", str(error))
 
     def test_least(self) -> None:
-        self.assertEqual(Size(least=1).check(1), 1)
-        self.assertRaises(SettingsError, Size(least=1).check, 0)
-        self.assertRaises(SettingsError, Size(least=1).check, "0 MiB")
+        self.assertEqual(size(1).validate(1), 1)
+        self.assertRaises(SettingsError, size(1).validate, 0)
+        self.assertRaises(SettingsError, size(1).validate, "0 MiB")
 
     def test_shown_in_the_largest_unit(self) -> None:
-        for size, text in (
+        for converted, text in (
             (0, "0 B"),
             (1000, "1000 B"),
             (1024, "1 KiB"),
@@ -70,14 +70,14 @@ class SizeTests(SynchronousTestCase):
             (1536 * 1024**2, "1536 MiB"),
             (1024**4, "1024 GiB"),
         ):
-            self.assertEqual(Size().show(size), text)
+            self.assertEqual(size().format(converted), text)
 
     @given(st.integers(0, 1024**4))
-    def test_what_is_shown_can_be_read(self, size: int) -> None:
-        self.assertEqual(Size().check(Size().show(size)), size)
+    def test_what_is_shown_can_be_read(self, number: int) -> None:
+        self.assertEqual(size().validate(size().format(number)), number)
 
     def test_from_every_source(self) -> None:
-        chosen = from_sources(
+        chosen = resolve(
             toml='static_cache = "128 MiB"\nmax_body = 1000',
             toml_name="a.toml",
             environ={"CLUSTERAPP_STATIC_CACHE": "64m"},
@@ -113,7 +113,7 @@ class SendfileHeaderTests(SynchronousTestCase):
             ("X-Accel-Redirect=/a/", "X-Accel-Redirect=/a/"),
             ("x-ACCEL-redirect=/a/B.c/~d_1-/", "X-Accel-Redirect=/a/B.c/~d_1-/"),
         ):
-            self.assertEqual(SendfileHeader().check(value), stored)
+            self.assertEqual(SENDFILE_HEADER.validate(value), stored)
 
     def test_nonsense(self) -> None:
         for value in (
@@ -139,5 +139,5 @@ class SendfileHeaderTests(SynchronousTestCase):
             1,
             None,
         ):
-            error = self.assertRaises(SettingsError, SendfileHeader().check, value)
+            error = self.assertRaises(SettingsError, SENDFILE_HEADER.validate, value)
             self.assertIn("X-Accel-Redirect=/internal/static/", str(error))
