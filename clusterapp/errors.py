@@ -71,6 +71,12 @@ class ExportError(ControlError):
     """A configuration for another program cannot be made of a cluster's settings."""
 
 
+class WrongRequestError(ControlError):
+    """A value on the command line of `clusterctl` is wrong; nothing was changed."""
+
+    exit_status = 2
+
+
 class RefusedError(ControlError):
     """The cluster has refused an operation; nothing was changed."""
 

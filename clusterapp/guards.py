@@ -9,9 +9,9 @@ is guarded: its exception is logged once, and ends what `on_error` ends.
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 P = ParamSpec("P")
@@ -19,8 +19,24 @@ P = ParamSpec("P")
 _log = Logger()
 
 
+def report(
+    doing: str, failure: Failure, level: LogLevel = LogLevel.critical, **about: object
+) -> None:
+    """
+    Log the exception of a callback, with its traceback.
+
+    :param doing: what failed: ``cannot {doing}``.
+    :param failure: the exception.
+    :param level: the level of the event.
+    :param about: more values of the event, such as its ``request``.
+    """
+    _log.failure("cannot {doing}", failure, level, doing=doing, **about)
+
+
 def guarded(
-    doing: str | Callable[..., str], on_error: Callable[..., object] | None = None
+    doing: str | Callable[..., str],
+    on_error: Callable[..., object] | None = None,
+    log: Callable[..., object] = lambda text, failure, *_, **__: report(text, failure),
 ) -> Callable[[Callable[P, object]], Callable[P, None]]:
     """
     Keep exceptions within a callback.
@@ -33,6 +49,8 @@ def guarded(
         tells that, called with the arguments of the callback.
     :param on_error: ends what the exception is about; called with the `Failure` and
         then the arguments of the callback. Its own exceptions are logged as well.
+    :param log: logs the exception, as `report` does; called with the text of `doing`,
+        the `Failure` and the arguments of the callback.
     :return: the decorator. What it makes returns None.
     """
 
@@ -48,21 +66,15 @@ def guarded(
             # Behind the handler: what is raised here has that exception not for its
             # context, and does not show it in the log again.
             text = doing if isinstance(doing, str) else doing(*args, **kwargs)
-            report(text, failure)
+            log(text, failure, *args, **kwargs)
             if on_error is not None:
+
+                def log_this(text: str, why: Failure, *_: Any, **__: Any) -> None:
+                    log(text, why, *args, **kwargs)
+
                 # What ends it may fail as well, and has nothing more to end.
-                guarded(text)(on_error)(failure, *args, **kwargs)
+                guarded(text, log=log_this)(on_error)(failure, *args, **kwargs)
 
         return call
 
     return decorate
-
-
-def report(doing: str, failure: Failure) -> None:
-    """
-    Log the exception of a callback, with its traceback.
-
-    :param doing: what failed: ``cannot {doing}``.
-    :param failure: the exception.
-    """
-    _log.failure("cannot {doing}", failure, doing=doing)

@@ -163,19 +163,17 @@ class Program(MultiService):
         self._share_log()
         with self._ending_clearly():
             super().privilegedStartService()
-        self._adopt_log_sources()
+        self._capture_output()
 
-    def _adopt_log_sources(self) -> None:
-        """Log what an application says whose core is here, now that it is loaded."""
+    def _capture_output(self) -> None:
+        """Make events of what an application says whose core is in this process."""
         if self._log is None:
             return
-        from clusterapp.logs.sources import (  # noqa: PLC0415
-            adopt_handlers,
-            capture_warnings,
-        )
+        from clusterapp.logs.program import capture_streams  # noqa: PLC0415
+        from clusterapp.logs.sources import capture_warnings  # noqa: PLC0415
 
         capture_warnings()
-        adopt_handlers([sys.stdout, sys.stderr])
+        capture_streams()
 
     def startService(self) -> None:
         """Start the cluster; what goes wrong ends the program in one line."""

@@ -8,7 +8,7 @@ puts them together again.
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from select import PIPE_BUF
 
 #: A mark, the writer's pid, flags, and the length of what follows.
@@ -42,11 +42,6 @@ def records_of(pid: int, message: bytes) -> list[bytes]:
         + each
         for n, each in enumerate(pieces)
     ]
-
-
-def messages_in(records: Iterable[bytes]) -> int:
-    """Return how many messages begin in these records."""
-    return sum(_HEADER.unpack_from(each)[2] & _FIRST for each in records)
 
 
 class RecordReader:

@@ -12,7 +12,12 @@ from time import monotonic
 from typing import Any
 
 from clusterapp.control.peers import peer_of
-from clusterapp.errors import ControlError, RefusedError, UnreachableError
+from clusterapp.errors import (
+    ControlError,
+    RefusedError,
+    UnreachableError,
+    WrongRequestError,
+)
 
 #: Seconds in which a master must begin to answer, if its event loop turns at all.
 PATIENCE = 10.0
@@ -29,7 +34,12 @@ _PIECE = 65_536
 #: What is said of a server that does not speak as ours do.
 _STRANGER = "no master of clusterapp listens there"
 
-_REFUSALS = {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}
+#: What the answers that are errors mean; others are those of the master itself.
+_ERRORS: dict[int, type[ControlError]] = {
+    HTTPStatus.BAD_REQUEST: WrongRequestError,
+    HTTPStatus.NOT_FOUND: RefusedError,
+    HTTPStatus.CONFLICT: RefusedError,
+}
 
 
 class Client:
@@ -127,8 +137,7 @@ class Client:
         text = self._document(response).get("error")
         if not isinstance(text, str):
             return self._unreachable(_STRANGER)
-        kind = RefusedError if response.status in _REFUSALS else ControlError
-        return kind(text)
+        return _ERRORS.get(response.status, ControlError)(text)
 
     def _unreachable(self, reason: str) -> UnreachableError:
         return UnreachableError(f"cannot reach a cluster at {self.path}: {reason}")

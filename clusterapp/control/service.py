@@ -140,6 +140,9 @@ class _Open:
         self._site = ClusterSite(
             reactor, klein_resource(api.app), limits=Limits(body=_LONGEST_BODY)
         )
+        # What an operation logs is about the cluster, and would look as if it were
+        # about a request of the application's.
+        self._site.names_requests = False
         self._acceptor = Acceptor(
             reactor, listener.socket, Door(Adopting(reactor, self._site))
         )

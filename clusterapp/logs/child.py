@@ -27,7 +27,6 @@ from clusterapp.logs.event_pipe import EventPipe
 from clusterapp.logs.repeat_filter import Later, RepeatFilter
 from clusterapp.logs.requests import FindRequest, request_of
 from clusterapp.logs.sources import (
-    adopt_handlers,
     capture_exceptions,
     capture_last_exception,
     capture_logging,
@@ -120,10 +119,6 @@ class ChildLog:
         capture_warnings()
         capture_exceptions()
         capture_last_exception()
-
-    def adopt_handlers(self) -> None:
-        """Take over the handlers that the application has configured for `logging`."""
-        adopt_handlers(self._streams)
 
     def close(self) -> None:
         """Send what is still to be sent: the process ends."""

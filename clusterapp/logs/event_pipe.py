@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
+from typing import NamedTuple
 
-from clusterapp.channel.log_records import messages_in, records_of
+from clusterapp.channel.log_records import records_of
 
 #: Bytes that are kept while the master does not read; what comes then is lost.
 MOST_KEPT = 1_048_576
@@ -21,6 +22,19 @@ _KERNEL_BUFFER = 262_144
 
 #: Seconds that a forked process waits for room: it has no thread that waits for it.
 _FORKED_PATIENCE = 1.0
+
+
+class Pending(NamedTuple):
+    """
+    A record that is kept until the pipe has room.
+
+    :param record: the bytes of one write.
+    :param lines: how many lines of the log are lost if it does not arrive: those that
+        a notice tells of, one for any other message, and none but for its last record.
+    """
+
+    record: bytes
+    lines: int
 
 
 class EventPipe:
@@ -44,7 +58,7 @@ class EventPipe:
         self._notice = notice
         self._inode = os.fstat(descriptor).st_ino
         self._pid = os.getpid()
-        self._pending: deque[bytes] = deque()
+        self._pending: deque[Pending] = deque()
         self._size = self._lost = 0
         self._lock = threading.RLock()
         self._writing = self._waiting = self._gone = False
@@ -79,8 +93,7 @@ class EventPipe:
 
     def send(self, message: bytes) -> None:
         """Send a message, or drop and count it."""
-        records = records_of(self._pid, message)
-        size = sum(map(len, records))
+        records, size = self._records_of(message, lines=1)
         with self._lock:
             if self._gone:
                 return
@@ -99,14 +112,21 @@ class EventPipe:
         Write what is kept: the process ends, and what comes later is not waited for.
 
         :param seconds: for which it may wait for a master that does not read.
-        :return: how many messages are lost.
+        :return: how many messages are lost, with those that a notice would tell of
+            which has not been sent.
         """
         with self._lock:
             self._send_now(seconds)
             self._patience = 0.0
-            return self._lost + messages_in(self._pending)
+            return self._lost + sum(each.lines for each in self._pending)
 
-    def _keep(self, records: list[bytes], size: int) -> None:
+    def _records_of(self, message: bytes, lines: int) -> tuple[list[Pending], int]:
+        """Return the records of a message, and their bytes."""
+        *first, last = records_of(self._pid, message)
+        records = [*(Pending(each, 0) for each in first), Pending(last, lines)]
+        return records, sum(len(each.record) for each in records)
+
+    def _keep(self, records: list[Pending], size: int) -> None:
         # No other call between: a finalizer may run in any, and come here as well.
         self._pending.extend(records)
         self._size += size
@@ -122,8 +142,8 @@ class EventPipe:
         try:
             while self._pending:
                 self._check_descriptor()
-                os.write(self._descriptor, self._pending[0])
-                size = len(self._pending.popleft())
+                os.write(self._descriptor, self._pending[0].record)
+                size = len(self._pending.popleft().record)
                 self._size -= size
                 if self._lost and self._size <= MOST_KEPT // 2:
                     self._tell_lost()
@@ -138,9 +158,7 @@ class EventPipe:
 
     def _tell_lost(self) -> None:
         lost, self._lost = self._lost, 0
-        records = records_of(self._pid, self._notice(lost))
-        size = sum(map(len, records))
-        self._keep(records, size)
+        self._keep(*self._records_of(self._notice(lost), lines=lost))
 
     def _send_now(self, seconds: float) -> None:
         """Write what is kept, and wait for room for so long."""

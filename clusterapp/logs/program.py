@@ -5,13 +5,14 @@ import sys
 from collections.abc import Mapping
 from functools import partial
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, TextIO
 
 from twisted.logger import (
     FileLogObserver,
     ILogObserver,
     LegacyLogObserverWrapper,
     LogEvent,
+    Logger,
     LogLevel,
     formatEvent,
     formatEventAsClassicLogText,
@@ -23,6 +24,7 @@ from zope.interface import implementer
 
 from clusterapp.logs.repeat_filter import Later, RepeatFilter
 from clusterapp.logs.requests import FindRequest, request_of
+from clusterapp.logs.streams import LineStream, text_stream
 from clusterapp.printable import printable
 from clusterapp.tracebacks import format_failure
 
@@ -176,3 +178,22 @@ def log_with_twistd(
     log = ProgramLog(observer, later, find_request)
     application.setComponent(ILogObserver, log)
     return log
+
+
+def capture_streams() -> None:
+    """
+    Make events of what this program prints, with the names and levels of twistd's own.
+
+    Unlike twistd's streams, these keep the level of what `logging` writes to them.
+    """
+    sys.stdout = _stream(1, "stdout", LogLevel.info)
+    sys.stderr = _stream(2, "stderr", LogLevel.error)
+
+
+def _stream(descriptor: int, name: str, level: LogLevel) -> TextIO:
+    emit = partial(_log_line, Logger(name), level)
+    return text_stream(LineStream(descriptor, emit))
+
+
+def _log_line(log: Logger, level: LogLevel, line: str) -> None:
+    log.emit(level, "{log_io}", log_io=line)

@@ -4,9 +4,8 @@ import logging
 import sys
 import threading
 import warnings
-from collections.abc import Iterable
-from types import TracebackType
-from typing import TextIO
+from types import FrameType, TracebackType
+from typing import Any, NamedTuple, TextIO
 
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
@@ -24,33 +23,77 @@ _LEVELS: tuple[tuple[int, LogLevel], ...] = (
 )
 
 
+#: The code that writes a record of `logging` to a stream. Its variables are ``self``,
+#: ``record`` and ``msg``, what the handler has made of the record.
+_EMIT = logging.StreamHandler.emit.__code__
+
+
 class EventHandler(logging.Handler):
     """
     A handler of `logging` that makes records into events.
 
-    The namespace is the logger's name. A traceback is the event's failure, unless a
-    formatter of the application's writes it.
+    The namespace is the logger's name, and a traceback is the event's failure.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log a record; called by `logging`."""
         try:
-            failure = None if self.formatter else _failure_of(record)
-            text = self.format(record) if self.formatter else _message(record)
-            log_record(record, text, failure)
+            _log_record(record, _message(record), _failure_of(record))
         except Exception:  # noqa: BLE001 - as every handler of `logging` does
             self.handleError(record)
 
 
-def log_record(
-    record: logging.LogRecord, text: str, failure: Failure | None = None
-) -> None:
+class WrittenRecord(NamedTuple):
     """
-    Make an event of a record, with its level and the name of its logger.
+    A record of `logging` that a stream handler is writing to a stream.
 
-    :param text: the message, or what a formatter has made of the record.
-    :param failure: the exception that it tells of, unless the text has its traceback.
+    :param record: the record.
+    :param handler: the stream handler.
+    :param text: what it writes, with the end of the line.
     """
+
+    record: logging.LogRecord
+    handler: "logging.StreamHandler[Any]"
+    text: str
+
+    def log(self) -> None:
+        """
+        Make an event of the record, with its level and the name of its logger.
+
+        The text is what a formatter of the application's has made of it. That of
+        `logging.basicConfig` only repeats level and name: as without any, the text is
+        the message, and the traceback is the event's failure.
+        """
+        if self._is_formatted:
+            _log_record(self.record, self.text.rstrip("\n"), None)
+        else:
+            _log_record(self.record, _message(self.record), _failure_of(self.record))
+
+    @property
+    def _is_formatted(self) -> bool:
+        formatter = self.handler.formatter
+        default = formatter is None or formatter._fmt == logging.BASIC_FORMAT  # noqa: SLF001
+        return not default or type(self.handler).format is not logging.Handler.format
+
+
+def written_record(caller: FrameType) -> WrittenRecord | None:
+    """
+    Return the record that a stream handler of `logging` is writing, None if it is none.
+
+    A stream gets text only, line by line, without level and logger. Handlers are made
+    at any time, as by the first call of `logging.error`; so each write is looked at.
+
+    :param caller: the frame that has called the ``write`` of a stream.
+    """
+    if caller.f_code is not _EMIT:
+        return None
+    variables = caller.f_locals
+    handler = variables["self"]
+    text = f"{variables['msg']}{handler.terminator}"
+    return WrittenRecord(variables["record"], handler, text)
+
+
+def _log_record(record: logging.LogRecord, text: str, failure: Failure | None) -> None:
     logger = Logger(record.name or "root")
     level = level_of(record.levelno)
     if failure is None:
@@ -89,34 +132,6 @@ def capture_logging() -> None:
     """
     # Its level is that of `logging.lastResort`: the root logger's own decides.
     logging.lastResort = EventHandler()
-
-
-def adopt_handlers(streams: Iterable[TextIO]) -> None:
-    """
-    Replace the application's stream handlers by ones that make events.
-
-    Lines on a stream have no level. Filters, level and format stay as they are, but
-    for the format of `logging.basicConfig`, which repeats level and name.
-
-    :param streams: this process's stdout and stderr.
-    """
-    known = [logging.getLogger(), *logging.root.manager.loggerDict.values()]
-    for logger in known:
-        if isinstance(logger, logging.Logger):
-            logger.handlers[:] = [
-                _adopted(each, list(streams)) for each in logger.handlers
-            ]
-
-
-def _adopted(handler: logging.Handler, streams: list[TextIO]) -> logging.Handler:
-    if type(handler) is not logging.StreamHandler or handler.stream not in streams:
-        return handler
-    adopted = EventHandler(handler.level)
-    adopted.filters[:] = handler.filters
-    formatter = handler.formatter
-    if formatter is not None and formatter._fmt != logging.BASIC_FORMAT:  # noqa: SLF001
-        adopted.setFormatter(formatter)
-    return adopted
 
 
 def capture_exceptions() -> None:

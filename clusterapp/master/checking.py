@@ -6,7 +6,7 @@ from typing import Any
 
 from clusterapp.channel.bootstrap import DEMO
 from clusterapp.master.generation import Surroundings
-from clusterapp.master.size import check_size
+from clusterapp.master.size import check_size, too_few_to_be_ready
 from clusterapp.settings.model import Settings
 from clusterapp.web.hosting import check_tls
 from clusterapp.web.loading import load
@@ -40,7 +40,7 @@ def check_config(reactor: Any, settings: Settings) -> str:
     check_tls(reactor, settings)
     load(settings.app, settings.core_app, reactor)
     return (
-        "configuration ok\n"
+        f"configuration ok\n{too_few_to_be_ready(settings)}"
         f"checked: the settings, the files of TLS, and that {settings.app or DEMO} can"
         f" be loaded in {generation.folder}\n{_NOT_CHECKED}\n"
     )

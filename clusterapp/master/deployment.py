@@ -78,6 +78,11 @@ class Deployment:
             else:
                 self.pool.fill(slot)
 
+    def expect_stop(self) -> None:
+        """Announce no restart any more: the cluster stops."""
+        for slot in self._slots():
+            slot.cluster_stops = True
+
     async def stop(self) -> None:
         """Stop the workers first: what they still answer may need the core."""
         for slot in tuple(self._trials):
@@ -94,11 +99,14 @@ class Deployment:
 
     def pids(self) -> Iterator[int]:
         """Give the pids of all children."""
-        pool, core = self.pool, self.core
-        own = () if core.slot is None else (core.slot,)
-        for slot in (*pool.slots.values(), *pool.leaving, *own, *core.leaving):
+        for slot in self._slots():
             if slot.pid is not None:
                 yield slot.pid
+
+    def _slots(self) -> Iterator[ChildSlot]:
+        pool, core = self.pool, self.core
+        own = () if core.slot is None else (core.slot,)
+        yield from (*pool.slots.values(), *pool.leaving, *own, *core.leaving)
 
     # Changing what runs.
 

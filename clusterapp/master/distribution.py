@@ -224,10 +224,22 @@ class Distribution:
 
         :raise OperationError: if not.
         """
+        for door in self._doors:
+            self._check_policy(door, door.spec.dispatch or settings.dispatch)
+
+    def check_dispatch(self, wanted: Dispatch) -> None:
+        """
+        See whether what an operator wants can be followed, before it begins.
+
+        :raise OperationError: if not.
+        """
+        for door in self._meant(wanted.listener):
+            self._check_policy(door, wanted.policy)
+
+    def _check_policy(self, door: Door, policy: str) -> None:
         try:
-            for door in self._doors:
-                if (door.spec.dispatch or settings.dispatch) == "reuseport":
-                    self._own_sockets(door)
+            if policy == "reuseport":
+                self._own_sockets(door)
         except ListenError as error:
             raise OperationError(str(error)) from error
 

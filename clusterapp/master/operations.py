@@ -231,6 +231,7 @@ class MasterOperations:
 
     def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[Verdict]:
         """Distribute connections in another way."""
+        self._master.distribution.check_dispatch(wanted)
         return self._one.begin("dispatch", self._dispatch(wanted, noting(tell)))
 
     def restart(self, slot: Slot, tell: Tell) -> Deferred[Verdict]:

@@ -363,6 +363,8 @@ class ClusterService(Service):
             self._recycling = None
         self.changed()
         deployment = self._deployment
+        if deployment is not None:
+            deployment.expect_stop()
         try:
             if deployment is not None:
                 await self._let_balancers_notice()

@@ -39,6 +39,17 @@ def first_size(settings: Settings) -> int:
     return usable_cpus().count if wanted == "auto" else int(wanted)
 
 
+def too_few_to_be_ready(settings: Settings) -> str:
+    """Return a warning if more workers must be ready than are started, else nothing."""
+    size, wanted = first_size(settings), settings.min_ready
+    if wanted <= size:
+        return ""
+    return (
+        f"warning: --min-ready {wanted} is more than the {counted(size, 'worker')} that"
+        " are started: the cluster is not ready until it is scaled up\n"
+    )
+
+
 def tell_size(settings: Settings, scaled_to: int | None = None) -> int:
     """
     Say in the log how many workers are started, and why so many.

@@ -114,6 +114,8 @@ class ChildSlot:
         self._told_to_drain: Deferred[None] = succeed(None)
         self._on_trial = on_trial
         self.serves = False
+        #: Whether the cluster stops. Nothing is started again then, or not for long.
+        self.cluster_stops = False
         self._child_log = ChildLog(label, self.number, self.generation)
         self._inspector = Inspector(reactor)
         self._watchdog = Watchdog(reactor, patience.hang, label, self._inspector)
@@ -334,6 +336,8 @@ class ChildSlot:
 
     def pause(self, seconds: float, then: Callable[[], None]) -> IDelayedCall:
         """Call later, to start the slot again; the log says when."""
+        if self.cluster_stops:
+            return self.after(seconds, then)
         why = "crashes too often and " if self.state == "fatal" else ""
         self._log.info(
             "{label} {why}is started again in {seconds:.2f} s",

@@ -40,8 +40,7 @@ class StateCheck:
             self._looks = 0
             if restored:
                 self._log.error(
-                    "{paths} of the state folder was removed or replaced, and is made"
-                    " again: {advice}",
+                    "{paths} removed or replaced, and made again: {advice}",
                     paths=_listed(restored),
                     advice=_ADVICE,
                 )
@@ -58,6 +57,8 @@ class StateCheck:
 
 
 def _listed(paths: list[str]) -> str:
-    """Name the first path, and tell how many others there are."""
+    """Return the first path, how many others there are, and the verb for them."""
     more = len(paths) - 1
-    return f"{paths[0]} and {counted(more, 'more path')}" if more else paths[0]
+    if not more:
+        return f"{paths[0]} of the state folder was"
+    return f"{paths[0]} and {counted(more, 'more path')} of the state folder were"

@@ -1,18 +1,14 @@
 """``wsgi.errors`` of PEP 3333: what applications write there becomes log events."""
 
-import logging
 import sys
 from collections.abc import Iterable
 
 from twisted.logger import Logger
 
 from clusterapp.channel.lines import LONGEST_LINE
-from clusterapp.logs.sources import log_record
+from clusterapp.logs.sources import written_record
 
 _log = Logger("wsgi.errors")
-
-#: What writes a record of `logging` to a stream, in its variable ``record``.
-_EMIT = logging.StreamHandler.emit.__code__
 
 
 class ErrorStream:
@@ -36,10 +32,9 @@ class ErrorStream:
         if not isinstance(text, str):
             raise TypeError(f"wsgi.errors takes str, not {type(text).__name__}")
         # The interface is that of a text stream, which has no room for a level.
-        caller = sys._getframe(1)  # noqa: SLF001 - there is no public name for it
-        record = caller.f_locals.get("record") if caller.f_code is _EMIT else None
-        if isinstance(record, logging.LogRecord):
-            log_record(record, text.rstrip("\n"))
+        record = written_record(sys._getframe(1))  # noqa: SLF001 - no public name
+        if record is not None:
+            record.log()
             return len(text)
         whole, newline, self._rest = (self._rest + text).rpartition("\n")
         if newline:

@@ -25,7 +25,7 @@ from clusterapp.clock import make_monotonic
 from clusterapp.errors import ApplicationLoadError
 from clusterapp.guards import guarded
 from clusterapp.http.application.current_request import request_under_way
-from clusterapp.logs.child import ChildLog, begin_child_log
+from clusterapp.logs.child import begin_child_log
 from clusterapp.settings.model import Settings
 from clusterapp.tracebacks import format_error, summary_of
 from clusterapp.web.loading import load
@@ -60,7 +60,7 @@ def run(bootstrap: Bootstrap, master: int) -> int:
     try:
         record = RequestRecord.of_child()
         settings = Settings(**bootstrap.settings)
-        child = ChildProgram(reactor, bootstrap, settings, log, record)
+        child = ChildProgram(reactor, bootstrap, settings, record)
         watch_master(master, settings.graceful_timeout, child.under_way)
         # Not when the reactor starts: the loop does not run yet then, and applications
         # ask asyncio for the running one wherever their code is called.
@@ -81,12 +81,10 @@ class ChildProgram:
         reactor: Any,
         bootstrap: Bootstrap,
         settings: Settings,
-        log: ChildLog | None = None,
         record: RequestRecord | None = None,
     ) -> None:
         self.exit_status = 0
         self._request_record = record
-        self._child_log = log
         self._reactor = reactor
         self._bootstrap = bootstrap
         self._settings = settings
@@ -223,7 +221,6 @@ class ChildProgram:
         )
         static = StaticOptions.chosen(settings)
         loaded = load(settings.app, settings.core_app, self._reactor, static)
-        self._adopt_log_handlers()
         if self._bootstrap.role == "worker":
             has_core = loaded.core_resource is not None
             told = self._end.imported(has_core=has_core)
@@ -237,7 +234,6 @@ class ChildProgram:
             # done only once.
             await self._wait_for_turn()
         await host.prepare()
-        self._adopt_log_handlers()  # a start hook may have configured some
         if loaded.templates is not None and is_worker:
             # After the start hooks, which may add filters.
             loaded.templates.warm(self._reactor.seconds)
@@ -251,10 +247,6 @@ class ChildProgram:
         ready = self._end.ready(loaded.static if is_worker else None)
         ready.addErrback(report_unanswered)
         host.accept()
-
-    def _adopt_log_handlers(self) -> None:
-        if self._child_log is not None:
-            self._child_log.adopt_handlers()
 
     async def _wait_for_turn(self) -> None:
         if not self._bootstrap.on_trial:

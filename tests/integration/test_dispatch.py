@@ -179,13 +179,15 @@ class PolicyTests(DispatchCase):
         path = self.folder / "shop.sock"
         with self.placed("--listen", f"unix:{path}") as running:
             ended = self.clusterctl("dispatch", "reuseport")
-            self.assertEqual(ended.returncode, 1)
+            self.assertEqual(ended.returncode, 3)
             self.assertIn(
                 f"unix:{path} cannot be reuseport", ended.stderr + ended.stdout
             )
             ended = self.clusterctl("dispatch", "sticky", "--listener", "tcp:1")
-            self.assertEqual(ended.returncode, 1)
+            self.assertEqual(ended.returncode, 3)
             self.assertIn("there is no listener tcp:1", ended.stderr + ended.stdout)
+            ended = self.clusterctl("dispatch", "sticky", "--sticky", "zz")
+            self.assertEqual(ended.returncode, 2)
             self.assertEqual(sum(self.slots(running, 4).values()), 4)
 
 

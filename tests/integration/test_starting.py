@@ -99,6 +99,13 @@ class MistakeTests(SynchronousTestCase):
             self.assertTrue(ended.stdout.startswith("configuration ok\n"), ended)
         self.assertEqual(list(Path().iterdir()), [])
 
+    def test_check_config_of_what_is_never_ready(self) -> None:
+        """It may be scaled, so it is only a warning."""
+        wanted = ("--workers", "2", "--min-ready", "9")
+        ended = run(*TWISTD, "clusterapp", "--check-config", *wanted)
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+        self.assertIn("warning: --min-ready 9 is more than the 2 workers", ended.stdout)
+
     def test_check_config_in_another_folder(self) -> None:
         """The application is looked for where workers would look."""
         release = Path("releases/7")

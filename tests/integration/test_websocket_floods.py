@@ -281,6 +281,8 @@ class FailureTests(SynchronousTestCase):
                     self.assertEqual(closed.code, 1011)
                     self.assertEqual(connection.recv(1), b"")
                 at.wait_for("failed at a message")
+                asked = rf"GET {where}/failing \(route {where}/failing, client .*\)"
+                at.wait_for(rf"#error\] .*by \w+: {asked}$")
                 at.wait_for("failed at the end")
                 with at.connect() as connection:
                     connection.sendall(

@@ -22,6 +22,8 @@ APPS = Path(__file__).parent / "apps"
 
 #: What the application says, and what of it the log has behind the time.
 SAID = {
+    # First: Python makes a handler for it, which writes to stderr from then on.
+    "root": r"\[root#error\] WHO REQUESTno stock$",
     "event": r"\[shop.orders#error\] WHO REQUESTno order 4$",
     "logging": r"\[shop.stock#error\] WHO REQUESTcannot ship 7$",
     "warning": r"\[py.warnings#warn\] WHO REQUEST.*: UserWarning: old style$",
@@ -99,6 +101,9 @@ class EventTests(SynchronousTestCase):
 
     def assert_told_by_master(self, running: RunningCluster) -> None:
         headers = {"X-Request-ID": "r-1"}
+        running.request("GET", "/core/say/root", headers=headers)
+        running.wait_for(r"\[root#error\] GET /core/say/root \(.*r-1\): no stock$")
+        running.wait_for(r"^\tZeroDivisionError: division by zero$")
         running.request("GET", "/core/say/logging", headers=headers)
         running.wait_for(
             r"\[shop.stock#error\] GET /core/say/logging \(.*r-1\): cannot ship 7$"

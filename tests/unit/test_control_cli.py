@@ -235,6 +235,12 @@ class ErrorTests(CliCase):
             ended, _ = self.ask(answer, "reload")
             self.assertEqual(ended, (3, "", "clusterctl: a reload is under way\n"))
 
+    def test_wrong_value(self) -> None:
+        """Of what only the master can check."""
+        answer = response('{"error": "sticky is unknown"}', "400 Bad Request")
+        ended, _ = self.ask(answer, "dispatch", "sticky", "--sticky", "zz")
+        self.assertEqual(ended, (2, "", "clusterctl: sticky is unknown\n"))
+
     def test_unreachable(self) -> None:
         ended = self.run_command("--socket", self.path, "status")
         self.assertEqual((ended.status, ended.out), (4, ""))

@@ -12,7 +12,12 @@ from unittest import skipUnless
 
 from clusterapp.control import client
 from clusterapp.control.client import Client
-from clusterapp.errors import ControlError, RefusedError, UnreachableError
+from clusterapp.errors import (
+    ControlError,
+    RefusedError,
+    UnreachableError,
+    WrongRequestError,
+)
 from tests.unit.canned import (
     DEADLINE,
     END,
@@ -138,9 +143,12 @@ class ErrorTests(ClientCase):
 
     def test_other_errors(self) -> None:
         """A request that is wrong, or a master that fails."""
-        for status in ("400 Bad Request", "500 Internal Server Error"):
+        for status, kind in (
+            ("400 Bad Request", WrongRequestError),
+            ("500 Internal Server Error", ControlError),
+        ):
             self.serve(response('{"error": "workers"}', status))
-            self.assert_error(ControlError, "workers")
+            self.assert_error(kind, "workers")
             Path(self.path).unlink()
 
     def test_nobody_listens(self) -> None:

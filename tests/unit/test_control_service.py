@@ -23,6 +23,7 @@ from clusterapp.control.peers import peer_of
 from clusterapp.control.place import take
 from clusterapp.control.service import ControlService, Door
 from clusterapp.errors import ControlError, ListenError, UnreachableError
+from clusterapp.http.application.current_request import request_under_way
 from clusterapp.listening.sockets import Listener
 from clusterapp.operations import Step, Verdict
 from tests.unit.fakes import Log, descriptors
@@ -285,6 +286,19 @@ class ServiceTests(TestCase):
         self.assertIsNone(second.stopService())
         self.assertTrue(first.running)
         self.assertEqual(await self.status(), status())
+
+    async def test_log_events(self) -> None:
+        """What an operation logs does not look as if an application's request had."""
+        found: list[object] = []
+
+        def get_status() -> Mapping[str, Any]:
+            found.append(request_under_way())
+            return status()
+
+        self.patch(self.operations, "status", get_status)
+        self.service()
+        await self.status()
+        self.assertEqual(found, [None])
 
     async def test_upgrade(self) -> None:
         """The new one takes over; what the old one has begun ends there."""

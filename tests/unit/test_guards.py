@@ -31,6 +31,21 @@ class GuardedTests(SynchronousTestCase):
         self.assertEqual(ended, [(connection, b"x")])
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
+    def test_logged_otherwise(self) -> None:
+        """What it is about may log it, with more than is known here."""
+        told: list[object] = []
+
+        class Connection:
+            @guarded(
+                "read", log=lambda doing, _failure, *args: told.append((doing, *args))
+            )
+            def read(self, data: bytes) -> None:
+                raise OSError(28, "no space")
+
+        connection = Connection()
+        connection.read(b"x")
+        self.assertEqual(told, [("read", connection, b"x")])
+
     def test_ending_fails(self) -> None:
         """What fails while it is ended is logged, too."""
 

@@ -143,6 +143,19 @@ class FailureTests(RequestCase):
 class UnderWayTests(RequestCase):
     """The request that code works for, found when it is asked."""
 
+    def test_site_that_has_none_named(self) -> None:
+        """As that of the control socket: what it logs is about the cluster."""
+        found: list[RequestFacts | None] = []
+        self.patch(ClusterSite, "names_requests", False)
+
+        @self.app.route("/reload")
+        def handler(request: Request) -> bytes:
+            found.append(request_under_way())
+            return b""
+
+        self.ask(b"/reload")
+        self.assertEqual(found, [None])
+
     def test_handlers(self) -> None:
         """In a handler, in what it calls, and in a coroutine that goes on later."""
         found: list[RequestFacts | None] = []

@@ -490,6 +490,21 @@ class LengthTests(FailureCase):
             self.logged.clear()
             self.answered.clear()
 
+    def test_handler_is_named(self) -> None:
+        """It has returned, so the traceback does not show it."""
+
+        def handler(request: Any) -> bytes:
+            request.setHeader(b"content-length", b"4")
+            return b"four and more"
+
+        client = self.klein(handler)
+        client.send(GET)
+        [failure] = self.flushLoggedErrors(InvalidResponseError)
+        self.assertRegex(
+            failure.value.__notes__[0],
+            rf"^The handler is .*\.handler in {__file__}, line \d+\.$",
+        )
+
     def test_nothing_at_all(self) -> None:
         self.assert_refused(self.sized(4), InvalidResponseError)
 

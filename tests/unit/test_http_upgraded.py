@@ -1,5 +1,6 @@
 """Upgraded connections: their pace, and how what their clients do wrong ends."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
@@ -18,12 +20,16 @@ from clusterapp.http.server.site import ClusterSite
 from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
 from clusterapp.http.syntax.websocket_frames import close_frame
 from tests.unit.clients import Client
+from tests.unit.fakes import Log
 from tests.unit.native_sites import NativeCase, on_each_loop
 from tests.unit.websockets import FIRST, HANDSHAKE, PING, TEXT, frame, header
 
-ASK = b"GET /ws HTTP/1.1\r\nHost: h\r\n"
+ASK = b"GET /ws HTTP/1.1\r\nHost: h\r\nX-Request-ID: r-1\r\n"
 WEBSOCKET = ASK + HANDSHAKE + b"\r\n"
 RAW = ASK + b"Connection: Upgrade\r\nUpgrade: x\r\n\r\n"
+
+#: What the log says of it.
+FACTS = "GET /ws (client 192.168.1.1, request id r-1)"
 
 
 class Hearing(Protocol):
@@ -68,7 +74,7 @@ class Failing(Hearing):
     def stopProducing(self) -> None: ...
 
     def _raise(self, where: str) -> None:
-        if where == self.where:
+        if where in self.where.split():
             raise RuntimeError(f"not my day: {where}")
 
 
@@ -266,6 +272,7 @@ class HostedTests(SynchronousTestCase):
                 ("pauseProducing", b"101" + close_frame(1011)),
                 ("resumeProducing", b"101" + close_frame(1011)),
             ):
+                log = Log(self)
                 client, protocol = self.upgraded(
                     make=partial(Failing, where), takes=takes
                 )
@@ -278,10 +285,27 @@ class HostedTests(SynchronousTestCase):
                     client.channel.pauseProducing()
                     client.channel.resumeProducing()
                 self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1, where)
+                [event] = [each for each in log.events if "log_failure" in each]
+                self.assertEqual(event["log_level"], LogLevel.error)
+                self.assertEqual(str(event["request"]), FACTS)
+                self.assertRegex(formatEvent(event), f"^cannot .*: {re.escape(FACTS)}$")
                 self.assertEqual(client.received, answer)
                 self.assertEqual(protocol.heard, ["lost"])
                 client.goes()
                 self.assertEqual(self.own.connections, 0)
+
+    def test_failure_of_its_end(self) -> None:
+        """What fails at the end of a connection that has failed is an error, too."""
+        log = Log(self)
+        client, protocol = self.upgraded(make=lambda: Failing("dataReceived"))
+        protocol.where = "dataReceived connectionLost"
+        client.send(frame(b"x", TEXT))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
+        events = [each for each in log.events if "log_failure" in each]
+        self.assertEqual(
+            [(each["log_level"], str(each["request"])) for each in events],
+            [(LogLevel.error, FACTS)] * 2,
+        )
 
     def test_failure_of_another_protocol(self) -> None:
         """A stream of which nothing is known is broken off."""

@@ -310,11 +310,32 @@ class SourceTests(ChildLogCase):
         """It does what the application expects, and the levels are kept."""
         logger = self.logger()
         logging.basicConfig(level=logging.INFO)
-        self.child_log.adopt_handlers()
         logger.info("open")
         self.assertEqual(self.lines(), ["[shop.stock#info] open"])
 
+    def test_first_call_of_the_root(self) -> None:
+        """Python makes a handler by then; each record is one event all the same."""
+        logger = self.logger()
+        try:
+            _ = 1 / 0
+        except ZeroDivisionError:
+            logging.exception("no %s", "stock")  # noqa: LOG015 - as many do
+            self.assertEqual(len(logging.getLogger().handlers), 1)
+            self.facts = FACTS
+            logger.warning("few", exc_info=True)
+        root, named = self.events()
+        self.assertEqual(
+            (root.namespace, root.level, root.text), ("root", "error", "no stock")
+        )
+        self.assertEqual(
+            (named.namespace, named.level, named.text), ("shop.stock", "warn", "few")
+        )
+        self.assertEqual((root.request, named.request), (None, FACTS))
+        for event in (root, named):
+            self.assertRegex(event.traceback, r"(?s)^Traceback.*ZeroDivisionError")
+
     def test_own_format(self) -> None:
+        """It is kept, as are the handler's level and handlers for other streams."""
         logger = self.logger()
         handler = logging.StreamHandler(sys.stdout)
         handler.setFormatter(logging.Formatter("<%(levelname)s> %(message)s"))
@@ -322,11 +343,46 @@ class SourceTests(ChildLogCase):
         logger.addHandler(handler)
         other = logging.StreamHandler(io.StringIO())
         logger.addHandler(other)
-        self.child_log.adopt_handlers()
         logger.warning("less")
-        logger.error("more")
-        self.assertEqual(self.lines(), ["[shop.stock#error] <ERROR> more"])
-        self.assertIs(logger.handlers[1], other)
+        logger.error("more", exc_info=ValueError("no"))
+        [event] = self.events()
+        self.assertEqual((event.namespace, event.level), ("shop.stock", "error"))
+        self.assertEqual(event.text, "<ERROR> more\nValueError: no")
+        self.assertEqual(event.traceback, "")
+        self.assertIn("less", other.stream.getvalue())
+
+    def test_own_handler(self) -> None:
+        """What it makes of records is kept as well."""
+
+        class Loud(logging.StreamHandler[Any]):
+            def format(self, record: logging.LogRecord) -> str:
+                return super().format(record).upper()
+
+        logger = self.logger()
+        logger.addHandler(Loud())
+        logger.warning("few")
+        self.assertEqual(self.lines(), ["[shop.stock#warn] FEW"])
+
+    def test_record_behind_text(self) -> None:
+        """What was printed before it without a newline stays a line of its own."""
+        logger = self.logger()
+        logger.addHandler(logging.StreamHandler())
+        print("one ", end="", file=sys.stderr)
+        logger.warning("few")
+        print("two", file=sys.stderr)
+        self.assertEqual(
+            self.lines(), ["[shop.stock#warn] few", "[stderr#warn] one two"]
+        )
+
+    def test_record_in_another_encoding(self) -> None:
+        """A stream of the application's own, on the same bytes, has lines."""
+        logger = self.logger()
+        stream = io.TextIOWrapper(sys.stderr.buffer, "utf-16-le", line_buffering=True)
+        self.addCleanup(stream.detach)
+        logger.addHandler(logging.StreamHandler(stream))
+        logger.warning("few")
+        [line] = self.lines()
+        self.assertTrue(line.startswith("[stderr#warn] f"), line)
 
     def test_debug_level(self) -> None:
         self.assertEqual(sources.level_of(5).name, "debug")

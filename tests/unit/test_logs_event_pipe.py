@@ -137,9 +137,25 @@ class PipeTests(PipeCase):
         for _ in range(3):
             self.pipe.send(A_MESSAGE)
         self.pipe.lose()
-        self.assertEqual(self.pipe.close(0.01), 3)  # the first has begun to arrive
+        self.assertEqual(self.pipe.close(0.01), 4)  # the first has only begun to arrive
         self.pipe.send(b"not waited for")
         self.assertLessEqual(self.pipe._lost, 2)
+
+    def test_close_counts_what_a_notice_tells(self) -> None:
+        """A notice that is not sent any more must not count as one line."""
+        for _ in range(MOST_KEPT // len(A_MESSAGE)):
+            self.pipe.send(A_MESSAGE)
+        for _ in range(1000):
+            self.pipe.lose()
+        found: list[bytes] = []
+        while self.pipe._lost:  # a slow reader
+            found += self.read()
+            with self.pipe._lock:
+                self.pipe._waiting = False
+                self.pipe._write()
+        lost = self.pipe.close(0.0)
+        found += self.read()  # what the kernel has
+        self.assertEqual(len(found) + lost, MOST_KEPT // len(A_MESSAGE) + 1000)
 
     def test_other_descriptors_are_not_written_to(self) -> None:
         """A forked process that has closed the pipe may have opened something else."""

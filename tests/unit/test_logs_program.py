@@ -1,6 +1,7 @@
 """The log of the program, as twistd writes it."""
 
 import io
+import logging
 import os
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from twisted.logger import (
     Logger,
     LogLevel,
     LogPublisher,
+    formatEvent,
     textFileLogObserver,
 )
 from twisted.python.failure import Failure
@@ -23,8 +25,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from clusterapp.channel.log_events import RequestFacts
-from clusterapp.logs.program import ProgramLog, is_journal, line_of, log_with_twistd
+from clusterapp.logs.program import (
+    ProgramLog,
+    capture_streams,
+    is_journal,
+    line_of,
+    log_with_twistd,
+)
 from clusterapp.logs.repeats import FIRST
+from tests.unit.fakes import Log
 
 FACTS = RequestFacts(method="GET", path="/a")
 
@@ -227,3 +236,32 @@ class TwistdTests(SynchronousTestCase):
         self.assertIsNone(self.attach(application))
         self.assertIsNone(self.attach(object(), nodaemon=True))
         self.assertIsNone(application.getComponent(ILogObserver, None))
+
+
+class StreamTests(SynchronousTestCase):
+    """What the master prints, and a core in it."""
+
+    def test_events(self) -> None:
+        """They are those of twistd, but for records of `logging`."""
+        for name in ("stdout", "stderr"):
+            self.patch(sys, name, None)
+        log = Log(self)
+        capture_streams()
+        logger = logging.getLogger("shop.master")
+        self.addCleanup(logger.handlers.clear)
+        logger.addHandler(logging.StreamHandler())
+        print("{open}")
+        print("oh", file=sys.stderr)
+        logger.warning("few", exc_info=ValueError("no"))
+        self.assertEqual(
+            [
+                (event["log_namespace"], event["log_level"], formatEvent(event))
+                for event in log.events
+            ],
+            [
+                ("stdout", LogLevel.info, "{open}"),
+                ("stderr", LogLevel.error, "oh"),
+                ("shop.master", LogLevel.warn, "few"),
+            ],
+        )
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)

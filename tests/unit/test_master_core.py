@@ -68,6 +68,9 @@ class HopelessTests(MasterCase):
         for child in self.start():
             self.make_fatal(child)
         self.assertEqual(self.ended().exit_status, NeverReadyError.exit_status)
+        lines = self.log.lines()
+        said = "".join(lines[lines.index("stopping") :])
+        self.assertNotIn("is started again", said)
 
     def test_every_worker_crashes_in_the_end(self) -> None:
         """A cluster that has served says why it does not, and goes on trying."""

@@ -1,5 +1,6 @@
 """What an operator can have changed of how connections are distributed."""
 
+from clusterapp.errors import OperationError
 from clusterapp.operations import Dispatch
 from tests.unit.masters import OperationCase
 
@@ -35,13 +36,15 @@ class DispatchTests(OperationCase):
         self.finish()
 
     def test_impossible(self) -> None:
-        """All is as it was."""
+        """It is refused before it begins, and all is as it was."""
         self.run_master(workers=1)
-        verdict = self.verdict(
-            self.operations.dispatch(Dispatch("reuseport"), self.tell)
-        )
-        self.assertFalse(verdict.ok)
-        self.assertIn("cannot be reuseport: it is not TCP", verdict.text)
+        for wanted, why in (
+            (Dispatch("reuseport"), "cannot be reuseport: it is not TCP"),
+            (Dispatch("sticky", None, "tcp:1"), "there is no listener tcp:1"),
+        ):
+            with self.assertRaisesRegex(OperationError, why):
+                self.operations.dispatch(wanted, self.tell)
+        self.assertEqual(self.steps, [])
         self.assertEqual(self.policies(), ["shared"])
         self.finish()
 

@@ -163,6 +163,13 @@ class LifeTests(SlotCase):
             self.watcher.states, ["starting", "running", "backoff", "starting"]
         )
 
+    def test_crash_while_the_cluster_stops(self) -> None:
+        """As of a core that SIGTERM has reached as well: no start is announced."""
+        child = self.running()
+        self.slot.cluster_stops = True
+        child.exit()
+        self.assertEqual(self.log.lines()[-1], "worker 3 (pid 1000) left with status 0")
+
     def test_logs_are_renamed(self) -> None:
         """A child hears of it at any time of its life, even while it starts."""
         self.slot.reopen_logs()

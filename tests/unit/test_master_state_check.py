@@ -54,7 +54,11 @@ class StateCheckTests(SynchronousTestCase):
         self.assertTrue(path.is_socket())
         self.clock.pump([1] * 100)
         (line,) = self.logged()
-        self.assertIn(f"{path.parent} and 1 more path of", line)
+        self.assertIn(
+            f"{path.parent} and 1 more path of the state folder were removed or"
+            " replaced, and made again: ",
+            line,
+        )
         self.assertIn("--state", line)
         self.assertEqual(self.problems, [])
 

@@ -67,6 +67,16 @@ class LoggingTests(ErrorsCase):
         self.assertEqual((warn, name, error), (LogLevel.warn, "shop", LogLevel.error))
         self.assertRegex(text, r"^\[.*\] WARNING in .*: few \{left\}$")
 
+    def test_plain_handler(self) -> None:
+        """Without a format of its own, the traceback is the event's."""
+        errors: Any = ErrorStream()
+        logger = logging.getLogger("shop.plain")
+        self.addCleanup(logger.handlers.clear)
+        logger.addHandler(logging.StreamHandler(errors))
+        logger.warning("few", exc_info=ValueError("no"))
+        self.assertEqual(self.told(), [(LogLevel.warn, "shop.plain", "few")])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
     def test_other_streams(self) -> None:
         """A record that is written elsewhere meanwhile is none of this stream's."""
         errors = ErrorStream()

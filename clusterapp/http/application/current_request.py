@@ -22,7 +22,8 @@ def request_under_way() -> RequestFacts | None:
     It is looked for among the local variables of the callers: the engine's own, and
     those of handlers, coroutines as well. So nothing is noted for each request, only
     for what is logged, which is rare. None if there is none, as in other threads, and
-    in finalizers, which run within whatever code is running.
+    in finalizers, which run within whatever code is running; and for requests to a
+    site that has none named.
     """
     frame = sys._getframe(1)  # noqa: SLF001 - there is no public name for it
     for _ in range(_MOST_FRAMES):
@@ -32,11 +33,11 @@ def request_under_way() -> RequestFacts | None:
         for name in _NAMES:
             found = variables.get(name)
             if isinstance(found, Routable):
-                return found.facts
+                return found.event_facts
         if frame.f_globals.get("__name__") in _WSGI:
             found = getattr(variables.get("self"), "request", None)
             if isinstance(found, Routable):
-                return found.facts
+                return found.event_facts
         if frame.f_back is None:
             break
         frame = frame.f_back

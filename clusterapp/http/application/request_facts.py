@@ -1,10 +1,13 @@
 """What the log says of a request, when something has gone wrong with it."""
 
 import re
-from typing import Any
+from inspect import unwrap
+from types import CodeType
+from typing import Any, cast
 
 from twisted.internet.interfaces import IAddress
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Rule
 
 from clusterapp.channel.log_events import RequestFacts
 from clusterapp.http.server.trusted_peers import Proxies
@@ -34,11 +37,12 @@ def request_facts(
     :param routed: the Klein that it was dispatched by, and the path for that.
     """
     path = target.partition(b"?")[0]
+    rule = None if routed is None else _rule_of(*routed, method)
     shown = path[:_LONGEST_PATH] + (b"..." if len(path) > _LONGEST_PATH else b"")
     return RequestFacts(
         method=_text(method),
         path=_text(shown),
-        route=None if routed is None else _rule_of(*routed, method),
+        route=None if rule is None else rule.rule,
         client=client,
         request_id=request_id_of(fields),
     )
@@ -57,13 +61,28 @@ def request_id_of(fields: Fields) -> str | None:
     return None
 
 
-def _rule_of(app: Any, path: str, method: bytes) -> str | None:
+def handler_of(app: Any, path: str, method: bytes) -> str | None:
+    """
+    Name the handler of a request, and the line where it begins; None if it has none.
+
+    :param app: the Klein that the request was dispatched by.
+    :param path: the path for that.
+    """
+    rule = _rule_of(app, path, method)
+    handler = None if rule is None else unwrap(app.endpoints[rule.endpoint])
+    code = getattr(handler, "__code__", None)
+    if not isinstance(code, CodeType):
+        return None
+    return f"{code.co_qualname} in {code.co_filename}, line {code.co_firstlineno}"
+
+
+def _rule_of(app: Any, path: str, method: bytes) -> Rule | None:
     """Find the rule of a request once more; on its way only the handler was noted."""
     try:
         rule, _ = app.url_map.bind("").match(path, method.decode(), return_rule=True)
     except (HTTPException, ValueError):
         return None
-    return str(rule.rule)
+    return cast("Rule", rule)
 
 
 def _text(sent: bytes) -> str:

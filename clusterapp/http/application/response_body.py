@@ -9,6 +9,7 @@ from typing import Final
 
 from twisted.python.failure import Failure
 
+from clusterapp.http.application.request_facts import handler_of
 from clusterapp.http.application.response_head import BODILESS, REASONS, HeadWriter
 from clusterapp.http.syntax.response_framing import InvalidResponseError
 from clusterapp.http.syntax.status_line import status_line
@@ -186,6 +187,10 @@ class Responding(HeadWriter):
             why = Failure(error)
         else:
             why = Failure()
+        handler = self.routed and handler_of(*self.routed, self._head.method)
+        if handler and why.value is not None:
+            # The traceback does not show it: it has returned.
+            why.value.add_note(f"The handler is {handler}.")
         self.processingFailed(why)
 
     def break_off(self) -> None:

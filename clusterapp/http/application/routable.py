@@ -86,6 +86,11 @@ class Routable(WithContext, server.Request):
         routed = self.routed
         return request_facts(head.method, head.target, head.fields, client, routed)
 
+    @property
+    def event_facts(self) -> RequestFacts | None:
+        """What log events of code that works for this request name; None if nothing."""
+        return self.facts if self._connection.site.names_requests else None
+
     def log_failure(self, reason: Failure, what: str = "unhandled") -> None:
         """
         Log an exception that has ended this request.

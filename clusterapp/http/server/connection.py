@@ -12,9 +12,10 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.error import ConnectionLost
+from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
-from clusterapp.guards import guarded
+from clusterapp.guards import guarded, report
 from clusterapp.http.access_log.access_record import Answered
 from clusterapp.http.application.request_context import unwrapped
 from clusterapp.http.limits import (
@@ -86,12 +87,27 @@ class Connection(Switching):
         head = self._head
         if self._protocol is not None:
             name = type(unwrapped(self._protocol.protocol)).__name__
-            where = "" if head is None else f" at {head.path.decode('latin-1')}"
-            return f"serve an upgraded connection{where} by {name}"
+            return f"serve an upgraded connection by {name}"
         if head is None:
             return "serve a connection"
         method, path = head.method.decode("ascii"), head.path.decode("latin-1")
         return f"serve {method} {path}"
+
+    def report(self, doing: str, failure: Failure) -> None:
+        """
+        Log an exception in one of the connection's callbacks.
+
+        In those of a protocol that it was upgraded to, it is an error of the
+        application, about the request that has asked for the upgrade.
+
+        :param doing: what failed: ``cannot {doing}``.
+        :param failure: the exception.
+        """
+        facts = self.upgrade_facts() if self.switched else None
+        if facts is None:
+            report(doing, failure)
+        else:
+            report(f"{doing}: {facts}", failure, LogLevel.error, request=facts)
 
     def fail(self, failure: Failure) -> None:
         """
@@ -132,7 +148,10 @@ class Connection(Switching):
             seconds = CLOSE_NOTICE_SECONDS if agent else FIRST_REQUEST_SECONDS
         self._wait_for("request", seconds)
 
-    @guarded("tell of the end of a connection")
+    @guarded(
+        "tell of the end of a connection",
+        log=lambda doing, failure, connection, _: connection.report(doing, failure),
+    )
     def lost(self, reason: Failure) -> None:
         """Tell everyone that the connection is gone."""
         self._deaf = True

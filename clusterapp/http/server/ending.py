@@ -8,7 +8,6 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from clusterapp.guards import report
 from clusterapp.http.exchange.connection_exchange import StreamedExchange
 from clusterapp.http.limits import (
     CLOSE_NOTICE_SECONDS,
@@ -146,7 +145,7 @@ class Ending(Reading):
             self._stop_producer()  # which may hold files
             self._message.fail(failure)
         else:
-            report("let a producer follow the client", failure)
+            self.report("let a producer follow the client", failure)
             self.fail(failure)
 
     def _file_failed(self, error: OSError | None = None) -> None:

@@ -77,6 +77,8 @@ class ClusterSite(server.Site):
     #: Whether :meth:`drain` has been called, and how connections end since then.
     draining = False
     departure = Departure(0.0, None)
+    #: Whether log events name the request that the code which logs them works for.
+    names_requests = True
     #: How many requests have been answered so far.
     requests = 0
 

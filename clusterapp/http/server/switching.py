@@ -8,7 +8,9 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
+from clusterapp.channel.log_events import RequestFacts
 from clusterapp.http.application.request_context import WithContext, protocol_in_context
+from clusterapp.http.application.request_facts import client_of, request_facts
 from clusterapp.http.server.ending import Ending
 from clusterapp.http.server.upgraded_stream import RawBytes, Upgraded
 from clusterapp.http.server.wire import ends_connection
@@ -34,12 +36,13 @@ class Switching(Ending):
     :ivar switched: whether it has left HTTP.
     """
 
-    __slots__ = ("_face", "_taken", "switched")
+    __slots__ = ("_face", "_routed", "_taken", "switched")
 
     def __init__(self, site: "ClusterSite") -> None:
         super().__init__(site)
         self.switched = False
         self._face: Any = None
+        self._routed: tuple[Any, str] | None = None
         self._taken = False
 
     @property
@@ -121,6 +124,7 @@ class Switching(Ending):
         head = self._head
         self._speaks_websocket = head is not None and head.websocket
         self.switched = True
+        self._routed = getattr(self._message, "routed", None)
         self._protocol = stream = Upgraded(
             self,
             self._in_request_context(protocol),
@@ -137,6 +141,16 @@ class Switching(Ending):
         if isinstance(message, WithContext):
             return protocol_in_context(message.in_context, protocol)
         return protocol  # it is forwarded
+
+    def upgrade_facts(self) -> RequestFacts | None:
+        """Return what the log says of the request that has asked for the upgrade."""
+        head = self._head
+        if head is None:
+            return None
+        client = client_of(self.site.proxies, self.getPeer(), head.fields)
+        return request_facts(
+            head.method, head.target, head.fields, client, self._routed
+        )
 
     def _record_switch(self) -> None:
         if self._message is not None:

@@ -48,6 +48,7 @@ Phase = Literal[
 ends_connection = guarded(
     lambda connection, *_: connection.described(),
     lambda failure, connection, *_: connection.fail(failure),
+    lambda doing, failure, connection, *_: connection.report(doing, failure),
 )
 
 
@@ -141,6 +142,15 @@ class Wire:
         raise NotImplementedError
 
     # What a connection does.
+
+    def report(self, doing: str, failure: Failure) -> None:
+        """
+        Log an exception in one of the connection's callbacks.
+
+        :param doing: what failed: ``cannot {doing}``.
+        :param failure: the exception.
+        """
+        raise NotImplementedError
 
     def _producer_failed(self, failure: Failure) -> None:
         raise NotImplementedError

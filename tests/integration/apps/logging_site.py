@@ -86,6 +86,13 @@ class Say:
             stock.error("cannot ship %s", 7, exc_info=True)
 
     @staticmethod
+    def root() -> None:
+        try:
+            _ = 1 / 0
+        except ZeroDivisionError:
+            logging.exception("no %s", "stock")  # noqa: LOG015 - as many do
+
+    @staticmethod
     def warning() -> None:
         warnings.warn("old style", UserWarning, stacklevel=1)
 
