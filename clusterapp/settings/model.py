@@ -186,6 +186,15 @@ class Settings(Supervising, Distributing):
             example=5000,
         ),
     )
+    max_form_size: int = field(
+        default=1024**2,
+        metadata=about(
+            kind=Size(least=1),
+            help="The largest form in request.args, without the files of a multipart "
+            "one; with a larger one the client gets 413.",
+            example="4 MiB",
+        ),
+    )
     static_cache: int = field(
         default=32 * 1024**2,
         metadata=about(
