@@ -1,4 +1,4 @@
-"""How many descriptors this process may have: RLIMIT_NOFILE of getrlimit(2)."""
+"""The descriptors that this process may have: RLIMIT_NOFILE of getrlimit(2)."""
 
 import resource
 
@@ -12,6 +12,9 @@ LOW = 4096
 #: container runtimes set a billion, and there are programs that close each of them
 #: when they start another.
 MOST = 2**20
+
+#: The part of the descriptors that connections of unknown clients may have.
+_PART_OF_DESCRIPTORS = 4
 
 _log = Logger()
 
@@ -37,3 +40,17 @@ def warn_of_low_limit() -> None:
             " raise the hard limit (ulimit -Hn, LimitNOFILE of systemd)",
             hard=hard,
         )
+
+
+def part_of_descriptors(most: int) -> int:
+    """
+    Return how many connections of unknown clients may be held open at a time.
+
+    :param most: the bound where there are descriptors enough.
+    :return: no more than a quarter of the descriptors that this process may have; the
+        others are left for what it serves already.
+    """
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return most
+    return min(most, descriptors // _PART_OF_DESCRIPTORS)

@@ -77,6 +77,7 @@ class Limits:
         connection is closed with 1009.
     :param form_fields: fields, or parts, of a form that an application asks for;
         beyond is a 413.
+    :param form_size: bytes of such a form, those of files aside; beyond is a 413.
     :param header_timeout: seconds from a head's first byte to its last; then a 408.
     :param keepalive_timeout: seconds that a connection may be open without a
         request; it is then closed.
@@ -94,6 +95,7 @@ class Limits:
     body: int | None = 16 * 1024 * 1024
     message: int = 16 * 1024 * 1024
     form_fields: int = 1000
+    form_size: int = 2 * 1024 * 1024
     header_timeout: float = 30.0
     keepalive_timeout: float = 65.0
     first_request_timeout: float | None = None

@@ -9,6 +9,7 @@ waited for, as its port is open all the time.
 
 import re
 import socket
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -30,7 +31,7 @@ from clusterapp.master.status import Phase
 #: Seconds that a check may take, from its connection to its end.
 PATIENCE = 3.0
 
-#: More checks than this are not answered at once; their connections are closed.
+#: The most checks under way; at one more, the oldest one is closed.
 MOST_CONNECTIONS = 256
 
 #: No question is longer, in bytes.
@@ -148,7 +149,8 @@ class _Open(Factory[LineOnlyReceiver]):
     noisy = False
 
     def __init__(self, master: Master, listening: socket.socket) -> None:
-        self.checks: set[_Check] = set()
+        #: The checks under way, the oldest first.
+        self.checks: OrderedDict[_Check, None] = OrderedDict()
         self.reactor = master.reactor
         self._master = master
         # The acceptor closes what it has, and the socket is to outlive it.
@@ -157,9 +159,13 @@ class _Open(Factory[LineOnlyReceiver]):
         )
         self._acceptor.start()
 
-    def buildProtocol(self, addr: IAddress | None) -> "_Check | None":  # noqa: ARG002
-        """Take a check, unless there are too many."""
-        return _Check(self) if len(self.checks) < MOST_CONNECTIONS else None
+    def buildProtocol(self, addr: IAddress | None) -> "_Check":  # noqa: ARG002
+        """Make the protocol of a new check; close the oldest one to make room."""
+        if len(self.checks) >= MOST_CONNECTIONS:
+            # A check that has asked is answered and gone at once: this one has not.
+            oldest, _ = self.checks.popitem(last=False)
+            oldest.abort()
+        return _Check(self)
 
     def answer(self, question: bytes) -> str | None:
         """Answer a question; None if it makes no sense."""
@@ -210,7 +216,7 @@ class _Check(LineOnlyReceiver, TimeoutMixin):
     @guarded("answer an agent check")
     def connectionMade(self) -> None:
         """Allow it its time."""
-        self._opened.checks.add(self)
+        self._opened.checks[self] = None
         self.setTimeout(PATIENCE)
 
     @guarded("answer an agent check", _abort)
@@ -234,4 +240,4 @@ class _Check(LineOnlyReceiver, TimeoutMixin):
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
         """Know that it is over."""
         self.setTimeout(None)
-        self._opened.checks.discard(self)
+        self._opened.checks.pop(self, None)

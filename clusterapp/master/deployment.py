@@ -212,7 +212,7 @@ class Deployment:
         self.core.application_imported(has_core=has_core)
 
     def loaded(self, slot: ChildSlot) -> None:
-        """Hear that a worker on trial could serve; it may be asked to, already."""
+        """Called when a worker that is on trial, or drains, may be asked to serve."""
         self.pool.tell_news(slot)
 
     def failed(

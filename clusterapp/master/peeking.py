@@ -1,6 +1,7 @@
 """Looking at the first request of a connection, and leaving it there (recv(2))."""
 
 import socket
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -12,13 +13,15 @@ from clusterapp.guards import guarded
 from clusterapp.http.limits import Limits
 from clusterapp.http.syntax.proxy_protocol import LONGEST, ProxyHeaderError, read
 from clusterapp.http.syntax.request_head import END, BadMessageError, Head, HeadReader
+from clusterapp.limits import part_of_descriptors
 from clusterapp.listening.watching import WatchingReactor
 
 #: How long one waits for a first head, in seconds: what comes later is looked at by
 #: the worker that has the connection.
 PATIENCE = 1.0
 
-#: How many connections are looked at at a time; beyond that, workers do it.
+#: The most connections that are waited for at a time, if the process may have enough
+#: descriptors; beyond that, the one that was waited for longest goes to a worker.
 MOST = 1024
 
 #: A part of a head has come: it is looked at again after so many seconds, and each
@@ -52,7 +55,9 @@ class Peeking:
         self.seen = seen
         self.reader = HeadReader(Limits())
         self.most_bytes = Limits().head + LONGEST
-        self.watched: set[_Watched] = set()
+        self.most = part_of_descriptors(MOST)
+        #: The connections that are waited for, the oldest first.
+        self.watched: OrderedDict[_Watched, None] = OrderedDict()
 
     def look(
         self, connection: socket.socket, peer: Any, versions: str | None, about: Any
@@ -66,8 +71,13 @@ class Peeking:
             None if none do.
         :param about: what else is known of it.
         """
-        watched = _Watched(self, connection, peer, versions, about)
-        watched.look(last=len(self.watched) >= MOST)
+        _Watched(self, connection, peer, versions, about).look()
+
+    def wait_for(self, watched: "_Watched") -> None:
+        """Count a connection that is waited for; another one makes room, if need be."""
+        if watched not in self.watched and len(self.watched) >= self.most:
+            next(iter(self.watched)).late()
+        self.watched[watched] = None
 
     def stop(self) -> None:
         """Make do with what there is of all that are looked at."""
@@ -152,7 +162,7 @@ class _Watched:
 
     def _wait(self, *, some: bool) -> None:
         reactor = self._peeking.reactor
-        self._peeking.watched.add(self)
+        self._peeking.wait_for(self)
         if self._late is None:
             self._late = reactor.callLater(PATIENCE, self.late)
         if some:
@@ -184,7 +194,7 @@ class _Watched:
         if self._has_ended:
             return
         self._has_ended = True
-        self._peeking.watched.discard(self)
+        self._peeking.watched.pop(self, None)
         self._stop_waiting()
         if self._late is not None and self._late.active():
             self._late.cancel()

@@ -43,7 +43,12 @@ class Watcher(Protocol):
         """Called when a slot's process has imported the application."""
 
     def loaded(self, slot: "ChildSlot") -> None:
-        """Hear that a slot's process, on trial, waits to be let go on."""
+        """
+        Called when a slot's process can serve without being the one that is to.
+
+        It is on trial and waits to be let go on, or was told to drain while it
+        started, and has taken requests before it received that.
+        """
 
     def failed(
         self, slot: "ChildSlot", *, loading: bool, reason: str, traceback: str
@@ -389,6 +394,9 @@ class ChildSlot:
             pid=self._child and self._child.pid,
         )
         self._life.ready()
+        if self.state == "draining" and not self.serves:
+            self.serves = True
+            self.watcher.loaded(self)
 
     def failed(self, *, loading: bool, reason: str, traceback: str) -> None:
         """Hear why the process cannot start."""

@@ -110,6 +110,9 @@ class Settings:
     max_form_fields: int = Option(COUNT, 1000, 5000).help("""
         The most fields of a form, or parts of a multipart one, in request.args; with
         more the client gets 413.""")
+    max_form_size: int = Option(size(1), 2 * 1024**2, "4 MiB").help("""
+        The largest form in request.args, without the files of a multipart one; with a
+        larger one the client gets 413.""")
     static_cache: int = Option(size(), 32 * 1024**2, "128 MiB").help("""
         How much memory each worker may use to keep static files ready.""")
     static_max_age: float = Option(

@@ -162,6 +162,7 @@ def core_host(
     limits = Limits(
         body=None,
         form_fields=settings.max_form_fields,
+        form_size=settings.max_form_size,
         requests=None,
         keepalive_timeout=CORE_KEEPALIVE,
         first_request_timeout=CORE_FIRST_REQUEST,

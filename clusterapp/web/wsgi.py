@@ -6,6 +6,7 @@ from os import SEEK_END
 from typing import Any
 
 from twisted.internet.interfaces import IReactorThreads
+from twisted.web.pages import notFound
 from twisted.web.server import NOT_DONE_YET, Request
 from twisted.web.wsgi import WSGIResource
 
@@ -27,7 +28,10 @@ class WSGIRoot(WSGIResource):
         super().__init__(reactor, _Threads(reactor.getThreadPool()), application)
 
     def render(self, request: Request) -> Any:
-        """Call the application in a thread."""
+        """Call the application in a thread; as for files, no path has a NUL."""
+        segments = [*(request.prepath or ()), *(request.postpath or ())]
+        if any(b"\0" in segment for segment in segments):
+            return notFound().render(request)
         _drop_ambiguous(request)
         _tell_length(request)
         response = ContainedResponse(

@@ -23,6 +23,10 @@ from clusterapp.web.wsgi_errors import ErrorStream
 
 _DIGITS: Final = 3
 
+#: The fields whose values stand in CONTENT_LENGTH and CONTENT_TYPE, and are not to be
+#: there twice (RFC 3875, section 4.1.18).
+_TOLD_ALREADY: Final = ("HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE")
+
 
 class ContainedResponse(_WSGIResponse):
     """
@@ -47,6 +51,8 @@ class ContainedResponse(_WSGIResponse):
         # Other processes serve the same application at the same time: one in a cluster
         # of one worker, too, while that is replaced or when the cluster is scaled.
         self.environ["wsgi.multiprocess"] = True
+        for name in _TOLD_ALREADY:
+            self.environ.pop(name, None)
         self._errors = self.environ["wsgi.errors"] = ErrorStream()
 
     def startResponse(

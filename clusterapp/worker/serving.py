@@ -112,6 +112,7 @@ def _worker(  # noqa: PLR0913, PLR0917 - as `serve`
             body=settings.max_body,
             message=settings.websocket_max_size,
             form_fields=settings.max_form_fields,
+            form_size=settings.max_form_size,
             header_timeout=settings.header_timeout,
             keepalive_timeout=settings.keepalive_timeout,
             request_timeout=settings.request_timeout,

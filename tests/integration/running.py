@@ -200,13 +200,18 @@ def cluster(
     workers: int = 2,
     listen: str = "tcp:0:interface=127.0.0.1",
     env: Mapping[str, str] | None = None,
+    before: Sequence[str] = (),
 ) -> Iterator[RunningCluster]:
-    """Run ``twistd -n clusterapp`` in a folder, an empty one if none is given."""
+    """
+    Run ``twistd -n clusterapp`` in a folder, an empty one if none is given.
+
+    :param before: a command that runs the one that follows it, such as prlimit(1).
+    """
     with tempfile.TemporaryDirectory(prefix="clusterapp-") as name:
         state, empty = Path(name) / "state", Path(name) / "empty"
         empty.mkdir()
         command = [
-            *(str(SCRIPTS / "twistd"), "-n", "--pidfile=", "clusterapp"),
+            *(*before, str(SCRIPTS / "twistd"), "-n", "--pidfile=", "clusterapp"),
             *("--workers", str(workers), "--listen", listen),
             *("--state", str(state), *flags),
         ]

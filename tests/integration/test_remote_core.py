@@ -1,14 +1,22 @@
 """Two clusters, as on two machines: one uses the other's core over TLS."""
 
+import socket
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import trustme
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.running import SCRIPTS, Running, RunningCluster, cluster
+from tests.integration.running import (
+    DEADLINE,
+    SCRIPTS,
+    Running,
+    RunningCluster,
+    cluster,
+)
 from tests.ports import free_port
 
 APPS = Path(__file__).parent / "apps"
@@ -47,7 +55,7 @@ class RemoteCoreTests(SynchronousTestCase):
         self.port = free_port()
 
     @contextmanager
-    def core(self, *flags: str) -> Iterator[RunningCluster]:
+    def core(self, *flags: str, before: Sequence[str] = ()) -> Iterator[RunningCluster]:
         """Run the cluster that has the core."""
         papers = self.papers
         spec = (
@@ -55,7 +63,7 @@ class RemoteCoreTests(SynchronousTestCase):
             f":key={papers['core.key']}:ca={papers['ca.pem']}"
         )
         flags = ("--app", "shop:app", "--core-listen", spec, *flags)
-        with cluster(*flags, workers=1, env=ENVIRONMENT) as running:
+        with cluster(*flags, workers=1, env=ENVIRONMENT, before=before) as running:
             yield running
 
     @contextmanager
@@ -104,6 +112,21 @@ class RemoteCoreTests(SynchronousTestCase):
         with self.edge() as here:
             status, headers, _ = here.request("POST", "/orders")
             self.assertEqual((status, headers["Retry-After"]), (503, "1"))
+
+    def test_a_flood_of_silent_connections(self) -> None:
+        """Those of a few addresses cannot keep a worker at another one out."""
+        # 256 descriptors are 64 places.
+        limit = ("prlimit", "--nofile=256")
+        with self.core(before=limit) as there, self.edge() as here:
+            target = ("127.0.0.1", self.port)
+            for number in range(120):
+                source = (f"127.0.0.{2 + number % 3}", 0)
+                silent = socket.create_connection(target, DEADLINE, source)
+                self.addCleanup(silent.close)
+            there.wait_for("to the core to make room: 64 have brought no request")
+            begun = time.monotonic()
+            self.assertEqual(here.request("POST", "/orders")[2][:2], b"1 ")
+            self.assertLess(time.monotonic() - begun, 3)
 
     def test_files_that_cannot_be_used(self) -> None:
         """A wrong file is named when the cluster starts, in one line."""

@@ -224,6 +224,7 @@ class PatternTests(SynchronousTestCase):
 
 
 LIMITS = Limits(request_line=10**6, head=10**6, fields=10**6)
+FORMS = Limits(form_fields=10**9, form_size=10**9)
 PEER = IPv4Address("TCP", "127.0.0.1", 5)
 ROUTES = Routes([], [], "/static/")
 EVERYONE = TrustedProxies(["*"])
@@ -296,17 +297,17 @@ PARSERS: dict[str, Callable[[bytes], object]] = {
     "starts of heads": lambda text: check_start(text, LIMITS),
     "fields of one hop": lambda text: end_to_end([(b"Connection", text), (b"A", b"b")]),
     "queries": lambda text: parse_qs(text, 1),
-    "forms": lambda text: form_of(b"application/x-www-form-urlencoded", text, 10**9),
-    "types of forms": lambda text: form_of(b"multipart/form-data;" + text, b"", 5),
+    "forms": lambda text: form_of(b"application/x-www-form-urlencoded", text, FORMS),
+    "types of forms": lambda text: form_of(b"multipart/form-data;" + text, b"", FORMS),
     "multipart forms": lambda text: form_of(
         b"multipart/form-data; boundary=b",
         b"--b\r\nContent-Disposition: form-data; name=a\r\n\r\n" + text + b"\r\n--b--",
-        10**9,
+        FORMS,
     ),
     "heads of parts": lambda text: form_of(
         b"multipart/form-data; boundary=b",
         b"--b\r\nContent-Disposition: form-data" + text + b"\r\n\r\n\r\n--b--",
-        10**9,
+        FORMS,
     ),
     "paths": segments_of,
     "paths of Klein": routed_path,

@@ -183,12 +183,21 @@ class BinaryTests(HeaderCase):
             (ssl(7), True),
             (ssl(0), False),
             (ssl(6), False),
-            (tlv(0x20, b""), False),
+            (tlv(0x20, bytes([1, 0, 0, 0, 0])), True),
             (tlv(0x01, b"h2") + ssl(1) + tlv(0xEA, b"x"), True),
             (tlv(0x04, ssl(1)), False),
         ):
             self.assert_v2(v2(0x11, INET + extension), CLIENT, secure=secure)
         self.assert_v2(v2(0x31, UNIX + ssl(1)), NOBODY, secure=True)
+
+    def test_malformed_tls(self) -> None:
+        """An SSL extension that is cut says nothing of the client, nor does another."""
+        for value in (b"", b"\x01", bytes([1, 0, 0, 0])):
+            self.assert_refused(v2(0x11, INET + tlv(0x20, value)), "too short")
+        for within in (b"\x21", b"\x21\0", b"\x21\0\x01", tlv(0x21, b"") + b"x"):
+            extension = tlv(0x20, bytes([1, 0, 0, 0, 0]) + within)
+            self.assert_refused(v2(0x11, INET + extension), "within an extension")
+            self.assert_refused(v2(0x31, UNIX + extension), "within an extension")
 
     def test_checksum(self) -> None:
         """It is checked over all of the header, itself as zeroes (section 2.2.3)."""

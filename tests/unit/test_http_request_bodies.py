@@ -147,7 +147,7 @@ class ArgsTests(SideBySideTestCase):
             self.assertEqual(visitor.transport.ended, "")
             self.assert_goes_on(visitor)
 
-    def test_form_of_too_many_fields(self) -> None:
+    def test_form_that_is_too_large(self) -> None:
         """A 413 from the engine, whose connection goes on."""
         _, ours = self.sides(
             lambda seen: Calling(lambda request, _: b"%d" % len(request.args), seen)
@@ -155,12 +155,15 @@ class ArgsTests(SideBySideTestCase):
         visitor = ours.visitor()
         for body, kind in (
             (b"a=1&" * 1000, URL_ENCODED),
+            (b"a=".ljust(2 * 1024**2 + 1, b"1"), URL_ENCODED),
             (FORM[: FORM.rindex(b"--b--")] * 334, MULTIPART),
         ):
             answer = visitor.ask(post(body, kind))
             assert answer is not None
             self.assertEqual(answer.status, b"413 Request Entity Too Large")
-            self.assertEqual(answer.body, b"The form has too many fields.\n")
+            self.assertEqual(
+                answer.body, b"The form is too large, or has too many fields.\n"
+            )
             self.assert_goes_on(visitor)
 
     def assert_goes_on(self, visitor: Visitor) -> None:

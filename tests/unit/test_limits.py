@@ -5,7 +5,12 @@ import resource
 from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.limits import MOST, raise_descriptor_limit, warn_of_low_limit
+from clusterapp.limits import (
+    MOST,
+    part_of_descriptors,
+    raise_descriptor_limit,
+    warn_of_low_limit,
+)
 from tests.unit.fakes import Log
 
 
@@ -38,3 +43,9 @@ class LimitTests(SynchronousTestCase):
             self.limits(1024, hard)
             warn_of_low_limit()
             self.assertEqual(len(log.lines(LogLevel.warn)), lines, hard)
+
+    def test_part(self) -> None:
+        """A quarter of the descriptors, where that is less than the bound."""
+        for soft, part in ((256, 64), (4096, 1024), (10**6, 1024), (-1, 1024)):
+            self.patch(resource, "getrlimit", lambda _, soft=soft: (soft, 10**9))
+            self.assertEqual(part_of_descriptors(1024), part)

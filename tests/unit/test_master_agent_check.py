@@ -219,10 +219,25 @@ class BoundTests(CheckCase):
         self.assertTrue(transport.aborted)
 
     def test_connections(self) -> None:
-        opened = [self.connect()[0] for _ in range(MOST_CONNECTIONS)]
-        self.assertIsNone(self.checks._open.buildProtocol(None))
-        opened[0].connectionLost()
+        """The oldest one makes room for a new one, which is answered."""
+        silent = [self.connect() for _ in range(MOST_CONNECTIONS)]
+        self.assertFalse(any(transport.aborted for _, transport in silent))
+        asking, transport = self.connect()
+        asking.dataReceived(b"slot 0\n")
+        self.assertEqual(transport.value(), b"ready up 100%\n")
+        aborted = [transport.aborted for _, transport in silent]
+        self.assertEqual(aborted, [True] + [False] * (MOST_CONNECTIONS - 1))
+        self.assertEqual(len(self.checks._open.checks), MOST_CONNECTIONS)
+        for check, _ in silent:
+            check.connectionLost()
+        self.assertEqual(len(self.checks._open.checks), 1)
+
+    def test_room(self) -> None:
+        """A check that has ended makes room, and no other one is closed."""
+        silent = [self.connect() for _ in range(MOST_CONNECTIONS)]
+        silent[7][0].connectionLost()
         self.connect()
+        self.assertFalse(any(transport.aborted for _, transport in silent))
 
 
 class DutyTests(CheckCase):

@@ -178,6 +178,21 @@ class CoreTests(MasterCase):
         self.assertEqual(len(self.reactor.getReaders()), 1)
         self.finish()
 
+    def test_worker_that_drains_before_it_is_ready(self) -> None:
+        """It may have taken a request for the core, and learns that it is there."""
+        one, other = self.start_core(app=HOOKED)
+        self.reactor.flush()
+        one.say_imported()
+        deployment = self.service.deployment
+        gone = deployment.pool.take_out(0)
+        one.say_ready()
+        self.reactor.flush()
+        self.assertEqual(one.heard, ["drain", True])
+        one.exit()
+        self.successResultOf(gone)
+        other.say_ready()
+        self.finish()
+
     def test_stop_during_the_start_hook(self) -> None:
         """The hook is cancelled, which is no failure of the core."""
         waited = master_apps.pending(master_apps.START)

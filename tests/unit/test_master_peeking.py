@@ -1,6 +1,7 @@
 """Looking at the first requests of connections, with real sockets on loopback."""
 
 import contextlib
+import resource
 import socket
 import struct
 from typing import TYPE_CHECKING, Any
@@ -284,19 +285,35 @@ class ManyTests(PeekingCase):
         for each in self.silent:
             self.peeking.look(each, ("127.0.0.1", 1), None, "silent")  # type: ignore[arg-type]
 
-    def test_workers_do_it(self) -> None:
-        """One more is not waited for."""
+    def test_oldest_makes_room(self) -> None:
+        """One more is waited for; the one that was waited for longest goes on."""
         self.assertEqual(self.seen, [])
-        self.look()
-        self.assertIsNone(self.target())
+        client, connection = self.look()
+        [(seen, about, _, head)] = self.seen
+        self.assertIs(seen, self.silent[0])
+        self.assertEqual((about, head), ("silent", None))
+        self.assertEqual(len(self.peeking.watched), MOST)
+        self.send(client, connection, HEAD)
+        [reader] = [
+            each
+            for each in self.reactor.getReaders()
+            if each.fileno() == connection.fileno()
+        ]
+        reader.doRead()
+        self.assertIs(self.seen[1][0], connection)
+        self.assertIsNotNone(self.seen[1][3])
 
     def test_what_is_there_is_seen(self) -> None:
+        """It needs no room."""
         self.look(HEAD)
         self.assertEqual(self.target(), b"/a?b=c")
 
     def test_half_a_head(self) -> None:
-        self.look(HEAD[:10])
-        self.assertIsNone(self.target())
+        client, connection = self.look(HEAD[:10])
+        self.send(client, connection, HEAD[10:])
+        self.reactor.advance(0.01)
+        self.assertEqual([head is None for *_, head in self.seen], [True, False])
+        self.assertEqual(len(self.peeking.watched), MOST - 1)
 
     def test_room_again(self) -> None:
         self.reactor.advance(PATIENCE)
@@ -305,6 +322,11 @@ class ManyTests(PeekingCase):
         self.assertEqual(len(self.seen), MOST)
         self.peeking.stop()
         self.assert_nobody_waits()
+
+    def test_few_descriptors(self) -> None:
+        """They are not all taken by connections that are waited for."""
+        self.patch(resource, "getrlimit", lambda _: (256, 256))
+        self.assertEqual(Peeking(self.reactor, lambda *_: None).most, 64)
 
 
 class ProxyTests(PeekingCase):

@@ -273,6 +273,25 @@ class WordsTests(SlotCase):
         child.exit()
         self.slot.core_ready(True, back=False)
 
+    def test_ready_after_it_was_told_to_drain(self) -> None:
+        """It may have taken requests before it received that, and is told as well."""
+        child = self.started()
+        self.slot.drain()
+        self.slot.core_ready(True, back=False)
+        child.say_ready()
+        self.assertEqual(self.watcher.trials, [self.slot])
+        self.assertEqual(self.watcher.states, ["starting", "draining"])
+        self.slot.core_ready(False, back=False)
+        child.flush()
+        self.assertEqual(child.heard, ["drain", False])
+
+    def test_drain_after_it_was_ready(self) -> None:
+        """It has been told what there is, once."""
+        child = self.running()
+        self.slot.drain()
+        child.flush()
+        self.assertEqual(self.watcher.trials, [])
+
     def test_failure(self) -> None:
         child = self.started()
         child.say_failed("no shop", "Traceback", loading=True)

@@ -24,10 +24,15 @@ class EnvironmentTests(SynchronousTestCase):
     """The environment."""
 
     def environ(self, lines: bytes) -> dict[str, Any]:
-        told: list[dict[str, Any]] = []
+        self.ask(b"/", lines)
+        return self.told[0]
+
+    def ask(self, target: bytes, lines: bytes = b"") -> bytes:
+        """Send a request; return the response."""
+        self.told: list[dict[str, Any]] = []
 
         def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-            told.append({**environ, "body": environ["wsgi.input"].read()})
+            self.told.append({**environ, "body": environ["wsgi.input"].read()})
             start_response("200 OK", [])
             return []
 
@@ -36,10 +41,11 @@ class EnvironmentTests(SynchronousTestCase):
         proxies = TrustedProxies(["*"])
         site = ClusterSite(clock, WSGIRoot(threads, application), proxies=proxies)
         client = Client(site, clock)
-        client.send(b"GET / HTTP/1.1\r\nHost: h\r\n%b\r\n" % lines)
-        threads.waiting.pop()()
+        client.send(b"GET %b HTTP/1.1\r\nHost: h\r\n%b\r\n" % (target, lines))
+        for call in threads.waiting:
+            call()
         client.goes()
-        return told[0]
+        return bytes(client.transport.value())
 
     def test_underscores(self) -> None:
         """A field with an underscore takes no other's place, before it or behind."""
@@ -60,6 +66,24 @@ class EnvironmentTests(SynchronousTestCase):
         self.assertEqual(environ["CONTENT_LENGTH"], "5")
         self.assertNotIn("HTTP_TRANSFER_ENCODING", environ)
         self.assertEqual(environ["body"], b"hello")
+
+    def test_fields_of_the_body(self) -> None:
+        """They have names of their own, and no others (RFC 3875, section 4.1.18)."""
+        lines = (
+            b"Content-Length: 5\r\nContent-Type: a/b\r\nX-Content-Type: c\r\n\r\nhello"
+        )
+        environ = self.environ(lines)
+        self.assertEqual(environ["CONTENT_LENGTH"], "5")
+        self.assertEqual(environ["CONTENT_TYPE"], "a/b")
+        names = {name for name in environ if name.startswith("HTTP_")}
+        self.assertEqual(names, {"HTTP_HOST", "HTTP_X_CONTENT_TYPE"})
+
+    def test_nul_in_a_path(self) -> None:
+        """No application is asked: what it passes to the system would be cut there."""
+        for target in (b"/%00", b"/a%00b", b"/a/b%00/c", b"/%00?a"):
+            self.assertIn(b"404 Not Found", self.ask(target))
+            self.assertEqual(self.told, [])
+        self.assertIn(b"200 OK", self.ask(b"/a?b=%00"))
 
     def test_other_processes(self) -> None:
         """Threads and other workers may call the application at the same time."""

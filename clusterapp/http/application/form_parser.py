@@ -21,6 +21,7 @@ from multipart import (
     parse_options_header,
 )
 
+from clusterapp.http.limits import Limits
 from clusterapp.wording import counted
 
 _URL_ENCODED: Final = b"application/x-www-form-urlencoded"
@@ -34,8 +35,9 @@ _MOST_PART_LINES: Final = 8
 _CODING: Final = "Content-Transfer-Encoding"
 _ASKED_FOR: Final = ("Content-Disposition", _CODING)
 
-#: The escapes in one value above which it takes too long to decode each by itself.
-_MANY_ESCAPES: Final = 1000
+#: The escapes of one form's values with broken escapes: to decode such a value takes
+#: thirty times as long as another one.
+_MOST_AMONG_BROKEN: Final = 1000
 
 
 class BadFormError(Exception):
@@ -55,68 +57,80 @@ class BadFormError(Exception):
         self.answer = (
             b"The form cannot be read.\n"
             if is_broken
-            else b"The form has too many fields.\n"
+            else b"The form is too large, or has too many fields.\n"
         )
 
 
 def form_of(
-    content_type: bytes, body: bytes, most_fields: int
+    content_type: bytes, body: bytes, limits: Limits
 ) -> dict[bytes, list[bytes]]:
     """
     Read a form, as twisted.web does.
 
     :param content_type: the request's Content-Type.
     :param body: its body.
-    :param most_fields: the fields, or parts, that it may have.
+    :param limits: the bounds of forms are `form_fields` and `form_size`.
     :return: the values of each field; none where the body is no form.
-    :raises BadFormError: for a form that cannot be read, or has too many fields.
+    :raises BadFormError: for a form that cannot be read, or is too large.
     """
     kind = content_type.partition(b";")[0].strip().lower()
     if kind == _URL_ENCODED:
-        return _url_encoded(body, most_fields)
+        return _url_encoded(body, limits)
     if kind == _MULTIPART:
-        return _multipart(content_type, body, most_fields)
+        return _multipart(content_type, body, limits)
     return {}
 
 
-def _url_encoded(body: bytes, most_fields: int) -> dict[bytes, list[bytes]]:
+def _url_encoded(body: bytes, limits: Limits) -> dict[bytes, list[bytes]]:
     """Read what `twisted.web.http.parse_qs` does: semicolons divide fields as well."""
-    if body.count(b"&") + body.count(b";") >= most_fields:
-        raise _too_many(most_fields)
+    if len(body) > limits.form_size:
+        raise _too_large(limits)
+    if body.count(b"&") + body.count(b";") >= limits.form_fields:
+        raise _too_many(limits)
     fields: dict[bytes, list[bytes]] = {}
-    for each in body.replace(b";", b"&").split(b"&"):
+    decoder = _Decoder()
+    for each in body.replace(b"+", b" ").replace(b";", b"&").split(b"&"):
         name, found, value = each.partition(b"=")
         if found:
-            fields.setdefault(_decoded(name), []).append(_decoded(value))
+            fields.setdefault(decoder.decode(name), []).append(decoder.decode(value))
     return fields
 
 
-def _decoded(text: bytes) -> bytes:
-    """
-    Decode a name or a value (WHATWG URL, section 5.1).
+class _Decoder:
+    """Decodes the names and values of one form (WHATWG URL, section 5.1)."""
 
-    :raises BadFormError: if there are many escapes and some are none.
-    """
-    text = text.replace(b"+", b" ")
-    if text.count(b"%") <= _MANY_ESCAPES:
+    def __init__(self) -> None:
+        self._left = _MOST_AMONG_BROKEN
+
+    def decode(self, text: bytes) -> bytes:
+        """
+        Decode a name or a value, in which pluses are spaces already.
+
+        :raises BadFormError: if there are many escapes where some are broken.
+        """
+        escapes = text.count(b"%")
+        if not escapes:
+            return text
+        # As quoted-printable, which is the same with another sign, it is decoded by C.
+        # What is no escape does not get shorter by two, unless it is the end of a line.
+        decoded: bytes = a2b_qp(text.replace(b"=", b"=3D").replace(b"%", b"="))
+        ends_line = b"%\n" in text or b"%\r" in text
+        if not ends_line and len(decoded) == len(text) - 2 * escapes:
+            return decoded
+        self._left -= escapes
+        if self._left < 0:
+            raise BadFormError("no form: not every % begins an escape")
         return unquote_to_bytes(text)
-    # As quoted-printable, which is the same with another sign, it is decoded by C. What
-    # is no escape does not get shorter by two, unless it is the end of a line.
-    decoded: bytes = a2b_qp(text.replace(b"=", b"=3D").replace(b"%", b"="))
-    ends_line = b"%\n" in text or b"%\r" in text
-    if ends_line or len(decoded) != len(text) - 2 * text.count(b"%"):
-        raise BadFormError("no form: not every % begins an escape")
-    return decoded
 
 
 def _multipart(
-    content_type: bytes, body: bytes, most_fields: int
+    content_type: bytes, body: bytes, limits: Limits
 ) -> dict[bytes, list[bytes]]:
     """Read the parts that have a name (RFC 7578), files like others."""
     try:
-        return _parts(_boundary_of(content_type), body, most_fields)
+        return _parts(_boundary_of(content_type), body, limits)
     except ParserLimitReached as error:
-        parts = counted(most_fields, "part")
+        parts = counted(limits.form_fields, "part")
         reason = f"a multipart form of more than {parts}, or of long heads"
         raise BadFormError(reason, HTTPStatus.REQUEST_ENTITY_TOO_LARGE) from error
     except MultipartError as error:
@@ -131,12 +145,12 @@ def _boundary_of(content_type: bytes) -> bytes:
     return boundary
 
 
-def _parts(boundary: bytes, body: bytes, most_fields: int) -> dict[bytes, list[bytes]]:
+def _parts(boundary: bytes, body: bytes, limits: Limits) -> dict[bytes, list[bytes]]:
     parser = _Parser(
         boundary,
         max_header_size=_LONGEST_PART_LINE,
         max_header_count=_MOST_PART_LINES,
-        max_segment_count=most_fields,
+        max_segment_count=limits.form_fields,
         # So that names are the bytes that came, as those of the other kind are.
         header_charset="latin-1",
     )
@@ -144,10 +158,14 @@ def _parts(boundary: bytes, body: bytes, most_fields: int) -> dict[bytes, list[b
     part, pieces = MultipartSegment([]), list[bytes]()
     with parser:
         for event in parser.parse(body):
+            if parser.size > limits.form_size:
+                raise _too_large(limits)
             if isinstance(event, MultipartSegment):
                 part, pieces = event, []
             elif event is not None:
                 pieces.append(event)
+                if part.filename is None:
+                    parser.size += len(event)
             elif part.name:
                 name = part.name.encode("latin-1")
                 fields.setdefault(name, []).append(_content(part, pieces))
@@ -169,9 +187,17 @@ def _content(part: MultipartSegment, pieces: list[bytes]) -> bytes:
 
 
 class _Parser(PushMultipartParser):  # type: ignore[misc]
-    """Reads parts that are no form's fields as well: twisted.web passes them over."""
+    """
+    Reads parts that are no form's fields as well: twisted.web passes them over.
+
+    :ivar size: the bytes of heads so far, to which its user adds those of values.
+    """
+
+    size = 0
 
     def _create_segment(self, headerlist: list[tuple[str, str]]) -> MultipartSegment:
+        # Heads count: to read one takes as long as to decode an urlencoded value.
+        self.size += sum(len(name) + len(value) for name, value in headerlist)
         # What the library has subclasses override. Of the heads of a thousand parts,
         # only what is asked for is looked at.
         if len({name for name, _ in headerlist}) < len(headerlist):
@@ -179,8 +205,15 @@ class _Parser(PushMultipartParser):  # type: ignore[misc]
         return MultipartSegment([pair for pair in headerlist if pair[0] in _ASKED_FOR])
 
 
-def _too_many(most_fields: int) -> BadFormError:
+def _too_many(limits: Limits) -> BadFormError:
     return BadFormError(
-        f"a form of more than {counted(most_fields, 'field')}",
+        f"a form of more than {counted(limits.form_fields, 'field')}",
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    )
+
+
+def _too_large(limits: Limits) -> BadFormError:
+    return BadFormError(
+        f"a form of more than {counted(limits.form_size, 'byte')} besides its files",
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     )

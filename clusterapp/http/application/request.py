@@ -110,16 +110,16 @@ class ClusterRequest(Distributed, Addressing):
         """
         The query's arguments and those of a form that was sent.
 
-        :raises BadFormError: if there is a form, and it cannot be read or has more
-            fields than it may.
+        :raises BadFormError: if there is a form, and it cannot be read, is larger or
+            has more fields than it may.
         """
         head = self._head
         query = head.target.partition(b"?")[2]
         args: dict[bytes, list[bytes]] = parse_qs(query, 1) if query else {}
         if head.method == b"POST" and self._body is not None:
             for kind in self._lines_of(b"content-type")[:1]:
-                most = self._connection.site.limits.form_fields
-                args.update(form_of(kind, self._body.whole(), most))
+                limits = self._connection.site.limits
+                args.update(form_of(kind, self._body.whole(), limits))
         return args
 
     @Lazy

@@ -48,7 +48,10 @@ _ADDRESSES: Final = {
 _EXTENSION: Final = struct.Struct("!BH")
 _CRC32C: Final = 0x03
 _SSL: Final = 0x20
-#: The bit of an SSL extension's first byte that says that the client had TLS.
+#: An SSL extension begins with what the client had, and with how its certificate was
+#: verified (section 2.2.6); further extensions follow.
+_SSL_FIXED: Final = struct.Struct("!BI")
+#: The bit of the former that says that the client had TLS.
 _CLIENT_SSL: Final = 0x01
 
 Source = tuple[str, int] | tuple[str, int, int, int]
@@ -169,12 +172,25 @@ def _read_body(header: bytes, family: int) -> Announced:
             is_checked = True
             _check_sum(header, start, value)
         elif kind == _SSL:
-            secure = bool(value) and bool(value[0] & _CLIENT_SSL)
+            secure = _client_had_tls(value)
     source, _, *ports = addresses.unpack_from(header, _FIXED.size)
     if family == _UNIX:
         return Announced(len(header), None, secure)
     made = IPv4Address(source) if family == _INET else IPv6Address(source)
     return Announced(len(header), _sockname(made, ports[0]), secure)
+
+
+def _client_had_tls(value: bytes) -> bool:
+    """
+    Read an SSL extension.
+
+    :raises ProxyHeaderError: if it, or one within it, is too short.
+    """
+    if len(value) < _SSL_FIXED.size:
+        raise ProxyHeaderError("a PROXY header whose SSL extension is too short")
+    client, _ = _SSL_FIXED.unpack_from(value)
+    list(_extensions(value, _SSL_FIXED.size))  # raises for one that is cut
+    return bool(client & _CLIENT_SSL)
 
 
 def _extensions(header: bytes, begin: int) -> Iterator[tuple[int, int, bytes]]:

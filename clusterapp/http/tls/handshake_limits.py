@@ -1,36 +1,63 @@
-"""TLS for connections of strangers, of which only so many may be under way (core)."""
+"""TLS for unauthenticated connections, whose number is bounded (core)."""
 
-import resource
-from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
-from weakref import WeakKeyDictionary
 
 from twisted.internet.interfaces import IAddress, IOpenSSLServerConnectionCreator
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+
+from clusterapp.guards import guarded
+from clusterapp.http.tls.pending_connections import PendingConnections, network_of
+from clusterapp.limits import part_of_descriptors
 
 if TYPE_CHECKING:
     from clusterapp.http.transports.twisted_connection import HostedConnection
 
-#: The most connections that have not brought a request yet; and no more than this
-#: part of the descriptors that the process may have, so that the others are left for
-#: what it serves already.
+#: The most connections that have not brought a request yet, if the process may have
+#: enough descriptors.
 MOST_PENDING = 1024
-_PART_OF_DESCRIPTORS = 4
-#: The part of them that one address may have.
-_PART_OF_PENDING = 2
 
-#: Seconds for which no further refusal is logged.
+#: Seconds for which no further eviction is logged.
 _QUIET = 60.0
+
+#: Guards the callbacks of a connection: an exception closes that connection.
+_ends_connection = guarded(
+    "serve a connection to the core",
+    lambda _failure, protocol, *_, **__: protocol.abortConnection(),
+)
+
+
+class _PendingTLSTransport(BufferingTLSTransport):
+    """TLS that holds one of the factory's places until the first request."""
+
+    factory: "BoundedTLSFactory"
+    wrappedProtocol: "HostedConnection"
+
+    @_ends_connection
+    def dataReceived(self, data: bytes) -> None:
+        """Called with what has come from the peer, encrypted."""
+        super().dataReceived(data)
+        if not self.wrappedProtocol.is_new:
+            self.factory.pending.discard(self)
+
+    @guarded("end a connection to the core")
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Called when the connection is closed."""
+        self.factory.pending.discard(self)
+        super().connectionLost(reason)
 
 
 class BoundedTLSFactory(TLSMemoryBIOFactory):
     """
-    Serves a site over TLS, and bounds the connections that have not asked for anything.
+    Serves a site over TLS, and bounds the connections that have brought no request.
 
-    Until its first request is there, a connection may be that of anybody: the client's
+    Until its first request is there, a connection is unauthenticated: the client's
     certificate comes with the end of the handshake, which need not come. How long it
-    may take is the site's `Limits.first_request_timeout`.
+    may take is the site's `Limits.first_request_timeout`. If all places are taken, a
+    new connection evicts an old one, by `PendingConnections`: were it refused, anybody
+    could keep the workers from the core by connections that send nothing.
 
     :param options: makes the server's end of each TLS connection.
     :param site: the factory of `HostedConnection`.
@@ -38,68 +65,41 @@ class BoundedTLSFactory(TLSMemoryBIOFactory):
     """
 
     _log = Logger()
+    protocol = _PendingTLSTransport
 
     def __init__(
         self, options: IOpenSSLServerConnectionCreator, site: Any, clock: Any
     ) -> None:
         super().__init__(options, isClient=False, wrappedFactory=site, clock=clock)
         self._clock = clock
-        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self.most = min(MOST_PENDING, descriptors // _PART_OF_DESCRIPTORS)
-        self.most_of_one = self.most // _PART_OF_PENDING
-        #: The connections that have not brought a request, and their addresses.
-        self._pending: WeakKeyDictionary[HostedConnection, str] = WeakKeyDictionary()
-        self._of_address: Counter[str] = Counter()
+        #: The connections that have not brought a request.
+        self.pending = PendingConnections[_PendingTLSTransport](
+            part_of_descriptors(MOST_PENDING)
+        )
         self._quiet_until = 0.0
-        self._refused = 0
+        self._evicted = 0
 
-    def buildProtocol(  # type: ignore[override]  # Twisted allows None
-        self, addr: IAddress | None
-    ) -> TLSMemoryBIOProtocol | None:
-        """
-        Make the protocol of a new connection.
-
-        :return: None, which closes the connection, if too many are pending.
-        """
-        address = str(getattr(addr, "host", ""))
-        if self._is_full(address):
-            self._forget_settled()
-            if self._is_full(address):
-                self._refuse(address)
-                return None
-        protocol = super().buildProtocol(addr)
-        connection = cast("HostedConnection", protocol.wrappedProtocol)
-        self._pending[connection] = address
-        self._of_address[address] += 1
+    def buildProtocol(self, addr: IAddress | None) -> BufferingTLSTransport:
+        """Make the protocol of a new connection; close another one to make room."""
+        protocol = cast("_PendingTLSTransport", super().buildProtocol(addr))
+        network = network_of(getattr(addr, "host", ""))
+        evicted = self.pending.add(protocol, network)
+        if evicted is not None:
+            self._evict(evicted.wrappedProtocol)
         return protocol
 
-    def _is_full(self, address: str) -> bool:
-        return (
-            len(self._pending) >= self.most
-            or self._of_address[address] >= self.most_of_one
-        )
-
-    def _forget_settled(self) -> None:
-        """Count no connection that has brought a request, or is gone."""
-        self._pending = WeakKeyDictionary(
-            {
-                connection: address
-                for connection, address in self._pending.items()
-                if connection.is_new
-            }
-        )
-        self._of_address = Counter(self._pending.values())
-
-    def _refuse(self, address: str) -> None:
-        self._refused += 1
+    def _evict(self, connection: "HostedConnection") -> None:
+        address = getattr(connection.getPeer(), "host", "a Unix peer")
+        connection.abortConnection()
+        self._evicted += 1
         now = self._clock.seconds()
         if now < self._quiet_until:
             return
         self._log.warn(
-            "refused a connection of {address} to the core: {pending} have brought no"
-            " request yet ({refused} were refused since the last such line)",
-            address=address or "a Unix peer",
-            pending=len(self._pending),
-            refused=self._refused,
+            "closed a connection of {address} to the core to make room: {pending} have"
+            " brought no request yet ({evicted} closed since the last such line)",
+            address=address,
+            pending=len(self.pending),
+            evicted=self._evicted,
         )
-        self._quiet_until, self._refused = now + _QUIET, 0
+        self._quiet_until, self._evicted = now + _QUIET, 0
