@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from clusterapp.guards import guarded
-from clusterapp.http.limits import LINGER_SECONDS
+from clusterapp.http.limits import WRITE_STALL
 from clusterapp.http.transports.asyncio_connection import NativeConnection
 from clusterapp.http.transports.inline_transport import Arrival, EarlyTransport
 
@@ -88,7 +88,8 @@ class NativeServer:
             connection,
             ssl=self._context(),
             ssl_handshake_timeout=self._site.limits.header_timeout,
-            ssl_shutdown_timeout=LINGER_SECONDS,
+            # It breaks off what is not written. The connection has times of its own.
+            ssl_shutdown_timeout=WRITE_STALL,
         )
 
     def seconds(self) -> float:
