@@ -15,6 +15,7 @@ class ClosingTests(NativeCase):
 
     async def raw(self, *, small: bool = False) -> RawTls:
         client = RawTls(self, Tls(), small=small)
+        client.serve()
         await soon(asyncio.ensure_future(client.handshake()))
         return client
 

@@ -23,15 +23,22 @@ class RawTls:
 
     def __init__(self, case: NativeCase, tls: Tls, *, small: bool = False) -> None:
         self._loop = case.loop
-        self.socket, far = pair(socket.AF_INET, small=small)
+        self._server = NativeServer(case.loop, case.site, self._context)
+        self._served = tls.server
+        self.socket, self._far = pair(socket.AF_INET, small=small)
+        self._address = self.socket.getsockname()
         self.socket.setblocking(False)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.object = tls.client.wrap_bio(
             self._incoming, self._outgoing, server_hostname="localhost"
         )
         case.addCleanup(self.socket.close)
-        server = NativeServer(case.loop, case.site, lambda: tls.server)
-        server.serve(far, self.socket.getsockname())
+        #: How many handshakes the server has begun.
+        self.begun = 0
+
+    def serve(self) -> None:
+        """Have the server serve it."""
+        self._server.serve(self._far, self._address)
 
     def hello(self) -> bytes:
         """Return the ClientHello, which is not sent."""
@@ -58,6 +65,10 @@ class RawTls:
         while piece := await self._do(self._read):
             received += piece
         return received
+
+    def _context(self) -> ssl.SSLContext:
+        self.begun += 1
+        return self._served
 
     async def flush(self) -> None:
         """Send what is to be sent."""

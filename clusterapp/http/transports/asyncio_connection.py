@@ -94,9 +94,14 @@ class NativeConnection(Connection, asyncio.Protocol):
 
     # From the server.
 
-    def awaits_header(self, task: asyncio.Task[Any]) -> None:
+    @property
+    def peer_host(self) -> object:
+        """The client's IP address; None if it has none."""
+        return self._peer_name[0] if isinstance(self._peer_name, tuple) else None
+
+    def awaits_first_bytes(self, task: asyncio.Task[Any]) -> None:
         """
-        Count as a connection of the site until its proxy has announced a client.
+        Count as a connection of the site until a PROXY header or a TLS hello has come.
 
         :param task: waits for that; it is cancelled when the time is over.
         """
