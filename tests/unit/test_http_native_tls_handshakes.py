@@ -2,11 +2,14 @@
 
 import asyncio
 import socket
+import ssl
 from itertools import pairwise
 from struct import pack
 
+import trustme
 from twisted.trial.unittest import SynchronousTestCase
 
+from clusterapp.http.tls.alerts import AlertingContext
 from clusterapp.http.transports.tls_handshakes import HandshakeTurns
 from tests.unit.native_sites import NativeCase, Tls, on_each_loop
 from tests.unit.tls_clients import RawTls, soon
@@ -84,6 +87,27 @@ class GoneTests(NativeCase):
         await soon(asyncio.ensure_future(client.handshake()))
         await client.ask("/hi", b"Connection: close\r\n")
         self.assertTrue((await client.rest()).endswith(b"\r\n\r\nhi"))
+        client.socket.close()
+
+
+class AlertTests(NativeCase):
+    """A client learns why its handshake has failed."""
+
+    @on_each_loop
+    async def test_no_certificate(self) -> None:
+        tls = Tls()
+        tls.server = AlertingContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.server.verify_mode = ssl.CERT_REQUIRED
+        trustme.CA().issue_cert("localhost").configure_cert(tls.server)
+        tls.client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        tls.client.check_hostname = False
+        tls.client.verify_mode = ssl.CERT_NONE
+        client = RawTls(self, tls)
+        client.serve()
+        await client.handshake()  # with TLS 1.3 it cannot know yet
+        with self.assertRaises(ssl.SSLError) as caught:
+            await client.rest()
+        self.assertEqual(caught.exception.reason, "TLSV13_ALERT_CERTIFICATE_REQUIRED")
         client.socket.close()
 
 

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from clusterapp.guards import guarded
 from clusterapp.http.limits import WRITE_STALL
+from clusterapp.http.tls.alerts import connecting
 from clusterapp.http.transports.asyncio_connection import NativeConnection
 from clusterapp.http.transports.inline_transport import Arrival, EarlyTransport
 from clusterapp.http.transports.tls_handshakes import (
@@ -116,6 +117,7 @@ class NativeServer:
             await self._turns.wait(protocol.peer_host)
             has_begun(connection)  # or the client has gone meanwhile
             chosen = context()
+            connecting.set(connection)
         except Exception:
             connection.close()
             raise
