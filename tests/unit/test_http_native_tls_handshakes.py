@@ -73,8 +73,25 @@ class GoneTests(NativeCase):
         client.serve()
         await self.turns()
         self.assertEqual(self.site.connections, 1)
-        await self.later(self.limits.header_timeout + 1)
+        await self.later(self.limits.keepalive_timeout + 1)
         await self.gone(client)
+
+    @on_each_loop
+    async def test_newcomers_are_not_idle_longest(self) -> None:
+        """For want of descriptors, what has been idle for longer is closed first."""
+        tls = Tls()
+        old, new = RawTls(self, tls), RawTls(self, tls)
+        old.serve()
+        await soon(asyncio.ensure_future(old.handshake()))
+        self.clock.advance(10)
+        new.serve()
+        await self.turns()
+        self.assertEqual(self.site.close_idle(), 1)
+        await soon(asyncio.ensure_future(new.handshake()))
+        await new.ask("/hi", b"Connection: close\r\n")
+        self.assertTrue((await new.rest()).endswith(b"\r\n\r\nhi"))
+        old.socket.close()
+        new.socket.close()
 
     @on_each_loop
     async def test_hello_in_time(self) -> None:

@@ -99,9 +99,9 @@ class NativeConnection(Connection, asyncio.Protocol):
         """The client's IP address; None if it has none."""
         return self._peer_name[0] if isinstance(self._peer_name, tuple) else None
 
-    def awaits_first_bytes(self, task: asyncio.Task[Any]) -> None:
+    def awaits_header(self, task: asyncio.Task[Any]) -> None:
         """
-        Count as a connection of the site until a PROXY header or a TLS hello has come.
+        Count as a connection of the site until its proxy has announced a client.
 
         :param task: waits for that; it is cancelled when the time is over.
         """

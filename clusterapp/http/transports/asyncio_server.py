@@ -99,7 +99,8 @@ class NativeServer:
         task = self._loop.create_task(
             self._handshake(self._context, protocol, connection, has_come=has_come)
         )
-        protocol.awaits_first_bytes(task)
+        # From now on a drain waits for it.
+        protocol.arrives(task)
         task.add_done_callback(partial(self._connected, protocol, connection))
 
     async def _handshake(

@@ -84,7 +84,7 @@ class AnnouncedServer:
             self._begin(protocol, connection, announced)
             return
         task = self._loop.create_task(self._wait(protocol, connection, header))
-        protocol.awaits_first_bytes(task)
+        protocol.awaits_header(task)
         task.add_done_callback(partial(self._waited, protocol, connection, peer))
 
     async def _wait(
