@@ -42,6 +42,11 @@ DISCARD_SECONDS = 30.0
 #: How long a client may read the response of a connection we have closed, in s.
 LINGER_SECONDS = 10.0
 
+#: How long a client may take to answer our close_notify when all is written, in s. RFC
+#: 8446, section 6.1, asks nobody to wait for it, but some clients (uvloop's transports)
+#: lose what they have not read yet when the end of the TCP connection comes at once.
+CLOSE_NOTIFY_SECONDS = 1.0
+
 #: How long a client may take to answer the close frame of a WebSocket, in s.
 GOODBYE_SECONDS = 2.0
 

@@ -24,7 +24,6 @@ from clusterapp.guards import guarded
 from clusterapp.lifecycle import State
 from clusterapp.listening.accept import Acceptor, Adopting
 from clusterapp.master.deployment import Deployment
-from clusterapp.master.slot import ChildSlot
 from clusterapp.master.sockets import Sockets
 from clusterapp.master.status import Phase
 
@@ -39,9 +38,6 @@ LONGEST_LINE = 64
 
 #: The lag at which a worker gets half of its connections, in seconds.
 _HALVING = 0.1
-
-#: Seconds between two reports of a worker that does not lag.
-_BETWEEN_REPORTS = 1.0
 
 #: The states of a worker that will soon be there again.
 _AWAITED = frozenset({"starting", "backoff"})
@@ -175,7 +171,7 @@ class _Open(Factory[LineOnlyReceiver]):
         slot = self._master.deployment.pool.slots.get(int(match["slot"]))
         return answer(
             None if slot is None else slot.state,
-            0.0 if slot is None else self._lag(slot),
+            0.0 if slot is None else slot.lag or 0.0,
             stopping=self._master.phase == "stopping",
             sticky=match["sticky"] is not None,
         )
@@ -185,13 +181,6 @@ class _Open(Factory[LineOnlyReceiver]):
         self._acceptor.stop()
         for check in tuple(self.checks):
             check.abort()
-
-    def _lag(self, slot: ChildSlot) -> float:
-        """Tell how late a worker is; one that stands still does not report it."""
-        if slot.pulse is None:
-            return 0.0
-        silence: float = self.reactor.seconds() - slot.pulse_at
-        return max(slot.pulse.lag, silence - _BETWEEN_REPORTS)
 
 
 def _abort(_failure: Failure, check: "_Check", _line: bytes) -> None:

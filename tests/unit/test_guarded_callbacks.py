@@ -57,7 +57,7 @@ EXEMPT = {
     "demo:self._connect": "returns a Deferred, whose errback begins anew",
     "forks:end_fork": "ends the process, whatever it raises",
     "forks:function": "the loop's own way to call it, but in a fork",
-    "http.transports.proxy_protocol_listener:_settle": "sets the result of a future",
+    "http.transports.tls_handshakes:_settle": "sets the result of a future",
     "http.upstream.tunnel:_End.connectionMade": _BY_OWNER,
     "http.upstream.tunnel:_End.dataReceived": _BY_OWNER,
     "http.upstream.tunnel:_End.connectionLost": _BY_OWNER,

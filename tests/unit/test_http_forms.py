@@ -183,7 +183,8 @@ class BoundsTests(SynchronousTestCase):
     def test_size_of_heads(self) -> None:
         """Heads count, those of files as well."""
         line = b'Content-Disposition: form-data; filename="f"; name="%b"'
-        part = b"--b\r\n" + line % (b"a" * 1900) + b"\r\n\r\n1\r\n"
+        part = b"--b\r\n" + line % (b"a" * 1900) + b"\r\nX: "
+        part += b"y" * 1900 + b"\r\n\r\n1\r\n"
         self.assertEqual(len(multipart(part * 500 + b"--b--\r\n")[b"a" * 1900]), 500)
         self.assert_too_large(part * 600 + b"--b--\r\n", MULTIPART)
 

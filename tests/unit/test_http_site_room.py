@@ -54,6 +54,14 @@ class RoomTests(SynchronousTestCase):
         ended = [client.transport.ended for client in clients]
         self.assertEqual(ended, ["", "reset", "reset", "closed", "reset", ""])
 
+    def test_rest_of_a_response(self) -> None:
+        """A closed connection that its client keeps open is reset, if nothing else."""
+        busy = self.client(GET + b"\r\n")
+        closed = self.client()
+        self.assertEqual(self.closed(busy, closed), [1])
+        self.assertEqual(self.closed(busy, closed), [1])
+        self.assertEqual(closed.transport.ended, "reset")
+
     def test_longest_first(self) -> None:
         """Of idle ones, one in sixteen is closed: those that are idle longest."""
         clients = [self.client() for _ in range(32)]

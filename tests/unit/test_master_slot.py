@@ -133,6 +133,16 @@ class LifeTests(SlotCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         self.assertEqual(child.signals, [])
 
+    def test_lag(self) -> None:
+        """It is what was reported, or how late the next report is by now."""
+        child = self.running()
+        self.assertIsNone(self.slot.lag)
+        child.report(lag=0.5)
+        self.reactor.flush()
+        self.assertEqual(self.slot.lag, 0.5)
+        self.reactor.advance(3)
+        self.assertEqual(self.slot.lag, 2)
+
     def test_signal(self) -> None:
         """A process that has received SIGTERM takes nothing more, and is replaced."""
         child = self.running()

@@ -14,6 +14,7 @@ from clusterapp.http.limits import (
     FIRST_REQUEST_SECONDS,
     GOODBYE_SECONDS,
     LINGER_SECONDS,
+    WRITE_STALL,
 )
 from clusterapp.http.server.reading import Message, Reading
 from clusterapp.http.server.wire import ends_connection
@@ -89,13 +90,21 @@ class Ending(Reading):
         """
         Close now: descriptors are scarce.
 
-        Only an idle connection is closed as at the end of its time. Any other one is
-        broken off, since one that lingers keeps its descriptor.
+        Only an idle connection is closed as at the end of its time, but without
+        waiting for a close_notify. Any other one is broken off, since one that lingers
+        keeps its descriptor.
         """
         if self.phase == "request":
             self.loseConnection()
-        else:
+        elif self.phase != "notify":
             self.abortConnection()
+        if self.phase == "notify":
+            self.close_notify_is_late()
+
+    def close_notify_is_late(self) -> None:
+        """Close without the client's close_notify, once the kernel has everything."""
+        self._wait_for("end", WRITE_STALL)
+        self._end_input()
 
     def head_is_late(self) -> None:
         """Refuse a request whose head takes too long."""
@@ -317,4 +326,5 @@ _AT_THE_END: "Final[dict[str, Callable[[Ending], None]]]" = {
     "upgraded": Ending.say_goodbye,
     "goodbye": Ending.close_protocol,
     "discard": Ending.linger,
+    "notify": Ending.close_notify_is_late,
 }

@@ -43,10 +43,12 @@ _SWEEP_SECONDS = 1.0
 
 #: The connections that are closed first where descriptors are scarce.
 _OF_LEAST_USE: Final[Sequence[Callable[[Connection], bool]]] = (
+    lambda connection: connection.phase == "notify",
     lambda connection: connection.lingers,
     lambda connection: connection.phase == "request",
     lambda connection: connection.phase == "head",
     lambda connection: connection.is_slow,
+    lambda connection: connection.phase == "end",
 )
 
 
@@ -192,7 +194,8 @@ class ClusterSite(server.Site):
 
         These are such as have ended but for their clients' side; then idle ones; then
         those whose heads are still coming; then those whose bodies come more slowly
-        than they may. Of each kind, those that have been so longest are closed.
+        than they may; then closed ones whose clients have yet to take the rest. Of
+        each kind, those that have been so longest are closed.
 
         :return: how many; about one in 16 of all connections.
         """

@@ -27,7 +27,8 @@ class Cancellable(Protocol):
 
 
 #: What a connection waits for, and so what it does when the time is over. The "rest"
-#: is what the client has not taken yet of a response, before the connection leaves.
+#: is what the client has not taken yet of a response, before the connection leaves;
+#: "notify" the client's close_notify, when everything is written.
 Phase = Literal[
     "nothing",
     "request",
@@ -39,6 +40,7 @@ Phase = Literal[
     "upgraded",
     "goodbye",
     "discard",
+    "notify",
     "end",
 ]
 
@@ -119,6 +121,10 @@ class Wire:
 
     def _close(self) -> None:
         """Close once everything is written."""
+        raise NotImplementedError
+
+    def _end_input(self) -> None:
+        """Wait for nothing more from the client of a connection that was closed."""
         raise NotImplementedError
 
     def _abort(self) -> None:

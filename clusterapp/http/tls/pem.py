@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from clusterapp.http.tls.alerts import AlertingContext
 from clusterapp.regular import opened, read_regular
 
 #: What `ssl` says of another certificate's key, of the same sort or of another.
@@ -146,7 +147,7 @@ def _names(certificate: x509.Certificate) -> frozenset[str]:
 
 
 def _context(files: Files) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context = AlertingContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])

@@ -12,7 +12,11 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import noLongerProvides
 
-from clusterapp.http.limits import FIRST_REQUEST_SECONDS, LINGER_SECONDS
+from clusterapp.http.limits import (
+    CLOSE_NOTIFY_SECONDS,
+    FIRST_REQUEST_SECONDS,
+    LINGER_SECONDS,
+)
 from clusterapp.http.server.connection import Connection
 from clusterapp.http.server.wire import ends_connection
 from clusterapp.http.syntax.proxy_protocol import Announced
@@ -20,7 +24,11 @@ from clusterapp.http.syntax.socket_addresses import address_of
 from clusterapp.http.transports.asyncio_transport import NativeTransport
 from clusterapp.http.transports.inline_transport import Arrival, EarlyTransport
 from clusterapp.http.transports.sendfile import KernelWrites
-from clusterapp.http.transports.shared_sockets import duplicate_of, shut_down
+from clusterapp.http.transports.shared_sockets import (
+    duplicate_of,
+    end_input,
+    shut_down,
+)
 
 if TYPE_CHECKING:
     import ssl
@@ -45,6 +53,7 @@ class NativeConnection(Connection, asyncio.Protocol):
     __slots__ = (
         "_announced",
         "_arriving",
+        "_closes_when_written",
         "_has_duplicates",
         "_kernel_writes",
         "_lent",
@@ -73,6 +82,8 @@ class NativeConnection(Connection, asyncio.Protocol):
         self._kernel_writes: KernelWrites | None = None
         self._lent = False
         self._has_duplicates = False
+        # Whether TLS is closed when the client has taken what was written.
+        self._closes_when_written = False
         self._peer: IAddress | None = None
         # Whether the client has ended its side while requests of it wait.
         self._peer_closed = False
@@ -82,6 +93,11 @@ class NativeConnection(Connection, asyncio.Protocol):
         self._arriving: asyncio.Task[Any] | None = None
 
     # From the server.
+
+    @property
+    def peer_host(self) -> object:
+        """The client's IP address; None if it has none."""
+        return self._peer_name[0] if isinstance(self._peer_name, tuple) else None
 
     def awaits_header(self, task: asyncio.Task[Any]) -> None:
         """
@@ -163,7 +179,14 @@ class NativeConnection(Connection, asyncio.Protocol):
 
     data_received = Connection.received
     pause_writing = Connection.writing_paused
-    resume_writing = Connection.writing_resumed
+
+    @ends_connection
+    def resume_writing(self) -> None:
+        """Called when the client has taken most of what was written."""
+        self.writing_resumed()
+        if self._closes_when_written:
+            self._closes_when_written = False
+            self._close_tls()
 
     def eof_received(self) -> bool:
         """
@@ -352,7 +375,9 @@ class NativeConnection(Connection, asyncio.Protocol):
 
     def _close_writing(self) -> bool:
         if self._secure:
-            return False  # TLS has no half-closed connections
+            # What the client sends is read until its close_notify has come.
+            self._native.close()
+            return True
         try:
             self._native.write_eof()
         except OSError:  # the client has gone: asyncio's transports tell it so
@@ -367,8 +392,27 @@ class NativeConnection(Connection, asyncio.Protocol):
             self._native.write_eof()
             self._wait_for("end", LINGER_SECONDS)
             self.resume_reading()
+        elif self._secure:
+            self._close_tls()
         else:
             self._native.close()
+
+    def _close_tls(self) -> None:
+        """Close once everything is written, and wait a little for the peer's close."""
+        native = self._native
+        if native.get_write_buffer_size():
+            # The transport's own close would give it no longer than the
+            # ssl_shutdown_timeout, and would not call back when it is written.
+            self._closes_when_written = True
+            native.set_write_buffer_limits(high=0)
+            return
+        native.close()
+        self._wait_for("notify", CLOSE_NOTIFY_SECONDS)
+
+    def _end_input(self) -> None:
+        # Our close_notify is with the kernel, or in the buffer of the transport below,
+        # which ends as it does when the client has closed: it flushes that first.
+        end_input(self._native.get_extra_info("socket"))
 
     def _abort(self) -> None:
         if self._native is None:

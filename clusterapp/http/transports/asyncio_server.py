@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from clusterapp.guards import guarded
-from clusterapp.http.limits import LINGER_SECONDS
+from clusterapp.http.limits import WRITE_STALL
+from clusterapp.http.tls.alerts import connecting
 from clusterapp.http.transports.asyncio_connection import NativeConnection
 from clusterapp.http.transports.inline_transport import Arrival, EarlyTransport
+from clusterapp.http.transports.tls_handshakes import (
+    HandshakeTurns,
+    has_begun,
+    readable,
+)
 
 if TYPE_CHECKING:
     from clusterapp.http.server.site import ClusterSite
@@ -55,6 +61,7 @@ class NativeServer:
         self._context = context
         self._door = door
         self._kind = kind
+        self._turns = HandshakeTurns(loop)
 
     def serve(self, connection: socket.socket, peer: Any) -> None:
         """
@@ -83,12 +90,45 @@ class NativeServer:
         if self._context is None:
             self._serve_early(protocol, connection)
             return
-        self._bring(
-            protocol,
+        try:
+            has_come = has_begun(connection)
+        except OSError:  # the client has gone
+            connection.close()
+            protocol.never_arrived()
+            return
+        task = self._loop.create_task(
+            self._handshake(self._context, protocol, connection, has_come=has_come)
+        )
+        # From now on a drain waits for it.
+        protocol.arrives(task)
+        task.add_done_callback(partial(self._connected, protocol, connection))
+
+    async def _handshake(
+        self,
+        context: Callable[[], ssl.SSLContext],
+        protocol: NativeConnection,
+        connection: socket.socket,
+        *,
+        has_come: bool,
+    ) -> None:
+        """Make the transport of a connection over TLS once it is worth a handshake."""
+        try:
+            if not has_come:
+                await readable(self._loop, connection)
+            await self._turns.wait(protocol.peer_host)
+            has_begun(connection)  # or the client has gone meanwhile
+            chosen = context()
+            connecting.set(connection)
+        except Exception:
+            connection.close()
+            raise
+        await self._loop.connect_accepted_socket(
+            lambda: protocol,
             connection,
-            ssl=self._context(),
+            ssl=chosen,
             ssl_handshake_timeout=self._site.limits.header_timeout,
-            ssl_shutdown_timeout=LINGER_SECONDS,
+            # It breaks off what is not written. The connection has times of its own.
+            ssl_shutdown_timeout=WRITE_STALL,
         )
 
     def seconds(self) -> float:
@@ -157,12 +197,10 @@ class NativeServer:
             early.end()
             self._tell(task.exception())
 
-    def _bring(
-        self, protocol: NativeConnection, connection: socket.socket, **tls: Any
-    ) -> None:
+    def _bring(self, protocol: NativeConnection, connection: socket.socket) -> None:
         """Make the loop's transport for a connection."""
         task = self._loop.create_task(
-            self._loop.connect_accepted_socket(lambda: protocol, connection, **tls)
+            self._loop.connect_accepted_socket(lambda: protocol, connection)
         )
         # From now on a drain waits for it.
         protocol.arrives(task)

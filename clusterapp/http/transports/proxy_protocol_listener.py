@@ -16,6 +16,7 @@ from clusterapp.http.syntax.proxy_protocol import (
     read,
 )
 from clusterapp.http.transports.asyncio_connection import NativeConnection
+from clusterapp.http.transports.tls_handshakes import readable
 from clusterapp.wording import counted
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class AnnouncedServer:
         self, protocol: NativeConnection, connection: socket.socket, header: "_Header"
     ) -> None:
         while (announced := header.read()) is None:
-            await _readable(self._loop, connection)
+            await readable(self._loop, connection)
         # Not in another turn of the loop, before which the site may have ended.
         self._begin(protocol, connection, announced)
 
@@ -179,18 +180,3 @@ class _Header:
                 return announced
             # Left where it is, it would wake the loop again and again.
             self._taken += self._connection.recv(len(there))
-
-
-async def _readable(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
-    """Wait until there is something to read."""
-    came = loop.create_future()
-    loop.add_reader(connection, _settle, came)
-    try:
-        await came
-    finally:
-        loop.remove_reader(connection)
-
-
-def _settle(came: asyncio.Future[None]) -> None:
-    if not came.done():  # it may be cancelled
-        came.set_result(None)

@@ -4,7 +4,7 @@ import socket
 from contextlib import suppress
 from typing import Any
 
-from clusterapp.descriptors import copy_socket
+from clusterapp.descriptors import adopt_socket, copy_socket
 
 
 def duplicate_of(original: Any) -> socket.socket | None:
@@ -28,3 +28,20 @@ def shut_down(there: Any) -> None:
     if duplicate is not None:
         with duplicate, suppress(OSError):  # the client is gone
             duplicate.shutdown(socket.SHUT_RDWR)
+
+
+def end_input(there: Any) -> None:
+    """
+    Have the transport of a socket read the end of its input next.
+
+    :param there: the socket, as a transport tells it; None if it has none any more.
+    """
+    if there is None or there.fileno() == -1:
+        return
+    # Not a duplicate, for which there may be no descriptor left.
+    borrowed = adopt_socket(there.fileno())
+    try:
+        with suppress(OSError):  # the client is gone
+            borrowed.shutdown(socket.SHUT_RD)
+    finally:
+        borrowed.detach()
