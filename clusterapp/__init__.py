@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clusterapp.control.service import ControlService
+    from clusterapp.control.control_socket import ControlService
     from clusterapp.http.application.request import ClusterRequest
     from clusterapp.master.service import ClusterService
     from clusterapp.settings.model import Settings
@@ -31,7 +31,7 @@ __all__ = [
 _HOMES = {
     "Application": "clusterapp.web.application",
     "ClusterService": "clusterapp.master.service",
-    "ControlService": "clusterapp.control.service",
+    "ControlService": "clusterapp.control.control_socket",
     "Settings": "clusterapp.settings.model",
     "ClusterRequest": "clusterapp.http.application.request",
     "streamed": "clusterapp.web.streaming",

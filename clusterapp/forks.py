@@ -34,7 +34,11 @@ _PRIVATE = re.compile(r"(core|worker-\d+)\.sock")
 
 #: What calls an application in a thread, and has the reactor take the result.
 _THREADED: Final = frozenset(
-    {"clusterapp.web.wsgi_response", "twisted.internet.threads", "twisted.web.wsgi"}
+    {
+        "clusterapp.web.wsgi.wsgi_response",
+        "twisted.internet.threads",
+        "twisted.web.wsgi",
+    }
 )
 
 #: The frames that call tasks of asyncio, whose steps have no frame of their own.

@@ -22,7 +22,7 @@ def add_future_note(error: BaseException | None) -> None:
     Add a note that names the cure to such an error; do nothing to any other.
 
     Where no event loop of asyncio runs it would be none: see
-    `clusterapp.master.no_asyncio`.
+    `clusterapp.master.core.no_asyncio`.
 
     :param error: an exception that is about to be logged.
     """

@@ -23,9 +23,9 @@ from clusterapp.terminal import TOLD, Terminal, check_paths, print_error, start_
 from clusterapp.titles import set_title
 
 if TYPE_CHECKING:
-    from clusterapp.control.service import ControlService
+    from clusterapp.control.control_socket import ControlService
     from clusterapp.logs.program import ProgramLog
-    from clusterapp.master.succession import Command
+    from clusterapp.master.upgrade.new_master import Command
 
 __all__ = ["Options", "makeService"]
 
@@ -48,7 +48,7 @@ class Options(command_line.Options):
             return
         from twisted.internet import reactor  # noqa: PLC0415
 
-        from clusterapp.master.checking import check_config  # noqa: PLC0415
+        from clusterapp.master.check_config import check_config  # noqa: PLC0415
 
         try:
             sys.stdout.write(check_config(reactor, self.settings))
@@ -83,14 +83,14 @@ class Program(MultiService):
             this one.
         """
         # Klein installs a reactor when it is imported, so it comes after twistd's.
-        from clusterapp.listening.sockets import first_environment  # noqa: PLC0415
-        from clusterapp.master.developing import Developing  # noqa: PLC0415
-        from clusterapp.master.notifying import Notifying  # noqa: PLC0415
+        from clusterapp.listening.listen_sockets import first_environment  # noqa: PLC0415
+        from clusterapp.master.rollout.auto_reload import Developing  # noqa: PLC0415
         from clusterapp.master.service import ClusterService  # noqa: PLC0415
-        from clusterapp.master.signals import Signals  # noqa: PLC0415
-        from clusterapp.master.succession import VARIABLE, Inheritance  # noqa: PLC0415
-        from clusterapp.master.upgrade import Upgrading  # noqa: PLC0415
-        from clusterapp.master.zombies import ZombieReaper  # noqa: PLC0415
+        from clusterapp.master.signal_handlers import Signals  # noqa: PLC0415
+        from clusterapp.master.systemd_notify import Notifying  # noqa: PLC0415
+        from clusterapp.master.upgrade.new_master import VARIABLE, Inheritance  # noqa: PLC0415
+        from clusterapp.master.upgrade.upgrade import Upgrading  # noqa: PLC0415
+        from clusterapp.master.workers.orphan_reaper import ZombieReaper  # noqa: PLC0415
         from clusterapp.systemd import Notifier, watchdog_interval  # noqa: PLC0415
 
         super().__init__()
@@ -140,11 +140,11 @@ class Program(MultiService):
     def setServiceParent(self, parent: Any) -> None:
         """Join the application that twistd runs; its logger has not started yet."""
         from clusterapp.http.application.current_request import request_under_way  # noqa: PLC0415
-        from clusterapp.logs.program import log_with_twistd  # noqa: PLC0415
-        from clusterapp.logs.sources import (  # noqa: PLC0415
+        from clusterapp.logs.captured_logs import (  # noqa: PLC0415
             capture_exceptions,
             capture_logging,
         )
+        from clusterapp.logs.program import log_with_twistd  # noqa: PLC0415
 
         reactor = self._reactor
         later = partial(reactor.callFromThread, reactor.callLater)
@@ -169,8 +169,8 @@ class Program(MultiService):
         """Make events of what an application says whose core is in this process."""
         if self._log is None:
             return
+        from clusterapp.logs.captured_logs import capture_warnings  # noqa: PLC0415
         from clusterapp.logs.program import capture_streams  # noqa: PLC0415
-        from clusterapp.logs.sources import capture_warnings  # noqa: PLC0415
 
         capture_warnings()
         capture_streams()
@@ -222,7 +222,7 @@ class Program(MultiService):
         :param replace: whether another master may have its path.
         :raise ListenError: if it cannot be had.
         """
-        from clusterapp.control.service import ControlService  # noqa: PLC0415
+        from clusterapp.control.control_socket import ControlService  # noqa: PLC0415
 
         chosen = self._settings.control
         if chosen == OFF:
@@ -248,8 +248,8 @@ class Program(MultiService):
 
     def _command(self, options: Options) -> "Command | None":
         """Tell how this program was started, if it can be started again."""
-        from clusterapp.master.generation import logical_folder  # noqa: PLC0415
-        from clusterapp.master.succession import Command  # noqa: PLC0415
+        from clusterapp.master.rollout.generation import logical_folder  # noqa: PLC0415
+        from clusterapp.master.upgrade.new_master import Command  # noqa: PLC0415
 
         twistd = self._twistd
         if any(twistd.get(name) for name in ("uid", "gid", "chroot")):

@@ -102,7 +102,7 @@ class HandOver(amp.Command):
 
     Nothing that has been read of it is unanswered. If it is not `taken`, nobody
     else has it. `door` names the listener that it has come by. Whoever serves it must
-    have read the `claim` (`clusterapp.channel.lent`).
+    have read the `claim` (`clusterapp.channel.fd_claims`).
     """
 
     arguments: ClassVar = [

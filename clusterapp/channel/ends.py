@@ -27,7 +27,7 @@ from clusterapp.channel.commands import (
     Stick,
     Terminating,
 )
-from clusterapp.channel.lent import claim_of, claimed, received_offer
+from clusterapp.channel.fd_claims import claim_of, claimed, received_offer
 from clusterapp.channel.protocol import End, received, sendable
 from clusterapp.guards import guarded
 from clusterapp.interfaces import StaticFolder

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from clusterapp.control.arguments import parse
-from clusterapp.control.client import Client
+from clusterapp.control.cli_output import Output
+from clusterapp.control.control_client import Client
 from clusterapp.control.discovery import find
-from clusterapp.control.output import Output
 from clusterapp.control.views import config_text, stacks_text, status_text
 from clusterapp.errors import ClusterError
 

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from clusterapp.control.client import Client
-from clusterapp.control.peers import peer_of
+from clusterapp.control.control_client import Client
+from clusterapp.control.peer_credentials import peer_of
 from clusterapp.control.trust import (
     DistrustError,
     check_folder,
@@ -23,7 +23,7 @@ from clusterapp.errors import (
     SeveralClustersError,
     UnreachableError,
 )
-from clusterapp.listening.state import default_state
+from clusterapp.listening.state_folder import default_state
 from clusterapp.settings.option_types import OFF
 
 #: The name of the control socket in a cluster's own folder.

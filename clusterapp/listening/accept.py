@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IReactorSocket
 
 from clusterapp.descriptors import adopt_socket
-from clusterapp.listening.watching import (
+from clusterapp.listening.socket_watching import (
     MOMENT,
     Watching,
     WatchingReactor,

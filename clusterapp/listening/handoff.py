@@ -16,7 +16,7 @@ import termios
 from collections.abc import Callable, Sequence
 
 from clusterapp.descriptors import adopt_socket, socket_pair
-from clusterapp.listening.watching import (
+from clusterapp.listening.socket_watching import (
     Watching,
     WatchingReactor,
     keeps_watching,

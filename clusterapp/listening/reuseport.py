@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from clusterapp.descriptors import own
 from clusterapp.dispatch.steering import Program, first_only
 from clusterapp.errors import ListenError
-from clusterapp.listening.sockets import BACKLOG
+from clusterapp.listening.listen_sockets import BACKLOG
 
 #: Missing from `socket`; the number is that of all architectures but a few old ones.
 _SO_ATTACH_REUSEPORT_CBPF = 51

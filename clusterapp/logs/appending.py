@@ -4,7 +4,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from clusterapp.guards import guarded
-from clusterapp.logs.output import MOST_BYTES, Opening
+from clusterapp.logs.log_output import MOST_BYTES, Opening
 from clusterapp.wording import counted
 
 #: Seconds for which a line waits at most for others to be written with it.

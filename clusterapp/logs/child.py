@@ -23,15 +23,15 @@ from zope.interface import implementer
 
 from clusterapp.channel.log_events import LOG_FD, ChildEvent
 from clusterapp.future_note import add_future_note
-from clusterapp.logs.event_pipe import EventPipe
-from clusterapp.logs.repeat_filter import Later, RepeatFilter
-from clusterapp.logs.requests import FindRequest, request_of
-from clusterapp.logs.sources import (
+from clusterapp.logs.captured_logs import (
     capture_exceptions,
     capture_last_exception,
     capture_logging,
     capture_warnings,
 )
+from clusterapp.logs.event_pipe import EventPipe
+from clusterapp.logs.event_request import FindRequest, request_of
+from clusterapp.logs.repeat_filter import Later, RepeatFilter
 from clusterapp.logs.streams import LineStream, text_stream
 from clusterapp.tracebacks import format_failure
 from clusterapp.wording import counted

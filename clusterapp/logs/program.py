@@ -22,8 +22,8 @@ from twisted.python.failure import Failure
 from twisted.scripts._twistd_unix import UnixAppLogger
 from zope.interface import implementer
 
+from clusterapp.logs.event_request import FindRequest, request_of
 from clusterapp.logs.repeat_filter import Later, RepeatFilter
-from clusterapp.logs.requests import FindRequest, request_of
 from clusterapp.logs.streams import LineStream, text_stream
 from clusterapp.printable import printable
 from clusterapp.tracebacks import format_failure

@@ -29,7 +29,7 @@ _PROVOKED = (
     "clusterapp.guards",
     "clusterapp.http.",
     "clusterapp.listening.",
-    "clusterapp.web.static",
+    "clusterapp.web.static.static_files",
     "clusterapp.worker.",
     "twisted.",
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
 from clusterapp.channel.lines import Lines
-from clusterapp.logs.sources import WrittenRecord, written_record
+from clusterapp.logs.captured_logs import WrittenRecord, written_record
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -19,28 +19,28 @@ from clusterapp.errors import (
     ClusterError,
     OperationError,
 )
-from clusterapp.master.agent_check import AgentCheck
-from clusterapp.master.boot_failures import BootFailures
-from clusterapp.master.deployment import Deployment
-from clusterapp.master.distribution import Distribution
-from clusterapp.master.generation import Surroundings
-from clusterapp.master.monitor import Monitor
-from clusterapp.master.notifying import Standing
-from clusterapp.master.operations import MasterOperations
+from clusterapp.master.cluster_status import Phase, text_of
+from clusterapp.master.distribution.agent_check import AgentCheck
+from clusterapp.master.distribution.distribution import Distribution
+from clusterapp.master.master_sockets import Sockets
+from clusterapp.master.operator_actions import MasterOperations
 from clusterapp.master.reactors import check_process, check_signals
-from clusterapp.master.recycling import Recycling
-from clusterapp.master.release import make_release
-from clusterapp.master.size import check_size
-from clusterapp.master.slot import ChildSlot
-from clusterapp.master.sockets import Sockets
-from clusterapp.master.state_check import StateCheck
-from clusterapp.master.status import Phase, text_of
-from clusterapp.master.upgrade import Succession, Upgrading
+from clusterapp.master.resource_usage import Monitor
+from clusterapp.master.rollout.deployment import Deployment
+from clusterapp.master.rollout.generation import Surroundings
+from clusterapp.master.rollout.release import make_release
+from clusterapp.master.state_folder_check import StateCheck
+from clusterapp.master.systemd_notify import Standing
+from clusterapp.master.upgrade.upgrade import Succession, Upgrading
+from clusterapp.master.workers.boot_failures import BootFailures
+from clusterapp.master.workers.child_slot import ChildSlot
+from clusterapp.master.workers.recycling import Recycling
+from clusterapp.master.workers.worker_count import check_size
 from clusterapp.operations import Tell
 from clusterapp.settings.model import OPTIONS, Settings
 from clusterapp.settings.resolution import ResolvedSettings
 from clusterapp.web.hosting import check_tls
-from clusterapp.web.proxies import EVERYONE
+from clusterapp.web.trusted_proxies import EVERYONE
 
 
 class ClusterService(Service):

@@ -11,9 +11,9 @@ from klein import Klein
 
 from clusterapp.errors import NotInClusterError
 from clusterapp.interfaces import Cluster
-from clusterapp.web.fingerprints import Fingerprints
 from clusterapp.web.hooks import Hooks, HookT
-from clusterapp.web.templates import Templates
+from clusterapp.web.static.fingerprints import Fingerprints
+from clusterapp.web.templates.templates import Templates
 
 _STATIC_URL = re.compile(r"/(?:[^/?#%]+/)+")
 

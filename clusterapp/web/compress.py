@@ -21,8 +21,8 @@ from pathlib import Path
 from stat import S_IMODE
 from typing import Final, TextIO
 
-from clusterapp.web.encodings import CODINGS, SUFFIXES
-from clusterapp.web.media import is_compressible
+from clusterapp.web.static.accept_encoding import CODINGS, SUFFIXES
+from clusterapp.web.static.media_types import is_compressible
 
 Compressor = Callable[[bytes], bytes]
 

@@ -26,10 +26,10 @@ from clusterapp.http.upstream.upstream_tls import server_options
 from clusterapp.listening.accept import Acceptor, Adopting
 from clusterapp.settings.listen import TlsListen
 from clusterapp.settings.model import Settings
-from clusterapp.web.cluster import core_agent
+from clusterapp.web.cluster_membership import core_agent
 from clusterapp.web.hooks import Hooks
 from clusterapp.web.loading import Loaded
-from clusterapp.web.proxies import TrustedInCore
+from clusterapp.web.trusted_proxies import TrustedInCore
 
 _NO_CORE = notFound(message="This cluster has no core.")
 

@@ -18,13 +18,13 @@ from clusterapp.http.klein.klein_resource import klein_resource
 from clusterapp.http.server.prepared_response import Answer
 from clusterapp.interfaces import Cluster, StaticFolder
 from clusterapp.web.application import Application, CoreApplication, bind_cluster
-from clusterapp.web.failures import failure_page
-from clusterapp.web.finding import Kind, find
+from clusterapp.web.failure_page import failure_page
 from clusterapp.web.hooks import Hooks
+from clusterapp.web.object_lookup import Kind, find
 from clusterapp.web.routing import Routes, clash
-from clusterapp.web.static import StaticFiles, StaticOptions
-from clusterapp.web.templates import Templates
-from clusterapp.web.wsgi import WSGIRoot
+from clusterapp.web.static.static_files import StaticFiles, StaticOptions
+from clusterapp.web.templates.templates import Templates
+from clusterapp.web.wsgi.wsgi_resource import WSGIRoot
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def load(
 
     :param app_spec: ``module:name`` of an Application, a Klein, an IResource
         provider, a WSGI callable, or of a factory of one of these (see
-        `clusterapp.web.finding.find`); None is the demo site.
+        `clusterapp.web.object_lookup.find`); None is the demo site.
     :param core_spec: the same for the core's Klein, where the application is no
         Application; None where there is none.
     :param reactor: its thread pool runs a WSGI application.

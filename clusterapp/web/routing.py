@@ -28,7 +28,7 @@ from urllib.parse import unquote, urlsplit
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter, Map, RequestRedirect, Rule
 
-from clusterapp.web.paths import is_below, segments_of, static_prefix
+from clusterapp.web.request_paths import is_below, segments_of, static_prefix
 
 Side = Literal["app", "core", "static"]
 

@@ -31,7 +31,7 @@ def main() -> None:
     master = _move_stdin()  # kept: forks are told of it as long as it is there
     _take_over(bootstrap)
     _install_fast_reactor()
-    from clusterapp.worker.service import run  # noqa: PLC0415
+    from clusterapp.worker.child_program import run  # noqa: PLC0415
 
     sys.exit(run(bootstrap, master.fileno()))
 
@@ -76,7 +76,7 @@ def _take_over(bootstrap: Bootstrap) -> None:
 
 
 def _install_fast_reactor() -> None:
-    from clusterapp.worker.reactor import install  # noqa: PLC0415
+    from clusterapp.worker.worker_reactor import install  # noqa: PLC0415
 
     install()
 

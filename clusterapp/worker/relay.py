@@ -8,13 +8,13 @@ from clusterapp.channel.bootstrap import private_name
 from clusterapp.http.exchange.exchange import Exchange
 from clusterapp.http.syntax.message_head import RequestHead, without_hop_by_hop
 from clusterapp.settings.option_types import MAX_SECONDS
-from clusterapp.web.cluster import agent_beside
-from clusterapp.web.proxies import TrustedProxies
-from clusterapp.worker.endless import Endless
-from clusterapp.worker.forwarding import UPGRADE_FIELDS, Way
-from clusterapp.worker.patience import Patience
-from clusterapp.worker.proxy import ReverseProxy, with_host
+from clusterapp.web.cluster_membership import agent_beside
+from clusterapp.web.trusted_proxies import TrustedProxies
+from clusterapp.worker.proxied_request import UPGRADE_FIELDS, Way
 from clusterapp.worker.readiness import Readiness
+from clusterapp.worker.reverse_proxy import ReverseProxy, with_host
+from clusterapp.worker.stream_drain import Endless
+from clusterapp.worker.upstream_timeouts import Patience
 
 
 class Relay(ReverseProxy):

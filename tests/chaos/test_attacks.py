@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from clusterapp.master.peeking import MOST
+from clusterapp.master.distribution.request_peek import MOST
 from tests.chaos.attacking import Attack, Ends, attack, dripping, fuzzed, saying
 from tests.chaos.policies import WhereTheMasterAccepts
 from tests.chaos.sites import ChaosCase

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from clusterapp.master.handing import MOST_WAITING
+from clusterapp.master.distribution.fd_passing import MOST_WAITING
 from tests.chaos.policies import EachPolicy, WhereTheMasterAccepts
 from tests.chaos.sites import ChaosCase, pid_in, versions
 from tests.integration.running import DEADLINE, RunningCluster, eventually

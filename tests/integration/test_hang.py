@@ -99,7 +99,7 @@ class HangTests(SynchronousTestCase):
             os.kill(victim, signal.SIGSTOP)
             text = self.assert_replaced(running, victim)
         self.assertIn("  GET /wait from", text)
-        self.assertIn("clusterapp/worker/service.py", text)
+        self.assertIn("clusterapp/worker/child_program.py", text)
 
     def test_isolated_core(self) -> None:
         """It is watched like a worker; no worker is accused for waiting for it."""

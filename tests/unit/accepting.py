@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.dispatch.rendezvous import slot_of
 from clusterapp.interfaces import RECEIVED
-from clusterapp.master.acceptance import Acceptance
-from clusterapp.master.door import Door
-from clusterapp.master.handing import MOST_WAITING
-from clusterapp.master.sockets import Sockets
+from clusterapp.master.distribution.fd_passing import MOST_WAITING
+from clusterapp.master.distribution.listener_policy import Door
+from clusterapp.master.distribution.master_acceptor import Acceptance
+from clusterapp.master.master_sockets import Sockets
 from clusterapp.settings.model import Settings
-from clusterapp.web.belonging import Belonging
-from clusterapp.web.proxies import TrustedProxies
+from clusterapp.web.client_slot import Belonging
+from clusterapp.web.trusted_proxies import TrustedProxies
 from tests.unit.places import PlaceCase, Worker
 
 #: A listener on loopback, at a port that the kernel chooses.

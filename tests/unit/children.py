@@ -15,9 +15,9 @@ from clusterapp.channel.ends import MasterEnd
 from clusterapp.interfaces import Role
 from clusterapp.settings.model import Settings
 from clusterapp.web.hosting import CORE_SOCKET
-from clusterapp.worker import service
-from clusterapp.worker.service import ChildProgram
-from clusterapp.worker.serving import serve
+from clusterapp.worker import child_program as service
+from clusterapp.worker.child_program import ChildProgram
+from clusterapp.worker.worker_site import serve
 from tests.unit import master_apps
 from tests.unit.fakes import FakeReactor, Master
 from tests.unit.inherited import inherited

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clusterapp.channel.bootstrap import SCOREBOARD
-from clusterapp.channel.succession import Bequest
+from clusterapp.channel.upgrade_channel import Bequest
 from clusterapp.errors import ClusterError
 from clusterapp.interfaces import RECEIVED
 from clusterapp.listening.scoreboard import Scoreboard
-from clusterapp.master.distribution import Distribution
-from clusterapp.master.pool import Pool
-from clusterapp.master.sockets import Sockets
-from clusterapp.master.succession import Inheritance
+from clusterapp.master.distribution.distribution import Distribution
+from clusterapp.master.master_sockets import Sockets
+from clusterapp.master.upgrade.new_master import Inheritance
+from clusterapp.master.workers.worker_pool import Pool
 from clusterapp.operations import Dispatch
 from clusterapp.settings.model import Settings
 from tests.unit.arriving import ArrivingCase
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from clusterapp.lifecycle import State
-    from clusterapp.master.supplies import Supplies
+    from clusterapp.master.workers.child_resources import Supplies
 
 TCP = "tcp:0:interface=127.0.0.1"
 
 
 class Filling:
     """
-    What fills a slot, as far as it matters here: `clusterapp.master.slot.ChildSlot`.
+    What fills a slot, as far as it matters here: `child_slot.ChildSlot`.
 
     :ivar told: what its process was told: listeners to accept from, by which sockets
         and whether they are shared; None for those to refuse.

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from clusterapp.channel.lent import LentSocket
+from clusterapp.channel.fd_claims import LentSocket
 from clusterapp.http.server.site import ClusterSite
 from clusterapp.http.transports.asyncio_server import NativeServer
 from tests.unit.native_sites import Client, NativeCase, Scripted

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from clusterapp.interfaces import OPEN, RECEIVED, Row, private_row
 from clusterapp.listening.handoff import receive
-from clusterapp.listening.sockets import private_unix
-from clusterapp.master.handing import Target
-from clusterapp.master.place import Place
+from clusterapp.listening.listen_sockets import private_unix
+from clusterapp.master.distribution.fd_passing import Target
+from clusterapp.master.workers.slot_sockets import Place
 from tests.unit.arriving import ArrivingCase
 
 

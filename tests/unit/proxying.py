@@ -22,8 +22,8 @@ from twisted.web.resource import Resource
 from clusterapp.http.limits import Limits
 from clusterapp.http.server.site import ClusterSite
 from clusterapp.http.upstream.core_agent import CoreAgent
-from clusterapp.web.proxies import TrustedProxies
-from clusterapp.worker.proxy import CoreProxy
+from clusterapp.web.trusted_proxies import TrustedProxies
+from clusterapp.worker.reverse_proxy import CoreProxy
 
 reactor: Any = _reactor
 

@@ -8,8 +8,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.server.prepared_response import Prepared
-from clusterapp.web.fingerprints import Fingerprints
-from clusterapp.web.static import StaticFiles, StaticOptions
+from clusterapp.web.static.fingerprints import Fingerprints
+from clusterapp.web.static.static_files import StaticFiles, StaticOptions
 
 LETTERS = b"abcdefghijklmnopqrstuvwxyz"
 

@@ -23,10 +23,12 @@ from clusterapp.http.limits import LONGEST_NAME, Limits
 from clusterapp.http.syntax import authority
 from clusterapp.http.syntax.request_head import BadMessageError, HeadReader
 from clusterapp.interfaces import Fields
-from clusterapp.web import encodings, forwarded, proxies
-from clusterapp.web.belonging import Belonging
-from clusterapp.web.proxies import TrustedProxies
+from clusterapp.web import forwarded_header as forwarded
+from clusterapp.web import trusted_proxies as proxies
+from clusterapp.web.client_slot import Belonging
 from clusterapp.web.routing import Routes
+from clusterapp.web.static import accept_encoding as encodings
+from clusterapp.web.trusted_proxies import TrustedProxies
 from tests.unit.test_layers import MODULES, PACKAGE
 
 #: Each cache, and what bounds the length of its keys.
@@ -44,13 +46,13 @@ CACHES = {
     "http.syntax.client_origin:_read_short": "256 bytes, only of workers",
     "http.syntax.status_line:_seconds": "64 bytes",
     "http.syntax.status_line:status_line": "a number",
-    "web.belonging:Belonging._of_address": "an address",
-    "web.encodings:_remembered": "128 bytes",
-    "web.forwarded:_short_address": "64 characters",
-    "web.failures:_page": "no key: it is one page",
-    "web.proxies:TrustedProxies._seen": "an address",
-    "web.proxies:TrustedProxies._trusts": "an address",
-    "web.proxies:_said_often": "an address, and 260 bytes",
+    "web.client_slot:Belonging._of_address": "an address",
+    "web.static.accept_encoding:_remembered": "128 bytes",
+    "web.forwarded_header:_short_address": "64 characters",
+    "web.failure_page:_page": "no key: it is one page",
+    "web.trusted_proxies:TrustedProxies._seen": "an address",
+    "web.trusted_proxies:TrustedProxies._trusts": "an address",
+    "web.trusted_proxies:_said_often": "an address, and 260 bytes",
     "web.routing:Routes._remembered": "256 bytes",
 }
 

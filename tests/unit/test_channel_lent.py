@@ -7,8 +7,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.ends import ChildEnd, MasterEnd
-from clusterapp.channel.lent import LentSocket, claim_of
-from clusterapp.channel.succession import NewEnd, OldEnd
+from clusterapp.channel.fd_claims import LentSocket, claim_of
+from clusterapp.channel.upgrade_channel import NewEnd, OldEnd
 from tests.unit.fakes import descriptors
 from tests.unit.passing import channel
 

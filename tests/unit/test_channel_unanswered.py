@@ -13,8 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.channel.ends import ChildEnd, MasterEnd
 from clusterapp.channel.protocol import End
 from clusterapp.channel.request_record import ChildRequests
-from clusterapp.channel.succession import NewEnd, OldEnd
 from clusterapp.channel.unanswered import report_unanswered
+from clusterapp.channel.upgrade_channel import NewEnd, OldEnd
 from clusterapp.spawning.execute import Child
 
 

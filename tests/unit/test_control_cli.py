@@ -359,4 +359,4 @@ class StartTests(CannedCase):
         code = "import sys, clusterapp.control.cli; print(*sys.modules)"
         loaded = subprocess.check_output([sys.executable, "-c", code], text=True)
         self.assertEqual(HEAVY & set(loaded.split()), set())
-        self.assertIn("clusterapp.control.client", loaded.split())
+        self.assertIn("clusterapp.control.control_client", loaded.split())

@@ -10,8 +10,8 @@ from time import monotonic
 from typing import Any
 from unittest import skipUnless
 
-from clusterapp.control import client
-from clusterapp.control.client import Client
+from clusterapp.control import control_client as client
+from clusterapp.control.control_client import Client
 from clusterapp.errors import (
     ControlError,
     RefusedError,

@@ -11,7 +11,7 @@ from unittest import skipUnless
 from clusterapp.control import discovery
 from clusterapp.control.discovery import living, state_folders, trusted_users
 from clusterapp.errors import SeveralClustersError, UnreachableError
-from clusterapp.listening.state import StateFolder, default_state
+from clusterapp.listening.state_folder import StateFolder, default_state
 from tests.unit.canned import DEADLINE, Canned, CannedCase, response
 from tests.unit.fakes import descriptors
 

@@ -17,14 +17,14 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from clusterapp.control import service
-from clusterapp.control.client import Client
-from clusterapp.control.peers import peer_of
-from clusterapp.control.place import take
-from clusterapp.control.service import ControlService, Door
+from clusterapp.control import control_socket as service
+from clusterapp.control.control_client import Client
+from clusterapp.control.control_socket import ControlService, Door
+from clusterapp.control.peer_credentials import peer_of
+from clusterapp.control.socket_path import take
 from clusterapp.errors import ControlError, ListenError, UnreachableError
 from clusterapp.http.application.current_request import request_under_way
-from clusterapp.listening.sockets import Listener
+from clusterapp.listening.listen_sockets import Listener
 from clusterapp.operations import Step, Verdict
 from tests.unit.fakes import Log, descriptors
 from tests.unit.operating import FakeOperations, status

@@ -178,7 +178,7 @@ class ForkTests(SynchronousTestCase):
 
         def theirs(*_: object) -> None: ...
 
-        ours.__module__ = "clusterapp.worker.service"
+        ours.__module__ = "clusterapp.worker.child_program"
         for number, handler in (
             (signal.SIGTERM, ours),
             (signal.SIGINT, ours),

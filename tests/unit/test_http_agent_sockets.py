@@ -34,7 +34,7 @@ from clusterapp.errors import (
     CoreUntrustedError,
 )
 from clusterapp.http.upstream.core_agent import CoreAgent
-from clusterapp.web.cluster import agent_beside
+from clusterapp.web.cluster_membership import agent_beside
 from tests.unit.core_wire import CHUNKED, GET, OK, POST, Body, Collector
 
 reactor: Any = _reactor

@@ -17,7 +17,7 @@ from clusterapp import streamed
 from clusterapp.http.application.request_context import WithContext, protocol_in_context
 from clusterapp.http.klein.klein_resource import klein_resource
 from clusterapp.http.server.site import ClusterSite
-from clusterapp.web.wsgi import WSGIRoot
+from clusterapp.web.wsgi.wsgi_resource import WSGIRoot
 from tests.unit.clients import Client
 
 user: ContextVar[str] = ContextVar("user", default="nobody")

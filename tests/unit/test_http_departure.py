@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.channel.lent import LentSocket
+from clusterapp.channel.fd_claims import LentSocket
 from clusterapp.http.server.drain_policy import Departure
 
 

@@ -19,9 +19,9 @@ from clusterapp.http.limits import Limits
 from clusterapp.http.server.prepared_response import Prepared
 from clusterapp.http.server.site import ClusterSite
 from clusterapp.http.syntax.message_head import ResponseHead
-from clusterapp.web.proxies import TrustedProxies
+from clusterapp.web.trusted_proxies import TrustedProxies
 from clusterapp.worker.relay import Relay
-from clusterapp.worker.visitors import SlotVisitors
+from clusterapp.worker.relay_affinity import SlotVisitors
 from tests.unit.clients import Client
 from tests.unit.test_http_request_timeout import Threads
 from tests.unit.test_web_belonging import SECRET, cookie

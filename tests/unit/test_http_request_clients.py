@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.server.site import ClusterSite
-from clusterapp.web.proxies import TrustedProxies
+from clusterapp.web.trusted_proxies import TrustedProxies
 from tests.unit.clients import Client, Slow
 
 TOLD = b"X-Forwarded-For: 2001:db8::1\r\nX-Forwarded-Proto: https\r\n"

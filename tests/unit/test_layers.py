@@ -167,7 +167,9 @@ class LayerTests(SynchronousTestCase):
             for path in MODULES
             if "twisted.internet.reactor" in imported(parse(path))
         }
-        self.assertEqual(askers, {"master/service.py", "tap.py", "worker/service.py"})
+        self.assertEqual(
+            askers, {"master/service.py", "tap.py", "worker/child_program.py"}
+        )
 
     def test_pure_parts_need_no_event_loop(self) -> None:
         """Settings, lifecycles and policies import types of Twisted at most."""

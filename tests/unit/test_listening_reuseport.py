@@ -14,8 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.dispatch.rendezvous import slot_of_address
 from clusterapp.dispatch.steering import at_random, by_address, first_only
 from clusterapp.errors import ListenError
+from clusterapp.listening.listen_sockets import listen
 from clusterapp.listening.reuseport import Group
-from clusterapp.listening.sockets import listen
 from clusterapp.settings.listen import TcpListen
 from tests.unit.fakes import descriptors
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.errors import ListenError
-from clusterapp.listening.sockets import (
+from clusterapp.listening.listen_sockets import (
     Listener,
     listen,
     passed_by_systemd,

@@ -12,8 +12,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.errors import ListenError
-from clusterapp.listening import state as listening_state
-from clusterapp.listening.state import StateFolder, default_state
+from clusterapp.listening import state_folder as listening_state
+from clusterapp.listening.state_folder import StateFolder, default_state
 from tests.unit.fakes import descriptors
 
 
@@ -117,7 +117,7 @@ class LeftBehindTests(StateCase):
     def test_dead_master(self) -> None:
         """What a killed one left behind is removed by the next."""
         code = (
-            "import os, pathlib, sys; from clusterapp.listening.state import *;"
+            "import os, pathlib, sys; from clusterapp.listening.state_folder import *;"
             "s = StateFolder(pathlib.Path(sys.argv[1]));"
             "(s.path / 'core.sock').touch();"
             "pathlib.Path(s.folder('templates'), 'file').touch();"

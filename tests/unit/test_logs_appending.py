@@ -16,7 +16,7 @@ from clusterapp.logs.appending import (
     PAUSE,
     Appender,
 )
-from clusterapp.logs.output import Output, open_again, open_path
+from clusterapp.logs.log_output import Output, open_again, open_path
 from tests.unit.fakes import Log, descriptors
 
 LINE = b"%099d\n" % 0

@@ -18,7 +18,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.channel.lines import LONGEST_LINE
 from clusterapp.channel.log_events import ChildEvent, RequestFacts
 from clusterapp.channel.log_records import RecordReader
-from clusterapp.logs import child, sources
+from clusterapp.logs import captured_logs as sources
+from clusterapp.logs import child
 from clusterapp.logs.child import ChildLog, EventSender
 from clusterapp.logs.event_pipe import EventPipe
 from clusterapp.logs.repeats import FIRST

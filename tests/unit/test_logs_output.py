@@ -13,7 +13,7 @@ from select import PIPE_BUF
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.logs.output import MOST_BYTES, Output, open_again, open_path
+from clusterapp.logs.log_output import MOST_BYTES, Output, open_again, open_path
 from tests.unit.fakes import descriptors
 
 
@@ -190,7 +190,7 @@ class FileTests(OutputCase):
 #: A worker that writes 3000 lines of its own as fast as it can.
 WORKER = """
 import os, select, sys
-from clusterapp.logs.output import Output, open_again, open_path
+from clusterapp.logs.log_output import Output, open_again, open_path
 
 name, path = sys.argv[1:]
 descriptor = open_path(path) if path else open_again(1)

@@ -112,7 +112,9 @@ class RepeatTests(RepeatCase):
     def test_templates_of_the_server(self) -> None:
         """What a client puts into a line of ours does not make it another line."""
         for n in range(100):
-            self.log("{whom} failed at {n}", "clusterapp.worker.proxy", whom="a", n=n)
+            self.log(
+                "{whom} failed at {n}", "clusterapp.worker.reverse_proxy", whom="a", n=n
+            )
         self.assertEqual(len(self.seen), FIRST)
 
     def test_information_of_twisted_web(self) -> None:
@@ -126,7 +128,7 @@ class RepeatTests(RepeatCase):
         for n in range(20):
             self.log("order placed", log_level=LogLevel.info)
             self.log("{n} left", n=n)
-            self.log("{label} left", "clusterapp.master.slot", label=n)
+            self.log("{label} left", "clusterapp.master.workers.child_slot", label=n)
             self.log("said", from_child=True)
             self.log("{path} is over", "clusterapp.http.tls.certificates", path=n)
         self.assertEqual(len(self.seen), 100)

@@ -4,8 +4,8 @@ import socket
 
 from clusterapp.dispatch.rendezvous import slot_of_address
 from clusterapp.interfaces import OPEN, RECEIVED
-from clusterapp.master.handing import MOST_WAITING
-from clusterapp.master.peeking import PATIENCE
+from clusterapp.master.distribution.fd_passing import MOST_WAITING
+from clusterapp.master.distribution.request_peek import PATIENCE
 from tests.unit.accepting import TCP, AcceptanceCase, request, session_of
 
 

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.errors import OperationError
 from clusterapp.lifecycle import State
-from clusterapp.master.agent_check import (
+from clusterapp.master.distribution.agent_check import (
     LONGEST_LINE,
     MOST_CONNECTIONS,
     PATIENCE,

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from clusterapp.master.arrivals import Arrivals
+from clusterapp.master.distribution.accept_loop import Arrivals
 from tests.unit.arriving import ArrivingCase, descriptors_left
 from tests.unit.fakes import Log
 

@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.log_events import LOG_FD, ChildEvent, RequestFacts
 from clusterapp.channel.log_records import records_of
-from clusterapp.master.child_log import ChildLog
+from clusterapp.master.workers.child_log import ChildLog
 from tests.unit.fakes import Log
 from tests.unit.test_master_slot import SlotCase
 

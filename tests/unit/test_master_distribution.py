@@ -7,8 +7,8 @@ from clusterapp.channel.bootstrap import PORT, PRIVATE, QUEUE, SCOREBOARD
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.dispatch.rendezvous import slot_of, slot_of_address
 from clusterapp.errors import ListenError
-from clusterapp.master.distribution import Distribution
-from clusterapp.master.sockets import Sockets
+from clusterapp.master.distribution.distribution import Distribution
+from clusterapp.master.master_sockets import Sockets
 from clusterapp.operations import Dispatch
 from tests.ports import free_port
 from tests.unit.distributing import TCP, DistributionCase, Filling

@@ -9,7 +9,7 @@ from twisted.logger import LogLevel
 from clusterapp.dispatch.steering import Program, at_random, by_address, first_only
 from clusterapp.errors import ListenError, OperationError
 from clusterapp.listening.reuseport import Group
-from clusterapp.master.deployment import Deployment
+from clusterapp.master.rollout.deployment import Deployment
 from tests.unit.arriving import descriptors_left
 from tests.unit.distributing import TCP, DistributionCase, Filling
 from tests.unit.fakes import Log

@@ -3,9 +3,9 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.dispatch.policies import LeastConnections, RoundRobin
+from clusterapp.listening.listen_sockets import listen
 from clusterapp.listening.reuseport import Group
-from clusterapp.listening.sockets import listen
-from clusterapp.master.door import Door
+from clusterapp.master.distribution.listener_policy import Door
 from clusterapp.settings.listen import DISPATCHES, TcpListen, parse
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.errors import SettingsError
-from clusterapp.master.generation import Surroundings
+from clusterapp.master.rollout.generation import Surroundings
 from clusterapp.settings.model import Settings
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from clusterapp.dispatch.policies import LeastConnections, Policy, RoundRobin
 from clusterapp.interfaces import OPEN, RECEIVED
 from clusterapp.listening.handoff import MOST_AT_ONCE
-from clusterapp.master.handing import MOST_WAITING, Arrived, Handing
-from clusterapp.master.place import Place
+from clusterapp.master.distribution.fd_passing import MOST_WAITING, Arrived, Handing
+from clusterapp.master.workers.slot_sockets import Place
 from tests.unit.places import PlaceCase, Worker
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.master import monitor
-from clusterapp.master.monitor import Monitor, Usage
+from clusterapp.master import resource_usage as monitor
+from clusterapp.master.resource_usage import Monitor, Usage
 
 #: A line of /proc/PID/stat, with a name that looks like others of its fields.
 STAT = (

@@ -11,7 +11,7 @@ from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.master.no_asyncio import (
+from clusterapp.master.core.no_asyncio import (
     CURE,
     NoAsyncioError,
     NoLoop,

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.master.notifying import Notifying, Standing
+from clusterapp.master.systemd_notify import Notifying, Standing
 from clusterapp.systemd import Notifier
 
 

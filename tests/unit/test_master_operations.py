@@ -5,7 +5,7 @@ import errno
 from twisted.internet.defer import Deferred
 
 from clusterapp.errors import BusyError, OperationError, UnknownSlotError
-from clusterapp.master import operations
+from clusterapp.master import operator_actions as operations
 from clusterapp.operations import Verdict
 from clusterapp.spawning.cpus import usable_cpus
 from tests.unit.fakes import FakeChild

@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 
 from clusterapp.http.limits import Limits
 from clusterapp.http.syntax.proxy_protocol import LONGEST
-from clusterapp.master.peeking import MOST, PATIENCE, Peeking
+from clusterapp.master.distribution.request_peek import MOST, PATIENCE, Peeking
 from tests.unit.arriving import ArrivingCase
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.bootstrap import PORT, PRIVATE
 from clusterapp.lifecycle import State
-from clusterapp.master.pool import Pool
+from clusterapp.master.workers.worker_pool import Pool
 
 if TYPE_CHECKING:
-    from clusterapp.master.slot import ChildSlot
+    from clusterapp.master.workers.child_slot import ChildSlot
 
 
 #: The name of a listener.

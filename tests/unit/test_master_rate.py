@@ -3,7 +3,7 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.master.rate import Rate
+from clusterapp.master.distribution.rate import Rate
 
 
 class RateTests(SynchronousTestCase):

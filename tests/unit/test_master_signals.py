@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.master.signals import SAME_SIGNAL, Signals
+from clusterapp.master.signal_handlers import SAME_SIGNAL, Signals
 from clusterapp.operations import Tell
 from tests.unit.fakes import Log
 

@@ -10,9 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.interfaces import Role
 from clusterapp.lifecycle import Patience, State
-from clusterapp.master.plan import Plan
-from clusterapp.master.slot import ChildSlot
-from clusterapp.master.supplies import Supplies
+from clusterapp.master.workers.child_resources import Supplies
+from clusterapp.master.workers.child_slot import ChildSlot
+from clusterapp.master.workers.spawn_spec import Plan
 from tests.unit.fakes import FakeChild, FakeReactor, Log, out_of_processes
 
 PATIENCE = Patience(boot=10, drain=5, pause=1, spread=0, fatal_pause=100)

@@ -7,7 +7,7 @@ from twisted.logger import LogLevel
 
 from clusterapp.errors import ListenError
 from clusterapp.interfaces import StaticFolder
-from clusterapp.master.supplies import Supplies
+from clusterapp.master.workers.child_resources import Supplies
 from tests.unit.fakes import FakeChild, out_of_processes
 from tests.unit.test_master_slot import SlotCase
 

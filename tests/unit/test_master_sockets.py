@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.errors import ListenError
-from clusterapp.master.sockets import Sockets
+from clusterapp.master.master_sockets import Sockets
 from clusterapp.settings.model import Settings
 from tests.unit.fakes import descriptors
 

@@ -9,9 +9,9 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.master.monitor import Monitor
-from clusterapp.master.sockets import Sockets
-from clusterapp.master.state_check import StateCheck
+from clusterapp.master.master_sockets import Sockets
+from clusterapp.master.resource_usage import Monitor
+from clusterapp.master.state_folder_check import StateCheck
 from clusterapp.settings.model import Settings
 
 

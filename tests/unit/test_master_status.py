@@ -6,7 +6,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.interfaces import StaticFolder
-from clusterapp.master.status import static_of
+from clusterapp.master.cluster_status import static_of
 
 
 @dataclass

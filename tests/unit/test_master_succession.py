@@ -11,11 +11,16 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.channel.kept import Kept
-from clusterapp.channel.succession import NewEnd, OldEnd, tell_unfit
+from clusterapp.channel.upgrade_channel import NewEnd, OldEnd, tell_unfit
+from clusterapp.channel.upgrade_state import Kept
 from clusterapp.errors import NeverReadyError, OperationError
-from clusterapp.master.succession import VARIABLE, Inheritance, Successor, UpgradeError
-from clusterapp.master.upgrade import Succession, Upgrading
+from clusterapp.master.upgrade.new_master import (
+    VARIABLE,
+    Inheritance,
+    Successor,
+    UpgradeError,
+)
+from clusterapp.master.upgrade.upgrade import Succession, Upgrading
 from tests.unit.fakes import descriptors
 from tests.unit.passing import channel
 

@@ -7,8 +7,8 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.syntax.client_origin import Origin
-from clusterapp.listening.sockets import Listener
-from clusterapp.master.trial_client import TrialClient
+from clusterapp.listening.listen_sockets import Listener
+from clusterapp.master.rollout.canary_client import TrialClient
 
 
 class TrialClientTests(SynchronousTestCase):

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from clusterapp.master.watching import CodeWatch, folders_of_code
+from clusterapp.master.rollout.code_watcher import CodeWatch, folders_of_code
 from tests.unit.fakes import Log, descriptors
 
 reactor: Any = installed

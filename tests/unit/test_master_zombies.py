@@ -10,7 +10,7 @@ from twisted.internet.process import reapProcessHandlers
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.master.zombies import INTERVAL, ZombieReaper
+from clusterapp.master.workers.orphan_reaper import INTERVAL, ZombieReaper
 
 
 def is_zombie(pid: int) -> bool:

@@ -16,10 +16,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp import tap
 from clusterapp.errors import NeverReadyError
-from clusterapp.master.notifying import Notifying
 from clusterapp.master.service import ClusterService
-from clusterapp.master.signals import Signals
-from clusterapp.master.zombies import ZombieReaper
+from clusterapp.master.signal_handlers import Signals
+from clusterapp.master.systemd_notify import Notifying
+from clusterapp.master.workers.orphan_reaper import ZombieReaper
 from clusterapp.tap import Options, Program, makeService
 from tests.unit import master_apps
 from tests.unit.fakes import FakeReactor, descriptors

@@ -8,8 +8,8 @@ from clusterapp.channel.stickiness import Stickiness
 from clusterapp.dispatch.cookies import SlotCookie
 from clusterapp.dispatch.rendezvous import slot_of, slot_of_address
 from clusterapp.interfaces import Fields
-from clusterapp.web.belonging import Belonging
-from clusterapp.web.proxies import TrustedProxies
+from clusterapp.web.client_slot import Belonging
+from clusterapp.web.trusted_proxies import TrustedProxies
 
 SLOTS = (0, 1, 2, 5)
 SECRET = "00ff"

@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.server.prepared_response import Prepared
-from clusterapp.web.broken import BrokenCode
+from clusterapp.web.broken_code_page import BrokenCode
 from tests.unit.static_files import Answer, read
 
 BROWSER = [(b"Host", b"h"), (b"accept", b"text/html,application/xhtml+xml,*/*;q=0.8")]

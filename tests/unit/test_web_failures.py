@@ -6,8 +6,8 @@ from pathlib import Path
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.web.failures import failure_page
-from clusterapp.web.templates import Templates
+from clusterapp.web.failure_page import failure_page
+from clusterapp.web.templates.templates import Templates
 
 
 class FailurePageTests(SynchronousTestCase):

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.errors import ApplicationLoadError
-from clusterapp.web.finding import find
+from clusterapp.web.object_lookup import find
 
 
 class FindTests(SynchronousTestCase):

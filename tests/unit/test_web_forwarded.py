@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.web.forwarded import (
+from clusterapp.web.forwarded_header import (
     MOST_HOPS,
     Hop,
     address_of,

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.http.server.prepared_response import Answer, Prepared
 from clusterapp.http.server.site import ClusterSite
 from clusterapp.interfaces import Fields
-from clusterapp.web.health import PublicHealth
+from clusterapp.web.health_path import PublicHealth
 from tests.unit.clients import Client, Greeting
 
 FILE = Prepared(200, [], [b"a file"])

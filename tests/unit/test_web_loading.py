@@ -23,7 +23,7 @@ from clusterapp.errors import ApplicationLoadError
 from clusterapp.interfaces import Role, StaticFolder
 from clusterapp.web.application import Application, CoreApplication
 from clusterapp.web.loading import Loaded, load
-from clusterapp.web.static import StaticOptions
+from clusterapp.web.static.static_files import StaticOptions
 
 
 class HereReactor:

@@ -8,8 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.errors import SettingsError
 from clusterapp.interfaces import Fields
-from clusterapp.web.forwarded import parse_forwarded
-from clusterapp.web.proxies import TrustedProxies
+from clusterapp.web.forwarded_header import parse_forwarded
+from clusterapp.web.trusted_proxies import TrustedProxies
 
 UNIX = UNIXAddress(None)
 

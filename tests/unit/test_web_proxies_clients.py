@@ -8,8 +8,8 @@ from twisted.internet.interfaces import IAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.interfaces import Fields
-from clusterapp.web import forwarded
-from clusterapp.web.proxies import TrustedInCore, TrustedProxies
+from clusterapp.web import forwarded_header as forwarded
+from clusterapp.web.trusted_proxies import TrustedInCore, TrustedProxies
 from tests.unit.test_web_proxies import UNIX, tcp
 
 

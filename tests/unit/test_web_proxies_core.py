@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.syntax.message_head import end_to_end
 from clusterapp.interfaces import Fields
-from clusterapp.web.proxies import TrustedInCore, TrustedProxies
+from clusterapp.web.trusted_proxies import TrustedInCore, TrustedProxies
 
 _hosts = st.sampled_from(
     ["127.0.0.1", "10.0.0.1", "10.0.0.2", "192.0.2.1", "::1", "::ffff:10.0.0.1"]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.web.http import datetimeToString
 
-from clusterapp.web.static import StaticOptions
+from clusterapp.web.static.static_files import StaticOptions
 from tests.unit.static_files import (
     LARGE,
     LETTERS,

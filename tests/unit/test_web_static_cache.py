@@ -4,8 +4,8 @@ import os
 from itertools import islice, product
 
 from clusterapp.http.server.prepared_response import FilePart
-from clusterapp.web.cache import MOST_OPEN, MOST_PATHS
-from clusterapp.web.static import StaticOptions
+from clusterapp.web.static.file_cache import MOST_OPEN, MOST_PATHS
+from clusterapp.web.static.static_files import StaticOptions
 from tests.unit.static_files import LARGE, LETTERS, StaticCase, body_of, open_files
 
 

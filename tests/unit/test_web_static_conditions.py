@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import datetimeToString
 
-from clusterapp.web.conditions import Verdict, allows_range, judge
+from clusterapp.web.static.conditional_requests import Verdict, allows_range, judge
 from tests.unit.static_files import LETTERS, StaticCase
 
 TAG = b'"abc"'

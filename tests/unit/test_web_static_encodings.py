@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.web.encodings import CODINGS, wanted
+from clusterapp.web.static.accept_encoding import CODINGS, wanted
 from tests.unit.static_files import LARGE, StaticCase
 
 

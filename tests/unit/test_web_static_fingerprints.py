@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.web.fingerprints import (
+from clusterapp.web.static.fingerprints import (
     Fingerprints,
     with_fingerprint,
     without_fingerprint,
 )
-from clusterapp.web.static import StaticOptions
+from clusterapp.web.static.static_files import StaticOptions
 from tests.unit.static_files import LARGE, LETTERS, Answer, StaticCase
 
 FOR_EVER = b"max-age=31536000, immutable"

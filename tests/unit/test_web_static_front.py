@@ -1,6 +1,6 @@
 """Static files that a server in front sends, told by a field."""
 
-from clusterapp.web.static import StaticOptions
+from clusterapp.web.static.static_files import StaticOptions
 from tests.unit.static_files import LARGE, StaticCase
 
 

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import datetimeToString
 
 from clusterapp.http.server.prepared_response import FilePart
-from clusterapp.web.ranges import MOST_RANGES, parse_ranges
+from clusterapp.web.static.range_requests import MOST_RANGES, parse_ranges
 from tests.unit.static_files import LARGE, LETTERS, Answer, StaticCase
 
 #: Longer than the gaps that are sent along, and no two parts of it are the same.

@@ -7,7 +7,7 @@ from jinja2 import DictLoader, FunctionLoader, TemplateNotFound
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.web.templates import WARM_SECONDS, Templates
+from clusterapp.web.templates.templates import WARM_SECONDS, Templates
 from tests.unit.fakes import Log
 
 

@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 from jinja2 import Environment, Undefined, UndefinedError
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.web.environment import FastEnvironment, is_markup, is_template
+from clusterapp.web.templates.jinja_environment import (
+    FastEnvironment,
+    is_markup,
+    is_template,
+)
 
 
 class Item:

@@ -10,8 +10,8 @@ from jinja2 import DictLoader, Environment, StrictUndefined, UndefinedError
 from markupsafe import Markup
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.web.environment import FastEnvironment
-from clusterapp.web.escaping import escape
+from clusterapp.web.templates.escaping import escape
+from clusterapp.web.templates.jinja_environment import FastEnvironment
 
 
 class Tagged:

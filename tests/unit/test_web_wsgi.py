@@ -6,8 +6,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.server.site import ClusterSite
-from clusterapp.web.proxies import TrustedProxies
-from clusterapp.web.wsgi import WSGIRoot
+from clusterapp.web.trusted_proxies import TrustedProxies
+from clusterapp.web.wsgi.wsgi_resource import WSGIRoot
 from tests.unit.clients import Client
 from tests.unit.test_http_request_timeout import Threads
 

@@ -13,8 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.channel.lines import LONGEST_LINE
 from clusterapp.http.application.current_request import request_under_way
 from clusterapp.http.server.site import ClusterSite
-from clusterapp.web.wsgi import WSGIRoot
-from clusterapp.web.wsgi_errors import ErrorStream
+from clusterapp.web.wsgi.wsgi_errors import ErrorStream
+from clusterapp.web.wsgi.wsgi_resource import WSGIRoot
 from tests.unit.clients import Client
 from tests.unit.fakes import Log
 from tests.unit.test_web_wsgi_response import Threads

@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.server.site import ClusterSite
-from clusterapp.web.wsgi import WSGIRoot
+from clusterapp.web.wsgi.wsgi_resource import WSGIRoot
 from tests.unit.clients import Client
 
 _OK = [("Content-Type", "text/plain")]

@@ -17,9 +17,9 @@ from clusterapp.http.server.site import ClusterSite
 from clusterapp.http.transports.relay_connection import RelayedConnection
 from clusterapp.interfaces import OPEN, RECEIVED, SERVING, private_row
 from clusterapp.listening.handoff import MOST_AT_ONCE, Queue
-from clusterapp.listening.watching import PAUSE_WITHOUT_DESCRIPTORS
-from clusterapp.worker.doors import Doors
-from clusterapp.worker.loop import LoopReaders
+from clusterapp.listening.socket_watching import PAUSE_WITHOUT_DESCRIPTORS
+from clusterapp.worker.loop_readers import LoopReaders
+from clusterapp.worker.worker_listeners import Doors
 from tests.unit.native_sites import Client, NativeCase, Tls, on_each_loop, pair
 
 FIRST, SECOND = "0 tcp:80", "1 tcp:81:proxy=v1"

@@ -3,7 +3,7 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.worker.endless import Endless
+from clusterapp.worker.stream_drain import Endless
 
 
 class Body:

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.process import reapProcessHandlers
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.worker.exits import reap_when_exited
+from clusterapp.worker.process_exits import reap_when_exited
 
 DEADLINE = 30
 

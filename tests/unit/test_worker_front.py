@@ -5,8 +5,8 @@ from typing import Any, cast
 from clusterapp.interfaces import Fields
 from clusterapp.settings.model import Settings
 from clusterapp.web.loading import load
-from clusterapp.worker.front import Front
-from clusterapp.worker.service import ChildProgram
+from clusterapp.worker.child_program import ChildProgram
+from clusterapp.worker.health_middleware import Front
 from tests.unit import master_apps
 from tests.unit.children import WORKER, ChildCase
 from tests.unit.static_files import Answer, read

@@ -3,7 +3,7 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.worker.patience import Patience
+from clusterapp.worker.upstream_timeouts import Patience
 
 
 class Waiting:

@@ -13,9 +13,9 @@ from clusterapp.channel.bootstrap import CONTROL_FD, PRIVATE
 from clusterapp.errors import ApplicationLoadError
 from clusterapp.interfaces import Role
 from clusterapp.web.loading import Loaded, load
-from clusterapp.web.static import StaticOptions
-from clusterapp.worker import service
-from clusterapp.worker.service import FAILED_BOOT
+from clusterapp.web.static.static_files import StaticOptions
+from clusterapp.worker import child_program as service
+from clusterapp.worker.child_program import FAILED_BOOT
 from tests.unit import master_apps
 from tests.unit.children import WORKER, ChildCase
 from tests.unit.fakes import Log

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from clusterapp.channel.bootstrap import CONTROL_FD
 from clusterapp.http.access_log.access_record import Answered
-from clusterapp.worker.service import FAILED_BOOT
+from clusterapp.worker.child_program import FAILED_BOOT
 from tests.unit import master_apps
 from tests.unit.children import WORKER, ChildCase
 

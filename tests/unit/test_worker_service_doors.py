@@ -4,7 +4,7 @@ import socket
 from typing import Any, cast
 
 from clusterapp.channel.stickiness import Stickiness
-from clusterapp.worker.service import ChildProgram
+from clusterapp.worker.child_program import ChildProgram
 from tests.unit import master_apps
 from tests.unit.children import WORKER, ChildCase
 from tests.unit.inherited import LISTENER

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.settings.model import Settings
 from clusterapp.web.loading import load
-from clusterapp.worker.serving import serve
+from clusterapp.worker.worker_site import serve
 from tests.unit.children import PLAIN, make_bootstrap
 
 

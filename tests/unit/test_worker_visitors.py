@@ -12,8 +12,8 @@ from clusterapp.channel.stickiness import Stickiness
 from clusterapp.dispatch.cookies import SlotCookie
 from clusterapp.http.limits import Limits
 from clusterapp.http.syntax.request_head import HeadReader
-from clusterapp.web.proxies import TrustedProxies
-from clusterapp.worker.visitors import SlotVisitors
+from clusterapp.web.trusted_proxies import TrustedProxies
+from clusterapp.worker.relay_affinity import SlotVisitors
 
 DOOR = "0 tcp:8080"
 SECRET = bytes(32)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.inspection import ASK, END, UnderWay
-from clusterapp.worker import watch
-from clusterapp.worker.watch import watch_master
+from clusterapp.worker import master_watch as watch
+from clusterapp.worker.master_watch import watch_master
 
 DEADLINE = 30.0
 

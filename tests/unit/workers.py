@@ -20,12 +20,12 @@ from clusterapp.http.server.site import ClusterSite
 from clusterapp.http.upstream.core_agent import CoreAgent
 from clusterapp.http.upstream.unix_client import NativeUnixEndpoint
 from clusterapp.interfaces import OPEN, private_row
-from clusterapp.web.proxies import TrustedProxies
+from clusterapp.web.trusted_proxies import TrustedProxies
 from clusterapp.worker import relay
-from clusterapp.worker.doors import Doors
-from clusterapp.worker.loop import LoopReaders
+from clusterapp.worker.loop_readers import LoopReaders
 from clusterapp.worker.relay import Relay
-from clusterapp.worker.visitors import SlotVisitors
+from clusterapp.worker.relay_affinity import SlotVisitors
+from clusterapp.worker.worker_listeners import Doors
 from tests.unit.native_sites import Client, NativeCase, Scripted, open_files, pair
 
 #: The listener that clients come by.

@@ -7,7 +7,7 @@ from clusterapp.control.exports.facts import Facts
 from clusterapp.control.exports.template_environment import render
 from clusterapp.dispatch.keys import Key
 from clusterapp.errors import ExportError
-from clusterapp.web.media import content_type
+from clusterapp.web.static.media_types import content_type
 
 #: The types of files that nginx sends; the rest of what a folder may have is seldom
 #: asked for, and comes from a worker.

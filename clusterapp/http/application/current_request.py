@@ -12,7 +12,7 @@ _MOST_FRAMES = 100
 _NAMES = ("request", "self")
 
 #: Twisted's WSGI server and ours on it, whose objects hold the request.
-_WSGI = frozenset({"twisted.web.wsgi", "clusterapp.web.wsgi_response"})
+_WSGI = frozenset({"twisted.web.wsgi", "clusterapp.web.wsgi.wsgi_response"})
 
 
 def request_under_way() -> RequestFacts | None:

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from clusterapp.channel.lent import LentSocket
+from clusterapp.channel.fd_claims import LentSocket
 from clusterapp.guards import guarded
 
 #: How many connections may be on their way to another process at once: AMP, which

@@ -10,7 +10,7 @@ from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.log import startLogging
 
-from clusterapp.control.service import ControlService
+from clusterapp.control.control_socket import ControlService
 from clusterapp.errors import BusyError, OperationError, UnknownSlotError
 from clusterapp.operations import (
     Dispatch,

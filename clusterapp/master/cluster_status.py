@@ -1,0 +1,163 @@
+"""What a master tells of itself: its status and its health, as JSON can hold them."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from clusterapp.master.core.core_process import Core
+from clusterapp.master.core.hosted_core import MasterCore
+from clusterapp.master.resource_usage import Monitor
+from clusterapp.master.rollout.deployment import Deployment
+from clusterapp.master.workers.child_slot import ChildSlot
+from clusterapp.operations import CORE, Health
+from clusterapp.settings.model import Settings
+from clusterapp.wording import counted
+
+#: Where a master is between its start and its end.
+Phase = Literal["starting", "running", "stopping"]
+
+
+#: Figures that are not known of a process that says nothing of itself.
+_SILENT = dict.fromkeys(
+    ("requests", "active", "connections", "passed_on", "lag", "rss", "cpu")
+)
+
+
+def health_of(
+    deployment: Deployment, phase: Phase, settings: Settings, problem: str = ""
+) -> Health:
+    """
+    Tell whether clients should be sent to a cluster.
+
+    :param deployment: its workers and its core.
+    :param phase: where its master is.
+    :param settings: say how many workers must be ready, and whether the core must be.
+    :param problem: what keeps its processes from reaching each other, if anything.
+    """
+    pool, wanted = deployment.pool, settings.min_ready
+    workers, running = len(pool.slots), len(pool.running())
+    # Requests wait for one that is being replaced, as in a reload.
+    core = deployment.core_is_ready or deployment.core_is_back_soon
+    if phase == "stopping":
+        why = "it is stopping"
+    elif running < wanted:
+        why = f"{running} of {counted(workers, 'worker')} ready, {wanted} must be"
+    elif settings.require_core and not core:
+        why = "the core is not ready"
+    else:
+        why = problem
+    detail = {
+        "ready": not why,
+        "why": why,
+        "state": phase,
+        "workers": workers,
+        "workers_ready": running,
+        "core": core_word(deployment, settings),
+    }
+    return Health(not why, detail)
+
+
+def text_of(deployment: Deployment, phase: Phase, operation: str | None) -> str:
+    """Tell how a cluster stands, in one line for people."""
+    pool = deployment.pool
+    workers = counted(len(pool.slots), "worker")
+    ready = f"{len(pool.running())} of {workers} ready"
+    doing = phase if phase != "running" else operation
+    generation = f"generation {deployment.release.number}"
+    return ", ".join(filter(None, (doing, ready, generation)))
+
+
+def imbalance_of(slots: Sequence[ChildSlot]) -> float | None:
+    """
+    Tell how unevenly connections are distributed: the most over the mean.
+
+    :return: 1 if all have as many; None if there are none.
+    """
+    counts = [slot.pulse.connections for slot in slots if slot.pulse is not None]
+    total = sum(counts)
+    return max(counts) * len(counts) / total if total else None
+
+
+def workers_of(slots: Sequence[ChildSlot], monitor: Monitor) -> list[Mapping[str, Any]]:
+    """Tell the state of each filling of a slot."""
+    ordered = sorted(slots, key=lambda slot: slot.number)
+    return [_process(slot, monitor) for slot in ordered]
+
+
+def core_word(deployment: Deployment, settings: Settings) -> str:
+    """Tell in a word whether the core takes requests."""
+    if settings.core_is_remote:
+        return "remote"
+    return "ready" if deployment.core_is_ready else "not ready"
+
+
+def core_of(core: Core, settings: Settings, monitor: Monitor) -> Mapping[str, Any]:
+    """
+    Tell the state of the core, and of the process that it runs in.
+
+    :return: as of a worker; `place` says where it runs, as ``--core`` has it.
+    """
+    if core.slot is not None:
+        return {"place": "isolated", **_process(core.slot, monitor)}
+    if not isinstance(core, MasterCore):
+        return {
+            "place": settings.core,
+            "slot": CORE,
+            "state": "remote",
+            **dict.fromkeys(("generation", "pid", "uptime", "restarts")),
+            **_SILENT,
+        }
+    return {
+        "place": "master",
+        "slot": CORE,
+        "state": core.state,
+        "generation": core.generation,
+        "pid": os.getpid(),
+        "uptime": core.uptime,
+        "restarts": 0,
+        **_SILENT,
+        # Until its application has been imported it has no site.
+        "requests": 0 if core.site is None else core.site.requests,
+        "active": 0 if core.site is None else core.site.active,
+        **master_of(monitor),
+    }
+
+
+def master_of(monitor: Monitor) -> Mapping[str, Any]:
+    """Tell how late the master's event loop is, and what it uses."""
+    return {"lag": monitor.lag, **_usage(os.getpid(), monitor)}
+
+
+def _usage(pid: int | None, monitor: Monitor) -> Mapping[str, Any]:
+    usage = monitor.usage(pid)
+    return {"rss": usage and usage.rss, "cpu": usage and usage.cpu}
+
+
+def static_of(slots: Sequence[ChildSlot]) -> Mapping[str, str] | None:
+    """
+    Tell where the static files of the newest generation are.
+
+    :param slots: the fillings whose processes take connections.
+    """
+    newest = max(slots, key=lambda slot: slot.generation, default=None)
+    return None if newest is None or newest.static is None else vars(newest.static)
+
+
+def _process(slot: ChildSlot, monitor: Monitor) -> Mapping[str, Any]:
+    pulse, usage = slot.pulse, _usage(slot.pid, monitor)
+    return {
+        "slot": slot.number if slot.number >= 0 else CORE,
+        # After SIGTERM it drains by itself.
+        "state": "draining" if slot.is_terminating else slot.state,
+        "generation": slot.generation,
+        "pid": slot.pid,
+        "uptime": slot.uptime,
+        "restarts": max(slot.restarts, 0),
+        "requests": pulse and pulse.requests,
+        "active": pulse and pulse.active,
+        "connections": pulse and pulse.connections,
+        "passed_on": pulse and pulse.passed_on,
+        "lag": slot.lag,
+        "rss": pulse.rss if pulse else usage["rss"],
+        "cpu": usage["cpu"],
+    }

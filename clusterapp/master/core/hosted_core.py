@@ -1,0 +1,197 @@
+"""The core in the master itself, on the master's own reactor."""
+
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from clusterapp.channel.inspection import requests_told
+from clusterapp.errors import ApplicationLoadError, ClusterError, NeverReadyError
+from clusterapp.forks import clean_up_forks
+from clusterapp.lifecycle import State
+from clusterapp.master.core.core_process import CORE_SLOT, CoreWatcher
+from clusterapp.master.core.no_asyncio import refuse_asyncio
+from clusterapp.master.rollout.release import Release
+from clusterapp.master.workers.child_slot import ChildSlot
+from clusterapp.settings.model import Settings
+from clusterapp.web.cluster_membership import Membership, core_agent, core_client
+from clusterapp.web.hosting import Host, Site, core_host
+from clusterapp.web.loading import Loaded, load
+
+
+class MasterCore:
+    """
+    The core in the master itself, on the master's own reactor.
+
+    The application is imported when the first worker has told that it has a core, and
+    not at all if it has none: what an application does to its process stays there.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, release: Release, watcher: CoreWatcher) -> None:
+        settings, plan = release.generation.settings, release.core
+        self._reactor = reactor
+        self._release = release
+        self._patience = settings.graceful_timeout
+        self._watcher = watcher
+        self._agent = core_agent(reactor, settings, plan.bootstrap.core_socket)
+        self._has_core = False
+        self._host: Host | None = None
+        self._is_stopped = False
+        self._starting: Deferred[None] | None = None
+        self._draining: Deferred[None] | None = None
+        self._serving = False
+        self._started_at: float | None = None
+        self.generation = plan.bootstrap.generation
+
+    @property
+    def slot(self) -> None:
+        """No process of its own."""
+
+    @property
+    def leaving(self) -> Sequence[ChildSlot]:
+        """No process of its own."""
+        return ()
+
+    @property
+    def site(self) -> Site | None:
+        """What it serves; None until the application has been imported."""
+        return None if self._host is None else self._host.site
+
+    @property
+    def state(self) -> State:
+        """Where it is between its start and its end, as if it were a process."""
+        if self._draining is not None:
+            return "stopped" if self._draining.called else "draining"
+        if self._serving:
+            return "running"
+        return "stopped" if self._is_stopped else "starting"
+
+    @property
+    def uptime(self) -> float | None:
+        """How long ago it was started, in seconds; None if it was not."""
+        since = self._started_at
+        return None if since is None else self._reactor.seconds() - since
+
+    def stacks(self) -> Deferred[str]:
+        """Return the stacks of all threads of the master."""
+        under_way = () if self.site is None else requests_told(self.site.under_way)
+        return succeed("\n".join((*under_way, *_threads())))
+
+    def start(self) -> None:
+        """Wait until a worker has imported the application."""
+        self._started_at = self._reactor.seconds()
+
+    def application_imported(self, *, has_core: bool) -> None:
+        """Import it, too, if it has a core; run the start hooks, then serve."""
+        # A later generation may bring a core, which stays for an upgrade to host.
+        self._has_core = self._has_core or has_core
+        if self._host is not None or self._is_stopped:
+            return
+        try:
+            host = self._make_host(has_core=has_core)
+        except ClusterError as error:
+            self._is_stopped = True
+            self._cannot_load(error)
+            return
+        self._host = host
+        starting = self._starting = Deferred.fromCoroutine(host.prepare())
+        starting.addCallback(self._serve, host)
+        starting.addErrback(self._cannot_start)
+
+    async def replace(self, release: Release) -> bool:  # noqa: ARG002
+        """Leave it: code that a process has loaded stays what it is."""
+        return not self._has_core
+
+    async def stop(self) -> None:
+        """Finish what the core has, for no longer than the graceful timeout."""
+        self._is_stopped = True
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            starting.cancel()
+        if self._serving and self._host is not None:
+            self._serving = False
+            self._draining = Deferred.fromCoroutine(self._host.drain())
+            self._draining.addTimeout(self._patience, self._reactor)
+            self._draining.addErrback(self._not_drained)
+            await self._draining
+        elif self._host is not None:
+            self._host.refuse()
+        await self._agent.close()
+
+    def drop(self) -> None:
+        """Wait no longer for what the core still has."""
+        self._patience = 0.0
+        if self._draining is not None:
+            self._draining.cancel()
+
+    def _make_host(self, *, has_core: bool) -> Host:
+        settings = self._release.generation.settings
+        loaded = self._load(settings) if has_core else None
+        return _host(self._reactor, settings, loaded, self._release.core_sockets)
+
+    def _load(self, settings: Settings) -> Loaded:
+        clean_up_forks()
+        refuse_asyncio(self._reactor)
+        bootstrap = self._release.core.bootstrap
+        loaded = load(settings.app, settings.core_app, self._reactor)
+        loaded.set_up_templates(reload=settings.reload, cache=bootstrap.cache)
+        client = core_client(self._agent)
+        loaded.bind(Membership("core", CORE_SLOT, bootstrap.generation, client))
+        return loaded
+
+    def _serve(self, _: None, host: Host) -> None:
+        if self._starting is None:
+            return  # it was stopped, and its start hooks paid no heed
+        host.accept()
+        self._serving = True
+        self._starting = None
+        self._watcher.core_ready(True)
+
+    def _cannot_load(self, error: ClusterError) -> None:
+        if isinstance(error, ApplicationLoadError) and error.traceback:
+            self._log.error("{traceback}", traceback=error.traceback.rstrip())
+        self._watcher.hopeless(error)
+
+    def _cannot_start(self, why: Failure) -> None:
+        if self._starting is None:
+            return  # it was stopped, which cancels the start hooks
+        self._starting = None
+        self._log.failure("the core cannot start", failure=why)
+        self._watcher.hopeless(
+            NeverReadyError(f"the core's start hooks failed: {why.getErrorMessage()}")
+        )
+
+    def _not_drained(self, why: Failure) -> None:
+        self._log.failure("the core did not stop as it should", failure=why)
+
+
+def _threads() -> Iterator[str]:
+    """Give the stacks of this process's threads, as faulthandler writes them."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - documented
+        yield f"\nthread {names.get(ident, ident)} (most recent call last):"
+        yield "".join(traceback.format_stack(frame)).rstrip()
+
+
+def _host(
+    reactor: Any,
+    settings: Settings,
+    loaded: Loaded | None,
+    sockets: Mapping[str, socket.socket],
+) -> Host:
+    # The host closes what it serves on; the listeners stay the master's.
+    own = {name: each.dup() for name, each in sockets.items()}
+    try:
+        return core_host(reactor, loaded, settings, own)
+    except BaseException:
+        for each in own.values():
+            each.close()
+        raise

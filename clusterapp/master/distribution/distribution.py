@@ -1,0 +1,411 @@
+"""Which worker gets which connections: the master's part in their distribution."""
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from clusterapp.channel.bootstrap import PORT, PRIVATE, QUEUE, SCOREBOARD
+from clusterapp.channel.stickiness import Stickiness
+from clusterapp.channel.upgrade_state import Kept
+from clusterapp.dispatch.steering import Program, at_random, by_address, first_only
+from clusterapp.errors import ListenError, OperationError
+from clusterapp.listening.listen_sockets import Listener
+from clusterapp.listening.reuseport import Group
+from clusterapp.listening.scoreboard import OwnScoreboard
+from clusterapp.master.distribution.dispatch_overrides import Overrides
+from clusterapp.master.distribution.fd_passing import Target
+from clusterapp.master.distribution.listener_policy import Door
+from clusterapp.master.distribution.master_acceptor import Acceptance
+from clusterapp.master.distribution.rate import Rate
+from clusterapp.master.master_sockets import Sockets
+from clusterapp.master.workers.child_resources import Supplies
+from clusterapp.master.workers.child_slot import ChildSlot
+from clusterapp.master.workers.worker_pool import Pool
+from clusterapp.operations import Dispatch
+from clusterapp.settings.model import Settings
+from clusterapp.web.client_slot import Belonging
+from clusterapp.web.trusted_proxies import TrustedProxies
+
+#: What a process accepts from, if the master does not, and whether others do, too.
+Accepting = tuple[socket.socket | None, bool]
+
+#: The settings that say how things are distributed.
+_SETTINGS = ("dispatch", "sticky", "trusted_proxies")
+
+#: What a filling is in when no clients belong to its slot any more.
+_VACANT = frozenset({"stopped", "draining", "fatal"})
+
+
+class Distribution:
+    """
+    Distributes the connections of all listeners among the workers of a pool.
+
+    Workers accept for themselves where the policy of a listener lets them. The master
+    accepts where it does not, and from whatever would be a vacant slot's own.
+
+    :param reactor: the master's reactor.
+    :param sockets: the master's sockets, bound.
+    :param settings: the settings.
+    :param secret: what cookies are signed with.
+    :param size: how many slots there are at first.
+    :param kept: what operators have set in the master before this one.
+    :ivar overrides: what operators have set, there and here.
+    :raise ListenError: if a listener cannot be distributed as the settings say.
+    """
+
+    _log = Logger()
+
+    def __init__(  # noqa: PLR0913, PLR0917 - one for each thing that it depends on
+        self,
+        reactor: Any,
+        sockets: Sockets,
+        settings: Settings,
+        secret: bytes,
+        size: int,
+        kept: Kept = Kept(),  # noqa: B008 - it is frozen
+    ) -> None:
+        self._sockets = sockets
+        self._trusted = TrustedProxies(settings.trusted_proxies)
+        self.overrides = Overrides(kept, settings)
+        self._key = self.overrides.sticky or settings.sticky
+        self._secret = secret.hex()
+        self._doors = [
+            Door(number, name, spec, listener)
+            for number, (name, spec, listener) in enumerate(sockets.doors)
+        ]
+        self._acceptance = Acceptance(reactor, sockets, self._doors)
+        self._rate = Rate(reactor, lambda: self._acceptance.given)
+        self._pool: Pool | None = None
+        self._running: tuple[int, ...] = ()
+        #: The slots that clients can belong to.
+        self._slots: tuple[int, ...] = ()
+        self._told: dict[ChildSlot, int] = {}
+        #: What each process accepts from, by its row and the names of listeners.
+        self._given: dict[int, dict[str, Accepting]] = {}
+        self._version = 0
+        for number in range(size):
+            sockets.place(number)
+        for door in self._doors:
+            self._follow(door, self.overrides.policy(door.spec, settings))
+        sockets.leave_the_rest()
+        self._board = OwnScoreboard()
+
+    def serve(self, pool: Pool) -> None:
+        """Distribute among the workers of a pool from now on."""
+        self._rate.start()
+        self._pool = pool
+        self.changed()
+
+    # What the processes of a slot are given.
+
+    def supplies(self, slot: int) -> Supplies:
+        """
+        Give what the next process of a slot gets.
+
+        :raise ListenError: if a socket cannot be had.
+        :raise OSError: if there are too many processes.
+        """
+        place = self._sockets.place(slot)
+        self._make_room(slot)
+        listening = {door.name: door.listening(slot) for door in self._doors}
+        row = self._board.take()
+        place.entered(row, self._board.row(row))
+        self._given[row] = {
+            door.name: self._accepting(door, slot) for door in self._doors
+        }
+        descriptors = {
+            SCOREBOARD: self._board.descriptor,
+            QUEUE: place.queue.receiving.fileno(),
+            PRIVATE: place.private.socket.fileno(),
+        }
+        if place.port is not None:
+            descriptors[PORT] = place.port.socket.fileno()
+        for name, each in listening.items():
+            if each is not None:
+                descriptors[name] = each.fileno()
+
+        def gone() -> None:
+            place.left(row)
+            del self._given[row]
+            self._board.give_back(row)
+
+        return Supplies(
+            descriptors,
+            listeners=tuple(listening),
+            shared=tuple(door.name for door in self._doors if door.is_shared),
+            row=row,
+            stickiness=self._stickiness().as_mapping(),
+            gone=gone,
+        )
+
+    def _make_room(self, slot: int) -> None:
+        """
+        Have a socket for a slot in each group.
+
+        :raise ListenError: if one cannot be had, and the master cannot decide.
+        """
+        for door in self._doors:
+            if door.group is None:
+                continue
+            try:
+                door.group.member(slot)
+            except ListenError as error:
+                if not door.is_sticky:
+                    raise
+                # Privileges may have been given up since the others were made.
+                self._log.warn("the master decides: {error}", error=error)
+                door.follow(door.dispatch, None)
+                self._rearrange(told=True)
+
+    def tell_news(self, slot: ChildSlot) -> None:
+        """Tell a process what has changed since it was started, or told."""
+        if not slot.serves or self._told.get(slot) == self._version:
+            return
+        self._told[slot] = self._version
+        slot.stick(self._stickiness().to_json())
+        if slot.state == "draining" or slot.row is None:
+            return  # it accepts nothing any more
+        given = self._given[slot.row]
+        for door in self._doors:
+            before, now = given[door.name], self._accepting(door, slot.number)
+            if now == before:
+                continue  # one that has no descriptor left could not even receive it
+            given[door.name] = listening, shared = now
+            if listening is None:
+                slot.refuse(door.name)
+            else:
+                slot.accept(door.name, listening, shared=shared)
+
+    @staticmethod
+    def _accepting(door: Door, slot: int) -> Accepting:
+        return door.listening(slot), door.is_shared
+
+    # What changes.
+
+    def changed(self) -> None:
+        """Look at which workers there are."""
+        pool = self._pool
+        if pool is None:
+            return
+        running = {slot.number: slot for slot in pool.running()}
+        self._acceptance.targets = [
+            Target(self._sockets.place(number), self._board.row(slot.row))
+            for number, slot in sorted(running.items())
+            if slot.row is not None
+        ]
+        slots = {
+            number for number, slot in pool.slots.items() if slot.state not in _VACANT
+        }
+        before = self._running, self._slots
+        self._running, self._slots = tuple(sorted(running)), tuple(sorted(slots))
+        if (self._running, self._slots) != before:
+            self._rearrange(told=self._slots != before[1])
+
+    def set_policy(self, wanted: Dispatch) -> str:
+        """
+        Distribute in another way.
+
+        :return: what holds now, in words.
+        :raise OperationError: if that cannot be done; all is as it was then.
+        """
+        doors = self._meant(wanted.listener)
+        policies = dict.fromkeys((door.number for door in doors), wanted.policy)
+        self._change(self._trusted, wanted.sticky or self._key, policies)
+        specs = [door.spec for door in doors]
+        self.overrides.set(specs, wanted.policy, wanted.sticky)
+        return "; ".join(door.in_words(self._key) for door in self._doors)
+
+    def check(self, settings: Settings) -> None:
+        """
+        See whether settings can be followed, before anything is replaced for them.
+
+        :raise OperationError: if not.
+        """
+        for door in self._doors:
+            self._check_policy(door, door.spec.dispatch or settings.dispatch)
+
+    def check_dispatch(self, wanted: Dispatch) -> None:
+        """
+        See whether what an operator wants can be followed, before it begins.
+
+        :raise OperationError: if not.
+        """
+        for door in self._meant(wanted.listener):
+            self._check_policy(door, wanted.policy)
+
+    def _check_policy(self, door: Door, policy: str) -> None:
+        try:
+            if policy == "reuseport":
+                self._own_sockets(door)
+        except ListenError as error:
+            raise OperationError(str(error)) from error
+
+    def settings_changed(self, before: Settings, after: Settings) -> None:
+        """
+        Follow the settings of a reload, where they are others than before.
+
+        :raise OperationError: if that cannot be done; all is as it was then.
+        """
+        if all(getattr(before, name) == getattr(after, name) for name in _SETTINGS):
+            return
+        # What an operator has changed since holds where the settings are as before.
+        policies = {
+            door.number: door.spec.dispatch or after.dispatch
+            for door in self._doors
+            if before.dispatch != after.dispatch
+        }
+        key = self._key if before.sticky == after.sticky else after.sticky
+        self._change(TrustedProxies(after.trusted_proxies), key, policies)
+        self.overrides.settings_changed(before, after)
+
+    def _change(
+        self, trusted: TrustedProxies, key: str, policies: Mapping[int, str]
+    ) -> None:
+        """
+        Distribute in another way.
+
+        :param policies: those of the listeners that get one, by their numbers.
+        :raise OperationError: if that cannot be done; all is as it was then.
+        """
+        before = self._trusted, self._key
+        ways = [(door, door.dispatch, door.group) for door in self._doors]
+        self._trusted, self._key = trusted, key
+        try:
+            for door in self._doors:
+                # Who decides where clients stay depends on what they are known by.
+                if door.number in policies or door.is_sticky:
+                    self._follow(door, policies.get(door.number, door.dispatch))
+        except ListenError as error:
+            self._trusted, self._key = before
+            for door, dispatch, group in ways:
+                door.follow(dispatch, group)
+            raise OperationError(str(error)) from error
+        self._rearrange(told=True)
+
+    def _meant(self, listener: str | None) -> list[Door]:
+        doors = [each for each in self._doors if listener in {None, str(each.spec)}]
+        if not doors:
+            known = ", ".join(str(each.spec) for each in self._doors)
+            raise OperationError(f"there is no listener {listener}; there are {known}")
+        return doors
+
+    def steer_anew(self) -> None:
+        """Let the kernel do as this master says: another has had its groups, too."""
+        for door in self._doors:
+            self._steer(door)
+
+    def finish(self) -> Deferred[None]:
+        """
+        Accept nothing any more, and pass on what has been accepted.
+
+        :return: fires when workers have it, or have had no room for it for a while.
+        """
+        self._pool = None
+        self._rate.stop()
+        return self._acceptance.finish()
+
+    def stop(self) -> None:
+        """Do the same, and let go of what nobody has room for now."""
+        self._pool = None
+        self._rate.stop()
+        self._acceptance.stop()
+
+    def close(self) -> None:
+        """Give up what is shared with the workers: they are gone, or never were."""
+        self.stop()
+        self._board.close()
+
+    def _follow(self, door: Door, dispatch: str) -> None:
+        group = None
+        if dispatch == "reuseport":
+            group = self._own_sockets(door)
+        elif dispatch == "sticky" and self._kernel_can(door):
+            group = self._group_if_possible(door.listener)
+        door.follow(dispatch, group)
+
+    def _own_sockets(self, door: Door) -> Group:
+        if not door.is_tcp:
+            raise ListenError(f"{door.spec} cannot be reuseport: it is not TCP")
+        return self._group(door.listener)
+
+    def _kernel_can(self, door: Door) -> bool:
+        """Tell whether the kernel sees what clients are known by."""
+        return (
+            self._key == "client-ip"
+            and door.is_tcp
+            and door.spec.proxy is None
+            and not self._trusted.trusts_everyone
+        )
+
+    def _group_if_possible(self, listener: Listener) -> Group | None:
+        try:
+            return self._group(listener)
+        except ListenError as error:
+            self._log.info("the master decides: {error}", error=error)
+            return None
+
+    def _group(self, listener: Listener) -> Group:
+        """
+        Give the group of a listener, with a socket for each slot that there is.
+
+        :raise ListenError: if there can be none.
+        """
+        group = self._sockets.group(listener)
+        group.member(len(self._sockets.places) - 1)
+        return group
+
+    def _rearrange(self, *, told: bool) -> None:
+        """
+        Let everyone do what the policies say.
+
+        :param told: whether workers are to be told.
+        """
+        self.steer_anew()
+        how = self._stickiness()
+        self._acceptance.belonging = Belonging(how, self._trusted)
+        self._acceptance.trusts = self._trusted.trusts_peer
+        if told and self._pool is not None:
+            self._version += 1
+            everyone = tuple(self._pool.everyone())
+            self._told = {s: n for s, n in self._told.items() if s in everyone}
+            for slot in everyone:
+                self.tell_news(slot)
+        self._acceptance.arrange(self._running, self._slots)
+
+    def _steer(self, door: Door) -> None:
+        group = self._sockets.groups.get(door.listener.socket)
+        if group is None:
+            return
+        try:
+            group.steer(self._program(door))
+        except (ValueError, ListenError) as error:
+            self._log.warn("the master decides: {error}", error=error)
+            door.follow(door.dispatch, None)
+            group.steer(first_only())
+
+    def _program(self, door: Door) -> Program:
+        if door.group is None or not self._slots:
+            return first_only()
+        if door.is_sticky:
+            return by_address(self._slots, self._trusted.networks)
+        return at_random(self._running or self._slots)
+
+    def _stickiness(self) -> Stickiness:
+        doors = tuple(door.name for door in self._doors if door.is_sticky)
+        return Stickiness(doors, self._key, self._slots, self._secret)
+
+    # What there is to tell.
+
+    def describe(self) -> Mapping[str, Any]:
+        """Tell what is distributed in which way, as JSON can hold it."""
+        return {
+            "listeners": [door.describe(self._key) for door in self._doors],
+            "handed_off": self._acceptance.given,
+            "handed_off_per_second": self._rate.per_second,
+            "waiting": {
+                str(place.number): place.waiting for place in self._sockets.places
+            },
+        }

@@ -1,0 +1,192 @@
+"""Accepting in the master, where the policy of a listener asks for it."""
+
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from clusterapp.descriptors import adopt_socket
+from clusterapp.dispatch.policies import LeastConnections, Policy
+from clusterapp.guards import report
+from clusterapp.http.syntax.request_head import Head
+from clusterapp.http.syntax.socket_addresses import address_of
+from clusterapp.master.distribution.accept_loop import Arrivals
+from clusterapp.master.distribution.fd_passing import (
+    MOST_WAITING,
+    Arrived,
+    Handing,
+    Target,
+)
+from clusterapp.master.distribution.listener_policy import Door
+from clusterapp.master.distribution.request_peek import Peeking
+from clusterapp.master.master_sockets import Sockets
+
+if TYPE_CHECKING:
+    from clusterapp.master.workers.slot_sockets import Place
+    from clusterapp.web.client_slot import Belonging
+
+
+class Acceptance:
+    """
+    Accepts connections and passes them on.
+
+    The master accepts from listeners whose policy says so, and from whatever is the
+    own of a slot that nobody fills: its sockets in groups, and its port.
+
+    :param reactor: the master's reactor.
+    :param sockets: the master's sockets.
+    :param doors: the listeners.
+    :ivar belonging: tells whose a request is.
+    :ivar trusts: tells whether a peer's word counts, given its address.
+    """
+
+    def __init__(self, reactor: Any, sockets: Sockets, doors: Sequence[Door]) -> None:
+        self.belonging: Belonging | None = None
+        self.trusts: Callable[[Any], bool] = lambda _: False
+        self._reactor = reactor
+        self._sockets = sockets
+        self._doors = doors
+        self._handing = Handing(reactor, self._turn)
+        self._peeking = Peeking(reactor, self._seen)
+        #: The numbers of what is no listener: see `clusterapp.worker.worker_listeners`.
+        self._port, self._private = len(doors), len(doors) + 1
+        self._any = LeastConnections(MOST_WAITING)
+        self._fronts = {
+            door.number: self._arrivals(door.listener.socket, door) for door in doors
+        }
+        #: By the descriptors of what is a slot's own.
+        self._vacant: dict[int, Arrivals] = {}
+        self._running: Sequence[int] = ()
+        self._slots: Sequence[int] = ()
+        self._is_over = False
+
+    @property
+    def targets(self) -> Sequence[Target]:
+        """The workers that can be given connections."""
+        return self._handing.targets
+
+    @targets.setter
+    def targets(self, targets: Sequence[Target]) -> None:
+        self._handing.targets = targets
+
+    @property
+    def given(self) -> int:
+        """How many connections have been passed on so far."""
+        return self._handing.given
+
+    def arrange(self, running: Sequence[int], slots: Sequence[int]) -> None:
+        """
+        Accept what nobody else does.
+
+        :param running: the slots whose workers take connections.
+        :param slots: those that clients belong to.
+        """
+        left = {*self._running} - {*running} | {*self._slots} - {*slots}
+        self._running, self._slots = running, slots
+        self._find_vacant()
+        self._turn()
+        for number in sorted(left):
+            place = self._sockets.place(number)
+            self._handing.take_back(place, self._policies(belonged=number in slots))
+
+    def finish(self) -> Deferred[None]:
+        """
+        Accept nothing any more, and pass on what has been accepted.
+
+        :return: fires when workers have it, or have had no room for it for a while.
+        """
+        self._end()
+        return self._handing.finish()
+
+    def stop(self) -> None:
+        """Do the same, and let go of what nobody has room for now."""
+        self._end()
+        self._handing.stop()
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._turn()
+        self._peeking.stop()
+        for place in self._sockets.places:
+            if place.number not in self._running:
+                # Nobody is started any more who would come for it.
+                self._handing.take_back(place, self._policies(belonged=False))
+
+    def _turn(self) -> None:
+        """Accept, or do not: it depends on whether there is room."""
+        may = bool(self.targets) and not self._handing.is_held and not self._is_over
+        for door in self._doors:
+            self._fronts[door.number].turn(on=may and not door.is_shared)
+        for arrivals in self._vacant.values():
+            arrivals.turn(on=may)
+
+    def _find_vacant(self) -> None:
+        vacant = dict(self._own())
+        for number in self._vacant.keys() - vacant.keys():
+            self._vacant.pop(number).turn(on=False)
+        for number in vacant.keys() - self._vacant.keys():
+            listening, door = vacant[number]
+            self._vacant[number] = self._arrivals(listening, door)
+
+    def _own(self) -> Iterator[tuple[int, tuple[socket.socket, Door | int]]]:
+        """Give all that is the own of slots that nobody fills."""
+        for place in self._sockets.places:
+            if place.number not in self._running and place.port is not None:
+                yield place.port.socket.fileno(), (place.port.socket, self._port)
+            if place.number not in self._slots:
+                # A worker may not have heard yet that this slot has no clients.
+                private = place.private.socket
+                yield private.fileno(), (private, self._private)
+        for door in self._doors:
+            group = self._sockets.groups.get(door.listener.socket)
+            if group is None:
+                continue
+            for slot, member in enumerate(group.members[1:]):
+                if door.group is None or slot not in self._running:
+                    yield member.fileno(), (member, door)
+
+    def _arrivals(self, listening: socket.socket, door: Door | int) -> Arrivals:
+        return Arrivals(
+            self._reactor, listening, partial(self._arrived, door), self._handing.flush
+        )
+
+    def _arrived(self, door: Door | int, connection: int, peer: Any) -> None:
+        if isinstance(door, int):
+            self._handing.give(Arrived(connection, door, self._any))
+        elif door.is_sticky and door.can_be_peeked:
+            looked_at = adopt_socket(connection)
+            # Of whom nothing is believed, nothing is read: the worker refuses them.
+            versions = door.spec.proxy if self.trusts(peer) else None
+            self._peeking.look(looked_at, peer, versions, door)
+        else:
+            self._handing.give(Arrived(connection, door.number, door.policy))
+
+    def _seen(
+        self, connection: socket.socket, door: Door, peer: Any, head: Head | None
+    ) -> None:
+        slot = None
+        if head is not None and self.belonging is not None:
+            try:
+                slot = self.belonging.slot(address_of(peer), head.target, head.fields)
+            except Exception:  # noqa: BLE001 - the worker tells it, or refuses it
+                report("tell whose worker a request belongs to", Failure())
+        place: Place | None = None if slot is None else self._sockets.place(slot)
+        number = connection.detach()
+        self._handing.give(Arrived(number, door.number, door.policy, place))
+        self._handing.flush()
+
+    def _policies(self, *, belonged: bool) -> Mapping[int, Policy]:
+        """
+        Tell who chooses for what waited for a slot.
+
+        :param belonged: whether clients still belong to it.
+        """
+        policies: dict[int, Policy] = {
+            door.number: door.policy
+            for door in self._doors
+            if not (door.is_sticky and belonged)
+        }
+        return {**policies, self._port: self._any, self._private: self._any}

@@ -1,0 +1,332 @@
+"""All that a master holds open for its children: sockets and the state folder."""
+
+import os
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from clusterapp.channel.bootstrap import private_name
+from clusterapp.errors import ListenError
+from clusterapp.listening.listen_sockets import (
+    Listener,
+    first_environment,
+    inherit,
+    listen,
+    passed_by_systemd,
+    private_unix,
+)
+from clusterapp.listening.reuseport import Group
+from clusterapp.listening.state_folder import StateFolder, default_state
+from clusterapp.master.upgrade.new_master import Inheritance
+from clusterapp.master.workers.slot_sockets import Place
+from clusterapp.master.workers.worker_count import first_size
+from clusterapp.settings.listen import (
+    MAX_PORT,
+    AnyTlsListen,
+    ListenSpec,
+    TcpListen,
+    parse,
+)
+from clusterapp.settings.model import Settings
+from clusterapp.web.hosting import CORE_SOCKET
+
+#: The name of the folder of compiled templates.
+CACHE = "templates"
+
+#: The name of the control socket, by which clusterctl finds it.
+CONTROL_SOCKET = "control"
+
+
+class Sockets:
+    """The listening sockets of one cluster, public and private."""
+
+    def __init__(
+        self, settings: Settings, inheritance: Inheritance | None = None
+    ) -> None:
+        self._settings = settings
+        self._inheritance = inheritance
+        self._public: list[Listener] = []
+        self._core: dict[str, Listener] = {}
+        self._agent: Listener | None = None
+        self._state: StateFolder | None = None
+        self._caches: dict[int, str] = {}
+        self._groups: dict[socket.socket, Group] = {}
+        #: Why the state folder is of no use; empty if it is.
+        self.state_problem = ""
+        self._restored: list[str] = []
+        self._places: list[Place] = []
+        self._ports: list[Listener] = []
+        self._bound = False
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where clients find the cluster."""
+        return [listener.address() for listener in self._public]
+
+    @property
+    def doors(self) -> list[tuple[str, ListenSpec, Listener]]:
+        """The listeners for clients, with their names and what they are to be."""
+        specs = self._settings.listeners
+        # Two listeners may have one specification: tcp:0 is another port each time.
+        return [
+            (f"{number} {spec}", spec, listener)
+            for number, (spec, listener) in enumerate(
+                zip(specs, self._public, strict=True)
+            )
+        ]
+
+    @property
+    def places(self) -> Sequence[Place]:
+        """What there is of each slot that ever was, in their order."""
+        return self._places
+
+    def place(self, number: int) -> Place:
+        """
+        Give what there is of a slot, and make it if need be.
+
+        :raise ListenError: if a socket cannot be had.
+        """
+        while len(self._places) <= number:
+            self._places.append(self._make_place(len(self._places)))
+        return self._places[number]
+
+    def group(self, listener: Listener) -> Group:
+        """
+        Give the group of a listener, in which each slot has a socket of its own.
+
+        :raise ListenError: if there can be none.
+        """
+        # Not by its name: tcp:0 is another port each time.
+        if listener.socket not in self._groups:
+            self._groups[listener.socket] = Group(listener.socket)
+        return self._groups[listener.socket]
+
+    @property
+    def groups(self) -> Mapping[socket.socket, Group]:
+        """The groups that there are, by the sockets of their listeners."""
+        return self._groups
+
+    @property
+    def core(self) -> Mapping[str, socket.socket]:
+        """The sockets that a core on this machine accepts from, by name."""
+        return {name: each.socket for name, each in self._core.items()}
+
+    @property
+    def agent(self) -> socket.socket | None:
+        """The socket that agent checks come to, if that is wanted."""
+        return None if self._agent is None else self._agent.socket
+
+    @property
+    def core_path(self) -> str | None:
+        """The path of the core's Unix socket; None if the core is elsewhere."""
+        listener = self._core.get(CORE_SOCKET)
+        return None if listener is None else listener.path
+
+    def bind(self) -> None:
+        """
+        Bind what the settings ask for, unless that is done already.
+
+        :raise ListenError: if a socket cannot be had; none is left open then.
+        """
+        if self._bound:
+            return
+        self._bound = True
+        try:
+            for spec in self._settings.listeners:
+                self._public.append(self._listen(spec))
+                self._inherit_group(self._public[-1])
+            for tls in self._settings.core_listeners:
+                self._core[str(tls)] = self._listen(tls)
+            if self._settings.agent_check is not None:
+                self._agent = self._listen(parse(self._settings.agent_check))
+            self._make_early()
+        except BaseException:
+            self.close()
+            raise
+
+    def open_state(self) -> None:
+        """
+        Make the state folder, with the core's socket if that is here.
+
+        :raise ListenError: if that cannot be done.
+        """
+        chosen = self._settings.state
+        self._state = StateFolder(
+            Path(chosen) if chosen is not None else default_state(os.environ)
+        )
+        if not self._settings.core_is_remote:
+            self._core[CORE_SOCKET] = private_unix(self._state.socket(CORE_SOCKET))
+            self._state.hold(CORE_SOCKET)
+
+    def restore_state(self) -> list[str]:
+        """
+        Make again what was removed of the state folder, if there is one.
+
+        :return: the paths that were made again since this was called last.
+        :raise ListenError: if that cannot be done.
+        """
+        if self._state is not None:
+            self._restored += self._state.restore()
+        self.state_problem = ""
+        restored, self._restored = self._restored, []
+        return restored
+
+    def bequeath(self) -> list[tuple[str, socket.socket]]:
+        """Give the sockets that a new master is to have, with their specifications."""
+        others = [each for name, each in self._core.items() if name != CORE_SOCKET]
+        if self._agent is not None:
+            others.append(self._agent)
+        members = [
+            (_member(each.name, slot), member)
+            for each in self._public
+            if each.socket in self._groups
+            for slot, member in enumerate(self._groups[each.socket].members[1:])
+        ]
+        listeners = [
+            (each.name, each.socket) for each in (*self._public, *others, *self._ports)
+        ]
+        return [*listeners, *members]
+
+    def give_up(self, specs: Iterable[str]) -> None:
+        """Leave the paths of listeners alone: they are a new master's."""
+        given = set(specs)
+        self._public = [
+            replace(each, path=None) if each.name in given else each
+            for each in self._public
+        ]
+
+    def control(self) -> str:
+        """
+        Tell where the control socket is, unless the operator has said so.
+
+        :raise ListenError: if that cannot be the path of a socket.
+        """
+        assert self._state is not None  # noqa: S101 - it is opened at the start
+        return self._state.socket(CONTROL_SOCKET)
+
+    def hold_control(self) -> None:
+        """
+        Make the control socket again when it is removed, as of now.
+
+        :raise ListenError: if it is not there.
+        """
+        assert self._state is not None  # noqa: S101 - it is opened at the start
+        self._state.hold(CONTROL_SOCKET)
+
+    def cache(self, generation: int) -> str | None:
+        """
+        Give the folder of what the children of a generation compile.
+
+        :return: None if there is no state folder.
+        """
+        if self._state is not None and generation not in self._caches:
+            self._restored += self._state.restore()
+            name = f"{CACHE}-{generation}"
+            self._caches[generation] = self._state.folder(name)
+        return self._caches.get(generation)
+
+    def forget_caches(self, but: int) -> None:
+        """Remove the folders of generations that are no more, all but one."""
+        assert self._state is not None  # noqa: S101 - it has made them
+        for generation in self._caches.keys() - {but}:
+            del self._caches[generation]
+            self._state.remove_folder(f"{CACHE}-{generation}")
+
+    def _listen(self, spec: ListenSpec) -> Listener:
+        inherited = self._take(spec.socket_name)
+        if inherited:
+            return inherit(spec, inherited)
+        return listen(spec, passed_by_systemd(first_environment()))
+
+    def _take(self, name: str) -> socket.socket | None:
+        return None if self._inheritance is None else self._inheritance.take(name)
+
+    def _make_place(self, number: int) -> Place:
+        assert self._state is not None  # noqa: S101 - it is opened at the start
+        port = self._port(number)
+        self._restored += self._state.restore()
+        private = private_unix(self._state.socket(private_name(number)))
+        self._state.hold(private_name(number))
+        return Place(number, private, port)
+
+    def _port(self, number: int) -> Listener | None:
+        """Give a slot's own port, and make it if need be; None if slots have none."""
+        first = self._settings.worker_ports
+        if first is None:
+            return None
+        # Where clients are expected, a balancer is, too.
+        interfaces = [
+            spec.interface
+            for spec in self._settings.listeners
+            if isinstance(spec, TcpListen | AnyTlsListen)
+        ]
+        interface = interfaces[0] if interfaces else "127.0.0.1"
+        while len(self._ports) <= number:
+            port = first + len(self._ports)
+            if port > MAX_PORT:
+                raise ListenError(
+                    f"worker_ports = {first}: there is no port {port} for slot"
+                    f" {len(self._ports)}"
+                )
+            self._ports.append(self._listen(TcpListen(port, interface)))
+        return self._ports[number]
+
+    def _make_early(self) -> None:
+        """Make what will be needed, as long as this process may bind any port."""
+        settings = self._settings
+        size = first_size(settings)
+        self._port(size - 1)
+        for _, spec, listener in self.doors:
+            dispatch = spec.dispatch or settings.dispatch
+            if dispatch == "reuseport":
+                self.group(listener).member(size - 1)
+            elif dispatch == "sticky" and settings.sticky == "client-ip":
+                with suppress(ListenError):  # the master decides, then
+                    self.group(listener).member(size - 1)
+
+    def _inherit_group(self, listener: Listener) -> None:
+        """
+        Take over a listener's group, whatever the settings say by now.
+
+        Connections wait in its queues: they are lost if nobody holds its sockets.
+        """
+        members: list[socket.socket] = []
+        while inherited := self._take(_member(listener.name, len(members))):
+            members.append(inherited)
+        if members:
+            group = Group.inherited([listener.socket, *members])
+            self._groups[listener.socket] = group
+
+    def close(self) -> None:
+        """Close and remove everything."""
+        for place in self._places:
+            place.close()
+        self._places.clear()
+        for group in self._groups.values():
+            group.close()
+        self._groups.clear()
+        for listener in (*self._public, *self._ports, *self._core.values()):
+            listener.close()
+        self._ports.clear()
+        self._public.clear()
+        self._core.clear()
+        if self._agent is not None:
+            self._agent.close()
+            self._agent = None
+        if self._state is not None:
+            self._state.remove()
+            self._state = None
+            self._caches.clear()
+        self._bound = False
+
+    def leave_the_rest(self) -> None:
+        """Close what an older master has left and this one has no use for."""
+        if self._inheritance is not None:
+            self._inheritance.leave_the_rest()
+
+
+def _member(listener: str, slot: int) -> str:
+    """Name a slot's socket in a listener's group."""
+    return f"{listener} for slot {slot}"

@@ -1,0 +1,56 @@
+"""The client that a worker on trial is asked by: one of a listener, on this machine."""
+
+import socket
+from dataclasses import dataclass
+
+from clusterapp.http.syntax.authority import authority
+from clusterapp.http.syntax.client_origin import Origin
+from clusterapp.http.syntax.message_head import RequestHead
+from clusterapp.http.syntax.socket_addresses import address_of
+from clusterapp.listening.listen_sockets import Listener
+
+#: What a client on this machine connects to where a listener has every interface.
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound to it
+_LOCALHOST = frozenset(_LOOPBACK.values())
+
+#: The port of the client, which has none: the request comes by another way.
+_NO_PORT = 0
+
+
+@dataclass(frozen=True)
+class TrialClient:
+    """
+    A client as a listener has them.
+
+    :param origin: its connection.
+    :param host: how it calls the listener, in its Host field.
+    """
+
+    origin: Origin
+    host: bytes
+
+    @classmethod
+    def of(cls, listener: Listener) -> "TrialClient":
+        """Make the client of a listener, which has the listener's own address."""
+        secure = listener.scheme == "https"
+        if listener.socket.family == socket.AF_UNIX:
+            nowhere = address_of(None)
+            return cls(Origin(nowhere, nowhere, secure), b"localhost")
+        bound, port, *rest = listener.socket.getsockname()
+        host = _LOOPBACK.get(bound, bound)
+        origin = Origin(
+            address_of((host, _NO_PORT, *rest)),
+            address_of((host, port, *rest)),
+            secure,
+        )
+        name = "localhost" if host in _LOCALHOST else host
+        return cls(origin, authority(None, b"https" if secure else b"http", name, port))
+
+    def get(self, path: str) -> RequestHead:
+        """Return the head of a GET, as one worker passes it to another."""
+        fields = [
+            self.origin.field,
+            (b"Host", self.host),
+            (b"User-Agent", b"clusterapp"),
+        ]
+        return RequestHead(b"GET", path.encode("ascii"), fields)

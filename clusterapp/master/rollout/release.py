@@ -1,0 +1,103 @@
+"""A release: a generation, ready to be started in the slots of a master."""
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from clusterapp.channel.bootstrap import Bootstrap
+from clusterapp.lifecycle import Patience
+from clusterapp.master.access_log_path import place_access_log
+from clusterapp.master.master_sockets import Sockets
+from clusterapp.master.rollout.canary_client import TrialClient
+from clusterapp.master.rollout.generation import Generation
+from clusterapp.master.workers.child_resources import Supplier, Supplies
+from clusterapp.master.workers.child_slot import ChildSlot, Watcher
+from clusterapp.master.workers.spawn_spec import Plan
+
+#: Seconds in which a child whose graceful timeout is over can leave by itself.
+LAST_WORDS = 1.0
+
+
+@dataclass(frozen=True)
+class Release:
+    """
+    All that the children of one generation are started with.
+
+    :param generation: the generation.
+    :param worker: the plan of a worker, but for the number of its slot.
+    :param core: the plan of a core in a child of its own.
+    :param core_sockets: what a core accepts from, wherever it runs.
+    :param patience: how long they may take.
+    :param client: whose request a worker on trial is to answer.
+    """
+
+    generation: Generation
+    worker: Plan
+    core: Plan
+    core_sockets: Mapping[str, socket.socket]
+    patience: Patience
+    client: TrialClient
+
+    @property
+    def number(self) -> int:
+        """The number of the generation."""
+        return self.generation.number
+
+    def slot(
+        self, reactor: Any, number: int, watcher: Watcher, *, on_trial: bool = False
+    ) -> ChildSlot:
+        """
+        Make a filling for a slot; nothing is started yet.
+
+        :param reactor: the master's reactor.
+        :param number: the number of the slot.
+        :param watcher: who hears of it.
+        :param on_trial: whether its first process waits before it takes its place.
+        """
+        bootstrap = replace(self.worker.bootstrap, slot=number)
+        plan = replace(self.worker, bootstrap=bootstrap)
+        return ChildSlot(reactor, plan, self.patience, watcher, on_trial=on_trial)
+
+
+def make_release(
+    generation: Generation, sockets: Sockets, supplier: Supplier
+) -> Release:
+    """
+    Make a generation ready to be started.
+
+    :param generation: the generation.
+    :param sockets: the sockets of the master.
+    :param supplier: gives what each worker inherits.
+    :raise SettingsError: if its access log cannot be written.
+    """
+    settings = generation.settings
+    bootstrap = Bootstrap(
+        role="worker",
+        slot=0,
+        generation=generation.number,
+        settings=settings.as_mapping(),
+        core_socket=sockets.core_path,
+        cache=sockets.cache(generation.number),
+        folder=generation.folder,
+        path=generation.path,
+        umask=generation.umask,
+    )
+    worker = Plan(
+        bootstrap, generation.environment, supplier, spread=settings.drain_spread
+    )
+    core_sockets = sockets.core
+    of_core = Supplies({name: each.fileno() for name, each in core_sockets.items()})
+    return Release(
+        generation=generation,
+        worker=place_access_log(worker, settings.access_log),
+        # Workers wait for a core that is replaced, so it is to be gone at once.
+        core=replace(worker, supplier=lambda _: of_core, spread=0.0),
+        core_sockets=core_sockets,
+        client=TrialClient.of(sockets.doors[0][2]),
+        patience=Patience(
+            boot=settings.boot_timeout,
+            drain=settings.graceful_timeout + LAST_WORDS,
+            hang=settings.hang_timeout,
+        ),
+    )

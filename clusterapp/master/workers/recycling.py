@@ -1,0 +1,193 @@
+"""Replacing workers that have served their time, one at a time."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.application.internet import TimerService
+from twisted.logger import Logger
+
+from clusterapp.errors import OperationError
+from clusterapp.master.operator_actions import MasterOperations
+from clusterapp.master.rollout.deployment import Deployment
+from clusterapp.master.workers.child_slot import ChildSlot
+from clusterapp.operations import Verdict
+from clusterapp.settings.model import Settings
+from clusterapp.wording import counted
+
+#: Seconds between two looks.
+INTERVAL = 1.0
+
+#: By how much of a limit it may be missed, so that workers which began together do
+#: not all come to it together.
+JITTER = 0.1
+
+#: Seconds to leave a worker alone whose replacement could not be started.
+_PAUSE = 60.0
+
+#: A worker that reaches a limit in fewer seconds has reached it too soon: that of its
+#: slot which follows is left alone for a second, the next one for two, and so on.
+_TOO_SOON = 10.0
+_FIRST_LIFE = 1.0
+_GROWTH = 2.0
+
+#: How long a worker is left alone at most, in seconds. One that grows must not grow
+#: for long; to replace one that needs more than the limit at its start is no use.
+_LONGEST_LIFE = 10.0
+_LONGEST_USELESS_LIFE = 600.0
+
+_MEBIBYTE = 1024**2
+
+
+@dataclass(frozen=True)
+class Reached:
+    """
+    A limit that a worker has reached.
+
+    :param setting: the setting that says what it is.
+    :param value: the setting's value, with its unit.
+    :param what: what the worker has come to, as in ``"1,000 requests"``.
+    :param at_start: whether it had come to that when it started.
+    """
+
+    setting: str
+    value: str
+    what: str
+    at_start: bool = False
+
+
+def limit_reached(
+    slot: ChildSlot, settings: Settings, share: float, rss_at_start: int
+) -> Reached | None:
+    """
+    Return which limit a worker has reached, None if it has reached none.
+
+    :param slot: the worker's slot.
+    :param settings: say what the limits are.
+    :param share: how much of its requests and its lifetime this worker gets, near 1.
+    :param rss_at_start: its resident memory when it was ready, in bytes.
+    """
+    pulse, uptime = slot.pulse, slot.uptime
+    if pulse is None or uptime is None:
+        return None
+    most = settings.max_rss
+    if most is not None and pulse.rss > most:
+        what = f"{pulse.rss // _MEBIBYTE} MiB resident"
+        value = f"{most / _MEBIBYTE:g} MiB"
+        return Reached("--max-rss", value, what, at_start=rss_at_start > most)
+    most = settings.max_requests
+    if most is not None and pulse.requests >= most * share:
+        what = counted(pulse.requests, "request", ",")
+        return Reached("--max-requests", f"{most:,}", what)
+    longest = settings.max_lifetime
+    if longest is not None and uptime >= longest * share:
+        return Reached("--max-lifetime", f"{longest:g} s", f"{uptime:,.0f} s")
+    return None
+
+
+class Recycling(TimerService):
+    """
+    Looks at workers every second, and has those replaced that have reached a limit.
+
+    :param reactor: the master's reactor.
+    :param operations: replace workers, new before old.
+    :param deployment: what the master runs.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, reactor: Any, operations: MasterOperations, deployment: Deployment
+    ) -> None:
+        super().__init__(INTERVAL, self.look)
+        self.clock: Any = reactor
+        self._operations = operations
+        self._deployment = deployment
+        #: What share of its limits a process gets, and its memory when it was ready,
+        #: by its pid.
+        self._shares: dict[int, float] = {}
+        self._rss: dict[int, int] = {}
+        #: For how many seconds a worker is left alone, by its slot.
+        self._lives: dict[int, float] = {}
+        self._left_alone_until = 0.0
+
+    def look(self) -> None:
+        """Have one worker replaced, if one is to be."""
+        slots = self._deployment.pool.running()
+        self._forget(slots)
+        if self._operations.under_way or self.clock.seconds() < self._left_alone_until:
+            return
+        for slot in slots:
+            reached = self._reached(slot)
+            if reached is not None:
+                self._replace(slot, reached)
+                return
+
+    def _forget(self, slots: Sequence[ChildSlot]) -> None:
+        pids = {slot.pid for slot in slots}
+        self._shares = {pid: self._shares[pid] for pid in self._shares if pid in pids}
+        self._rss = {pid: self._rss[pid] for pid in self._rss if pid in pids}
+        numbers = self._deployment.pool.slots
+        self._lives = {n: self._lives[n] for n in self._lives if n in numbers}
+        for slot in slots:
+            if slot.pid is not None and slot.pulse is not None:
+                self._rss.setdefault(slot.pid, slot.pulse.rss)
+
+    def _reached(self, slot: ChildSlot) -> Reached | None:
+        if slot.pid is None or (slot.uptime or 0) < self._lives.get(slot.number, 0):
+            return None
+        chance = 1 + JITTER * random.uniform(-1, 1)  # noqa: S311
+        share = self._shares.setdefault(slot.pid, chance)
+        settings = self._deployment.release.generation.settings
+        return limit_reached(slot, settings, share, self._rss.get(slot.pid, 0))
+
+    def _replace(self, slot: ChildSlot, reached: Reached) -> None:
+        uptime, rss = slot.uptime or 0.0, self._rss.get(slot.pid or 0, 0)
+        try:
+            judged = self._operations.recycle(slot.number, reached.what)
+        except OperationError:
+            return  # the cluster is stopping
+        self._leave_alone(slot, reached, uptime, rss)
+        judged.addCallback(self._judged, slot.number)
+        judged.addErrback(
+            lambda why: self._log.failure("cannot judge a recycling", failure=why)
+        )
+
+    def _leave_alone(
+        self, slot: ChildSlot, reached: Reached, uptime: float, rss: int
+    ) -> None:
+        """Say for how long the next worker of a slot is left alone."""
+        before = self._lives.pop(slot.number, 0.0)
+        if uptime >= max(_TOO_SOON, before * _GROWTH) and not reached.at_start:
+            return
+        longest = _LONGEST_USELESS_LIFE if reached.at_start else _LONGEST_LIFE
+        seconds = min(max(_FIRST_LIFE, before * _GROWTH), longest)
+        self._lives[slot.number] = seconds
+        if seconds <= before:
+            return  # that has been said
+        text = (
+            "{setting} = {value} is less than worker {number} needs at its start,"
+            " {rss} MiB: raise it"
+            if reached.at_start
+            else "{setting} = {value} is too low: worker {number} came to {what} within"
+            " {uptime:.0f} s"
+        )
+        self._log.error(
+            text + "; the next one is left alone for {seconds:g} s",
+            setting=reached.setting,
+            value=reached.value,
+            number=slot.number,
+            rss=rss // _MEBIBYTE,
+            what=reached.what,
+            uptime=uptime,
+            seconds=seconds,
+        )
+
+    def _judged(self, verdict: Verdict, number: int) -> None:
+        if verdict.ok:
+            return
+        self._left_alone_until = self.clock.seconds() + _PAUSE
+        self._log.error(
+            "worker {number} is not replaced: {why}", number=number, why=verdict.text
+        )

@@ -1,0 +1,64 @@
+"""Which worker a request belongs to, whoever asks: the master or a worker."""
+
+import socket
+from functools import lru_cache
+
+from twisted.internet.interfaces import IAddress
+
+from clusterapp.channel.stickiness import Stickiness
+from clusterapp.dispatch.cookies import SlotCookie
+from clusterapp.dispatch.keys import Key
+from clusterapp.dispatch.rendezvous import slot_of, slot_of_address
+from clusterapp.interfaces import Fields
+from clusterapp.web.trusted_proxies import TrustedProxies
+
+#: How many clients are remembered with their slots.
+_REMEMBERED = 4096
+
+
+class Belonging:
+    """
+    Tells the slot of each request's client.
+
+    :param how: what clients are known by, and which slots there are.
+    :param trusted: knows who the client is when it comes through proxies.
+    :ivar cookie: the cookie that says it, where clients are known by one.
+    """
+
+    def __init__(self, how: Stickiness, trusted: TrustedProxies) -> None:
+        key = Key.parse(how.key)
+        self.cookie = (
+            SlotCookie(key.name, bytes.fromhex(how.secret))
+            if key.source == "cookie"
+            else None
+        )
+        self.slots = how.slots
+        self._key = key
+        self._trusted = trusted
+        self._of_address = lru_cache(_REMEMBERED)(self._find_address)
+
+    def slot(self, peer: IAddress, target: bytes, fields: Fields) -> int | None:
+        """
+        Tell the slot that a request belongs to.
+
+        :param peer: the other end of the connection that it has come by.
+        :param target: its target.
+        :param fields: its fields.
+        :return: None if it belongs to nobody: any worker can serve it.
+        """
+        if not self.slots:
+            return None
+        if self._key.source == "client-ip":
+            client = self._trusted.client_of(peer, fields)
+            return None if client is None else self._of_address(client)
+        value = self._key.find(target, fields)
+        if value is None:
+            return None
+        if self.cookie is None:
+            return slot_of(value, self.slots)
+        slot = self.cookie.slot(value)
+        return slot if slot in self.slots else None
+
+    def _find_address(self, client: str) -> int:
+        family = socket.AF_INET6 if ":" in client else socket.AF_INET
+        return slot_of_address(socket.inet_pton(family, client), self.slots)

@@ -1,0 +1,5 @@
+"""
+WSGI applications (PEP 3333).
+
+Start with `wsgi_resource`.
+"""

@@ -1,0 +1,70 @@
+"""The access log of one worker."""
+
+import os
+import time
+from functools import partial
+from typing import Any
+
+from clusterapp.channel.bootstrap import Bootstrap
+from clusterapp.http.access_log.access_formats import (
+    LineFormat,
+    Place,
+    combined_lines,
+    json_lines,
+)
+from clusterapp.http.access_log.access_record import Answered
+from clusterapp.logs.appending import Appender
+from clusterapp.logs.log_output import Output, open_again, open_path
+from clusterapp.settings.model import Settings
+
+
+class AccessLog:
+    """
+    Writes down what a worker has answered; an `access_record.Recorder`.
+
+    :param appender: takes the lines.
+    :param line: writes the line of one response.
+    """
+
+    def __init__(self, appender: Appender, line: LineFormat) -> None:
+        self._add = appender.add
+        self._line = line
+        #: Opens the log's file anew, when the old one has been renamed.
+        self.reopen = appender.reopen
+
+    def record(self, answered: Answered) -> None:
+        """Note one response; it is written with others, a moment later."""
+        self._add(self._line(answered, time.time()))
+
+
+def open_access_log(
+    reactor: Any, bootstrap: Bootstrap, settings: Settings
+) -> AccessLog | None:
+    """
+    Open this worker's access log, which is written to the end when the reactor stops.
+
+    :param reactor: the worker's reactor.
+    :param bootstrap: says where the log is.
+    :param settings: say how its lines are written.
+    :return: None if there is to be no log.
+    :raise OSError: if it cannot be opened.
+    """
+    where = bootstrap.access_log
+    if where is None:
+        return None
+    if isinstance(where, int):
+        os.set_inheritable(where, False)  # it is not for the application's children
+    appender = Appender(reactor, str(settings.access_log), partial(_open, where))
+    # Connections that are broken off at the very end have lines, too.
+    reactor.addSystemEventTrigger("after", "shutdown", appender.close)
+    if settings.access_log_format == "json":
+        return AccessLog(appender, _json_lines(bootstrap, appender.longest_line))
+    return AccessLog(appender, combined_lines(appender.longest_line))
+
+
+def _open(where: str | int) -> Output:
+    return Output(open_path(where) if isinstance(where, str) else open_again(where))
+
+
+def _json_lines(bootstrap: Bootstrap, most: int) -> LineFormat:
+    return json_lines(Place(bootstrap.slot, bootstrap.generation, os.getpid()), most)

@@ -1,0 +1,288 @@
+"""The body of a child process: it loads the application, serves it, and leaves."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from clusterapp.channel.bootstrap import CONTROL_FD, Bootstrap
+from clusterapp.channel.ends import ChildEnd
+from clusterapp.channel.inspection import UnderWay
+from clusterapp.channel.protocol import Adopted
+from clusterapp.channel.request_record import RequestRecord
+from clusterapp.channel.stickiness import Stickiness
+from clusterapp.channel.unanswered import report_unanswered
+from clusterapp.clock import make_monotonic
+from clusterapp.errors import ApplicationLoadError
+from clusterapp.guards import guarded
+from clusterapp.http.application.current_request import request_under_way
+from clusterapp.logs.child import begin_child_log
+from clusterapp.settings.model import Settings
+from clusterapp.tracebacks import format_error, summary_of
+from clusterapp.web.loading import load
+from clusterapp.web.static.static_files import StaticOptions
+from clusterapp.worker.access_log_writer import AccessLog, open_access_log
+from clusterapp.worker.health_middleware import Front
+from clusterapp.worker.master_watch import watch_master
+from clusterapp.worker.reporter import Reporter
+from clusterapp.worker.worker_site import Served, serve
+
+if TYPE_CHECKING:
+    from clusterapp.web.hosting import Host
+
+#: The exit status of a child that could not start.
+FAILED_BOOT = 3
+
+
+def run(bootstrap: Bootstrap, master: int) -> int:
+    """
+    Serve until the master lets go; give the exit status.
+
+    :param bootstrap: what this child is to be.
+    :param master: the pipe by which the master asks, and whose end is its death.
+    """
+    # The reactor was chosen before this module was imported.
+    from twisted.internet import reactor  # noqa: PLC0415
+
+    core: Any = reactor
+    make_monotonic(reactor)
+    later = partial(core.callFromThread, core.callLater)
+    log = begin_child_log(later, request_under_way)
+    try:
+        record = RequestRecord.of_child()
+        settings = Settings(**bootstrap.settings)
+        child = ChildProgram(reactor, bootstrap, settings, record)
+        watch_master(master, settings.graceful_timeout, child.under_way)
+        # Not when the reactor starts: the loop does not run yet then, and applications
+        # ask asyncio for the running one wherever their code is called.
+        asyncio.get_event_loop().call_soon(child.start)
+        reactor.run()
+    finally:
+        log.close()
+    return child.exit_status
+
+
+class ChildProgram:
+    """One child, from its first word to the master until it leaves."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        bootstrap: Bootstrap,
+        settings: Settings,
+        record: RequestRecord | None = None,
+    ) -> None:
+        self.exit_status = 0
+        self._request_record = record
+        self._reactor = reactor
+        self._bootstrap = bootstrap
+        self._settings = settings
+        self._end = ChildEnd(self)
+        self._reporter = Reporter(reactor, settings.hang_timeout, self._end.report)
+        self._host: Host | None = None
+        self._served: Served | None = None
+        self._access_log: AccessLog | None = None
+        self._core_is_ready = self._core_is_back_soon = False
+        self._front = Front(settings, on_trial=bootstrap.on_trial)
+        self._draining = False
+        self._leaving = False
+        self._boot: Deferred[None] | None = None
+        self._trial: Deferred[None] | None = None
+
+    def start(self) -> None:
+        """Connect to the master, then load and serve the application."""
+        # By now the reactor has installed its own, which would stop at once.
+        signal.signal(
+            signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._terminated)
+        )
+        self._reactor.adoptStreamConnection(
+            CONTROL_FD, socket.AF_UNIX, Adopted(self._end)
+        )
+        os.close(CONTROL_FD)
+        self._reporter.start()
+        self._boot = Deferred.fromCoroutine(self._load_and_serve())
+        self._boot.addErrback(self._boot_failed)
+
+    def under_way(self) -> Sequence[UnderWay]:
+        """Tell the requests that are being answered; called by another thread."""
+        host = self._host
+        return () if host is None else host.site.under_way()
+
+    def proceed(self) -> None:
+        """Take the place that was waited for."""
+        self._front.trial_is_over()
+        if self._trial is not None and not self._trial.called:
+            self._trial.callback(None)
+
+    @property
+    def adopts(self) -> bool:
+        """Whether it would serve another connection: it does not while it drains."""
+        return self._served is not None and not self._draining
+
+    def adopt(self, connection: socket.socket, door: str) -> None:
+        """Serve a connection that another worker has accepted."""
+        if self._served is None:
+            connection.close()
+        else:
+            self._served.doors.adopt(connection, door)
+
+    def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
+        """Accept a listener's connections from a socket, and from no other one."""
+        if self._served is None or self._draining:
+            listening.close()
+        else:
+            self._served.doors.accept(listener, listening, shared=shared)
+
+    def refuse(self, listener: str) -> None:
+        """Accept no connections of a listener here."""
+        if self._served is not None:
+            self._served.doors.refuse(listener)
+
+    def stick(self, how: str) -> None:
+        """Hear whose requests belong to which worker."""
+        if self._served is not None:
+            self._served.visitors.stick(Stickiness.from_json(how))
+
+    def cluster_health(self, *, ready: bool, detail: str) -> None:
+        """Hear whether clients should be sent to this cluster."""
+        self._front.cluster_health(ready=ready, detail=detail)
+
+    def broken(self, why: str) -> None:
+        """Hear what is wrong with the code, or that nothing is any more."""
+        self._front.broken(why)
+
+    def drain(self, *, spread: float, hand_over: bool) -> None:
+        """Finish what is there, then leave: the master or a signal says so."""
+        if self._draining:
+            return
+        self._draining = True
+        if self._boot is not None:
+            self._boot.cancel()  # it may be on trial, and is not to accept after that
+        if self._host is None:
+            self._leave()
+            return
+        drained = Deferred.fromCoroutine(
+            self._host.drain(
+                spread=spread, hand_over=self._end.hand_over if hand_over else None
+            )
+        )
+        self._reactor.callLater(self._settings.graceful_timeout, drained.cancel)
+        if self._served is not None:
+            self._served.proxy.drain(spread)
+            self._served.relay.drain(spread)
+        drained.addErrback(lambda why: self._log.failure("cannot drain", failure=why))
+        drained.addCallback(lambda _: self._leave())
+
+    def core_ready(self, ready: bool, *, back: bool) -> None:
+        """Hear from the master whether the core takes requests."""
+        self._core_is_ready, self._core_is_back_soon = ready, back
+        if self._served is not None:
+            self._served.proxy.core_ready(ready, back=back)
+
+    def reopen_logs(self) -> None:
+        """Hear from the master that the files of logs have been renamed."""
+        if self._access_log is not None:
+            self._access_log.reopen()
+
+    def master_gone(self) -> None:
+        """Drain and leave: nobody watches over this process any more."""
+        self._reporter.stop()
+        if self._leaving:
+            return  # the channel is closed from this side, and the log still is read
+        # There is nobody to read what is written, and the pipes are broken.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
+        os.close(nowhere)
+        self.drain(spread=0.0, hand_over=False)
+
+    @guarded("drain as SIGTERM asks for")
+    def _terminated(self) -> None:
+        """Called after SIGTERM: other workers get what comes, and what is idle."""
+        if not (self._draining or self._leaving):
+            self._end.terminating().addErrback(report_unanswered)
+        self.drain(spread=self._settings.drain_spread, hand_over=True)
+
+    async def _load_and_serve(self) -> None:
+        settings = self._settings
+        log = self._access_log = open_access_log(
+            self._reactor, self._bootstrap, settings
+        )
+        static = StaticOptions.chosen(settings)
+        loaded = load(settings.app, settings.core_app, self._reactor, static)
+        if self._bootstrap.role == "worker":
+            has_core = loaded.core_resource is not None
+            told = self._end.imported(has_core=has_core)
+            told.addErrback(report_unanswered)
+        loaded.set_up_templates(reload=settings.reload, cache=self._bootstrap.cache)
+        loaded = self._front.before(loaded)
+        host, served = serve(self._reactor, self._bootstrap, settings, loaded, log)
+        is_worker = self._bootstrap.role == "worker"
+        if not is_worker:
+            # There is one core at a time, and its start hooks may be what must be
+            # done only once.
+            await self._wait_for_turn()
+        await host.prepare()
+        if loaded.templates is not None and is_worker:
+            # After the start hooks, which may add filters.
+            loaded.templates.warm(self._reactor.seconds)
+        self._host, self._served = host, served
+        host.site.request_record = self._request_record
+        self._reporter.site, self._reporter.served = host.site, served
+        self.core_ready(self._core_is_ready, back=self._core_is_back_soon)
+        if is_worker:
+            await self._wait_for_turn()
+        # If the channel breaks, `master_gone` hears of it.
+        ready = self._end.ready(loaded.static if is_worker else None)
+        ready.addErrback(report_unanswered)
+        host.accept()
+
+    async def _wait_for_turn(self) -> None:
+        if not self._bootstrap.on_trial:
+            return
+        self._trial = Deferred()
+        self._end.loaded().addErrback(report_unanswered)
+        await self._trial
+
+    def _boot_failed(self, why: Failure) -> None:
+        if self._draining:
+            return
+        error = cast("BaseException", why.value)
+        loading = isinstance(error, ApplicationLoadError)
+        self.exit_status = ApplicationLoadError.exit_status if loading else FAILED_BOOT
+        told = self._end.failed(
+            loading=loading, reason=_one_line(error), traceback=_traceback(error)
+        )
+        told.addBoth(lambda _: self._leave())
+
+    def _leave(self) -> None:
+        self._leaving = True
+        self._reporter.stop()
+        if self._served is not None:
+            self._served.proxy.close()
+            self._served.relay.close()
+        with suppress(ReactorNotRunning):  # there may be two reasons to leave
+            self._reactor.stop()
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, ApplicationLoadError):
+        return error.reason
+    return summary_of(error)
+
+
+def _traceback(error: BaseException) -> str:
+    if isinstance(error, ApplicationLoadError):
+        return error.traceback
+    return format_error(error, error.__traceback__)

@@ -1,0 +1,164 @@
+"""How connections come into a worker: accepted here, or by the master."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from clusterapp.channel.bootstrap import PORT, PRIVATE
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.syntax.request_head import HeadReader
+from clusterapp.http.tls.certificates import Certificates
+from clusterapp.http.transports.asyncio_server import NativeServer
+from clusterapp.http.transports.proxy_protocol_listener import AnnouncedServer
+from clusterapp.http.transports.relay_connection import (
+    RelayedConnection,
+    relayed_limits,
+)
+from clusterapp.interfaces import RECEIVED, Row
+from clusterapp.listening.accept import Acceptor
+from clusterapp.listening.handoff import MOST_AT_ONCE, Receiver
+from clusterapp.settings.listen import parse
+from clusterapp.worker.descriptor_pressure import SPARE, Descriptors
+from clusterapp.worker.loop_readers import LoopReaders
+
+
+class Doors:
+    """
+    All the ways into one worker.
+
+    :param readers: what waits for connections.
+    :param site: what is served.
+    :param row: the worker's row on the scoreboard.
+    :param portion: tells how many connections may be accepted at once from what all
+        workers share.
+    :param trusts: tells whether a peer may announce clients by the PROXY protocol.
+    """
+
+    def __init__(
+        self,
+        readers: LoopReaders,
+        site: ClusterSite,
+        row: Row,
+        portion: Callable[[], int],
+        trusts: Callable[[Any], bool],
+    ) -> None:
+        self._readers = readers
+        self._site = site
+        self._row = row
+        self._portion = portion
+        self._trusts = trusts
+        self._loop = asyncio.get_event_loop()
+        self._servers: dict[str, NativeServer] = {"": NativeServer(self._loop, site)}
+        #: What serves connections that nobody has read from.
+        self._serve: dict[str, Callable[[socket.socket, Any], None]] = {}
+        self._names: Sequence[str] = ()
+        self._acceptors: dict[str, Acceptor] = {}
+        self._receiver: Receiver | None = None
+        self._is_open = False
+        self._room = Descriptors(site.clock, site.close_idle)
+
+    def name(
+        self, listeners: Sequence[str], certificates: Mapping[str, Certificates]
+    ) -> None:
+        """
+        Know the listeners.
+
+        :param listeners: their names, in the order of their numbers.
+        :param certificates: of those with TLS, by what they are specified as.
+        """
+        self._names = (*listeners, PORT, PRIVATE)
+        for name in (*listeners, PORT):
+            # The name of a listener is its number and its specification.
+            spec = name.partition(" ")[2]
+            own = certificates.get(spec)
+            context = None if own is None else own.context
+            server = NativeServer(self._loop, self._site, context, door=name)
+            self._add(name, server, parse(spec).proxy if spec else None)
+        heads = HeadReader(relayed_limits(self._site.limits), of_workers=True)
+        relayed = partial(RelayedConnection, heads)
+        private = NativeServer(self._loop, self._site, door=PRIVATE, kind=relayed)
+        self._add(PRIVATE, private, None)
+
+    def _add(self, name: str, server: NativeServer, versions: str | None) -> None:
+        self._servers[name] = server
+        self._serve[name] = server.serve
+        if versions is not None:
+            self._serve[name] = AnnouncedServer(
+                self._loop, server, versions, self._trusts, name.partition(" ")[2]
+            ).serve
+
+    def receive(self, queue: socket.socket) -> None:
+        """Serve what the master accepts, once the doors are open."""
+        self._receiver = Receiver(
+            self._readers, queue, self._received, self._has_room, self._room.make
+        )
+
+    def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
+        """
+        Accept a listener's connections from a socket, and from no other one.
+
+        :param listener: the name of the listener.
+        :param listening: the socket, which is the doors' from now on.
+        :param shared: whether other workers accept from it as well.
+        """
+        self.refuse(listener)
+        serve = self._serve[listener]
+        portion = self._portion if shared else None
+        acceptor = Acceptor(self._readers, listening, serve, portion, self._room)
+        self._acceptors[listener] = acceptor
+        if self._is_open:
+            acceptor.start()
+
+    def refuse(self, listener: str) -> None:
+        """Accept no connections of a listener here."""
+        acceptor = self._acceptors.pop(listener, None)
+        if acceptor is not None:
+            acceptor.stop()
+
+    def adopt(self, connection: socket.socket, door: str) -> None:
+        """
+        Serve a connection that another process has accepted.
+
+        :param connection: the socket, which is the doors' from now on.
+        :param door: the name of the listener that it has come by.
+        """
+        # After an upgrade it may be that of a listener that is no more.
+        self._servers.get(door, self._servers[""]).adopt(connection)
+
+    def start(self) -> None:
+        """Open all of them."""
+        self._is_open = True
+        self._site.tally.serve()
+        for acceptor in self._acceptors.values():
+            acceptor.start()
+        if self._receiver is not None:
+            self._receiver.start()
+
+    def stop(self) -> None:
+        """
+        Take no more.
+
+        Connections that nobody has accepted wait for others; what the master has sent
+        by now is served.
+        """
+        self._is_open = False
+        self._site.tally.leave()
+        for listener in tuple(self._acceptors):
+            self.refuse(listener)
+        if self._receiver is not None:
+            self._receiver.stop()
+
+    def _received(self, door: int, connection: socket.socket) -> None:
+        self._row[RECEIVED] += 1
+        connection.setblocking(False)
+        try:
+            peer = connection.getpeername()
+        except OSError:  # the client is gone
+            connection.close()
+        else:
+            self._serve[self._names[door]](connection, peer)
+
+    def _has_room(self) -> bool:
+        return self._site.tally.clients + MOST_AT_ONCE + SPARE < self._room.most

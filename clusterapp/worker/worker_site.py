@@ -1,0 +1,142 @@
+"""What a child serves: the public side of the application, or its core."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from clusterapp.channel.bootstrap import PRIVATE, QUEUE, SCOREBOARD, Bootstrap
+from clusterapp.channel.stickiness import Stickiness
+from clusterapp.descriptors import adopt_inherited
+from clusterapp.http.access_log.access_record import Recorder
+from clusterapp.http.exchange.exchange import Exchange, Forward
+from clusterapp.http.limits import Limits
+from clusterapp.http.server.load_counters import Tally
+from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.tls.certificates import certificates_of
+from clusterapp.http.upstream.core_agent import CoreAgent
+from clusterapp.listening.scoreboard import Scoreboard
+from clusterapp.settings.model import Settings
+from clusterapp.web.cluster_membership import Membership, core_agent, core_client
+from clusterapp.web.hosting import Host, core_host
+from clusterapp.web.loading import Loaded
+from clusterapp.web.routing import Routes
+from clusterapp.web.trusted_proxies import TrustedProxies
+from clusterapp.worker.loop_readers import LoopReaders
+from clusterapp.worker.relay import Relay
+from clusterapp.worker.relay_affinity import SlotVisitors
+from clusterapp.worker.reverse_proxy import CoreProxy
+from clusterapp.worker.worker_listeners import Doors
+
+
+@dataclass(frozen=True)
+class Served:
+    """
+    All that a worker holds while it serves.
+
+    :param proxy: forwards requests to the core.
+    :param relay: passes requests to other workers.
+    :param visitors: knows which those are.
+    :param site: tells what is under way.
+    :param doors: takes connections.
+    :param tally: notes on the scoreboard how much the worker has to do.
+    """
+
+    proxy: CoreProxy
+    relay: Relay
+    visitors: SlotVisitors
+    site: ClusterSite
+    doors: Doors
+    tally: Tally
+
+
+def serve(
+    reactor: Any,
+    bootstrap: Bootstrap,
+    settings: Settings,
+    loaded: Loaded,
+    recorder: Recorder | None = None,
+) -> tuple[Host, Served | None]:
+    """
+    Put together what a child serves; nothing is accepted yet.
+
+    :param reactor: the child's reactor.
+    :param bootstrap: what the child is to be.
+    :param settings: the settings.
+    :param loaded: the application.
+    :param recorder: where answers are noted, if anywhere.
+    :return: what serves and drains the site; and what a worker has, None in the core.
+    """
+    agent = core_agent(reactor, settings, bootstrap.core_socket)
+    loaded.bind(
+        Membership(
+            bootstrap.role, bootstrap.slot, bootstrap.generation, core_client(agent)
+        )
+    )
+    if bootstrap.role == "core":
+        sockets = {
+            name: adopt_inherited(each) for name, each in bootstrap.sockets.items()
+        }
+        return core_host(reactor, loaded, settings, sockets), None
+    served = _worker(reactor, bootstrap, settings, loaded, recorder, agent)
+    return Host(served.site, loaded.hooks, [served.doors]), served
+
+
+def _worker(  # noqa: PLR0913, PLR0917 - as `serve`
+    reactor: Any,
+    bootstrap: Bootstrap,
+    settings: Settings,
+    loaded: Loaded,
+    recorder: Recorder | None,
+    agent: CoreAgent,
+) -> Served:
+    inherited = dict(bootstrap.sockets)
+    board = Scoreboard(inherited[SCOREBOARD])
+    os.close(inherited.pop(SCOREBOARD))
+    sockets = {name: adopt_inherited(each) for name, each in inherited.items()}
+    trusted = TrustedProxies(settings.trusted_proxies)
+    proxy = CoreProxy(reactor, agent, trusted=trusted, timeout=settings.core_timeout)
+    relay = Relay(reactor, sockets[PRIVATE].getsockname(), trusted)
+    visitors = SlotVisitors(bootstrap.slot, relay, trusted)
+    visitors.stick(Stickiness.from_mapping(bootstrap.stickiness))
+    row = board.row(bootstrap.row)
+    tally = Tally(row)
+    site = ClusterSite(
+        reactor,
+        loaded.resource,
+        _forward(loaded.routes, proxy),
+        answer=loaded.answer,
+        limits=Limits(
+            body=settings.max_body,
+            message=settings.websocket_max_size,
+            form_fields=settings.max_form_fields,
+            form_size=settings.max_form_size,
+            header_timeout=settings.header_timeout,
+            keepalive_timeout=settings.keepalive_timeout,
+            request_timeout=settings.request_timeout,
+        ),
+        recorder=recorder,
+        proxies=trusted,
+        visitors=visitors,
+        tally=tally,
+        failure_page=loaded.failure_page if settings.reload else None,
+    )
+    # Twisted's asyncio reactor, which every worker has, runs on it.
+    readers = LoopReaders(asyncio.get_event_loop(), reactor)
+    portion = partial(board.portion, bootstrap.row)
+    doors = Doors(readers, site, row, portion, trusted.trusts_peer)
+    doors.name(bootstrap.listeners, certificates_of(settings))
+    doors.receive(sockets.pop(QUEUE))
+    for name, each in sockets.items():
+        doors.accept(name, each, shared=name in bootstrap.shared)
+    return Served(proxy, relay, visitors, site, doors, tally)
+
+
+def _forward(routes: Routes, proxy: CoreProxy) -> Forward:
+    def forward(target: bytes) -> Callable[[Exchange], object] | None:
+        of_core = routes.side(target.partition(b"?")[0]) == "core"
+        return proxy.forward if of_core else None
+
+    return forward
