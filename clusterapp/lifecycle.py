@@ -104,7 +104,7 @@ class Slot:
         while now - self.crashes[0] > self.patience.crash_window:
             self.crashes.popleft()
 
-    def is_hopeless(self) -> bool:
+    def is_fatal(self) -> bool:
         """
         Tell whether the last crashes at the start came too close to each other.
 
@@ -164,7 +164,7 @@ def _draining_off(life: Lifecycle, slot: Slot) -> IDelayedCall:
 def _backing_off(life: Lifecycle, slot: Slot) -> IDelayedCall:
     slot.note_crash()
     slot.effects.entered("backoff")
-    if slot.is_hopeless():
+    if slot.is_fatal():
         return slot.effects.after(0.0, life._give_up)
     return slot.effects.pause(slot.next_pause(), life._late)
 

@@ -88,7 +88,7 @@ class Program(MultiService):
         from clusterapp.master.service import ClusterService  # noqa: PLC0415
         from clusterapp.master.signal_handlers import Signals  # noqa: PLC0415
         from clusterapp.master.systemd_notify import Notifying  # noqa: PLC0415
-        from clusterapp.master.upgrade.new_master import VARIABLE, Inheritance  # noqa: PLC0415
+        from clusterapp.master.upgrade.new_master import VARIABLE, InheritedState  # noqa: PLC0415
         from clusterapp.master.upgrade.upgrade import Upgrading  # noqa: PLC0415
         from clusterapp.master.workers.orphan_reaper import ZombieReaper  # noqa: PLC0415
         from clusterapp.systemd import Notifier, watchdog_interval  # noqa: PLC0415
@@ -100,7 +100,7 @@ class Program(MultiService):
         # Before any application is imported, which may change that of the process.
         self._environ = {**options.environ}
         self._environ.pop(VARIABLE, None)
-        self._inheritance = Inheritance.from_environ(os.environ)
+        self._inheritance = InheritedState.from_environ(os.environ)
         self._control: ControlService | None = None
         self._log: ProgramLog | None = None
         self._terminal = Terminal.of_daemon(self._twistd)

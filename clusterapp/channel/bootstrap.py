@@ -50,7 +50,7 @@ class Bootstrap:
         write there. None if there is none.
     :param access_log: where the access log is: an absolute path, or the number of an
         inherited descriptor; None if there is none.
-    :param on_trial: whether the child waits for `Proceed` before it takes its place.
+    :param on_trial: whether the child waits for `Activate` before it takes its place.
     :param folder: the working folder.
     :param path: what `sys.path` is to be.
     :param umask: the umask; None to leave it as it is.

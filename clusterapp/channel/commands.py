@@ -20,11 +20,11 @@ class Loaded(amp.Command):
     Child on trial to master: I have done all that I can beside my predecessor.
 
     A worker could serve now, and answers what it is given by `Adopt`; a core has
-    loaded its application, and not run its start hooks. Both wait for `Proceed`.
+    loaded its application, and not run its start hooks. Both wait for `Activate`.
     """
 
 
-class Proceed(amp.Command):
+class Activate(amp.Command):
     """Master to child on trial: take your place."""
 
 
@@ -149,7 +149,7 @@ class Refuse(amp.Command):
     arguments: ClassVar = [(b"listener", amp.Unicode())]
 
 
-class Stick(amp.Command):
+class UpdateAffinity(amp.Command):
     """
     Master to worker: whose requests belong to which worker from now on.
 

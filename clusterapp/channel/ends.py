@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 
 from clusterapp.channel.commands import (
     Accept,
+    Activate,
     Adopt,
     Broken,
     ClusterHealth,
@@ -19,13 +20,12 @@ from clusterapp.channel.commands import (
     HandOver,
     Imported,
     Loaded,
-    Proceed,
     Ready,
     Refuse,
     ReopenLogs,
     Report,
-    Stick,
     Terminating,
+    UpdateAffinity,
 )
 from clusterapp.channel.fd_claims import claim_of, claimed, received_offer
 from clusterapp.channel.protocol import End, received, sendable
@@ -40,7 +40,7 @@ _LONGEST_TEXT = 65_535 // 4
 
 
 @dataclass(frozen=True)
-class Pulse:
+class WorkerStats:
     """
     What a worker says of itself every second.
 
@@ -79,7 +79,7 @@ class ChildEvents(Protocol):
     def failed(self, *, loading: bool, reason: str, traceback: str) -> None:
         """Hear why the child cannot start."""
 
-    def reported(self, pulse: Pulse) -> None:
+    def reported(self, pulse: WorkerStats) -> None:
         """Hear that the child's event loop runs, and what it does."""
 
     def terminating(self) -> None:
@@ -128,7 +128,7 @@ class MasterEnd(End):
 
     @Report.responder
     def _reported(self, **figures: Any) -> dict[str, object]:
-        self._events.reported(Pulse(**figures))
+        self._events.reported(WorkerStats(**figures))
         return {}
 
     @Terminating.responder
@@ -144,9 +144,9 @@ class MasterEnd(End):
         given = self._events.hand_over(offer, door)
         return given.addCallback(lambda taken: {"taken": taken})
 
-    def proceed(self) -> Deferred[None]:
+    def activate(self) -> Deferred[None]:
         """Let a child on trial go on; fires when it has heard."""
-        return self._say(Proceed)
+        return self._say(Activate)
 
     def drain(self, *, spread: float, hand_over: bool) -> Deferred[None]:
         """Ask the child to finish and leave; fires when it has heard."""
@@ -199,9 +199,9 @@ class MasterEnd(End):
         """Have a worker accept no connections of a listener by itself."""
         return self._say(Refuse, listener=listener)
 
-    def stick(self, how: str) -> Deferred[None]:
+    def update_affinity(self, how: str) -> Deferred[None]:
         """Tell a worker whose requests belong to which worker."""
-        return self._say(Stick, how=how)
+        return self._say(UpdateAffinity, how=how)
 
 
 class MasterOrders(Protocol):
@@ -211,7 +211,7 @@ class MasterOrders(Protocol):
     def adopts(self) -> bool:
         """Whether the child would serve another connection."""
 
-    def proceed(self) -> None:
+    def activate(self) -> None:
         """Take the place that was waited for."""
 
     def drain(self, *, spread: float, hand_over: bool) -> None:
@@ -238,7 +238,7 @@ class MasterOrders(Protocol):
     def refuse(self, listener: str) -> None:
         """Accept no connections of a listener."""
 
-    def stick(self, how: str) -> None:
+    def update_affinity(self, how: str) -> None:
         """Hear whose requests belong to which worker."""
 
     def master_gone(self) -> None:
@@ -252,9 +252,9 @@ class ChildEnd(End):
         super().__init__()
         self._orders = orders
 
-    @Proceed.responder
+    @Activate.responder
     def _proceed(self) -> dict[str, object]:
-        self._orders.proceed()
+        self._orders.activate()
         return {}
 
     @Drain.responder
@@ -306,9 +306,9 @@ class ChildEnd(End):
         self._orders.refuse(listener)
         return {}
 
-    @Stick.responder
+    @UpdateAffinity.responder
     def _stick(self, how: str) -> dict[str, object]:
-        self._orders.stick(how)
+        self._orders.update_affinity(how)
         return {}
 
     @guarded("take note of the end of the channel")
@@ -336,7 +336,7 @@ class ChildEnd(End):
         folder = sendable(static.folder)
         return self._say(Ready, static_url=static.url, static_folder=folder)
 
-    def report(self, pulse: Pulse) -> None:
+    def report(self, pulse: WorkerStats) -> None:
         """Tell the master that the event loop runs, and what it does."""
         self.callRemote(Report, **vars(pulse))
 

@@ -31,11 +31,11 @@ class TakeOver(amp.Command):
     response: ClassVar = [(b"pid_file", amp.Unicode())]
 
 
-class Leads(amp.Command):
+class UpgradeComplete(amp.Command):
     """New master to old: whoever looked for you finds me."""
 
 
-class Unfit(amp.Command):
+class UpgradeFailed(amp.Command):
     """New master to old: I cannot serve, for this reason; I am about to leave."""
 
     requiresAnswer = False
@@ -43,7 +43,7 @@ class Unfit(amp.Command):
 
 
 @dataclass(frozen=True)
-class Bequest:
+class UpgradeOffer:
     """
     What a new master is given when it is started.
 
@@ -96,12 +96,12 @@ class OldEnd(End):
     def _take_over(self, pid: int, listeners: list[str]) -> dict[str, object]:
         return {"pid_file": self._heir.taken_over(pid, listeners)}
 
-    @Leads.responder
+    @UpgradeComplete.responder
     def _leads(self) -> dict[str, object]:
         self._heir.leads()
         return {}
 
-    @Unfit.responder
+    @UpgradeFailed.responder
     def _unfit(self, reason: str) -> dict[str, object]:
         self._heir.unfit(reason)
         return {}
@@ -179,7 +179,7 @@ class NewEnd(End):
     def leads(self) -> None:
         """Tell the old master that this one is found now."""
         # If it is gone already, it need not hear that.
-        self._say(Leads).addErrback(report_unanswered)
+        self._say(UpgradeComplete).addErrback(report_unanswered)
 
 
 def _not_taken(why: Failure) -> bool:
@@ -194,6 +194,6 @@ def tell_unfit(channel: socket.socket, reason: str) -> None:
     :param channel: the new master's end of the channel.
     :param reason: one line.
     """
-    box = Unfit.makeArguments({"reason": sendable(reason)}, None)
-    box[amp.COMMAND] = Unfit.commandName
+    box = UpgradeFailed.makeArguments({"reason": sendable(reason)}, None)
+    box[amp.COMMAND] = UpgradeFailed.commandName
     channel.sendall(box.serialize())

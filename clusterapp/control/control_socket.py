@@ -15,7 +15,7 @@ from clusterapp.control.socket_path import bind, bind_beside, take_over
 from clusterapp.http.klein.klein_resource import klein_resource
 from clusterapp.http.limits import Limits
 from clusterapp.http.server.site import ClusterSite
-from clusterapp.listening.accept import Acceptor, Adopting
+from clusterapp.listening.accept import Acceptor, ConnectionAdopter
 from clusterapp.listening.listen_sockets import Listener
 from clusterapp.operations import Operations
 
@@ -144,7 +144,7 @@ class _Open:
         # about a request of the application's.
         self._site.names_requests = False
         self._acceptor = Acceptor(
-            reactor, listener.socket, Door(Adopting(reactor, self._site))
+            reactor, listener.socket, Door(ConnectionAdopter(reactor, self._site))
         )
         self._acceptor.start()
 

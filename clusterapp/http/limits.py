@@ -14,7 +14,7 @@ WRITE_STALL = 200.0
 
 #: The bytes of further requests that are held while one is being answered; then
 #: nothing more is read.
-HELD = 64 * 1024
+MAX_PENDING_INPUT = 64 * 1024
 
 #: The pipelined requests that are served at once; those behind them wait for the
 #: next turn of the event loop, so that other clients have theirs. Fewer where many

@@ -146,7 +146,7 @@ class Acceptor(Watching):
         return self._is_on
 
 
-class Adopting:
+class ConnectionAdopter:
     """
     Has a reactor serve connections on its own transports; an `Acceptor` calls it.
 

@@ -68,7 +68,7 @@ class Queue:
         self.sent += len(connections)
         return True
 
-    def take_back(self) -> list[tuple[int, int]]:
+    def reclaim_fds(self) -> list[tuple[int, int]]:
         """Receive what no worker has: numbers of listeners, and descriptors."""
         found: list[tuple[int, int]] = []
         while received := receive(self.receiving):

@@ -73,7 +73,7 @@ def imbalance_of(slots: Sequence[ChildSlot]) -> float | None:
 
     :return: 1 if all have as many; None if there are none.
     """
-    counts = [slot.pulse.connections for slot in slots if slot.pulse is not None]
+    counts = [slot.stats.connections for slot in slots if slot.stats is not None]
     total = sum(counts)
     return max(counts) * len(counts) / total if total else None
 
@@ -144,7 +144,7 @@ def static_of(slots: Sequence[ChildSlot]) -> Mapping[str, str] | None:
 
 
 def _process(slot: ChildSlot, monitor: Monitor) -> Mapping[str, Any]:
-    pulse, usage = slot.pulse, _usage(slot.pid, monitor)
+    stats, usage = slot.stats, _usage(slot.pid, monitor)
     return {
         "slot": slot.number if slot.number >= 0 else CORE,
         # After SIGTERM it drains by itself.
@@ -153,11 +153,11 @@ def _process(slot: ChildSlot, monitor: Monitor) -> Mapping[str, Any]:
         "pid": slot.pid,
         "uptime": slot.uptime,
         "restarts": max(slot.restarts, 0),
-        "requests": pulse and pulse.requests,
-        "active": pulse and pulse.active,
-        "connections": pulse and pulse.connections,
-        "passed_on": pulse and pulse.passed_on,
+        "requests": stats and stats.requests,
+        "active": stats and stats.active,
+        "connections": stats and stats.connections,
+        "passed_on": stats and stats.passed_on,
         "lag": slot.lag,
-        "rss": pulse.rss if pulse else usage["rss"],
+        "rss": stats.rss if stats else usage["rss"],
         "cpu": usage["cpu"],
     }

@@ -19,7 +19,7 @@ from clusterapp.listening.listen_sockets import (
 )
 from clusterapp.listening.reuseport import Group
 from clusterapp.listening.state_folder import StateFolder, default_state
-from clusterapp.master.upgrade.new_master import Inheritance
+from clusterapp.master.upgrade.new_master import InheritedState
 from clusterapp.master.workers.slot_sockets import Place
 from clusterapp.master.workers.worker_count import first_size
 from clusterapp.settings.listen import (
@@ -43,7 +43,7 @@ class Sockets:
     """The listening sockets of one cluster, public and private."""
 
     def __init__(
-        self, settings: Settings, inheritance: Inheritance | None = None
+        self, settings: Settings, inheritance: InheritedState | None = None
     ) -> None:
         self._settings = settings
         self._inheritance = inheritance

@@ -30,7 +30,7 @@ from clusterapp.master.rollout.deployment import Deployment
 from clusterapp.master.rollout.generation import Surroundings
 from clusterapp.master.rollout.release import make_release
 from clusterapp.master.state_folder_check import StateCheck
-from clusterapp.master.systemd_notify import Standing
+from clusterapp.master.systemd_notify import ServiceStatus
 from clusterapp.master.upgrade.upgrade import Succession, Upgrading
 from clusterapp.master.workers.boot_failures import BootFailures
 from clusterapp.master.workers.child_slot import ChildSlot
@@ -157,7 +157,7 @@ class ClusterService(Service):
             self._end_distribution()
             self.sockets.close()
             raise
-        self.reactor.callWhenRunning(check_signals, self.hopeless)
+        self.reactor.callWhenRunning(check_signals, self.fatal_error)
 
     def stopService(self) -> Deferred[None]:
         """Stop gracefully; fires when the last process is gone."""
@@ -184,12 +184,12 @@ class ClusterService(Service):
         if self._deployment is not None:
             self._deployment.pool.reopen_logs()
 
-    def standing(self) -> Standing:
+    def standing(self) -> ServiceStatus:
         """Tell how the cluster stands, for systemd."""
         if self._deployment is None:
-            return Standing("stopped", ready=False, operation=None, text="stopped")
+            return ServiceStatus("stopped", ready=False, operation=None, text="stopped")
         operations = self.operations
-        return Standing(
+        return ServiceStatus(
             self.phase,
             ready=operations.health().ready,
             operation=operations.under_way,
@@ -301,9 +301,9 @@ class ClusterService(Service):
         self._boot_failures.log(slot.label, reason, traceback)
         if loading and not self.deployment.pool.ever_ready:
             app = self.settings.app or DEMO
-            self.hopeless(ApplicationLoadError(app, reason, traceback))
+            self.fatal_error(ApplicationLoadError(app, reason, traceback))
 
-    def hopeless(self, error: ClusterError) -> None:
+    def fatal_error(self, error: ClusterError) -> None:
         """Hear that the cluster cannot go on: say so and stop."""
         if self._stopped is not None:
             return

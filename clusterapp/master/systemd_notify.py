@@ -17,7 +17,7 @@ Told = Literal["starting", "ready", "reloading", "stopping"]
 
 
 @dataclass(frozen=True)
-class Standing:
+class ServiceStatus:
     """
     How a cluster stands.
 
@@ -37,7 +37,7 @@ class Standing:
 class Followed(Protocol):
     """A cluster that tells whenever it stands otherwise."""
 
-    def standing(self) -> Standing:
+    def standing(self) -> ServiceStatus:
         """Tell how the cluster stands."""
 
     def watch(self, changed: Callable[[], None]) -> None:
@@ -121,7 +121,7 @@ class Notifying(Service):
         stopped.callback(None)
 
 
-def _due(told: Told, now: Standing) -> Told:
+def _due(told: Told, now: ServiceStatus) -> Told:
     """Tell what systemd should believe; a start ends only when there are workers."""
     if told == "stopping" or now.state == "stopping":
         return "stopping"

@@ -70,9 +70,9 @@ class Child:
         ]
         own(*self._pipes)
 
-    def proceed(self) -> None:
+    def activate(self) -> None:
         """Let a child on trial take its place."""
-        self._end.proceed().addErrback(report_unanswered)
+        self._end.activate().addErrback(report_unanswered)
 
     def drain(self, *, spread: float, hand_over: bool) -> Deferred[None]:
         """
@@ -114,9 +114,9 @@ class Child:
         """Have the child accept no connections of a listener by itself."""
         self._end.refuse(listener).addErrback(report_unanswered)
 
-    def stick(self, how: str) -> None:
+    def update_affinity(self, how: str) -> None:
         """Tell the child whose requests belong to which worker."""
-        self._end.stick(how).addErrback(report_unanswered)
+        self._end.update_affinity(how).addErrback(report_unanswered)
 
     def adopt(self, connection: socket.socket, door: str) -> Deferred[bool]:
         """

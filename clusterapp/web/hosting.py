@@ -23,7 +23,7 @@ from clusterapp.http.tls.handshake_limits import BoundedTLSFactory
 from clusterapp.http.transports.core_connection import ForwardedConnection
 from clusterapp.http.upstream.core_agent import IDLE_TIMEOUT
 from clusterapp.http.upstream.upstream_tls import server_options
-from clusterapp.listening.accept import Acceptor, Adopting
+from clusterapp.listening.accept import Acceptor, ConnectionAdopter
 from clusterapp.settings.listen import TlsListen
 from clusterapp.settings.model import Settings
 from clusterapp.web.cluster_membership import core_agent
@@ -189,7 +189,7 @@ def core_host(
         site,
         loaded.core_hooks if loaded else Hooks(),
         [
-            Acceptor(reactor, sockets[name], Adopting(reactor, each))
+            Acceptor(reactor, sockets[name], ConnectionAdopter(reactor, each))
             for name, each in factories.items()
         ],
     )

@@ -119,7 +119,7 @@ class ChildProgram:
         host = self._host
         return () if host is None else host.site.under_way()
 
-    def proceed(self) -> None:
+    def activate(self) -> None:
         """Take the place that was waited for."""
         self._front.trial_is_over()
         if self._trial is not None and not self._trial.called:
@@ -149,10 +149,10 @@ class ChildProgram:
         if self._served is not None:
             self._served.doors.refuse(listener)
 
-    def stick(self, how: str) -> None:
+    def update_affinity(self, how: str) -> None:
         """Hear whose requests belong to which worker."""
         if self._served is not None:
-            self._served.visitors.stick(Stickiness.from_json(how))
+            self._served.visitors.update_affinity(Stickiness.from_json(how))
 
     def cluster_health(self, *, ready: bool, detail: str) -> None:
         """Hear whether clients should be sent to this cluster."""

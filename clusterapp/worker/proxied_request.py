@@ -30,7 +30,7 @@ from clusterapp.http.upstream.core_agent import CoreAgent
 from clusterapp.http.upstream.tunnel import bridge
 from clusterapp.http.upstream.upstream_response import WireResponse
 from clusterapp.worker.readiness import Readiness
-from clusterapp.worker.stream_drain import Endless
+from clusterapp.worker.stream_drain import StreamDrain
 from clusterapp.worker.upstream_timeouts import Patience
 
 #: How long to wait before a core that refuses connections is tried again, in s.
@@ -48,7 +48,7 @@ class CoreCutError(CoreError):
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Upstream:
     """
     What all requests on their way to the core have in common, or to one worker.
 
@@ -66,10 +66,10 @@ class Way:
     agent: CoreAgent
     readiness: Readiness
     patience: Patience
-    endless: Endless
+    endless: StreamDrain
 
 
-class Passage:
+class ProxiedRequest:
     """
     One request that is forwarded.
 
@@ -100,11 +100,11 @@ class Passage:
 
     def __init__(
         self,
-        way: Way,
+        way: Upstream,
         head: RequestHead,
         exchange: Exchange,
         until: float,
-        ended: Callable[["Passage", Failure | None], None],
+        ended: Callable[["ProxiedRequest", Failure | None], None],
     ) -> None:
         self._way = way
         self._head = head

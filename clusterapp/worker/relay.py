@@ -10,10 +10,10 @@ from clusterapp.http.syntax.message_head import RequestHead, without_hop_by_hop
 from clusterapp.settings.option_types import MAX_SECONDS
 from clusterapp.web.cluster_membership import agent_beside
 from clusterapp.web.trusted_proxies import TrustedProxies
-from clusterapp.worker.proxied_request import UPGRADE_FIELDS, Way
+from clusterapp.worker.proxied_request import UPGRADE_FIELDS, Upstream
 from clusterapp.worker.readiness import Readiness
 from clusterapp.worker.reverse_proxy import ReverseProxy, with_host
-from clusterapp.worker.stream_drain import Endless
+from clusterapp.worker.stream_drain import StreamDrain
 from clusterapp.worker.upstream_timeouts import Patience
 
 
@@ -37,8 +37,8 @@ class Relay(ReverseProxy):
         self._reactor = reactor
         self._folder = Path(private).parent
         self._patience = Patience(reactor, MAX_SECONDS)
-        self._endless = Endless(reactor)
-        self._ways: dict[int, Way] = {}
+        self._endless = StreamDrain(reactor)
+        self._ways: dict[int, Upstream] = {}
         self._takers: dict[int, Callable[[Exchange], None]] = {}
 
     def to(self, slot: int) -> Callable[[Exchange], None]:
@@ -66,13 +66,13 @@ class Relay(ReverseProxy):
         # The socket is there, whether anybody serves it or not.
         self._pass_on(way, _head(exchange), exchange, self._reactor.seconds())
 
-    def _open(self, slot: int) -> Way:
+    def _open(self, slot: int) -> Upstream:
         agent = agent_beside(
             self._reactor, str(self._folder / f"{private_name(slot)}.sock")
         )
         readiness = Readiness(self._reactor)
         readiness.set(True)
-        way = Way(
+        way = Upstream(
             f"worker {slot}",
             self._reactor,
             agent,

@@ -15,9 +15,9 @@ from clusterapp.web.trusted_proxies import TrustedProxies
 from clusterapp.worker.relay import Relay
 
 
-class SlotVisitors:
+class SlotAffinity:
     """
-    Knows whose client each request is: a `session_affinity.Visitors`.
+    Knows whose client each request is: a `session_affinity.SessionAffinity`.
 
     New clients that are to get a cookie stay where they come, if they come by a
     connection of their own: somebody has chosen this worker for it. Those that come
@@ -37,7 +37,7 @@ class SlotVisitors:
         self._belonging: Belonging | None = None
         self._turn = slot
 
-    def stick(self, how: Stickiness) -> None:
+    def update_affinity(self, how: Stickiness) -> None:
         """Know how clients belong to workers from now on."""
         self.doors = frozenset(how.doors)
         self._belonging = Belonging(how, self._trusted)

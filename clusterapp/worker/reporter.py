@@ -8,9 +8,9 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from clusterapp.channel.ends import REPORT_SECONDS, Pulse
+from clusterapp.channel.ends import REPORT_SECONDS, WorkerStats
 from clusterapp.guards import guarded
-from clusterapp.http.server.load_counters import Tally
+from clusterapp.http.server.load_counters import LoadCounters
 
 #: Reports within a hang timeout, at least: one that is late is no hang.
 _REPORTS = 4
@@ -47,7 +47,7 @@ class Figures(Protocol):
         """What it has passed on."""
 
     @property
-    def tally(self) -> Tally:
+    def tally(self) -> LoadCounters:
         """What it notes on the scoreboard."""
 
 
@@ -61,7 +61,10 @@ class Reporter:
     """
 
     def __init__(
-        self, clock: IReactorTime, hang_timeout: float, say: Callable[[Pulse], None]
+        self,
+        clock: IReactorTime,
+        hang_timeout: float,
+        say: Callable[[WorkerStats], None],
     ) -> None:
         #: What the figures are taken from, once there is something to count.
         self.site: Site | None = None
@@ -91,15 +94,15 @@ class Reporter:
         rss = self._resident()
         site, served = self.site, self.served
         if site is None:
-            self._say(Pulse(lag=lag, rss=rss))
+            self._say(WorkerStats(lag=lag, rss=rss))
             return
         if served is None:
             requests, active = site.requests, site.active
-            self._say(Pulse(lag=lag, rss=rss, requests=requests, active=active))
+            self._say(WorkerStats(lag=lag, rss=rss, requests=requests, active=active))
             return
         served.tally.looked(lag)
         self._say(
-            Pulse(
+            WorkerStats(
                 lag=lag,
                 requests=site.requests,
                 active=site.active,

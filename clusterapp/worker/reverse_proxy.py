@@ -19,11 +19,11 @@ from clusterapp.worker.proxied_request import (
     UPGRADE_FIELDS,
     CoreCutError,
     CoreSlowError,
-    Passage,
-    Way,
+    ProxiedRequest,
+    Upstream,
 )
 from clusterapp.worker.readiness import Readiness
-from clusterapp.worker.stream_drain import Endless
+from clusterapp.worker.stream_drain import StreamDrain
 from clusterapp.worker.upstream_timeouts import Patience
 
 #: What the client is told; 502 for everything else.
@@ -49,10 +49,10 @@ class ReverseProxy:
 
     def __init__(self, trusted: TrustedProxies) -> None:
         self._trusted = trusted
-        self._under_way: set[Passage] = set()
+        self._under_way: set[ProxiedRequest] = set()
 
     def _pass_on(
-        self, way: Way, head: RequestHead, exchange: Exchange, until: float
+        self, way: Upstream, head: RequestHead, exchange: Exchange, until: float
     ) -> None:
         """
         Pass a request on.
@@ -61,7 +61,7 @@ class ReverseProxy:
         :param head: what is sent there.
         :param until: how long one waits that nobody is there, on the clock.
         """
-        passage = Passage(way, head, exchange, until, self._ended)
+        passage = ProxiedRequest(way, head, exchange, until, self._ended)
         self._under_way.add(passage)
         passage.begin()
         exchange.gone.addCallback(passage.give_up)
@@ -75,7 +75,7 @@ class ReverseProxy:
         for passage in list(self._under_way):
             passage.give_up()
 
-    def _ended(self, passage: Passage, failure: Failure | None) -> None:
+    def _ended(self, passage: ProxiedRequest, failure: Failure | None) -> None:
         self._under_way.discard(passage)
         if failure is not None:
             self._failed(passage.exchange, passage.whom, failure)
@@ -144,13 +144,13 @@ class CoreProxy(ReverseProxy):
     ) -> None:
         super().__init__(trusted)
         self._start_wait = start_wait
-        self._way = Way(
+        self._way = Upstream(
             "the core",
             clock,
             agent,
             Readiness(clock),
             Patience(clock, timeout),
-            Endless(clock),
+            StreamDrain(clock),
         )
         self._patience = timeout
         self._is_back_soon = False

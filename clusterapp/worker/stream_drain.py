@@ -5,7 +5,7 @@ from typing import Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from clusterapp.guards import guarded
-from clusterapp.http.server.drain_policy import Departure
+from clusterapp.http.server.drain_policy import DrainPolicy
 
 
 class Body(Protocol):
@@ -15,7 +15,7 @@ class Body(Protocol):
         """End the response here, as if the core had."""
 
 
-class Endless:
+class StreamDrain:
     """
     The responses that go on until somebody ends them, such as event streams.
 
@@ -24,7 +24,7 @@ class Endless:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._departure: Departure | None = None
+        self._departure: DrainPolicy | None = None
         #: Each, and when it is ended, if that is settled.
         self._bodies: dict[Body, IDelayedCall | None] = {}
 
@@ -46,12 +46,12 @@ class Endless:
 
         :param spread: the seconds over which they end.
         """
-        self._departure = Departure(spread, None)
+        self._departure = DrainPolicy(spread, None)
         for body in list(self._bodies):
             self._settle(body, self._departure)
 
-    def _settle(self, body: Body, departure: Departure) -> None:
-        seconds = departure.moment()
+    def _settle(self, body: Body, drain_policy: DrainPolicy) -> None:
+        seconds = drain_policy.moment()
         if seconds:
             self._bodies[body] = self._clock.callLater(seconds, _end, body)
         else:

@@ -13,7 +13,7 @@ from clusterapp.descriptors import adopt_inherited
 from clusterapp.http.access_log.access_record import Recorder
 from clusterapp.http.exchange.exchange import Exchange, Forward
 from clusterapp.http.limits import Limits
-from clusterapp.http.server.load_counters import Tally
+from clusterapp.http.server.load_counters import LoadCounters
 from clusterapp.http.server.site import ClusterSite
 from clusterapp.http.tls.certificates import certificates_of
 from clusterapp.http.upstream.core_agent import CoreAgent
@@ -26,7 +26,7 @@ from clusterapp.web.routing import Routes
 from clusterapp.web.trusted_proxies import TrustedProxies
 from clusterapp.worker.loop_readers import LoopReaders
 from clusterapp.worker.relay import Relay
-from clusterapp.worker.relay_affinity import SlotVisitors
+from clusterapp.worker.relay_affinity import SlotAffinity
 from clusterapp.worker.reverse_proxy import CoreProxy
 from clusterapp.worker.worker_listeners import Doors
 
@@ -46,10 +46,10 @@ class Served:
 
     proxy: CoreProxy
     relay: Relay
-    visitors: SlotVisitors
+    visitors: SlotAffinity
     site: ClusterSite
     doors: Doors
-    tally: Tally
+    tally: LoadCounters
 
 
 def serve(
@@ -99,10 +99,10 @@ def _worker(  # noqa: PLR0913, PLR0917 - as `serve`
     trusted = TrustedProxies(settings.trusted_proxies)
     proxy = CoreProxy(reactor, agent, trusted=trusted, timeout=settings.core_timeout)
     relay = Relay(reactor, sockets[PRIVATE].getsockname(), trusted)
-    visitors = SlotVisitors(bootstrap.slot, relay, trusted)
-    visitors.stick(Stickiness.from_mapping(bootstrap.stickiness))
+    visitors = SlotAffinity(bootstrap.slot, relay, trusted)
+    visitors.update_affinity(Stickiness.from_mapping(bootstrap.stickiness))
     row = board.row(bootstrap.row)
-    tally = Tally(row)
+    tally = LoadCounters(row)
     site = ClusterSite(
         reactor,
         loaded.resource,

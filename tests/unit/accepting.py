@@ -8,7 +8,7 @@ from clusterapp.dispatch.rendezvous import slot_of
 from clusterapp.interfaces import RECEIVED
 from clusterapp.master.distribution.fd_passing import MOST_WAITING
 from clusterapp.master.distribution.listener_policy import Door
-from clusterapp.master.distribution.master_acceptor import Acceptance
+from clusterapp.master.distribution.master_acceptor import MasterAcceptor
 from clusterapp.master.master_sockets import Sockets
 from clusterapp.settings.model import Settings
 from clusterapp.web.client_slot import Belonging
@@ -54,7 +54,7 @@ class AcceptanceCase(PlaceCase):
         ]
         for door in self.doors:
             door.follow(dispatch, None)
-        self.acceptance = Acceptance(self.reactor, self.sockets, self.doors)
+        self.acceptance = MasterAcceptor(self.reactor, self.sockets, self.doors)
         self.addCleanup(self.acceptance.stop)
         self.run_in(*range(size))
 
@@ -69,7 +69,7 @@ class AcceptanceCase(PlaceCase):
         self.acceptance.targets = [self.workers[number].target() for number in running]
         self.acceptance.arrange(running, running if slots is None else slots)
 
-    def stick(self, key: str = "header:X-Session", *slots: int) -> None:
+    def update_affinity(self, key: str = "header:X-Session", *slots: int) -> None:
         """Let clients be known by something."""
         how = Stickiness((), key, slots or (0, 1), "00")
         self.acceptance.belonging = Belonging(how, TrustedProxies(()))

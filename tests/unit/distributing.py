@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clusterapp.channel.bootstrap import SCOREBOARD
-from clusterapp.channel.upgrade_channel import Bequest
+from clusterapp.channel.upgrade_channel import UpgradeOffer
 from clusterapp.errors import ClusterError
 from clusterapp.interfaces import RECEIVED
 from clusterapp.listening.scoreboard import Scoreboard
 from clusterapp.master.distribution.distribution import Distribution
 from clusterapp.master.master_sockets import Sockets
-from clusterapp.master.upgrade.new_master import Inheritance
+from clusterapp.master.upgrade.new_master import InheritedState
 from clusterapp.master.workers.worker_pool import Pool
 from clusterapp.operations import Dispatch
 from clusterapp.settings.model import Settings
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from clusterapp.lifecycle import State
-    from clusterapp.master.workers.child_resources import Supplies
+    from clusterapp.master.workers.child_resources import ChildResources
 
 TCP = "tcp:0:interface=127.0.0.1"
 
@@ -37,7 +37,7 @@ class Filling:
     :ivar stuck: what it was told of clients that stay, each time.
     """
 
-    def __init__(self, number: int, supplies: "Supplies") -> None:
+    def __init__(self, number: int, supplies: "ChildResources") -> None:
         self.number = number
         self.state: State = "running"
         self.serves = True
@@ -56,7 +56,7 @@ class Filling:
     def refuse(self, listener: str) -> None:
         self.told[listener] = None
 
-    def stick(self, how: str) -> None:
+    def update_affinity(self, how: str) -> None:
         self.stuck.append(json.loads(how))
 
     def receives(self, count: int) -> None:
@@ -86,7 +86,7 @@ class DistributionCase(ArrivingCase):
         return Settings(listen=listen or TCP, state=state, **more)  # type: ignore[arg-type]
 
     def bind(
-        self, settings: Settings, inheritance: Inheritance | None = None
+        self, settings: Settings, inheritance: InheritedState | None = None
     ) -> Sockets:
         sockets = Sockets(settings, inheritance)
         self.addCleanup(sockets.close)
@@ -98,7 +98,7 @@ class DistributionCase(ArrivingCase):
         self,
         *listen: str,
         size: int = 2,
-        inheritance: Inheritance | None = None,
+        inheritance: InheritedState | None = None,
         **more: object,
     ) -> Distribution:
         """Distribute as these settings say, with nobody in the slots yet."""
@@ -112,7 +112,7 @@ class DistributionCase(ArrivingCase):
         made.serve(self.pool)
         return made
 
-    def bequeathed(self) -> Inheritance:
+    def bequeathed(self) -> InheritedState:
         """Give what a new master would have of this one."""
         channel, secret = socket.socketpair()
         for end in (channel, secret):
@@ -121,8 +121,8 @@ class DistributionCase(ArrivingCase):
         listeners = tuple(
             (name, each.dup().detach()) for name, each in self.sockets.bequeath()
         )
-        made = Inheritance(
-            Bequest(channel.dup().detach(), secret.dup().detach(), listeners)
+        made = InheritedState(
+            UpgradeOffer(channel.dup().detach(), secret.dup().detach(), listeners)
         )
         self.addCleanup(made._channel.close)
         return made

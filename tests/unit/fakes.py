@@ -32,7 +32,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from clusterapp.channel.ends import ChildEnd, Pulse
+from clusterapp.channel.ends import ChildEnd, WorkerStats
 from clusterapp.interfaces import StaticFolder
 from tests.unit.passing import PassingTransport, joined
 
@@ -129,7 +129,7 @@ class FakeChild:
     def report(self, **figures: float) -> None:
         """Tell the master how this child is."""
         still = {"lag": 0.0, "requests": 0, "active": 0, "connections": 0, "rss": 0}
-        self.end.report(Pulse(**{**still, **figures}))  # type: ignore[arg-type]
+        self.end.report(WorkerStats(**{**still, **figures}))  # type: ignore[arg-type]
         self.flush()
 
     def say_failed(self, reason: str, traceback: str = "", *, loading: bool) -> None:
@@ -160,8 +160,8 @@ class FakeChild:
 
     adopts = True
 
-    def proceed(self) -> None:
-        self.heard.append("proceed")
+    def activate(self) -> None:
+        self.heard.append("activate")
 
     def adopt(self, connection: socket.socket, door: str) -> None:
         self.adopted.append(connection)
@@ -174,7 +174,7 @@ class FakeChild:
     def refuse(self, listener: str) -> None:
         self.listening.pop(listener, None)
 
-    def stick(self, how: str) -> None:
+    def update_affinity(self, how: str) -> None:
         self.stickiness = json.loads(how)
 
     def drain(self, *, spread: float, hand_over: bool) -> None:
@@ -361,7 +361,7 @@ class Master:
 
         self.loadeds = 0
         self.cores: list[bool] = []
-        self.pulses: list[Pulse] = []
+        self.pulses: list[WorkerStats] = []
         self.handed_over: list[socket.socket] = []
         #: By which listener each of them has come.
         self.doors: list[str] = []
@@ -377,8 +377,8 @@ class Master:
     def loaded(self) -> None:
         self.loadeds += 1
 
-    def reported(self, pulse: Pulse) -> None:
-        self.pulses.append(pulse)
+    def reported(self, stats: WorkerStats) -> None:
+        self.pulses.append(stats)
 
     def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
         self.doors.append(door)

@@ -147,7 +147,7 @@ class OperationCase(MasterCase):
         self.assertIs(child.bootstrap["on_trial"], True)
         child.say_loaded()
         self.answer_probe()
-        self.assertIn("proceed", child.heard)
+        self.assertIn("activate", child.heard)
         child.say_ready()
         self.leave(child.bootstrap["slot"], but=child)
         return child

@@ -10,7 +10,7 @@ from twisted.protocols.amp import UnknownRemoteError
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.bootstrap import Bootstrap
-from clusterapp.channel.ends import ChildEnd, MasterEnd, Pulse
+from clusterapp.channel.ends import ChildEnd, MasterEnd, WorkerStats
 from clusterapp.interfaces import StaticFolder
 from clusterapp.settings.model import Settings
 from tests.unit.fakes import Master, descriptors
@@ -24,8 +24,8 @@ class Child:
         self.heard: list[object] = []
         self.adopted: list[socket.socket] = []
 
-    def proceed(self) -> None:
-        self.heard.append("proceed")
+    def activate(self) -> None:
+        self.heard.append("activate")
 
     adopts = True
 
@@ -40,7 +40,7 @@ class Child:
     def refuse(self, listener: str) -> None:
         self.heard.append(("refuse", listener))
 
-    def stick(self, how: str) -> None:
+    def update_affinity(self, how: str) -> None:
         self.heard.append(("stick", how))
 
     def drain(self, *, spread: float, hand_over: bool) -> None:
@@ -105,14 +105,14 @@ class WordsTests(ChannelCase):
     def test_orders(self) -> None:
         """The child hears them in their order; each is acknowledged."""
         told = [
-            self.master_end.proceed(),
+            self.master_end.activate(),
             self.master_end.core_ready(True, back=False),
             self.master_end.core_ready(False, back=True),
             self.master_end.cluster_health(ready=False, detail="{}"),
             self.master_end.broken("no \ud800"),
             self.master_end.reopen_logs(),
             self.master_end.refuse("0 tcp:80"),
-            self.master_end.stick("{}"),
+            self.master_end.update_affinity("{}"),
             self.master_end.drain(spread=1.5, hand_over=True),
         ]
         self.pump.flush()
@@ -121,7 +121,7 @@ class WordsTests(ChannelCase):
         self.assertEqual(
             self.child.heard,
             [
-                "proceed",
+                "activate",
                 (True, False),
                 (False, True),
                 (False, "{}"),
@@ -136,13 +136,13 @@ class WordsTests(ChannelCase):
     def test_trial_and_report(self) -> None:
         """What a child says of itself, besides that it is ready."""
         self.child_end.loaded()
-        pulse = Pulse(
+        stats = WorkerStats(
             lag=0.25, requests=7, active=1, connections=2, passed_on=3, rss=4096
         )
-        self.child_end.report(pulse)
+        self.child_end.report(stats)
         self.pump.flush()
         self.assertEqual(self.master.loadeds, 1)
-        self.assertEqual(self.master.pulses, [pulse])
+        self.assertEqual(self.master.pulses, [stats])
 
     def test_failure_that_is_not_one_of_loading(self) -> None:
         self.child_end.failed(loading=False, reason="no", traceback="why")

@@ -49,14 +49,14 @@ class UnansweredTests(SynchronousTestCase):
         self.addCleanup(requests.close)
         transport: Any = Transport()
         child = Child(transport, self.end(MasterEnd), requests)
-        yield child.proceed
+        yield child.activate
         yield lambda: child.drain(spread=1.0, hand_over=True)
         yield lambda: child.core_ready(True, back=False)
         yield lambda: child.cluster_health(ready=True, detail="{}")
         yield lambda: child.broken("")
         yield lambda: child.accept("tcp:80", self.near, shared=True)
         yield lambda: child.refuse("tcp:80")
-        yield lambda: child.stick("{}")
+        yield lambda: child.update_affinity("{}")
         yield lambda: child.adopt(self.near, "tcp:80")
         yield child.reopen_logs
         yield lambda: self.end(OldEnd).hand_over(self.near, "tcp:80")
@@ -86,7 +86,7 @@ class UnansweredTests(SynchronousTestCase):
 
         self.patch(End, "callRemote", refuse)
         end = MasterEnd(None)  # type: ignore[arg-type]
-        self.failureResultOf(end.stick("{}"), TooLong)
+        self.failureResultOf(end.update_affinity("{}"), TooLong)
         child_end = ChildEnd(None)  # type: ignore[arg-type]
         self.failureResultOf(child_end.hand_over(self.near, ""), TooLong)
 

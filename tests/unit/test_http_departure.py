@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.fd_claims import LentSocket
-from clusterapp.http.server.drain_policy import Departure
+from clusterapp.http.server.drain_policy import DrainPolicy
 
 
 class OutOfOrderError(Exception):
@@ -27,16 +27,16 @@ class Connection:
         self._idle = idle
         self._raises_when = raises_when
 
-    def lend(self) -> socket.socket | None:
+    def offer_fd(self) -> socket.socket | None:
         self._become("lent")
         if self._idle:
             self.socket = socket.socket()
         return self.socket
 
-    def given(self) -> None:
+    def transferred(self) -> None:
         self._become("given")
 
-    def stay(self) -> None:
+    def keep(self) -> None:
         self._become("stays")
 
     def reclaim(self) -> None:
@@ -54,7 +54,7 @@ class DepartureTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.asked: list[tuple[socket.socket, Deferred[bool]]] = []
         self.clock = Clock()
-        self.departure = Departure(5.0, self.hand_over, self.clock)
+        self.drain_policy = DrainPolicy(5.0, self.hand_over, self.clock)
         self.gone: Exception | None = None
 
     def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
@@ -68,7 +68,7 @@ class DepartureTests(SynchronousTestCase):
     def offer(self, count: int) -> list[Connection]:
         connections = [Connection() for _ in range(count)]
         for each in connections:
-            self.assertTrue(self.departure.offer(each))
+            self.assertTrue(self.drain_policy.offer(each))
         return connections
 
     def test_taken(self) -> None:
@@ -101,7 +101,7 @@ class DepartureTests(SynchronousTestCase):
             self.assertEqual(connection.became, ["lent", "reclaimed"])
         for connection in connections[32:]:
             self.assertEqual(connection.became, ["stays"])
-        self.assertFalse(self.departure.offer(Connection()))
+        self.assertFalse(self.drain_policy.offer(Connection()))
         self.assertEqual(self.clock.getDelayedCalls(), [])
         # It comes to itself: the offers are not worth anything any more.
         for lent, answer in self.asked:
@@ -161,14 +161,14 @@ class DepartureTests(SynchronousTestCase):
         def refuse(_: socket.socket, _door: str) -> Deferred[bool]:
             raise ValueError("Invalid file descriptor: -1")
 
-        self.departure = Departure(5.0, refuse)
+        self.drain_policy = DrainPolicy(5.0, refuse)
         for connection in self.offer(40):
             self.assertEqual(connection.became, ["lent", "stays"])
 
     def test_lending_raises(self) -> None:
         """An exception for one connection ends that one here; the next is offered."""
         broken = Connection(raises_when="lent")
-        self.assertTrue(self.departure.offer(broken))
+        self.assertTrue(self.drain_policy.offer(broken))
         self.assertEqual(broken.became, ["lent", "stays"])
         [connection] = self.offer(1)
         self.asked[0][1].callback(True)
@@ -179,7 +179,7 @@ class DepartureTests(SynchronousTestCase):
         """Exceptions for all that are under way do not hold up those in the queue."""
         broken = [Connection(raises_when="given") for _ in range(32)]
         for each in broken:
-            self.departure.offer(each)
+            self.drain_policy.offer(each)
         [connection] = self.offer(1)
         self.assertEqual(connection.became, [])
         for _, answer in self.asked[:32]:
@@ -194,7 +194,7 @@ class DepartureTests(SynchronousTestCase):
         """When no offers are made any more, each connection still ends by itself."""
         self.offer(32)
         broken = Connection(raises_when="stays")
-        self.departure.offer(broken)
+        self.drain_policy.offer(broken)
         [connection] = self.offer(1)
         self.clock.advance(2)
         self.assertEqual(broken.became[0], "stays")
@@ -204,7 +204,7 @@ class DepartureTests(SynchronousTestCase):
     def test_not_idle_any_more(self) -> None:
         """A request came before its turn: it is none of the others' business."""
         busy = Connection(idle=False)
-        self.departure.offer(busy)
+        self.drain_policy.offer(busy)
         [connection] = self.offer(1)
         self.assertEqual(busy.became, ["lent"])
         self.asked[0][1].callback(True)
@@ -212,12 +212,12 @@ class DepartureTests(SynchronousTestCase):
 
     def test_nobody_to_hand_over_to(self) -> None:
         connection = Connection()
-        self.assertFalse(Departure(5.0, None).offer(connection))
+        self.assertFalse(DrainPolicy(5.0, None).offer(connection))
         self.assertEqual(connection.became, [])
 
     def test_moments(self) -> None:
         """They are spread, and within the time."""
-        moments = [self.departure.moment() for _ in range(200)]
+        moments = [self.drain_policy.moment() for _ in range(200)]
         self.assertTrue(all(0 <= each <= 5 for each in moments))
         self.assertGreater(max(moments) - min(moments), 1)
-        self.assertEqual(Departure(0.0, None).moment(), 0)
+        self.assertEqual(DrainPolicy(0.0, None).moment(), 0)

@@ -21,7 +21,7 @@ from clusterapp.http.server.site import ClusterSite
 from clusterapp.http.syntax.message_head import ResponseHead
 from clusterapp.web.trusted_proxies import TrustedProxies
 from clusterapp.worker.relay import Relay
-from clusterapp.worker.relay_affinity import SlotVisitors
+from clusterapp.worker.relay_affinity import SlotAffinity
 from tests.unit.clients import Client
 from tests.unit.test_http_request_timeout import Threads
 from tests.unit.test_web_belonging import SECRET, cookie
@@ -50,8 +50,8 @@ class GreetingCase(SynchronousTestCase):
         self.clock = Clock()
         trusted = TrustedProxies([])
         relay = Relay(self.clock, "/run/x/worker-0.sock", trusted)
-        self.visitors = SlotVisitors(0, relay, trusted)
-        self.visitors.stick(Stickiness((DOOR,), "cookie", (0, 1), SECRET))
+        self.visitors = SlotAffinity(0, relay, trusted)
+        self.visitors.update_affinity(Stickiness((DOOR,), "cookie", (0, 1), SECRET))
         self.site = ClusterSite(self.clock, root, visitors=self.visitors, **others)
         client = Client(self.site, self.clock)
         self.addCleanup(client.goes)
@@ -317,7 +317,9 @@ class ElsewhereTests(GreetingCase):
     def test_other_listeners(self) -> None:
         """Where clients belong to nobody, nobody is told of a worker."""
         client = self.served(Answering(lambda _: b"hi"))
-        self.visitors.stick(Stickiness(("1 tcp:81",), "cookie", (0, 1), SECRET))
+        self.visitors.update_affinity(
+            Stickiness(("1 tcp:81",), "cookie", (0, 1), SECRET)
+        )
         client.send(get())
         self.assertTrue(client.received.endswith(b"hi"))
         self.assertNotIn(b"Set-Cookie", client.received)

@@ -3,7 +3,12 @@
 import asyncio
 import socket
 
-from clusterapp.http.limits import CHUNKS, FIRST_REQUEST_SECONDS, HELD, LINGER_SECONDS
+from clusterapp.http.limits import (
+    CHUNKS,
+    FIRST_REQUEST_SECONDS,
+    LINGER_SECONDS,
+    MAX_PENDING_INPUT,
+)
 from clusterapp.http.server.prepared_response import Prepared
 from clusterapp.http.transports.asyncio_server import NativeServer
 from tests.unit.native_sites import NativeCase, on_each_loop, pair
@@ -55,7 +60,7 @@ class RequestTests(NativeCase):
         await client.get("/slow", also=b"Connection: close\r\n")
         request = await self.request()
         await client.send(b"x" * 1000)
-        await self.so(lambda: self.connection()._held)
+        await self.so(lambda: self.connection()._pending_input)
         request.write(b"y" * 100_000)
         request.finish()
         await client.send(b"x" * 100_000)
@@ -94,7 +99,9 @@ class HeldTests(NativeCase):
         sending = self.loop.create_task(client.send(further * 400))
         await self.so(lambda: self.connection()._reading_paused)
         await self.turns()
-        self.assertLess(len(self.connection()._held), HELD + 300_000)
+        self.assertLess(
+            len(self.connection()._pending_input), MAX_PENDING_INPUT + 300_000
+        )
         request.finish()
         for _ in range(400):
             await client.until(b"\r\n\r\nhi")
@@ -120,7 +127,7 @@ class HeldTests(NativeCase):
         sending = self.loop.create_task(client.send(pipelined))
         await self.so(is_stuck)
         self.assertLess(largest, 80_000)
-        self.assertLess(len(connection._held), HELD + 300_000)
+        self.assertLess(len(connection._pending_input), MAX_PENDING_INPUT + 300_000)
         for _ in range(20_000):
             await client.until(b"\r\n\r\nhi")
         await sending
@@ -299,7 +306,7 @@ class TimeTests(NativeCase):
         client = await self.client()
         await client.send(b"GET / HTTP/1.1\r\n")
         await self.so(lambda: self.site._connections)
-        await self.so(lambda: self.connection()._held)
+        await self.so(lambda: self.connection()._pending_input)
         await self.later(32)
         self.assertTrue((await client.rest()).startswith(b"HTTP/1.1 408 "))
 

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.syntax.proxy_protocol import (
     LONGEST,
-    Announced,
+    ProxyHeader,
     ProxyHeaderError,
     read,
 )
@@ -68,7 +68,7 @@ class HeaderCase(SynchronousTestCase):
                 found = read(header + behind, allowed)
                 self.assertEqual(
                     found,
-                    Announced(len(header), source, secure),  # type: ignore[arg-type]
+                    ProxyHeader(len(header), source, secure),  # type: ignore[arg-type]
                 )
 
     def assert_refused(self, data: bytes, why: str, versions: str = "auto") -> None:
@@ -326,8 +326,8 @@ class FuzzTests(SynchronousTestCase):
         four = kind is IPv4Address
         name = (str(source), port) if four else (str(source), port, 0, 0)
         line = f"PROXY {'TCP4' if four else 'TCP6'} {source} {target} {port} 443\r\n"
-        self.assertEqual(read(line.encode(), "auto"), Announced(len(line), name))
+        self.assertEqual(read(line.encode(), "auto"), ProxyHeader(len(line), name))
         ports = struct.pack("!HH", port, 443)
         rest = source.packed + target.packed + ports + ssl(secure)
         header = v2(0x11 if four else 0x21, rest)
-        self.assertEqual(read(header, "auto"), Announced(len(header), name, secure))
+        self.assertEqual(read(header, "auto"), ProxyHeader(len(header), name, secure))

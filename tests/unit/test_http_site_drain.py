@@ -5,7 +5,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from clusterapp.http.exchange.exchange import Exchange
-from clusterapp.http.limits import HELD
+from clusterapp.http.limits import MAX_PENDING_INPUT
 from clusterapp.http.server.site import ClusterSite
 from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
 from clusterapp.http.syntax.message_head import ResponseHead
@@ -239,7 +239,7 @@ class UpgradeTests(SiteTestCase):
     def test_many_early_bytes(self) -> None:
         """A stream is read on though its client has sent more than was wanted."""
         client, exchange = self.ask(WEBSOCKET)
-        client.send(frame(b"x" * HELD))
+        client.send(frame(b"x" * MAX_PENDING_INPUT))
         self.assertFalse(client.reading)
         exchange.respond(SWITCH)
         exchange.upgrade(Listener())

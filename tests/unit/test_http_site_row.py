@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
 from clusterapp.http.limits import Limits
-from clusterapp.http.server.load_counters import Tally
+from clusterapp.http.server.load_counters import LoadCounters
 from clusterapp.http.server.site import ClusterSite
 from clusterapp.http.transports.asyncio_server import NativeServer
 from clusterapp.http.transports.proxy_protocol_listener import AnnouncedServer
@@ -31,7 +31,7 @@ class RowCase(NativeCase):
     async def _whole(self, test: Callable[[], Awaitable[None]]) -> None:
         self.row = private_row()
         self.site = ClusterSite(
-            self.clock, self.resource, limits=self.limits, tally=Tally(self.row)
+            self.clock, self.resource, limits=self.limits, tally=LoadCounters(self.row)
         )
         await super()._whole(test)
         self.assertEqual(self.row[OPEN], 0)
@@ -207,7 +207,7 @@ class HostedTests(SynchronousTestCase):
     def test_counts(self) -> None:
         """They count in the same way; a site without a row has one of its own."""
         clock, row = Clock(), private_row()
-        site = ClusterSite(clock, Resource(), tally=Tally(row))
+        site = ClusterSite(clock, Resource(), tally=LoadCounters(row))
         other = ClusterSite(clock, Resource())
         there = [clients.Client(each, clock) for each in (site, site, other)]
         self.assertEqual((row[OPEN], row[LOAD]), (2, 2 + 2))

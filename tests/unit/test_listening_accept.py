@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from clusterapp.listening.accept import AT_ONCE, Acceptor, Adopting
+from clusterapp.listening.accept import AT_ONCE, Acceptor, ConnectionAdopter
 from tests.unit.fakes import Log
 
 
@@ -90,7 +90,7 @@ class AcceptorCase(SynchronousTestCase):
         acceptor = Acceptor(
             self.reactor,
             listening,
-            Adopting(self.reactor, self.factory),
+            ConnectionAdopter(self.reactor, self.factory),
         )
         self.addCleanup(acceptor.stop)
         return acceptor
@@ -306,7 +306,7 @@ class WaitingTests(AcceptorCase):
         self.acceptor = Acceptor(
             self.reactor,
             self.shared.dup(),
-            Adopting(self.reactor, self.factory),
+            ConnectionAdopter(self.reactor, self.factory),
             lambda: self.portion,
         )
         self.addCleanup(self.acceptor.stop)

@@ -43,7 +43,7 @@ class QueueTests(QueueCase):
 
     def test_nothing_there(self) -> None:
         self.assertEqual(self.received(), [])
-        self.assertEqual(self.queue.take_back(), [])
+        self.assertEqual(self.queue.reclaim_fds(), [])
 
     def test_together(self) -> None:
         """They come with the numbers of their listeners, in their order."""
@@ -102,7 +102,7 @@ class QueueTests(QueueCase):
         """All of them, whatever messages they are in."""
         self.send(b"\1\2")
         self.send(b"\3")
-        found = self.queue.take_back()
+        found = self.queue.reclaim_fds()
         for _, number in found:
             self.addCleanup(os.close, number)
         self.assertEqual([door for door, _ in found], [1, 2, 3])
@@ -128,7 +128,7 @@ class RoomTests(QueueCase):
         self.assertEqual((self.queue.sent, self.queue.waiting), (sent, sent))
         self.assertFalse(self.queue.send(b"\0\0", [connection, connection]))
         self.assertEqual(self.queue.waiting, sent)
-        for _, number in self.queue.take_back():
+        for _, number in self.queue.reclaim_fds():
             os.close(number)
         self.assertTrue(self.queue.send(b"\0", [connection]))
 

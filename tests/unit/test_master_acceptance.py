@@ -90,7 +90,7 @@ class StickyTests(AcceptanceCase):
 
     def test_to_the_slot(self) -> None:
         self.serve(TCP, dispatch="sticky")
-        self.stick()
+        self.update_affinity()
         for slot in (0, 1, 1, 0):
             self.ask(session_of(slot, (0, 1)))
             wanted: list[list[int]] = [[], []]
@@ -99,7 +99,7 @@ class StickyTests(AcceptanceCase):
 
     def test_head_that_comes_later(self) -> None:
         self.serve(TCP, dispatch="sticky")
-        self.stick()
+        self.update_affinity()
         [client] = self.come()
         self.assertEqual(self.got(), [[], []])
         client.sendall(request(session_of(1, (0, 1))))
@@ -109,7 +109,7 @@ class StickyTests(AcceptanceCase):
     def test_silence(self) -> None:
         """Anyone may have it, who will see whose it is."""
         self.serve(TCP, dispatch="sticky")
-        self.stick()
+        self.update_affinity()
         [client] = self.come()
         self.reactor.advance(PATIENCE)
         self.assertEqual(sorted(self.got()), [[], [0]])
@@ -119,14 +119,14 @@ class StickyTests(AcceptanceCase):
         """Clients that have no session yet, and will stay, go to each in turn."""
         self.serve(TCP, dispatch="sticky")
         self.workers[0].row[OPEN] = 50
-        self.stick("header:X-Other")
+        self.update_affinity("header:X-Other")
         for _ in range(4):
             self.ask("1")
         self.assertEqual(self.got(), [[0, 0], [0, 0]])
 
     def test_by_address(self) -> None:
         self.serve(TCP, dispatch="sticky")
-        self.stick("client-ip")
+        self.update_affinity("client-ip")
         self.ask("1")
         slot = slot_of_address(bytes((127, 0, 0, 1)), (0, 1))
         self.assertEqual(self.got()[slot], [0])
@@ -135,7 +135,7 @@ class StickyTests(AcceptanceCase):
         """Its clients have no address, but may have a session."""
         path = str(self.folder / "a.sock")
         self.serve(f"unix:{path}", dispatch="sticky")
-        self.stick()
+        self.update_affinity()
         client = socket.socket(socket.AF_UNIX)
         self.addCleanup(client.close)
         client.connect(path)
@@ -146,7 +146,7 @@ class StickyTests(AcceptanceCase):
     def test_announced(self) -> None:
         """A balancer's word counts if it is believed, and is not read else."""
         self.serve(f"{TCP}:proxy=auto", dispatch="sticky")
-        self.stick("client-ip")
+        self.update_affinity("client-ip")
         line = "PROXY TCP4 {} 192.0.2.1 1 80\r\n"
         packed = next(
             bytes((192, 0, 2, number))
@@ -173,7 +173,7 @@ class StickyTests(AcceptanceCase):
         """What belongs there waits for the next worker; nothing else does."""
         self.serve(TCP, TCP, dispatch="sticky")
         self.doors[1].follow("round-robin", None)
-        self.stick()
+        self.update_affinity()
         self.run_in(0, slots=(0, 1))
         self.ask(session_of(1, (0, 1)))
         self.come(1, count=2)
@@ -183,7 +183,7 @@ class StickyTests(AcceptanceCase):
         """What waits for it is given to others, but for what belongs to its slot."""
         self.serve(TCP, TCP, dispatch="sticky")
         self.doors[1].follow("least-connections", None)
-        self.stick()
+        self.update_affinity()
         self.run_in(1)
         self.come(1, count=2)
         self.ask(session_of(1, (0, 1)))
@@ -196,7 +196,7 @@ class StickyTests(AcceptanceCase):
     def test_slot_goes(self) -> None:
         """Then nothing belongs there any more."""
         self.serve(TCP, dispatch="sticky")
-        self.stick()
+        self.update_affinity()
         self.ask(session_of(1, (0, 1)))
         self.run_in(0)
         self.assertEqual(self.got(), [[0], []])
@@ -204,7 +204,7 @@ class StickyTests(AcceptanceCase):
     def test_slot_is_given_up(self) -> None:
         """After its worker was waited for: it has crashed too often."""
         self.serve(TCP, dispatch="sticky")
-        self.stick()
+        self.update_affinity()
         self.run_in(0, slots=(0, 1))
         self.ask(session_of(1, (0, 1)))
         self.run_in(0, slots=(0,))

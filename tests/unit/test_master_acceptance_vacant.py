@@ -140,7 +140,7 @@ class StopTests(AcceptanceCase):
     def test_what_is_looked_at(self) -> None:
         """It is passed on as it is."""
         self.serve(TCP, dispatch="sticky")
-        self.stick()
+        self.update_affinity()
         [client] = self.come()
         self.acceptance.stop()
         self.assert_nobody_waits()
@@ -150,7 +150,7 @@ class StopTests(AcceptanceCase):
     def test_what_waits_for_a_slot_that_nobody_fills(self) -> None:
         """No worker is started any more: others get it while they can."""
         self.serve(TCP, dispatch="sticky")
-        self.stick()
+        self.update_affinity()
         self.run_in(0, slots=(0, 1))
         client = self.connect(self.doors[0].listener.socket)
         client.sendall(request(session_of(1, (0, 1))))

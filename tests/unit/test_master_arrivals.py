@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from clusterapp.master.distribution.accept_loop import Arrivals
+from clusterapp.master.distribution.accept_loop import AcceptLoop
 from tests.unit.arriving import ArrivingCase, descriptors_left
 from tests.unit.fakes import Log
 
@@ -42,8 +42,8 @@ class ArrivalsCase(ArrivingCase):
 
     def make(
         self, listening: Any, arrived: Callable[[int, Any], None] | None = None
-    ) -> Arrivals:
-        arrivals = Arrivals(
+    ) -> AcceptLoop:
+        arrivals = AcceptLoop(
             self.reactor, listening, arrived or self.arrived, self.all_arrived
         )
         self.addCleanup(arrivals.turn, on=False)
@@ -151,7 +151,7 @@ class ArrivalsTests(ArrivalsCase):
 class TroubleTests(ArrivalsCase):
     """What accept(2) may say instead, and what may fail behind it."""
 
-    def failing(self, number: int) -> Arrivals:
+    def failing(self, number: int) -> AcceptLoop:
         """Let accept fail in this way."""
         arrivals = self.make(Failing(number))
         arrivals.turn(on=True)

@@ -301,7 +301,7 @@ class GivingTests(DistributionCase):
 
     def take(self, slot: int) -> None:
         """Receive all that waits for a slot, without a word."""
-        for _, number in self.sockets.place(slot).queue.take_back():
+        for _, number in self.sockets.place(slot).queue.reclaim_fds():
             os.close(number)
 
     def test_to_whom_they_belong(self) -> None:

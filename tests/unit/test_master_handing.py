@@ -7,7 +7,7 @@ from collections.abc import Callable
 from clusterapp.dispatch.policies import LeastConnections, Policy, RoundRobin
 from clusterapp.interfaces import OPEN, RECEIVED
 from clusterapp.listening.handoff import MOST_AT_ONCE
-from clusterapp.master.distribution.fd_passing import MOST_WAITING, Arrived, Handing
+from clusterapp.master.distribution.fd_passing import MOST_WAITING, Arrived, FdPassing
 from clusterapp.master.workers.slot_sockets import Place
 from tests.unit.places import PlaceCase, Worker
 
@@ -18,7 +18,7 @@ class HandingCase(PlaceCase):
     def setUp(self) -> None:
         super().setUp()
         self.said: list[bool] = []
-        self.handing = Handing(
+        self.handing = FdPassing(
             self.reactor, lambda: self.said.append(self.handing.is_held)
         )
         self.addCleanup(self.handing.stop)
@@ -213,7 +213,7 @@ class HoldingTests(HandingCase):
         self.assertEqual(sorted(doors), [7, 8])
 
     def replace_hearer(self, heard: Callable[[], None]) -> None:
-        handing = Handing(self.reactor, heard)
+        handing = FdPassing(self.reactor, heard)
         handing.targets = self.handing.targets
         self.handing = handing
         self.addCleanup(handing.stop)
@@ -222,16 +222,16 @@ class HoldingTests(HandingCase):
 class TakingBackTests(HandingCase):
     """A slot that nobody fills any more."""
 
-    def take_back(self, *doors: int) -> None:
+    def reclaim_fds(self, *doors: int) -> None:
         """Take back what has come by these listeners; the rest belongs there."""
-        self.handing.take_back(self.second.place, dict.fromkeys(doors, self.policy))
+        self.handing.reclaim_fds(self.second.place, dict.fromkeys(doors, self.policy))
 
     def test_others_get_it(self) -> None:
         self.targets(self.second)
         clients = self.give(2, door=1)
         self.handing.flush()
         self.targets(self.first)
-        self.take_back(1)
+        self.reclaim_fds(1)
         self.assertEqual(self.second.place.waiting, 0)
         self.assertEqual(self.first.receive_all(), [1, 1])
         for client in clients:
@@ -245,7 +245,7 @@ class TakingBackTests(HandingCase):
         self.give(door=3)
         self.handing.flush()
         self.targets(self.first)
-        self.take_back(2)
+        self.reclaim_fds(2)
         self.assertEqual(self.first.receive_all(), [2])
         self.assertEqual(self.second.place.waiting, 2)
         self.assertEqual(self.second.receive_all(), [1, 3])
@@ -254,7 +254,7 @@ class TakingBackTests(HandingCase):
         """They are all taken back, and all put there again."""
         self.give_more(MOST_WAITING, self.second.place)
         self.targets(self.first)
-        self.take_back()
+        self.reclaim_fds()
         self.assertEqual(self.second.place.waiting, MOST_WAITING)
         self.assertEqual(self.first.place.waiting, 0)
 
@@ -263,7 +263,7 @@ class TakingBackTests(HandingCase):
         [client] = self.give(door=1)
         self.handing.flush()
         self.targets()
-        self.take_back(1)
+        self.reclaim_fds(1)
         self.assertTrue(self.handing.is_held)
         self.assert_open(client)
         self.targets(self.first)
@@ -279,7 +279,7 @@ class TakingBackTests(HandingCase):
         self.second.receive(counts=False)
         self.second.dies()
         self.targets(self.first)
-        self.take_back(1)
+        self.reclaim_fds(1)
         self.assertEqual(self.second.place.waiting, 0)
         self.assertEqual(self.first.receive_all(), [1])
 

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.master.systemd_notify import Notifying, Standing
+from clusterapp.master.systemd_notify import Notifying, ServiceStatus
 from clusterapp.systemd import Notifier
 
 
@@ -16,10 +16,10 @@ class Cluster:
     """A cluster that stands as the test says."""
 
     def __init__(self) -> None:
-        self.now = Standing("stopped", ready=False, operation=None, text="")
+        self.now = ServiceStatus("stopped", ready=False, operation=None, text="")
         self._changed: list[Callable[[], None]] = []
 
-    def standing(self) -> Standing:
+    def standing(self) -> ServiceStatus:
         return self.now
 
     def watch(self, changed: Callable[[], None]) -> None:

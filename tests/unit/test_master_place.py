@@ -13,12 +13,12 @@ class WaitingTests(PlaceCase):
         super().setUp()
         self.one = self.place()
 
-    def take_back(self) -> int:
+    def reclaim_fds(self) -> int:
         """Let the master take back what waits; tell how many that were."""
-        found = self.one.queue.take_back()
+        found = self.one.queue.reclaim_fds()
         for _, number in found:
             os.close(number)
-        self.one.take_back(len(found))
+        self.one.reclaim_fds(len(found))
         return len(found)
 
     def test_nobody_receives(self) -> None:
@@ -67,7 +67,7 @@ class WaitingTests(PlaceCase):
             worker.receive(counts=False)
             worker.dies()
             self.assertEqual(self.one.waiting, 1)
-            self.take_back()
+            self.reclaim_fds()
             self.assertEqual(self.one.waiting, 0)
 
     def test_killed_while_another_receives(self) -> None:
@@ -84,7 +84,7 @@ class WaitingTests(PlaceCase):
 
     def test_taken_back(self) -> None:
         self.send(self.one, 2)
-        self.assertEqual(self.take_back(), 2)
+        self.assertEqual(self.reclaim_fds(), 2)
         self.assertEqual(self.one.waiting, 0)
 
     def test_taken_back_from_one_that_is_leaving(self) -> None:
@@ -93,7 +93,7 @@ class WaitingTests(PlaceCase):
         self.send(self.one, 2)
         self.send(self.one)
         worker.receive()
-        self.assertEqual(self.take_back(), 1)
+        self.assertEqual(self.reclaim_fds(), 1)
         self.assertEqual(self.one.waiting, 0)
         worker.dies()
         self.assertEqual(self.one.waiting, 0)

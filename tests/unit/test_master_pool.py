@@ -65,7 +65,7 @@ class PoolCase(SynchronousTestCase):
     """Two slots."""
 
     def setUp(self) -> None:
-        self.hopeless: list[bool] = []
+        self.fatal_error: list[bool] = []
         self.arrived: list[ChildSlot] = []
         self.changes = 0
         self.pool = self.make()
@@ -74,7 +74,7 @@ class PoolCase(SynchronousTestCase):
             self.pool.fill(cast("ChildSlot", slot))
 
     def make(self) -> Pool:
-        return Pool(self.changed, self.hopeless.append, self.arrived.append)
+        return Pool(self.changed, self.fatal_error.append, self.arrived.append)
 
     def changed(self) -> None:
         self.changes += 1
@@ -130,15 +130,15 @@ class PoolTests(PoolCase):
     def test_hopeless(self) -> None:
         """Only when no slot is left that may still do."""
         self.one.enter("fatal")
-        self.assertEqual(self.hopeless, [])
+        self.assertEqual(self.fatal_error, [])
         self.other.enter("fatal")
-        self.assertEqual(self.hopeless, [False])
+        self.assertEqual(self.fatal_error, [False])
 
     def test_hopeless_in_the_end(self) -> None:
         self.one.enter("running")
         self.one.enter("fatal")
         self.other.enter("fatal")
-        self.assertEqual(self.hopeless, [True])
+        self.assertEqual(self.fatal_error, [True])
 
 
 class AdoptTests(PoolCase):

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.interfaces import Role
 from clusterapp.lifecycle import Patience, State
-from clusterapp.master.workers.child_resources import Supplies
+from clusterapp.master.workers.child_resources import ChildResources
 from clusterapp.master.workers.child_slot import ChildSlot
 from clusterapp.master.workers.spawn_spec import Plan
 from tests.unit.fakes import FakeChild, FakeReactor, Log, out_of_processes
@@ -70,8 +70,8 @@ class SlotCase(SynchronousTestCase):
             self.watcher,
         )
 
-    def supply(self, _number: int) -> Supplies:
-        return Supplies({})
+    def supply(self, _number: int) -> ChildResources:
+        return ChildResources({})
 
     def started(self) -> FakeChild:
         self.slot.start()

@@ -7,7 +7,7 @@ from twisted.logger import LogLevel
 
 from clusterapp.errors import ListenError
 from clusterapp.interfaces import StaticFolder
-from clusterapp.master.workers.child_resources import Supplies
+from clusterapp.master.workers.child_resources import ChildResources
 from tests.unit.fakes import FakeChild, out_of_processes
 from tests.unit.test_master_slot import SlotCase
 
@@ -23,12 +23,12 @@ class SuppliesTests(SlotCase):
         self.listening = socket.socket()
         self.addCleanup(self.listening.close)
 
-    def supply(self, number: int) -> Supplies:
+    def supply(self, number: int) -> ChildResources:
         if self.missing is not None:
             raise self.missing
         self.asked.append(number)
         row = len(self.asked)
-        return Supplies(
+        return ChildResources(
             {"1 tcp:81": self.listening.fileno()},
             listeners=("0 tcp:80", "1 tcp:81"),
             shared=("1 tcp:81",),
@@ -97,7 +97,7 @@ class DoorsTests(SlotCase):
                 self.slot.accept("0 tcp:80", listening, shared=True)
                 self.slot.accept("1 tcp:81", listening, shared=False)
                 self.slot.refuse("0 tcp:80")
-                self.slot.stick('{"slots": [3]}')
+                self.slot.update_affinity('{"slots": [3]}')
                 if child is not None:
                     child.flush()
 

@@ -16,7 +16,7 @@ from clusterapp.channel.upgrade_state import Kept
 from clusterapp.errors import NeverReadyError, OperationError
 from clusterapp.master.upgrade.new_master import (
     VARIABLE,
-    Inheritance,
+    InheritedState,
     Successor,
     UpgradeError,
 )
@@ -142,7 +142,7 @@ class InheritanceTests(SynchronousTestCase):
             "listeners": listeners,
         }
         self.environ = {VARIABLE: json.dumps(bequest), "A": "1"}
-        found = Inheritance.from_environ(self.environ)
+        found = InheritedState.from_environ(self.environ)
         assert found is not None
         self.inheritance = found
         self.assertEqual(found.kept, Kept())
@@ -150,7 +150,7 @@ class InheritanceTests(SynchronousTestCase):
     def test_nothing(self) -> None:
         """Its own children are told nothing of it."""
         self.assertEqual(self.environ, {"A": "1"})
-        self.assertIsNone(Inheritance.from_environ(self.environ))
+        self.assertIsNone(InheritedState.from_environ(self.environ))
         self.assertEqual(self.inheritance.secret, b"a secret")
         self.finish()
 
@@ -223,7 +223,7 @@ class SuccessionTests(SynchronousTestCase):
         )
         self.succession = Succession(
             cast("Any", self.master),
-            Upgrading(cast("Inheritance", self.inheritance), self.led.append, None),
+            Upgrading(cast("InheritedState", self.inheritance), self.led.append, None),
         )
 
     def check(self) -> None:

@@ -208,7 +208,7 @@ class InnocentTests(WatchdogCase):
         """No timer of it is left, nor what it said of itself."""
         self.child.report()
         self.child.exit(status=1)
-        self.assertIsNone(self.slot.pulse)
+        self.assertIsNone(self.slot.stats)
         self.slot.drain()
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
@@ -217,9 +217,9 @@ class PulseTests(WatchdogCase):
     """What is known of a process."""
 
     def test_last_report(self) -> None:
-        self.assertIsNone(self.slot.pulse)
+        self.assertIsNone(self.slot.stats)
         self.reports(2)
         self.child.report(requests=5)
         self.reactor.advance(0.5)
-        assert self.slot.pulse is not None
-        self.assertEqual((self.slot.pulse.requests, self.slot.pulse_at), (5, 2.0))
+        assert self.slot.stats is not None
+        self.assertEqual((self.slot.stats.requests, self.slot.stats_at), (5, 2.0))

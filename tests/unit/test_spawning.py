@@ -17,7 +17,7 @@ from zope.interface.verify import verifyObject
 
 import clusterapp
 from clusterapp.channel.bootstrap import Bootstrap
-from clusterapp.channel.ends import Pulse
+from clusterapp.channel.ends import WorkerStats
 from clusterapp.channel.log_events import LOG_FD, ChildEvent
 from clusterapp.interfaces import StaticFolder
 from clusterapp.spawning.execute import Child, execute
@@ -46,8 +46,8 @@ class Events:
     def loaded(self) -> None:
         self.heard.append("loaded")
 
-    def reported(self, pulse: Pulse) -> None:
-        self.heard.append(pulse)
+    def reported(self, stats: WorkerStats) -> None:
+        self.heard.append(stats)
 
     def terminating(self) -> None:
         self.heard.append("terminating")

@@ -28,7 +28,7 @@ def fields_of(head: bytes) -> dict[bytes, bytes]:
     return {pair[0]: pair[1] for pair in pairs}
 
 
-def stamp(seconds: int) -> bytes:
+def common_header_lines(seconds: int) -> bytes:
     """Write what every response has, at a time."""
     return b"Server: s\r\nDate: %b\r\n" % datetimeToString(seconds)
 
@@ -42,9 +42,11 @@ class FileTests(StaticCase):
     """A file whose time is in the future."""
 
     def head(self, prepared: Any, seconds: int) -> dict[bytes, bytes]:
-        fields = fields_of(prepared.opening(stamp(seconds)))
+        fields = fields_of(prepared.opening(common_header_lines(seconds)))
         if not prepared.has_files:
-            self.assertEqual(fields_of(prepared.whole(stamp(seconds))), fields)
+            self.assertEqual(
+                fields_of(prepared.whole(common_header_lines(seconds))), fields
+            )
         return fields
 
     def test_has_the_date_of_its_message(self) -> None:

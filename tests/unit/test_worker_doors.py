@@ -12,7 +12,7 @@ from typing import Any
 from twisted.logger import capturedLogs
 
 from clusterapp.channel.bootstrap import PORT, PRIVATE
-from clusterapp.http.server.load_counters import Tally
+from clusterapp.http.server.load_counters import LoadCounters
 from clusterapp.http.server.site import ClusterSite
 from clusterapp.http.transports.relay_connection import RelayedConnection
 from clusterapp.interfaces import OPEN, RECEIVED, SERVING, private_row
@@ -33,7 +33,10 @@ class DoorsCase(NativeCase):
         async def wrapped() -> None:
             self.row = private_row()
             self.site = ClusterSite(
-                self.clock, self.resource, limits=self.limits, tally=Tally(self.row)
+                self.clock,
+                self.resource,
+                limits=self.limits,
+                tally=LoadCounters(self.row),
             )
             self.queue = Queue()
             self.looked: list[str] = []
@@ -268,7 +271,7 @@ class ReceivingTests(DoorsCase):
             await self.so(lambda: told)
         self.doors.stop()
         self.site.tally.clients = 0
-        [(door, number)] = self.queue.take_back()
+        [(door, number)] = self.queue.reclaim_fds()
         self.assertEqual(door, 0)
         self.doors.adopt(socket.socket(fileno=number), FIRST)
         await client.until(b"\r\n\r\nhi")
@@ -284,7 +287,7 @@ class ReceivingTests(DoorsCase):
         [late] = await self.passed(0)
         await self.turns()
         self.assertEqual(late.received, b"")
-        [(_, number)] = self.queue.take_back()
+        [(_, number)] = self.queue.reclaim_fds()
         os.close(number)
 
 

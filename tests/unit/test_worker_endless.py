@@ -3,13 +3,13 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.worker.stream_drain import Endless
+from clusterapp.worker.stream_drain import StreamDrain
 
 
 class Body:
     """A body; whoever ends it takes it out, as a real one does."""
 
-    def __init__(self, endless: Endless) -> None:
+    def __init__(self, endless: StreamDrain) -> None:
         self.ended = 0
         self._endless = endless
 
@@ -23,7 +23,7 @@ class EndlessTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.endless = Endless(self.clock)
+        self.endless = StreamDrain(self.clock)
         self.bodies = [Body(self.endless) for _ in range(20)]
         for body in self.bodies:
             self.endless.add(body)

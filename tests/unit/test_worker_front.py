@@ -65,7 +65,7 @@ class FrontTests(ChildCase):
         self.far.cluster_health(ready=False, detail="{}")
         self.pump.flush()
         self.assertEqual(self.status(child), 200)
-        self.far.proceed()
+        self.far.activate()
         self.pump.flush()
         self.assertEqual(self.status(child), 503)
 

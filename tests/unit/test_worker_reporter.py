@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.server.load_counters import Tally
+from clusterapp.http.server.load_counters import LoadCounters
 from clusterapp.interfaces import LOAD, private_row
 from clusterapp.worker import reporter
 from clusterapp.worker.reporter import Reporter
@@ -16,7 +16,7 @@ from tests.unit import master_apps
 from tests.unit.children import WORKER, ChildCase
 
 if TYPE_CHECKING:
-    from clusterapp.channel.ends import Pulse
+    from clusterapp.channel.ends import WorkerStats
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Served:
     """What a worker serves with."""
 
     relay: Relay = field(default_factory=Relay)
-    tally: Tally = field(default_factory=Tally)
+    tally: LoadCounters = field(default_factory=LoadCounters)
 
 
 class ReporterTests(SynchronousTestCase):
@@ -47,7 +47,7 @@ class ReporterTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.said: list[Pulse] = []
+        self.said: list[WorkerStats] = []
         self.reporter = self.started(30.0)
 
     def started(self, hang_timeout: float) -> Reporter:
@@ -70,7 +70,7 @@ class ReporterTests(SynchronousTestCase):
         """How late the loop was, for this report alone."""
         self.clock.advance(1.75)
         self.clock.advance(1.0)
-        self.assertEqual([pulse.lag for pulse in self.said], [0.75, 0.0])
+        self.assertEqual([stats.lag for stats in self.said], [0.75, 0.0])
 
     def test_figures(self) -> None:
         """Zeros until there is a site; a core has no more than that."""
@@ -87,7 +87,7 @@ class ReporterTests(SynchronousTestCase):
         """Others see how late the loop is; what has come of late counts half."""
         row = private_row()
         self.reporter.site = Site()
-        self.reporter.served = served = Served(tally=Tally(row))
+        self.reporter.served = served = Served(tally=LoadCounters(row))
         for _ in range(8):
             served.tally.opened()
         self.clock.advance(1.25)
@@ -132,7 +132,7 @@ class ReportTests(ChildCase):
         site = cast("Any", child._served).site
         self.patch(site, "requests", 7)
         self.passes(1)
-        self.assertEqual([pulse.requests for pulse in self.master.pulses], [0, 0, 7])
+        self.assertEqual([stats.requests for stats in self.master.pulses], [0, 0, 7])
 
     def test_under_way(self) -> None:
         """The site tells, a worker's or the core's."""
@@ -149,7 +149,7 @@ class ReportTests(ChildCase):
         self.patch(site, "under_way", lambda: told)
         self.patch(site, "requests", 7)
         self.assertEqual(self.passes(2), 2)
-        self.assertEqual([pulse.requests for pulse in self.master.pulses], [7, 7])
+        self.assertEqual([stats.requests for stats in self.master.pulses], [7, 7])
         self.assertEqual(child.under_way(), told)
 
     def test_drain(self) -> None:

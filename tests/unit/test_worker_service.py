@@ -188,15 +188,15 @@ class DrainTests(ChildCase):
             self.patch(proxy, "drain", spreads.append)
             self.far.drain(spread=2.5, hand_over=hand_over)
             self.pump.flush()
-            self.assertEqual((site.departure.spread, spreads), (2.5, [2.5]))
+            self.assertEqual((site.drain_policy.spread, spreads), (2.5, [2.5]))
             lent = child._end.hand_over if hand_over else None
-            self.assertEqual(site.departure._hand_over, lent)
+            self.assertEqual(site.drain_policy._hand_over, lent)
 
     def test_drain_on_trial(self) -> None:
         """Whoever lets it go on after that comes too late: it accepts nothing."""
         child = self.begin(on_trial=True)
         child.drain(spread=0.0, hand_over=False)
-        child.proceed()
+        child.activate()
         self.pump.flush()
         self.assertEqual((self.master.readies, self.master.failures), (0, []))
         self.assertTrue(self.reactor.stopped)

@@ -97,7 +97,7 @@ class OrdersTests(ChildCase):
         child = self.begin()
         visitors = served_of(child).visitors
         self.assertEqual(visitors.doors, frozenset())
-        child.stick(HOW.to_json())
+        child.update_affinity(HOW.to_json())
         self.assertEqual(visitors.doors, {LISTENER})
 
     def test_nothing_to_change(self) -> None:
@@ -106,5 +106,5 @@ class OrdersTests(ChildCase):
         for child in (self.begin(WORKER), self.begin(role="core")):
             self.assertEqual(self.accept_in(child).fileno(), -1)
             child.refuse(LISTENER)
-            child.stick(HOW.to_json())
+            child.update_affinity(HOW.to_json())
             self.assertIsNone(cast("Any", child)._served)

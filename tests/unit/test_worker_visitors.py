@@ -13,7 +13,7 @@ from clusterapp.dispatch.cookies import SlotCookie
 from clusterapp.http.limits import Limits
 from clusterapp.http.syntax.request_head import HeadReader
 from clusterapp.web.trusted_proxies import TrustedProxies
-from clusterapp.worker.relay_affinity import SlotVisitors
+from clusterapp.worker.relay_affinity import SlotAffinity
 
 DOOR = "0 tcp:8080"
 SECRET = bytes(32)
@@ -48,11 +48,11 @@ class SlotVisitorsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         relay: Any = FakeRelay()
-        self.visitors = SlotVisitors(1, relay, TrustedProxies(["127.0.0.1", "unix"]))
+        self.visitors = SlotAffinity(1, relay, TrustedProxies(["127.0.0.1", "unix"]))
 
-    def stick(self, key: str, *slots: int) -> None:
+    def update_affinity(self, key: str, *slots: int) -> None:
         """Know clients by a key."""
-        self.visitors.stick(Stickiness((DOOR,), key, slots, SECRET.hex()))
+        self.visitors.update_affinity(Stickiness((DOOR,), key, slots, SECRET.hex()))
 
     def ask(self, peer: IAddress, *fields: str, door: str = DOOR) -> tuple[Any, bytes]:
         """Tell which slot a request is taken to, and what greets the client here."""
@@ -66,51 +66,55 @@ class SlotVisitorsTests(SynchronousTestCase):
         value = COOKIE.set_cookie(slot, secure=False).partition(b";")[0]
         return f"Cookie: {value.decode()}"
 
-    def greeting(self) -> bytes:
+    def extra_header_lines(self) -> bytes:
         """Give what makes a client one of slot 1's."""
         return b"Set-Cookie: %b\r\n" % COOKIE.set_cookie(1, secure=False)
 
     def test_clients_that_have_a_slot(self) -> None:
         """They are taken there, without another word."""
-        self.stick("cookie", 0, 1, 2)
+        self.update_affinity("cookie", 0, 1, 2)
         for peer in (CLIENT, PROXY):
             self.assertEqual(self.ask(peer, self.cookie(0)), (0, b""))
             self.assertEqual(self.ask(peer, self.cookie(1)), (None, b""))
 
     def test_new_client_on_its_own_connection(self) -> None:
         """It stays where it has come."""
-        self.stick("cookie", 0, 1, 2)
+        self.update_affinity("cookie", 0, 1, 2)
         for _ in range(4):
-            self.assertEqual(self.ask(CLIENT), (None, self.greeting()))
-            self.assertEqual(self.ask(CLIENT, self.cookie(7)), (None, self.greeting()))
+            self.assertEqual(self.ask(CLIENT), (None, self.extra_header_lines()))
+            self.assertEqual(
+                self.ask(CLIENT, self.cookie(7)), (None, self.extra_header_lines())
+            )
 
     def test_new_clients_through_a_proxy(self) -> None:
         """They come to all slots in turn."""
-        self.stick("cookie", 0, 1, 2)
+        self.update_affinity("cookie", 0, 1, 2)
         for peer in (PROXY, UNIXAddress(None)):
             taken = [self.ask(peer) for _ in range(3)]
-            self.assertEqual(taken, [(2, b""), (0, b""), (None, self.greeting())])
+            self.assertEqual(
+                taken, [(2, b""), (0, b""), (None, self.extra_header_lines())]
+            )
 
     def test_what_is_passed_on(self) -> None:
         """It is served here, and a new client is made known."""
-        self.stick("cookie", 0, 1, 2)
+        self.update_affinity("cookie", 0, 1, 2)
         self.assertIn(PRIVATE, self.visitors.doors)
         for peer in (CLIENT, PROXY):
             passed_on = self.ask(peer, door=PRIVATE)
-            self.assertEqual(passed_on, (None, self.greeting()))
+            self.assertEqual(passed_on, (None, self.extra_header_lines()))
             passed_on = self.ask(peer, self.cookie(0), door=PRIVATE)
             self.assertEqual(passed_on, (None, b""))
 
     def test_slots_that_are_gone(self) -> None:
         """Nobody is made a client of this one when it leaves, or of none."""
         for slots in ((0,), ()):
-            self.stick("cookie", *slots)
+            self.update_affinity("cookie", *slots)
             self.assertEqual(self.ask(CLIENT), (None, b""))
         self.assertEqual(self.ask(PROXY), (None, b""))
 
     def test_other_keys(self) -> None:
         """Who has none of them is served here, whoever brings it."""
-        self.stick("header:X-Session", 0, 1, 2)
+        self.update_affinity("header:X-Session", 0, 1, 2)
         self.assertEqual(self.visitors.doors, {DOOR})
         for peer in (CLIENT, PROXY):
             self.assertEqual(self.ask(peer), (None, b""))
@@ -119,5 +123,5 @@ class SlotVisitorsTests(SynchronousTestCase):
 
     def test_nothing_is_sticky(self) -> None:
         """Nothing is asked of what others pass on, either."""
-        self.visitors.stick(Stickiness((), "cookie", (0, 1), SECRET.hex()))
+        self.visitors.update_affinity(Stickiness((), "cookie", (0, 1), SECRET.hex()))
         self.assertEqual(self.visitors.doors, set())

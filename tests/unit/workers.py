@@ -15,7 +15,7 @@ from twisted.web.resource import IResource
 from clusterapp.channel.bootstrap import PRIVATE, private_name
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.http.access_log.access_record import Answered
-from clusterapp.http.server.load_counters import Tally
+from clusterapp.http.server.load_counters import LoadCounters
 from clusterapp.http.server.site import ClusterSite
 from clusterapp.http.upstream.core_agent import CoreAgent
 from clusterapp.http.upstream.unix_client import NativeUnixEndpoint
@@ -24,7 +24,7 @@ from clusterapp.web.trusted_proxies import TrustedProxies
 from clusterapp.worker import relay
 from clusterapp.worker.loop_readers import LoopReaders
 from clusterapp.worker.relay import Relay
-from clusterapp.worker.relay_affinity import SlotVisitors
+from clusterapp.worker.relay_affinity import SlotAffinity
 from clusterapp.worker.worker_listeners import Doors
 from tests.unit.native_sites import Client, NativeCase, Scripted, open_files, pair
 
@@ -55,7 +55,7 @@ class Worker:
         trusted = TrustedProxies(case.trusted)
         own = f"{case.folder}/{private_name(slot)}.sock"
         self.relay = Relay(case.clock, own, trusted)
-        self.visitors = SlotVisitors(slot, self.relay, trusted)
+        self.visitors = SlotAffinity(slot, self.relay, trusted)
         self.site = ClusterSite(
             case.clock,
             resource or self.scripted,
@@ -63,7 +63,7 @@ class Worker:
             recorder=self,
             proxies=trusted,
             visitors=self.visitors,
-            tally=Tally(self.row),
+            tally=LoadCounters(self.row),
         )
         readers = LoopReaders(case.loop, case.clock)
         self.doors = Doors(
@@ -79,7 +79,7 @@ class Worker:
 
     def believe(self, *slots: int, key: str = "header:X-Key") -> None:
         """Know how clients belong to workers."""
-        self.visitors.stick(Stickiness((FRONT,), key, slots, SECRET))
+        self.visitors.update_affinity(Stickiness((FRONT,), key, slots, SECRET))
 
     def connection(self) -> Any:
         """Give the only connection."""

@@ -95,8 +95,8 @@ class Responding(HeadWriter):
                     _DEFAULT_TYPE if body and b"content-type" not in plain else b"",
                     b"Content-Length: %d\r\n" % length,
                     connection.site.lines,
-                    self.greeting,
-                    connection.said(b"HTTP/1.1"),
+                    self.extra_header_lines,
+                    connection.connection_header(b"HTTP/1.1"),
                     b"\r\n",
                     body,
                 )

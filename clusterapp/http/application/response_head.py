@@ -73,7 +73,7 @@ class HeadWriter(Routable):
     #: it still writes is dropped.
     _given_up = False
     #: Lines of the head that are not the application's to see or change.
-    greeting = b""
+    extra_header_lines = b""
 
     @Lazy
     def notifications(self) -> list[Deferred[None]]:
@@ -205,8 +205,10 @@ class HeadWriter(Routable):
                 framing = b"Transfer-Encoding: chunked\r\n"
             else:
                 self.channel.close_after()
-        said = self.channel.said(self.clientproto)
-        return b"".join((status, lines, self.greeting, framing, said, b"\r\n"))
+        said = self.channel.connection_header(self.clientproto)
+        return b"".join(
+            (status, lines, self.extra_header_lines, framing, said, b"\r\n")
+        )
 
     @property
     def _common_lines(self) -> bytes:

@@ -123,7 +123,7 @@ class Connection(Switching):
         if self._speaks_websocket and self._protocol is not None:
             self.fail_websocket(INTERNAL_ERROR, "an exception in the application")
             return
-        if self._deaf or self._protocol is not None or self._is_idle:
+        if self._input_closed or self._protocol is not None or self._is_idle:
             # A response that nobody has asked for would answer the next request.
             self.abortConnection()
             return
@@ -134,7 +134,7 @@ class Connection(Switching):
                 else HTTPStatus.INTERNAL_SERVER_ERROR
             )
         finally:
-            if not self._deaf:  # that has failed, too
+            if not self._input_closed:  # that has failed, too
                 self.abortConnection()
 
     @ends_connection
@@ -154,9 +154,9 @@ class Connection(Switching):
     )
     def lost(self, reason: Failure) -> None:
         """Tell everyone that the connection is gone."""
-        self._deaf = True
+        self._input_closed = True
         self.phase = "nothing"
-        self._held = b""
+        self._pending_input = b""
         self._sink = None
         protocol, self._protocol = self._protocol, None
         try:
@@ -177,7 +177,7 @@ class Connection(Switching):
     @property
     def is_new(self) -> bool:
         """Whether it is open and has brought no request yet."""
-        return self._count == 0 and not self._deaf
+        return self._count == 0 and not self._input_closed
 
     @property
     def active(self) -> bool:
@@ -241,7 +241,9 @@ class Connection(Switching):
         if not (self._closing or prepared.has_files or empty or head.version == _OLD):
             self.write(prepared.whole(self.site.lines))
         else:
-            opening = prepared.opening(self.site.lines, self.said(head.version))
+            opening = prepared.opening(
+                self.site.lines, self.connection_header(head.version)
+            )
             if prepared.has_files and not empty:
                 self._message = message = FileSending(self, opening, prepared)
                 message.begin()
@@ -254,7 +256,7 @@ class Connection(Switching):
             self._record(prepared.status, 0 if empty else prepared.length)
         self._next()
 
-    def said(self, version: bytes) -> bytes:
+    def connection_header(self, version: bytes) -> bytes:
         """
         Give the Connection line of a response.
 
@@ -288,7 +290,7 @@ class Connection(Switching):
         self._forget_message()
         if self._producer is not None:
             self.unregisterProducer()
-        if self._deaf:
+        if self._input_closed:
             return
         if self._sink is None:
             self._next()
@@ -303,14 +305,14 @@ class Connection(Switching):
         """Go on with the next request, or close."""
         site = self.site
         if self._closing:
-            if self._held or self._left or self._chunks is not None:
+            if self._pending_input or self._left or self._chunks is not None:
                 self.linger()
             else:
                 self.loseConnection()
             return
         self.phase = "request"
         self.deadline = site.now + self.limits.keepalive_timeout
-        if self._held:
+        if self._pending_input:
             self._go_on()
         elif site.draining:
             self.leave()
@@ -333,7 +335,7 @@ class Connection(Switching):
         message = self._message
         self._forget_message()
         self._sink = self._chunks = None
-        begins, self._held = self._held[:5], b""
+        begins, self._pending_input = self._pending_input[:5], b""
         head = self._head
         empty = begins == b"HEAD " if head is None else head.method == b"HEAD"
         self.unregisterProducer()
@@ -395,6 +397,8 @@ def _text(status: HTTPStatus) -> bytes:
     return b"%d %b\n" % (status, status.phrase.encode())
 
 
-def _refusal(status: HTTPStatus, fields: Fields, stamp: bytes) -> bytes:
+def _refusal(status: HTTPStatus, fields: Fields, common_header_lines: bytes) -> bytes:
     fields = [(b"Content-Type", b"text/plain; charset=utf-8"), *fields]
-    return Prepared(status, fields, [_text(status)]).opening(stamp, _CLOSE)
+    return Prepared(status, fields, [_text(status)]).opening(
+        common_header_lines, _CLOSE
+    )

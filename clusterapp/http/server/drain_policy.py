@@ -41,7 +41,7 @@ class Idle(Protocol):
     def door(self) -> str:
         """The name of the listener that it has come by."""
 
-    def lend(self) -> socket.socket | None:
+    def offer_fd(self) -> socket.socket | None:
         """
         Read nothing more, and give the socket for another process to serve.
 
@@ -49,10 +49,10 @@ class Idle(Protocol):
             lent already, or cannot leave this process.
         """
 
-    def given(self) -> None:
+    def transferred(self) -> None:
         """Let go of the connection without closing it: another process has it."""
 
-    def stay(self) -> None:
+    def keep(self) -> None:
         """Read on, and come to an end here."""
 
     def reclaim(self) -> None:
@@ -63,11 +63,11 @@ _DOING = "hand a connection over"
 
 #: Guards the offer of one connection: on an exception that connection ends here.
 _stays_on_error = guarded(
-    _DOING, lambda _failure, connection, _hand_over: connection.stay()
+    _DOING, lambda _failure, connection, _hand_over: connection.keep()
 )
 
 
-class Departure:
+class DrainPolicy:
     """
     The end of all connections of one site.
 
@@ -100,8 +100,8 @@ class Departure:
         """
         Give an idle connection to another process, when its turn has come.
 
-        :return: whether that can be tried; if so, `given` or `stay` is called later
-            on, unless a request comes first.
+        :return: whether that can be tried; if so, `transferred` or `keep` is called
+            later, unless a request comes first.
         """
         if self._hand_over is None:
             return False
@@ -119,15 +119,15 @@ class Departure:
 
     def _give(self, connection: Idle, hand_over: HandOver) -> None:
         if self._hand_over is None:  # an offer was not answered in time
-            connection.stay()
+            connection.keep()
             return
-        duplicate = connection.lend()
+        duplicate = connection.offer_fd()
         if duplicate is None:
             return
         try:
             lent = LentSocket.offer(duplicate)
         except OSError:  # there is no descriptor left
-            connection.stay()
+            connection.keep()
             return
         self._under_way += 1
 
@@ -154,8 +154,8 @@ class Departure:
         is_given = taken is True or not lent.claim()
         lent.close()
         if is_given:
-            connection.given()
+            connection.transferred()
         elif late:
             connection.reclaim()
         else:
-            connection.stay()
+            connection.keep()

@@ -179,48 +179,48 @@ class Ending(Reading):
         elif self._is_idle:
             self.leave()
 
-    def lend(self) -> "socket.socket | None":
+    def offer_fd(self) -> "socket.socket | None":
         """Give nothing: not every kind of transport can leave this process."""
         if self._is_idle:
-            self.stay()
+            self.keep()
         return None
 
-    def given(self) -> None:
+    def transferred(self) -> None:
         """Let go of what another process has."""
         raise NotImplementedError
 
     @ends_connection
-    def stay(self) -> None:
+    def keep(self) -> None:
         """Come to an end here: the next response says so, or none comes in time."""
         self.resume_reading()
         if self._of_agent:
             self._ask_to_close()
             return
-        departure = self.site.departure
+        drain_policy = self.site.drain_policy
         # Never at once: a request may have come while nobody read, and that of a new
         # connection may be on its way.
         self._wait_for(
             "request",
-            departure.moment()
+            drain_policy.moment()
             if self._count
-            else max(departure.spread, FIRST_REQUEST_SECONDS),
+            else max(drain_policy.spread, FIRST_REQUEST_SECONDS),
         )
 
     def reclaim(self) -> None:
         """Come to an end here, though others may hold duplicates of the socket."""
-        self.stay()
+        self.keep()
 
     def leave(self) -> None:
         """Let another process have this idle connection, or come to its end."""
-        if not self.site.departure.offer(self):
-            self._remain()
+        if not self.site.drain_policy.offer(self):
+            self._keep_connection()
 
-    def _remain(self) -> None:
+    def _keep_connection(self) -> None:
         """Come to an end here, at once if it may be so."""
-        if self._count and not (self.site.departure.spread or self._of_agent):
+        if self._count and not (self.site.drain_policy.spread or self._of_agent):
             self.loseConnection()
         else:
-            self.stay()
+            self.keep()
 
     def _ask_to_close(self) -> None:
         """
@@ -237,8 +237,8 @@ class Ending(Reading):
     def _is_idle(self) -> bool:
         return (
             self.phase in _BETWEEN_REQUESTS
-            and not self._deaf
-            and not self._held
+            and not self._input_closed
+            and not self._pending_input
             and self._message is None
         )
 
@@ -247,7 +247,7 @@ class Ending(Reading):
             self._closing = True
         if self._sink is not None:
             return  # `_expect_response` comes back to it
-        if seconds := self.site.departure.moment():
+        if seconds := self.site.drain_policy.moment():
             self._end_stream_in(seconds, message)
         else:
             self.end_stream()
@@ -268,7 +268,7 @@ class Ending(Reading):
             if self._late <= self.site.clock.seconds():
                 self.response_is_late()
             else:
-                seconds = max(self.site.departure.moment(), _NEXT_LOOK)
+                seconds = max(self.site.drain_policy.moment(), _NEXT_LOOK)
                 self._end_stream_in(seconds, message)
             return
         ending = message.ending()
@@ -288,12 +288,12 @@ class Ending(Reading):
             return  # its end has begun
         if not self._speaks_websocket:
             self.close_protocol()
-        elif seconds := self.site.departure.moment():
+        elif seconds := self.site.drain_policy.moment():
             self._wait_for("upgraded", seconds)
         else:
-            self.say_goodbye()
+            self.send_close_frame()
 
-    def say_goodbye(self) -> None:
+    def send_close_frame(self) -> None:
         """Tell a WebSocket's client to come back, and wait a little for its answer."""
         self.phase = "nothing"
         self.deadline = inf
@@ -323,7 +323,7 @@ _AT_THE_END: "Final[dict[str, Callable[[Ending], None]]]" = {
     "body": Ending.check_rate,
     "response": Ending.response_is_late,
     "stream": Ending.end_stream,
-    "upgraded": Ending.say_goodbye,
+    "upgraded": Ending.send_close_frame,
     "goodbye": Ending.close_protocol,
     "discard": Ending.linger,
     "notify": Ending.close_notify_is_late,

@@ -7,7 +7,7 @@ from clusterapp.interfaces import LOAD, OPEN, SERVING, Row, private_row
 _A_SECOND = 100
 
 
-class Tally:
+class LoadCounters:
     """
     How many clients a worker has, and how much it has to do.
 

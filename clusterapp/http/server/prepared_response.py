@@ -66,7 +66,7 @@ class Prepared:
 
     __slots__ = (
         "_modified",
-        "_stamp",
+        "_for_header_lines",
         "_wire",
         "has_files",
         "head",
@@ -94,32 +94,32 @@ class Prepared:
         #: The status line and the fields, each with its line end.
         self.head = status_line(status) + b"".join(line + b"\r\n" for line in lines)
         self._modified = modified
-        self._stamp = b""
+        self._for_header_lines = b""
         self._wire = b""
 
-    def opening(self, stamp: bytes, *lines: bytes) -> bytes:
+    def opening(self, common_header_lines: bytes, *lines: bytes) -> bytes:
         """
         Give the head.
 
-        :param stamp: the fields that every response has, each with its line end.
+        :param common_header_lines: the fields that every response has, each with its line end.
         :param lines: more fields, each with its line end.
         """
         if self._modified is not None:
-            date = last_modified(self._modified, date_in(stamp))
+            date = last_modified(self._modified, date_in(common_header_lines))
             lines = (b"Last-Modified: %b\r\n" % date, *lines)
-        return b"".join((self.head, stamp, *lines, b"\r\n"))
+        return b"".join((self.head, common_header_lines, *lines, b"\r\n"))
 
-    def whole(self, stamp: bytes) -> bytes:
+    def whole(self, common_header_lines: bytes) -> bytes:
         """
         Give all of it, for one that is small and often asked for.
 
         The last one is remembered, so within a second it is made once.
 
-        :param stamp: the fields that every response has, each with its line end.
+        :param common_header_lines: the fields that every response has, each with its line end.
         """
-        if stamp is not self._stamp:
-            self._wire = b"".join((self.opening(stamp), *self.parts))  # type: ignore[arg-type]
-            self._stamp = stamp
+        if common_header_lines is not self._for_header_lines:
+            self._wire = b"".join((self.opening(common_header_lines), *self.parts))  # type: ignore[arg-type]
+            self._for_header_lines = common_header_lines
         return self._wire
 
 

@@ -17,8 +17,8 @@ from clusterapp.http.limits import (
     BODY_RATE,
     BODY_WINDOW,
     CHUNKS,
-    HELD,
     MANY_CHUNKS,
+    MAX_PENDING_INPUT,
     PIPELINED,
 )
 from clusterapp.http.server.wire import Cancellable, Wire, ends_connection
@@ -101,13 +101,13 @@ class Reading(Wire):
         "_chunks",
         "_got",
         "_head",
-        "_held",
         "_late",
         "_left",
         "_marked",
         "_message",
         "_next_turn",
         "_parsing",
+        "_pending_input",
         "_protocol",
         "_sink",
         "heads",
@@ -120,7 +120,7 @@ class Reading(Wire):
         self.limits = site.limits
         self.heads = site.heads
         #: What has come and waits for its turn.
-        self._held = b""
+        self._pending_input = b""
         self._head: Head | None = None
         self._message: Message | None = None
         self._sink: Sink | None = None
@@ -147,7 +147,7 @@ class Reading(Wire):
     def _expect_response(self) -> None:
         """Give the message under way, if it still is, the time that it may take."""
         seconds = self.limits.request_timeout
-        if seconds is not None and self._message is not None and not self._deaf:
+        if seconds is not None and self._message is not None and not self._input_closed:
             self._wait_for("response", seconds)
             self._late = self.deadline
 
@@ -160,17 +160,19 @@ class Reading(Wire):
         """Take bytes from the client."""
         if self._protocol is not None:
             self._protocol.received(data)
-        elif self._deaf:
+        elif self._input_closed:
             return
         elif self._sink is not None:
             self._read_body(data)
             self._go_on()
         elif self._may_parse:
-            self._held = self._held + data if self._held else data
+            self._pending_input = (
+                self._pending_input + data if self._pending_input else data
+            )
             self._parse()
         else:
-            self._held += data
-            if len(self._held) > HELD:
+            self._pending_input += data
+            if len(self._pending_input) > MAX_PENDING_INPUT:
                 self.pause_reading()
 
     @ends_connection
@@ -191,7 +193,11 @@ class Reading(Wire):
 
     def _go_on(self) -> None:
         """Look at what came behind a message, unless it must wait, or wait again."""
-        if self._held and self._may_parse and not (self._deaf or self._parsing):
+        if (
+            self._pending_input
+            and self._may_parse
+            and not (self._input_closed or self._parsing)
+        ):
             self._parse()
 
     @property
@@ -222,7 +228,7 @@ class Reading(Wire):
         self._next_turn = None
         self.site.waiting -= 1
         chunks = self._chunks
-        if chunks is not None and chunks.pending and not self._deaf:
+        if chunks is not None and chunks.pending and not self._input_closed:
             self._read_body(b"")
         if self._next_turn is None and not self._reading_paused:
             self._start_reading()
@@ -240,9 +246,9 @@ class Reading(Wire):
         self._parsing = True
         left = self.share(PIPELINED)
         try:
-            while self._held and self._parse_one():
+            while self._pending_input and self._parse_one():
                 left -= 1
-                if not left and self._held:
+                if not left and self._pending_input:
                     self._wait_for_turn()
                     break
         except BadMessageError as error:
@@ -251,18 +257,18 @@ class Reading(Wire):
             self._parsing = False
         if self._sink is not None:
             return
-        if len(self._held) > HELD or self._next_turn is not None:
+        if len(self._pending_input) > MAX_PENDING_INPUT or self._next_turn is not None:
             self.pause_reading()
         else:
             self.resume_reading()
 
     def _parse_one(self) -> bool:
         """Serve the next request, if it is whole; tell whether to look for another."""
-        data = self._held
+        data = self._pending_input
         # Empty lines before a request are forgiven (RFC 9112, 2.2): all at once, since
         # each step would copy what is behind it.
         if data.startswith(b"\r\n"):
-            self._held = _EMPTY_LINES.sub(b"", data, 1)
+            self._pending_input = _EMPTY_LINES.sub(b"", data, 1)
             return True
         end = data.find(END) + 4
         if end < 4:  # noqa: PLR2004 - it is not there
@@ -275,12 +281,12 @@ class Reading(Wire):
         self._head = None
         if len(data) == end:
             head = self.heads.read(data)
-            self._held = b""
+            self._pending_input = b""
         else:
             head = self.heads.read(data[:end])
-            self._held = data[end:]
+            self._pending_input = data[end:]
         self._begin(head)
-        return not (self._message or self._deaf or self._writing_paused)
+        return not (self._message or self._input_closed or self._writing_paused)
 
     def _begin_body(self, head: Head) -> None:
         limits = self.limits
@@ -295,10 +301,10 @@ class Reading(Wire):
         self._wait_for("body", BODY_WINDOW)
         self._message = self._sink = message = self._make(head)
         message.begin()
-        if head.expects and not self._held and self._sink is message:
+        if head.expects and not self._pending_input and self._sink is message:
             message.expected()
-        if self._held and not self._deaf:
-            data, self._held = self._held, b""
+        if self._pending_input and not self._input_closed:
+            data, self._pending_input = self._pending_input, b""
             self._read_body(data)
 
     def _read_body(self, data: bytes) -> None:
@@ -317,8 +323,8 @@ class Reading(Wire):
         self._got += len(piece)
         if self._sink is not None:
             self._sink.received(piece)
-        if not (self._left or self._deaf):
-            self._held = data[len(piece) :]
+        if not (self._left or self._input_closed):
+            self._pending_input = data[len(piece) :]
             self._end_body(())
 
     def _read_chunks(self, chunks: ChunkedReader, data: bytes) -> None:
@@ -327,12 +333,12 @@ class Reading(Wire):
             self._got += len(piece)
             if most is not None and self._got > most:
                 raise _too_large()
-            if self._sink is not None and not self._deaf:
+            if self._sink is not None and not self._input_closed:
                 self._sink.received(piece)
-        if chunks.complete and not self._deaf:
-            self._held = chunks.rest()
+        if chunks.complete and not self._input_closed:
+            self._pending_input = chunks.rest()
             self._end_body(chunks.trailers)
-        elif (chunks.pending or chunks.count > MANY_CHUNKS) and not self._deaf:
+        elif (chunks.pending or chunks.count > MANY_CHUNKS) and not self._input_closed:
             # `_reading_paused` is for those that want no more; this is not one.
             self._stop_reading()
             self._wait_for_turn()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Take = Callable[[Exchange], object]
 
 
-class Visitors(Protocol):
+class SessionAffinity(Protocol):
     """Knows which of the clients that come here belong elsewhere."""
 
     @property

@@ -20,11 +20,11 @@ from clusterapp.http.exchange.connection_exchange import StreamedExchange
 from clusterapp.http.exchange.exchange import Forward
 from clusterapp.http.limits import Limits
 from clusterapp.http.server.connection import Connection
-from clusterapp.http.server.drain_policy import Departure, HandOver
-from clusterapp.http.server.load_counters import Tally
+from clusterapp.http.server.drain_policy import DrainPolicy, HandOver
+from clusterapp.http.server.load_counters import LoadCounters
 from clusterapp.http.server.prepared_response import Answer
 from clusterapp.http.server.reading import Message
-from clusterapp.http.server.session_affinity import Visitors
+from clusterapp.http.server.session_affinity import SessionAffinity
 from clusterapp.http.server.trusted_peers import NoProxies, Proxies
 from clusterapp.http.syntax.request_head import Head, HeadReader
 from clusterapp.http.syntax.status_line import common_lines
@@ -78,7 +78,7 @@ class ClusterSite(server.Site):
     noisy = False
     #: Whether :meth:`drain` has been called, and how connections end since then.
     draining = False
-    departure = Departure(0.0, None)
+    drain_policy = DrainPolicy(0.0, None)
     #: Whether log events name the request that the code which logs them works for.
     names_requests = True
     #: How many requests have been answered so far.
@@ -94,8 +94,8 @@ class ClusterSite(server.Site):
         limits: Limits | None = None,
         recorder: Recorder | None = None,
         proxies: Proxies | None = None,
-        visitors: Visitors | None = None,
-        tally: Tally | None = None,
+        visitors: SessionAffinity | None = None,
+        tally: LoadCounters | None = None,
         failure_page: Callable[[Failure], bytes] | None = None,
         serves_agents: bool = False,
     ) -> None:
@@ -103,7 +103,7 @@ class ClusterSite(server.Site):
         limits = limits or Limits()
         self.clock = clock
         self.limits = limits
-        self.tally = tally or Tally()
+        self.tally = tally or LoadCounters()
         self.answer = answer
         self.recorder = recorder
         self.proxies = proxies or NoProxies()
@@ -168,7 +168,7 @@ class ClusterSite(server.Site):
         """
         if not self.draining:
             self.draining = True
-            self.departure = Departure(spread, hand_over, self.clock)
+            self.drain_policy = DrainPolicy(spread, hand_over, self.clock)
         done: Deferred[None] = Deferred()
         self._drained.append(done)
         for connection in list(self._connections):
@@ -239,14 +239,14 @@ class ClusterSite(server.Site):
             take = self._forward(head.target)
             if take is not None:
                 return StreamedExchange(head, connection, take)
-        greeting = b""
+        extra_header_lines = b""
         if self._visitors is not None and connection.door in self._visitors.doors:
-            take, greeting = self._visitors.receive(head, connection)
+            take, extra_header_lines = self._visitors.receive(head, connection)
             if take is not None:
                 return StreamedExchange(head, connection, take)
         request = ClusterRequest(connection, head)
-        if greeting:
-            request.greeting = greeting
+        if extra_header_lines:
+            request.extra_header_lines = extra_header_lines
         if head.length != 0 and self._streams(head):
             request.stream()
         return request

@@ -75,7 +75,7 @@ class Switching(Ending):
     @ends_connection
     def drain(self) -> None:
         """Close if idle; otherwise close after the response."""
-        if self._taken and self._protocol is None and not self._deaf:
+        if self._taken and self._protocol is None and not self._input_closed:
             self.loseConnection()
         else:
             super().drain()
@@ -131,7 +131,7 @@ class Switching(Ending):
             ClientFrames(self.limits.message) if self._speaks_websocket else RawBytes(),
             is_full=self._writing_paused,
         )
-        early, self._held = self._held, b""
+        early, self._pending_input = self._pending_input, b""
         stream.feed(early)
         return stream
 

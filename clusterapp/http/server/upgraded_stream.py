@@ -172,20 +172,22 @@ class RawBytes:
     more = False
 
     def __init__(self) -> None:
-        self._held = b""
+        self._pending_input = b""
 
     @property
     def waiting(self) -> bool:
         """Whether bytes are held."""
-        return bool(self._held)
+        return bool(self._pending_input)
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
-        self._held = self._held + data if self._held else data
+        self._pending_input = (
+            self._pending_input + data if self._pending_input else data
+        )
 
     def take(self, _most_frames: int) -> bytes:
         """Return what has come."""
-        held, self._held = self._held, b""
+        held, self._pending_input = self._pending_input, b""
         return held
 
 

@@ -65,7 +65,7 @@ class Wire:
     """
 
     __slots__ = (
-        "_deaf",
+        "_input_closed",
         "_producer",
         "_reading_paused",
         "_writing_paused",
@@ -82,7 +82,7 @@ class Wire:
         self.phase: Phase = "nothing"
         #: When the client has taken too little for too long.
         self.stall = inf
-        self._deaf = False
+        self._input_closed = False
         self._reading_paused = False
         self._writing_paused = False
         self._producer: IPushProducer | Pulling | None = None
@@ -260,13 +260,13 @@ class Wire:
     def loseConnection(self) -> None:
         """Close once everything is written."""
         self.unregisterProducer()
-        self._deaf = True
+        self._input_closed = True
         self._wait_for("end", WRITE_STALL)
         self._close()
 
     def abortConnection(self) -> None:
         """Close at once, so that the client sees a broken connection."""
-        self._deaf = True
+        self._input_closed = True
         self._stop_producer()
         self._wait_for("nothing", inf)
         self._abort()
@@ -290,7 +290,7 @@ class Wire:
         # Closing a socket with unread input resets the connection, and the
         # client may lose what it has not read (RFC 9112, section 9.6).
         self.unregisterProducer()
-        self._deaf = True
+        self._input_closed = True
         self._wait_for("end", LINGER_SECONDS)
         if self._close_writing():
             self.resume_reading()

@@ -62,7 +62,7 @@ class ProxyHeaderError(ValueError):
 
 
 @dataclass(frozen=True)
-class Announced:
+class ProxyHeader:
     """
     What a header says.
 
@@ -77,7 +77,7 @@ class Announced:
     secure: bool = False
 
 
-def read(data: bytes, versions: str) -> Announced | None:
+def read(data: bytes, versions: str) -> ProxyHeader | None:
     """
     Read the header at the beginning of a connection.
 
@@ -100,11 +100,11 @@ def read(data: bytes, versions: str) -> Announced | None:
     raise ProxyHeaderError("no PROXY header")
 
 
-def _read_line(data: bytes) -> Announced | None:
+def _read_line(data: bytes) -> ProxyHeader | None:
     """Read a header of version 1 (section 2.1)."""
     line, end, _ = data[:_LONGEST_LINE].partition(b"\r\n")
     if end:
-        return Announced(len(line) + len(end), _source_of(line))
+        return ProxyHeader(len(line) + len(end), _source_of(line))
     if len(data) >= _LONGEST_LINE:
         raise ProxyHeaderError(f"a PROXY line of more than {_LONGEST_LINE} bytes")
     return None
@@ -134,7 +134,7 @@ def _sockname(address: IPv4Address | IPv6Address, port: int) -> Source:
     return str(address), port, 0, 0
 
 
-def _read_binary(data: bytes) -> Announced | None:
+def _read_binary(data: bytes) -> ProxyHeader | None:
     """Read a header of version 2 (section 2.2)."""
     if len(data) < _FIXED.size:
         return None
@@ -154,11 +154,11 @@ def _read_binary(data: bytes) -> Announced | None:
     if len(data) < length:
         return None
     if _UNSPECIFIED in (family, transport):
-        return Announced(length)
+        return ProxyHeader(length)
     return _read_body(data[:length], family)
 
 
-def _read_body(header: bytes, family: int) -> Announced:
+def _read_body(header: bytes, family: int) -> ProxyHeader:
     addresses = _ADDRESSES[family]
     begin = _FIXED.size + addresses.size
     if len(header) < begin:
@@ -175,9 +175,9 @@ def _read_body(header: bytes, family: int) -> Announced:
             secure = _client_had_tls(value)
     source, _, *ports = addresses.unpack_from(header, _FIXED.size)
     if family == _UNIX:
-        return Announced(len(header), None, secure)
+        return ProxyHeader(len(header), None, secure)
     made = IPv4Address(source) if family == _INET else IPv6Address(source)
-    return Announced(len(header), _sockname(made, ports[0]), secure)
+    return ProxyHeader(len(header), _sockname(made, ports[0]), secure)
 
 
 def _client_had_tls(value: bytes) -> bool:

@@ -19,7 +19,7 @@ from clusterapp.http.limits import (
 )
 from clusterapp.http.server.connection import Connection
 from clusterapp.http.server.wire import ends_connection
-from clusterapp.http.syntax.proxy_protocol import Announced
+from clusterapp.http.syntax.proxy_protocol import ProxyHeader
 from clusterapp.http.syntax.socket_addresses import address_of
 from clusterapp.http.transports.asyncio_transport import NativeTransport
 from clusterapp.http.transports.inline_transport import Arrival, EarlyTransport
@@ -109,7 +109,7 @@ class NativeConnection(Connection, asyncio.Protocol):
         if not self.site.draining:
             self._wait_for("request", self.limits.header_timeout)
 
-    def announced(self, client: Announced) -> None:
+    def announced(self, client: ProxyHeader) -> None:
         """
         Be the client's connection, rather than the proxy's.
 
@@ -212,7 +212,7 @@ class NativeConnection(Connection, asyncio.Protocol):
 
     @ends_connection
     def _end_with_peer(self) -> None:
-        if self._deaf:
+        if self._input_closed:
             # Both sides have ended. The successor of an early transport stays open
             # at the client's end until it is closed here.
             if not self._secure:
@@ -256,11 +256,11 @@ class NativeConnection(Connection, asyncio.Protocol):
     def drain(self) -> None:
         """Close if idle; otherwise close after the response."""
         if self._native is None:
-            self.stay()  # until it is there
+            self.keep()  # until it is there
         else:
             super().drain()
 
-    def lend(self) -> socket.socket | None:
+    def offer_fd(self) -> socket.socket | None:
         """Read nothing more, and give a duplicate of the socket."""
         native = self._native
         # A request may have come first; an early transport's successor is lent.
@@ -273,31 +273,31 @@ class NativeConnection(Connection, asyncio.Protocol):
         stays = self._secure or self._announced
         copy = None if stays else duplicate_of(native.get_extra_info("socket"))
         if copy is None:
-            self._remain()
+            self._keep_connection()
         else:
             self.pause_reading()
             self._lent = True
         return copy
 
     @ends_connection
-    def stay(self) -> None:
+    def keep(self) -> None:
         """Come to an end here."""
         self._lent = False
-        super().stay()
+        super().keep()
 
     @ends_connection
     def reclaim(self) -> None:
         """Come to an end here, though others may hold duplicates of the socket."""
         self._has_duplicates = True
-        self.stay()
+        self.keep()
         # Nobody has read for a while: what has come meanwhile is read first.
         soon = self.site.clock.seconds() + FIRST_REQUEST_SECONDS
         self.deadline = max(self.deadline, soon)
 
     @ends_connection
-    def given(self) -> None:
+    def transferred(self) -> None:
         """Close this descriptor of a connection that another process has."""
-        self._deaf = True
+        self._input_closed = True
         self._native.close()
 
     def getPeer(self) -> IAddress:

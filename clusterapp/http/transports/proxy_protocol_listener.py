@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from clusterapp.guards import guarded
 from clusterapp.http.syntax.proxy_protocol import (
     LONGEST,
-    Announced,
+    ProxyHeader,
     ProxyHeaderError,
     read,
 )
@@ -99,7 +99,7 @@ class AnnouncedServer:
         self,
         protocol: NativeConnection,
         connection: socket.socket,
-        announced: Announced,
+        announced: ProxyHeader,
     ) -> None:
         protocol.announced(announced)
         self._server.begin(protocol, connection)
@@ -157,7 +157,7 @@ class _Header:
         self._versions = versions
         self._taken = b""
 
-    def read(self) -> Announced | None:
+    def read(self) -> ProxyHeader | None:
         """
         Read on.
 

@@ -12,7 +12,7 @@ from clusterapp.lifecycle import State
 from clusterapp.master.rollout.canary import Trial, TrialError
 from clusterapp.master.rollout.release import Release
 from clusterapp.master.workers.child_slot import ChildSlot, Watcher
-from clusterapp.master.workers.retiring import Leaving
+from clusterapp.master.workers.retiring import RetiringWorkers
 
 #: The slot number of a core, which fills no worker's slot.
 CORE_SLOT = -1
@@ -28,7 +28,7 @@ class CoreWatcher(Watcher, Protocol):
         :param back: whether one that does not is being replaced.
         """
 
-    def hopeless(self, error: ClusterError) -> None:
+    def fatal_error(self, error: ClusterError) -> None:
         """Hear that the core never served, and will not."""
 
 
@@ -118,7 +118,7 @@ class IsolatedCore:
         self._watcher = watcher
         self._ever_ready = False
         self._being_replaced = False
-        self._leaving = Leaving()
+        self._leaving = RetiringWorkers()
         self._slot = self._make(release)
 
     @property
@@ -187,7 +187,7 @@ class IsolatedCore:
         ready = slot.accepts
         self._watcher.core_ready(ready, back=self._being_replaced and not ready)
         if state == "fatal" and not self._ever_ready:
-            self._watcher.hopeless(NeverReadyError("the core never became ready"))
+            self._watcher.fatal_error(NeverReadyError("the core never became ready"))
 
     def imported(self, *, has_core: bool) -> None:
         """Do nothing: only workers tell."""

@@ -158,14 +158,14 @@ class MasterCore:
     def _cannot_load(self, error: ClusterError) -> None:
         if isinstance(error, ApplicationLoadError) and error.traceback:
             self._log.error("{traceback}", traceback=error.traceback.rstrip())
-        self._watcher.hopeless(error)
+        self._watcher.fatal_error(error)
 
     def _cannot_start(self, why: Failure) -> None:
         if self._starting is None:
             return  # it was stopped, which cancels the start hooks
         self._starting = None
         self._log.failure("the core cannot start", failure=why)
-        self._watcher.hopeless(
+        self._watcher.fatal_error(
             NeverReadyError(f"the core's start hooks failed: {why.getErrorMessage()}")
         )
 

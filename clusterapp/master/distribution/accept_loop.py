@@ -19,7 +19,7 @@ from clusterapp.listening.socket_watching import (
 _MOST = 32
 
 
-class Arrivals(Watching):
+class AcceptLoop(Watching):
     """
     Accepts what comes to one listening socket.
 

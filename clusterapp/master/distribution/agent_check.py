@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from clusterapp.errors import OperationError
 from clusterapp.guards import guarded
 from clusterapp.lifecycle import State
-from clusterapp.listening.accept import Acceptor, Adopting
+from clusterapp.listening.accept import Acceptor, ConnectionAdopter
 from clusterapp.master.cluster_status import Phase
 from clusterapp.master.master_sockets import Sockets
 from clusterapp.master.rollout.deployment import Deployment
@@ -151,7 +151,7 @@ class _Open(Factory[LineOnlyReceiver]):
         self._master = master
         # The acceptor closes what it has, and the socket is to outlive it.
         self._acceptor = Acceptor(
-            self.reactor, listening.dup(), Adopting(self.reactor, self)
+            self.reactor, listening.dup(), ConnectionAdopter(self.reactor, self)
         )
         self._acceptor.start()
 

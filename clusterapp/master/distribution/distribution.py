@@ -18,10 +18,10 @@ from clusterapp.listening.scoreboard import OwnScoreboard
 from clusterapp.master.distribution.dispatch_overrides import Overrides
 from clusterapp.master.distribution.fd_passing import Target
 from clusterapp.master.distribution.listener_policy import Door
-from clusterapp.master.distribution.master_acceptor import Acceptance
+from clusterapp.master.distribution.master_acceptor import MasterAcceptor
 from clusterapp.master.distribution.rate import Rate
 from clusterapp.master.master_sockets import Sockets
-from clusterapp.master.workers.child_resources import Supplies
+from clusterapp.master.workers.child_resources import ChildResources
 from clusterapp.master.workers.child_slot import ChildSlot
 from clusterapp.master.workers.worker_pool import Pool
 from clusterapp.operations import Dispatch
@@ -76,7 +76,7 @@ class Distribution:
             Door(number, name, spec, listener)
             for number, (name, spec, listener) in enumerate(sockets.doors)
         ]
-        self._acceptance = Acceptance(reactor, sockets, self._doors)
+        self._acceptance = MasterAcceptor(reactor, sockets, self._doors)
         self._rate = Rate(reactor, lambda: self._acceptance.given)
         self._pool: Pool | None = None
         self._running: tuple[int, ...] = ()
@@ -101,7 +101,7 @@ class Distribution:
 
     # What the processes of a slot are given.
 
-    def supplies(self, slot: int) -> Supplies:
+    def supplies(self, slot: int) -> ChildResources:
         """
         Give what the next process of a slot gets.
 
@@ -132,7 +132,7 @@ class Distribution:
             del self._given[row]
             self._board.give_back(row)
 
-        return Supplies(
+        return ChildResources(
             descriptors,
             listeners=tuple(listening),
             shared=tuple(door.name for door in self._doors if door.is_shared),
@@ -165,7 +165,7 @@ class Distribution:
         if not slot.serves or self._told.get(slot) == self._version:
             return
         self._told[slot] = self._version
-        slot.stick(self._stickiness().to_json())
+        slot.update_affinity(self._stickiness().to_json())
         if slot.state == "draining" or slot.row is None:
             return  # it accepts nothing any more
         given = self._given[slot.row]

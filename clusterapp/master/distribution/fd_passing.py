@@ -63,7 +63,7 @@ class Arrived(NamedTuple):
     place: Place | None = None
 
 
-class Handing:
+class FdPassing:
     """
     Chooses a worker for each connection, and passes it on.
 
@@ -113,15 +113,15 @@ class Handing:
                 part = batch[start : start + MOST_AT_ONCE]
                 guarded("pass connections on", self._drop)(self._send)(place, part)
 
-    def take_back(self, place: Place, policies: Mapping[int, Policy]) -> None:
+    def reclaim_fds(self, place: Place, policies: Mapping[int, Policy]) -> None:
         """
         Give to others what waits for a slot that nobody fills.
 
         :param policies: who chooses, by the number of the listener; what belongs to
             the slot is not among them, and goes on waiting.
         """
-        waiting = place.queue.take_back()
-        place.take_back(len(waiting))
+        waiting = place.queue.reclaim_fds()
+        place.reclaim_fds(len(waiting))
         for door, connection in waiting:
             policy = policies.get(door)
             self.give(

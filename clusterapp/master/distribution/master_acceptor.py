@@ -13,11 +13,11 @@ from clusterapp.dispatch.policies import LeastConnections, Policy
 from clusterapp.guards import report
 from clusterapp.http.syntax.request_head import Head
 from clusterapp.http.syntax.socket_addresses import address_of
-from clusterapp.master.distribution.accept_loop import Arrivals
+from clusterapp.master.distribution.accept_loop import AcceptLoop
 from clusterapp.master.distribution.fd_passing import (
     MOST_WAITING,
     Arrived,
-    Handing,
+    FdPassing,
     Target,
 )
 from clusterapp.master.distribution.listener_policy import Door
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from clusterapp.web.client_slot import Belonging
 
 
-class Acceptance:
+class MasterAcceptor:
     """
     Accepts connections and passes them on.
 
@@ -49,7 +49,7 @@ class Acceptance:
         self._reactor = reactor
         self._sockets = sockets
         self._doors = doors
-        self._handing = Handing(reactor, self._turn)
+        self._handing = FdPassing(reactor, self._turn)
         self._peeking = Peeking(reactor, self._seen)
         #: The numbers of what is no listener: see `clusterapp.worker.worker_listeners`.
         self._port, self._private = len(doors), len(doors) + 1
@@ -58,7 +58,7 @@ class Acceptance:
             door.number: self._arrivals(door.listener.socket, door) for door in doors
         }
         #: By the descriptors of what is a slot's own.
-        self._vacant: dict[int, Arrivals] = {}
+        self._vacant: dict[int, AcceptLoop] = {}
         self._running: Sequence[int] = ()
         self._slots: Sequence[int] = ()
         self._is_over = False
@@ -90,7 +90,7 @@ class Acceptance:
         self._turn()
         for number in sorted(left):
             place = self._sockets.place(number)
-            self._handing.take_back(place, self._policies(belonged=number in slots))
+            self._handing.reclaim_fds(place, self._policies(belonged=number in slots))
 
     def finish(self) -> Deferred[None]:
         """
@@ -113,7 +113,7 @@ class Acceptance:
         for place in self._sockets.places:
             if place.number not in self._running:
                 # Nobody is started any more who would come for it.
-                self._handing.take_back(place, self._policies(belonged=False))
+                self._handing.reclaim_fds(place, self._policies(belonged=False))
 
     def _turn(self) -> None:
         """Accept, or do not: it depends on whether there is room."""
@@ -148,8 +148,8 @@ class Acceptance:
                 if door.group is None or slot not in self._running:
                     yield member.fileno(), (member, door)
 
-    def _arrivals(self, listening: socket.socket, door: Door | int) -> Arrivals:
-        return Arrivals(
+    def _arrivals(self, listening: socket.socket, door: Door | int) -> AcceptLoop:
+        return AcceptLoop(
             self._reactor, listening, partial(self._arrived, door), self._handing.flush
         )
 

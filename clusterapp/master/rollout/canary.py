@@ -76,7 +76,7 @@ class Trial:
         if self.slot.state == "stopped":
             raise self._failed()
         awaited = self._awaited = Deferred()
-        self.slot.proceed()
+        self.slot.activate()
         await awaited
         self.slot.watcher = self._watcher
 
@@ -163,7 +163,7 @@ class Trial:
     def _failed(self, reason: str = "") -> TrialError:
         slot = self.slot
         if slot.state == "stopped":
-            reason = slot.last_words
+            reason = slot.exit_reason
         return TrialError(slot.label, reason, slot.traceback)
 
 

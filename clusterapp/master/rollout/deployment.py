@@ -30,7 +30,7 @@ class Owner(Protocol):
     ) -> None:
         """Hear why a child cannot start."""
 
-    def hopeless(self, error: ClusterError) -> None:
+    def fatal_error(self, error: ClusterError) -> None:
         """Hear that the deployment cannot go on."""
 
 
@@ -235,16 +235,16 @@ class Deployment:
             slot.core_ready(ready, back=back)
         self._owner.changed()
 
-    def hopeless(self, error: ClusterError) -> None:
+    def fatal_error(self, error: ClusterError) -> None:
         """Hear that the core will never serve."""
-        self._owner.hopeless(error)
+        self._owner.fatal_error(error)
 
     def _all_fatal(self, ever_ready: bool) -> None:
         if not ever_ready:
-            self.hopeless(NeverReadyError("no worker ever became ready"))
+            self.fatal_error(NeverReadyError("no worker ever became ready"))
             return
         # It has served, so it can: what fails may be mended outside of it.
-        why = {slot.last_words for slot in self.pool.slots.values()} - {""}
+        why = {slot.exit_reason for slot in self.pool.slots.values()} - {""}
         self._log.critical(
             "no worker can be started any more, each is tried again once a minute"
             " ({why})",

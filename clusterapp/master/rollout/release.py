@@ -11,7 +11,7 @@ from clusterapp.master.access_log_path import place_access_log
 from clusterapp.master.master_sockets import Sockets
 from clusterapp.master.rollout.canary_client import TrialClient
 from clusterapp.master.rollout.generation import Generation
-from clusterapp.master.workers.child_resources import Supplier, Supplies
+from clusterapp.master.workers.child_resources import ChildResources, Supplier
 from clusterapp.master.workers.child_slot import ChildSlot, Watcher
 from clusterapp.master.workers.spawn_spec import Plan
 
@@ -87,7 +87,9 @@ def make_release(
         bootstrap, generation.environment, supplier, spread=settings.drain_spread
     )
     core_sockets = sockets.core
-    of_core = Supplies({name: each.fileno() for name, each in core_sockets.items()})
+    of_core = ChildResources(
+        {name: each.fileno() for name, each in core_sockets.items()}
+    )
     return Release(
         generation=generation,
         worker=place_access_log(worker, settings.access_log),

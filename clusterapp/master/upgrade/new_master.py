@@ -17,10 +17,10 @@ from twisted.python.failure import Failure
 
 from clusterapp.channel.protocol import Adopted
 from clusterapp.channel.upgrade_channel import (
-    Bequest,
     NewEnd,
     OldEnd,
     Predecessor,
+    UpgradeOffer,
     tell_unfit,
 )
 from clusterapp.channel.upgrade_state import Kept
@@ -193,7 +193,7 @@ class Successor:
                 (spec, number)
                 for number, (spec, _) in enumerate(listeners, start=_FIRST + 2)
             ]
-            bequest = Bequest(_FIRST, _FIRST + 1, tuple(numbered), kept)
+            bequest = UpgradeOffer(_FIRST, _FIRST + 1, tuple(numbered), kept)
             inherited = [theirs, told, *(each for _, each in listeners)]
             passed = enumerate(inherited, start=_FIRST)
             told_by = {VARIABLE: json.dumps(bequest.as_mapping())}
@@ -238,7 +238,7 @@ class _NewMaster(ProcessProtocol):
         self._successor.exited(reason)
 
 
-class Inheritance:
+class InheritedState:
     """
     What a new master has of the old one.
 
@@ -248,7 +248,7 @@ class Inheritance:
 
     _log = Logger()
 
-    def __init__(self, bequest: Bequest) -> None:
+    def __init__(self, bequest: UpgradeOffer) -> None:
         self.taken: list[str] = []
         #: What operators have set in the old one.
         self.kept = bequest.kept
@@ -262,7 +262,7 @@ class Inheritance:
         self._end: NewEnd | None = None
 
     @classmethod
-    def from_environ(cls, environ: MutableMapping[str, str]) -> "Inheritance | None":
+    def from_environ(cls, environ: MutableMapping[str, str]) -> "InheritedState | None":
         """
         Take what an old master has left for this process.
 
@@ -275,7 +275,7 @@ class Inheritance:
         found = json.loads(text)
         listeners = tuple((spec, number) for spec, number in found["listeners"])
         kept = Kept.from_mapping(found.get("kept", {}))
-        return cls(Bequest(found["channel"], found["secret"], listeners, kept))
+        return cls(UpgradeOffer(found["channel"], found["secret"], listeners, kept))
 
     def take(self, spec: str) -> socket.socket | None:
         """Take a listening socket, if there is one that is specified like this."""

@@ -20,7 +20,7 @@ from clusterapp.master.distribution.distribution import Distribution
 from clusterapp.master.master_sockets import Sockets
 from clusterapp.master.operator_actions import MasterOperations
 from clusterapp.master.rollout.deployment import Deployment
-from clusterapp.master.upgrade.new_master import Command, Inheritance, Successor
+from clusterapp.master.upgrade.new_master import Command, InheritedState, Successor
 from clusterapp.operations import Step, Tell
 from clusterapp.settings.model import Settings
 
@@ -39,7 +39,7 @@ class Upgrading:
     :param command: how to start the next one; None if that cannot be done.
     """
 
-    inheritance: Inheritance | None
+    inheritance: InheritedState | None
     lead: Callable[[str], None]
     command: Command | None
 

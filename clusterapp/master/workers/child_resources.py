@@ -12,7 +12,7 @@ def _nothing() -> None:
 
 
 @dataclass(frozen=True)
-class Supplies:
+class ChildResources:
     """
     What one process of a slot inherits, and is told with it.
 
@@ -45,4 +45,4 @@ class Supplies:
 #: Gives what the next process of a slot gets.
 #:
 #: It raises an OSError if there is nothing left to give.
-Supplier = Callable[[int], Supplies]
+Supplier = Callable[[int], ChildResources]

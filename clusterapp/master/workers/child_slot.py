@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from clusterapp.channel.bootstrap import Bootstrap
-from clusterapp.channel.ends import REPORT_SECONDS, Pulse
+from clusterapp.channel.ends import REPORT_SECONDS, WorkerStats
 from clusterapp.channel.log_events import ChildEvent
 from clusterapp.errors import ListenError
 from clusterapp.guards import guarded
@@ -26,7 +26,7 @@ from clusterapp.master.workers.watchdog import Watchdog
 from clusterapp.spawning.execute import Child, execute, how_it_ended
 
 if TYPE_CHECKING:
-    from clusterapp.master.workers.child_resources import Supplies
+    from clusterapp.master.workers.child_resources import ChildResources
 
 #: How long a process may take to hear that it is to drain, in seconds, before nobody
 #: waits for that: it may hang.
@@ -102,18 +102,18 @@ class ChildSlot:
         self.label = label = _label(plan.bootstrap)
         self.watcher = watcher
         self.restarts = -1
-        self.pulse: Pulse | None = None
-        self.pulse_at = 0.0
+        self.stats: WorkerStats | None = None
+        self.stats_at = 0.0
         self.overdue: float | None = None
         self.is_terminating = False
         # Ends a process that is told to drain while it starts.
         self._deadline: IDelayedCall | None = None
         self.static: StaticFolder | None = None
-        self.last_words = self.traceback = ""
+        self.exit_reason = self.traceback = ""
         self._reactor = reactor
         self._plan = plan
         self._child: Child | None = None
-        self._supplies: Supplies | None = None
+        self._supplies: ChildResources | None = None
         self._spawned_at = 0.0
         self._hand_over = False
         self._told_to_drain: Deferred[None] = succeed(None)
@@ -155,14 +155,14 @@ class ChildSlot:
     @property
     def silence(self) -> float:
         """The seconds since its process last reported."""
-        return self.now() - self.pulse_at
+        return self.now() - self.stats_at
 
     @property
     def lag(self) -> float | None:
         """How late its event loop is: as reported, or as its next report is by now."""
-        if self.pulse is None:
+        if self.stats is None:
             return None
-        return max(self.pulse.lag, self.silence - REPORT_SECONDS)
+        return max(self.stats.lag, self.silence - REPORT_SECONDS)
 
     @property
     def accepts(self) -> bool:
@@ -173,10 +173,10 @@ class ChildSlot:
         """Fill the slot."""
         self._life.start()
 
-    def proceed(self) -> None:
+    def activate(self) -> None:
         """Let a process on trial take the slot."""
         if self._child is not None:
-            self._child.proceed()
+            self._child.activate()
 
     def drain(self, *, hand_over: bool = False) -> None:
         """
@@ -243,10 +243,10 @@ class ChildSlot:
         if self._child is not None and self.serves:
             self._child.refuse(listener)
 
-    def stick(self, how: str) -> None:
+    def update_affinity(self, how: str) -> None:
         """Tell the slot's process whose requests belong to which worker."""
         if self._child is not None and self.serves:
-            self._child.stick(how)
+            self._child.update_affinity(how)
 
     def stacks(self) -> Deferred[str]:
         """
@@ -275,8 +275,8 @@ class ChildSlot:
         self._spawned_at = self.now()
         self.restarts += 1
         self.serves = self.is_terminating = False
-        self.pulse = self.overdue = None
-        self.last_words = self.traceback = ""
+        self.stats = self.overdue = None
+        self.exit_reason = self.traceback = ""
         plan = self._plan
         try:
             self._supplies = plan.supplier(self.number)
@@ -293,7 +293,7 @@ class ChildSlot:
             self._log.error(
                 "{label} cannot be started: {error}", label=self.label, error=error
             )
-            self.last_words = f"cannot be started: {error}"
+            self.exit_reason = f"cannot be started: {error}"
             self._gone()
 
     def ask_to_drain(self) -> None:
@@ -317,7 +317,7 @@ class ChildSlot:
         )
         if self.state == "starting":
             self.overdue = round(self.now() - self._spawned_at, 1)
-            self.last_words = f"is not ready within {self.overdue:g} s of its start"
+            self.exit_reason = f"is not ready within {self.overdue:g} s of its start"
         self._end()
 
     def _end_start(self) -> None:
@@ -363,9 +363,9 @@ class ChildSlot:
         self.serves = True
         self.watcher.loaded(self)
 
-    def reported(self, pulse: Pulse) -> None:
+    def reported(self, stats: WorkerStats) -> None:
         """Hear that the process's event loop runs, and what it does."""
-        self.pulse, self.pulse_at = pulse, self.now()
+        self.stats, self.stats_at = stats, self.now()
         self._watchdog.reported()
 
     def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
@@ -400,13 +400,13 @@ class ChildSlot:
 
     def failed(self, *, loading: bool, reason: str, traceback: str) -> None:
         """Hear why the process cannot start."""
-        self.last_words, self.traceback = reason, traceback
+        self.exit_reason, self.traceback = reason, traceback
         self.watcher.failed(self, loading=loading, reason=reason, traceback=traceback)
 
     def exited(self, reason: Failure) -> None:
         """Hear that the process is gone."""
         pid = self._child and self._child.pid
-        self.pulse = None
+        self.stats = None
         self._watchdog.stop()
         self._inspector.exited()
         if self._deadline is not None:
@@ -426,7 +426,7 @@ class ChildSlot:
             pid=pid,
             how=how,
         )
-        self.last_words = self.last_words or f"left with {how}"
+        self.exit_reason = self.exit_reason or f"left with {how}"
         self._gone()
 
     def printed(self, line: str, *, error: bool) -> None:

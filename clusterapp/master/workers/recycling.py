@@ -68,17 +68,17 @@ def limit_reached(
     :param share: how much of its requests and its lifetime this worker gets, near 1.
     :param rss_at_start: its resident memory when it was ready, in bytes.
     """
-    pulse, uptime = slot.pulse, slot.uptime
-    if pulse is None or uptime is None:
+    stats, uptime = slot.stats, slot.uptime
+    if stats is None or uptime is None:
         return None
     most = settings.max_rss
-    if most is not None and pulse.rss > most:
-        what = f"{pulse.rss // _MEBIBYTE} MiB resident"
+    if most is not None and stats.rss > most:
+        what = f"{stats.rss // _MEBIBYTE} MiB resident"
         value = f"{most / _MEBIBYTE:g} MiB"
         return Reached("--max-rss", value, what, at_start=rss_at_start > most)
     most = settings.max_requests
-    if most is not None and pulse.requests >= most * share:
-        what = counted(pulse.requests, "request", ",")
+    if most is not None and stats.requests >= most * share:
+        what = counted(stats.requests, "request", ",")
         return Reached("--max-requests", f"{most:,}", what)
     longest = settings.max_lifetime
     if longest is not None and uptime >= longest * share:
@@ -131,8 +131,8 @@ class Recycling(TimerService):
         numbers = self._deployment.pool.slots
         self._lives = {n: self._lives[n] for n in self._lives if n in numbers}
         for slot in slots:
-            if slot.pid is not None and slot.pulse is not None:
-                self._rss.setdefault(slot.pid, slot.pulse.rss)
+            if slot.pid is not None and slot.stats is not None:
+                self._rss.setdefault(slot.pid, slot.stats.rss)
 
     def _reached(self, slot: ChildSlot) -> Reached | None:
         if slot.pid is None or (slot.uptime or 0) < self._lives.get(slot.number, 0):

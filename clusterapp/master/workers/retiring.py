@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from clusterapp.master.workers.child_slot import ChildSlot
 
 
-class Leaving:
+class RetiringWorkers:
     """Fillings of slots that leave, and who waits until they are gone."""
 
     def __init__(self) -> None:

@@ -42,7 +42,7 @@ class Place:
         self._received_before += self._rows.pop(number)[RECEIVED]
         self._settle()
 
-    def take_back(self, count: int) -> None:
+    def reclaim_fds(self, count: int) -> None:
         """Know that so many connections do not wait for it any more."""
         self._received_before += count
         self._settle()

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from clusterapp.channel.bootstrap import PORT, PRIVATE
 from clusterapp.lifecycle import State
 from clusterapp.master.workers.child_slot import ChildSlot
-from clusterapp.master.workers.retiring import Leaving
+from clusterapp.master.workers.retiring import RetiringWorkers
 
 #: Serves a connection, which has come by the listener of a name, in another place;
 #: fires with whether it does.
@@ -38,7 +38,7 @@ class Pool:
         #: What fills each slot, by its number.
         self.slots: dict[int, ChildSlot] = {}
         #: What has filled a slot and is to be gone, or was tried and not taken.
-        self.leaving = Leaving()
+        self.leaving = RetiringWorkers()
         #: Takes connections when no worker of this pool can.
         self.successor: Taker | None = None
         #: Whether any process of the pool ever took connections.

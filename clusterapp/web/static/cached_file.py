@@ -44,7 +44,7 @@ class Key(NamedTuple):
     cache_control: bytes
 
 
-class Kept:
+class CachedFile:
     """
     A file with all that was prepared to answer for it.
 
@@ -67,7 +67,7 @@ class Kept:
         "paths",
         "plain",
         "seen",
-        "settled",
+        "verified",
     )
 
     def __init__(
@@ -95,7 +95,7 @@ class Kept:
         #: Until when nobody needs to look at the disk.
         self.fresh_until = 0.0
         #: Whether it was read again a second later; see `file_cache`.
-        self.settled = False
+        self.verified = False
         #: The paths that lead here, as clients have written them.
         self.paths: set[bytes] = set()
 
@@ -117,7 +117,7 @@ class Source(Protocol):
         :raises OSError: the system cannot tell.
         """
 
-    def make(self, key: Key, seen: Seen) -> Kept | None:
+    def make(self, key: Key, seen: Seen) -> CachedFile | None:
         """
         Open a file and prepare its answers; None if there is none to be served.
 

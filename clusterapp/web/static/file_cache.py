@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from clusterapp.web.static.cached_file import Kept, Key, Source
+from clusterapp.web.static.cached_file import CachedFile, Key, Source
 from clusterapp.web.static.fingerprints import FRESH_SECONDS
 
 #: The files that are kept open. A process may often have 1024 of them, which it
@@ -42,16 +42,16 @@ class Cache:
         self._source = source
         self._most_bytes = most_bytes
         self._now = now
-        self._kept: dict[Key, Kept] = {}
+        self._kept: dict[Key, CachedFile] = {}
         # The first of a plain dictionary is behind all that were taken out of it.
         #: The files by the paths that lead to them.
-        self.paths: OrderedDict[bytes, Kept] = OrderedDict()
+        self.paths: OrderedDict[bytes, CachedFile] = OrderedDict()
         #: The bytes that are taken.
         self.cost = 0
         #: The files that are kept open.
         self.descriptors = 0
 
-    def current(self, key: Key, *, at_once: bool = False) -> Kept | None:
+    def current(self, key: Key, *, at_once: bool = False) -> CachedFile | None:
         """
         Give a file as it is, or was within the last second; None if there is none.
 
@@ -64,18 +64,18 @@ class Cache:
             return kept
         seen = self._source.look(key.below)
         is_same = kept is not None and kept.seen == seen
-        if kept is not None and is_same and (kept.settled or at_once):
+        if kept is not None and is_same and (kept.verified or at_once):
             self._note(kept)
             return kept
         if kept is not None:
             self._drop(kept)
         made = self._source.make(key, seen)
         if made is not None:
-            made.settled = is_same
+            made.verified = is_same
             self._keep(made)
         return made
 
-    def remember(self, path: bytes, kept: Kept) -> None:
+    def remember(self, path: bytes, kept: CachedFile) -> None:
         """Let a path, as a client has written it, lead to a file, unless it is long."""
         if len(path) > _LONGEST_PATH:
             return
@@ -85,7 +85,7 @@ class Cache:
         self.paths[path] = kept
         kept.paths.add(path)
 
-    def _keep(self, kept: Kept) -> None:
+    def _keep(self, kept: CachedFile) -> None:
         """Put in a file, and leave the oldest out if need be."""
         self.cost += kept.cost
         self.descriptors += kept.descriptors
@@ -96,13 +96,13 @@ class Cache:
     def _is_too_much(self) -> bool:
         return self.cost > self._most_bytes or self.descriptors > MOST_OPEN
 
-    def _note(self, kept: Kept) -> None:
+    def _note(self, kept: CachedFile) -> None:
         """Note that a file was looked at, and is as it is kept."""
         self._kept.pop(kept.key, None)
         self._kept[kept.key] = kept
         kept.fresh_until = self._now() + FRESH_SECONDS
 
-    def _drop(self, kept: Kept) -> None:
+    def _drop(self, kept: CachedFile) -> None:
         """Leave a file out, with the paths that lead to it."""
         del self._kept[kept.key]
         self.cost -= kept.cost

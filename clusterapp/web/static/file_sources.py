@@ -10,7 +10,7 @@ from urllib.parse import quote_from_bytes
 from clusterapp.http.server.prepared_response import Prepared
 from clusterapp.interfaces import Fields
 from clusterapp.web.static.accept_encoding import SUFFIXES
-from clusterapp.web.static.cached_file import Kept, Key, Seen
+from clusterapp.web.static.cached_file import CachedFile, Key, Seen
 from clusterapp.web.static.fingerprints import Fingerprints
 from clusterapp.web.static.media_types import content_type
 from clusterapp.web.static.representations import NO_SNIFFING, Representation
@@ -52,13 +52,13 @@ class FromHere:
         siblings = (below + suffix for suffix in SUFFIXES.values())
         return [itself, *map(self._folder.identity, siblings)]
 
-    def make(self, key: Key, seen: Seen) -> Kept | None:
+    def make(self, key: Key, seen: Seen) -> CachedFile | None:
         """Open a file and its siblings, and prepare all of their answers."""
         opened = None if seen[0] is None else self._folder.open(key.below)
         if opened is None:
             return None
         choices = self._represent(key, opened, dict(self._siblings(key, opened, seen)))
-        return Kept(
+        return CachedFile(
             key,
             seen,
             plain=choices[b""].whole,
@@ -122,12 +122,12 @@ class FromFront:
         """See what a file is now."""
         return [self._folder.identity(below)]
 
-    def make(self, key: Key, seen: Seen) -> Kept | None:
+    def make(self, key: Key, seen: Seen) -> CachedFile | None:
         """Open a file, to be sure that it may be sent, and name it."""
         opened = None if seen[0] is None else self._folder.open(key.below)
         if opened is None:
             return None
-        return Kept(
+        return CachedFile(
             key,
             seen,
             plain=Prepared(HTTPStatus.OK, self._fields(key)),

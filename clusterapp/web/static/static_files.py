@@ -22,7 +22,7 @@ from clusterapp.interfaces import Fields
 from clusterapp.settings.model import Settings
 from clusterapp.web.request_paths import is_below, is_shown, segments_of, static_prefix
 from clusterapp.web.static.accept_encoding import wanted
-from clusterapp.web.static.cached_file import ACCEPT_ENCODING, Kept, Key, Source
+from clusterapp.web.static.cached_file import ACCEPT_ENCODING, CachedFile, Key, Source
 from clusterapp.web.static.file_cache import Cache
 from clusterapp.web.static.file_sources import IMMUTABLE, FromFront, FromHere
 from clusterapp.web.static.fingerprints import Fingerprints, without_fingerprint
@@ -126,7 +126,7 @@ class StaticFiles:
                 return self._choose(kept, method, fields)
         return kept.plain
 
-    def _choose(self, kept: Kept, method: bytes, fields: Fields) -> Prepared:
+    def _choose(self, kept: CachedFile, method: bytes, fields: Fields) -> Prepared:
         """Choose among the answers of a file by the fields that matter to it."""
         asked: dict[bytes, bytes] = {}
         for name, value in fields:
@@ -173,7 +173,7 @@ class StaticFiles:
             return None
         return segments[len(self._prefix) :]
 
-    def _find(self, path: bytes, segments: Sequence[bytes]) -> Kept | None:
+    def _find(self, path: bytes, segments: Sequence[bytes]) -> CachedFile | None:
         """Find the file that a path leads to."""
         below = _below(segments)
         if below is None:
@@ -191,7 +191,7 @@ class StaticFiles:
             self._cache.remember(path, kept)
         return kept
 
-    def _fitting(self, name: bytes, mark: str) -> Kept | None:
+    def _fitting(self, name: bytes, mark: str) -> CachedFile | None:
         """Find the file ``name`` if ``mark`` is the fingerprint of its content."""
         key = Key(name, IMMUTABLE)
         kept = self._cache.current(key)

@@ -144,7 +144,7 @@ def _named_sockets() -> list[str]:
     return found
 
 
-HELD: list[Any] = []
+MAX_PENDING_INPUT: list[Any] = []
 
 
 def hold(_: Any) -> str:
@@ -153,13 +153,13 @@ def hold(_: Any) -> str:
     ours, theirs = context.Pipe()
     process = context.Process(target=_hold, args=(theirs,), daemon=True)
     process.start()
-    HELD.append((process, ours))
+    MAX_PENDING_INPUT.append((process, ours))
     return json.dumps({"pid": process.pid, **ours.recv()})
 
 
 def terminate(_: Any) -> str:
     """End the process that was forked; tell how it ended."""
-    process, _ours = HELD.pop()
+    process, _ours = MAX_PENDING_INPUT.pop()
     process.terminate()
     process.join(PATIENCE)
     return str(process.exitcode)
