@@ -24,7 +24,6 @@ from clusterapp.http.upstream.tunnel import Tunnel
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
 
     from clusterapp.http.server.site import ClusterSite
 
@@ -77,7 +76,7 @@ class Ending(Reading):
         if self.stall <= now:
             self.abortConnection()
         elif self.deadline <= now:
-            _AT_THE_END.get(self.phase, Ending.abortConnection)(self)
+            getattr(self, _AT_THE_END.get(self.phase, "abortConnection"))()
 
     @property
     def lingers(self) -> bool:
@@ -315,16 +314,17 @@ class Ending(Reading):
         self._close()
 
 
-#: What a connection does when what it waits for is late.
-_AT_THE_END: "Final[dict[str, Callable[[Ending], None]]]" = {
-    "request": Ending.loseConnection,
-    "rest": Ending.leave,
-    "head": Ending.head_is_late,
-    "body": Ending.check_rate,
-    "response": Ending.response_is_late,
-    "stream": Ending.end_stream,
-    "upgraded": Ending.send_close_frame,
-    "goodbye": Ending.close_protocol,
-    "discard": Ending.linger,
-    "notify": Ending.close_notify_is_late,
+#: The method that a connection calls when the time of its phase is over. Names: that
+#: of a subclass is called where it has its own.
+_AT_THE_END: Final = {
+    "request": "loseConnection",
+    "rest": "leave",
+    "head": "head_is_late",
+    "body": "check_rate",
+    "response": "response_is_late",
+    "stream": "end_stream",
+    "upgraded": "send_close_frame",
+    "goodbye": "close_protocol",
+    "discard": "linger",
+    "notify": "close_notify_is_late",
 }

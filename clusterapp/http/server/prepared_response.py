@@ -65,8 +65,8 @@ class Prepared:
     """
 
     __slots__ = (
-        "_modified",
         "_for_header_lines",
+        "_modified",
         "_wire",
         "has_files",
         "head",
@@ -101,7 +101,8 @@ class Prepared:
         """
         Give the head.
 
-        :param common_header_lines: the fields that every response has, each with its line end.
+        :param common_header_lines: the fields of every response, each with its line
+            end.
         :param lines: more fields, each with its line end.
         """
         if self._modified is not None:
@@ -115,7 +116,8 @@ class Prepared:
 
         The last one is remembered, so within a second it is made once.
 
-        :param common_header_lines: the fields that every response has, each with its line end.
+        :param common_header_lines: the fields of every response, each with its line
+            end.
         """
         if common_header_lines is not self._for_header_lines:
             self._wire = b"".join((self.opening(common_header_lines), *self.parts))  # type: ignore[arg-type]
