@@ -145,7 +145,7 @@ class Ending(Reading):
         """
         Abort the connection, so that the client sees that a response is incomplete.
 
-        :param message: the message that responds; it is dropped.
+        :param message: the message that responds, which is dropped.
         """
         self.abortConnection()
         if self._message is message:

@@ -71,6 +71,6 @@ class Pulling:
         self._next = self._clock.callLater(0, self._ask)
         try:
             self._producer.resumeProducing()
-        except Exception:  # noqa: BLE001 - it ends the response, and is logged
+        except Exception:  # noqa: BLE001 - ends the response, and is logged
             self.stop()
             self._failed(Failure())

@@ -260,7 +260,7 @@ class Wire:
     def _tell_producer(self, call: "Callable[[], object]") -> None:
         try:
             call()
-        except Exception:  # noqa: BLE001 - it ends the response, and is logged
+        except Exception:  # noqa: BLE001 - ends the response, and is logged
             self._producer_failed(Failure())
 
     def loseConnection(self) -> None:
