@@ -1,5 +1,5 @@
 """
-One streamed request and response, as the server offers it to a proxy.
+Streamed exchange: one request and its response, for a handler that forwards them.
 
 Start with `exchange`, which is the interface; `connection_exchange` implements it for
 a connection of the server.

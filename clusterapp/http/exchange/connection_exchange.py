@@ -1,4 +1,4 @@
-"""The `Exchange` of a connection."""
+"""Implementation of `Exchange` on a connection of the server."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
 class StreamedExchange:
     """
-    One request and its response; see `clusterapp.http.exchange.exchange.Exchange`.
+    Streamed request and response; see `clusterapp.http.exchange.exchange.Exchange`.
 
-    :param head: the request's head.
-    :param connection: what it came by.
-    :param take: who responds.
+    It is the current message of its connection.
+
+    :param head: the request head.
+    :param connection: the connection that the request was received on.
+    :param take: the handler that responds, called with this exchange.
     """
 
     def __init__(
@@ -53,12 +55,12 @@ class StreamedExchange:
         self._lost = False
         self._came = False
         self._may_withhold_body = head.expects
-        #: Whether the client asks to speak WebSocket.
+        #: Whether the client requests an upgrade to WebSocket.
         self.wants_upgrade = head.websocket
 
     @property
     def origin(self) -> Origin:
-        """The connection that the client, or a proxy before us, has made."""
+        """The connection of the client, or of a proxy in front of the cluster."""
         origin = self._connection.origin
         if self.version == b"HTTP/1.0" and not values(self.fields, b"host"):
             return replace(origin, has_host=False)
@@ -66,15 +68,15 @@ class StreamedExchange:
 
     @property
     def peer(self) -> IAddress:
-        """The other end of the connection."""
+        """The address of the connection's peer."""
         return self._connection.getPeer()
 
     @property
     def responded(self) -> bool:
-        """Whether the response's head has been sent."""
+        """Whether the response head has been sent."""
         return self._framing is not None
 
-    # What the forwarder calls.
+    # Called by the handler.
 
     def interim(self, head: ResponseHead) -> None:
         """Send a 1xx response."""
@@ -86,14 +88,14 @@ class StreamedExchange:
         self._connection.write(opening)
 
     def respond(self, head: ResponseHead, body: bytes = b"") -> None:
-        """Begin the response, with what there is of its body already."""
+        """Start the response, with the available part of its body."""
         if self._lost:
             return
         if self._finished or self.responded:
             raise RuntimeError("the response has begun before")
         framing = Framing(self.method, self.version, head)
-        # Without a 100 the client may send its body or not, and the bytes
-        # would not tell: such a connection cannot be used again.
+        # Without a 100 Continue the client may send its body or not, and its next
+        # bytes do not show which: such a connection cannot be used again.
         withheld = self._may_withhold_body and not self._came
         closing = self._connection.will_close or withheld or framing.until_close
         opening = framing.opening(closing=closing)
@@ -108,7 +110,7 @@ class StreamedExchange:
             self._sent += len(body)
 
     def write(self, body: bytes) -> None:
-        """Send a piece of the response's body."""
+        """Send a piece of the response body."""
         if self._framing is not None and not self._lost:
             pieces = self._framing.piece(body)
             if pieces:
@@ -116,7 +118,7 @@ class StreamedExchange:
                 self._connection.writeSequence(pieces)
 
     def finish(self, trailers: Fields = ()) -> None:
-        """End the response."""
+        """Complete the response."""
         if self._lost or self._finished or self._framing is None:
             return
         if self._framing.owed:
@@ -131,19 +133,20 @@ class StreamedExchange:
         self._connection.response_ended(self._status, self._sent)
 
     def abort(self) -> None:
-        """Break the response off."""
+        """Abort the response, so that the client sees that it is incomplete."""
         if self._lost or self._finished:
             return
         self._finished = True
         self.break_off()
 
     def ending(self) -> None:
-        """Give nothing: the forwarder knows what is endless, and ends it."""
+        """Return None: the handler ends a response that would not end by itself."""
 
     def break_off(self) -> None:
-        """Close the connection, so that the client sees what is incomplete."""
-        # A framed body is visibly incomplete without its end, and what was
-        # sent can still be read; any other must not end like a whole one.
+        """Close the connection, so that the client sees an incomplete response."""
+        # A framed body is visibly incomplete without its end, so a lingering close lets
+        # the client read what was sent. A body that ends with the connection needs an
+        # abort, or it would look complete.
         if self._framing is None or self._framing.until_close:
             self._connection.abortConnection()
         else:
@@ -155,50 +158,50 @@ class StreamedExchange:
             self._connection.registerProducer(producer, True)
 
     def unregister(self) -> None:
-        """Forget the producer."""
+        """Unregister the producer."""
         if not self._lost:
             self._connection.unregisterProducer()
 
     def upgrade(self, protocol: IProtocol) -> None:
-        """Connect a protocol to the raw stream."""
+        """Upgrade the connection: connect a protocol to the raw stream."""
         if not self._lost:
             self._finished = True
             self._connection.hand_over(protocol)
 
-    # What the connection calls.
+    # Called by the connection.
 
     def outcome(self) -> tuple[int, int]:
-        """Give the status, 0 if none was sent, and the bytes of the body so far."""
+        """Return the status sent, 0 if none, and the number of body bytes so far."""
         return self._status, self._sent
 
     def serve(self) -> None:
-        """Let the forwarder respond; there is no body."""
+        """Called for a request without a body: call the handler."""
         self.body.ended(())
         self._take(self)
 
     def begin(self) -> None:
-        """Let the forwarder respond."""
+        """Called for a request with a body, before the body: call the handler."""
         self._take(self)
 
     def expected(self) -> None:
-        """Leave it to the forwarder to ask for the body."""
+        """Do nothing: the handler decides whether to send 100 Continue."""
 
     def received(self, piece: bytes) -> None:
-        """Take a piece of the request's body."""
+        """Called with each piece of the request body."""
         self._came = True
         self.body.received(piece)
 
     def completed(self, trailers: Fields) -> None:
-        """Know that the request's body has ended."""
+        """Called when the request body is complete."""
         self.body.ended(end_to_end(trailers))
 
     def fail(self, reason: Failure) -> None:
-        """Break it off: who has begun to respond cannot go on."""
+        """Called when relaying the response has failed: abort the connection."""
         report("pass a response on", reason)
         self._connection.abortConnection()
 
     def lose(self, reason: Failure) -> None:
-        """Know that the connection is lost."""
+        """Called when the connection is lost, or the request will not be answered."""
         if self._lost:
             return
         self._lost = True

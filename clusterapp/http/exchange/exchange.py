@@ -1,4 +1,4 @@
-"""One request and its response, streamed: what a server offers to a forwarder."""
+"""Interface of a streamed exchange: one request and its response, for a handler."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -14,15 +14,16 @@ from clusterapp.interfaces import Fields
 
 class Exchange(Protocol):
     """
-    A request whose head is complete and whose body has not been read.
+    Streamed exchange: a request with a complete head and a body not yet read.
 
-    Both directions are independent: the response may begin, and end, before
-    the body has come. Once the client has gone, what is written is dropped.
+    Both directions are independent: the response may start, and end, before the
+    request body has been received. Once the client has disconnected, writes are
+    dropped.
     """
 
     @property
     def method(self) -> bytes:
-        """The method, as the client wrote it."""
+        """The request method, as sent by the client."""
 
     @property
     def target(self) -> bytes:
@@ -38,88 +39,88 @@ class Exchange(Protocol):
 
     @property
     def length(self) -> int | None:
-        """The body's length in bytes, 0 without a body, `None` if in chunks."""
+        """The body length in bytes, 0 without a body, `None` if chunked."""
 
     @property
     def peer(self) -> IAddress:
-        """The client that the connection is of, or a proxy before us."""
+        """The address of the client, or of a proxy in front of the cluster."""
 
     @property
     def origin(self) -> Origin:
-        """The connection that it has come by, or another worker has taken it from."""
+        """The client's connection, to this process or to the worker that relays."""
 
     @property
     def wants_upgrade(self) -> bool:
-        """Whether the client asks to speak WebSocket (RFC 6455, section 4.1)."""
+        """Whether the client requests an upgrade to WebSocket (RFC 6455, 4.1)."""
 
     @property
     def body(self) -> IncomingBody:
-        """The request's body, an `IBodyProducer`."""
+        """The request body, an `IBodyProducer`."""
 
     @property
     def gone(self) -> Deferred[None]:
-        """Fires when the client goes away before the response has ended."""
+        """A Deferred that fires if the client disconnects before the response ends."""
 
     def interim(self, head: ResponseHead) -> None:
         """
-        Send a 1xx response; clients that speak HTTP/1.0 get none.
+        Send a 1xx response, except to an HTTP/1.0 client.
 
-        :raises ValueError: if the head cannot be written as it is.
+        :raises ValueError: if the head cannot be encoded.
         """
 
     def respond(self, head: ResponseHead, body: bytes = b"") -> None:
         """
-        Begin the response, with exactly these fields.
+        Start the response, with exactly these header fields.
 
-        Framing is added: the body is chunked if no ``Content-Length`` is given
-        (to HTTP/1.0 clients: ended by the connection's end), and
-        ``Connection: close`` says if the connection will not be kept.
+        Framing is added: the body is chunked if it has no ``Content-Length`` (for
+        HTTP/1.0 clients: ended by closing the connection), and ``Connection: close``
+        is sent if the connection will not be kept alive.
 
-        :param body: what there is of the body already; it goes out with the head.
-        :raises ValueError: if the head cannot be written as it is, or the body is
-            longer than it says; nothing has been sent then.
-        :raises RuntimeError: if the response has begun before.
+        :param body: the available part of the body, sent together with the head.
+        :raises ValueError: if the head cannot be encoded, or the body is longer than
+            its ``Content-Length``; nothing has been sent then.
+        :raises RuntimeError: if the response has started before.
         """
 
     def write(self, body: bytes) -> None:
         """
-        Send a piece of the response's body.
+        Send a piece of the response body.
 
-        :raises ValueError: if there is more than ``Content-Length`` announced.
+        :raises ValueError: if the body exceeds its ``Content-Length``.
         """
 
     def finish(self, trailers: Fields = ()) -> None:
         """
-        End the response.
+        Complete the response.
 
-        A body that is shorter than its ``Content-Length`` is broken off. What
-        the client still sends of the request's body is read and thrown away,
-        up to a bound; beyond it the connection is closed.
+        A response whose body is shorter than its ``Content-Length`` is aborted. The
+        rest of the request body is read and discarded up to a bound; beyond it the
+        connection is closed.
 
-        :param trailers: fields after the body, dropped if it is not chunked.
+        :param trailers: the trailer fields, dropped if the body is not chunked.
         """
 
     def abort(self) -> None:
         """
-        Break the response off, so that the client sees it is incomplete.
+        Abort the response, so that the client sees that it is incomplete.
 
-        A response that has ended stays as it is.
+        Nothing is done if the response has been completed.
         """
 
     def register(self, producer: IPushProducer) -> None:
         """Pause and resume the producer as the client reads; see `IConsumer`."""
 
     def unregister(self) -> None:
-        """Forget the producer."""
+        """Unregister the producer."""
 
     def upgrade(self, protocol: IProtocol) -> None:
         """
-        Connect a protocol to the raw stream, after a 101 was responded.
+        Connect a protocol to the raw stream, after a 101 response was sent.
 
-        What the client has already sent after its request is delivered first.
+        Bytes that the client has sent behind its request are delivered first.
         """
 
 
-#: Asked for a request's target when its head is complete: gives who will respond, or
-#: None for what is not forwarded.
+#: Called with the target of a request when its head is complete: returns the handler
+#: that will respond, or None for a request that is not forwarded.
 Forward = Callable[[bytes], Callable[[Exchange], object] | None]

@@ -1,4 +1,4 @@
-"""A request's body on its way from the client's socket to who reads it."""
+"""Request body of a streamed exchange, with back-pressure to the client's socket."""
 
 from collections import deque
 from collections.abc import Callable
@@ -14,30 +14,30 @@ from clusterapp.interfaces import Fields
 
 
 class Source(Protocol):
-    """Where a body comes from: the reading side of a connection."""
+    """The source of a body: the read side of a connection."""
 
     def pause_reading(self) -> None:
-        """Read nothing more from the client's socket."""
+        """Pause reading from the client's socket."""
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Resume reading from the client's socket."""
 
 
 @implementer(IBodyProducer)
 class IncomingBody:
     """
-    The body of one request, read from the client only as fast as it is wanted.
+    Body of one request, read from the client only as fast as it is consumed.
 
-    Until :meth:`startProducing`, and while paused, at most what one read of
-    the socket has brought is held here, and the socket is not read.
+    Until :meth:`startProducing`, and while paused, the socket is not read, and at most
+    the bytes of one read are buffered here.
 
-    :param length: the body's length in bytes; `None` when it is sent in chunks.
-    :param source: the connection that it comes over.
+    :param length: the body length in bytes; `None` for a chunked body.
+    :param source: the connection that the body is received on.
     """
 
     def __init__(self, length: int | None, source: Source) -> None:
         self.length: int | str = UNKNOWN_LENGTH if length is None else length
-        #: The fields after a chunked body; empty until the body has ended.
+        #: The trailer fields of a chunked body; empty until the body is complete.
         self.trailers: Fields = ()
         self._source = source
         self._progress = _nothing
@@ -51,7 +51,7 @@ class IncomingBody:
 
     @property
     def complete(self) -> bool:
-        """Whether the client has sent all of it."""
+        """Whether the client has sent the whole body."""
         return self._ended
 
     @property
@@ -59,17 +59,21 @@ class IncomingBody:
         return not (self._ended or self._broken)
 
     def watch(self, progress: Callable[[], None]) -> None:
-        """Have this called whenever a piece, or the end, has been passed on."""
+        """
+        Set a function to be called for each piece of the body, and for its end.
+
+        :param progress: called when a piece, or the end, has been passed on.
+        """
         self._progress = progress
 
-    # What the reader calls: IBodyProducer.
+    # IBodyProducer: called by the reader of the body.
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
         """
         Pass the body to the consumer.
 
-        :return: fires with `None` when the whole body has been passed on; fails
-            when the client's connection is lost before; never fires after
+        :return: a Deferred that fires with `None` when the whole body has been passed
+            on; fails if the client's connection is lost before; never fires after
             :meth:`stopProducing`.
         """
         self._consumer = consumer
@@ -79,30 +83,30 @@ class IncomingBody:
         return done
 
     def pauseProducing(self) -> None:
-        """Hold the body back, and the client with it."""
+        """Pause the body, and reading from the client."""
         self._paused = True
         if self._coming:
             self._source.pause_reading()
 
     def resumeProducing(self) -> None:
-        """Pass on what was held back, and read on."""
+        """Pass on the buffered pieces, and resume reading."""
         self._paused = False
         if self._coming:
             self._source.resume_reading()
         self._pass_on()
 
     def stopProducing(self) -> None:
-        """Pass nothing more on, and hold the client back."""
+        """Pass nothing more on, and pause reading from the client."""
         self._stopped = True
         if self._coming:
             self._source.pause_reading()
         self._consumer = self._done = None
         self._held.clear()
 
-    # What the connection calls.
+    # Called by the connection.
 
     def received(self, piece: bytes) -> None:
-        """Take a piece of the body from the client."""
+        """Called with each piece of the body."""
         if self._stopped:
             return
         self._held.append(piece)
@@ -112,13 +116,13 @@ class IncomingBody:
             self._pass_on()
 
     def ended(self, trailers: Fields) -> None:
-        """Know that the client has sent the whole body."""
+        """Called when the body is complete, with its trailer fields."""
         self._ended = True
         self.trailers = trailers
         self._pass_on()
 
     def broken(self, reason: Failure) -> None:
-        """Know that the rest of the body will never come."""
+        """Called when the rest of the body will never be received."""
         self._broken = True
         done, self._done = self._done, None
         self._consumer = None
@@ -127,7 +131,7 @@ class IncomingBody:
             done.errback(reason)
 
     def _pass_on(self) -> None:
-        # A consumer may pause us, or stop us, at any piece.
+        # The consumer may pause or stop this producer at any piece.
         while self._held and self._consumer is not None and not self._paused:
             self._consumer.write(self._held.popleft())
             self._progress()
@@ -143,4 +147,4 @@ class IncomingBody:
 
 
 def _nothing() -> None:
-    """Progress that nobody watches."""
+    """Do nothing: the default progress callback."""

@@ -1,6 +1,6 @@
 """
-The server side: a site, its connections, and how they begin, drain and end.
+HTTP server: the site, its connections, and how connections open, drain and close.
 
-Start with `connection`, then `site`. No event loop is in it: `transports` has an
-adapter for each kind of transport.
+Start with `connection`, then `site`. This package uses no event loop: `transports`
+has an adapter for each kind of transport.
 """

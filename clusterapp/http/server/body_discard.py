@@ -1,4 +1,4 @@
-"""The rest of a request's body, when nobody wants it."""
+"""Sink that discards the rest of a request body that is not needed."""
 
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 class Discard:
     """
-    Throws away the rest of a body, up to a bound.
+    Sink that discards the rest of a request body, up to `DISCARD_LIMIT`.
 
-    :param connection: the connection that it comes by.
+    :param connection: the connection that the body is received on.
     """
 
     def __init__(self, connection: "Connection") -> None:
@@ -21,11 +21,11 @@ class Discard:
         self._discarded = 0
 
     def received(self, piece: bytes) -> None:
-        """Throw a piece away."""
+        """Discard a piece of the body, and notify the connection above the bound."""
         self._discarded += len(piece)
         if self._discarded > DISCARD_LIMIT:
             self._connection.too_much_to_discard()
 
     def completed(self, _trailers: Fields) -> None:
-        """Go on: it was not too much."""
+        """Called when the body is complete: notify the connection."""
         self._connection.body_discarded()

@@ -1,9 +1,10 @@
 """
-One client's connection: HTTP/1.1 without an event loop (RFC 9112).
+HTTP/1.1 server connection of one client, without an event loop (RFC 9112).
 
-For each request there is one *message* under way, which answers it: an application's
-request, an exchange that streams it away, or a file that is being sent. A request's
-body goes to a *sink*: the message itself, or what throws the rest away.
+For each request there is one current *message*, which answers it: a request object of
+the application, an exchange that streams the request elsewhere, or a file that is
+being sent. The request body goes to a *sink*: the message itself, or a `Discard` that
+drops the rest.
 """
 
 import errno
@@ -43,15 +44,15 @@ _CLOSE: Final = b"Connection: close\r\n"
 _KEEP: Final = b"Connection: keep-alive\r\n"
 _OLD: Final = b"HTTP/1.0"
 
-#: What says that there is no space left, on a disk or of a quota.
+#: The errno values for a full disk or an exceeded quota.
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Connection(Switching):
     """
-    A connection, as the faces for each kind of transport share it.
+    HTTP server connection: the base class of the adapters to each kind of transport.
 
-    :param site: what is served.
+    :param site: the site that is served.
     """
 
     __slots__ = ("_began", "_noted", "_origin")
@@ -60,17 +61,18 @@ class Connection(Switching):
         super().__init__(site)
         self._began = 0.0
         self._origin: Origin | None = None
-        # Its request's number in the site's record; 0 if it is not there.
+        # The number of the current request in the site's request record; 0 if the
+        # request is not recorded.
         self._noted = 0
 
     @property
     def factory(self) -> "ClusterSite":
-        """The site, by the name that twisted.web's channels have for it."""
+        """The site, under the name that channels of twisted.web use for it."""
         return self.site
 
     @property
     def origin(self) -> Origin:
-        """The connection that the client has made to the cluster."""
+        """The addresses, TLS state and certificate of the client's connection."""
         if self._origin is None:
             self._origin = Origin(
                 self.getPeer(),
@@ -80,10 +82,10 @@ class Connection(Switching):
             )
         return self._origin
 
-    # What a face calls.
+    # Called by the transport adapter.
 
     def described(self) -> str:
-        """Return what the connection is doing, for the log."""
+        """Return a description of what the connection is doing, for the log."""
         head = self._head
         if self._protocol is not None:
             name = type(unwrapped(self._protocol.protocol)).__name__
@@ -97,10 +99,10 @@ class Connection(Switching):
         """
         Log an exception in one of the connection's callbacks.
 
-        In those of a protocol that it was upgraded to, it is an error of the
-        application, about the request that has asked for the upgrade.
+        On an upgraded connection the exception is logged as an error of the
+        application, with the request that has asked for the upgrade.
 
-        :param doing: what failed: ``cannot {doing}``.
+        :param doing: the action that failed, as in ``cannot {doing}``.
         :param failure: the exception.
         """
         facts = self.upgrade_facts() if self.switched else None
@@ -111,20 +113,21 @@ class Connection(Switching):
 
     def fail(self, failure: Failure) -> None:
         """
-        End the connection after an exception in one of its callbacks.
+        Close the connection after an exception in one of its callbacks.
 
-        If nothing of a response was sent, the client gets a 500, or a 507 if there
+        If no part of a response was sent, the client gets a 500, or a 507 if there
         is no space for its request (RFC 4918, section 11.5); otherwise the connection
-        is broken off, so that nobody takes a part for the whole. A WebSocket is
-        closed with 1011 (RFC 6455, section 7.4.1).
+        is aborted, so that the client does not take a partial response for a complete
+        one. A WebSocket is closed with 1011 (RFC 6455, section 7.4.1).
 
-        :param failure: the exception, which has been logged.
+        :param failure: the exception, which has already been logged.
         """
         if self._speaks_websocket and self._protocol is not None:
             self.fail_websocket(INTERNAL_ERROR, "an exception in the application")
             return
         if self._input_closed or self._protocol is not None or self._is_idle:
-            # A response that nobody has asked for would answer the next request.
+            # The client would take an unrequested response as the answer to its next
+            # request.
             self.abortConnection()
             return
         try:
@@ -134,12 +137,12 @@ class Connection(Switching):
                 else HTTPStatus.INTERNAL_SERVER_ERROR
             )
         finally:
-            if not self._input_closed:  # that has failed, too
+            if not self._input_closed:  # sending the error has failed, too
                 self.abortConnection()
 
     @ends_connection
     def opened(self) -> None:
-        """Begin: the transport is connected."""
+        """Called when the transport is connected: start the first-request timeout."""
         self.site.opened(self)
         limits = self.limits
         seconds = limits.first_request_timeout or limits.keepalive_timeout
@@ -153,7 +156,7 @@ class Connection(Switching):
         log=lambda doing, failure, connection, _: connection.report(doing, failure),
     )
     def lost(self, reason: Failure) -> None:
-        """Tell everyone that the connection is gone."""
+        """Called when the connection is lost: notify the message, protocol and site."""
         self._input_closed = True
         self.phase = "nothing"
         self._pending_input = b""
@@ -171,12 +174,12 @@ class Connection(Switching):
                 self._give_up(self._message, reason)
         finally:
             self._forget_message()
-            # Whatever an application's protocol makes of it: a drain waits for this.
+            # Also if the application's protocol raises: a drain waits for this call.
             self.site.closed(self)
 
     @property
     def is_new(self) -> bool:
-        """Whether it is open and has brought no request yet."""
+        """Whether the connection is open and has received no request yet."""
         return self._count == 0 and not self._input_closed
 
     @property
@@ -185,7 +188,11 @@ class Connection(Switching):
         return self._message is not None
 
     def under_way(self) -> tuple[bytes, bytes, str | None, float] | None:
-        """Tell what is being answered, and for how long; another thread may ask."""
+        """
+        Return the current request, or None; may be called from another thread.
+
+        :return: method, target, client, and the seconds since the request began.
+        """
         head = self._head
         if self._message is None or head is None:
             return None
@@ -194,7 +201,7 @@ class Connection(Switching):
         return head.method, head.target, client, seconds
 
     def _begin(self, head: Head) -> None:
-        """Serve a request whose head has come."""
+        """Start serving a request whose head has been received."""
         site = self.site
         self.phase = "nothing"
         self.deadline = inf
@@ -203,7 +210,8 @@ class Connection(Switching):
         self._closing = (
             not head.keeps or site.draining or self._count == self.limits.requests
         )
-        # Exactly for a log only: to tell what is under way, a second does not matter.
+        # The exact time is read for the access log only: for listing the current
+        # requests, an error of a second does not matter.
         self._began = site.now if site.recorder is None else site.clock.seconds()
         if site.answer is not None:
             prepared = site.answer(head.method, head.target, head.fields)
@@ -225,17 +233,17 @@ class Connection(Switching):
         return self.site.message(head, self)
 
     def send_continue(self) -> None:
-        """Ask the client for the body that it holds back."""
+        """Send 100 Continue to a client that waits for it before it sends the body."""
         self.write(_CONTINUE)
 
-    # Answering.
+    # Responses.
 
     def _answer(self, head: Head, prepared: Prepared) -> None:
-        """Send an answer that was there before it was asked for."""
+        """Send a prepared response."""
         empty = head.method == b"HEAD"
         if head.length != 0:
-            # Nobody wants the body, and this is the cheapest way to say so. What is
-            # left of it unread decides how the connection is closed.
+            # The request body is not needed, and closing is the cheapest way to
+            # refuse it. Its unread rest decides how the connection is closed.
             self._closing = True
             self._left = head.length or 1
         if not (self._closing or prepared.has_files or empty or head.version == _OLD):
@@ -258,10 +266,10 @@ class Connection(Switching):
 
     def connection_header(self, version: bytes) -> bytes:
         """
-        Give the Connection line of a response.
+        Return the Connection header line of a response; empty if none is needed.
 
-        :param version: the client's version of HTTP; 1.0 must be told that the
-            connection is kept (RFC 9112, section 9.3).
+        :param version: the client's HTTP version; a client of 1.0 must be told that
+            the connection is kept alive (RFC 9112, section 9.3).
         """
         if self._closing or self.site.draining:
             self._closing = True
@@ -270,19 +278,19 @@ class Connection(Switching):
 
     @property
     def will_close(self) -> bool:
-        """Whether the connection ends with this response."""
+        """Whether the connection is closed after the current response."""
         return self._closing or self.site.draining
 
     def close_after(self) -> None:
-        """Let the connection end with this response."""
+        """Close the connection after the current response."""
         self._closing = True
 
     def response_ended(self, status: int, sent: int) -> None:
         """
-        Know that the response is complete; the request's body may not be.
+        Called when the response is complete; the request body may not be.
 
-        :param status: the response's status.
-        :param sent: the bytes of its body.
+        :param status: the status code of the response.
+        :param sent: the number of bytes of its body.
         """
         self.site.requests += 1
         if self.site.recorder is not None:
@@ -302,7 +310,7 @@ class Connection(Switching):
             self.resume_reading()
 
     def _next(self) -> None:
-        """Go on with the next request, or close."""
+        """Continue with the next request, or close the connection."""
         site = self.site
         if self._closing:
             if self._pending_input or self._left or self._chunks is not None:
@@ -318,19 +326,19 @@ class Connection(Switching):
             self.leave()
 
     def body_discarded(self) -> None:
-        """Go on: what nobody wanted has been read."""
+        """Called when the rest of the request body has been read and discarded."""
         self._next()
 
     def too_much_to_discard(self) -> None:
-        """Read no more of a body that nobody wants."""
+        """Called when the body to discard exceeds its bound: close the connection."""
         self.linger()
 
     def _refuse(self, status: HTTPStatus, fields: Fields = ()) -> None:
         """
-        Answer a bad message, and read nothing that comes after it.
+        Send an error response and close; no input after the request is parsed.
 
-        :param status: the status of the answer.
-        :param fields: fields that it has besides the usual ones.
+        :param status: the status code of the response.
+        :param fields: header fields that the response has besides the usual ones.
         """
         message = self._message
         self._forget_message()
@@ -340,7 +348,7 @@ class Connection(Switching):
         empty = begins == b"HEAD " if head is None else head.method == b"HEAD"
         self.unregisterProducer()
         if message is not None and message.responded:
-            # What was begun cannot be unsaid.
+            # The head of a response was sent already and cannot be replaced.
             self._record(*message.outcome(), complete=False)
             message.break_off()
         else:
@@ -374,7 +382,7 @@ class Connection(Switching):
 
     def _answered(self, status: int, sent: int) -> Answered:
         head, self._head = self._head, None
-        if head is None:  # what came was no request
+        if head is None:  # the input was not a valid request head
             client = self.site.proxies.client_of(self.getPeer(), ()) or "-"
             return Answered(client, b"-", b"-", b"HTTP/1.1", (), status, sent, 0.0)
         return Answered(

@@ -1,10 +1,10 @@
 """
-How the connections of a site that drains come to their ends.
+Drain policy: how the connections of a draining site are transferred and closed.
 
-Whoever is in the middle of something finishes it. What is idle is given to another
-process, as it is, if there is one that takes it; all else that would not end by
-itself ends at a moment of its own within some seconds, so that clients do not come
-back all at once.
+Requests under way are finished. An idle connection is transferred to another process,
+unchanged, if one accepts it. All connections that would not close by themselves are
+closed at random moments within some seconds, so that clients do not reconnect all at
+once.
 """
 
 import random
@@ -21,47 +21,47 @@ from twisted.python.failure import Failure
 from clusterapp.channel.fd_claims import LentSocket
 from clusterapp.guards import guarded
 
-#: How many connections may be on their way to another process at once: AMP, which
-#: takes them there, has no bound of its own.
+#: The maximum number of connections offered at the same time: AMP, which carries the
+#: offers, has no bound of its own.
 _AT_ONCE = 32
 
-#: Seconds for another process to take a connection over. Its client waits meanwhile,
-#: and then this process serves on.
+#: The timeout of an offer in seconds. The client waits meanwhile; after it, this
+#: process goes on serving the connection.
 _SECONDS = 2.0
 
-#: Lets another process serve a connection that has come by the listener of a name;
-#: fires with whether one does.
+#: Offers a connection, with the name of its listener, to another process; fires with
+#: whether another process serves it.
 HandOver = Callable[[socket.socket, str], Deferred[bool]]
 
 
 class Idle(Protocol):
-    """A connection that may be given to another process."""
+    """An idle connection that may be transferred to another process."""
 
     @property
     def door(self) -> str:
-        """The name of the listener that it has come by."""
+        """The name of the listener that accepted the connection."""
 
     def offer_fd(self) -> socket.socket | None:
         """
-        Read nothing more, and give the socket for another process to serve.
+        Pause reading, and return a duplicate of the socket for another process.
 
-        :return: a duplicate, or None if the connection is not idle any more, is
-            lent already, or cannot leave this process.
+        :return: the duplicate, or None if the connection is not idle any more, is
+            offered already, or cannot be transferred.
         """
 
     def transferred(self) -> None:
-        """Let go of the connection without closing it: another process has it."""
+        """Called when another process has the connection: close only the descriptor."""
 
     def keep(self) -> None:
-        """Read on, and come to an end here."""
+        """Called when no process accepts the offer: resume reading, close it here."""
 
     def reclaim(self) -> None:
-        """Do the same, while other processes may hold duplicates of the socket."""
+        """Do as `keep`, although other processes may hold duplicates of the socket."""
 
 
 _DOING = "hand a connection over"
 
-#: Guards the offer of one connection: on an exception that connection ends here.
+#: Guards the offer of one connection: on an exception it stays in this process.
 _stays_on_error = guarded(
     _DOING, lambda _failure, connection, _hand_over: connection.keep()
 )
@@ -69,12 +69,12 @@ _stays_on_error = guarded(
 
 class DrainPolicy:
     """
-    The end of all connections of one site.
+    Drain policy of one site: when connections close, and which are transferred.
 
-    :param spread: the seconds over which ends are spread.
-    :param hand_over: lets another process serve a connection; None if none can. It
-        gets a `LentSocket`, which the other process is to claim.
-    :param clock: keeps the time, if connections can be handed over.
+    :param spread: the seconds over which closing is spread.
+    :param hand_over: offers a connection to another process; None if none can serve
+        it. It gets a `LentSocket`, which the other process is to claim.
+    :param clock: the reactor, for the timeouts of offers; None for no timeouts.
     """
 
     _log = Logger()
@@ -93,15 +93,15 @@ class DrainPolicy:
         self._goes_on = False
 
     def moment(self) -> float:
-        """Choose in how many seconds something is to end."""
-        return random.uniform(0, self.spread)  # noqa: S311 - it is no secret
+        """Return a random number of seconds after which to close one connection."""
+        return random.uniform(0, self.spread)  # noqa: S311 - no cryptographic use
 
     def offer(self, connection: Idle) -> bool:
         """
-        Give an idle connection to another process, when its turn has come.
+        Queue an idle connection to be offered to another process.
 
-        :return: whether that can be tried; if so, `transferred` or `keep` is called
-            later, unless a request comes first.
+        :return: whether connections can be offered; if so, `transferred` or `keep` is
+            called later, unless a request arrives first.
         """
         if self._hand_over is None:
             return False
@@ -111,14 +111,16 @@ class DrainPolicy:
 
     def _go_on(self, hand_over: HandOver) -> None:
         if self._goes_on:
-            return  # a channel that is gone answers at once, and for thousands
+            # A closed channel answers at once: without this, thousands of queued
+            # connections would recurse.
+            return
         self._goes_on = True
         while self._queue and self._under_way < _AT_ONCE:
             _stays_on_error(self._give)(self._queue.popleft(), hand_over)
         self._goes_on = False
 
     def _give(self, connection: Idle, hand_over: HandOver) -> None:
-        if self._hand_over is None:  # an offer was not answered in time
+        if self._hand_over is None:  # an earlier offer has timed out
             connection.keep()
             return
         duplicate = connection.offer_fd()
@@ -126,7 +128,7 @@ class DrainPolicy:
             return
         try:
             lent = LentSocket.offer(duplicate)
-        except OSError:  # there is no descriptor left
+        except OSError:  # no file descriptor is left
             connection.keep()
             return
         self._under_way += 1
@@ -136,7 +138,7 @@ class DrainPolicy:
             guarded(_DOING)(self._end_offer)(connection, lent, taken)
             self._go_on(hand_over)
 
-        # What is sent over a channel that is gone may raise.
+        # Sending over a closed channel may raise.
         given = maybeDeferred(hand_over, lent, connection.door)
         if self._clock is not None:
             given.addTimeout(_SECONDS, self._clock)
@@ -147,10 +149,11 @@ class DrainPolicy:
     ) -> None:
         late = isinstance(taken, Failure) and taken.check(TimeoutError) is not None
         if late and self._hand_over is not None:
-            # Whoever stands still would keep each connection waiting as long.
+            # A blocked master would delay each further connection as long.
             self._hand_over = None
             self._log.warn("the master takes no connections over: they stay here")
-        # If the channel is broken, somebody may have it all the same.
+        # If the channel is broken, another process may have the connection all the
+        # same; the claim decides.
         is_given = taken is True or not lent.claim()
         lent.close()
         if is_given:

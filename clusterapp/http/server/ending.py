@@ -1,4 +1,4 @@
-"""How one client's connection comes to an end: in time, and on a site that drains."""
+"""Closing of a client connection: by timeouts, after errors, and while draining."""
 
 from http import HTTPStatus
 from math import inf
@@ -28,33 +28,33 @@ if TYPE_CHECKING:
     from clusterapp.http.server.site import ClusterSite
 
 
-#: Why the rest of a file cannot be sent.
+#: The logged reason why the rest of a file cannot be sent.
 SHORTER: Final = "the file has become shorter than was announced"
 
-#: Seconds until it is looked again whether a response has begun.
+#: Seconds until the next check of whether a response has begun, while draining.
 _NEXT_LOOK: Final = 1.0
 
-#: What a connection waits for when it has no request.
+#: The phases of a connection that has no request.
 _BETWEEN_REQUESTS: Final = frozenset({"request", "rest"})
 
 
 class Ending(Reading):
     """
-    What a connection does when a time is over, and when its site drains.
+    Timeouts and drain of a connection.
 
-    :param site: what is served.
+    :param site: the site that is served.
     """
 
     __slots__ = ("_closing", "_count", "_speaks_websocket")
 
-    #: The name of the listener that it has come by; empty where there is no telling.
+    #: The name of the listener that accepted the connection; empty if not known.
     door = ""
-    #: Whether a client is at the other end, or a proxy, and not another worker.
+    #: Whether the peer is a client or a proxy, not another worker.
     of_client = True
 
     @property
     def _of_agent(self) -> bool:
-        """Whether a `CoreAgent` is at the other end, which heeds a close notice."""
+        """Whether the peer is a `CoreAgent`, which closes upon a close notice."""
         return self.site.serves_agents or not self.of_client
 
     _log = Logger()
@@ -62,8 +62,8 @@ class Ending(Reading):
     def __init__(self, site: "ClusterSite") -> None:
         super().__init__(site)
         self._count = 0
-        #: Whether the connection ends with this response, as the client knows or
-        #: will know from its head.
+        #: Whether the connection is closed after this response, whose head tells the
+        #: client so.
         self._closing = False
         self._speaks_websocket = False
 
@@ -72,7 +72,11 @@ class Ending(Reading):
 
     @ends_connection
     def overdue(self, now: float) -> None:
-        """Do what is to be done when a time is over; the site's clock calls this."""
+        """
+        Called by the site when a deadline of the connection has passed.
+
+        :param now: the current time on the site's clock, in seconds.
+        """
         if self.stall <= now:
             self.abortConnection()
         elif self.deadline <= now:
@@ -80,18 +84,18 @@ class Ending(Reading):
 
     @property
     def lingers(self) -> bool:
-        """Whether it has waited for the client's end for a second or longer."""
+        """Whether the connection has lingered for a second or longer."""
         left = self.deadline - self.site.clock.seconds()
         return self.phase == "end" and left <= LINGER_SECONDS - 1
 
     @ends_connection
     def end_early(self) -> None:
         """
-        Close now: descriptors are scarce.
+        Close the connection now, since file descriptors are scarce.
 
-        Only an idle connection is closed as at the end of its time, but without
-        waiting for a close_notify. Any other one is broken off, since one that lingers
-        keeps its descriptor.
+        An idle connection is closed as after its keep-alive timeout, but without
+        waiting for a close_notify. Any other one is aborted, since a connection that
+        lingers keeps its file descriptor.
         """
         if self.phase == "request":
             self.loseConnection()
@@ -101,16 +105,16 @@ class Ending(Reading):
             self.close_notify_is_late()
 
     def close_notify_is_late(self) -> None:
-        """Close without the client's close_notify, once the kernel has everything."""
+        """Close without waiting for the peer's close_notify, once all is written."""
         self._wait_for("end", WRITE_STALL)
         self._end_input()
 
     def head_is_late(self) -> None:
-        """Refuse a request whose head takes too long."""
+        """Called when the header timeout is over: answer 408 and close."""
         self._refuse(HTTPStatus.REQUEST_TIMEOUT)
 
     def response_is_late(self) -> None:
-        """Give up a request that nobody has answered in time."""
+        """Called when the request timeout is over: answer 504 or 503, and close."""
         message, head = self._message, self._head
         self.phase = "nothing"
         self.deadline = inf
@@ -127,37 +131,37 @@ class Ending(Reading):
             HTTPStatus.GATEWAY_TIMEOUT if forwarded else HTTPStatus.SERVICE_UNAVAILABLE
         )
 
-    # When making a response has failed.
+    # When producing a response has failed.
 
     def refuse_request(self, status: HTTPStatus) -> None:
         """
-        Answer the request under way with an error of our own, and close.
+        Answer the current request with an error response, and close.
 
-        :param status: the error; nothing of another response must have been sent.
+        :param status: the status code; no part of another response may have been sent.
         """
         self._refuse(status)
 
     def break_off(self, message: Message) -> None:
         """
-        Close at once, so that the client sees that a response is incomplete.
+        Abort the connection, so that the client sees that a response is incomplete.
 
-        :param message: what responds; nobody listens to it any more.
+        :param message: the message that responds, which is dropped.
         """
         self.abortConnection()
         if self._message is message:
             self._give_up(message, Failure(ConnectionAborted()))
 
     def _producer_failed(self, failure: Failure) -> None:
-        """End the response whose producer has raised an exception."""
+        """Called when a producer has raised an exception: end its response."""
         if self._protocol is None and self._message is not None:
-            self._stop_producer()  # which may hold files
+            self._stop_producer()  # the producer may hold open files
             self._message.fail(failure)
         else:
             self.report("let a producer follow the client", failure)
             self.fail(failure)
 
     def _file_failed(self, error: OSError | None = None) -> None:
-        if not isinstance(error, ConnectionError):  # the client has gone
+        if not isinstance(error, ConnectionError):  # the client has disconnected
             target = b"-" if self._head is None else self._head.target
             self._log.error(
                 "cannot send {path}: {why}; its response is broken off",
@@ -166,11 +170,11 @@ class Ending(Reading):
             )
         self.abortConnection()
 
-    # On a site that drains.
+    # While the site drains.
 
     @ends_connection
     def drain(self) -> None:
-        """Come to an end, without breaking off what is under way."""
+        """Start to drain: finish the current request; close or transfer when idle."""
         if self._protocol is not None:
             self._drain_protocol()
         elif self._message is not None:
@@ -179,25 +183,29 @@ class Ending(Reading):
             self.leave()
 
     def offer_fd(self) -> "socket.socket | None":
-        """Give nothing: not every kind of transport can leave this process."""
+        """Return None: not every kind of transport can be passed to another process."""
         if self._is_idle:
             self.keep()
         return None
 
     def transferred(self) -> None:
-        """Let go of what another process has."""
+        """Called when another process has the connection: close this descriptor."""
         raise NotImplementedError
 
     @ends_connection
     def keep(self) -> None:
-        """Come to an end here: the next response says so, or none comes in time."""
+        """
+        Keep the draining connection in this process.
+
+        It is closed after the next response, or when no request comes in time.
+        """
         self.resume_reading()
         if self._of_agent:
             self._ask_to_close()
             return
         drain_policy = self.site.drain_policy
-        # Never at once: a request may have come while nobody read, and that of a new
-        # connection may be on its way.
+        # Never closed at once: a request may have arrived while reading was paused, and
+        # the first request of a new connection may be in flight.
         self._wait_for(
             "request",
             drain_policy.moment()
@@ -206,16 +214,16 @@ class Ending(Reading):
         )
 
     def reclaim(self) -> None:
-        """Come to an end here, though others may hold duplicates of the socket."""
+        """Do as `keep`, although other processes may hold duplicates of the socket."""
         self.keep()
 
     def leave(self) -> None:
-        """Let another process have this idle connection, or come to its end."""
+        """Offer this idle connection to another process, or else close it."""
         if not self.site.drain_policy.offer(self):
             self._keep_connection()
 
     def _keep_connection(self) -> None:
-        """Come to an end here, at once if it may be so."""
+        """Close the idle connection in this process, at once if that is allowed."""
         if self._count and not (self.site.drain_policy.spread or self._of_agent):
             self.loseConnection()
         else:
@@ -223,10 +231,11 @@ class Ending(Reading):
 
     def _ask_to_close(self) -> None:
         """
-        Have the agent at the other end close the connection.
+        Send a close notice, so that the agent at the other end closes the connection.
 
-        If this end closed, a request could be on its way.  A connection that has
-        brought no request yet was made for one, which comes.
+        If this end closed it, a request could be in flight. A connection that has
+        received no request yet was opened for one, which will arrive: no notice is
+        sent on it.
         """
         if self._count:
             self.write(CLOSE_NOTICE)
@@ -245,7 +254,7 @@ class Ending(Reading):
         if not message.responded:
             self._closing = True
         if self._sink is not None:
-            return  # `_expect_response` comes back to it
+            return  # `_expect_response` calls this again after the body
         if seconds := self.site.drain_policy.moment():
             self._end_stream_in(seconds, message)
         else:
@@ -257,7 +266,7 @@ class Ending(Reading):
             self._drain_message(self._message)
 
     def end_stream(self) -> None:
-        """End a response that would not end by itself, as if it had."""
+        """Complete a response that would not end by itself, such as an event stream."""
         self.phase = "nothing"
         self.deadline = inf
         message = self._message
@@ -274,7 +283,7 @@ class Ending(Reading):
         if ending is not None:
             self.write(ending)
             self.linger()
-            # The application hears of it as if the client had left.
+            # The application is notified as if the client had disconnected.
             self._give_up(message, Failure(ConnectionDone()))
 
     def _end_stream_in(self, seconds: float, message: Message) -> None:
@@ -284,7 +293,7 @@ class Ending(Reading):
 
     def _drain_protocol(self) -> None:
         if self.phase != "nothing":
-            return  # its end has begun
+            return  # closing has begun already
         if not self._speaks_websocket:
             self.close_protocol()
         elif seconds := self.site.drain_policy.moment():
@@ -293,12 +302,13 @@ class Ending(Reading):
             self.send_close_frame()
 
     def send_close_frame(self) -> None:
-        """Tell a WebSocket's client to come back, and wait a little for its answer."""
+        """Send a WebSocket close frame with 1012, and wait briefly for the peer's."""
         self.phase = "nothing"
         self.deadline = inf
         protocol = self._protocol and self._protocol.protocol
         if isinstance(protocol, Tunnel):
-            # The core's frames come in pieces.
+            # The core's frames arrive in pieces: the close frame must wait for the
+            # end of a frame.
             protocol.end_with(SERVICE_RESTART, self._wait_for_answer)
         else:
             self.write(SERVICE_RESTART)
@@ -308,14 +318,14 @@ class Ending(Reading):
         self._wait_for("goodbye", GOODBYE_SECONDS)
 
     def close_protocol(self) -> None:
-        """End a stream that another protocol has."""
+        """Close a connection that was upgraded to another protocol."""
         self._wait_for("end", LINGER_SECONDS)
         self.unregisterProducer()
         self._close()
 
 
-#: The method that a connection calls when the time of its phase is over. Names: that
-#: of a subclass is called where it has its own.
+#: The method called when the deadline of each phase has passed. These are names, so
+#: that the methods of subclasses are called where they override these.
 _AT_THE_END: Final = {
     "request": "loseConnection",
     "rest": "leave",

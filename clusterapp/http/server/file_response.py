@@ -1,4 +1,4 @@
-"""A prepared answer on its way out, piece by piece, as fast as the client reads."""
+"""Sending of a prepared response with file parts, as fast as the client reads."""
 
 from typing import TYPE_CHECKING
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 @implementer(IPushProducer)
 class FileSending:
     """
-    Sends an answer with parts of files.
+    Message that sends a prepared response with parts of files.
 
-    It is the message that is under way on its connection.
+    It is a push producer and the current message of its connection.
 
-    :param connection: where to.
-    :param opening: the answer's head.
-    :param prepared: the answer.
+    :param connection: the connection to send on.
+    :param opening: the head of the response.
+    :param prepared: the response.
     """
 
-    #: Its head is sent before anything else may happen.
+    #: Always True: the head is sent before any other callback can run.
     responded = True
 
     __slots__ = ("_connection", "_offset", "_paused", "_prepared", "_todo")
@@ -41,62 +41,62 @@ class FileSending:
         self._paused = False
 
     def begin(self) -> None:
-        """Send as much as the client takes, and go on when it takes more."""
+        """Register as the connection's producer, and start to send."""
         if self._connection is not None:
             self._connection.registerProducer(self, True)
             self.resumeProducing()
 
     def pauseProducing(self) -> None:
-        """Wait: the client is slow."""
+        """Called when the client reads too slowly: stop sending for now."""
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """Go on."""
+        """Called when the client can be sent more: send until paused or complete."""
         self._paused = False
         while self._todo and not self._paused and self._connection is not None:
             if not self._send(self._connection, self._todo[-1]):
-                return  # it must wait, or has been broken off
+                return  # the part must wait, or the connection has been aborted
         if not self._todo and self._connection is not None:
             connection, self._connection = self._connection, None
             connection.response_ended(self._prepared.status, self._prepared.length)
 
     def stopProducing(self) -> None:
-        """Stop: the connection is gone."""
+        """Called when the connection is closed: stop sending."""
         self._connection = None
 
     def outcome(self) -> tuple[int, int]:
-        """Give the status, and the bytes of the body so far."""
+        """Return the status, and the number of body bytes sent so far."""
         left = sum(map(len, self._todo)) - self._offset
         return self._prepared.status, max(0, self._prepared.length - left)
 
     def serve(self) -> None:
-        """Begin."""
+        """Start to send the response."""
         self.begin()
 
     def completed(self, trailers: Fields) -> None:
-        """Know that the request's body has ended."""
+        """Do nothing: the request body is not used."""
 
     def expected(self) -> None:
-        """Want no body."""
+        """Do nothing: the request body is not used."""
 
     def received(self, piece: bytes) -> None:
-        """Want no body."""
+        """Do nothing: the request body is not used."""
 
     def ending(self) -> None:
-        """Give nothing: a file ends."""
+        """Return None: a file response ends by itself."""
 
     def break_off(self) -> None:
-        """Close the connection, so that the client sees what is incomplete."""
+        """Abort the connection, so that the client sees an incomplete response."""
         if self._connection is not None:
             self._connection.abortConnection()
 
     def fail(self, reason: Failure) -> None:
-        """Break it off: its head has been sent."""
+        """Log the exception and abort: the head of the response has been sent."""
         report("send a file", reason)
         self.break_off()
 
     def lose(self, _reason: Failure) -> None:
-        """Stop: the client has gone."""
+        """Called when the connection is lost: stop sending."""
         self._connection = None
 
     def _send(self, connection: "Connection", part: bytes | FilePart) -> bool:
@@ -104,7 +104,7 @@ class FileSending:
             self._todo.pop()
             if self._todo:
                 connection.write_before_file(part)
-            else:  # the kernel must not wait for more
+            else:  # nothing follows, so the kernel must send it without delay
                 connection.write(part)
             return True
         left = part.length - self._offset

@@ -1,18 +1,18 @@
-"""What a site notes of itself where other processes see it: on the scoreboard."""
+"""Load counters of a site, on the scoreboard that other processes read."""
 
 from clusterapp.interfaces import LOAD, OPEN, SERVING, Row, private_row
 
-#: How many connections a second of lag counts as: a loop that is late has more to do
-#: than it has connections, but all are a little late on a busy machine.
+#: The number of connections that a second of event-loop lag counts as: a loop with lag
+#: has more load than its connections show, but all have some lag on a busy machine.
 _A_SECOND = 100
 
 
 class LoadCounters:
     """
-    How many clients a worker has, and how much it has to do.
+    Load counters of a worker: its client connections and its load.
 
-    :param row: where that is noted.
-    :ivar clients: how many clients are connected; other workers are none.
+    :param row: the worker's scoreboard row; by default, a private one.
+    :ivar clients: the number of client connections, without those of other workers.
     """
 
     __slots__ = ("_lag", "_recent", "_row", "clients")
@@ -24,7 +24,7 @@ class LoadCounters:
         self._row = private_row() if row is None else row
 
     def opened(self) -> None:
-        """Know of one client more."""
+        """Called when a client connection is opened."""
         clients = self.clients = self.clients + 1
         recent = self._recent = self._recent + 1
         row = self._row
@@ -32,7 +32,7 @@ class LoadCounters:
         row[LOAD] = clients + recent + self._lag
 
     def closed(self) -> None:
-        """Know of one client less."""
+        """Called when a client connection is closed."""
         clients = self.clients = self.clients - 1
         row = self._row
         row[OPEN] = clients
@@ -40,20 +40,20 @@ class LoadCounters:
 
     def looked(self, lag: float) -> None:
         """
-        Know that a second has passed: what has come before it counts half.
+        Called every second: halve the count of recent connections, and note the lag.
 
-        :param lag: how late the event loop was, in seconds.
+        :param lag: the lag of the event loop, in seconds.
         """
         self._recent >>= 1
         self._lag = int(lag * _A_SECOND)
         self._row[LOAD] = self.clients + self._recent + self._lag
 
     def serve(self) -> None:
-        """Be one of those that take connections."""
+        """Mark this worker as accepting connections in its scoreboard row."""
         self._row[SERVING] = 1
 
     def leave(self) -> None:
-        """Be none of them any more, nor count among them."""
+        """Zero the worker's scoreboard row, and count in a private row from now on."""
         for column in (SERVING, OPEN, LOAD):
             self._row[column] = 0
         self._row = private_row()

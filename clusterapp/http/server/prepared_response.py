@@ -1,4 +1,4 @@
-"""Answers that are ready before anybody asks: what a static file is to the engine."""
+"""Prepared responses, such as those for static files, built before a request."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -14,9 +14,9 @@ _UNMEASURED: Final = frozenset({204, 304})
 
 class OpenFile:
     """
-    A file that is read from as long as anybody holds this object.
+    Open file whose descriptor is closed with the last reference to this object.
 
-    :param fd: its descriptor, which is closed with the last reference.
+    :param fd: the file descriptor, owned by this object.
     """
 
     __slots__ = ("fd",)
@@ -30,11 +30,11 @@ class OpenFile:
 
 class FilePart:
     """
-    Some bytes of a file, sent without being read into this process.
+    Part of a file, sent without being read into this process.
 
-    :param file: the file, whose position does not count.
-    :param offset: where they begin, in bytes.
-    :param length: how many there are.
+    :param file: the file, whose file position is not used.
+    :param offset: the offset of the part, in bytes.
+    :param length: the length of the part, in bytes.
     """
 
     __slots__ = ("file", "length", "offset")
@@ -50,18 +50,18 @@ class FilePart:
 
 class Prepared:
     """
-    A response without its Date and Connection fields, which may be sent many times.
+    Prepared response without its Date and Connection fields, to be sent many times.
 
-    Content-Length is added; fields that frame a message must not be given.
+    Content-Length is added; no header field that frames a message may be passed.
 
     :param status: the status code.
-    :param fields: the fields, in their order and spelling.
-    :param parts: the body: bytes, and parts of files. A HEAD gets none of it.
-    :param length: the Content-Length, where it is not that of the parts: of a 304,
-        or of a HEAD whose body was not made.
+    :param fields: the header fields, in their order and spelling.
+    :param parts: the body: bytes, and parts of files. It is not sent for HEAD.
+    :param length: the Content-Length, if not the total length of the parts: for a 304,
+        or for a HEAD whose body was not made.
     :param modified: the time of a Last-Modified in seconds since the epoch, where it
-        may be in the future: then it is the message's Date (RFC 9110, 8.8.2.1).
-    :raises ValueError: if a field has a line break or a NUL.
+        may be in the future: then the message's Date is sent (RFC 9110, 8.8.2.1).
+    :raises ValueError: if a field contains a line break or a NUL.
     """
 
     __slots__ = (
@@ -86,12 +86,12 @@ class Prepared:
         self.status = status
         self.parts = tuple(parts)
         self.length = sum(map(len, self.parts)) if length is None else length
-        #: Whether some of the body is in files.
+        #: Whether a part of the body is in a file.
         self.has_files = any(isinstance(part, FilePart) for part in self.parts)
         lines = [one_line(b"%b: %b" % field) for field in fields]
         if status not in _UNMEASURED:
             lines.append(b"Content-Length: %d" % self.length)
-        #: The status line and the fields, each with its line end.
+        #: The status line and the header lines, each with its CRLF.
         self.head = status_line(status) + b"".join(line + b"\r\n" for line in lines)
         self._modified = modified
         self._for_header_lines = b""
@@ -99,11 +99,10 @@ class Prepared:
 
     def opening(self, common_header_lines: bytes, *lines: bytes) -> bytes:
         """
-        Give the head.
+        Return the response head.
 
-        :param common_header_lines: the fields of every response, each with its line
-            end.
-        :param lines: more fields, each with its line end.
+        :param common_header_lines: the header lines of every response, with CRLFs.
+        :param lines: more header lines, each with its CRLF.
         """
         if self._modified is not None:
             date = last_modified(self._modified, date_in(common_header_lines))
@@ -112,12 +111,12 @@ class Prepared:
 
     def whole(self, common_header_lines: bytes) -> bytes:
         """
-        Give all of it, for one that is small and often asked for.
+        Return the whole response, for a small and frequently requested one.
 
-        The last one is remembered, so within a second it is made once.
+        The result is cached until the common header lines change, so it is built once
+        a second.
 
-        :param common_header_lines: the fields of every response, each with its line
-            end.
+        :param common_header_lines: the header lines of every response, with CRLFs.
         """
         if common_header_lines is not self._for_header_lines:
             self._wire = b"".join((self.opening(common_header_lines), *self.parts))  # type: ignore[arg-type]
@@ -125,6 +124,6 @@ class Prepared:
         return self._wire
 
 
-#: Asked before a request is made of a head: its method, target and fields. Gives
-#: the answer, or None for what is to go on to the application.
+#: Called with the method, target and fields of a request before a request object is
+#: made. Returns the prepared response, or None if the application is to answer.
 Answer = Callable[[bytes, bytes, Fields], Prepared | None]

@@ -1,4 +1,4 @@
-"""A pull producer, driven at the pace of the client."""
+"""Adapter from a pull producer to a push producer, paced by the client."""
 
 from collections.abc import Callable
 from typing import cast
@@ -16,14 +16,12 @@ from clusterapp.guards import guarded
 
 class Pulling:
     """
-    Asks a pull producer for more, once in each turn of the reactor.
+    Push producer that calls a pull producer once in each turn of the reactor.
 
-    To a connection it is a push producer.
-
-    :param producer: an `IPullProducer`; it need not declare that.
+    :param producer: an `IPullProducer`; it need not declare the interface.
     :param clock: the reactor.
-    :param failed: called when the producer has raised an exception; it is asked for
-        nothing more then.
+    :param failed: called when the producer has raised an exception; the producer is
+        not called again.
     """
 
     def __init__(
@@ -38,36 +36,41 @@ class Pulling:
         self._next: IDelayedCall | None = None
 
     def start(self, *, paused: bool) -> None:
-        """Begin with the next turn, unless the client is not ready for it."""
+        """
+        Start calling the producer in the next reactor turn, unless paused.
+
+        :param paused: whether the client reads too slowly now.
+        """
         if not paused:
             self.resumeProducing()
 
     def pauseProducing(self) -> None:
-        """Ask for nothing more for now."""
+        """Stop calling the producer for now."""
         if self._next is not None:
             self._next.cancel()
             self._next = None
 
     def resumeProducing(self) -> None:
-        """Ask for more, again and again."""
+        """Call the producer in each turn of the reactor."""
         if self._next is None:
             self._next = self._clock.callLater(0, self._ask)
 
     def stopProducing(self) -> None:
-        """Tell the producer that nobody wants the rest."""
+        """Stop, and call the producer's stopProducing: its data is not needed."""
         self.stop()
         self._producer.stopProducing()
 
     def stop(self) -> None:
-        """Ask for nothing more."""
+        """Stop calling the producer."""
         self.pauseProducing()
 
     @guarded("ask a producer for more")
     def _ask(self) -> None:
-        # Set before the producer is asked: it may pause or stop us.
+        # Scheduled before the producer is called, since it may pause or stop this
+        # object.
         self._next = self._clock.callLater(0, self._ask)
         try:
             self._producer.resumeProducing()
-        except Exception:  # noqa: BLE001 - it ends the response, and is logged
+        except Exception:  # noqa: BLE001 - ends the response, and is logged
             self.stop()
             self._failed(Failure())

@@ -1,9 +1,9 @@
 """
-The reading half of a client's connection: heads one at a time, then their bodies.
+Input half of a client connection: parse request heads one at a time, then bodies.
 
-The next head is not looked at before the response and the body of the one before it
-are complete: so responses go out in the order of their requests, and what follows a
-bad message is never read.
+The next head is parsed only when the response and the body of the request before it
+are complete: so responses are sent in the order of their requests, and input behind a
+bad message is never parsed.
 """
 
 import re
@@ -35,66 +35,67 @@ _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 
 
 class Message(Protocol):
-    """What answers a request."""
+    """The object that answers one request."""
 
     @property
     def responded(self) -> bool:
-        """Whether any of the response has been sent."""
+        """Whether any part of the response has been sent."""
 
     def outcome(self) -> tuple[int, int]:
-        """Give the status, 0 if none was sent, and the bytes of the body so far."""
+        """Return the status sent, 0 if none, and the number of body bytes so far."""
 
     def serve(self) -> None:
-        """Answer a request without a body, or see to it that somebody does."""
+        """Called for a request without a body: answer it, now or later."""
 
     def begin(self) -> None:
-        """Answer one whose body is to come, or see to it that somebody does."""
+        """Called for a request with a body, before any of the body is received."""
 
     def completed(self, trailers: Fields) -> None:
-        """Know that the request's body has ended."""
+        """Called when the request body is complete."""
 
     def expected(self) -> None:
-        """Know that the client holds the body back until it is asked for."""
+        """Called when the client waits for 100 Continue before it sends the body."""
 
     def received(self, piece: bytes) -> None:
-        """Take a piece of the request's body."""
+        """Called with each piece of the request body."""
 
     def ending(self) -> bytes | None:
         """
-        Give what makes a whole response of one that would not end by itself.
+        Return the bytes that complete a response that would not end by itself.
 
-        :return: None if it will end.
+        :return: None if the response will end by itself.
         """
 
     def break_off(self) -> None:
-        """Close the connection, so that the client sees what is incomplete."""
+        """Abort the connection, so that the client sees an incomplete response."""
 
     def fail(self, reason: Failure) -> None:
         """
-        End the response, since making it has failed, and log why.
+        Called when producing the response has failed: end it, and log the reason.
 
-        With an error if nothing of it has been sent; else it is broken off.
+        The client gets an error response if nothing has been sent; otherwise the
+        connection is aborted.
         """
 
     def lose(self, reason: Failure) -> None:
-        """Know that the client has gone, or will not be answered."""
+        """Called when the connection is lost, or the request will not be answered."""
 
 
 class Sink(Protocol):
-    """Where a request's body goes."""
+    """The receiver of a request body."""
 
     def received(self, piece: bytes) -> None:
-        """Take a piece."""
+        """Called with each piece of the body."""
 
     def completed(self, trailers: Fields) -> None:
-        """Know that this was all."""
+        """Called when the body is complete."""
 
 
 class Reading(Wire):
     """
-    What a connection does with the bytes that come.
+    Input side of a connection: parses what is received and dispatches it.
 
-    :param site: what is served.
+    :param site: the site that is served.
     """
 
     __slots__ = (
@@ -116,48 +117,50 @@ class Reading(Wire):
 
     def __init__(self, site: "ClusterSite") -> None:
         super().__init__(site)
-        #: Its bounds, and what reads heads within them.
+        #: The connection's limits, and the head parser that applies them.
         self.limits = site.limits
         self.heads = site.heads
-        #: What has come and waits for its turn.
+        #: Input that has been received and not parsed yet.
         self._pending_input = b""
         self._head: Head | None = None
         self._message: Message | None = None
         self._sink: Sink | None = None
         self._chunks: ChunkedReader | None = None
         self._protocol: Upgraded | None = None
-        # Bytes of the body: to come, if that is known; come; come when last looked.
+        # Bytes of the body: still to come, if known; received; received at the last
+        # check of the rate.
         self._left = 0
         self._got = 0
         self._marked = 0
         self._parsing = False
-        # Goes on with pipelined requests in the next turn of the event loop.
+        # The scheduled call that continues with pending input in the next turn of the
+        # event loop.
         self._next_turn: Cancellable | None = None
-        #: When the response is late, if there is a time for it.
+        #: The deadline of the response, if it has one.
         self._late = inf
 
     def _begin(self, head: Head) -> None:
-        """Serve a request whose head has come."""
+        """Start serving a request whose head has been received."""
         raise NotImplementedError
 
     def _make(self, head: Head) -> Message:
-        """Make what will answer a request."""
+        """Return a new message, which will answer the request."""
         raise NotImplementedError
 
     def _expect_response(self) -> None:
-        """Give the message under way, if it still is, the time that it may take."""
+        """Start the response timeout, if the request is still unanswered."""
         seconds = self.limits.request_timeout
         if seconds is not None and self._message is not None and not self._input_closed:
             self._wait_for("response", seconds)
             self._late = self.deadline
 
     def _refuse(self, status: HTTPStatus, fields: Fields = ()) -> None:
-        """Answer a bad message, and read nothing that comes after it."""
+        """Send an error response and close; no input after the request is parsed."""
         raise NotImplementedError
 
     @ends_connection
     def received(self, data: bytes) -> None:
-        """Take bytes from the client."""
+        """Called with bytes that the client has sent."""
         if self._protocol is not None:
             self._protocol.received(data)
         elif self._input_closed:
@@ -177,14 +180,14 @@ class Reading(Wire):
 
     @ends_connection
     def writing_paused(self) -> None:
-        """Know that the client is slower than we are."""
+        """Called when the write buffer is full: the client reads too slowly."""
         super().writing_paused()
         if self._protocol is not None:
             self._protocol.full(True)
 
     @ends_connection
     def writing_resumed(self) -> None:
-        """Go on with the response, or with the request after it."""
+        """Called when the write buffer has drained: continue to write, or to parse."""
         super().writing_resumed()
         if self._protocol is not None:
             self._protocol.full(False)
@@ -192,7 +195,7 @@ class Reading(Wire):
             self._go_on()
 
     def _go_on(self) -> None:
-        """Look at what came behind a message, unless it must wait, or wait again."""
+        """Parse pending input behind a message, if the next request may be served."""
         if (
             self._pending_input
             and self._may_parse
@@ -211,14 +214,15 @@ class Reading(Wire):
 
     def share(self, most: int) -> int:
         """
-        Return how much to do now of what is bounded in each turn of the event loop.
+        Return this connection's share of the work allowed per event-loop turn.
 
-        :param most: the bound, which all connections share that wait for the next turn.
+        :param most: the bound per turn, shared by all connections that wait for the
+            next turn.
         """
         return max(1, most // max(1, self.site.waiting))
 
     def _wait_for_turn(self) -> None:
-        """Go on in the next turn of the event loop: other connections have theirs."""
+        """Continue in the next turn of the event loop, after other connections."""
         if self._next_turn is None:
             self._next_turn = self._call_soon(self._take_turn)
             self.site.waiting += 1
@@ -235,14 +239,14 @@ class Reading(Wire):
         self._go_on()
 
     def _give_up_turn(self) -> None:
-        """Serve no more pipelined requests."""
+        """Cancel the scheduled call that would continue with pending input."""
         if self._next_turn is not None:
             self._next_turn.cancel()
             self._next_turn = None
             self.site.waiting -= 1
 
     def _parse(self) -> None:
-        """Serve what whole requests are held, one after the other."""
+        """Serve the complete requests in the pending input, one after the other."""
         self._parsing = True
         left = self.share(PIPELINED)
         try:
@@ -263,21 +267,26 @@ class Reading(Wire):
             self.resume_reading()
 
     def _parse_one(self) -> bool:
-        """Serve the next request, if it is whole; tell whether to look for another."""
+        """
+        Start serving the next request, if its head is complete.
+
+        :return: whether to parse another request.
+        """
         data = self._pending_input
-        # Empty lines before a request are forgiven (RFC 9112, 2.2): all at once, since
-        # each step would copy what is behind it.
+        # Empty lines before a request are ignored (RFC 9112, 2.2). They are removed
+        # all at once, since removing each would copy the input behind it.
         if data.startswith(b"\r\n"):
             self._pending_input = _EMPTY_LINES.sub(b"", data, 1)
             return True
         end = data.find(END) + 4
-        if end < 4:  # noqa: PLR2004 - it is not there
+        if end < 4:  # noqa: PLR2004 - the end of the head is missing
             if self.phase != "head":
                 self._wait_for("head", self.limits.header_timeout)
             self._head = None
             check_start(data, self.limits)
             return False
-        # What cannot be read stays held, for `_refuse` to look at.
+        # A head that cannot be parsed stays in the pending input, since `_refuse`
+        # looks at its method.
         self._head = None
         if len(data) == end:
             head = self.heads.read(data)
@@ -308,7 +317,7 @@ class Reading(Wire):
             self._read_body(data)
 
     def _read_body(self, data: bytes) -> None:
-        """Pass on what belongs to the body; hold what comes behind it."""
+        """Pass the bytes of the body to the sink; keep the input behind the body."""
         try:
             if self._chunks is not None:
                 self._read_chunks(self._chunks, data)
@@ -339,7 +348,8 @@ class Reading(Wire):
             self._pending_input = chunks.rest()
             self._end_body(chunks.trailers)
         elif (chunks.pending or chunks.count > MANY_CHUNKS) and not self._input_closed:
-            # `_reading_paused` is for those that want no more; this is not one.
+            # `_reading_paused` stays False: it is for consumers that apply
+            # back-pressure, and this pause is the parser's own.
             self._stop_reading()
             self._wait_for_turn()
 
@@ -348,8 +358,8 @@ class Reading(Wire):
         self._chunks = None
         self.phase = "nothing"
         self.deadline = inf
-        # Back-pressure may have stopped the reading; now only reading tells that
-        # the client goes away, and what it may still bring is bounded.
+        # Back-pressure may have paused reading. From now on only reading detects that
+        # the client disconnects, and the input that it may still send is bounded.
         self.resume_reading()
         if sink is not None:
             sink.completed(trailers)
@@ -357,14 +367,18 @@ class Reading(Wire):
 
     @property
     def is_slow(self) -> bool:
-        """Whether a body comes more slowly than it may, as far as that can be told."""
+        """Whether the body arrives below the minimum rate, if known already."""
         if self.phase != "body" or self._reading_paused:
             return False
         seconds = BODY_WINDOW - (self.deadline - self.site.clock.seconds())
         return seconds > 1 and self._got - self._marked < BODY_RATE * seconds
 
     def check_rate(self) -> None:
-        """See that a body comes as fast as one may ask, unless we hold it up."""
+        """
+        Called at the end of each rate window: refuse a body that is too slow.
+
+        While reading is paused on our side, the rate is not checked.
+        """
         if not self._reading_paused and self._got - self._marked < (
             BODY_RATE * BODY_WINDOW
         ):

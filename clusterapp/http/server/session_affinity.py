@@ -1,4 +1,4 @@
-"""Who is to serve a client that belongs to one worker: what a site asks."""
+"""Session affinity: which worker serves a client's requests, as the site sees it."""
 
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
@@ -10,25 +10,26 @@ if TYPE_CHECKING:
     from clusterapp.http.server.connection import Connection
     from clusterapp.http.syntax.request_head import Head
 
-#: Responds to a request.
+#: A handler that responds to a request, given its exchange.
 Take = Callable[[Exchange], object]
 
 
 class SessionAffinity(Protocol):
-    """Knows which of the clients that come here belong elsewhere."""
+    """Chooses the requests that another worker must serve."""
 
     @property
     def doors(self) -> AbstractSet[str]:
-        """The names of the listeners whose clients belong to a worker each."""
+        """The names of the listeners that have session affinity."""
 
     def receive(
         self, head: "Head", connection: "Connection"
     ) -> tuple[Take | None, bytes]:
         """
-        Tell where a request is to be served.
+        Return which worker is to serve a request.
 
-        :param head: the request's head.
-        :param connection: what it has come by; its door is one of `doors`.
-        :return: who takes it to another worker, None if it is served here; and lines
-            for the head of a response that is made here, which make its client known.
+        :param head: the request head.
+        :param connection: the request's connection, from a listener in `doors`.
+        :return: the handler that relays the request to another worker, or None if it is
+            served here; and header lines for a response made here, which identify the
+            client later.
         """

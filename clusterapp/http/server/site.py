@@ -1,4 +1,4 @@
-"""The server side of HTTP: a site, and what its connections share."""
+"""HTTP server site: the settings, counters and timeouts shared by its connections."""
 
 import heapq
 from collections.abc import Callable, Sequence
@@ -33,15 +33,15 @@ from clusterapp.http.transports.twisted_connection import HostedConnection
 if TYPE_CHECKING:
     from clusterapp.channel.request_record import RequestRecord
 
-#: The part of all connections that is closed at once when there are too many: it has
-#: to be found out each time which are idle.
+#: The fraction of all connections (one in 16) that is closed at once when there are too
+#: many: finding the idle ones costs a pass over all of them each time.
 _PART_CLOSED = 16
 
-#: Seconds between two looks at the connections' timeouts.
+#: Seconds between two checks of the connections' timeouts.
 _SWEEP_SECONDS = 1.0
 
 
-#: The connections that are closed first where descriptors are scarce.
+#: The order in which connections are closed where file descriptors are scarce.
 _OF_LEAST_USE: Final[Sequence[Callable[[Connection], bool]]] = (
     lambda connection: connection.phase == "notify",
     lambda connection: connection.lingers,
@@ -54,37 +54,38 @@ _OF_LEAST_USE: Final[Sequence[Callable[[Connection], bool]]] = (
 
 class ClusterSite(server.Site):
     """
-    A site: what its connections serve, and how.
+    HTTP server site: dispatches the requests of its connections.
 
-    A request goes, in this order, to what has answers prepared, to a forwarder, to
-    the worker that its client belongs to, and to the root resource.
+    A request goes, in this order, to a prepared response, to a forwarder, to the
+    worker that session affinity chooses for its client, and to the root resource.
 
-    :param clock: the reactor; it keeps the time.
-    :param root: serves what nobody else takes.
-    :param forward: takes requests before their bodies are read, or does not.
-    :param answer: has answers prepared, or has not.
-    :param limits: the bounds of the connections.
-    :param recorder: writes the access log.
-    :param proxies: tells who the client is; without it, whoever is connected.
-    :param visitors: knows which requests other workers are to serve; None if all are
-        served here.
-    :param tally: notes how many clients there are, where others see it.
-    :param failure_page: describes to the client, in HTML, why a resource failed;
-        None where clients are told nothing of it.
+    :param clock: the reactor, for the time and timers.
+    :param root: the resource for requests that no other part serves.
+    :param forward: returns the handler of a request that is streamed elsewhere before
+        its body is read, or None.
+    :param answer: returns the prepared response to a request, or None.
+    :param limits: the limits of the connections.
+    :param recorder: the writer of the access log.
+    :param proxies: returns a request's client address; by default, the peer's.
+    :param visitors: session affinity, which chooses the requests that other workers
+        serve; None if this process serves all.
+    :param tally: the load counters, which other processes read.
+    :param failure_page: returns an HTML page for the client on why a resource failed;
+        None if clients get no details.
     :param serves_agents: whether all clients are other processes of a cluster, which
-        close their connections when a close notice asks them to.
+        close their connections upon a close notice.
     """
 
     noisy = False
-    #: Whether :meth:`drain` has been called, and how connections end since then.
+    #: Whether :meth:`drain` has been called, and the policy for closing since then.
     draining = False
     drain_policy = DrainPolicy(0.0, None)
-    #: Whether log events name the request that the code which logs them works for.
+    #: Whether log events name the request during which they are logged.
     names_requests = True
-    #: How many requests have been answered so far.
+    #: The number of requests answered so far.
     requests = 0
 
-    def __init__(  # noqa: PLR0913 - one for each part that it puts together
+    def __init__(  # noqa: PLR0913 - one parameter for each part of the site
         self,
         clock: IReactorTime,
         root: IResource,
@@ -110,17 +111,18 @@ class ClusterSite(server.Site):
         self.failure_page = failure_page
         self.serves_agents = serves_agents
         self.heads = HeadReader(limits)
-        #: How many connections have input that waits for the next turn of the loop.
+        #: The number of connections whose input waits for the next event-loop turn.
         self.waiting = 0
-        #: Where requests are noted while they are served, if anywhere.
+        #: The record of the requests that are being served, or None.
         self.request_record: RequestRecord | None = None
-        #: What each request's own context variables begin with.
+        #: The context that is copied for each request's context variables.
         self.context = copy_context()
-        #: The root, if it neither has children nor encodes: it gets every request.
+        #: The root resource, if it is a `Dispatcher`, which has no children and no
+        #: encoders and so gets every request; else None.
         self.dispatcher = root if isinstance(root, Dispatcher) else None
-        #: The time, to within a second or two, as long as there are connections.
+        #: The current time, to within a second or two, while there are connections.
         self.now = clock.seconds()
-        #: The fields that every response has, from the same time.
+        #: The header lines that every response has, made at the time of `now`.
         self.lines = common_lines()
         self._forward = forward
         self._visitors = visitors
@@ -130,41 +132,42 @@ class ClusterSite(server.Site):
 
     @property
     def connections(self) -> int:
-        """How many connections there are."""
+        """The number of open connections."""
         return len(self._connections)
 
     @property
     def active(self) -> int:
-        """How many requests are being answered."""
+        """The number of requests that are being answered."""
         return sum(connection.active for connection in self._connections)
 
     def under_way(self) -> list[tuple[bytes, bytes, str | None, float]]:
         """
-        Tell the requests that are being answered; another thread may ask.
+        Return the requests that are being answered; may be called from another thread.
 
-        :return: method, target, client, and for how many seconds.
+        :return: method, target, client and age in seconds of each request.
         """
-        # The copy is made in one step of the interpreter.
+        # Copying the set to a tuple is atomic in the interpreter.
         found = [connection.under_way() for connection in tuple(self._connections)]
         return [each for each in found if each is not None]
 
     def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ARG002
-        """Make a connection for one of Twisted's transports."""
+        """Return a new connection for one of Twisted's transports."""
         return HostedConnection(self)
 
     def drain(
         self, *, spread: float = 0.0, hand_over: HandOver | None = None
     ) -> Deferred[None]:
         """
-        End every connection, without breaking any request off.
+        Start to drain: close every connection without aborting any request.
 
-        Responses announce that their connections close. What is idle is given to
-        another process, or closed; WebSockets are closed, and event streams end.
+        Responses announce that their connections close. Idle connections are
+        transferred to another process, or closed; WebSockets are closed, and event
+        streams ended.
 
-        :param spread: the seconds over which that is spread.
-        :param hand_over: lets another process serve a connection, which is not to
-            be closed then; it gets a socket that stays ours.
-        :return: fires when the last connection is gone.
+        :param spread: the seconds over which closing is spread.
+        :param hand_over: offers a connection to another process, which then serves it;
+            the socket that it gets stays owned by this process.
+        :return: a Deferred that fires when the last connection is closed.
         """
         if not self.draining:
             self.draining = True
@@ -177,45 +180,46 @@ class ClusterSite(server.Site):
         return done
 
     def abort(self) -> None:
-        """Break every connection off."""
+        """Abort every connection."""
         for connection in list(self._connections):
             connection.abortConnection()
 
     def startFactory(self) -> None:
-        """Start no access log: `HTTPFactory`'s would wake up every second."""
+        """Do nothing: `HTTPFactory`'s access log would wake up every second."""
 
     def acceptableProtocols(self) -> list[bytes]:
-        """Name what is spoken over TLS."""
+        """Return the protocols offered by ALPN over TLS."""
         return [b"http/1.1"]
 
     def close_idle(self) -> int:
         """
-        Close the connections that are of least use, to make room for others.
+        Close the connections that are of least use, to free file descriptors.
 
-        These are such as have ended but for their clients' side; then idle ones; then
-        those whose heads are still coming; then those whose bodies come more slowly
-        than they may; then closed ones whose clients have yet to take the rest. Of
-        each kind, those that have been so longest are closed.
+        These are, in this order: connections that wait only for the peer to close;
+        idle ones; those whose request head is incomplete; those whose body arrives
+        below the minimum rate; closed ones whose client has not read the rest yet.
+        Of the first kind found, those in that state for the longest are closed.
 
-        :return: how many; about one in 16 of all connections.
+        :return: the number of connections closed, up to one in 16 of all.
         """
         count = max(1, len(self._connections) // _PART_CLOSED)
         for kind in _OF_LEAST_USE:
             found = [each for each in self._connections if kind(each)]
             if found:
-                # The deadline of each is as far from when it became so.
+                # Connections of one kind have the same timeout, so the order of
+                # their deadlines is that of entering the state.
                 longest = heapq.nsmallest(count, found, attrgetter("deadline"))
                 for connection in longest:
                     connection.end_early()
                 return len(longest)
         return 0
 
-    # What the connections call.
+    # Called by the connections.
 
     def opened(self, connection: Connection) -> None:
-        """Know of a new connection."""
+        """Called when a connection is opened."""
         known = self._connections
-        if connection not in known:  # it says so once more when its transport is made
+        if connection not in known:  # this is called again when its transport is made
             known.add(connection)
             if connection.of_client:
                 self.tally.opened()
@@ -225,7 +229,7 @@ class ClusterSite(server.Site):
             self._sweep = self.clock.callLater(_SWEEP_SECONDS, self._look_at_times)
 
     def closed(self, connection: Connection) -> None:
-        """Know that a connection is gone."""
+        """Called when a connection is closed."""
         known = self._connections
         if connection in known:
             known.remove(connection)
@@ -234,7 +238,7 @@ class ClusterSite(server.Site):
         self._check_drained()
 
     def message(self, head: Head, connection: Connection) -> Message:
-        """Make what will answer a request."""
+        """Return a new message, which will answer the request."""
         if self._forward is not None:
             take = self._forward(head.target)
             if take is not None:
@@ -252,7 +256,7 @@ class ClusterSite(server.Site):
         return request
 
     def _streams(self, head: Head) -> bool:
-        """Tell whether the handler of a request takes its body as a stream."""
+        """Return whether the handler of a request receives its body as a stream."""
         dispatcher = self.dispatcher
         path = head.path_text
         return (
@@ -263,7 +267,8 @@ class ClusterSite(server.Site):
 
     @guarded("look at the times of connections")
     def _look_at_times(self) -> None:
-        # Not when the last connection closes: the next may come at once.
+        # The timer is stopped here and not when the last connection closes, since the
+        # next one may be opened at once.
         if not self._connections:
             self._sweep = None
             return

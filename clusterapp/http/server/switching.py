@@ -1,4 +1,4 @@
-"""How one client's connection leaves HTTP for another protocol (RFC 9110, 7.8)."""
+"""Upgrade of a client connection from HTTP to another protocol (RFC 9110, 7.8)."""
 
 from http import HTTPStatus
 from math import inf
@@ -24,16 +24,16 @@ from clusterapp.http.upstream.tunnel import Tunnel
 if TYPE_CHECKING:
     from clusterapp.http.server.site import ClusterSite
 
-#: What a connection waits for when a WebSocket's close frame was sent.
+#: The phases of a connection on which a WebSocket close frame has been sent.
 _CLOSING: Final = frozenset({"goodbye", "end"})
 
 
 class Switching(Ending):
     """
-    What a connection does when another protocol than HTTP is spoken on it.
+    Upgrade of a connection, and its state while another protocol uses it.
 
-    :param site: what is served.
-    :ivar switched: whether it has left HTTP.
+    :param site: the site that is served.
+    :ivar switched: whether the connection has been upgraded.
     """
 
     __slots__ = ("_face", "_routed", "_taken", "switched")
@@ -48,9 +48,9 @@ class Switching(Ending):
     @property
     def transport(self) -> Any:
         """
-        The raw stream as an `ITransport`, made when code asks for it.
+        The raw stream as an `ITransport`, made on first use.
 
-        It is None once a resource has taken it away.
+        It is None once a resource has detached it.
         """
         if self._taken:
             return None
@@ -60,16 +60,16 @@ class Switching(Ending):
 
     @transport.setter
     def transport(self, nothing: None) -> None:
-        # Some WebSocket libraries take the transport away like this.
+        # Some WebSocket libraries detach the transport by setting it to None.
         assert nothing is None  # noqa: S101
         self._take_away()
 
     def _make_face(self) -> Any:
-        """Make what stands for the transport."""
+        """Return a new transport object for code that asks for the raw stream."""
         raise NotImplementedError
 
     def _take_away(self) -> None:
-        """Called when a resource has taken the transport for a protocol of its own."""
+        """Called when a resource detaches the transport for a protocol of its own."""
         self._taken = True
 
     @ends_connection
@@ -85,7 +85,11 @@ class Switching(Ending):
         raise NotImplementedError
 
     def hand_over(self, protocol: IProtocol) -> None:
-        """Give the raw stream to a protocol, early bytes first."""
+        """
+        Upgrade the connection: connect a protocol to the raw stream.
+
+        The protocol gets the bytes first that the client sent behind its request.
+        """
         self._switch(protocol)
         self._record_switch()
         protocol.makeConnection(self.transport)
@@ -95,17 +99,18 @@ class Switching(Ending):
 
     def take_over(self, protocol: IProtocol) -> None:
         """
-        Pass what comes to a protocol that has taken the transport for itself.
+        Upgrade the connection to a protocol that has assigned itself to the transport.
 
-        It gets early bytes in the next turn of the event loop, when it has its
-        transport and has answered the handshake.
+        Bytes that the client sent behind its request are passed on in the next turn of
+        the event loop, when the protocol has its transport and has answered the
+        handshake.
         """
         stream = self._switch(protocol)
         self._record_switch()
         self._begin_soon(stream)
 
     def _protocolUpgradeForWebsockets(self, protocol: IProtocol) -> None:
-        # twisted.web.websocket calls this, and writes the 101 then.
+        # twisted.web.websocket calls this, and writes the 101 response afterwards.
         stream = self._switch(protocol)
         try:
             protocol.makeConnection(self.transport)
@@ -116,7 +121,7 @@ class Switching(Ending):
         self._begin_soon(stream)
 
     def _switch(self, protocol: IProtocol) -> Upgraded:
-        """Leave HTTP: pass what comes to a protocol from now on."""
+        """Switch from HTTP: all further input goes to the returned stream."""
         self.unregisterProducer()
         self.resume_reading()
         self.phase = "nothing"
@@ -136,14 +141,14 @@ class Switching(Ending):
         return stream
 
     def _in_request_context(self, protocol: IProtocol) -> IProtocol:
-        """Return what calls a protocol in the context of the request under way."""
+        """Return a wrapper that calls a protocol in the current request's context."""
         message = self._message
         if isinstance(message, WithContext):
             return protocol_in_context(message.in_context, protocol)
-        return protocol  # it is forwarded
+        return protocol  # the request is forwarded
 
     def upgrade_facts(self) -> RequestFacts | None:
-        """Return what the log says of the request that has asked for the upgrade."""
+        """Return the log fields of the upgrade request; None without a request."""
         head = self._head
         if head is None:
             return None
@@ -164,39 +169,43 @@ class Switching(Ending):
             self._call_soon(self.drain)
 
     def pause_protocol(self) -> None:
-        """Read nothing more: code that has the transport has paused it."""
+        """Called when code that uses the transport pauses it: pause reading."""
         if self._protocol is None:
             self.pause_reading()
         else:
             self._protocol.pause()
 
     def resume_protocol(self) -> None:
-        """Read on, as far as that code is concerned."""
+        """Called when code that uses the transport resumes it: resume reading."""
         if self._protocol is None:
             self.resume_reading()
         else:
             self._protocol.resume()
 
-    # What the upgraded stream calls.
+    # Called by the upgraded stream.
 
     def read_on_soon(self) -> None:
-        """Call `read_on` in the next turn of the event loop."""
+        """Schedule a call of `read_on` in the next turn of the event loop."""
         self.site.waiting += 1
         self._call_soon(self.read_on)
 
     @ends_connection
     def read_on(self) -> None:
-        """Pass on what has come of an upgraded stream."""
+        """Pass pending input of an upgraded connection to its protocol."""
         self.site.waiting -= 1
         if self._protocol is not None:
             self._protocol.go_on()
 
     def input_ended(self) -> None:
-        """Close: as for twisted.web, a client that sends no more has gone."""
+        """
+        Called when the peer has closed its side: close the connection.
+
+        As for twisted.web, a client that half-closes is taken to have disconnected.
+        """
         self.loseConnection()
 
     def break_rules(self, error: FramingError) -> None:
-        """Fail a WebSocket whose client breaks the protocol."""
+        """Called on an invalid frame of a client: fail the WebSocket connection."""
         self.fail_websocket(error.code, str(error))
 
     def fail_websocket(self, code: int, reason: str) -> None:
@@ -204,11 +213,11 @@ class Switching(Ending):
         Fail a WebSocket connection (RFC 6455, section 7.1.7).
 
         The client gets a close frame, unless that would stand within another frame or
-        behind another close frame, and the protocol hears of the end at once. What
-        the client still sends is thrown away.
+        behind another close frame. The protocol's connectionLost is called at once, and
+        further input is discarded.
 
         :param code: the status code of the close frame.
-        :param reason: what the protocol is told.
+        :param reason: the reason in the exception that the protocol gets.
         """
         stream, self._protocol = self._protocol, None
         if stream is None:

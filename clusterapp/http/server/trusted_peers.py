@@ -1,4 +1,4 @@
-"""Who sent a request, and how: what a site asks about its connections' other ends."""
+"""Client address and scheme of a request, with or without trusted proxies."""
 
 from typing import Protocol
 
@@ -9,37 +9,37 @@ from clusterapp.interfaces import Fields
 
 class Proxies(Protocol):
     """
-    Tells what a request's fields are to be believed about where it came from.
+    Derives a request's client address and scheme, with the fields of trusted proxies.
 
-    Each is asked with the other end of the connection and the request's fields.
+    Each method receives the peer of the connection and the request's header fields.
     """
 
     def client_of(self, peer: IAddress, fields: Fields) -> str | None:
-        """Tell the client's IP address; None if it is not known."""
+        """Return the client's IP address; None if it is not known."""
 
     def address_of_client(self, peer: IAddress, fields: Fields) -> IAddress:
-        """Tell the client's address; the peer's if it is not known."""
+        """Return the client's address; the peer's if it is not known."""
 
     def is_secure(self, peer: IAddress, fields: Fields, *, secure: bool) -> bool:
         """
-        Tell whether the client came over TLS.
+        Return whether the client's connection uses TLS.
 
-        :param secure: whether the connection from the peer did.
+        :param secure: whether the connection from the peer uses TLS.
         """
 
 
 class NoProxies:
-    """Each connection's other end is the client itself, whatever it says."""
+    """No trusted proxies: the peer is the client, and header fields are ignored."""
 
     def client_of(self, peer: IAddress, _fields: Fields) -> str | None:
-        """Tell the peer's host, if it has one."""
+        """Return the peer's host, or None if it has none."""
         host: str | None = getattr(peer, "host", None)
         return host
 
     def address_of_client(self, peer: IAddress, _fields: Fields) -> IAddress:
-        """Give the peer's address."""
+        """Return the peer's address."""
         return peer
 
     def is_secure(self, _peer: IAddress, _fields: Fields, *, secure: bool) -> bool:
-        """Tell what the connection is."""
+        """Return whether the connection from the peer uses TLS."""
         return secure

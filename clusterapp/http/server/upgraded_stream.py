@@ -1,4 +1,4 @@
-"""What comes in on a connection that has left HTTP, on its way to a protocol."""
+"""Input stream of an upgraded connection: passes bytes to its protocol, bounded."""
 
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,39 +14,39 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """The connection that the bytes come from."""
+    """The connection that the bytes are received on."""
 
     def pause_reading(self) -> None:
-        """Read nothing more from the client."""
+        """Pause reading from the client."""
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Resume reading from the client."""
 
     def read_on_soon(self) -> None:
-        """Call `Upgraded.go_on` in the next turn of the event loop."""
+        """Schedule a call of `Upgraded.go_on` in the next turn of the event loop."""
 
     def share(self, most: int) -> int:
-        """Return how much to do in this turn of what is bounded in each."""
+        """Return this connection's share of the work allowed per event-loop turn."""
 
     def input_ended(self) -> None:
-        """Called once when the client has ended its side and all is passed on."""
+        """Called once the peer has closed its side and all its bytes are passed on."""
 
     def break_rules(self, error: FramingError) -> None:
-        """Fail a WebSocket whose client breaks the protocol."""
+        """Called on an invalid frame of a client: fail the WebSocket connection."""
 
 
 class Upgraded:
     """
-    Passes what a client sends to the protocol that has its connection.
+    Input stream of an upgraded connection: passes the client's bytes to a protocol.
 
-    Nothing is passed on while the client takes nothing of what was written to it, or
-    while the protocol has paused its transport; nothing is read then. In one turn of
-    the event loop a bounded part of what has come is passed on.
+    While the write buffer is full, or the protocol has paused its transport, nothing
+    is passed on and reading is paused. In one turn of the event loop a bounded part of
+    the pending input is passed on.
 
     :param source: the connection.
     :param protocol: the protocol.
-    :param stream: what has come, in pieces for the protocol.
-    :param is_full: whether too much waits to be written to the client.
+    :param stream: the buffer of the pending input, which splits it for the protocol.
+    :param is_full: whether the write buffer is full.
     """
 
     __slots__ = (
@@ -79,23 +79,23 @@ class Upgraded:
 
     @property
     def waiting(self) -> bool:
-        """Whether some of what has come is still to be passed on."""
+        """Whether there is pending input, not passed on yet."""
         return self._stream.waiting
 
-    # What the connection calls.
+    # Called by the connection.
 
     def feed(self, data: bytes) -> None:
-        """Take bytes from the client, and keep them for `go_on`."""
+        """Add bytes to the pending input, for `go_on`."""
         self._stream.feed(data)
 
     def received(self, data: bytes) -> None:
-        """Take bytes from the client, and pass them on."""
+        """Called with bytes that the client has sent: pass them on."""
         self._stream.feed(data)
         if not self._is_scheduled:
             self.go_on()
 
     def go_on(self) -> None:
-        """Pass on what may be passed on in this turn of the event loop."""
+        """Pass on the part of the pending input allowed in this event-loop turn."""
         self._is_scheduled = False
         stream = self._stream
         if not (self._is_full or self._is_paused or self._is_over):
@@ -116,38 +116,39 @@ class Upgraded:
         self._set_reading()
 
     def schedule(self) -> None:
-        """Go on in the next turn of the event loop."""
+        """Schedule passing on more in the next turn of the event loop."""
         if not (self._is_scheduled or self._is_over):
             self._is_scheduled = True
             self._source.read_on_soon()
 
     def full(self, is_full: bool) -> None:
-        """Know whether too much waits to be written to the client."""
+        """Called when the write buffer is full, or has drained."""
         self._is_full = is_full
         self._turn()
 
     def pause(self) -> None:
-        """Pass nothing on: the protocol has paused its transport."""
+        """Called when the protocol has paused its transport: pass nothing on."""
         self._is_paused = True
         self._turn()
 
     def resume(self) -> None:
-        """Go on: the protocol has resumed its transport."""
+        """Called when the protocol has resumed its transport."""
         self._is_paused = False
         self._turn()
 
     def ended(self) -> None:
-        """Know that the client has ended its side of the connection."""
+        """Called when the peer has closed its side of the connection."""
         self._has_ended = True
         self.schedule()
 
     def lost(self, reason: "Failure") -> None:
-        """Tell the protocol of the end of its connection."""
+        """Called when the connection is lost: call the protocol's connectionLost."""
         self._is_over = True
         self.protocol.connectionLost(reason)
 
     def _turn(self) -> None:
-        # Not at once: the protocol may be the caller, and in the middle of something.
+        # Scheduled rather than done at once, since the protocol may be the caller and
+        # must not be re-entered.
         waiting = self._stream.waiting or self._has_ended
         if waiting and not (self._is_full or self._is_paused):
             self.schedule()
@@ -164,9 +165,9 @@ class Upgraded:
 
 class RawBytes:
     """
-    The bytes of a protocol of which nothing is known.
+    The pending input of an unknown protocol, passed on as it is received.
 
-    :ivar more: nothing is ever left by `take`.
+    :ivar more: whether `take` leaves more for the next turn; always False.
     """
 
     more = False
@@ -176,30 +177,30 @@ class RawBytes:
 
     @property
     def waiting(self) -> bool:
-        """Whether bytes are held."""
+        """Whether there is pending input."""
         return bool(self._pending_input)
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Add bytes to the pending input."""
         self._pending_input = (
             self._pending_input + data if self._pending_input else data
         )
 
     def take(self, _most_frames: int) -> bytes:
-        """Return what has come."""
+        """Return and remove all pending input."""
         held, self._pending_input = self._pending_input, b""
         return held
 
 
 def bound_inflation(protocol: Any, most: int) -> None:
     """
-    Bound the messages that a protocol of autobahn's inflates, if nothing else does.
+    Bound the size of messages that an autobahn protocol inflates, if it is unbounded.
 
-    Its option bounds what is sent as well, so it is set only where a client sends
-    compressed messages, as an application has agreed to.
+    The protocol's option bounds sent messages as well, so it is set only when a client
+    sends compressed messages, as negotiated with the application.
 
     :param protocol: any protocol.
-    :param most: the longest message, in bytes.
+    :param most: the maximum message size in bytes.
     """
     if getattr(protocol, "maxMessagePayloadSize", None) == 0:
         protocol.maxMessagePayloadSize = most

@@ -1,4 +1,4 @@
-"""The writing half of a client's connection, and its end: no event loop in it."""
+"""Output half of a client connection, and closing it, without an event loop."""
 
 import os
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from clusterapp.http.server.pull_producer import Pulling
 if TYPE_CHECKING:
     from clusterapp.http.server.site import ClusterSite
 
-#: How much of a file is read at once, where the kernel cannot send it by itself.
+#: How many bytes of a file are read at once, where sendfile(2) cannot be used.
 _PIECE = 128 * 1024
 
 
@@ -23,12 +23,13 @@ class Cancellable(Protocol):
     """A scheduled call: Twisted's `IDelayedCall`, asyncio's `Handle`."""
 
     def cancel(self) -> None:
-        """Do not call."""
+        """Cancel the call."""
 
 
-#: What a connection waits for, and so what it does when the time is over. The "rest"
-#: is what the client has not taken yet of a response, before the connection leaves;
-#: "notify" the client's close_notify, when everything is written.
+#: What a connection waits for, which decides what is done at its deadline. In "rest"
+#: the client has yet to read the end of a response, before the connection is offered
+#: to another process; in "notify" the peer's close_notify is awaited, with everything
+#: written.
 Phase = Literal[
     "nothing",
     "request",
@@ -56,9 +57,9 @@ ends_connection = guarded(
 
 class Wire:
     """
-    What a connection does with its transport.
+    Base class of a connection: its use of the transport.
 
-    A face for each kind of transport fills in the methods that raise
+    An adapter for each kind of transport implements the methods that raise
     `NotImplementedError`.
 
     :param site: the site that is served.
@@ -77,36 +78,36 @@ class Wire:
 
     def __init__(self, site: "ClusterSite") -> None:
         self.site = site
-        #: When what `phase` waits for is late, on the site's clock.
+        #: The deadline of the current `phase`, on the site's clock.
         self.deadline = inf
         self.phase: Phase = "nothing"
-        #: When the client has taken too little for too long.
+        #: The deadline of a write stall: the client must have read enough by then.
         self.stall = inf
         self._input_closed = False
         self._reading_paused = False
         self._writing_paused = False
         self._producer: IPushProducer | Pulling | None = None
 
-    # What a face does.
+    # Implemented by the transport adapter.
 
     def write(self, data: bytes) -> None:
-        """Write to the client."""
+        """Write bytes to the client."""
         raise NotImplementedError
 
     def getPeer(self) -> IAddress:
-        """Tell the client's address."""
+        """Return the client's address."""
         raise NotImplementedError
 
     def getHost(self) -> IAddress:
-        """Tell the address that the client has connected to."""
+        """Return the address that the client has connected to."""
         raise NotImplementedError
 
     def isSecure(self) -> bool:
-        """Tell whether the client came over TLS, as far as the connection tells."""
+        """Return whether the client uses TLS, as far as the connection shows."""
         raise NotImplementedError
 
     def client_certificate(self) -> bytes | None:
-        """Return the certificate that the client has shown, in DER, if any."""
+        """Return the client certificate in DER, or None."""
         raise NotImplementedError
 
     def _stop_reading(self) -> None:
@@ -116,44 +117,44 @@ class Wire:
         raise NotImplementedError
 
     def _close_writing(self) -> bool:
-        """End the stream to the client; False if that cannot be done alone."""
+        """Close the write side; return False if half-closing is not supported."""
         raise NotImplementedError
 
     def _close(self) -> None:
-        """Close once everything is written."""
+        """Close the transport once everything is written."""
         raise NotImplementedError
 
     def _end_input(self) -> None:
-        """Wait for nothing more from the client of a connection that was closed."""
+        """Stop waiting for input on a connection that was closed at this end."""
         raise NotImplementedError
 
     def _abort(self) -> None:
-        """Close at once."""
+        """Abort the transport: close at once and discard unsent bytes."""
         raise NotImplementedError
 
     def _call_soon(self, callback: Callable[[], None]) -> "Cancellable":
-        """Call back in the next turn of the event loop."""
+        """Schedule a call in the next turn of the event loop."""
         raise NotImplementedError
 
     def described(self) -> str:
-        """Return what the connection is doing, for the log."""
+        """Return a description of what the connection is doing, for the log."""
         raise NotImplementedError
 
     def fail(self, failure: Failure) -> None:
         """
-        End the connection after an exception in one of its callbacks.
+        Close the connection after an exception in one of its callbacks.
 
-        :param failure: the exception, which has been logged.
+        :param failure: the exception, which has already been logged.
         """
         raise NotImplementedError
 
-    # What a connection does.
+    # Implemented by the connection.
 
     def report(self, doing: str, failure: Failure) -> None:
         """
         Log an exception in one of the connection's callbacks.
 
-        :param doing: what failed: ``cannot {doing}``.
+        :param doing: the action that failed, as in ``cannot {doing}``.
         :param failure: the exception.
         """
         raise NotImplementedError
@@ -163,24 +164,27 @@ class Wire:
 
     def _file_failed(self, error: OSError | None = None) -> None:
         """
-        Break off a response whose file cannot be sent.
+        Called when a file cannot be sent: abort the connection and its response.
 
-        :param error: why; None if the file has become shorter than was announced.
+        :param error: the reason; None if the file has become shorter than announced.
         """
         raise NotImplementedError
 
-    # What a face may do better.
+    # Overridden by an adapter that can use sendfile(2).
 
     def write_before_file(self, data: bytes) -> None:
-        """Write what a piece of a file follows at once."""
+        """Write bytes that a part of a file follows at once."""
         self.write(data)
 
     def send_file(self, fd: int, offset: int, length: int) -> int:
         """
-        Send a piece of a file.
+        Send a part of a file.
 
-        :return: how much of it is on its way; 0 if it must wait, or cannot be had
-            and the connection has been broken off.
+        :param fd: the file descriptor.
+        :param offset: the offset of the part, in bytes.
+        :param length: the length of the part, in bytes.
+        :return: how many bytes were written; 0 if it must wait, or if the file cannot
+            be read and the connection has been aborted.
         """
         try:
             piece = os.pread(fd, min(length, _PIECE), offset)
@@ -193,39 +197,41 @@ class Wire:
             self._file_failed()
         return len(piece)
 
-    # What a face calls.
+    # Called by the transport adapter.
 
     @ends_connection
     def writing_paused(self) -> None:
-        """Know that the client is slower than we are."""
+        """Called when the write buffer is full: the client reads too slowly."""
         if self._writing_paused:
-            return  # a new transport says again what the one before it said
+            return  # a connection's second transport calls this once more
         self._writing_paused = True
         self.stall = self.site.now + WRITE_STALL
         if self._producer is not None:
             self._tell_producer(self._producer.pauseProducing)
 
     def writing_resumed(self) -> None:
-        """Know that the client has taken most of what was written."""
+        """Called when most of the write buffer has been sent."""
         self._writing_paused = False
         self.stall = inf
         if self._producer is not None:
             self._tell_producer(self._producer.resumeProducing)
 
-    # What a channel of twisted.web offers to a request.
+    # The methods of a twisted.web channel that a request calls.
 
     def writeSequence(self, pieces: list[bytes]) -> None:
-        """Write to the client."""
+        """Write the pieces to the client, joined."""
         self.write(b"".join(pieces))
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """
-        Let a producer follow how fast the client reads.
+        Register a producer, which is paused and resumed as the client reads.
 
-        A producer that raises an exception ends the response: nobody else would.
+        An exception of the producer ends the response, since no other code would.
 
         :param producer: an `IPushProducer` if `streaming`, else an `IPullProducer`;
-            it need not declare that, as for twisted.web.
+            it need not declare the interface, as for twisted.web.
+        :param streaming: whether it is a push producer.
+        :raises RuntimeError: if a producer is registered already.
         """
         if self._producer is not None:
             raise RuntimeError(f"there is a producer already: {self._producer}")
@@ -239,13 +245,13 @@ class Wire:
             pulling.start(paused=self._writing_paused)
 
     def unregisterProducer(self) -> None:
-        """Forget the producer."""
+        """Unregister the producer."""
         producer, self._producer = self._producer, None
         if isinstance(producer, Pulling):
             producer.stop()
 
     def _stop_producer(self) -> None:
-        """Tell the producer, if there is one, that nobody wants the rest."""
+        """Unregister the producer, if there is one, and call its stopProducing."""
         producer = self._producer
         self.unregisterProducer()
         if producer is not None:
@@ -254,41 +260,41 @@ class Wire:
     def _tell_producer(self, call: "Callable[[], object]") -> None:
         try:
             call()
-        except Exception:  # noqa: BLE001 - it ends the response, and is logged
+        except Exception:  # noqa: BLE001 - ends the response, and is logged
             self._producer_failed(Failure())
 
     def loseConnection(self) -> None:
-        """Close once everything is written."""
+        """Close the connection once everything is written."""
         self.unregisterProducer()
         self._input_closed = True
         self._wait_for("end", WRITE_STALL)
         self._close()
 
     def abortConnection(self) -> None:
-        """Close at once, so that the client sees a broken connection."""
+        """Abort the connection: close at once, so that the client sees an error."""
         self._input_closed = True
         self._stop_producer()
         self._wait_for("nothing", inf)
         self._abort()
 
-    # Also what the message under way calls.
+    # Also called by the current message.
 
     def pause_reading(self) -> None:
-        """Read nothing more from the client."""
+        """Pause reading from the client."""
         if not self._reading_paused:
             self._reading_paused = True
             self._stop_reading()
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Resume reading from the client."""
         if self._reading_paused:
             self._reading_paused = False
             self._start_reading()
 
     def linger(self) -> None:
-        """Close after what was written, so that the client can read it."""
-        # Closing a socket with unread input resets the connection, and the
-        # client may lose what it has not read (RFC 9112, section 9.6).
+        """Close with a lingering close, so that the client can read the response."""
+        # Closing a socket with unread input resets the connection, and the client may
+        # lose the part of the response that it has not read (RFC 9112, section 9.6).
         self.unregisterProducer()
         self._input_closed = True
         self._wait_for("end", LINGER_SECONDS)
@@ -299,6 +305,6 @@ class Wire:
 
     def _wait_for(self, phase: Phase, seconds: float) -> None:
         self.phase = phase
-        # Not by the site's last look, which is up to a second old: nobody is cut off
-        # before the time.
+        # Not by `site.now`, which is up to a second old: no connection may be closed
+        # before its timeout.
         self.deadline = self.site.clock.seconds() + seconds

@@ -1,5 +1,5 @@
 """
-TLS of listeners: certificates by SNI, their renewal, bounds on handshakes.
+TLS of listeners: certificates by SNI, their renewal, limits on handshakes.
 
 Start with `certificates`.
 """

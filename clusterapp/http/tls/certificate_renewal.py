@@ -1,4 +1,4 @@
-"""One certificate that is watched: a good renewal replaces it, a bad one does not."""
+"""Renewal of one certificate: valid new files replace it, invalid ones do not."""
 
 from collections.abc import Hashable
 
@@ -6,15 +6,15 @@ from twisted.logger import Logger
 
 from clusterapp.http.tls.pem import Certificate, Files, UnusableError, read
 
-#: Seconds that files may be bad without a word: their certificate and their key are
-#: replaced one after the other.
+#: Seconds for which files may be invalid before that is logged: the certificate and its
+#: key are replaced one after the other.
 SETTLING = 5.0
 
 _log = Logger()
 
 
 class Complaint:
-    """When to say that something is bad: once, after it has been so for a while."""
+    """Rate limit of an error message: once per error, after it lasts for a while."""
 
     def __init__(self) -> None:
         self._subject: Hashable = None
@@ -23,10 +23,10 @@ class Complaint:
 
     def is_due(self, subject: Hashable, now: float) -> bool:
         """
-        Hear what is bad, and tell whether it is time to say so.
+        Record an error, and return whether it is to be logged now.
 
-        :param subject: what is bad, in what way; the time begins anew for another.
-        :param now: seconds since the epoch.
+        :param subject: the error; the time begins anew for a different one.
+        :param now: the current time, in seconds since the epoch.
         """
         if subject != self._subject:
             self._subject, self._since, self._said = subject, now, False
@@ -36,16 +36,16 @@ class Complaint:
         return True
 
     def settle(self) -> None:
-        """Hear that all is well."""
+        """Record that the error is over."""
         self._subject = None
 
 
 class Watched:
     """
-    A certificate, and the files in which its renewals are found.
+    Served certificate, and the files that are checked for its renewals.
 
-    :param files: where it is read from.
-    :ivar served: what is served now; None before the first good one.
+    :param files: the files that the certificate is read from.
+    :ivar served: the certificate that is served now; None before the first valid one.
     """
 
     def __init__(self, files: Files) -> None:
@@ -57,12 +57,12 @@ class Watched:
         """
         Read the certificate for the first time.
 
-        One that is not valid today is served with a warning: clients that insist
-        on a valid one refuse it by themselves, and the others are not locked out
+        A certificate that is not valid today is served with a warning: clients that
+        verify its dates refuse it by themselves, and other clients are not locked out
         by a restart, or by a clock that is wrong.
 
-        :param now: seconds since the epoch.
-        :raise UnusableError: if it cannot be served.
+        :param now: the current time, in seconds since the epoch.
+        :raise UnusableError: if the certificate cannot be served.
         """
         self.served = read(self._files)
         try:
@@ -72,15 +72,16 @@ class Watched:
 
     def look(self, now: float) -> None:
         """
-        Look for a renewal, and serve it if it is good.
+        Check the files for a renewal, and serve it if it is valid.
 
-        :param now: seconds since the epoch.
+        :param now: the current time, in seconds since the epoch.
         """
         mark = self._files.mark()
         if self.served is not None and self.served.mark == mark:
             self._complaint.settle()
             return
-        # What was bad before is read again: time may heal it, without a change.
+        # Files that were invalid before are read again: a certificate that was not
+        # valid yet becomes valid without a change of its files.
         try:
             renewed = read(self._files)
             renewed.check_dates(now)

@@ -1,4 +1,4 @@
-"""The certificates of a TLS listener: chosen by SNI, renewed without a restart."""
+"""Certificates of a TLS listener: chosen by SNI, renewed without a restart."""
 
 import os
 import ssl
@@ -14,23 +14,24 @@ from clusterapp.http.tls.pem import Certificate, Files, UnusableError
 from clusterapp.settings.listen import AnyTlsListen, TlsListen
 from clusterapp.settings.model import Settings
 
-#: Seconds between two looks for renewals.
+#: Seconds between two checks for renewals.
 _PAUSE = 1.0
 
-#: In a folder, what clients get that ask for no name, or for an unknown one.
+#: The name, in a folder, of the certificate for clients without SNI, or with an unknown
+#: name.
 _DEFAULT = "default"
 
-#: In a folder's folder, the names that certbot gives to certificate and key.
+#: The file names of certificate and key in a subfolder, as certbot makes them.
 _CHAIN, _KEY = "fullchain.pem", "privkey.pem"
 
 
 class Certificates:
     """
-    The certificates of one listener; renewals are looked for while it is used.
+    Certificates of one listener, checked for renewals as connections arrive.
 
     :param spec: the listener.
-    :param now: gives seconds since the epoch, as `time.time` does.
-    :raise SettingsError: if a file cannot be used; the text names it.
+    :param now: returns the current time in seconds since the epoch, like `time.time`.
+    :raise SettingsError: if a file cannot be used; the message names the file.
     """
 
     _log = Logger()
@@ -56,12 +57,12 @@ class Certificates:
 
     def context(self) -> ssl.SSLContext:
         """
-        Give the context for a new connection, which may switch to another by SNI.
+        Return the TLS context for a new connection, which SNI may replace.
 
-        Cheap: files are looked at once a second at most.
+        A call is cheap: the files are checked once a second at most.
         """
         now = self._now()
-        # A clock that was set back must not end the search.
+        # A clock that was set back must not stop the checks.
         if not 0 <= now - self._looked < _PAUSE:
             self._looked = now
             self._look(now)
@@ -95,7 +96,7 @@ class Certificates:
 
     def _choose(self, served: Mapping[str, Certificate]) -> None:
         if not served:
-            return  # each of the new ones says by itself what is wrong with it
+            return  # the reason is logged for each new certificate
         before = self._choice.served
         for name in before.keys() - served.keys():
             self._log.info(
@@ -107,12 +108,12 @@ class Certificates:
 
 class Choice:
     """
-    Which certificate a client gets.
+    Choice of a certificate by the name in SNI.
 
-    Where several are for one name, it is the one that expires last.
+    Of several certificates for one name, the one that expires last is chosen.
 
-    :param served: all there are, at least one, by their names in the folder.
-    :ivar default: the context for clients that ask for no name, or an unknown one.
+    :param served: all certificates, at least one, by their names in the folder.
+    :ivar default: the context for clients without SNI, or with an unknown name.
     """
 
     def __init__(self, served: Mapping[str, Certificate]) -> None:
@@ -130,13 +131,13 @@ class Choice:
     def _switch(
         self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext
     ) -> None:
-        """Take the certificate for the name in the client's SNI (RFC 6066 3)."""
+        """Called during a handshake: choose the certificate by SNI (RFC 6066 3)."""
         if name is not None:
             connection.context = self._find(name)
 
     def _find(self, name: str) -> ssl.SSLContext:
         name = name.lower()
-        # A wildcard stands for one whole label, the first one (RFC 9525 6.3).
+        # A wildcard matches one whole label, the first one (RFC 9525 6.3).
         wildcard = "*." + name.partition(".")[2]
         return self._contexts.get(name) or self._contexts.get(wildcard, self.default)
 
@@ -148,9 +149,9 @@ def certificates_of(
     Read the certificates of all public TLS listeners.
 
     :param settings: the settings.
-    :param now: gives seconds since the epoch.
+    :param now: returns the current time in seconds since the epoch.
     :return: the certificates by the listener's specification, as text.
-    :raise SettingsError: if a file cannot be used; the text names it.
+    :raise SettingsError: if a file cannot be used; the message names the file.
     """
     return {
         str(spec): Certificates(spec, now)
@@ -160,7 +161,7 @@ def certificates_of(
 
 
 def _files_of(spec: AnyTlsListen) -> Mapping[str, Files]:
-    """Tell what files a listener has now, by their names in its folder."""
+    """Return the files that a listener has now, by their names in its folder."""
     ca = None if spec.ca is None else Path(spec.ca)
     if isinstance(spec, TlsListen):
         return {"": Files(Path(spec.certificate), Path(spec.key), ca)}
@@ -182,7 +183,7 @@ def _files_of(spec: AnyTlsListen) -> Mapping[str, Files]:
 def _pairs_of(
     folder: Path, entries: Iterable[os.DirEntry[str]]
 ) -> dict[str, tuple[Path, Path]]:
-    """Find NAME.pem and NAME.key; one without the other is a mistake to be seen."""
+    """Return pairs NAME.pem and NAME.key; a missing half is reported when read."""
     names = [Path(entry.name) for entry in entries]
     stems = {name.stem for name in names if name.suffix in {".pem", ".key"}}
     return {
@@ -194,7 +195,7 @@ def _pairs_of(
 def _folders_of(
     entries: Iterable[os.DirEntry[str]],
 ) -> dict[str, tuple[Path, Path]]:
-    """Find folders as certbot makes them; those without either file are skipped."""
+    """Return the files in folders as certbot makes them; skip folders with neither."""
     folders = [Path(entry) for entry in entries if entry.is_dir()]
     pairs = {folder.name: (folder / _CHAIN, folder / _KEY) for folder in folders}
     return {
@@ -203,5 +204,5 @@ def _folders_of(
 
 
 def _order(name: str) -> tuple[bool, str]:
-    """Put the default first, then all in the order of their names."""
+    """Return the sort key: the default first, then all by their names."""
     return name.removesuffix(".pem") != _DEFAULT, name

@@ -1,4 +1,4 @@
-"""TLS for unauthenticated connections, whose number is bounded (core)."""
+"""Limit on unauthenticated TLS connections (in a core)."""
 
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,8 +15,8 @@ from clusterapp.limits import part_of_descriptors
 if TYPE_CHECKING:
     from clusterapp.http.transports.twisted_connection import HostedConnection
 
-#: The most connections that have not brought a request yet, if the process may have
-#: enough descriptors.
+#: The maximum number of connections without a request yet, if the process may have
+#: enough file descriptors.
 MOST_PENDING = 1024
 
 #: Seconds for which no further eviction is logged.
@@ -30,14 +30,14 @@ _ends_connection = guarded(
 
 
 class _PendingTLSTransport(BufferingTLSTransport):
-    """TLS that holds one of the factory's places until the first request."""
+    """TLS transport that counts as pending in its factory until the first request."""
 
     factory: "BoundedTLSFactory"
     wrappedProtocol: "HostedConnection"
 
     @_ends_connection
     def dataReceived(self, data: bytes) -> None:
-        """Called with what has come from the peer, encrypted."""
+        """Called with encrypted bytes from the peer."""
         super().dataReceived(data)
         if not self.wrappedProtocol.is_new:
             self.factory.pending.discard(self)
@@ -51,15 +51,15 @@ class _PendingTLSTransport(BufferingTLSTransport):
 
 class BoundedTLSFactory(TLSMemoryBIOFactory):
     """
-    Serves a site over TLS, and bounds the connections that have brought no request.
+    TLS factory of a site that bounds the number of connections without a request yet.
 
-    Until its first request is there, a connection is unauthenticated: the client's
-    certificate comes with the end of the handshake, which need not come. How long it
-    may take is the site's `Limits.first_request_timeout`. If all places are taken, a
-    new connection evicts an old one, by `PendingConnections`: were it refused, anybody
-    could keep the workers from the core by connections that send nothing.
+    Until its first request has arrived, a connection is unauthenticated: the client
+    certificate is received at the end of the handshake, which may never come. The
+    timeout is the site's `Limits.first_request_timeout`. At the maximum, a new
+    connection evicts an old one, by `PendingConnections`: if it were refused, any
+    client could keep the workers from the core with connections that send nothing.
 
-    :param options: makes the server's end of each TLS connection.
+    :param options: the creator of the server's end of each TLS connection.
     :param site: the factory of `HostedConnection`.
     :param clock: the reactor.
     """
@@ -72,7 +72,7 @@ class BoundedTLSFactory(TLSMemoryBIOFactory):
     ) -> None:
         super().__init__(options, isClient=False, wrappedFactory=site, clock=clock)
         self._clock = clock
-        #: The connections that have not brought a request.
+        #: The connections that have received no request yet.
         self.pending = PendingConnections[_PendingTLSTransport](
             part_of_descriptors(MOST_PENDING)
         )
@@ -80,7 +80,7 @@ class BoundedTLSFactory(TLSMemoryBIOFactory):
         self._evicted = 0
 
     def buildProtocol(self, addr: IAddress | None) -> BufferingTLSTransport:
-        """Make the protocol of a new connection; close another one to make room."""
+        """Return the protocol of a new connection; at the maximum, evict another."""
         protocol = cast("_PendingTLSTransport", super().buildProtocol(addr))
         network = network_of(getattr(addr, "host", ""))
         evicted = self.pending.add(protocol, network)

@@ -1,4 +1,4 @@
-"""One certificate and its key, read from PEM files and checked."""
+"""Reading and checking of one certificate and its key in PEM files."""
 
 import ssl
 from collections.abc import Hashable
@@ -11,16 +11,17 @@ from cryptography import x509
 from clusterapp.http.tls.alerts import AlertingContext
 from clusterapp.regular import opened, read_regular
 
-#: What `ssl` says of another certificate's key, of the same sort or of another.
+#: The reasons in `ssl` errors for the key of another certificate, of the same key type
+#: or of another.
 _OTHER_KEY = {"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
 
 
 class UnusableError(Exception):
     """
-    A file, or what is in it, cannot be used.
+    Raised if a certificate file, or its content, cannot be used.
 
     :param path: the file.
-    :param reason: what is wrong with it, in one line.
+    :param reason: the reason, in one line.
     """
 
     def __init__(self, path: Path, reason: str) -> None:
@@ -32,12 +33,12 @@ class UnusableError(Exception):
 @dataclass(frozen=True)
 class Files:
     """
-    The files that a server has for one certificate.
+    Files of one server certificate.
 
-    :ivar certificate: PEM file with the certificate, its chain behind it.
-    :ivar key: PEM file with its private key.
-    :ivar ca: PEM file with the authorities that sign clients' certificates; None
-        asks clients for none.
+    :ivar certificate: the PEM file with the certificate, its chain behind it.
+    :ivar key: the PEM file with its private key.
+    :ivar ca: the PEM file with the authorities that sign client certificates; None if
+        clients are not asked for one.
     """
 
     certificate: Path
@@ -45,7 +46,7 @@ class Files:
     ca: Path | None = None
 
     def mark(self) -> Hashable:
-        """Tell what state the files are in: another one whenever one changes."""
+        """Return the state of the files, which differs whenever a file changes."""
         paths = (self.certificate, self.key, self.ca)
         return tuple(_state(path) for path in paths if path is not None)
 
@@ -53,14 +54,14 @@ class Files:
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
     """
-    A certificate that connections can be served with.
+    Certificate with its key and TLS context, ready to serve connections.
 
-    :ivar path: the file that it came from.
+    :ivar path: the file that it was read from.
     :ivar mark: the state of its files when it was read.
-    :ivar context: for `ssl`, with certificate and key.
-    :ivar names: the DNS names that it is for, in lower case, wildcards among them.
-    :ivar begins: when it becomes valid.
-    :ivar ends: when it expires.
+    :ivar context: the TLS context, with certificate and key.
+    :ivar names: its DNS names in lower case, including wildcards.
+    :ivar begins: the start of its validity.
+    :ivar ends: its expiry.
     """
 
     path: Path
@@ -72,10 +73,10 @@ class Certificate:
 
     def check_dates(self, now: float) -> None:
         """
-        Make sure that clients accept it today.
+        Check that the certificate is valid at a time.
 
-        :param now: seconds since the epoch.
-        :raise UnusableError: if it is not valid yet, or no more.
+        :param now: the time, in seconds since the epoch.
+        :raise UnusableError: if it is not valid yet, or has expired.
         """
         today = datetime.fromtimestamp(now, UTC)
         if today < self.begins:
@@ -90,8 +91,9 @@ class Certificate:
 
 def read(files: Files) -> Certificate:
     """
-    Read a certificate and what belongs to it; its dates are not looked at.
+    Read a certificate, its key and its authorities; its dates are not checked.
 
+    :param files: the files to read.
     :raise UnusableError: if a file cannot be read or used, or changes meanwhile.
     """
     mark = files.mark()
@@ -105,18 +107,19 @@ def read(files: Files) -> Certificate:
         ends=leaf.not_valid_after_utc,
     )
     if files.mark() != mark:
-        # What was checked may not be what the context has.
+        # The checked certificate may not be the one in the context.
         raise UnusableError(files.certificate, "changed while it was read")
     return found
 
 
 def _state(path: Path) -> Hashable:
-    """Tell which file a path leads to, through links, and when that was changed."""
+    """Return the identity and change times of the file at a path, through links."""
     try:
         found = path.stat()
     except OSError as error:
         return error.errno
-    # The time of the last change of rights is among them: they may be what was wrong.
+    # The ctime is included, since it changes with the permissions, which may have been
+    # the reason why a file could not be read.
     return (
         *(found.st_dev, found.st_ino, found.st_size),
         *(found.st_mtime_ns, found.st_ctime_ns),
@@ -134,7 +137,7 @@ def _first_certificate(path: Path) -> tuple[x509.Certificate, frozenset[str]]:
 
 
 def _names(certificate: x509.Certificate) -> frozenset[str]:
-    """Give the DNS names; the common name is none of them (RFC 9525 2)."""
+    """Return the DNS names; the common name is not used (RFC 9525 2)."""
     try:
         extension = certificate.extensions.get_extension_for_class(
             x509.SubjectAlternativeName
@@ -160,19 +163,19 @@ def _context(files: Files) -> ssl.SSLContext:
 
 def _load_pair(context: ssl.SSLContext, files: Files) -> None:
     try:
-        # Without a passphrase OpenSSL would ask at the terminal for one.
+        # An empty passphrase, since OpenSSL would ask for one at the terminal.
         with opened(files.certificate) as certificate, opened(files.key) as key:
             context.load_cert_chain(_again(certificate), _again(key), password="")
     except ssl.SSLError as error:
         raise _wrong_pair(files, error.reason) from error
-    except OSError as error:  # the certificate has just been read
+    except OSError as error:  # of the key: the certificate has just been read
         raise _unreadable(files.key, error) from error
 
 
 def _wrong_pair(files: Files, reason: str | None) -> UnusableError:
     if reason in _OTHER_KEY:
         return UnusableError(files.key, f"is not the key of {str(files.certificate)!r}")
-    if reason is None:  # so `ssl` says that there is no key in the file
+    if reason is None:  # `ssl` gives no reason if the file contains no key
         return UnusableError(
             files.key, "has no private key that can be read without a passphrase"
         )
@@ -194,7 +197,7 @@ def _load_authorities(context: ssl.SSLContext, path: Path) -> None:
 
 
 def _again(descriptor: int) -> str:
-    """Name an open file for OpenSSL, which would wait at a FIFO."""
+    """Return a path of an open file for OpenSSL, which would block on a FIFO."""
     return f"/proc/self/fd/{descriptor}"
 
 

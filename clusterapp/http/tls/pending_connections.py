@@ -1,8 +1,8 @@
 """
-The connections that have not been authenticated yet, and which of them to close.
+Bounded set of unauthenticated connections, with a choice of which one to evict.
 
-When all places are taken, a new connection takes that of the oldest one of the address
-that holds most: a client that fills them closes its own connections only.
+At the maximum, a new connection evicts the oldest one of the address that has most: a
+client that fills the set evicts its own connections only.
 """
 
 from collections import OrderedDict, defaultdict
@@ -11,17 +11,17 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-#: The bytes of an IPv6 address that tell one site from another: its /64 (RFC 4291).
+#: The number of bytes of an IPv6 address that identify a network: its /64 (RFC 4291).
 _IPV6_NETWORK_BYTES = 8
 
 
 def network_of(host: str) -> bytes:
     """
-    Return what counts as one address, for a connection's peer.
+    Return the network of a connection's peer, which counts as one address.
 
-    :param host: its IP address, or the empty string if it has none.
-    :return: the address in binary; of IPv6 the /64, since a host may have all of
-        that, and of an IPv4 address that is mapped into IPv6 the IPv4 address.
+    :param host: the peer's IP address, or the empty string if it has none.
+    :return: the address in binary; for IPv6 the /64, since one host may have a whole
+        /64, and for an IPv4-mapped IPv6 address the IPv4 address.
     """
     if not host:
         return b""
@@ -34,11 +34,11 @@ def network_of(host: str) -> bytes:
 
 class PendingConnections(Generic[T]):
     """
-    A bounded set of connections that knows which address holds most of it.
+    Bounded set of connections that tracks which network has most of them.
 
     Each method takes constant time.
 
-    :param most: the number of places.
+    :param most: the maximum number of connections.
     """
 
     def __init__(self, most: int) -> None:
@@ -48,24 +48,25 @@ class PendingConnections(Generic[T]):
         self._connections: defaultdict[bytes, OrderedDict[T, None]] = defaultdict(
             OrderedDict
         )
-        #: The networks that hold a number of places; the first one has had that number
-        #: for longest.
+        #: The networks by their number of connections; the first network of a number
+        #: has had that number for longest.
         self._holders: defaultdict[int, OrderedDict[bytes, None]] = defaultdict(
             OrderedDict
         )
         self._largest = 0
 
     def __len__(self) -> int:
-        """Return the number of places that are taken."""
+        """Return the number of connections."""
         return len(self._networks)
 
     def add(self, connection: T, network: bytes) -> T | None:
         """
-        Give a place to a new connection.
+        Add a new connection.
 
-        :param network: what `network_of` returns for its peer.
-        :return: the connection that has lost its place, which the caller closes; None
-            if there was a free one.
+        :param connection: the connection.
+        :param network: the network of its peer, as returned by `network_of`.
+        :return: the connection evicted, which the caller closes; None below the
+            maximum.
         """
         evicted = self._pop_oldest_of_largest() if len(self) >= self.most else None
         self._networks[connection] = network
@@ -74,7 +75,7 @@ class PendingConnections(Generic[T]):
         return evicted
 
     def discard(self, connection: T) -> None:
-        """Free the place of a connection, if it has one."""
+        """Remove a connection, if it is in the set."""
         network = self._networks.pop(connection, None)
         if network is not None:
             del self._connections[network][connection]
@@ -87,7 +88,7 @@ class PendingConnections(Generic[T]):
         return oldest
 
     def _resize(self, network: bytes, change: int) -> None:
-        """File a network under the number of places that it holds now."""
+        """Move a network to its new number of connections in the index."""
         size = len(self._connections[network])
         if size:
             self._holders[size][network] = None
@@ -99,5 +100,5 @@ class PendingConnections(Generic[T]):
             del self._holders[before][network]
             if not self._holders[before]:
                 del self._holders[before]
-                # Its last network has gone to a number that is greater or less by one.
+                # Its last network has moved to a number greater or less by one.
                 self._largest = size if before == self._largest else self._largest

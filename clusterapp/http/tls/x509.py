@@ -1,18 +1,18 @@
-"""Clients' certificates, as Twisted's transports give them."""
+"""Client certificates, as Twisted's transports return them."""
 
 from typing import Any
 
 
 def pyopenssl_certificate(der: bytes | None) -> Any:
     """
-    Make what ``getPeerCertificate`` of Twisted's own transports returns.
+    Return a certificate as ``getPeerCertificate`` of Twisted's transports returns it.
 
-    :param der: a certificate in DER; None if the client has shown none.
-    :return: an `OpenSSL.crypto.X509`; None if there is none.
+    :param der: a certificate in DER; None if the client has sent none.
+    :return: an `OpenSSL.crypto.X509`, or None.
     """
     if der is None:
         return None
-    # Hardly any application asks for it.
+    # Imported here, since hardly any application asks for a certificate.
     from OpenSSL import crypto  # noqa: PLC0415
 
     return crypto.load_certificate(crypto.FILETYPE_ASN1, der)
@@ -20,7 +20,7 @@ def pyopenssl_certificate(der: bytes | None) -> Any:
 
 def der_of(certificate: Any) -> bytes | None:
     """
-    Write a certificate in DER.
+    Return a certificate encoded in DER, or None.
 
     :param certificate: an `OpenSSL.crypto.X509`, or None.
     """

@@ -1,7 +1,7 @@
 """
-Adapters between connections and transports: asyncio's in workers, Twisted's in a core.
+Adapters of connections to transports: asyncio's in workers, Twisted's in a core.
 
-Start with `asyncio_connection`, which every worker uses. Also what comes before and
-beside a transport: responses written to the bare socket, the PROXY protocol's header,
-sendfile(2).
+Start with `asyncio_connection`, which every worker uses. The other modules serve a
+connection before or beside its transport: responses written to the bare socket, PROXY
+protocol headers, TLS handshakes, sendfile(2).
 """

@@ -1,4 +1,4 @@
-"""The face of a connection on one of asyncio's transports, as workers have them."""
+"""Adapter of a connection to an asyncio transport (in a worker)."""
 
 import asyncio
 import socket
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
 
     from clusterapp.http.server.site import ClusterSite
 
-#: Close with a reset (socket(7)): what was not sent is dropped, and the client sees
-#: that the end is no proper one.
+#: The SO_LINGER value for closing with a reset (socket(7)): unsent bytes are discarded,
+#: and the client sees an error rather than an orderly close.
 _RESET = pack("ii", 1, 0)
 
 
 class NativeConnection(Connection, asyncio.Protocol):
     """
-    A connection on an `asyncio.Transport`.
+    HTTP server connection on an `asyncio.Transport`.
 
-    :param site: what is served.
-    :param loop: the event loop that runs it.
-    :param peer: the client's address, as accept(2) gives it.
-    :param door: the name of the listener that it has come by.
+    :param site: the site that is served.
+    :param loop: the event loop that runs the connection.
+    :param peer: the client's address, as returned by accept(2).
+    :param door: the name of the listener that accepted the connection.
     """
 
     __slots__ = (
@@ -82,28 +82,28 @@ class NativeConnection(Connection, asyncio.Protocol):
         self._kernel_writes: KernelWrites | None = None
         self._lent = False
         self._has_duplicates = False
-        # Whether TLS is closed when the client has taken what was written.
+        # Whether TLS is closed once the write buffer has been sent.
         self._closes_when_written = False
         self._peer: IAddress | None = None
-        # Whether the client has ended its side while requests of it wait.
+        # Whether the peer has closed its side while pipelined requests of it wait.
         self._peer_closed = False
         self._peer_name = peer
         self._announced = False
         self._securely = False
         self._arriving: asyncio.Task[Any] | None = None
 
-    # From the server.
+    # Called by the server.
 
     @property
     def peer_host(self) -> object:
-        """The client's IP address; None if it has none."""
+        """The client's IP address; None on a Unix socket."""
         return self._peer_name[0] if isinstance(self._peer_name, tuple) else None
 
     def awaits_header(self, task: asyncio.Task[Any]) -> None:
         """
-        Count as a connection of the site until its proxy has announced a client.
+        Register with the site while the PROXY header has not been received yet.
 
-        :param task: waits for that; it is cancelled when the time is over.
+        :param task: the task that waits for the header; cancelled on timeout.
         """
         self.arrives(task)
         if not self.site.draining:
@@ -111,9 +111,9 @@ class NativeConnection(Connection, asyncio.Protocol):
 
     def announced(self, client: ProxyHeader) -> None:
         """
-        Be the client's connection, rather than the proxy's.
+        Called with the PROXY header: use the client's address, not the proxy's.
 
-        :param client: what the proxy has said.
+        :param client: the PROXY header.
         """
         self._securely = client.secure
         if client.source is not None:
@@ -123,34 +123,34 @@ class NativeConnection(Connection, asyncio.Protocol):
 
     def arrives(self, task: asyncio.Task[Any]) -> None:
         """
-        Count as a connection of the site while the transport is being made.
+        Register with the site while the transport is being made.
 
-        :param task: makes the transport.
+        :param task: the task that makes the transport.
         """
         self._arriving = task
         self.opened()
 
     @ends_connection
     def arrived(self) -> None:
-        """Know that the transport is there."""
+        """Called when the transport has been made."""
         self._arriving = None
         if self.site.draining:
             self.drain()
 
     @ends_connection
     def never_arrived(self) -> None:
-        """Know that it will never be there, or is gone already."""
+        """Called when the transport cannot be made, or is closed already."""
         self._arriving = None
-        # uvloop does not tell this of a transport whose making is cancelled.
+        # uvloop does not call this when making the transport is cancelled.
         self.connection_lost(None)
 
     @ends_connection
     def move(self, early: EarlyTransport, arrival: Arrival) -> None:
         """
-        Go on where the first transport leaves off.
+        Replace the early transport with the event loop's transport.
 
-        :param early: the first transport.
-        :param arrival: what its successor has told.
+        :param early: the early transport.
+        :param arrival: the recorded callbacks of the event loop's transport.
         """
         native = arrival.transport
         if native is not None:
@@ -163,26 +163,26 @@ class NativeConnection(Connection, asyncio.Protocol):
         if native is not None and self.site.draining:
             self.drain()
 
-    # From asyncio.
+    # Called by asyncio.
 
     @ends_connection
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        # uvloop's are of no class of asyncio's.
+        """Called when the transport is connected."""
+        # uvloop's transports are not instances of asyncio's classes.
         self._use(cast("asyncio.Transport", transport))
         self._secure = self._native.get_extra_info("sslcontext") is not None
         self.opened()
 
     def _use(self, native: asyncio.Transport) -> None:
         self._native = native
-        self.write = native.write  # type: ignore[method-assign]  # one call less
+        self.write = native.write  # type: ignore[method-assign]  # saves one call
 
     data_received = Connection.received
     pause_writing = Connection.writing_paused
 
     @ends_connection
     def resume_writing(self) -> None:
-        """Called when the client has taken most of what was written."""
+        """Called when most of the write buffer has been sent."""
         self.writing_resumed()
         if self._closes_when_written:
             self._closes_when_written = False
@@ -190,11 +190,13 @@ class NativeConnection(Connection, asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """
-        Close: as for twisted.web, a client that sends no more has gone.
+        Called when the peer has closed its side: close the connection.
 
-        :return: whether the transport is to stay open: until the pipelined requests
-            that wait for their turn have been served, or what has come for another
-            protocol has been passed on.
+        As for twisted.web, a client that half-closes is taken to have disconnected.
+
+        :return: whether the transport stays open, until the pipelined requests that
+            wait have been served, or pending input has been passed to the protocol of
+            an upgraded connection.
         """
         stream = self._protocol
         if stream is not None and stream.waiting:
@@ -213,8 +215,8 @@ class NativeConnection(Connection, asyncio.Protocol):
     @ends_connection
     def _end_with_peer(self) -> None:
         if self._input_closed:
-            # Both sides have ended. The successor of an early transport stays open
-            # at the client's end until it is closed here.
+            # Both sides are closed. The transport that replaced an early transport
+            # stays open at the peer's EOF until it is closed here.
             if not self._secure:
                 self._native.close()
             return
@@ -222,25 +224,25 @@ class NativeConnection(Connection, asyncio.Protocol):
         if message is not None and (
             message.responded or self._native.get_write_buffer_size()
         ):
-            # Nobody should take what was sent of the response for all of it, nor
-            # should whoever makes it have to wait until that has been taken.
+            # The client must not take a partial response for a complete one, nor
+            # should its producer have to wait until the write buffer is sent.
             self.abortConnection()
         else:
             self.loseConnection()
 
     @ends_connection
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell everyone."""
+        """Called when the connection is lost."""
         if self._kernel_writes is not None:
             self._kernel_writes.close()
             self._kernel_writes = None
         self.lost(connectionDone if error is None else Failure(_lost(error)))
 
-    # For the core of the connection, and for its transport's face.
+    # Called by the base classes, and by `NativeTransport`.
 
     @property
     def native(self) -> Any:
-        """The transport of the moment, with the methods of `asyncio.Transport`."""
+        """The current transport, with the methods of `asyncio.Transport`."""
         return self._native
 
     def _make_face(self) -> NativeTransport:
@@ -248,28 +250,29 @@ class NativeConnection(Connection, asyncio.Protocol):
 
     def _take_away(self) -> None:
         if self.encrypted and not self._taken:
-            # autobahn takes an ISSLTransport for one of pyOpenSSL's, and fails.
+            # autobahn expects an ISSLTransport to be based on pyOpenSSL, and fails.
             noLongerProvides(self.transport, ISSLTransport)
         super()._take_away()
 
     @ends_connection
     def drain(self) -> None:
-        """Close if idle; otherwise close after the response."""
+        """Start to drain; without a transport, keep the connection here."""
         if self._native is None:
-            self.keep()  # until it is there
+            self.keep()  # until the transport has been made
         else:
             super().drain()
 
     def offer_fd(self) -> socket.socket | None:
-        """Read nothing more, and give a duplicate of the socket."""
+        """Pause reading, and return a duplicate of the socket, or None."""
         native = self._native
-        # A request may have come first; an early transport's successor is lent.
+        # A request may have arrived first. Of an early transport nothing is offered,
+        # only of the transport that replaces it.
         if self._lent or not self._is_idle or isinstance(native, EarlyTransport):
             return None
         if native.get_write_buffer_size():
-            self._wait_for("rest", 0)  # until the next look
+            self._wait_for("rest", 0)  # until the site's next check of timeouts
             return None
-        # What was encrypted or announced cannot be had from the socket again.
+        # TLS state, or a PROXY header once read, cannot be had from the socket again.
         stays = self._secure or self._announced
         copy = None if stays else duplicate_of(native.get_extra_info("socket"))
         if copy is None:
@@ -281,53 +284,53 @@ class NativeConnection(Connection, asyncio.Protocol):
 
     @ends_connection
     def keep(self) -> None:
-        """Come to an end here."""
+        """Keep the draining connection in this process: it is not offered any more."""
         self._lent = False
         super().keep()
 
     @ends_connection
     def reclaim(self) -> None:
-        """Come to an end here, though others may hold duplicates of the socket."""
+        """Do as `keep`, although other processes may hold duplicates of the socket."""
         self._has_duplicates = True
         self.keep()
-        # Nobody has read for a while: what has come meanwhile is read first.
+        # Reading was paused for a while: leave time to read what arrived meanwhile.
         soon = self.site.clock.seconds() + FIRST_REQUEST_SECONDS
         self.deadline = max(self.deadline, soon)
 
     @ends_connection
     def transferred(self) -> None:
-        """Close this descriptor of a connection that another process has."""
+        """Called when another process has the connection: close this descriptor."""
         self._input_closed = True
         self._native.close()
 
     def getPeer(self) -> IAddress:
-        """Tell the client's address."""
+        """Return the client's address."""
         if self._peer is None:
             self._peer = address_of(self._peer_name)
         return self._peer
 
     def getHost(self) -> IAddress:
-        """Tell the address that the client has connected to."""
+        """Return the address that the client has connected to."""
         return address_of(self._native.get_extra_info("sockname"))
 
     @property
     def encrypted(self) -> bool:
-        """Whether the connection itself has TLS."""
+        """Whether the connection itself uses TLS."""
         return self._secure
 
     def client_certificate(self) -> bytes | None:
-        """Return the certificate that the client has shown, in DER, if any."""
+        """Return the client certificate in DER, or None."""
         if not self._secure:
             return None
         layer: ssl.SSLObject | None = self._native.get_extra_info("ssl_object")
         return None if layer is None else layer.getpeercert(binary_form=True)
 
     def isSecure(self) -> bool:
-        """Tell whether the client came over TLS, be it only to who announced it."""
+        """Return whether the client uses TLS, to this process or to its proxy."""
         return self._secure or self._securely
 
     def write_before_file(self, data: bytes) -> None:
-        """Write a head at once, so that the kernel may put a file behind it."""
+        """Send a head at once, so that the kernel may put file data behind it."""
         if self._secure or self._native.get_write_buffer_size():
             self.write(data)
             return
@@ -340,8 +343,8 @@ class NativeConnection(Connection, asyncio.Protocol):
             self.write(data[sent:])
 
     def send_file(self, fd: int, offset: int, length: int) -> int:
-        """Let the kernel send a piece of a file (sendfile(2))."""
-        # TLS must encrypt it, and nothing may overtake what still waits.
+        """Send a part of a file with sendfile(2), if possible."""
+        # TLS must encrypt the data, and it must not overtake the write buffer.
         if self._secure or self._native.get_write_buffer_size():
             return super().send_file(fd, offset, length)
         try:
@@ -375,12 +378,12 @@ class NativeConnection(Connection, asyncio.Protocol):
 
     def _close_writing(self) -> bool:
         if self._secure:
-            # What the client sends is read until its close_notify has come.
+            # The transport reads on until the peer's close_notify has arrived.
             self._native.close()
             return True
         try:
             self._native.write_eof()
-        except OSError:  # the client has gone: asyncio's transports tell it so
+        except OSError:  # the client has disconnected; asyncio's transports raise
             return False
         return True
 
@@ -388,7 +391,7 @@ class NativeConnection(Connection, asyncio.Protocol):
         if self._native is None:
             self._abort()
         elif self._has_duplicates:
-            # The client would not hear of it before the last one is closed.
+            # The client gets no FIN before the last duplicate is closed.
             self._native.write_eof()
             self._wait_for("end", LINGER_SECONDS)
             self.resume_reading()
@@ -398,11 +401,11 @@ class NativeConnection(Connection, asyncio.Protocol):
             self._native.close()
 
     def _close_tls(self) -> None:
-        """Close once everything is written, and wait a little for the peer's close."""
+        """Close TLS once all is written, and wait for the peer's close_notify."""
         native = self._native
         if native.get_write_buffer_size():
-            # The transport's own close would give it no longer than the
-            # ssl_shutdown_timeout, and would not call back when it is written.
+            # The transport's own close() would limit the flush to the
+            # ssl_shutdown_timeout, and has no callback for its end.
             self._closes_when_written = True
             native.set_write_buffer_limits(high=0)
             return
@@ -410,8 +413,8 @@ class NativeConnection(Connection, asyncio.Protocol):
         self._wait_for("notify", CLOSE_NOTIFY_SECONDS)
 
     def _end_input(self) -> None:
-        # Our close_notify is with the kernel, or in the buffer of the transport below,
-        # which ends as it does when the client has closed: it flushes that first.
+        # Our close_notify is in the kernel, or in the buffer of the transport below
+        # TLS, which closes as at the peer's EOF: it flushes its buffer first.
         end_input(self._native.get_extra_info("socket"))
 
     def _abort(self) -> None:
@@ -422,11 +425,11 @@ class NativeConnection(Connection, asyncio.Protocol):
         there = self._native.get_extra_info("socket")
         if self._has_duplicates:
             shut_down(there)
-        # Of a socket that is lent, another process would send the reset.
+        # On an offered socket the reset would be sent by another process's close.
         if there is not None and there.fileno() != -1 and not self._lent:
             there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        # Not at once: asyncio's own transports end twice if they are aborted while
-        # they call resume_writing.
+        # Not at once: asyncio's own transports are closed twice if they are aborted
+        # while they call resume_writing.
         self._loop.call_soon(self._abort_native)
 
     @ends_connection

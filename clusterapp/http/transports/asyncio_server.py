@@ -1,4 +1,4 @@
-"""Serves accepted connections on an asyncio event loop (in a worker)."""
+"""Server of accepted connections on an asyncio event loop (in a worker)."""
 
 import asyncio
 import socket
@@ -23,10 +23,10 @@ from clusterapp.http.transports.tls_handshakes import (
 if TYPE_CHECKING:
     from clusterapp.http.server.site import ClusterSite
 
-#: How much is read of a connection when it is accepted: as much as by asyncio.
+#: How many bytes are read when a connection is accepted: as many as asyncio reads.
 _FIRST_READ = 256 * 1024
 
-#: Guards what is called when a transport is there, or cannot be made.
+#: Guards the callbacks that run when a transport has been made, or cannot be made.
 _ends_connection = guarded(
     "serve a connection",
     lambda failure, _server, connection, *_: connection.fail(failure),
@@ -35,14 +35,14 @@ _ends_connection = guarded(
 
 class NativeServer:
     """
-    Serves accepted connections on an event loop.
+    Server of the accepted connections of one listener.
 
-    :param loop: the loop.
-    :param site: what is served.
-    :param context: gives the TLS context for the next connection; None for a
+    :param loop: the event loop.
+    :param site: the site that is served.
+    :param context: returns the TLS context for the next connection; None for a
         listener without TLS.
-    :param door: the name of the listener that connections come by.
-    :param kind: makes a `NativeConnection` of the same arguments.
+    :param door: the name of the listener that accepts the connections.
+    :param kind: the factory of connections, with the arguments of `NativeConnection`.
     """
 
     _log = Logger()
@@ -65,41 +65,41 @@ class NativeServer:
 
     def serve(self, connection: socket.socket, peer: Any) -> None:
         """
-        Serve a connection; its socket is the server's from now on.
+        Serve an accepted connection, and take ownership of its socket.
 
-        :param connection: the socket, which does not block.
-        :param peer: the client's address, as accept(2) gives it.
+        :param connection: the non-blocking socket.
+        :param peer: the client's address, as returned by accept(2).
         """
         self.begin(self.connection(peer), connection)
 
     def connection(self, peer: Any) -> NativeConnection:
         """
-        Make what is to `begin` with a socket.
+        Return a new connection object, to be passed to `begin` with its socket.
 
-        :param peer: the client's address, as accept(2) gives it.
+        :param peer: the client's address, as returned by accept(2).
         """
         return self._kind(self._site, self._loop, peer, self._door)
 
     def begin(self, protocol: NativeConnection, connection: socket.socket) -> None:
         """
-        Let a connection have its socket, which is the server's from now on.
+        Start a connection on its socket, and take ownership of the socket.
 
         :param protocol: the connection.
-        :param connection: the socket, which does not block.
+        :param connection: the non-blocking socket.
         """
         if self._context is None:
             self._serve_early(protocol, connection)
             return
         try:
             has_come = has_begun(connection)
-        except OSError:  # the client has gone
+        except OSError:  # the client has disconnected
             connection.close()
             protocol.never_arrived()
             return
         task = self._loop.create_task(
             self._handshake(self._context, protocol, connection, has_come=has_come)
         )
-        # From now on a drain waits for it.
+        # From now on a drain waits for this connection.
         protocol.arrives(task)
         task.add_done_callback(partial(self._connected, protocol, connection))
 
@@ -111,12 +111,12 @@ class NativeServer:
         *,
         has_come: bool,
     ) -> None:
-        """Make the transport of a connection over TLS once it is worth a handshake."""
+        """Make the TLS transport of a connection once its client hello has arrived."""
         try:
             if not has_come:
                 await readable(self._loop, connection)
             await self._turns.wait(protocol.peer_host)
-            has_begun(connection)  # or the client has gone meanwhile
+            has_begun(connection)  # raises if the client has disconnected meanwhile
             chosen = context()
             connecting.set(connection)
         except Exception:
@@ -127,24 +127,25 @@ class NativeServer:
             connection,
             ssl=chosen,
             ssl_handshake_timeout=self._site.limits.header_timeout,
-            # It breaks off what is not written. The connection has times of its own.
+            # This timeout aborts what is not written. The connection has its own
+            # timeouts.
             ssl_shutdown_timeout=WRITE_STALL,
         )
 
     def seconds(self) -> float:
-        """Tell the time of the site's clock."""
+        """Return the time of the site's clock, in seconds."""
         return self._site.clock.seconds()
 
     def adopt(self, connection: socket.socket) -> None:
         """
         Serve a connection that another process has accepted.
 
-        :param connection: the socket, which is the server's from now on.
+        :param connection: the socket, owned by this server from now on.
         """
         connection.setblocking(False)
         try:
             peer = connection.getpeername()
-        except OSError:  # the client is gone
+        except OSError:  # the client has disconnected
             connection.close()
         else:
             self.serve(connection, peer)
@@ -152,7 +153,11 @@ class NativeServer:
     def _serve_early(
         self, protocol: NativeConnection, connection: socket.socket
     ) -> None:
-        """Serve what has come already; the loop gets a connection that goes on."""
+        """
+        Serve the input that has arrived already, on an early transport.
+
+        The event loop's transport is made only if the connection stays open after that.
+        """
         try:
             data = connection.recv(_FIRST_READ)
         except BlockingIOError:
@@ -160,7 +165,7 @@ class NativeServer:
             return
         except OSError:
             data = b""
-        if not data:  # it has been closed, or reset, without a word
+        if not data:  # the connection was closed, or reset, without any input
             connection.close()
             protocol.never_arrived()
             return
@@ -198,11 +203,11 @@ class NativeServer:
             self._tell(task.exception())
 
     def _bring(self, protocol: NativeConnection, connection: socket.socket) -> None:
-        """Make the loop's transport for a connection."""
+        """Start to make the event loop's transport for a connection."""
         task = self._loop.create_task(
             self._loop.connect_accepted_socket(lambda: protocol, connection)
         )
-        # From now on a drain waits for it.
+        # From now on a drain waits for this connection.
         protocol.arrives(task)
         task.add_done_callback(partial(self._connected, protocol, connection))
 
@@ -216,7 +221,7 @@ class NativeServer:
         task: asyncio.Task[Any],
     ) -> None:
         if task.cancelled():
-            # If it had not begun, nobody else does this.
+            # A task that is cancelled before its first step has not closed the socket.
             connection.close()
             protocol.never_arrived()
         elif task.exception() is None:
@@ -226,6 +231,6 @@ class NativeServer:
             self._tell(task.exception())
 
     def _tell(self, error: BaseException | None) -> None:
-        # Clients that leave, or do not agree on TLS, are nothing to be told of.
+        # Clients that disconnect, or whose TLS handshake fails, are not logged.
         if error is not None and not isinstance(error, OSError):
             self._log.error("cannot serve a connection: {error!r}", error=error)

@@ -1,4 +1,4 @@
-"""A transport of asyncio in the shape of one of Twisted's."""
+"""Twisted transport interface of a connection on an asyncio transport."""
 
 import socket
 from typing import TYPE_CHECKING, Any
@@ -22,26 +22,27 @@ if TYPE_CHECKING:
 
     from clusterapp.http.transports.asyncio_connection import NativeConnection
 
-#: When a connection says nothing more: also behind the close frame of a WebSocket.
+#: The phases in which nothing more is written: also after a WebSocket's close frame.
 _OVER = frozenset({"end", "goodbye"})
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer)
 class NativeTransport:
     """
-    What code that asks a request for its transport gets.
+    Transport of a request, for code that uses `request.transport`.
 
-    It writes past the connection: whoever uses it answers for what HTTP makes of it.
-    Over TLS it provides `ISSLTransport`, too.
+    It bypasses the HTTP framing of the connection: its user is responsible for valid
+    HTTP. Over TLS it provides `ISSLTransport`, too.
 
-    :param connection: the connection that it belongs to.
+    :param connection: the connection of the request.
     """
 
     def __init__(self, connection: "NativeConnection") -> None:
         self._connection = connection
         self._protocol: IProtocol | None = None
         self._ended = False
-        # Another client's request may come by the same connection between workers.
+        # Stored, since the next request on a connection between workers may be of
+        # another client.
         self._peer = as_ip(connection.getPeer())
         self._host = as_ip(connection.getHost())
         self._certificate = connection.client_certificate()
@@ -50,23 +51,23 @@ class NativeTransport:
 
     @property
     def _native(self) -> Any:
-        # A new connection changes its transport.
+        # A new connection replaces its early transport.
         return self._connection.native
 
     # ITransport
 
     def write(self, data: bytes) -> None:
-        """Write bytes; nothing is done once the end has been written."""
+        """Write bytes; do nothing once the write side is closed."""
         ended = self._ended or self._connection.phase in _OVER
         if not (ended or self._native.is_closing()):
             self._native.write(data)
 
     def writeSequence(self, data: "Iterable[bytes]") -> None:
-        """Write pieces, one behind the other."""
+        """Write the pieces, joined."""
         self.write(b"".join(data))
 
     def loseConnection(self) -> None:
-        """Close once everything is written."""
+        """Close the connection once everything is written."""
         if self._connection.phase != "end":
             self._connection.loseConnection()
 
@@ -80,66 +81,66 @@ class NativeTransport:
 
     @property
     def disconnecting(self) -> bool:
-        """Whether the end has begun."""
+        """Whether the transport is closing."""
         return bool(self._native.is_closing())
 
     @property
     def connected(self) -> bool:
-        """Whether it has not."""
+        """Whether the transport is not closing."""
         return not self._native.is_closing()
 
     @property
     def protocol(self) -> Any:
-        """Who gets what comes in: the connection, until somebody takes its place."""
+        """The protocol that receives input: the connection, unless replaced."""
         return self._connection if self._protocol is None else self._protocol
 
     @protocol.setter
     def protocol(self, protocol: IProtocol) -> None:
-        # autobahn's resource assigns itself, as one may with Twisted's own.
+        # autobahn's resource assigns its protocol, as Twisted's transports allow.
         self._protocol = protocol
         self._connection.take_over(protocol)
 
     # ITCPTransport
 
     def loseWriteConnection(self) -> None:
-        """End the stream to the client; reading goes on."""
+        """Close the write side; reading continues."""
         if not self._native.is_closing() and self._native.can_write_eof():
             self._ended = True
             self._native.write_eof()
 
     def abortConnection(self) -> None:
-        """Close at once."""
+        """Abort the connection: close at once."""
         self._connection.abortConnection()
 
     def getTcpNoDelay(self) -> bool:
-        """Tell whether small writes are sent at once."""
+        """Return whether TCP_NODELAY is set: small writes are sent at once."""
         return bool(self._option(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """Have small writes sent at once, or not."""
+        """Set TCP_NODELAY, by which small writes are sent at once."""
         self._set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
 
     def getTcpKeepAlive(self) -> bool:
-        """Tell whether the kernel looks after an idle client."""
+        """Return whether SO_KEEPALIVE is set: the kernel probes an idle client."""
         return bool(self._option(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Have the kernel look after an idle client, or not."""
+        """Set SO_KEEPALIVE, by which the kernel probes an idle client."""
         self._set_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
 
     def getHandle(self) -> Any:
-        """Give the socket; reading or writing it disturbs the connection."""
+        """Return the socket; reading or writing it disturbs the connection."""
         return self._native.get_extra_info("socket")
 
     # ISSLTransport
 
     def getPeerCertificate(self) -> Any:
-        """Return the client's certificate, an X509 of pyOpenSSL; None if none came."""
+        """Return the client certificate as an X509 of pyOpenSSL, or None."""
         return pyopenssl_certificate(self._certificate)
 
     @property
     def negotiatedProtocol(self) -> bytes | None:
-        """What both sides have agreed on by ALPN (RFC 7301)."""
+        """The protocol negotiated by ALPN (RFC 7301), or None."""
         layer: ssl.SSLObject | None = self._native.get_extra_info("ssl_object")
         chosen = None if layer is None else layer.selected_alpn_protocol()
         return None if chosen is None else chosen.encode("ascii")
@@ -147,25 +148,25 @@ class NativeTransport:
     # IConsumer
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
-        """Let a producer follow how fast the client reads."""
+        """Register a producer, which is paused and resumed as the client reads."""
         self._connection.registerProducer(producer, streaming)
 
     def unregisterProducer(self) -> None:
-        """Forget the producer."""
+        """Unregister the producer."""
         self._connection.unregisterProducer()
 
     # IPushProducer
 
     def pauseProducing(self) -> None:
-        """Read nothing more from the client."""
+        """Pause reading from the client."""
         self._connection.pause_protocol()
 
     def resumeProducing(self) -> None:
-        """Read on."""
+        """Resume reading from the client."""
         self._connection.resume_protocol()
 
     def stopProducing(self) -> None:
-        """Close once everything is written."""
+        """Close the connection once everything is written."""
         self.loseConnection()
 
     def _option(self, level: int, name: int) -> int:

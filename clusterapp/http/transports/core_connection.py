@@ -1,4 +1,4 @@
-"""The core's end of connections from workers, which bring many clients' requests."""
+"""Connections from workers to the core, which carry requests of many clients."""
 
 from typing import Any
 
@@ -14,16 +14,16 @@ from clusterapp.http.transports.twisted_transport import HostedTransport
 
 class ForwardedConnection(HostedConnection):
     """
-    A connection from a worker, whose requests are of the clients that they name.
+    Connection from a worker; each request has the addresses of its own client.
 
-    A request that names none is the worker's own, from ``app.cluster.core``.
+    A request that names no client is the worker's own, from ``app.cluster.core``.
 
-    :param site: what is served.
+    :param site: the site that is served.
     """
 
     def _begin(self, head: Head) -> None:
         self._origin = head.origin
-        self._face = None  # it is that of the client before
+        self._face = None  # the transport has the previous client's addresses
         super()._begin(head)
 
     def _make_face(self) -> HostedTransport:
@@ -31,12 +31,12 @@ class ForwardedConnection(HostedConnection):
 
     def _take_away(self) -> None:
         if self.isSecure() and not self._taken:
-            # autobahn takes an ISSLTransport for one of pyOpenSSL's, and fails.
+            # autobahn expects an ISSLTransport to be based on pyOpenSSL, and fails.
             noLongerProvides(self.transport, ISSLTransport)
         super()._take_away()
 
     def getPeer(self) -> IAddress:
-        """Return the address of the client, or of a proxy before the workers."""
+        """Return the address of the client, or of a proxy in front of the workers."""
         return super().getPeer() if self._origin is None else self._origin.peer
 
     def getHost(self) -> IAddress:
@@ -48,25 +48,25 @@ class ForwardedConnection(HostedConnection):
         return super().isSecure() if self._origin is None else self._origin.secure
 
     def client_certificate(self) -> bytes | None:
-        """Return the certificate that the client has shown to its worker, in DER."""
-        # Without an origin the other end is a worker, and so is its certificate.
+        """Return the certificate that the client has sent to its worker, in DER."""
+        # Without an origin the request is the worker's own, and so is the certificate.
         return None if self._origin is None else self._origin.certificate
 
 
 class ForwardedTransport(HostedTransport):
     """
-    The transport of a request that a worker has passed on, with its client's addresses.
+    Transport of a request that a worker has forwarded, with its client's addresses.
 
-    It provides `ISSLTransport` if the client has come over TLS, whatever the connection
-    between worker and core is.
+    It provides `ISSLTransport` if the client uses TLS, whether or not the connection
+    between worker and core does.
 
-    :param connection: the connection of the request, which knows its client.
+    :param connection: the connection of the request, with its client's addresses.
     :param native: the transport to the worker.
     """
 
     def __init__(self, connection: ForwardedConnection, native: Any) -> None:
         super().__init__(connection, native)
-        # Another client's request may come by the same connection.
+        # Stored, since the next request on the connection may be of another client.
         self._peer = as_ip(connection.getPeer())
         self._host = as_ip(connection.getHost())
         self._certificate = connection.client_certificate()
@@ -83,10 +83,10 @@ class ForwardedTransport(HostedTransport):
         return self._host
 
     def getPeerCertificate(self) -> Any:
-        """Return the client's certificate, an X509 of pyOpenSSL; None if none came."""
+        """Return the client certificate as an X509 of pyOpenSSL, or None."""
         return pyopenssl_certificate(self._certificate)
 
     @property
     def negotiatedProtocol(self) -> bytes | None:
-        """None: what client and worker have agreed on by ALPN is not passed on."""
+        """None: the protocol negotiated by ALPN with the worker is not forwarded."""
         return None

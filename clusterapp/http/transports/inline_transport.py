@@ -1,13 +1,13 @@
 """
-A connection before the event loop has it (in a worker).
+Early transport: serves a connection before the event loop has it (in a worker).
 
-Where a client opens a connection for each request, the request is nearly always there
-when the connection is accepted, and answered before anything else happens. For such a
-connection the loop's own transport, which costs a task, an object and a watch in the
-kernel, would be made only to be closed. So the first bytes are read from the bare
-socket, and what is written meanwhile is sent when they have been dealt with: if the
-connection ends with that, together with its end, in one segment. A transport is made
-for what goes on.
+Where a client opens a connection for each request, the request has nearly always
+arrived when the connection is accepted, and is answered before the next event. For such
+a connection the event loop's own transport, which costs a task, an object and a watch
+in the kernel, would be made only to be closed. So the first bytes are read from the
+bare socket, and output is buffered and sent when they have been processed: if the
+connection closes with that, together with the FIN, in one segment. The event loop's
+transport is made only for a connection that stays open.
 """
 
 import asyncio
@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Any, Final, cast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: How much may wait for the client before the writer is told to pause: as much as on
-#: asyncio's transports.
+#: The high-water mark of the write buffer in bytes, above which the writer is paused:
+#: the same as for asyncio's transports.
 HIGH_WATER: Final = 64 * 1024
 
 
 class EarlyTransport:
     """
-    What a connection writes to until the loop's transport is there.
+    Transport of a connection until the event loop's transport has been made.
 
     It has the methods of `asyncio.Transport` that connections call.
 
-    :param connection: the socket, which does not block.
-    :param protocol: told when too much waits.
+    :param connection: the non-blocking socket.
+    :param protocol: the connection, paused when the write buffer is full.
     """
 
     __slots__ = (
@@ -53,10 +53,10 @@ class EarlyTransport:
         self._aborted = False
         self._error: OSError | None = None
 
-    # What the connection calls.
+    # Called by the connection.
 
     def write(self, data: bytes) -> None:
-        """Keep bytes until `settle`, or for the successor."""
+        """Buffer bytes until `settle`, or for the event loop's transport."""
         if self._closing:
             return
         self._waiting += data
@@ -65,49 +65,52 @@ class EarlyTransport:
             self._protocol.pause_writing()
 
     def write_eof(self) -> None:
-        """End the stream to the client."""
+        """Close the write side, once everything is sent."""
         self._ended = True
 
     def can_write_eof(self) -> bool:
-        """Tell that this can be done alone."""
+        """Return True: half-closing is supported."""
         return True
 
     def close(self) -> None:
-        """Close once everything is sent."""
+        """Close the transport once everything is sent."""
         self._closing = True
 
     def abort(self) -> None:
-        """Close, whatever waits."""
+        """Abort the transport: close it and discard unsent bytes."""
         self._closing = self._aborted = True
 
     def is_closing(self) -> bool:
-        """Whether the end has begun."""
+        """Return whether the transport is closing."""
         return self._closing
 
     def pause_reading(self) -> None:
-        """Nothing: nobody reads here; the connection tells its next transport."""
+        """Do nothing, since nothing is read here; `move` pauses the next transport."""
 
     resume_reading = pause_reading
 
     def get_write_buffer_size(self) -> int:
-        """Tell how much waits."""
+        """Return the number of bytes in the write buffer."""
         return len(self._waiting)
 
     def get_extra_info(self, name: str) -> Any:
-        """Give the socket, or its name; there is no TLS to be told of."""
+        """Return the socket or its own address; None for others, as without TLS."""
         if name == "socket":
             return self._socket
         return self._socket.getsockname() if name == "sockname" else None
 
-    # What the server and the connection's next transport bring.
+    # Called by the server, and when the event loop's transport has been made.
 
     def settle(self) -> bool:
         """
-        Send what waits; tell whether nothing is left to do but to close the socket.
+        Send the write buffer.
 
-        What the kernel does not take at once is left to the successor.
+        Bytes that the kernel does not accept at once are left to the event loop's
+        transport.
+
+        :return: whether nothing is left to do but to close the socket.
         """
-        # The end that follows pushes what MSG_MORE holds back (tcp(7), TCP_CORK).
+        # The FIN that follows flushes what MSG_MORE holds back (tcp(7), TCP_CORK).
         flags = socket.MSG_MORE if self._closing or self._ended else 0
         try:
             if self._waiting and not self._aborted:
@@ -120,16 +123,16 @@ class EarlyTransport:
         return self._aborted or (self._closing and not self._waiting)
 
     def end(self) -> None:
-        """Close the socket, and tell the connection."""
+        """Close the socket, and call the connection's connection_lost."""
         self._closing = True
         self._socket.close()
         self._protocol.connection_lost(self._error)
 
     def hand_over(self, successor: asyncio.Transport) -> None:
         """
-        Let another transport do what is left.
+        Transfer unsent bytes and the pending close to the event loop's transport.
 
-        :param successor: the loop's own, of the same socket.
+        :param successor: the event loop's transport of the same socket.
         """
         if self._aborted:
             successor.abort()
@@ -139,46 +142,47 @@ class EarlyTransport:
         if self._ended:
             try:
                 successor.write_eof()
-            except OSError:  # the client has gone
+            except OSError:  # the client has disconnected
                 successor.abort()
         if self._closing:
             successor.close()
         elif self._full and successor.get_write_buffer_size() <= HIGH_WATER:
-            # Otherwise the successor has said that it is full, and says the rest.
+            # Above the mark, the new transport has called pause_writing itself, and
+            # will call resume_writing.
             self._protocol.resume_writing()
 
 
 class Arrival(asyncio.Protocol):
     """
-    Hears what a loop's transport tells until the loop has let go of its making.
+    Protocol that records a new transport's callbacks until it is completely made.
 
-    Before that, uvloop's must not be closed, and reads whatever it is told.
+    Before that, a uvloop transport must not be closed, and reads even when paused.
     """
 
     def __init__(self) -> None:
-        #: The transport, when it is there.
+        #: The transport, once it is connected; None after it was lost.
         self.transport: asyncio.Transport | None = None
         self._came: list[Callable[[asyncio.Protocol], object]] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note the transport."""
+        """Called when the transport is connected: store it."""
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Keep what comes."""
+        """Called with input: record it."""
         self._came.append(lambda protocol: protocol.data_received(data))
 
     def eof_received(self) -> bool:
-        """Keep the transport open."""
+        """Called when the peer has closed its side: record it, keep the transport."""
         self._came.append(lambda protocol: protocol.eof_received())
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Note that it was over before it began."""
+        """Called when the connection is lost: record it, and forget the transport."""
         self.transport = None
         self._came.append(lambda protocol: protocol.connection_lost(error))
 
     def tell(self, protocol: asyncio.Protocol) -> None:
-        """Tell the connection what came meanwhile, in its order."""
+        """Call the recorded callbacks on the connection, in their order."""
         for came in self._came:
             came(protocol)

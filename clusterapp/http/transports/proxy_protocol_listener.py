@@ -1,4 +1,4 @@
-"""Connections that begin with the header of the PROXY protocol (in a worker)."""
+"""PROXY protocol listener: connections that begin with a header (in a worker)."""
 
 import asyncio
 import socket
@@ -22,24 +22,24 @@ from clusterapp.wording import counted
 if TYPE_CHECKING:
     from clusterapp.http.transports.asyncio_server import NativeServer
 
-#: Seconds for which no further refusal is told: a proxy that is not set up for its
+#: Seconds for which no further refusal is logged: a proxy that is misconfigured for its
 #: listener would fill the log.
 _QUIET = 60.0
 
 
 class AnnouncedServer:
     """
-    Serves connections whose clients are announced by the proxies that make them.
+    Server of connections that begin with a PROXY header, which names the client.
 
-    A connection is served as any other when its header has been read; before that,
-    it counts as a connection of the site. Who does not send a good one in time is
-    closed without an answer: what stands there may be in any protocol.
+    A connection is served like any other once its header has been read; before that,
+    it counts as a connection of the site. If no valid header arrives in time, the
+    connection is closed without a response, since its protocol is not known.
 
     :param loop: the event loop.
-    :param server: serves the connections.
-    :param versions: which versions of the protocol, as `read` takes them.
-    :param trusts: tells whether a peer may announce clients, given its address as
-        accept(2) gives it.
+    :param server: the server of the connections behind their headers.
+    :param versions: the accepted versions of the protocol, as for `read`.
+    :param trusts: returns whether a peer, given its address as returned by accept(2),
+        may send PROXY headers.
     :param name: the listener's name, for the log.
     """
 
@@ -63,10 +63,10 @@ class AnnouncedServer:
 
     def serve(self, connection: socket.socket, peer: Any) -> None:
         """
-        Serve a connection; its socket is the server's from now on.
+        Serve an accepted connection, and take ownership of its socket.
 
-        :param connection: the socket, which does not block.
-        :param peer: the proxy's address, as accept(2) gives it.
+        :param connection: the non-blocking socket.
+        :param peer: the proxy's address, as returned by accept(2).
         """
         if not self._trusts(peer):
             connection.close()
@@ -92,7 +92,7 @@ class AnnouncedServer:
     ) -> None:
         while (announced := header.read()) is None:
             await readable(self._loop, connection)
-        # Not in another turn of the loop, before which the site may have ended.
+        # Not in a later turn of the event loop, since the site may have ended by then.
         self._begin(protocol, connection, announced)
 
     def _begin(
@@ -122,7 +122,8 @@ class AnnouncedServer:
             self._tell(peer, "no PROXY header has come in time")
 
     def _tell_error(self, peer: Any, error: BaseException | None) -> None:
-        # Balancers see whether a port is open by connecting and leaving.
+        # Not for a closed connection: load balancers check a port by connecting and
+        # disconnecting.
         if isinstance(error, ProxyHeaderError):
             self._tell(peer, str(error))
         elif not isinstance(error, OSError):
@@ -146,10 +147,10 @@ class AnnouncedServer:
 
 class _Header:
     """
-    Takes a header from a socket, and nothing of what is behind it.
+    Reader of a PROXY header from a socket, which reads no bytes behind the header.
 
-    :param connection: the socket, which does not block.
-    :param versions: which versions of the protocol.
+    :param connection: the non-blocking socket.
+    :param versions: the accepted versions of the protocol.
     """
 
     def __init__(self, connection: socket.socket, versions: str) -> None:
@@ -159,11 +160,11 @@ class _Header:
 
     def read(self) -> ProxyHeader | None:
         """
-        Read on.
+        Read the bytes that have arrived.
 
-        :return: None if more of it must come.
-        :raises ProxyHeaderError: it is no good.
-        :raises OSError: the connection has ended.
+        :return: the header; None if it is incomplete.
+        :raises ProxyHeaderError: if the header is invalid.
+        :raises OSError: if the connection is closed.
         """
         while True:
             try:
@@ -178,5 +179,5 @@ class _Header:
             if announced is not None:
                 self._connection.recv(announced.length - len(self._taken))
                 return announced
-            # Left where it is, it would wake the loop again and again.
+            # Bytes left in the socket would wake the event loop again and again.
             self._taken += self._connection.recv(len(there))

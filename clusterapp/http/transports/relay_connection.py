@@ -1,9 +1,9 @@
 """
-Connections between two workers, on which one passes clients' requests to the other.
+Relay connections between two workers, which carry requests of many clients.
 
-Each request says whose it is, in a field before all others that no application sees.
-Only workers can connect here, so it is believed; on every other connection a field of
-that name means nothing.
+The first header field of each request names its client; applications do not see that
+field. Only workers can connect here, so it is trusted; on every other connection a
+field of that name has no meaning.
 """
 
 from dataclasses import replace
@@ -21,12 +21,13 @@ from clusterapp.http.upstream.core_agent import IDLE_TIMEOUT
 
 def relayed_limits(limits: Limits) -> Limits:
     """
-    Give the bounds of such connections.
+    Return the limits of relay connections.
 
-    Whatever the other worker has taken from its client must be taken here, too. And
-    it keeps its connections for a time of its own: no request may cross a close.
+    A request that the other worker has accepted from its client must be accepted here,
+    too. And the other worker has a keep-alive timeout of its own, which must be shorter
+    than the one here, so that no request crosses a close.
 
-    :param limits: the bounds of the clients' connections.
+    :param limits: the limits of client connections.
     """
     return replace(
         limits,
@@ -39,10 +40,10 @@ def relayed_limits(limits: Limits) -> Limits:
 
 class RelayedConnection(NativeConnection):
     """
-    A connection from another worker, whose requests are of many clients.
+    Connection from another worker, which carries requests of many clients.
 
-    :param heads: reads heads within `relayed_limits`.
-    :param others: those of every `NativeConnection`.
+    :param heads: the parser of request heads, with `relayed_limits`.
+    :param others: the arguments of `NativeConnection`.
     """
 
     __slots__ = ()
@@ -56,15 +57,15 @@ class RelayedConnection(NativeConnection):
 
     def _begin(self, head: Head) -> None:
         """
-        Serve a request as if it had come from its client.
+        Start serving a request as if its client were connected directly.
 
-        :raises BadMessageError: if it does not say whose it is.
+        :raises BadMessageError: if the request does not name its client.
         """
         origin = self._origin = head.origin
         if origin is None:
             raise BadMessageError(HTTPStatus.BAD_REQUEST, "it is of no worker")
         self._peer = origin.peer
-        self._face = None  # it is that of the client before
+        self._face = None  # the transport has the previous client's addresses
         super()._begin(head)
 
     def getHost(self) -> IAddress:
@@ -77,12 +78,12 @@ class RelayedConnection(NativeConnection):
 
     @property
     def encrypted(self) -> bool:
-        """Whether the client's connection is encrypted, as its worker has it."""
+        """Whether the client's connection to its worker is encrypted."""
         return self.isSecure()
 
     def client_certificate(self) -> bytes | None:
-        """Return the certificate that the client has shown to its worker, in DER."""
+        """Return the certificate that the client has sent to its worker, in DER."""
         return None if self._origin is None else self._origin.certificate
 
     def _record(self, status: int, sent: int, *, complete: bool = True) -> None:
-        """Note nothing: the worker that the client is connected to does so."""
+        """Do nothing: the worker that the client is connected to logs the request."""

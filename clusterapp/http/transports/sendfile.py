@@ -1,4 +1,4 @@
-"""Files, and their heads, written to a socket beside its event loop's transport."""
+"""Sending of files and their heads with sendfile(2), bypassing the transport."""
 
 import asyncio
 import os
@@ -12,15 +12,15 @@ from clusterapp.guards import guarded
 
 class KernelWrites:
     """
-    Writes to the socket of a transport that has nothing to write itself.
+    Direct writes to the socket of a transport whose write buffer is empty.
 
-    uvloop watches no descriptor that one of its transports has, so this is the same
-    socket under another number (dup(2)).
+    uvloop does not watch a file descriptor that one of its transports uses, so this
+    uses a duplicate of the socket (dup(2)).
 
     :param loop: the event loop.
     :param original: the transport's socket.
-    :param writable: called when the socket takes more, after `send_file` could not
-        send anything.
+    :param writable: called when the socket is writable again, after `send_file` could
+        not send anything.
     """
 
     def __init__(
@@ -35,10 +35,10 @@ class KernelWrites:
 
     def send_before_file(self, data: bytes) -> int:
         """
-        Send bytes that the kernel may put into one segment with what follows.
+        Send bytes that the kernel may put into one segment with the file data.
 
-        :return: how many were sent.
-        :raises OSError: the client has gone.
+        :return: the number of bytes sent.
+        :raises OSError: if the client has disconnected.
         """
         try:
             return self._socket.send(data, socket.MSG_MORE)
@@ -47,11 +47,14 @@ class KernelWrites:
 
     def send_file(self, fd: int, offset: int, length: int) -> int | None:
         """
-        Send a piece of a file (sendfile(2)).
+        Send a part of a file (sendfile(2)).
 
-        :return: how much of it was sent, 0 if the file has ended; None if it must
+        :param fd: the file descriptor of the file.
+        :param offset: the offset of the part, in bytes.
+        :param length: the length of the part, in bytes.
+        :return: the number of bytes sent, 0 at the end of the file; None if it must
             wait until `writable` is called.
-        :raises OSError: the client has gone.
+        :raises OSError: if the file cannot be read, or the client has disconnected.
         """
         try:
             return os.sendfile(self._socket.fileno(), fd, offset, length)
@@ -60,7 +63,7 @@ class KernelWrites:
             return None
 
     def close(self) -> None:
-        """Close this descriptor of the socket."""
+        """Close the duplicate of the socket."""
         self._loop.remove_writer(self._socket.fileno())
         self._socket.close()
 

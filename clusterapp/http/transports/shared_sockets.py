@@ -1,4 +1,4 @@
-"""Duplicates of sockets, which other processes may have as well."""
+"""Duplicates of sockets, and shutting down sockets that other processes share."""
 
 import socket
 from contextlib import suppress
@@ -8,7 +8,7 @@ from clusterapp.descriptors import adopt_socket, copy_socket
 
 
 def duplicate_of(original: Any) -> socket.socket | None:
-    """Duplicate a socket; None if this process has as many files as it may."""
+    """Return a duplicate of a socket; None if no file descriptor is available."""
     try:
         return copy_socket(original)
     except OSError:
@@ -17,31 +17,32 @@ def duplicate_of(original: Any) -> socket.socket | None:
 
 def shut_down(there: Any) -> None:
     """
-    End a connection for every process that has a duplicate of its socket.
+    Shut a connection down for every process that has a duplicate of its socket.
 
-    :param there: the socket, as a transport tells it; None if it has none any more.
+    :param there: the socket, as returned by the transport; None if it is closed.
     """
     if there is None or there.fileno() == -1:
         return
-    # It is not the transport's own object, and asyncio's lets nobody shut it down.
+    # The transport gives only a wrapper of its socket, and uvloop's wrapper does not
+    # support shutdown().
     duplicate = duplicate_of(there)
     if duplicate is not None:
-        with duplicate, suppress(OSError):  # the client is gone
+        with duplicate, suppress(OSError):  # the client has disconnected
             duplicate.shutdown(socket.SHUT_RDWR)
 
 
 def end_input(there: Any) -> None:
     """
-    Have the transport of a socket read the end of its input next.
+    Shut the read side of a socket down, so that its transport reads EOF next.
 
-    :param there: the socket, as a transport tells it; None if it has none any more.
+    :param there: the socket, as returned by the transport; None if it is closed.
     """
     if there is None or there.fileno() == -1:
         return
-    # Not a duplicate, for which there may be no descriptor left.
+    # Not a duplicate, for which no file descriptor may be left.
     borrowed = adopt_socket(there.fileno())
     try:
-        with suppress(OSError):  # the client is gone
+        with suppress(OSError):  # the client has disconnected
             borrowed.shutdown(socket.SHUT_RD)
     finally:
         borrowed.detach()

@@ -1,9 +1,9 @@
 """
-TLS handshakes: begun for clients that are still there, a few in each turn of the loop.
+TLS handshakes: started only for clients still connected, bounded per event-loop turn.
 
-A handshake costs a signature, which takes longer than all else that a worker does for
-a short connection. A client that sends its hello and leaves costs nothing itself, so a
-flood of such would keep all others waiting.
+A handshake costs a signature, which takes longer than everything else that a worker
+does for a short connection. Sending a hello and disconnecting costs a client nothing,
+so a flood of such clients would delay all other clients.
 """
 
 import asyncio
@@ -14,19 +14,20 @@ from collections.abc import Hashable
 
 from clusterapp.guards import guarded
 
-#: How many handshakes begin in one turn of the event loop: a signature with an RSA key
-#: takes about a millisecond.
+#: The number of handshakes started in one turn of the event loop: a signature with an
+#: RSA key takes about a millisecond.
 _BEGUN_IN_TURN = 1
 
 
 def has_begun(connection: socket.socket) -> bool:
     """
-    Return whether a client has sent the first bytes of its hello, and is still there.
+    Return whether the first bytes of a client hello have arrived.
 
-    One that has ended its side behind them cannot complete the handshake.
+    A client that has closed its side behind them counts as disconnected, since it
+    cannot complete the handshake.
 
-    :param connection: the socket, which does not block; nothing is taken from it.
-    :raise OSError: if the client has gone.
+    :param connection: the non-blocking socket; no bytes are consumed.
+    :raise OSError: if the client has disconnected.
     """
     try:
         there = connection.recv(1, socket.MSG_PEEK)
@@ -44,7 +45,7 @@ def _is_ended(connection: socket.socket) -> bool:
 
 
 async def readable(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
-    """Wait until there is something to read."""
+    """Wait until a socket is readable."""
     came = loop.create_future()
     loop.add_reader(connection, _settle, came)
     try:
@@ -55,17 +56,19 @@ async def readable(loop: asyncio.AbstractEventLoop, connection: socket.socket) -
 
 class HandshakeTurns:
     """
-    Spreads the handshakes that could begin over the turns of the event loop.
+    Queue of the handshakes that are ready to start, spread over event-loop turns.
 
-    Addresses take turns, so that many connections of one do not keep others waiting.
+    Client addresses are served round-robin, so that many connections of one address do
+    not delay other addresses.
 
     :param loop: the event loop.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        #: What waits, by address; the address at the front has the next turn.
-        # The first of a plain dictionary is behind all that were taken out of it.
+        #: The waiting handshakes by address; the first address has the next turn.
+        # Not a plain dictionary, where finding the first key passes over all the keys
+        # that were removed before it.
         self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = (
             OrderedDict()
         )
@@ -73,7 +76,7 @@ class HandshakeTurns:
 
     async def wait(self, address: Hashable) -> None:
         """
-        Wait for a turn.
+        Wait until a handshake may start.
 
         :param address: the client's address.
         """
@@ -93,7 +96,7 @@ class HandshakeTurns:
         left = _BEGUN_IN_TURN
         while left and self._waiting:
             turn = self._next()
-            if not turn.done():  # it may be cancelled
+            if not turn.done():  # the future may be cancelled
                 turn.set_result(None)
                 left -= 1
         if self._waiting:
@@ -108,5 +111,5 @@ class HandshakeTurns:
 
 
 def _settle(came: asyncio.Future[None]) -> None:
-    if not came.done():  # it may be cancelled
+    if not came.done():  # the future may be cancelled
         came.set_result(None)

@@ -1,4 +1,4 @@
-"""The face of a connection on one of Twisted's transports: a core's, on any reactor."""
+"""Adapter of a connection to a Twisted transport, on any reactor (in a core)."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -27,73 +27,78 @@ if TYPE_CHECKING:
 @implementer(IPushProducer)
 class HostedConnection(Connection, Protocol):
     """
-    A connection on a transport of a Twisted reactor: TCP, Unix or TLS.
+    HTTP server connection on a transport of a Twisted reactor: TCP, Unix or TLS.
 
-    To the transport it is a producer: so it hears how fast the client reads.
+    It registers with the transport as its producer, so that it is paused and resumed
+    as the client reads.
 
-    :param site: what is served.
+    :param site: the site that is served.
     """
 
     def __init__(self, site: "ClusterSite") -> None:
         Connection.__init__(self, site)
         self._native: Any = None
 
-    # From the transport.
+    # Called by the transport.
 
     def makeConnection(self, transport: Any) -> None:
-        """Begin, on a transport which `transport` is a stand-in for."""
+        """
+        Called with the transport when it is connected.
+
+        It is stored as `_native`, since the attribute `transport` is a wrapper of it.
+        """
         self.connected = 1
         self._native = transport
         self.connectionMade()
 
     @ends_connection
     def connectionMade(self) -> None:
-        """Begin."""
+        """Called when the transport is connected."""
         self._native.registerProducer(self, True)
         self.opened()
 
     def dataReceived(self, data: bytes) -> None:
-        """Take bytes from the client."""
+        """Called with bytes that the client has sent."""
         self.received(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell everyone, and free what was not sent."""
+        """Called when the connection is lost: also free the unsent bytes."""
         self.lost(reason)
         _drop_unsent(self._native)
 
     def pauseProducing(self) -> None:
-        """Know that the client is slower than we are."""
+        """Called when the write buffer is full: the client reads too slowly."""
         self.writing_paused()
 
     def resumeProducing(self) -> None:
-        """Know that the client has taken what was written."""
+        """Called when the write buffer has been sent."""
         self.writing_resumed()
 
     def stopProducing(self) -> None:
-        """Nothing: `connectionLost` says the same."""
+        """Do nothing: `connectionLost` is called as well."""
 
-    # For the core of the connection.
+    # Called by the base classes.
 
     def write(self, data: bytes) -> None:
-        """Write to the client."""
+        """Write bytes to the client."""
         self._native.write(data)
 
     def getPeer(self) -> IAddress:
-        """Tell the client's address."""
+        """Return the client's address."""
         address: IAddress = self._native.getPeer()
         return address
 
     def getHost(self) -> IAddress:
-        """Tell the address that the client has connected to."""
+        """Return the address that the client has connected to."""
         address: IAddress = self._native.getHost()
         return address
 
     def isSecure(self) -> bool:
-        """Tell whether the connection is encrypted."""
+        """Return whether the connection is encrypted."""
         return self._encrypted
 
     def client_certificate(self) -> bytes | None:
-        """Return the certificate that the client has shown, in DER, if any."""
+        """Return the client certificate in DER, or None."""
         return der_of(self._native.getPeerCertificate()) if self._encrypted else None
 
     @property
@@ -112,7 +117,7 @@ class HostedConnection(Connection, Protocol):
     def _close_writing(self) -> bool:
         if self._encrypted:
             return False  # TLS has no half-closed connections
-        # With a producer, a transport goes on for as long as that has more.
+        # With a registered producer, the transport would first wait for its data.
         self._native.unregisterProducer()
         self._native.loseWriteConnection()
         return True
@@ -130,13 +135,13 @@ class HostedConnection(Connection, Protocol):
 
 def _drop_unsent(transport: Any) -> None:
     """
-    Free what a transport that is gone has not sent.
+    Free the unsent bytes of a closed transport.
 
-    Twisted keeps it for as long as anything refers to the transport, as the protocol
-    of an application does, in a cycle that only a full garbage collection finds. The
-    attributes were read in Twisted 26.10.
+    Twisted keeps them as long as the transport is referenced, as it is by the protocol
+    of an application, in a reference cycle that only a full garbage collection frees.
+    The attributes are those of Twisted 26.10.
 
-    :param transport: one of a reactor's, or TLS on top of one.
+    :param transport: a transport of a reactor, or TLS on top of one.
     """
     if isinstance(transport, TLSMemoryBIOProtocol):
         transport._appSendBuffer.clear()  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""One of Twisted's transports, as code that asks a core's request for it gets it."""
+"""Wrapper of a Twisted transport, for code that uses `request.transport` in a core."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
 
     from clusterapp.http.transports.twisted_connection import HostedConnection
 
-#: When a connection says nothing more: also behind the close frame of a WebSocket.
+#: The phases in which nothing more is written: also after a WebSocket's close frame.
 _OVER = frozenset({"end", "goodbye"})
 
 
 class HostedTransport:
     """
-    The stand-in for a connection's transport.
+    Wrapper of a connection's transport.
 
-    It provides what the transport provides, and leaves to it what is not defined
-    here. The connection stays the protocol and the producer of the transport itself,
-    whatever takes its place here: so it hears how fast the client reads, and how the
-    connection ends.
+    It provides the interfaces of the transport, and delegates all attributes that are
+    not defined here. The connection stays the protocol and the producer of the
+    transport itself, even if it is replaced on this wrapper: so it is notified of
+    back-pressure, and of the end of the connection.
 
     :param connection: the connection.
-    :param native: its transport.
+    :param native: the transport of the connection.
     """
 
     def __init__(self, connection: "HostedConnection", native: Any) -> None:
@@ -39,37 +39,37 @@ class HostedTransport:
 
     @property
     def protocol(self) -> Any:
-        """Who gets what comes in: the connection, until somebody takes its place."""
+        """The protocol that receives input: the connection, unless replaced."""
         return self._connection if self._protocol is None else self._protocol
 
     @protocol.setter
     def protocol(self, protocol: "IProtocol") -> None:
-        # autobahn's resource assigns itself, as one may with Twisted's own.
+        # autobahn's resource assigns its protocol, as Twisted's transports allow.
         self._protocol = protocol
         self._connection.take_over(protocol)
 
     # ITransport
 
     def write(self, data: bytes) -> None:
-        """Write bytes; nothing is done once the end has begun."""
+        """Write bytes; do nothing once the connection is closing."""
         if self._connection.phase not in _OVER:
             self._native.write(data)
 
     def writeSequence(self, data: "Iterable[bytes]") -> None:
-        """Write pieces, one behind the other."""
+        """Write the pieces, joined."""
         self.write(b"".join(data))
 
     def loseConnection(self) -> None:
-        """Close once everything is written."""
+        """Close the connection once everything is written."""
         if self._connection.phase != "end":
             self._connection.loseConnection()
 
     def abortConnection(self) -> None:
-        """Close at once."""
+        """Abort the connection: close at once."""
         self._connection.abortConnection()
 
     def loseWriteConnection(self) -> None:
-        """End the stream to the client; reading goes on."""
+        """Close the write side; reading continues."""
         self._native.unregisterProducer()
         self._native.loseWriteConnection()
 
@@ -84,23 +84,23 @@ class HostedTransport:
     # IConsumer
 
     def registerProducer(self, producer: "IProducer", streaming: bool) -> None:
-        """Let a producer follow how fast the client reads."""
+        """Register a producer, which is paused and resumed as the client reads."""
         self._connection.registerProducer(producer, streaming)
 
     def unregisterProducer(self) -> None:
-        """Forget the producer."""
+        """Unregister the producer."""
         self._connection.unregisterProducer()
 
     # IPushProducer
 
     def pauseProducing(self) -> None:
-        """Read nothing more from the client."""
+        """Pause reading from the client."""
         self._connection.pause_protocol()
 
     def resumeProducing(self) -> None:
-        """Read on."""
+        """Resume reading from the client."""
         self._connection.resume_protocol()
 
     def stopProducing(self) -> None:
-        """Close once everything is written."""
+        """Close the connection once everything is written."""
         self.loseConnection()
