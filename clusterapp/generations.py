@@ -1,10 +1,10 @@
 """
-The order in which a new generation takes the slots of a cluster.
+The order in which a rollout replaces the slots of a cluster by a new generation.
 
-Nothing here does I/O: what is to be done goes through `Effects`. The first slot is
-the canary: whatever is wrong with a deploy shows itself there, while all others serve
-as before. Then comes the core, then the other slots, so many at a time. At the first
-failure everything that was replaced is put back.
+Nothing here does I/O: actions go through `Effects`. The first slot is the canary:
+a broken deploy fails there, while all other workers serve as before. Then the core is
+replaced, then the other slots, in batches. At the first failure every slot that was
+replaced gets the old generation back.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 
 class Effects(Protocol):
-    """What a rollout may do to the world."""
+    """The actions of a rollout."""
 
     async def replace(self, slot: int) -> None:
         """
-        Fill a slot with the new generation, new before old.
+        Replace the worker of a slot by one of the new generation, new before old.
 
-        It raises what is wrong if that fails; the slot is then as it was.
+        Raises the reason of a failure; the old worker then still has the slot.
         """
 
     async def replace_core(self) -> None:
-        """Run the core in the new generation, or raise, as `replace` does."""
+        """Run the core in the new generation; raises as `replace` does."""
 
     async def put_back(self, slot: int) -> None:
-        """Fill a slot that was replaced with the old generation again."""
+        """Replace the worker of a slot by one of the old generation again."""
 
     async def put_back_core(self) -> None:
         """Run the core in the old generation again."""
@@ -40,11 +40,11 @@ async def roll_out(slots: Sequence[int], batch: int, effects: Effects) -> None:
     """
     Replace all slots, or none.
 
-    :param slots: the slots, the canary first.
+    :param slots: the slot numbers, the canary first.
     :param batch: how many to replace at a time, once the canary has passed.
-    :param effects: does it.
-    :raise Exception: what an effect raised; all is as it was before then.
-    :raise CancelledError: if it was given up; nothing is put back then.
+    :param effects: performs the actions.
+    :raise Exception: what an effect raised; the old generation is back in all slots.
+    :raise CancelledError: if the rollout was cancelled; nothing is put back then.
     """
     replaced: list[int] = []
     with_core = False
@@ -55,7 +55,7 @@ async def roll_out(slots: Sequence[int], batch: int, effects: Effects) -> None:
                 await effects.replace_core()
                 with_core = True
     except CancelledError:
-        raise  # the cluster is stopping: nothing is started for that any more
+        raise  # the cluster is stopping: no process is started any more
     except Exception:
         for slot in replaced:
             await effects.put_back(slot)
@@ -71,7 +71,7 @@ def _groups(slots: Sequence[int], batch: int) -> Iterator[Sequence[int]]:
 
 
 async def _all(group: Sequence[int], effects: Effects, replaced: list[int]) -> None:
-    """Replace some slots at once; each is let end, whatever comes of another."""
+    """Replace some slots concurrently; a failure of one does not cancel another."""
     under_way = [Deferred.fromCoroutine(effects.replace(slot)) for slot in group]
     results = await DeferredList(under_way, consumeErrors=True)
     failures: list[Failure] = []

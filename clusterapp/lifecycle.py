@@ -1,10 +1,10 @@
 """
 The life of one slot, as a state machine that does no I/O.
 
-A slot is stopped, starting, running, draining, in backoff or fatal. What is to
-happen in the world goes through `Effects`; what has happened comes back as an
-input of `Lifecycle`. Inputs return nothing, so that effects may call them while
-a transition is under way: Automat then does them when it has ended.
+A slot is stopped, starting, running, draining, in backoff or fatal. Actions go
+through `Effects`; events come back as inputs of `Lifecycle`. Inputs return nothing,
+so that effects may call them while a transition is under way: Automat then
+processes them when it has ended.
 """
 
 from collections import deque
@@ -19,42 +19,42 @@ State = Literal["stopped", "starting", "running", "draining", "backoff", "fatal"
 
 
 class Effects(Protocol):
-    """What a lifecycle may do to the world."""
+    """The actions of a lifecycle."""
 
     def entered(self, state: State) -> None:
-        """Take note that the slot is now in this state."""
+        """Called when the slot has entered a state."""
 
     def spawn(self) -> None:
-        """Start a process for the slot."""
+        """Start a process in the slot."""
 
     def ask_to_drain(self) -> None:
-        """Ask the slot's process to finish what it has and to leave."""
+        """Ask the slot's process to drain and exit."""
 
     def kill(self) -> None:
-        """End the slot's process at once."""
+        """Kill the slot's process at once."""
 
     def now(self) -> float:
-        """Tell a time in seconds that never goes backwards."""
+        """Return a monotonic time in seconds."""
 
     def after(self, seconds: float, then: Callable[[], None]) -> IDelayedCall:
-        """Call later; the call can be cancelled."""
+        """Schedule a call; it can be cancelled."""
 
     def pause(self, seconds: float, then: Callable[[], None]) -> IDelayedCall:
-        """Call later, as `after` does, to start the slot again."""
+        """Schedule the next start of the slot, as `after` does."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
     """
-    How long to wait for what, in seconds.
+    Timeouts, and the backoff after crashes; times are in seconds.
 
-    `hang` is how long a process that runs may say nothing; it is not the lifecycle's.
-    Crashes are answered by a pause that grows from `pause` by `growth` up to
-    `longest_pause`, `spread` of it up or down by chance, and is `pause` again
+    `hang` is how long a running process may go without a report; the watchdog uses it,
+    not the lifecycle. After a crash the slot waits: from `pause`, growing by `growth`
+    up to `longest_pause`, varied by `spread` of it at random, and back at `pause`
     after a run of `steady`. When `most_crashes` of processes that were not ready yet
-    fall within `crash_window`, the slot is fatal and tried again every `fatal_pause`
-    only. Crashes of processes that have served are no reason for that: they may be
-    what some request does to any worker.
+    fall within `crash_window`, the slot is fatal and only retried every `fatal_pause`.
+    Crashes of processes that have served do not count for that: a certain request may
+    crash any worker.
     """
 
     boot: float = 60.0
@@ -73,9 +73,9 @@ class Patience:
 @dataclass
 class Slot:
     """
-    The facts that a slot keeps from one process to the next.
+    The state that a slot keeps from one process to the next.
 
-    `chance` gives a number from -1 to 1, by which pauses are spread.
+    `chance` returns a random number from -1 to 1, by which pauses are spread.
     """
 
     effects: Effects
@@ -88,9 +88,9 @@ class Slot:
 
     def note_crash(self) -> None:
         """
-        Remember the crash of a process that was not ready yet.
+        Record the crash of a process, if it was not ready yet.
 
-        One that was ready shows that processes can be started.
+        The crash of a ready one clears the record: processes can be started.
         """
         now = self.effects.now()
         since, self.running_since = self.running_since, None
@@ -106,41 +106,41 @@ class Slot:
 
     def is_fatal(self) -> bool:
         """
-        Tell whether the last crashes at the start came too close to each other.
+        Return whether too many crashes at the start fell within the crash window.
 
-        A slot that was given up once stays so until a process is ready.
+        A slot that is fatal once stays so until a process has become ready.
         """
         return self.given_up or len(self.crashes) >= self.patience.most_crashes
 
     def next_pause(self) -> float:
-        """Tell how many seconds to wait before the next start."""
+        """Return the seconds to wait before the next start; each pause is longer."""
         p = self.patience
         seconds = p.pause * p.growth**self.pauses
         if seconds < p.longest_pause:
-            self.pauses += 1  # no further: growth to a high power is no float
+            self.pauses += 1  # no further: growth to a high power overflows a float
         return min(seconds, p.longest_pause) * (1 + p.spread * self.chance())
 
 
 class Lifecycle(Protocol):
-    """What can happen to a slot."""
+    """The inputs of the state machine of a slot."""
 
     def start(self) -> None:
-        """Fill the slot: the operator or the program asks for it."""
+        """Fill the slot, as requested by an operator or the program."""
 
     def ready(self) -> None:
-        """Hear that the process can take connections."""
+        """Called when the slot's process accepts connections."""
 
     def exited(self) -> None:
-        """Hear that the process is gone."""
+        """Called when the slot's process has exited."""
 
     def drain(self) -> None:
-        """Empty the slot, gracefully."""
+        """Drain the slot and leave it empty."""
 
     def _late(self) -> None:
-        """The state has lasted as long as it may."""
+        """Called when the timeout of the state, or its pause, is over."""
 
     def _give_up(self) -> None:
-        """The crashes have come too close to each other."""
+        """Called when too many crashes fell within the crash window."""
 
 
 def _starting_up(life: Lifecycle, slot: Slot) -> IDelayedCall:
@@ -212,7 +212,7 @@ def _build() -> Callable[[Slot], Lifecycle]:
     def too_late(life: Lifecycle, slot: Slot, deadline: IDelayedCall) -> None:
         slot.effects.kill()
 
-    # What cannot change anything any more is heard and let pass.
+    # Inputs that change nothing in a state are accepted and ignored there.
     for state, inputs in (
         (stopped, (Lifecycle.drain,)),
         (emptied, (Lifecycle.drain,)),
@@ -223,5 +223,5 @@ def _build() -> Callable[[Slot], Lifecycle]:
     return builder.build()
 
 
-#: Make the machine of one slot; it is stopped until it is told to start.
+#: Creates the state machine of one slot, in state stopped.
 new_lifecycle: Callable[[Slot], Lifecycle] = _build()

@@ -1,4 +1,4 @@
-"""What an operator can ask of a running cluster, and what is answered."""
+"""The operations that an operator can request of a running cluster."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from typing import Any, Final, Literal, Protocol
 
 from twisted.internet.defer import Deferred
 
-#: What stands for the core where a slot can be named.
+#: Names the core where a slot can be named.
 CORE: Final = "core"
 
-#: A process of the cluster: the number of a worker's slot, or the core.
+#: A process of the cluster: the slot number of a worker, or the core.
 Slot = int | Literal["core"]
 
 
 @dataclass(frozen=True)
 class Step:
     """
-    Something that an operation has done, or begins to do.
+    A step of an operation, done or begun.
 
-    :param text: what it is, in a few words.
-    :param slot: the slot that it is about; None for the whole cluster.
+    :param text: the step, in a few words.
+    :param slot: the slot that it concerns; None for the whole cluster.
     """
 
     text: str
@@ -29,11 +29,12 @@ class Step:
 @dataclass(frozen=True)
 class Verdict:
     """
-    How an operation has ended.
+    The result of an operation.
 
-    :param ok: whether all that was asked for is done.
-    :param text: what was done, or why it was not, in a line or a few.
-    :param traceback: where the application failed; empty if it did not.
+    :param ok: whether everything requested was done.
+    :param text: what was done, or why it was not, in one or a few lines.
+    :param traceback: the traceback of the application's failure; empty if it did not
+        fail.
     """
 
     ok: bool
@@ -44,10 +45,10 @@ class Verdict:
 @dataclass(frozen=True)
 class Health:
     """
-    Whether a cluster can serve.
+    The readiness of a cluster.
 
     :param ready: whether clients should be sent to it.
-    :param detail: why, as JSON can hold it.
+    :param detail: the reason and figures, JSON-compatible.
     """
 
     ready: bool
@@ -57,12 +58,11 @@ class Health:
 @dataclass(frozen=True)
 class Dispatch:
     """
-    How connections are to be distributed.
+    A change of the dispatch policy.
 
     :param policy: one of `clusterapp.settings.listen.DISPATCHES`.
-    :param sticky: what clients are known by from now on; None if as before.
-    :param listener: the specification of the only listener that is meant; None for
-        all of them.
+    :param sticky: the new session affinity key; None to keep the present one.
+    :param listener: the specification of the only listener to change; None for all.
     """
 
     policy: str
@@ -70,34 +70,34 @@ class Dispatch:
     listener: str | None = None
 
 
-#: Hears of each step of an operation as it happens.
+#: Called with each step of an operation as it happens.
 Tell = Callable[[Step], None]
 
 
 class Operations(Protocol):
     """
-    What an operator can ask of a running cluster.
+    The operations that an operator can request of a running cluster.
 
-    Those that take a while give a Deferred, which fires with a verdict and never
-    fails. What cannot be begun raises an `OperationError` at once: a `BusyError`
-    while another operation is under way, an `UnknownSlotError` for a slot that is
-    not there.
+    Those that take time return a Deferred, which fires with a verdict and never
+    fails. An operation that cannot be started raises an `OperationError` at once: a
+    `BusyError` while another operation is under way, an `UnknownSlotError` for a slot
+    that does not exist.
     """
 
     def status(self) -> Mapping[str, Any]:
-        """Tell the state of the cluster and of each worker, as JSON can hold it."""
+        """Return the state of the cluster and of each worker, JSON-compatible."""
 
     def config(self) -> Mapping[str, Any]:
-        """Tell the value of each setting, and where it came from."""
+        """Return the value of each setting and its source."""
 
     def health(self) -> Health:
-        """Tell whether the cluster can serve."""
+        """Return whether the cluster can serve."""
 
     def reload(self, tell: Tell) -> Deferred[Verdict]:
-        """Replace all workers, one after the other, by ones with new code."""
+        """Replace all workers with processes of a new generation, in batches."""
 
     def upgrade(self, tell: Tell) -> Deferred[Verdict]:
-        """Replace the master and all that it runs."""
+        """Replace the master and all its processes."""
 
     def scale(
         self, workers: int, tell: Tell, *, force: bool = False
@@ -105,24 +105,24 @@ class Operations(Protocol):
         """
         Change the number of workers.
 
-        :param force: whether there may be more than make sense on this machine.
+        :param force: whether to exceed the maximum that is of use on this machine.
         """
 
     def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[Verdict]:
-        """Distribute connections in another way, until the next start."""
+        """Change the dispatch policy, until the next start."""
 
     def restart(self, slot: Slot, tell: Tell) -> Deferred[Verdict]:
-        """Replace the worker of one slot, or the core, or fill the slot again."""
+        """Replace the worker of one slot, or the core; an empty slot is filled."""
 
     def drain(self, slot: int, tell: Tell) -> Deferred[Verdict]:
-        """Empty one slot, gracefully; it stays empty."""
+        """Drain the worker of one slot; the slot stays empty."""
 
     def stacks(self, slot: Slot | None) -> Deferred[Mapping[Slot, str]]:
         """
-        Get the Python stacks and the requests under way of one process, or of all.
+        Return the Python stacks and the requests under way of one process, or of all.
 
         :return: fires with a text for each slot that has a process.
         """
 
     def stop(self, *, quick: bool, tell: Tell) -> Deferred[Verdict]:
-        """Stop the cluster; the verdict comes before the master leaves."""
+        """Stop the cluster; the verdict is sent before the master exits."""

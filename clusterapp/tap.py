@@ -1,4 +1,4 @@
-"""``twistd clusterapp``: from a command line to a program that runs."""
+"""``twistd clusterapp``: the composition root, from command line to running program."""
 
 import atexit
 import fcntl
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "makeService"]
 
-#: Where twistd's daemons log to if they are not told.
+#: The default log file of twistd's daemons.
 _LOG_FILE = "twistd.log"
 
 
 class Options(command_line.Options):
-    """The options of the settings; ``--check-config`` is done as they are parsed."""
+    """The command-line options; ``--check-config`` runs when they have been parsed."""
 
     def postOptions(self) -> None:
         """
-        Check, if that is wanted, before twistd looks for a pid file or opens its log.
+        Check the configuration if requested, before twistd reads pid file or log.
 
-        So it can be done beside a running cluster.
+        So the check can be done beside a running cluster.
         """
         super().postOptions()
         check_paths(self.parent or {})
@@ -60,11 +60,11 @@ class Options(command_line.Options):
 
 def makeService(options: Options) -> MultiService:
     """
-    Make the service that twistd and twist run; it binds and starts nothing yet.
+    Create the service that twistd and twist run; nothing is bound or started yet.
 
     :param options: the parsed command line.
     """
-    # By now twistd has chosen its reactor.
+    # twistd has installed its reactor by now.
     from twisted.internet import reactor  # noqa: PLC0415
 
     make_monotonic(reactor)
@@ -72,17 +72,16 @@ def makeService(options: Options) -> MultiService:
 
 
 class Program(MultiService):
-    """A master that is a program of its own: signals and exit status are its own."""
+    """A master as a program of its own, which handles signals and its exit status."""
 
     def __init__(self, reactor: Any, options: Options) -> None:
         """
-        Put the program together.
+        Create the services of the program.
 
         :param reactor: the program's reactor.
-        :param options: the parsed command line, below that of the program that runs
-            this one.
+        :param options: the parsed command line; its parent is that of twistd or twist.
         """
-        # Klein installs a reactor when it is imported, so it comes after twistd's.
+        # After twistd's reactor is installed: importing Klein installs one otherwise.
         from clusterapp.listening.listen_sockets import first_environment  # noqa: PLC0415
         from clusterapp.master.rollout.auto_reload import Developing  # noqa: PLC0415
         from clusterapp.master.service import ClusterService  # noqa: PLC0415
@@ -97,14 +96,14 @@ class Program(MultiService):
         self._reactor = reactor
         self._settings = options.settings
         self._twistd: MutableMapping[str, Any] = options.parent or {}
-        # Before any application is imported, which may change that of the process.
+        # Copied before any application is imported, which may change the environment.
         self._environ = {**options.environ}
         self._environ.pop(VARIABLE, None)
         self._inheritance = InheritedState.from_environ(os.environ)
         self._control: ControlService | None = None
         self._log: ProgramLog | None = None
         self._terminal = Terminal.of_daemon(self._twistd)
-        #: The pipe on which a daemon's command waits for the end of the start.
+        #: The pipe on which a daemon's parent process waits for the end of the start.
         self._command_waits: int | None = None
         environ = first_environment()
         self._notifier = Notifier.from_environment(environ)
@@ -126,19 +125,19 @@ class Program(MultiService):
             reactor,
             self._notifier,
             cluster,
-            # systemd names the first master; those that follow are watched as well.
+            # systemd's WATCHDOG_PID names the first master; later ones send as well.
             watchdog_interval(
                 environ, None if self._inheritance is not None else os.getpid()
             ),
         )
         if self._inheritance is None:
-            # Those that follow are not heard before they have taken over.
+            # A new master sends no notifications before it has taken over.
             self._notifying.setServiceParent(self)
         if options.settings.reload:
             Developing(reactor, cluster).setServiceParent(self)
 
     def setServiceParent(self, parent: Any) -> None:
-        """Join the application that twistd runs; its logger has not started yet."""
+        """Attach to the application that twistd runs, before its logger has started."""
         from clusterapp.http.application.current_request import request_under_way  # noqa: PLC0415
         from clusterapp.logs.captured_logs import (  # noqa: PLC0415
             capture_exceptions,
@@ -159,14 +158,14 @@ class Program(MultiService):
         super().setServiceParent(parent)
 
     def privilegedStartService(self) -> None:
-        """Bind the sockets; what goes wrong ends the program in one line."""
+        """Bind the sockets; an error exits the program with one line."""
         self._share_log()
         with self._ending_clearly():
             super().privilegedStartService()
         self._capture_output()
 
     def _capture_output(self) -> None:
-        """Make events of what an application says whose core is in this process."""
+        """Log warnings and prints of an application whose core runs in this process."""
         if self._log is None:
             return
         from clusterapp.logs.captured_logs import capture_warnings  # noqa: PLC0415
@@ -176,22 +175,22 @@ class Program(MultiService):
         capture_streams()
 
     def startService(self) -> None:
-        """Start the cluster; what goes wrong ends the program in one line."""
+        """Start the cluster; an error exits the program with one line."""
         with self._ending_clearly():
             set_title(f"master {self._settings.app or DEMO}")
             super().startService()
-            # The start hooks of a core may have ended it at once.
+            # A core's start hooks may have stopped it already.
             if self._cluster.running:
                 self._bind_control(replace=self._inheritance is not None)
                 if self._inheritance is None:
                     self._open_control()
-        # twistd would tell its parent now that the start went well.
+        # Otherwise twistd would report a successful start to its parent now.
         self._command_waits = self._twistd.pop("statusPipe", None)
         self._cluster.watch(self._release_command)
         self._release_command()
 
     def _release_command(self) -> None:
-        """Let a daemon's command end with 0 once the cluster is ready."""
+        """Have the daemon's parent process exit with 0 once the cluster is ready."""
         if self._command_waits is None:
             self._terminal.close()
         elif self._cluster.standing().ready:
@@ -200,27 +199,27 @@ class Program(MultiService):
     def _end_command(self, text: bytes) -> None:
         status, self._command_waits = self._command_waits, None
         if status is not None:
-            with suppress(OSError):  # nobody waits any more
+            with suppress(OSError):  # the parent process has exited
                 os.write(status, text)
             os.close(status)
         self._terminal.close()
 
     async def _stop_all(self) -> None:
-        """Stop the control socket last: who has asked for the stop hears its end."""
+        """Stop the control socket last, so that a client's stop request is answered."""
         await cast("Deferred[None]", super().stopService())
         if self._control is not None:
             await maybeDeferred(self._control.stopService)
 
     def stopService(self) -> Deferred[None]:
-        """Stop the cluster; fires when nothing is left of it."""
+        """Stop the cluster; fires when all of it has stopped."""
         return Deferred.fromCoroutine(self._stop_all())
 
     def _bind_control(self, *, replace: bool) -> None:
         """
-        Have the control socket, before another master relies on this one.
+        Bind the control socket, before an older master hands over to this one.
 
-        :param replace: whether another master may have its path.
-        :raise ListenError: if it cannot be had.
+        :param replace: whether to replace the path if another master has it.
+        :raise ListenError: if it cannot be bound.
         """
         from clusterapp.control.control_socket import ControlService  # noqa: PLC0415
 
@@ -235,26 +234,26 @@ class Program(MultiService):
         self._control = control
 
     def _open_control(self) -> None:
-        """Let operators in."""
+        """Accept operators' connections on the control socket."""
         if self._control is None:
             return
         self._control.startService()
         chosen = self._settings.control
         if chosen is not None:
-            # clusterctl looks in the usual place if it is told of no other.
+            # clusterctl looks in the default place if it is given no path.
             usual = self._cluster.sockets.control()
             Path(usual).symlink_to(Path(chosen).absolute())
         self._cluster.sockets.hold_control()
 
     def _command(self, options: Options) -> "Command | None":
-        """Tell how this program was started, if it can be started again."""
+        """Return how to start the next master; None if it cannot be started."""
         from clusterapp.master.rollout.generation import logical_folder  # noqa: PLC0415
         from clusterapp.master.upgrade.new_master import Command  # noqa: PLC0415
 
         twistd = self._twistd
         if any(twistd.get(name) for name in ("uid", "gid", "chroot")):
             return None
-        # What stands before the name of our command is twistd's own.
+        # The arguments before the name of our command are twistd's own.
         end = len(sys.orig_argv) - len(options.arguments) - 1
         before, after = sys.orig_argv[1:end], sys.orig_argv[end:]
         overridden = []
@@ -272,26 +271,26 @@ class Program(MultiService):
         )
 
     def _share_log(self) -> None:
-        """Write only behind what another master has written to the same log."""
+        """Append to the log file, since another master may write to it, too."""
         path = os.path.realpath(self._twistd.get("logfile") or _LOG_FILE)
         for descriptor in Path("/proc/self/fd").iterdir():
-            with suppress(FileNotFoundError):  # that of the list itself
+            with suppress(FileNotFoundError):  # the descriptor of this listing itself
                 if str(descriptor.readlink()) == path:
-                    # Twisted writes where it has been before (open(2), O_APPEND).
+                    # Twisted writes at its old offset otherwise (open(2), O_APPEND).
                     number = int(descriptor.name)
                     flags = fcntl.fcntl(number, fcntl.F_GETFL)
                     fcntl.fcntl(number, fcntl.F_SETFL, flags | os.O_APPEND)
 
     def _handed_over(self, pid: int) -> str:
-        """Be no more the program that operators know; give the pid file's path."""
+        """Called when a new master has taken over: return the pid file, now its own."""
         self._notifier.main_pid(pid)
         pid_file = self._twistd.get("pidfile")
-        # twistd removes it when this process ends, and asks here which one it is.
+        # twistd removes the pid file at exit, and reads its path from here.
         self._twistd["pidfile"] = ""
         return str(Path(pid_file).absolute()) if pid_file else ""
 
     def _lead(self, pid_file: str) -> None:
-        """Be the program that operators know, now that the older one leaves."""
+        """Called when this master has taken over: adopt pid file and control socket."""
         if self._log is not None:
             self._log.upgrading = False
         if pid_file:
@@ -315,12 +314,12 @@ class Program(MultiService):
             raise SystemExit(error.exit_status) from None
 
     def _tell_twistd(self, error: ClusterError) -> None:
-        """Do what twistd does when a start fails, but for exits in one line."""
+        """Do at exits what twistd does at errors: remove pid file, notify parent."""
         pid_file, status = self._twistd.get("pidfile"), self._twistd.get("statusPipe")
         if pid_file:
             Path(pid_file).unlink(missing_ok=True)
         if status is not None:
-            # The parent of a daemon waits for this, for ever; it reads 100 bytes.
+            # A daemon's parent waits for this, without timeout; it reads 100 bytes.
             told = self._terminal.tell(error)
             text = f"1 {TOLD if told else error}"
             os.write(status, text.encode("ascii", "backslashreplace")[:100])
@@ -330,24 +329,24 @@ class Program(MultiService):
             told = self._terminal.tell(error)
             text = f"1 {TOLD if told else error}"
             self._end_command(text.encode("ascii", "backslashreplace")[:100])
-        # twistd knows no other status than 0 for a reactor that was stopped.
+        # twistd exits with status 0 whenever the reactor was stopped.
         atexit.register(_exit, error.exit_status)
         self._reactor.callWhenRunning(self._stop)
 
     def _stop(self) -> None:
-        with suppress(ReactorNotRunning):  # it is stopping already
+        with suppress(ReactorNotRunning):  # already stopping
             self._reactor.stop()
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """Replace a file by another, so that no reader finds it half written."""
+    """Replace a file atomically, so that no reader finds it half written."""
     beside = path.with_name(f"{path.name}.{os.getpid()}")
     beside.write_text(text, "ascii")
     beside.replace(path)
 
 
 def _exit(status: int) -> None:
-    # What was registered before runs after this, and would not be reached.
+    # Exit functions registered earlier run after this one, and os._exit skips them.
     atexit.unregister(_exit)
     atexit._run_exitfuncs()  # noqa: SLF001 - the only way to have them run now
     sys.stdout.flush()

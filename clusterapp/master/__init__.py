@@ -1,1 +1,1 @@
-"""The master: it owns the sockets, keeps the children alive, and hosts the core."""
+"""The master: owns the listening sockets, supervises the children, hosts the core."""

@@ -1,4 +1,4 @@
-"""Where the access log of a cluster is, as its workers are told."""
+"""The path or descriptor of the access log that workers write to."""
 
 import os
 from dataclasses import replace
@@ -9,17 +9,17 @@ from clusterapp.logs.log_output import open_path
 from clusterapp.master.workers.spawn_spec import Plan
 from clusterapp.settings.option_types import STDOUT
 
-#: The master's stdout. A worker's own is a pipe into the master's log.
+#: The master's stdout. A worker's own stdout is a pipe into the master's log.
 _STDOUT = 1
 
 
 def place_access_log(plan: Plan, setting: str | None) -> Plan:
     """
-    Complete what workers are told with where they write the access log.
+    Add the access log to what workers are started with.
 
-    :param plan: what they are told so far.
+    :param plan: the plan of a worker so far.
     :param setting: the setting ``access_log``.
-    :raise SettingsError: if the file cannot be written by this process.
+    :raise SettingsError: if this process cannot open the file for appending.
     """
     if setting is None:
         return plan

@@ -1,4 +1,4 @@
-"""``--check-config``: all that a start would read and load, and nothing else."""
+"""``--check-config``: read and load what a start would, without starting anything."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from clusterapp.settings.model import Settings
 from clusterapp.web.hosting import check_tls
 from clusterapp.web.loading import load
 
-#: What no check can tell: for that, something would have to be taken or run.
+#: What cannot be checked without binding or locking something, or running hooks.
 _NOT_CHECKED = (
     "not checked, since a running cluster may have them: whether the sockets, the"
     " state folder and the logs can be had; start hooks are not run"
@@ -20,19 +20,19 @@ _NOT_CHECKED = (
 
 def check_config(reactor: Any, settings: Settings) -> str:
     """
-    Read and load what a start would, where its workers would find it.
+    Read the settings and load the application as a start would.
 
     Nothing is bound, locked or written, so that it can be done beside a running
     cluster. It changes the working folder and the import path of this process.
 
     :param reactor: the reactor of this process.
-    :param settings: what the operator chose.
-    :return: what was checked, for people, and what was not.
-    :raise ClusterError: if something is wrong.
+    :param settings: the operator's settings.
+    :return: what was checked and what was not, as text for people.
+    :raise ClusterError: if a check fails.
     """
     check_size(settings)
-    # The master reads these files from where it is started, workers from where they
-    # work.
+    # The master reads these files relative to the folder that it is started in,
+    # workers relative to their working folder.
     check_tls(reactor, settings)
     generation = Surroundings().take(1, settings)
     os.chdir(generation.folder)

@@ -1,4 +1,4 @@
-"""What a master tells of itself: its status and its health, as JSON can hold them."""
+"""The status and the health that a master reports, as JSON-compatible mappings."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ from clusterapp.operations import CORE, Health
 from clusterapp.settings.model import Settings
 from clusterapp.wording import counted
 
-#: Where a master is between its start and its end.
+#: The phase of a master's life.
 Phase = Literal["starting", "running", "stopping"]
 
 
-#: Figures that are not known of a process that says nothing of itself.
+#: Placeholders for the figures of a process that does not report.
 _SILENT = dict.fromkeys(
     ("requests", "active", "connections", "passed_on", "lag", "rss", "cpu")
 )
@@ -27,16 +27,16 @@ def health_of(
     deployment: Deployment, phase: Phase, settings: Settings, problem: str = ""
 ) -> Health:
     """
-    Tell whether clients should be sent to a cluster.
+    Return whether clients should be sent to a cluster.
 
     :param deployment: its workers and its core.
-    :param phase: where its master is.
-    :param settings: say how many workers must be ready, and whether the core must be.
-    :param problem: what keeps its processes from reaching each other, if anything.
+    :param phase: the phase of its master.
+    :param settings: the minimum of ready workers, and whether the core must be ready.
+    :param problem: why its processes cannot reach each other; empty if they can.
     """
     pool, wanted = deployment.pool, settings.min_ready
     workers, running = len(pool.slots), len(pool.running())
-    # Requests wait for one that is being replaced, as in a reload.
+    # Requests wait for a core that is being replaced, as in a reload.
     core = deployment.core_is_ready or deployment.core_is_back_soon
     if phase == "stopping":
         why = "it is stopping"
@@ -58,7 +58,7 @@ def health_of(
 
 
 def text_of(deployment: Deployment, phase: Phase, operation: str | None) -> str:
-    """Tell how a cluster stands, in one line for people."""
+    """Return the state of a cluster in one line for people."""
     pool = deployment.pool
     workers = counted(len(pool.slots), "worker")
     ready = f"{len(pool.running())} of {workers} ready"
@@ -69,9 +69,9 @@ def text_of(deployment: Deployment, phase: Phase, operation: str | None) -> str:
 
 def imbalance_of(slots: Sequence[ChildSlot]) -> float | None:
     """
-    Tell how unevenly connections are distributed: the most over the mean.
+    Return how unevenly connections are distributed: the maximum over the mean.
 
-    :return: 1 if all have as many; None if there are none.
+    :return: 1 if all workers have equally many; None if there are no connections.
     """
     counts = [slot.stats.connections for slot in slots if slot.stats is not None]
     total = sum(counts)
@@ -79,13 +79,13 @@ def imbalance_of(slots: Sequence[ChildSlot]) -> float | None:
 
 
 def workers_of(slots: Sequence[ChildSlot], monitor: Monitor) -> list[Mapping[str, Any]]:
-    """Tell the state of each filling of a slot."""
+    """Return the state of each worker, ordered by slot."""
     ordered = sorted(slots, key=lambda slot: slot.number)
     return [_process(slot, monitor) for slot in ordered]
 
 
 def core_word(deployment: Deployment, settings: Settings) -> str:
-    """Tell in a word whether the core takes requests."""
+    """Return in a word whether the core is ready, or that it is remote."""
     if settings.core_is_remote:
         return "remote"
     return "ready" if deployment.core_is_ready else "not ready"
@@ -93,9 +93,9 @@ def core_word(deployment: Deployment, settings: Settings) -> str:
 
 def core_of(core: Core, settings: Settings, monitor: Monitor) -> Mapping[str, Any]:
     """
-    Tell the state of the core, and of the process that it runs in.
+    Return the state of the core, and of the process that it runs in.
 
-    :return: as of a worker; `place` says where it runs, as ``--core`` has it.
+    :return: the same keys as for a worker, and `place`: its location, as in ``--core``.
     """
     if core.slot is not None:
         return {"place": "isolated", **_process(core.slot, monitor)}
@@ -116,7 +116,7 @@ def core_of(core: Core, settings: Settings, monitor: Monitor) -> Mapping[str, An
         "uptime": core.uptime,
         "restarts": 0,
         **_SILENT,
-        # Until its application has been imported it has no site.
+        # There is no site until the application has been imported.
         "requests": 0 if core.site is None else core.site.requests,
         "active": 0 if core.site is None else core.site.active,
         **master_of(monitor),
@@ -124,7 +124,7 @@ def core_of(core: Core, settings: Settings, monitor: Monitor) -> Mapping[str, An
 
 
 def master_of(monitor: Monitor) -> Mapping[str, Any]:
-    """Tell how late the master's event loop is, and what it uses."""
+    """Return the lag of the master's event loop, and the process's resource usage."""
     return {"lag": monitor.lag, **_usage(os.getpid(), monitor)}
 
 
@@ -135,9 +135,9 @@ def _usage(pid: int | None, monitor: Monitor) -> Mapping[str, Any]:
 
 def static_of(slots: Sequence[ChildSlot]) -> Mapping[str, str] | None:
     """
-    Tell where the static files of the newest generation are.
+    Return the location of the static files of the newest generation.
 
-    :param slots: the fillings whose processes take connections.
+    :param slots: the workers that accept connections.
     """
     newest = max(slots, key=lambda slot: slot.generation, default=None)
     return None if newest is None or newest.static is None else vars(newest.static)
@@ -147,7 +147,7 @@ def _process(slot: ChildSlot, monitor: Monitor) -> Mapping[str, Any]:
     stats, usage = slot.stats, _usage(slot.pid, monitor)
     return {
         "slot": slot.number if slot.number >= 0 else CORE,
-        # After SIGTERM it drains by itself.
+        # After SIGTERM the worker drains by itself.
         "state": "draining" if slot.is_terminating else slot.state,
         "generation": slot.generation,
         "pid": slot.pid,

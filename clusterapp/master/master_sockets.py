@@ -1,4 +1,4 @@
-"""All that a master holds open for its children: sockets and the state folder."""
+"""The listening sockets and the state folder that a master owns for its children."""
 
 import os
 import socket
@@ -32,15 +32,15 @@ from clusterapp.settings.listen import (
 from clusterapp.settings.model import Settings
 from clusterapp.web.hosting import CORE_SOCKET
 
-#: The name of the folder of compiled templates.
+#: The name prefix of the folders of compiled templates.
 CACHE = "templates"
 
-#: The name of the control socket, by which clusterctl finds it.
+#: The file name of the control socket, by which clusterctl finds it.
 CONTROL_SOCKET = "control"
 
 
 class Sockets:
-    """The listening sockets of one cluster, public and private."""
+    """The listening sockets of one cluster, public and private, and its state."""
 
     def __init__(
         self, settings: Settings, inheritance: InheritedState | None = None
@@ -53,7 +53,7 @@ class Sockets:
         self._state: StateFolder | None = None
         self._caches: dict[int, str] = {}
         self._groups: dict[socket.socket, Group] = {}
-        #: Why the state folder is of no use; empty if it is.
+        #: Why the state folder is unusable; empty if it is usable.
         self.state_problem = ""
         self._restored: list[str] = []
         self._places: list[Place] = []
@@ -62,12 +62,12 @@ class Sockets:
 
     @property
     def addresses(self) -> list[str]:
-        """Where clients find the cluster."""
+        """The URLs that clients connect to."""
         return [listener.address() for listener in self._public]
 
     @property
     def doors(self) -> list[tuple[str, ListenSpec, Listener]]:
-        """The listeners for clients, with their names and what they are to be."""
+        """The public listeners, each with its unique name and its specification."""
         specs = self._settings.listeners
         # Two listeners may have one specification: tcp:0 is another port each time.
         return [
@@ -79,14 +79,14 @@ class Sockets:
 
     @property
     def places(self) -> Sequence[Place]:
-        """What there is of each slot that ever was, in their order."""
+        """The sockets of every slot that was ever made, in order of slot numbers."""
         return self._places
 
     def place(self, number: int) -> Place:
         """
-        Give what there is of a slot, and make it if need be.
+        Return the sockets of a slot; create them on the first call.
 
-        :raise ListenError: if a socket cannot be had.
+        :raise ListenError: if a socket cannot be bound.
         """
         while len(self._places) <= number:
             self._places.append(self._make_place(len(self._places)))
@@ -94,18 +94,18 @@ class Sockets:
 
     def group(self, listener: Listener) -> Group:
         """
-        Give the group of a listener, in which each slot has a socket of its own.
+        Return the `SO_REUSEPORT` group of a listener, with one socket for each slot.
 
-        :raise ListenError: if there can be none.
+        :raise ListenError: if the listener cannot have one.
         """
-        # Not by its name: tcp:0 is another port each time.
+        # Keyed by socket, not by name: tcp:0 is another port each time.
         if listener.socket not in self._groups:
             self._groups[listener.socket] = Group(listener.socket)
         return self._groups[listener.socket]
 
     @property
     def groups(self) -> Mapping[socket.socket, Group]:
-        """The groups that there are, by the sockets of their listeners."""
+        """The existing `SO_REUSEPORT` groups, keyed by their listeners' sockets."""
         return self._groups
 
     @property
@@ -115,20 +115,20 @@ class Sockets:
 
     @property
     def agent(self) -> socket.socket | None:
-        """The socket that agent checks come to, if that is wanted."""
+        """The listening socket for agent checks; None if they are not configured."""
         return None if self._agent is None else self._agent.socket
 
     @property
     def core_path(self) -> str | None:
-        """The path of the core's Unix socket; None if the core is elsewhere."""
+        """The path of the core's Unix socket; None if the core is remote."""
         listener = self._core.get(CORE_SOCKET)
         return None if listener is None else listener.path
 
     def bind(self) -> None:
         """
-        Bind what the settings ask for, unless that is done already.
+        Bind the listeners of the settings, unless they are bound already.
 
-        :raise ListenError: if a socket cannot be had; none is left open then.
+        :raise ListenError: if a socket cannot be bound; all are closed again.
         """
         if self._bound:
             return
@@ -148,9 +148,9 @@ class Sockets:
 
     def open_state(self) -> None:
         """
-        Make the state folder, with the core's socket if that is here.
+        Create the state folder, and the core's Unix socket unless the core is remote.
 
-        :raise ListenError: if that cannot be done.
+        :raise ListenError: if either cannot be created.
         """
         chosen = self._settings.state
         self._state = StateFolder(
@@ -162,10 +162,10 @@ class Sockets:
 
     def restore_state(self) -> list[str]:
         """
-        Make again what was removed of the state folder, if there is one.
+        Recreate missing parts of the state folder, if there is one.
 
-        :return: the paths that were made again since this was called last.
-        :raise ListenError: if that cannot be done.
+        :return: the paths that were recreated since the last call.
+        :raise ListenError: if they cannot be recreated.
         """
         if self._state is not None:
             self._restored += self._state.restore()
@@ -174,7 +174,7 @@ class Sockets:
         return restored
 
     def bequeath(self) -> list[tuple[str, socket.socket]]:
-        """Give the sockets that a new master is to have, with their specifications."""
+        """Return the sockets that a new master inherits, with their specifications."""
         others = [each for name, each in self._core.items() if name != CORE_SOCKET]
         if self._agent is not None:
             others.append(self._agent)
@@ -190,7 +190,7 @@ class Sockets:
         return [*listeners, *members]
 
     def give_up(self, specs: Iterable[str]) -> None:
-        """Leave the paths of listeners alone: they are a new master's."""
+        """Keep the paths of listeners on close: they are a new master's now."""
         given = set(specs)
         self._public = [
             replace(each, path=None) if each.name in given else each
@@ -199,25 +199,25 @@ class Sockets:
 
     def control(self) -> str:
         """
-        Tell where the control socket is, unless the operator has said so.
+        Return the default path of the control socket, in the state folder.
 
-        :raise ListenError: if that cannot be the path of a socket.
+        :raise ListenError: if it is not a valid path for a socket.
         """
         assert self._state is not None  # noqa: S101 - it is opened at the start
         return self._state.socket(CONTROL_SOCKET)
 
     def hold_control(self) -> None:
         """
-        Make the control socket again when it is removed, as of now.
+        Recreate the control socket from now on whenever its path is removed.
 
-        :raise ListenError: if it is not there.
+        :raise ListenError: if the socket does not exist.
         """
         assert self._state is not None  # noqa: S101 - it is opened at the start
         self._state.hold(CONTROL_SOCKET)
 
     def cache(self, generation: int) -> str | None:
         """
-        Give the folder of what the children of a generation compile.
+        Return the folder of the compiled templates of a generation.
 
         :return: None if there is no state folder.
         """
@@ -228,7 +228,7 @@ class Sockets:
         return self._caches.get(generation)
 
     def forget_caches(self, but: int) -> None:
-        """Remove the folders of generations that are no more, all but one."""
+        """Remove the template folders of all generations except one."""
         assert self._state is not None  # noqa: S101 - it has made them
         for generation in self._caches.keys() - {but}:
             del self._caches[generation]
@@ -252,11 +252,11 @@ class Sockets:
         return Place(number, private, port)
 
     def _port(self, number: int) -> Listener | None:
-        """Give a slot's own port, and make it if need be; None if slots have none."""
+        """Return a slot's own port, bound on first use; None if slots have none."""
         first = self._settings.worker_ports
         if first is None:
             return None
-        # Where clients are expected, a balancer is, too.
+        # On the interface of the first listener: load balancers connect there, too.
         interfaces = [
             spec.interface
             for spec in self._settings.listeners
@@ -274,7 +274,7 @@ class Sockets:
         return self._ports[number]
 
     def _make_early(self) -> None:
-        """Make what will be needed, as long as this process may bind any port."""
+        """Bind the sockets of the first slots while this process may bind any port."""
         settings = self._settings
         size = first_size(settings)
         self._port(size - 1)
@@ -283,14 +283,14 @@ class Sockets:
             if dispatch == "reuseport":
                 self.group(listener).member(size - 1)
             elif dispatch == "sticky" and settings.sticky == "client-ip":
-                with suppress(ListenError):  # the master decides, then
+                with suppress(ListenError):  # the master dispatches instead
                     self.group(listener).member(size - 1)
 
     def _inherit_group(self, listener: Listener) -> None:
         """
-        Take over a listener's group, whatever the settings say by now.
+        Inherit a listener's `SO_REUSEPORT` group, whatever the settings say by now.
 
-        Connections wait in its queues: they are lost if nobody holds its sockets.
+        Connections wait in its backlogs: they are lost if no process holds its sockets.
         """
         members: list[socket.socket] = []
         while inherited := self._take(_member(listener.name, len(members))):
@@ -300,7 +300,7 @@ class Sockets:
             self._groups[listener.socket] = group
 
     def close(self) -> None:
-        """Close and remove everything."""
+        """Close all sockets and remove the state folder."""
         for place in self._places:
             place.close()
         self._places.clear()
@@ -322,11 +322,11 @@ class Sockets:
         self._bound = False
 
     def leave_the_rest(self) -> None:
-        """Close what an older master has left and this one has no use for."""
+        """Close inherited sockets that this master has no use for."""
         if self._inheritance is not None:
             self._inheritance.leave_the_rest()
 
 
 def _member(listener: str, slot: int) -> str:
-    """Name a slot's socket in a listener's group."""
+    """Return the name of a slot's socket in a listener's group."""
     return f"{listener} for slot {slot}"

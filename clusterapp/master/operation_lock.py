@@ -1,4 +1,4 @@
-"""Operations, one at a time: how each begins and ends, and what the log has of it."""
+"""Operations, one at a time: how each starts and ends, and its entries in the log."""
 
 from collections.abc import Coroutine
 from typing import Any, Protocol
@@ -13,28 +13,28 @@ from clusterapp.operations import CORE, Slot, Step, Tell, Verdict
 from clusterapp.tracebacks import format_error
 from clusterapp.wording import with_article
 
-#: What a master does by itself.
+#: The operation that a master starts by itself: replacing a worker at its limit.
 RECYCLE = "recycle"
 
-#: An operation; it gives what is to be said of its success.
+#: The coroutine of an operation; it returns the text of its success.
 Work = Coroutine[Any, Any, str]
 
 _log = Logger()
 
 
 class Master(Protocol):
-    """Whose operations they are."""
+    """The part of the master that operations need."""
 
     @property
     def phase(self) -> Phase:
-        """Where it is between its start and its end."""
+        """The phase of the master's life: starting, running or stopping."""
 
     def changed(self) -> None:
-        """Look at what has changed, and tell whom it concerns."""
+        """Called when any state has changed: notify the workers and the watchers."""
 
 
 def note(step: Step) -> None:
-    """Write a step in the log."""
+    """Log a step of an operation."""
     where = "" if step.slot is None else f"{_process_name(step.slot)}: "
     _log.info("{where}{text}", where=where, text=step.text)
 
@@ -44,7 +44,7 @@ def _process_name(slot: Slot) -> str:
 
 
 def noting(tell: Tell) -> Tell:
-    """Have each step in the log as well."""
+    """Return a function that logs each step before it passes it on."""
 
     def both(step: Step) -> None:
         note(step)
@@ -55,31 +55,32 @@ def noting(tell: Tell) -> Tell:
 
 class OneAtATime:
     """
-    Does one thing after the other, and refuses what comes in between.
+    Runs one operation at a time, and refuses another one meanwhile.
 
-    :param master: whose operations they are.
-    :ivar under_way: what is being done, in a word; None if nothing is.
+    :param master: the master that the operations are for.
+    :ivar under_way: the name of the operation under way; None if there is none.
     """
 
     def __init__(self, master: Master) -> None:
         self.under_way: str | None = None
         self._master = master
-        #: Fires when that has ended.
+        #: Fires when the operation under way has ended.
         self._work: Deferred[None] | None = None
         self._doing: Deferred[Verdict] | None = None
 
     def give_up(self) -> None:
-        """Stop what is being done: the master is stopping."""
+        """Cancel the operation under way: the master is stopping."""
         if self._doing is not None:
             self._doing.cancel()
 
     def begin(self, name: str, work: Work) -> Deferred[Verdict]:
         """
-        Do something, unless something else is being done.
+        Start an operation, unless another one is under way.
 
-        :param name: what it is, in a word.
-        :param work: does it.
-        :raise BusyError: if something is.
+        :param name: its name, in a word.
+        :param work: its coroutine, which is closed if it is refused.
+        :return: fires with the verdict.
+        :raise BusyError: if another operation is under way, or the cluster not running.
         """
         why = self._cannot_begin(name)
         if why:
@@ -97,7 +98,7 @@ class OneAtATime:
         phase = self._master.phase
         if phase != "running":
             return f"the cluster is {phase}"
-        # Nobody has asked for a recycling, so nobody is refused for its sake.
+        # No operator has requested a recycling, so it refuses no other operation.
         if self.under_way is None or (self.under_way == RECYCLE and name != RECYCLE):
             return ""
         return f"{with_article(self.under_way)} is under way"
@@ -105,7 +106,7 @@ class OneAtATime:
     async def _do(
         self, name: str, work: Work, before: Deferred[None] | None
     ) -> Verdict:
-        """Do something when what comes before it has ended, and judge it."""
+        """Run an operation after the one before it has ended; return its verdict."""
         ended = self._work
         try:
             if before is not None:
@@ -117,7 +118,7 @@ class OneAtATime:
             verdict = Verdict(False, str(error))
         except CancelledError:
             verdict = Verdict(False, "given up: the cluster is stopping")
-        except Exception as error:  # noqa: BLE001 - it is told, and logged
+        except Exception as error:  # noqa: BLE001 - it is in the verdict, and logged
             _log.failure("an operation failed")
             text = f"{type(error).__name__}: {error}"
             trace = format_error(error, error.__traceback__)
@@ -131,7 +132,7 @@ class OneAtATime:
                 ended.callback(None)
         _note_verdict(verdict, name)
         if is_last:
-            # Behind the verdict: this may begin what a signal has asked for meanwhile.
+            # After the verdict is logged: a waiting signal's operation may start here.
             self._master.changed()
         return verdict
 

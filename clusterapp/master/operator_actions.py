@@ -1,4 +1,4 @@
-"""What an operator can ask of a master, done one thing at a time."""
+"""The operations that a master offers to operators, run one at a time."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
@@ -37,66 +37,66 @@ _CORE_ELSEWHERE = "the core runs on another machine: ask its own cluster"
 
 
 class Master(Protocol):
-    """What operations ask of the master."""
+    """The part of the master that operations use."""
 
     @property
     def phase(self) -> Phase:
-        """Where it is between its start and its end."""
+        """The phase of the master's life: starting, running or stopping."""
 
     def identity(self) -> Mapping[str, Any]:
-        """Tell its name, its pid, its version, and for how long it has run."""
+        """Return the name, pid, version and uptime (in seconds) of the master."""
 
     @property
     def deployment(self) -> Deployment:
-        """What it runs."""
+        """The core and the workers."""
 
     @property
     def monitor(self) -> Monitor:
-        """What its processes use."""
+        """The resource usage of the cluster's processes."""
 
     @property
     def sockets(self) -> Sockets:
-        """What it holds open."""
+        """The listening sockets and the state folder."""
 
     @property
     def distribution(self) -> Distribution:
-        """Who gets which connections."""
+        """The distribution of connections to workers."""
 
     @property
     def surroundings(self) -> Surroundings:
-        """Where it was started."""
+        """The folder, environment and import path that the master was started with."""
 
     @property
     def chosen(self) -> ResolvedSettings:
-        """The settings that hold, and their sources."""
+        """The settings in force, and their sources."""
 
     def choose_anew(self) -> ResolvedSettings:
         """
-        Read the settings again.
+        Resolve the settings again, without adopting them.
 
-        :raise SettingsError: if something is wrong with them.
+        :raise SettingsError: if they are invalid.
         """
 
     def adopt_settings(self, chosen: ResolvedSettings) -> None:
-        """Let other settings hold from now on."""
+        """Put other settings in force."""
 
     def changed(self) -> None:
-        """Look at what has changed, and tell whom it concerns."""
+        """Called when any state has changed: notify the workers and the watchers."""
 
     def end(self, *, quick: bool) -> Deferred[None]:
-        """Stop; fires when the last child is gone."""
+        """Stop; fires when the last child has exited."""
 
     def take_over(self, tell: Tell) -> Work:
         """
-        Start a new master that takes everything over.
+        Start a new master that takes over sockets and connections from this one.
 
-        :raise OperationError: if this master cannot be followed by another.
+        :raise OperationError: if this master cannot start another.
         """
 
 
 class MasterOperations:
     """
-    The operations of a master; see `clusterapp.operations.Operations`.
+    The operations of a master; implements `clusterapp.operations.Operations`.
 
     :param master: the master.
     """
@@ -108,19 +108,19 @@ class MasterOperations:
         self._one = OneAtATime(master)
         self._signals = RememberedSignals(self._can_begin)
         self._next_generation = 2
-        #: How many workers an operator wants, where the settings say something else.
+        #: The number of workers set by an operator; None if the settings decide.
         self._scaled_to: int | None = None
 
     @property
     def under_way(self) -> str | None:
-        """What is being done, in a word; None if nothing is."""
+        """The name of the operation under way; None if there is none."""
         return self._one.under_way
 
     def keep(self, kept: Kept) -> int:
         """
-        Begin where the master before this one was; return the number of slots.
+        Adopt what operators have set in the older master; return the number of slots.
 
-        :param kept: what operators have set there.
+        :param kept: what operators have set in the older master.
         """
         settings = self._master.chosen.settings
         self._next_generation = kept.generation + 1
@@ -130,7 +130,7 @@ class MasterOperations:
         return tell_size(settings, self._scaled_to)
 
     def kept(self) -> Kept:
-        """Tell what operators have set here, for the next master."""
+        """Return what operators have set in this master, for the next one."""
         slots = self._master.deployment.pool.slots
         overrides = self._master.distribution.overrides
         return Kept(
@@ -142,10 +142,10 @@ class MasterOperations:
             settings=self._master.chosen.settings.as_mapping(),
         )
 
-    # What takes no time.
+    # Queries, which are answered at once.
 
     def status(self) -> Mapping[str, Any]:
-        """Tell the state of the cluster and of each worker."""
+        """Return the state of the cluster and of each worker."""
         master, deployment = self._master, self._master.deployment
         health, pool = self.health(), deployment.pool
         settings = master.chosen.settings
@@ -176,7 +176,7 @@ class MasterOperations:
         }
 
     def config(self) -> Mapping[str, Any]:
-        """Tell the value of each setting, and where it came from."""
+        """Return the value of each setting and its source."""
         chosen = self._master.chosen
         return {
             option.name: {
@@ -187,7 +187,7 @@ class MasterOperations:
         }
 
     def health(self) -> Health:
-        """Tell whether the cluster can serve."""
+        """Return whether the cluster can serve."""
         master = self._master
         return health_of(
             master.deployment,
@@ -196,14 +196,14 @@ class MasterOperations:
             master.sockets.state_problem,
         )
 
-    # What takes a while.
+    # Operations that take time.
 
     def reload(self, tell: Tell) -> Deferred[Verdict]:
-        """Replace all workers, one after the other, by ones with new code."""
+        """Replace all workers with processes of a new generation, in batches."""
         return self._one.begin("reload", self._reload(noting(tell)))
 
     def upgrade(self, tell: Tell) -> Deferred[Verdict]:
-        """Replace the master and all that it runs."""
+        """Replace the master and all its processes."""
         work = self._master.take_over(noting(tell))
         try:
             return self._one.begin("upgrade", self._upgrade(work))
@@ -226,16 +226,16 @@ class MasterOperations:
         return self._one.begin("scale", self._scale(workers, noting(tell)))
 
     def scale_by(self, more: int, tell: Tell) -> Deferred[Verdict]:
-        """Have some workers more, or less."""
+        """Change the number of workers by a difference, which may be negative."""
         return self.scale(len(self._master.deployment.pool.slots) + more, tell)
 
     def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[Verdict]:
-        """Distribute connections in another way."""
+        """Change the policy by which connections are distributed."""
         self._master.distribution.check_dispatch(wanted)
         return self._one.begin("dispatch", self._dispatch(wanted, noting(tell)))
 
     def restart(self, slot: Slot, tell: Tell) -> Deferred[Verdict]:
-        """Replace the worker of one slot, or the core, or fill the slot again."""
+        """Replace the worker of one slot, or the core; an empty slot is filled."""
         if slot == CORE:
             self._check_core()
             return self._one.begin("restart", self._restart_core(noting(tell)))
@@ -243,21 +243,21 @@ class MasterOperations:
         return self._one.begin("restart", self._restart(slot, noting(tell)))
 
     def drain(self, slot: int, tell: Tell) -> Deferred[Verdict]:
-        """Empty one slot, gracefully; it stays empty."""
+        """Drain the worker of one slot; the slot stays empty."""
         self._check(slot)
         return self._one.begin("drain", self._drain(slot, noting(tell)))
 
     def recycle(self, slot: int, why: str) -> Deferred[Verdict]:
         """
-        Replace a worker that has served its time.
+        Replace a worker that has reached a limit of its lifetime.
 
-        :param why: what it has reached, as in ``"1,000 requests"``.
+        :param why: the limit that it has reached, as in ``"1,000 requests"``.
         """
         self._log.info("worker {slot} is replaced: {why}", slot=slot, why=why)
         return self._one.begin(RECYCLE, self._restart(slot, note))
 
     def stacks(self, slot: Slot | None) -> Deferred[Mapping[Slot, str]]:
-        """Get the Python stacks of one worker, or of the core, or of all."""
+        """Return the Python stacks of one worker, of the core, or of all of them."""
         deployment = self._master.deployment
         slots, core = deployment.pool.slots, deployment.core
         if slot not in {None, CORE}:
@@ -276,32 +276,32 @@ class MasterOperations:
         return said.addCallback(lambda texts: dict(zip(asked, texts, strict=True)))
 
     def stop(self, *, quick: bool, tell: Tell) -> Deferred[Verdict]:
-        """Stop the cluster; whatever else is being done is given up."""
+        """Stop the cluster; any other operation under way is cancelled."""
         tell(Step("stopping quickly" if quick else "stopping"))
         ended = self._master.end(quick=quick)
         return ended.addCallback(lambda _: Verdict(True, "stopped"))
 
     def give_up(self) -> None:
-        """Stop what is being done: the master is stopping."""
+        """Cancel the operation under way: the master is stopping."""
         self._signals.forget()
         self._one.give_up()
 
     def by_signal(self, name: str, begin: Callable[[Tell], Deferred[Verdict]]) -> None:
         """
-        Do what a signal asks for, at once or when what is under way has ended.
+        Run the operation of a signal, at once or when the one under way has ended.
 
-        The log has what a terminal would show.
+        Its outcome is logged, since a signal has no terminal to answer to.
 
         :param name: the signal's name.
-        :param begin: begins the operation.
+        :param begin: starts the operation.
         """
         self._signals.received(name, begin)
 
     def changed(self) -> None:
-        """Do what signals have asked for, if that could not be done before."""
+        """Start operations of earlier signals that had to wait, if possible now."""
         self._signals.go_on()
 
-    # How it is done.
+    # The implementations.
 
     def _can_begin(self) -> bool:
         return self._master.phase == "running" and self.under_way is None
@@ -311,7 +311,7 @@ class MasterOperations:
             text = await work
         finally:
             work.close()
-        # The new master has the newest code and settings, and is who gets signals.
+        # The new master has the newest code and settings, and receives later signals.
         self._signals.forget()
         return text
 
@@ -375,7 +375,7 @@ class MasterOperations:
         return "the core is replaced"
 
     def _check_core(self) -> None:
-        """Refuse to restart a core that has no process of its own here."""
+        """Raise an `OperationError` if the core has no process of its own here."""
         if self._master.chosen.settings.core_is_remote:
             raise OperationError(_CORE_ELSEWHERE)
         if self._master.deployment.core.slot is None:

@@ -1,4 +1,4 @@
-"""What signals have asked for while a master could not do it."""
+"""Signals that arrive while their operation cannot be started, and wait for it."""
 
 from collections import deque
 from collections.abc import Callable
@@ -9,25 +9,25 @@ from twisted.logger import Logger
 from clusterapp.errors import BusyError, OperationError
 from clusterapp.operations import Tell, Verdict
 
-#: Begins an operation.
+#: Starts an operation.
 Begin = Callable[[Tell], Deferred[Verdict]]
 
-#: Signals of which one waits at most: what follows a reload or an upgrade is as new as
-#: what follows several.
+#: Signals of which at most one waits: the result of a reload or an upgrade is as new
+#: as that of several.
 _ONCE = frozenset({"SIGHUP", "SIGUSR2"})
 
-#: How many signals of other kinds wait at most.
+#: The most waiting signals of other kinds.
 _MOST = 32
 
 
 class RememberedSignals:
     """
-    Begins the operation of each signal, at once or when the one under way has ended.
+    Starts the operation of each signal, at once or when the one under way has ended.
 
-    Unlike a client of the control API, whoever sends a signal is told nothing, and
-    could not ask again.
+    Unlike a client of the control API, the sender of a signal gets no answer, and
+    so could not retry.
 
-    :param can_begin: tells whether an operation can be begun now.
+    :param can_begin: returns whether an operation can be started now.
     """
 
     _log = Logger()
@@ -38,21 +38,21 @@ class RememberedSignals:
 
     def received(self, name: str, begin: Begin) -> None:
         """
-        Begin the operation of a signal, or remember it.
+        Start the operation of a signal, or queue it.
 
         :param name: the signal's name.
-        :param begin: begins the operation.
+        :param begin: starts the operation.
         """
         self._log.info("{name} received", name=name)
         self._begin(name, begin)
 
     def go_on(self) -> None:
-        """Begin what waits first, if that can be done now."""
+        """Start the operations that wait, in their order, as far as possible now."""
         while self._waiting and self._can_begin():
             self._begin(*self._waiting.popleft())
 
     def forget(self) -> None:
-        """Remember nothing: the master stops, or another has taken over."""
+        """Drop all waiting signals: the master stops, or another has taken over."""
         self._waiting.clear()
 
     def _begin(self, name: str, begin: Begin) -> None:

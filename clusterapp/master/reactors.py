@@ -1,4 +1,4 @@
-"""Which reactors a master can run on."""
+"""Checks of the reactor that a master runs on."""
 
 import asyncio
 import signal
@@ -17,9 +17,9 @@ _ADVICE = "run it on epoll, select or asyncio's own event loop instead"
 
 def check_reactor(reactor: Any) -> None:
     """
-    Make sure that a reactor can do what a master needs.
+    Check that a reactor provides what a master needs.
 
-    :raise ReactorError: if it cannot; the text says what is missing.
+    :raise ReactorError: if it does not; the text says what is missing.
     """
     for needed in (IReactorProcess, IReactorSocket, IReactorFDSet):
         if not needed.providedBy(reactor):
@@ -30,7 +30,7 @@ def check_reactor(reactor: Any) -> None:
         return
     loop = reactor._asyncioEventloop  # noqa: SLF001 - there is no public way to ask
     if not isinstance(loop, asyncio.SelectorEventLoop):
-        # uvloop takes over the descriptor by which Twisted hears of SIGCHLD.
+        # uvloop takes over the descriptor by which Twisted is notified of SIGCHLD.
         raise ReactorError(
             f"the event loop {_name(loop)} does not let Twisted see child processes"
             f" exit, so a cluster cannot be supervised from it: {_ADVICE}"
@@ -39,13 +39,13 @@ def check_reactor(reactor: Any) -> None:
 
 def check_process(reactor: Any) -> None:
     """
-    Make sure that this process can be a master, and may have many descriptors.
+    Check that this process can be a master, and raise its limit of descriptors.
 
-    :param reactor: its reactor.
-    :raise ReactorError: if that cannot do what a master needs.
+    :param reactor: the reactor of this process.
+    :raise ReactorError: if it does not provide what a master needs.
     """
     check_reactor(reactor)
-    # select(2) takes no descriptor from the usual limit on.
+    # select(2) cannot watch descriptors beyond the usual limit.
     if not isinstance(reactor, SelectReactor):
         raise_descriptor_limit()
     warn_of_low_limit()
@@ -53,9 +53,9 @@ def check_process(reactor: Any) -> None:
 
 def check_signals(refuse: Callable[[ReactorError], object]) -> None:
     """
-    Make sure, once the reactor runs, that it hears of children's exits.
+    Check, once the reactor runs, that it is notified of the exits of children.
 
-    :param refuse: called with an error if the program has told it not to.
+    :param refuse: called with an error if the program runs it without SIGCHLD handler.
     """
     if signal.getsignal(signal.SIGCHLD) in (signal.SIG_DFL, signal.SIG_IGN):
         refuse(

@@ -1,4 +1,4 @@
-"""What the processes of a cluster use, as the kernel tells it, and the master's lag."""
+"""Resource usage of the cluster's processes, from /proc, and the master's lag."""
 
 import os
 import resource
@@ -12,26 +12,26 @@ from clusterapp.guards import guarded
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
 
-#: Seconds between two looks.
+#: Seconds between two measurements.
 INTERVAL = 1.0
 
 _PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = resource.getpagesize()
 
-#: Where figures are in /proc/PID/stat behind the name of the program (proc(5), whose
-#: numbers count from 1 and begin two fields earlier).
+#: Indexes of fields in /proc/PID/stat, counted behind the name of the program (proc(5)
+#: numbers fields from 1, and the name is the second one).
 _UTIME, _STIME, _RSS = 14 - 3, 15 - 3, 24 - 3
 
 
 @dataclass(frozen=True)
 class Usage:
     """
-    What a process uses.
+    Resource usage of a process.
 
     :param rss: its resident memory, in bytes.
-    :param cpu: the processors that it has kept busy in the last second: 1.0 is one of
-        them all the time; None if that is not known yet.
+    :param cpu: its processor usage over the last second, in processors (1.0 is one
+        that is busy all the time); None if not measured yet.
     """
 
     rss: int
@@ -40,12 +40,12 @@ class Usage:
 
 class Monitor:
     """
-    Looks every second at the master and its children.
+    Measures the master and its children every second.
 
-    The master looks, not the children: one that hangs is what one wants to see.
+    The master measures, not the children: a child that hangs could not report.
 
-    :param children: tells the pids of the children.
-    :ivar lag: how late the master's event loop was for the last look, in seconds.
+    :param children: returns the pids of the children.
+    :ivar lag: how late the master's event loop was at the last measurement, in seconds.
     """
 
     def __init__(self, children: Callable[[], Iterable[int]]) -> None:
@@ -61,22 +61,22 @@ class Monitor:
 
     def start(self, clock: Any, also: Callable[[], None] = lambda: None) -> None:
         """
-        Look from now on.
+        Start the measurements; the first one is made at once.
 
         :param clock: the master's reactor.
-        :param also: called after each look but the first.
+        :param also: called after each measurement except the first.
         """
         self._clock, self._also = clock, also
         self._look()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop the measurements and forget their results."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._ticks, self._usage = {}, {}
 
     def usage(self, pid: int | None) -> Usage | None:
-        """Return what a process used at the last look; None if it was not there."""
+        """Return the usage of a process when last measured; None if there is none."""
         return None if pid is None else self._usage.get(pid)
 
     @guarded("look at what the processes use")
@@ -105,14 +105,14 @@ class Monitor:
 
 def _read(pid: int) -> tuple[int, int] | None:
     """
-    Read the processor time of a process, in clock ticks, and its memory in bytes.
+    Return the processor time of a process in clock ticks, and its memory in bytes.
 
-    :return: None if it is gone, or no descriptor is left to read it by.
+    :return: None if it has exited, or no descriptor is left to open the file.
     """
     try:
         stat = (_PROC / str(pid) / "stat").read_bytes()
     except OSError:
         return None
-    # The name stands in parentheses, and may contain some.
+    # The program's name is in parentheses, and may contain some itself.
     fields = stat.rpartition(b")")[2].split()
     return int(fields[_UTIME]) + int(fields[_STIME]), int(fields[_RSS]) * _PAGE

@@ -1,4 +1,4 @@
-"""The cluster as an ordinary Twisted service: its master."""
+"""The master: a cluster as an ordinary Twisted service."""
 
 import json
 import os
@@ -45,18 +45,18 @@ from clusterapp.web.trusted_proxies import EVERYONE
 
 class ClusterService(Service):
     """
-    A master: it owns the sockets and the children, and hosts the core.
+    A master: owns the sockets, supervises the children, and hosts the core.
 
     As a child of any Twisted service it starts, serves and stops with its parent;
-    signals and logging are its parent's business.
+    signals and logging are left to the program that embeds it.
 
-    :ivar operations: what can be asked of it while it runs.
+    :ivar operations: the operations that can be requested while it runs.
     """
 
     name = "clusterapp"
     _log = Logger()
 
-    def __init__(  # noqa: PLR0913 - one for each thing that a program may give it
+    def __init__(  # noqa: PLR0913 - one for each thing that a program may pass
         self,
         settings: Settings,
         *,
@@ -69,24 +69,24 @@ class ClusterService(Service):
         environ: Mapping[str, str] | None = None,
     ) -> None:
         """
-        Make the service; it binds nothing and starts nothing yet.
+        Create the service; nothing is bound or started yet.
 
-        :param settings: what the operator chose.
+        :param settings: the operator's settings.
         :param reactor: the program's reactor; None for the installed one.
-        :param on_failure: called once if the cluster cannot go on after its start;
-            it has then stopped itself.
-        :param origins: where each setting came from.
-        :param choose: reads the settings again, for a reload; it raises a
-            `SettingsError` if something is wrong with them. None if they stay.
-        :param stop: stops the program, and with it this service, when an operator
-            asks for that; None to stop nothing but the service.
-        :param upgrading: what it takes to be upgraded; None if it cannot be.
-        :param environ: the environment that every generation begins with; None for
-            that of the moment when the service is first started.
+        :param on_failure: called once if the cluster cannot go on after its start; the
+            service has stopped itself by then.
+        :param origins: the source of each setting.
+        :param choose: resolves the settings again for a reload; raises a
+            `SettingsError` if they are invalid. None if they never change.
+        :param stop: stops the program, and this service with it, when an operator
+            requests a stop; None to stop only the service.
+        :param upgrading: what an upgrade needs; None if the master cannot be upgraded.
+        :param environ: the environment that every generation starts with; None for
+            that at the time of the service's first start.
         """
         in_code = {option.name: "the program" for option in OPTIONS}
         self.chosen = ResolvedSettings(settings, origins or in_code)
-        #: Where the program was started: twistd goes to its --rundir before that.
+        #: Replaced at the first start: twistd changes to its --rundir before that.
         self.surroundings = Surroundings(environ)
         self._environ = environ
         self._ever_started = False
@@ -114,20 +114,20 @@ class ClusterService(Service):
 
     @property
     def settings(self) -> Settings:
-        """The settings that hold."""
+        """The settings in force."""
         return self.chosen.settings
 
     @property
     def addresses(self) -> list[str]:
-        """Where clients find the cluster, as URLs, once its sockets are bound."""
+        """The URLs that clients connect to, once the sockets are bound."""
         return self.sockets.addresses
 
     def privilegedStartService(self) -> None:
         """
-        Bind the sockets, while the program may still bind any.
+        Bind the sockets, while the process still has the privileges to bind any port.
 
-        :raise ListenError: if one cannot be had.
-        :raise SettingsError: if there are to be too many workers.
+        :raise ListenError: if a socket cannot be bound.
+        :raise SettingsError: if the settings ask for too many workers.
         """
         super().privilegedStartService()
         check_size(self.settings)
@@ -137,7 +137,7 @@ class ClusterService(Service):
         """
         Start the core and the workers.
 
-        :raise ClusterError: if that cannot be done; nothing is left behind then.
+        :raise ClusterError: if they cannot be started; everything is closed again.
         """
         if self.reactor is None:
             from twisted.internet import reactor  # noqa: PLC0415 - it is chosen late
@@ -160,10 +160,10 @@ class ClusterService(Service):
         self.reactor.callWhenRunning(check_signals, self.fatal_error)
 
     def stopService(self) -> Deferred[None]:
-        """Stop gracefully; fires when the last process is gone."""
+        """Stop gracefully; fires when the last process has exited."""
         super().stopService()
         if self._stopped is None:
-            # Before it is begun: whoever is told of it may ask how far it is.
+            # Set before the stop begins: a notified watcher may query the phase.
             self._stopped = Deferred()
             Deferred.fromCoroutine(self._stop()).chainDeferred(self._stopped)
         fired: Deferred[None] = Deferred()
@@ -171,7 +171,7 @@ class ClusterService(Service):
         return fired
 
     def drop_children(self) -> None:
-        """End all children at once; what they were doing is lost."""
+        """Kill all children at once; their requests under way are lost."""
         if self._delay is not None:
             self._delay.cancel()
         if self._distribution is not None:
@@ -180,12 +180,12 @@ class ClusterService(Service):
             self._deployment.drop()
 
     def reopen_logs(self) -> None:
-        """Have the workers open the file of the access log anew: it was renamed."""
+        """Have the workers reopen the access log file, after it was renamed."""
         if self._deployment is not None:
             self._deployment.pool.reopen_logs()
 
     def standing(self) -> ServiceStatus:
-        """Tell how the cluster stands, for systemd."""
+        """Return the status of the cluster, for systemd."""
         if self._deployment is None:
             return ServiceStatus("stopped", ready=False, operation=None, text="stopped")
         operations = self.operations
@@ -198,18 +198,17 @@ class ClusterService(Service):
 
     def watch(self, changed: Callable[[], None]) -> None:
         """
-        Be told whenever anything is in another state.
+        Register a function to be called whenever any state has changed.
 
-        :param changed: called then; `standing` and `operations` tell what there is
-            to know.
+        :param changed: called then; `standing` and `operations` return the new state.
         """
         self._watchers.append(changed)
 
-    # For the operations: this is their `Master`.
+    # The `Master` protocol that the operations need.
 
     @property
     def phase(self) -> Phase:
-        """Where the cluster is between its start and its end."""
+        """The phase of the cluster's life: starting, running or stopping."""
         if self._stopped is not None:
             return "stopping"
         return "running" if self._ever_ready else "starting"
@@ -217,9 +216,9 @@ class ClusterService(Service):
     @property
     def deployment(self) -> Deployment:
         """
-        What it runs.
+        The core and the workers.
 
-        :raise OperationError: if it does not run.
+        :raise OperationError: if the cluster is not running.
         """
         if self._deployment is None:
             raise OperationError("the cluster does not run")
@@ -228,16 +227,16 @@ class ClusterService(Service):
     @property
     def distribution(self) -> Distribution:
         """
-        Who gets which connections.
+        The distribution of connections to workers.
 
-        :raise OperationError: if it does not run.
+        :raise OperationError: if the cluster is not running.
         """
         if self._distribution is None:
             raise OperationError("the cluster does not run")
         return self._distribution
 
     def identity(self) -> Mapping[str, Any]:
-        """Tell its name, its pid, its version, and for how long it has run."""
+        """Return the name, pid, version and uptime (in seconds) of the master."""
         return {
             "name": self.settings.app or DEMO,
             "pid": os.getpid(),
@@ -247,9 +246,9 @@ class ClusterService(Service):
 
     def choose_anew(self) -> ResolvedSettings:
         """
-        Read the settings again.
+        Resolve the settings again, without adopting them.
 
-        :raise SettingsError: if something is wrong with them.
+        :raise SettingsError: if they are invalid.
         """
         chosen = self.chosen if self._choose is None else self._choose()
         check_size(chosen.settings)
@@ -257,11 +256,11 @@ class ClusterService(Service):
         return chosen
 
     def adopt_settings(self, chosen: ResolvedSettings) -> None:
-        """Let other settings hold from now on."""
+        """Put other settings in force."""
         self.chosen = chosen
 
     def changed(self) -> None:
-        """Tell the workers and the watchers what has changed."""
+        """Called when any state has changed: notify the workers and the watchers."""
         if self._deployment is not None and not self._succession.is_followed:
             self._succession.check(self._deployment)
             self.distribution.changed()
@@ -270,18 +269,18 @@ class ClusterService(Service):
             self._deployment.pool.cluster_health(ready=health.ready, detail=detail)
         for changed in self._watchers:
             changed()
-        self.operations.changed()  # last: it may begin something, which changes more
+        self.operations.changed()  # last: it may begin an operation, which changes more
 
     def take_over(self, tell: Tell) -> Coroutine[Any, Any, str]:
         """
-        Start a new master that takes everything over.
+        Start a new master that takes over sockets and connections from this one.
 
-        :raise OperationError: if this master cannot be followed by another.
+        :raise OperationError: if this master cannot start another.
         """
         return self._succession.begin(tell)
 
     def end(self, *, quick: bool) -> Deferred[None]:
-        """Stop, with the program; fires when the last child is gone."""
+        """Stop the service and the program; fires when the last child has exited."""
         ended: Deferred[None] = Deferred()
         self._ended.append(ended)
         if self._stop_program is None:
@@ -295,35 +294,35 @@ class ClusterService(Service):
     def failed(
         self, slot: ChildSlot, *, loading: bool, reason: str, traceback: str
     ) -> None:
-        """Hear why a child cannot start; a traceback is logged once, not by each."""
+        """Called when a child cannot start; a traceback is logged once for all."""
         if self._stopped is not None:
-            return  # the first one has said it, and all of them are let go
+            return  # the first failure was logged already, all children are stopping
         self._boot_failures.log(slot.label, reason, traceback)
         if loading and not self.deployment.pool.ever_ready:
             app = self.settings.app or DEMO
             self.fatal_error(ApplicationLoadError(app, reason, traceback))
 
     def fatal_error(self, error: ClusterError) -> None:
-        """Hear that the cluster cannot go on: say so and stop."""
+        """Called when the cluster cannot go on: log the error and stop."""
         if self._stopped is not None:
             return
         self._log.critical("{error}", error=error)
         self._succession.unfit(error)
         stopped = self.stopService()
         if not self._ever_ready:
-            self.drop_children()  # nobody is served yet, so nothing is to be finished
+            self.drop_children()  # no client was served yet: there is nothing to drain
         stopped.addErrback(lambda why: self._log.failure("while stopping", failure=why))
         if self._on_failure is not None:
             tell = self._on_failure
             stopped.addCallback(lambda _: tell(error))
 
-    # The steps of a start and of a stop.
+    # The steps of starting and stopping.
 
     def _start(self) -> None:
         self._stopped = None
         self._started_at = self.reactor.seconds()
         self._boot_failures.forget()
-        if not self._ever_started:  # else an application may have changed what it is in
+        if not self._ever_started:  # else an application may have changed the process
             self.surroundings, self._ever_started = Surroundings(self._environ), True
         kept = self._succession.kept
         generation = self.surroundings.take(kept.generation, self.settings)
@@ -337,7 +336,7 @@ class ClusterService(Service):
             kept,
         )
         if self.settings.working_folder is not None:
-            sys.path.insert(0, generation.folder)  # the core may be in the master
+            sys.path.insert(0, generation.folder)  # the core may run in the master
         release = make_release(generation, self.sockets, distribution.supplies)
         self._deployment = Deployment(
             self.reactor, release, self, distribution.tell_news
@@ -350,7 +349,7 @@ class ClusterService(Service):
             self._log.info("listening at {address}", address=address)
         self.monitor.start(self.reactor, StateCheck(self.sockets, self.changed).look)
         self._deployment.start_core()
-        if self._stopped is None:  # else a start hook of the core failed at once
+        if self._stopped is None:  # else a start hook of the core has failed already
             self._deployment.start_workers(size, kept.empty)
             self._recycling = Recycling(self.reactor, self.operations, self._deployment)
             self._recycling.startService()
@@ -387,13 +386,13 @@ class ClusterService(Service):
             self._distribution = None
 
     async def _let_balancers_notice(self) -> None:
-        """Serve on for a while, as a cluster that says it is not ready."""
+        """Keep serving for the drain delay, while health checks report not ready."""
         seconds = self.settings.drain_delay
         if not seconds or not self._ever_ready or self._succession.is_followed:
             return
         self._log.info("serving on for {seconds:g} s, not ready", seconds=seconds)
         self._delay = deferLater(self.reactor, seconds)
-        with suppress(CancelledError):  # it is in a hurry
+        with suppress(CancelledError):  # by `drop_children`: a quick stop
             await self._delay
 
     @property

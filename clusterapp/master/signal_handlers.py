@@ -1,4 +1,4 @@
-"""What the operator's signals mean to a master."""
+"""The signal handlers of a master."""
 
 import signal
 from collections.abc import Callable
@@ -11,16 +11,16 @@ from twisted.logger import Logger
 from clusterapp.guards import guarded
 from clusterapp.master.service import ClusterService
 
-#: Seconds in which a second signal is the first one, sent twice.
+#: Seconds within which a second signal is regarded as a duplicate of the first.
 SAME_SIGNAL = 0.5
 
 
 class Signals(Service):
     """
-    Turn signals into orders while the program runs.
+    Handles the operator's signals while the program runs.
 
     TERM and INT stop gracefully, a second one quickly; QUIT stops quickly. One that
-    follows at once is taken for the first: timeout(1), and a terminal whose shell
+    follows at once is regarded as a duplicate: timeout(1), and a terminal whose shell
     passes signals on, send everything twice. HUP reloads, USR2 upgrades, TTIN and
     TTOU add and remove a worker. USR1 means that log files were renamed.
     """
@@ -31,11 +31,11 @@ class Signals(Service):
         self, reactor: Any, cluster: ClusterService, stop: Callable[[], None]
     ) -> None:
         """
-        Take note of what the signals are to do.
+        Store what the handlers need; none is installed yet.
 
         :param reactor: the program's reactor.
-        :param cluster: the cluster that they are for.
-        :param stop: begins to stop the program gracefully.
+        :param cluster: the cluster that the signals are for.
+        :param stop: starts a graceful stop of the program.
         """
         self._reactor = reactor
         self._cluster = cluster
@@ -43,9 +43,9 @@ class Signals(Service):
         self._stopping_since: float | None = None
 
     def startService(self) -> None:
-        """Listen to signals as soon as the reactor runs."""
+        """Install the handlers as soon as the reactor runs."""
         super().startService()
-        # The reactor installs its own first, which would end with the signal.
+        # After the reactor's own handlers, by which the program ends with the signal.
         self._reactor.callWhenRunning(self._install)
 
     def _install(self) -> None:
@@ -59,7 +59,7 @@ class Signals(Service):
             (signal.SIGTTOU, lambda tell: operations.scale_by(-1, tell)),
         ):
             self._on(number, operations.by_signal, number.name, begin)
-        # twistd has a handler of its own if it writes a log file.
+        # twistd has a handler of its own if it writes a log file: call it, too.
         before = signal.getsignal(signal.SIGUSR1)
 
         def renamed(number: int, frame: FrameType | None) -> None:

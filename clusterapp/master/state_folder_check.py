@@ -1,4 +1,4 @@
-"""Looks after the state folder while a cluster runs: cleaners of /tmp remove it."""
+"""Checks of the state folder while a cluster runs: cleaners of /tmp remove it."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from clusterapp.errors import ListenError
 from clusterapp.master.master_sockets import Sockets
 from clusterapp.wording import counted
 
-#: Looks between two reports of the same problem: a minute, at one a second.
+#: Checks between two reports of the same problem: a minute, at one a second.
 LOOKS_BETWEEN_REPORTS = 60
 
 _ADVICE = "keep cleaners of temporary files out of it, or choose another by --state"
@@ -16,9 +16,9 @@ _ADVICE = "keep cleaners of temporary files out of it, or choose another by --st
 
 class StateCheck:
     """
-    Makes the state folder again when it is removed.
+    Recreates the state folder when it has been removed.
 
-    :param sockets: what is in it; `Sockets.state_problem` tells what is wrong.
+    :param sockets: the owner of the folder; `Sockets.state_problem` is set here.
     :param changed: called when a problem begins, and when it is over.
     """
 
@@ -30,7 +30,7 @@ class StateCheck:
         self._looks = 0
 
     def look(self) -> None:
-        """Look once; to be called every second."""
+        """Check once; called every second."""
         before = self._sockets.state_problem
         try:
             restored = self._sockets.restore_state()
@@ -48,7 +48,7 @@ class StateCheck:
             self._changed()
 
     def _fails(self, error: str, before: str) -> None:
-        # Not the error itself, which clients need not know: it has paths.
+        # Not the error itself: it contains paths, which are not for clients.
         self._sockets.state_problem = "the state folder was removed: see the log"
         if not before or self._looks >= LOOKS_BETWEEN_REPORTS:
             self._looks = 0
@@ -57,7 +57,7 @@ class StateCheck:
 
 
 def _listed(paths: list[str]) -> str:
-    """Return the first path, how many others there are, and the verb for them."""
+    """Return the first path, the number of further ones, and a verb for them."""
     more = len(paths) - 1
     if not more:
         return f"{paths[0]} of the state folder was"

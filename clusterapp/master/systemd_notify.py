@@ -1,4 +1,4 @@
-"""What systemd hears of a cluster, from its start until it has stopped."""
+"""Notifications to systemd about the state of a cluster (sd_notify(3))."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from twisted.internet.task import LoopingCall
 from clusterapp.guards import guarded
 from clusterapp.systemd import Notifier
 
-#: What systemd was told last.
+#: The state that systemd was notified of last.
 Told = Literal["starting", "ready", "reloading", "stopping"]
 
 
 @dataclass(frozen=True)
 class ServiceStatus:
     """
-    How a cluster stands.
+    The state of a cluster.
 
-    :param state: what it does as a whole; a cluster that was never started is
-        ``"stopped"``.
+    :param state: the phase of the whole cluster; ``"stopped"`` if it was never
+        started.
     :param ready: whether clients should be sent to it.
     :param operation: the name of the operation under way, such as ``"reload"``.
-    :param text: all of that for people, in one line.
+    :param text: all of that in one line for people.
     """
 
     state: Literal["starting", "running", "stopping", "stopped"]
@@ -35,27 +35,26 @@ class ServiceStatus:
 
 
 class Followed(Protocol):
-    """A cluster that tells whenever it stands otherwise."""
+    """A cluster that calls its watchers whenever its state may have changed."""
 
     def standing(self) -> ServiceStatus:
-        """Tell how the cluster stands."""
+        """Return the state of the cluster."""
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Call a function whenever it may stand otherwise, for ever."""
+        """Register a function, for good, to call when the state may have changed."""
 
 
 class Notifying(Service):
     """
-    Follow a cluster, and tell systemd: a sibling of the cluster's own service.
+    Notifies systemd of a cluster's state: a sibling of the cluster's own service.
 
     It stops only when the cluster has, since systemd goes on watching a service that
     stops.
 
-    :param reactor: keeps the time.
-    :param notifier: talks to systemd.
+    :param reactor: the clock of the watchdog notifications.
+    :param notifier: sends the notifications.
     :param cluster: the cluster.
-    :param interval: how often to say that the reactor runs, in seconds; None for
-        never.
+    :param interval: seconds between two watchdog notifications; None for none.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class Notifying(Service):
         cluster.watch(self._look)
 
     def startService(self) -> None:
-        """Begin to tell."""
+        """Start the notifications."""
         super().startService()
         self._told, self._stopped = "starting", None
         if self._interval is not None:
@@ -84,14 +83,14 @@ class Notifying(Service):
         self._look()
 
     def stopService(self) -> Deferred[None]:
-        """Say that the service stops; fires when the cluster has stopped."""
+        """Notify systemd of the stop; fires when the cluster has stopped."""
         stopped = self._stopped = Deferred()
         self._tell("stopping")
         self._look()
         return stopped
 
     def _look(self) -> None:
-        """Tell what is new."""
+        """Called when the cluster's state may have changed: send what is new."""
         if not self.running:
             return
         now = self._cluster.standing()
@@ -122,7 +121,7 @@ class Notifying(Service):
 
 
 def _due(told: Told, now: ServiceStatus) -> Told:
-    """Tell what systemd should believe; a start ends only when there are workers."""
+    """Return the state to report; a start ends only when the cluster is ready."""
     if told == "stopping" or now.state == "stopping":
         return "stopping"
     if told == "starting":

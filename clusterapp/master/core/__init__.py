@@ -1,5 +1,5 @@
 """
-The core, as its master hosts it, starts it or refers to it.
+The core, as its master hosts it, starts it or connects to it.
 
 Start with `core_process`.
 """

@@ -1,4 +1,4 @@
-"""The core as its master sees it: in the master, in a child, or elsewhere."""
+"""The core from the master's side: in the master, in a child, or on another machine."""
 
 import socket
 from collections.abc import Sequence
@@ -14,22 +14,22 @@ from clusterapp.master.rollout.release import Release
 from clusterapp.master.workers.child_slot import ChildSlot, Watcher
 from clusterapp.master.workers.retiring import RetiringWorkers
 
-#: The slot number of a core, which fills no worker's slot.
+#: The slot number of a core, which is in no worker's slot.
 CORE_SLOT = -1
 
 
 class CoreWatcher(Watcher, Protocol):
-    """Who hears of a core."""
+    """Receives the events of a core."""
 
     def core_ready(self, ready: bool, *, back: bool = False) -> None:
         """
-        Hear that the core takes requests from now on, or does not.
+        Called when the core has become ready to serve requests, or is not any more.
 
-        :param back: whether one that does not is being replaced.
+        :param back: whether a core that is not ready is being replaced.
         """
 
     def fatal_error(self, error: ClusterError) -> None:
-        """Hear that the core never served, and will not."""
+        """Called when the core was never ready, and can never be."""
 
 
 class Core(Protocol):
@@ -37,80 +37,78 @@ class Core(Protocol):
 
     @property
     def slot(self) -> ChildSlot | None:
-        """The slot of its process; None if it has none of its own."""
+        """The slot of its process; None if it has no process of its own."""
 
     @property
     def leaving(self) -> Sequence[ChildSlot]:
-        """Processes that it had, and that are being retired."""
+        """Its former processes, which are being retired."""
 
     def stacks(self) -> Deferred[str] | None:
         """
-        Get the Python stacks and the requests under way of its process.
+        Return the Python stacks and the requests under way of its process.
 
-        :return: fires with a text; None if that process is none of this master's, or
-            is not there.
+        :return: fires with a text; None if this master has no such process.
         """
 
     def start(self) -> None:
-        """Start it; the watcher hears when it is ready."""
+        """Start the core; the watcher is notified when it is ready."""
 
     def application_imported(self, *, has_core: bool) -> None:
         """Called for each worker that has imported the application."""
 
     async def replace(self, release: Release) -> bool:
         """
-        Run it in another release, if that can be done.
+        Run the core in another release, if this master can replace it.
 
-        :return: whether it was done.
-        :raise TrialError: if it was not, because the release is no good; the core
-            runs as before.
+        :return: False if a core in the master keeps its old code.
+        :raise TrialError: if the release fails; the core runs as before then.
         """
 
     async def stop(self) -> None:
-        """Finish what it has and stop it."""
+        """Drain the core and stop it."""
 
     def drop(self) -> None:
-        """End its process at once, if it has one of its own."""
+        """Kill its process at once, if it has one of its own."""
 
 
 class RemoteCore:
-    """A core on another machine: nothing of it is this master's to run."""
+    """A core on another machine, which this master does not control."""
 
     def __init__(self, watcher: CoreWatcher) -> None:
         self._watcher = watcher
 
     def start(self) -> None:
-        """Let the workers try: each sees for itself whether it is there."""
+        """Report the core as ready: each worker finds out whether it is reachable."""
         self._watcher.core_ready(True)
 
     @property
     def slot(self) -> None:
-        """No process of this master's."""
+        """None: this master has no process of the core."""
 
     @property
     def leaving(self) -> Sequence[ChildSlot]:
-        """No process of this master's."""
+        """None at all: this master has no process of the core."""
         return ()
 
     def stacks(self) -> None:
-        """Say that there is nothing to be asked."""
+        """Return None: this master has no process to ask."""
 
     def application_imported(self, *, has_core: bool) -> None:
-        """Leave it alone."""
+        """Do nothing: the core is another cluster's."""
 
     async def replace(self, release: Release) -> bool:  # noqa: ARG002
-        """Leave it alone."""
+        """Do nothing: the core is another cluster's."""
         return True
 
     async def stop(self) -> None:
-        """Leave it alone."""
+        """Do nothing: the core is another cluster's."""
 
     def drop(self) -> None:
-        """Leave it alone."""
+        """Do nothing: the core is another cluster's."""
 
 
 class IsolatedCore:
-    """A core in a supervised child of its own; there is only ever one that serves."""
+    """A core in a supervised child of its own; at most one serves at a time."""
 
     def __init__(self, reactor: Any, release: Release, watcher: CoreWatcher) -> None:
         self._reactor = reactor
@@ -123,16 +121,16 @@ class IsolatedCore:
 
     @property
     def slot(self) -> ChildSlot:
-        """The slot of the child that serves, or is to."""
+        """The slot of the present child, ready or not."""
         return self._slot
 
     @property
     def leaving(self) -> Sequence[ChildSlot]:
-        """Children that are being retired."""
+        """The children that are being retired."""
         return tuple(self._leaving)
 
     def stacks(self) -> Deferred[str] | None:
-        """Ask the child."""
+        """Return the child's stacks and requests; None if there is no child."""
         return None if self._slot.pid is None else self._slot.stacks()
 
     def start(self) -> None:
@@ -143,7 +141,7 @@ class IsolatedCore:
         """Do nothing: the child imports the application by itself."""
 
     async def replace(self, release: Release) -> bool:
-        """Load the other release beside this one, and let it take over."""
+        """Load the release in a second child, then replace the present child by it."""
         trial = Trial(self._make(release, on_trial=True), self)
         try:
             await trial.load()
@@ -169,17 +167,17 @@ class IsolatedCore:
             self._being_replaced = False
 
     async def stop(self) -> None:
-        """Empty the slot; return when the child is gone."""
+        """Drain the child; return when all children have exited."""
         self._leaving.let_go(self._slot, hand_over=False)
         await self._leaving.all_gone()
 
     def drop(self) -> None:
-        """End the child at once."""
+        """Kill the children at once."""
         for slot in {self._slot, *self._leaving}:
             slot.drop()
 
     def entered(self, slot: ChildSlot, state: State) -> None:
-        """Hear of a child's state; the core is ready while its child is running."""
+        """Called when a child's state has changed: notify the watcher of readiness."""
         self._leaving.check(slot)
         if slot is not self._slot:
             return
@@ -190,10 +188,10 @@ class IsolatedCore:
             self._watcher.fatal_error(NeverReadyError("the core never became ready"))
 
     def imported(self, *, has_core: bool) -> None:
-        """Do nothing: only workers tell."""
+        """Do nothing: only workers report that."""
 
     def loaded(self, slot: ChildSlot) -> None:
-        """Hear that a child waits to be let go on: whoever tries it hears it, too."""
+        """Do nothing: the trial that waits for this is called, too."""
 
     def hand_over(
         self,
@@ -201,14 +199,14 @@ class IsolatedCore:
         connection: socket.socket,
         door: str,  # noqa: ARG002
     ) -> Deferred[bool]:
-        """Take nothing: a core's connections are its workers'."""
+        """Close the connection: a core's connections come from workers only."""
         connection.close()
         return succeed(False)
 
     def failed(
         self, slot: ChildSlot, *, loading: bool, reason: str, traceback: str
     ) -> None:
-        """Hear why the child cannot start, and pass it on."""
+        """Called when the child cannot start: notify the watcher."""
         self._watcher.failed(slot, loading=loading, reason=reason, traceback=traceback)
 
     def _make(self, release: Release, *, on_trial: bool = False) -> ChildSlot:

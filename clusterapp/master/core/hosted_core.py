@@ -29,8 +29,8 @@ class MasterCore:
     """
     The core in the master itself, on the master's own reactor.
 
-    The application is imported when the first worker has told that it has a core, and
-    not at all if it has none: what an application does to its process stays there.
+    The application is imported when the first worker has reported that it has a core,
+    and not at all if it has none: its effects on its process stay in the workers then.
     """
 
     _log = Logger()
@@ -53,21 +53,21 @@ class MasterCore:
 
     @property
     def slot(self) -> None:
-        """No process of its own."""
+        """None: this core has no process of its own."""
 
     @property
     def leaving(self) -> Sequence[ChildSlot]:
-        """No process of its own."""
+        """None at all: this core has no process of its own."""
         return ()
 
     @property
     def site(self) -> Site | None:
-        """What it serves; None until the application has been imported."""
+        """The site that it serves; None until the application has been imported."""
         return None if self._host is None else self._host.site
 
     @property
     def state(self) -> State:
-        """Where it is between its start and its end, as if it were a process."""
+        """The state of the core, as if it were a process."""
         if self._draining is not None:
             return "stopped" if self._draining.called else "draining"
         if self._serving:
@@ -76,22 +76,22 @@ class MasterCore:
 
     @property
     def uptime(self) -> float | None:
-        """How long ago it was started, in seconds; None if it was not."""
+        """The seconds since its start; None if it was not started."""
         since = self._started_at
         return None if since is None else self._reactor.seconds() - since
 
     def stacks(self) -> Deferred[str]:
-        """Return the stacks of all threads of the master."""
+        """Return the requests under way and the stacks of all threads of the master."""
         under_way = () if self.site is None else requests_told(self.site.under_way)
         return succeed("\n".join((*under_way, *_threads())))
 
     def start(self) -> None:
-        """Wait until a worker has imported the application."""
+        """Record the time of the start; a worker must import the application first."""
         self._started_at = self._reactor.seconds()
 
     def application_imported(self, *, has_core: bool) -> None:
-        """Import it, too, if it has a core; run the start hooks, then serve."""
-        # A later generation may bring a core, which stays for an upgrade to host.
+        """Import the application if it has a core; run the start hooks, then serve."""
+        # A later generation may add a core, which only an upgrade can host.
         self._has_core = self._has_core or has_core
         if self._host is not None or self._is_stopped:
             return
@@ -107,11 +107,11 @@ class MasterCore:
         starting.addErrback(self._cannot_start)
 
     async def replace(self, release: Release) -> bool:  # noqa: ARG002
-        """Leave it: code that a process has loaded stays what it is."""
+        """Do nothing: a process cannot replace code that it has loaded."""
         return not self._has_core
 
     async def stop(self) -> None:
-        """Finish what the core has, for no longer than the graceful timeout."""
+        """Drain the core, within the graceful timeout."""
         self._is_stopped = True
         starting, self._starting = self._starting, None
         if starting is not None:
@@ -127,7 +127,7 @@ class MasterCore:
         await self._agent.close()
 
     def drop(self) -> None:
-        """Wait no longer for what the core still has."""
+        """End a drain under way at once."""
         self._patience = 0.0
         if self._draining is not None:
             self._draining.cancel()
@@ -149,7 +149,7 @@ class MasterCore:
 
     def _serve(self, _: None, host: Host) -> None:
         if self._starting is None:
-            return  # it was stopped, and its start hooks paid no heed
+            return  # it was stopped, but its start hooks ignored the cancellation
         host.accept()
         self._serving = True
         self._starting = None
@@ -174,7 +174,7 @@ class MasterCore:
 
 
 def _threads() -> Iterator[str]:
-    """Give the stacks of this process's threads, as faulthandler writes them."""
+    """Yield the stacks of this process's threads, in the format of faulthandler."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     for ident, frame in sys._current_frames().items():  # noqa: SLF001 - documented
         yield f"\nthread {names.get(ident, ident)} (most recent call last):"
@@ -187,7 +187,7 @@ def _host(
     loaded: Loaded | None,
     sockets: Mapping[str, socket.socket],
 ) -> Host:
-    # The host closes what it serves on; the listeners stay the master's.
+    # The host closes its sockets; the listeners themselves stay open in the master.
     own = {name: each.dup() for name, each in sockets.items()}
     try:
         return core_host(reactor, loaded, settings, own)

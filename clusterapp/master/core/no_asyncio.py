@@ -1,4 +1,4 @@
-"""Refusing asyncio in a master whose reactor does not run on it."""
+"""Refusal of asyncio in a master whose reactor does not run on asyncio."""
 
 import asyncio
 from typing import Any
@@ -16,36 +16,36 @@ CURE = (
     " twistd --reactor asyncio"
 )
 
-#: What asyncio says where no loop runs, and where Twisted is to await a future.
+#: The messages of asyncio without running loop, and when Twisted awaits a future.
 _SAID = frozenset({"no running event loop", "await wasn't used with future"})
 
-#: What schedules nothing, so that nobody would wait for it for ever.
+#: Methods that schedule nothing, so that no caller would wait for ever.
 _HARMLESS = frozenset({"is_running", "is_closed", "run_until_complete"})
 
 
 class NoAsyncioError(RuntimeError):
-    """Code of the core uses asyncio, in a master that has no event loop for it."""
+    """Raised when code of the core uses asyncio in a master without event loop."""
 
 
 class NoLoop(asyncio.AbstractEventLoop):
     """
-    An event loop that never runs, and refuses what would wait for it.
+    An event loop that never runs, and refuses calls that would wait for it.
 
-    ``run_until_complete`` blocks until it is done, on a loop of its own.
+    ``run_until_complete`` works: it blocks, on a loop of its own.
     """
 
     def __getattribute__(self, name: str) -> Any:
-        """Refuse all but what is harmless."""
+        """Raise `NoAsyncioError`, except for harmless methods."""
         if name in _HARMLESS:
             return super().__getattribute__(name)
         raise NoAsyncioError(CURE)
 
     def is_running(self) -> bool:
-        """Return False."""
+        """Return False: this loop never runs."""
         return False
 
     def is_closed(self) -> bool:
-        """Return False."""
+        """Return False: this loop is never closed."""
         return False
 
     def run_until_complete(self, future: Any) -> Any:
@@ -59,24 +59,24 @@ class NoLoop(asyncio.AbstractEventLoop):
 
 def refuse_asyncio(reactor: Any) -> None:
     """
-    Have code that uses asyncio fail at once, and name the cure.
+    Have code that uses asyncio fail at once, with an error that names the cure.
 
-    Without it a future would be awaited on an event loop that never runs.
+    Otherwise a future would be awaited on an event loop that never runs.
 
     :param reactor: the reactor of this process; nothing is done if it is an asyncio
-        reactor, or none that runs a process.
+        reactor, or not one that runs a process.
     """
     has_asyncio = isinstance(reactor, AsyncioSelectorReactor)
     if has_asyncio or not isinstance(reactor, PosixReactorBase):
         return
-    # Only typeshed takes the class for an abstract one.
+    # The class is abstract only in typeshed.
     asyncio.set_event_loop(NoLoop())  # type: ignore[abstract]
     globalLogPublisher.addObserver(explain)
 
 
 @provider(ILogObserver)
 def explain(event: LogEvent) -> None:
-    """Name the cure behind an exception in which asyncio itself says what is wrong."""
+    """Log the cure after an exception by which asyncio itself reports the problem."""
     failure = event.get("log_failure")
     if failure is None or not isinstance(failure.value, RuntimeError):
         return

@@ -1,4 +1,4 @@
-"""Accepting connections in the master, several at a time."""
+"""Accept loop of the master: several connections for each wake-up."""
 
 import socket
 from collections.abc import Callable
@@ -14,19 +14,19 @@ from clusterapp.listening.socket_watching import (
     keeps_watching,
 )
 
-#: How many connections are accepted for one wake-up: they are passed on together,
-#: and nobody else takes any from these sockets.
+#: The most connections accepted in one wake-up: they are passed on together, and no
+#: other process accepts from these sockets.
 _MOST = 32
 
 
 class AcceptLoop(Watching):
     """
-    Accepts what comes to one listening socket.
+    Accepts the connections of one listening socket.
 
     :param reactor: the master's reactor.
-    :param listening: the socket; it stays the caller's.
-    :param arrived: takes a connection's descriptor, and the other end's address.
-    :param all_arrived: called when there is none left for now.
+    :param listening: the socket; the caller closes it.
+    :param arrived: called with each connection's descriptor and its peer's address.
+    :param all_arrived: called after the last connection of a wake-up.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class AcceptLoop(Watching):
         self._all_arrived = all_arrived
 
     def turn(self, *, on: bool) -> None:
-        """Accept from now on, or do not; what is in the queue stays there."""
+        """Start or stop accepting; until then connections wait in the backlog."""
         if on:
             self._watch()
         else:
@@ -49,7 +49,7 @@ class AcceptLoop(Watching):
 
     @keeps_watching("accept connections")
     def doRead(self) -> None:
-        """Accept what is there, up to a bound."""
+        """Called when the socket is readable: accept what waits, up to a bound."""
         for _ in range(_MOST):
             try:
                 connection, peer = accept(self._watched)
@@ -61,7 +61,7 @@ class AcceptLoop(Watching):
                 break
             try:
                 self._arrived(connection, peer)
-            except Exception:  # noqa: BLE001 - it ends this connection alone
+            except Exception:  # noqa: BLE001 - it ends this connection only
                 report("pass a connection on", Failure())
             if not self._is_on:
                 break

@@ -1,10 +1,10 @@
 """
 HAProxy's agent checks, answered by the master: ``agent-check`` in HAProxy's manual.
 
-HAProxy connects, sends what ``agent-send`` says, and reads a line. Ours are asked for
-one slot each, by ``slot 2``. Where clients stay with their workers HAProxy says
-``slot 2 sticky``: another weight would move them, and a worker that has crashed is
-waited for, as its port is open all the time.
+HAProxy connects, sends the text of ``agent-send``, and reads a line. Here each check
+asks for one slot, as in ``slot 2``. With session affinity it asks for
+``slot 2 sticky``: a changed weight would move clients, and a worker that has crashed
+is waited for, as its port stays open.
 """
 
 import re
@@ -27,19 +27,19 @@ from clusterapp.master.cluster_status import Phase
 from clusterapp.master.master_sockets import Sockets
 from clusterapp.master.rollout.deployment import Deployment
 
-#: Seconds that a check may take, from its connection to its end.
+#: The timeout of a check in seconds, from its connection to its end.
 PATIENCE = 3.0
 
-#: The most checks under way; at one more, the oldest one is closed.
+#: The most checks under way; the oldest one is closed for another.
 MOST_CONNECTIONS = 256
 
-#: No question is longer, in bytes.
+#: The maximum length of a question, in bytes.
 LONGEST_LINE = 64
 
-#: The lag at which a worker gets half of its connections, in seconds.
+#: The lag at which a worker's weight is halved, in seconds.
 _HALVING = 0.1
 
-#: The states of a worker that will soon be there again.
+#: The states of a worker that will soon be ready again.
 _AWAITED = frozenset({"starting", "backoff"})
 
 _QUESTION = re.compile(rb"slot (?P<slot>[0-9]{1,9})(?P<sticky> sticky)?\r?")
@@ -47,10 +47,10 @@ _QUESTION = re.compile(rb"slot (?P<slot>[0-9]{1,9})(?P<sticky> sticky)?\r?")
 
 def weight(lag: float) -> int:
     """
-    Weigh a worker.
+    Return the weight of a worker.
 
-    :param lag: how late its event loop is, in seconds.
-    :return: per cent of what it gets when it does not lag, from 100 down to 1.
+    :param lag: the lag of its event loop, in seconds.
+    :return: per cent of the weight without lag, from 100 down to 1.
     """
     return max(1, round(100 / (1 + max(lag, 0.0) / _HALVING)))
 
@@ -59,12 +59,12 @@ def answer(
     state: State | None, lag: float, *, stopping: bool = False, sticky: bool = False
 ) -> str:
     """
-    Say how a slot is, in HAProxy's words.
+    Return the state of a slot in HAProxy's syntax.
 
     :param state: the state of the slot; None if there is no such slot.
-    :param lag: how late its worker's event loop is, in seconds.
+    :param lag: the lag of its worker's event loop, in seconds.
     :param stopping: whether the whole cluster is about to stop.
-    :param sticky: whether clients stay with their workers.
+    :param sticky: whether clients have session affinity.
     """
     if state is None:
         return "down #there is no such slot"
@@ -77,43 +77,43 @@ def answer(
 
 
 class Master(Protocol):
-    """What agent checks need of the master."""
+    """The part of the master that agent checks need."""
 
     @property
     def reactor(self) -> Any:
-        """Its reactor."""
+        """The master's reactor."""
 
     @property
     def phase(self) -> Phase:
-        """Where it is between its start and its end."""
+        """The phase of the master's life: starting, running or stopping."""
 
     @property
     def sockets(self) -> Sockets:
-        """What it holds open."""
+        """The listening sockets and the state folder."""
 
     @property
     def deployment(self) -> Deployment:
         """
-        What it runs.
+        The core and the workers.
 
-        :raise OperationError: if it does not run.
+        :raise OperationError: if the cluster is not running.
         """
 
 
 class Succession(Protocol):
-    """The place of a master among those before and after it."""
+    """The master's position in a sequence of upgrades."""
 
     @property
     def leads(self) -> bool:
-        """Whether this master is the one that operators and balancers know."""
+        """Whether this master is the one that operators and load balancers address."""
 
 
 class AgentCheck:
     """
-    Answers agent checks while a cluster runs, if that is wanted.
+    Answers agent checks while a cluster runs, if they are configured.
 
     :param master: the master.
-    :param succession: knows whether it is the one to ask.
+    :param succession: its position in a sequence of upgrades.
     """
 
     def __init__(self, master: Master, succession: Succession) -> None:
@@ -122,7 +122,7 @@ class AgentCheck:
         self._open: _Open | None = None
 
     def changed(self) -> None:
-        """Look at whether checks are to be answered."""
+        """Called when any state has changed: open or close the listener of checks."""
         listening = self._master.sockets.agent if self._is_on_duty() else None
         if self._open is None and listening is not None:
             self._open = _Open(self._master, listening)
@@ -131,7 +131,7 @@ class AgentCheck:
             opened.close()
 
     def _is_on_duty(self) -> bool:
-        """Tell whether this master is the one to ask, once a worker was ready."""
+        """Return whether this master leads and a worker of it was ready."""
         try:
             was_ready = self._master.deployment.pool.ever_ready
         except OperationError:
@@ -140,7 +140,7 @@ class AgentCheck:
 
 
 class _Open(Factory[LineOnlyReceiver]):
-    """A socket that agent checks come to, and those that are under way."""
+    """The open listener for agent checks, and the checks under way."""
 
     noisy = False
 
@@ -149,22 +149,22 @@ class _Open(Factory[LineOnlyReceiver]):
         self.checks: OrderedDict[_Check, None] = OrderedDict()
         self.reactor = master.reactor
         self._master = master
-        # The acceptor closes what it has, and the socket is to outlive it.
+        # The acceptor closes its socket, but the listener must survive that.
         self._acceptor = Acceptor(
             self.reactor, listening.dup(), ConnectionAdopter(self.reactor, self)
         )
         self._acceptor.start()
 
     def buildProtocol(self, addr: IAddress | None) -> "_Check":  # noqa: ARG002
-        """Make the protocol of a new check; close the oldest one to make room."""
+        """Return the protocol of a new check; close the oldest one to make room."""
         if len(self.checks) >= MOST_CONNECTIONS:
-            # A check that has asked is answered and gone at once: this one has not.
+            # The oldest has sent no question: otherwise it would be answered and gone.
             oldest, _ = self.checks.popitem(last=False)
             oldest.abort()
         return _Check(self)
 
     def answer(self, question: bytes) -> str | None:
-        """Answer a question; None if it makes no sense."""
+        """Return the answer to a question; None if the question is invalid."""
         match = _QUESTION.fullmatch(question)
         if match is None:
             return None
@@ -177,7 +177,7 @@ class _Open(Factory[LineOnlyReceiver]):
         )
 
     def close(self) -> None:
-        """Take no more checks, and break off those under way."""
+        """Stop accepting, and abort the checks under way."""
         self._acceptor.stop()
         for check in tuple(self.checks):
             check.abort()
@@ -188,7 +188,7 @@ def _abort(_failure: Failure, check: "_Check", _line: bytes) -> None:
 
 
 class _Check(LineOnlyReceiver, TimeoutMixin):
-    """One agent check: a line that asks, a line that answers, and the end."""
+    """One agent check: a question line, an answer line, and the end."""
 
     delimiter = b"\n"
     MAX_LENGTH = LONGEST_LINE
@@ -198,19 +198,19 @@ class _Check(LineOnlyReceiver, TimeoutMixin):
         self._opened = opened
 
     def callLater(self, period: float, func: Callable[[], None]) -> IDelayedCall:
-        """Keep time by the master's reactor."""
+        """Schedule timeouts on the master's reactor."""
         timer: IDelayedCall = self._opened.reactor.callLater(period, func)
         return timer
 
     @guarded("answer an agent check")
     def connectionMade(self) -> None:
-        """Allow it its time."""
+        """Start the timeout of the check."""
         self._opened.checks[self] = None
         self.setTimeout(PATIENCE)
 
     @guarded("answer an agent check", _abort)
     def lineReceived(self, line: bytes) -> None:
-        """Answer, and be done; a question that makes no sense has no answer."""
+        """Answer the question and close; an invalid one gets no answer."""
         said = self._opened.answer(line)
         if said is not None:
             self.transport.write(f"{said}\n".encode("ascii"))
@@ -218,15 +218,15 @@ class _Check(LineOnlyReceiver, TimeoutMixin):
 
     @guarded("answer an agent check")
     def timeoutConnection(self) -> None:
-        """Be done with one that does not ask, or does not read."""
+        """Called when the timeout is over: abort the connection."""
         self.abort()
 
     def abort(self) -> None:
-        """Break it off."""
+        """Abort the connection."""
         self.transport.abortConnection()
 
     @guarded("answer an agent check")
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
-        """Know that it is over."""
+        """Called when the connection is closed: remove the check."""
         self.setTimeout(None)
         self._opened.checks.pop(self, None)

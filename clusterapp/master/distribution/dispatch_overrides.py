@@ -1,4 +1,4 @@
-"""What operators have set about distribution, in the place of the settings."""
+"""Operators' changes of the dispatch, which override the settings."""
 
 from collections.abc import Iterable
 
@@ -9,14 +9,14 @@ from clusterapp.settings.model import Settings
 
 class Overrides:
     """
-    Policies and the sticky key that were set while masters ran.
+    Dispatch policies and the affinity key that operators have set at run time.
 
-    Each holds for as long as the setting that it overrides is as it was.
+    Each is in force as long as the setting that it overrides has not changed.
 
-    :param kept: what operators have set in the master before this one.
+    :param kept: what operators have set in the older master.
     :param settings: this master's settings.
-    :ivar policies: how connections are distributed, by the listener's specification.
-    :ivar sticky: what clients are known by; None if the settings say so.
+    :ivar policies: the policies that were set, by listener specification.
+    :ivar sticky: the affinity key that was set; None if the settings decide.
     """
 
     def __init__(self, kept: Kept, settings: Settings) -> None:
@@ -26,21 +26,21 @@ class Overrides:
         self.sticky = kept.sticky if same else None
 
     def policy(self, spec: ListenSpec, settings: Settings) -> str:
-        """Return the policy of a listener."""
+        """Return the policy of a listener, as overridden or as in the settings."""
         said = spec.dispatch or settings.dispatch
         return self.policies.get(str(spec), said)
 
     def set(self, specs: Iterable[ListenSpec], policy: str, key: str | None) -> None:
         """
-        Note what an operator has set.
+        Store what an operator has set.
 
-        :param key: what clients are known by from now on; None if as before.
+        :param key: the new affinity key; None to keep the present one.
         """
         self.policies |= {str(spec): policy for spec in specs}
         self.sticky = key or self.sticky
 
     def settings_changed(self, before: Settings, after: Settings) -> None:
-        """Forget what was set in the place of settings that a reload has changed."""
+        """Drop overrides of settings that a reload has changed."""
         if before.dispatch != after.dispatch:
             self.policies.clear()
         if before.sticky != after.sticky:

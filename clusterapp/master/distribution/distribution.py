@@ -1,4 +1,4 @@
-"""Which worker gets which connections: the master's part in their distribution."""
+"""Dispatch of connections to workers: the master's part of it."""
 
 import socket
 from collections.abc import Mapping
@@ -29,36 +29,38 @@ from clusterapp.settings.model import Settings
 from clusterapp.web.client_slot import Belonging
 from clusterapp.web.trusted_proxies import TrustedProxies
 
-#: What a process accepts from, if the master does not, and whether others do, too.
+#: The socket that a process accepts from (None if the master accepts), and whether
+#: other workers accept from it, too.
 Accepting = tuple[socket.socket | None, bool]
 
-#: The settings that say how things are distributed.
+#: The settings that affect the dispatch.
 _SETTINGS = ("dispatch", "sticky", "trusted_proxies")
 
-#: What a filling is in when no clients belong to its slot any more.
+#: The states of a slot to which no client has affinity any more.
 _VACANT = frozenset({"stopped", "draining", "fatal"})
 
 
 class Distribution:
     """
-    Distributes the connections of all listeners among the workers of a pool.
+    Dispatches the connections of all listeners to the workers of a pool.
 
-    Workers accept for themselves where the policy of a listener lets them. The master
-    accepts where it does not, and from whatever would be a vacant slot's own.
+    Workers accept connections themselves if the policy of the listener allows that.
+    The master accepts for the other listeners, and from the sockets of slots without
+    a running worker.
 
     :param reactor: the master's reactor.
     :param sockets: the master's sockets, bound.
     :param settings: the settings.
-    :param secret: what cookies are signed with.
-    :param size: how many slots there are at first.
-    :param kept: what operators have set in the master before this one.
-    :ivar overrides: what operators have set, there and here.
-    :raise ListenError: if a listener cannot be distributed as the settings say.
+    :param secret: the key that session affinity cookies are signed with.
+    :param size: the initial number of slots.
+    :param kept: what operators have set in the older master.
+    :ivar overrides: what operators have set, in the older master and in this one.
+    :raise ListenError: if the policy of a listener in the settings is impossible.
     """
 
     _log = Logger()
 
-    def __init__(  # noqa: PLR0913, PLR0917 - one for each thing that it depends on
+    def __init__(  # noqa: PLR0913, PLR0917 - one for each dependency
         self,
         reactor: Any,
         sockets: Sockets,
@@ -80,10 +82,10 @@ class Distribution:
         self._rate = Rate(reactor, lambda: self._acceptance.given)
         self._pool: Pool | None = None
         self._running: tuple[int, ...] = ()
-        #: The slots that clients can belong to.
+        #: The slots that clients can have affinity to.
         self._slots: tuple[int, ...] = ()
         self._told: dict[ChildSlot, int] = {}
-        #: What each process accepts from, by its row and the names of listeners.
+        #: What each process accepts from, by its scoreboard row and listener name.
         self._given: dict[int, dict[str, Accepting]] = {}
         self._version = 0
         for number in range(size):
@@ -94,18 +96,18 @@ class Distribution:
         self._board = OwnScoreboard()
 
     def serve(self, pool: Pool) -> None:
-        """Distribute among the workers of a pool from now on."""
+        """Start dispatching to the workers of a pool."""
         self._rate.start()
         self._pool = pool
         self.changed()
 
-    # What the processes of a slot are given.
+    # The resources of a slot's processes.
 
     def supplies(self, slot: int) -> ChildResources:
         """
-        Give what the next process of a slot gets.
+        Return the resources for the next process of a slot.
 
-        :raise ListenError: if a socket cannot be had.
+        :raise ListenError: if a socket cannot be bound.
         :raise OSError: if there are too many processes.
         """
         place = self._sockets.place(slot)
@@ -143,9 +145,9 @@ class Distribution:
 
     def _make_room(self, slot: int) -> None:
         """
-        Have a socket for a slot in each group.
+        Create a socket for a slot in each `SO_REUSEPORT` group.
 
-        :raise ListenError: if one cannot be had, and the master cannot decide.
+        :raise ListenError: if that fails, and the master cannot dispatch instead.
         """
         for door in self._doors:
             if door.group is None:
@@ -155,24 +157,24 @@ class Distribution:
             except ListenError as error:
                 if not door.is_sticky:
                     raise
-                # Privileges may have been given up since the others were made.
+                # The process may have dropped privileges since it bound the others.
                 self._log.warn("the master decides: {error}", error=error)
                 door.follow(door.dispatch, None)
                 self._rearrange(told=True)
 
     def tell_news(self, slot: ChildSlot) -> None:
-        """Tell a process what has changed since it was started, or told."""
+        """Send a process the dispatch state, if it has not received the present one."""
         if not slot.serves or self._told.get(slot) == self._version:
             return
         self._told[slot] = self._version
         slot.update_affinity(self._stickiness().to_json())
         if slot.state == "draining" or slot.row is None:
-            return  # it accepts nothing any more
+            return  # it accepts no connections any more
         given = self._given[slot.row]
         for door in self._doors:
             before, now = given[door.name], self._accepting(door, slot.number)
             if now == before:
-                continue  # one that has no descriptor left could not even receive it
+                continue  # a process without free descriptors could not receive it
             given[door.name] = listening, shared = now
             if listening is None:
                 slot.refuse(door.name)
@@ -183,10 +185,10 @@ class Distribution:
     def _accepting(door: Door, slot: int) -> Accepting:
         return door.listening(slot), door.is_shared
 
-    # What changes.
+    # Changes.
 
     def changed(self) -> None:
-        """Look at which workers there are."""
+        """Called when the state of a worker may have changed: update the targets."""
         pool = self._pool
         if pool is None:
             return
@@ -206,10 +208,10 @@ class Distribution:
 
     def set_policy(self, wanted: Dispatch) -> str:
         """
-        Distribute in another way.
+        Change the dispatch policy as an operator has requested.
 
-        :return: what holds now, in words.
-        :raise OperationError: if that cannot be done; all is as it was then.
+        :return: the policies of all listeners now, for people.
+        :raise OperationError: if that is impossible; nothing has changed then.
         """
         doors = self._meant(wanted.listener)
         policies = dict.fromkeys((door.number for door in doors), wanted.policy)
@@ -220,7 +222,7 @@ class Distribution:
 
     def check(self, settings: Settings) -> None:
         """
-        See whether settings can be followed, before anything is replaced for them.
+        Check whether the policies of settings are possible, before a reload begins.
 
         :raise OperationError: if not.
         """
@@ -229,7 +231,7 @@ class Distribution:
 
     def check_dispatch(self, wanted: Dispatch) -> None:
         """
-        See whether what an operator wants can be followed, before it begins.
+        Check whether the policy requested by an operator is possible.
 
         :raise OperationError: if not.
         """
@@ -245,13 +247,13 @@ class Distribution:
 
     def settings_changed(self, before: Settings, after: Settings) -> None:
         """
-        Follow the settings of a reload, where they are others than before.
+        Apply the settings of a reload, where they differ from those before.
 
-        :raise OperationError: if that cannot be done; all is as it was then.
+        :raise OperationError: if that is impossible; nothing has changed then.
         """
         if all(getattr(before, name) == getattr(after, name) for name in _SETTINGS):
             return
-        # What an operator has changed since holds where the settings are as before.
+        # Overrides by operators stay in force for settings that have not changed.
         policies = {
             door.number: door.spec.dispatch or after.dispatch
             for door in self._doors
@@ -265,17 +267,17 @@ class Distribution:
         self, trusted: TrustedProxies, key: str, policies: Mapping[int, str]
     ) -> None:
         """
-        Distribute in another way.
+        Change trusted proxies, affinity key and policies together.
 
-        :param policies: those of the listeners that get one, by their numbers.
-        :raise OperationError: if that cannot be done; all is as it was then.
+        :param policies: the new policies of listeners, by listener number.
+        :raise OperationError: if that is impossible; nothing has changed then.
         """
         before = self._trusted, self._key
         ways = [(door, door.dispatch, door.group) for door in self._doors]
         self._trusted, self._key = trusted, key
         try:
             for door in self._doors:
-                # Who decides where clients stay depends on what they are known by.
+                # Whether kernel or master decides affinity depends on its key.
                 if door.number in policies or door.is_sticky:
                     self._follow(door, policies.get(door.number, door.dispatch))
         except ListenError as error:
@@ -293,28 +295,28 @@ class Distribution:
         return doors
 
     def steer_anew(self) -> None:
-        """Let the kernel do as this master says: another has had its groups, too."""
+        """Load the steering programs again: another master may have replaced them."""
         for door in self._doors:
             self._steer(door)
 
     def finish(self) -> Deferred[None]:
         """
-        Accept nothing any more, and pass on what has been accepted.
+        Stop accepting, and pass on the connections already accepted.
 
-        :return: fires when workers have it, or have had no room for it for a while.
+        :return: fires when workers have them, or have had no room for them for a while.
         """
         self._pool = None
         self._rate.stop()
         return self._acceptance.finish()
 
     def stop(self) -> None:
-        """Do the same, and let go of what nobody has room for now."""
+        """Stop accepting; pass on what workers have room for, and close the rest."""
         self._pool = None
         self._rate.stop()
         self._acceptance.stop()
 
     def close(self) -> None:
-        """Give up what is shared with the workers: they are gone, or never were."""
+        """Stop, and release the scoreboard: no worker uses it any more, or yet."""
         self.stop()
         self._board.close()
 
@@ -332,7 +334,7 @@ class Distribution:
         return self._group(door.listener)
 
     def _kernel_can(self, door: Door) -> bool:
-        """Tell whether the kernel sees what clients are known by."""
+        """Return whether the kernel itself can see the affinity key of clients."""
         return (
             self._key == "client-ip"
             and door.is_tcp
@@ -349,9 +351,9 @@ class Distribution:
 
     def _group(self, listener: Listener) -> Group:
         """
-        Give the group of a listener, with a socket for each slot that there is.
+        Return the group of a listener, with a socket for each existing slot.
 
-        :raise ListenError: if there can be none.
+        :raise ListenError: if the listener cannot have one.
         """
         group = self._sockets.group(listener)
         group.member(len(self._sockets.places) - 1)
@@ -359,9 +361,9 @@ class Distribution:
 
     def _rearrange(self, *, told: bool) -> None:
         """
-        Let everyone do what the policies say.
+        Apply the policies to kernel, master and workers.
 
-        :param told: whether workers are to be told.
+        :param told: whether workers are to be notified.
         """
         self.steer_anew()
         how = self._stickiness()
@@ -397,10 +399,10 @@ class Distribution:
         doors = tuple(door.name for door in self._doors if door.is_sticky)
         return Stickiness(doors, self._key, self._slots, self._secret)
 
-    # What there is to tell.
+    # Status.
 
     def describe(self) -> Mapping[str, Any]:
-        """Tell what is distributed in which way, as JSON can hold it."""
+        """Return the dispatch of each listener and the counts, JSON-compatible."""
         return {
             "listeners": [door.describe(self._key) for door in self._doors],
             "handed_off": self._acceptance.given,

@@ -1,4 +1,4 @@
-"""Passing the connections that the master has accepted on to workers."""
+"""Passing the descriptors of accepted connections from the master to workers."""
 
 import os
 from collections import deque
@@ -16,15 +16,14 @@ from clusterapp.interfaces import OPEN, Row
 from clusterapp.listening.handoff import MOST_AT_ONCE
 from clusterapp.master.workers.slot_sockets import Place
 
-#: How many connections may wait for a worker that does not come to them, before
-#: others get them.
+#: The most connections that may wait for one worker before other workers get them.
 MOST_WAITING = 128
 
-#: Seconds after which connections are offered again that nobody had room for.
+#: Seconds after which connections that no worker had room for are offered again.
 _PAUSE = 0.005
 
-#: Seconds for workers to make room for the last connections, as they do in a moment if
-#: they are only busy.
+#: Seconds for workers to make room for the last connections; one that is merely busy
+#: needs only a moment.
 _PATIENCE = 5.0
 
 
@@ -37,24 +36,24 @@ class Target:
 
     @property
     def waiting(self) -> int:
-        """How many it has not received yet."""
+        """The number of connections that wait to be received by the worker."""
         return self.place.waiting
 
     @property
     def open(self) -> int:
-        """How many it has."""
+        """The number of open connections of the worker."""
         return self.row[OPEN]
 
 
 class Arrived(NamedTuple):
     """
-    A connection on its way.
+    An accepted connection on its way to a worker.
 
-    :param connection: its descriptor. A socket would be made by asking the kernel for
-        much that nobody wants to know, which takes as long as to pass it on.
-    :param door: the number of the listener that it has come by.
-    :param policy: who chooses its worker.
-    :param place: the slot that it belongs to; None if to none.
+    :param connection: its descriptor. Creating a socket object would query the kernel
+        for unneeded data, which takes as long as passing the descriptor on.
+    :param door: the number of the listener that it was accepted from.
+    :param policy: chooses its worker.
+    :param place: the slot that it has affinity to; None if none.
     """
 
     connection: int
@@ -65,15 +64,15 @@ class Arrived(NamedTuple):
 
 class FdPassing:
     """
-    Chooses a worker for each connection, and passes it on.
+    Chooses a worker for each connection, and passes its descriptor on.
 
-    What is given in one turn of the reactor goes out together. What nobody has room
-    for is held, and nothing more is to be accepted until it is gone.
+    Connections given in one turn of the reactor are sent together. Those that no worker
+    has room for are held, and accepting must stop until they are gone.
 
-    :param clock: keeps the time.
-    :param held: called when nothing more is to be accepted, and when it is again.
-    :ivar targets: the workers that can be given connections, in the order of slots.
-    :ivar given: how many connections have been passed on so far.
+    :param clock: the reactor, for timers.
+    :param held: called when accepting must stop, and when it can go on.
+    :ivar targets: the workers that can receive connections, in slot order.
+    :ivar given: the number of connections passed on so far.
     """
 
     def __init__(self, clock: IReactorTime, held: Callable[[], None]) -> None:
@@ -89,14 +88,14 @@ class FdPassing:
 
     @property
     def is_held(self) -> bool:
-        """Whether there are connections that nobody has room for."""
+        """Whether connections are held that no worker has room for."""
         return bool(self._held)
 
     def give(self, arrived: Arrived) -> None:
-        """Pass a connection on, at the next `flush`."""
+        """Queue a connection for a worker, to be sent by the next `flush`."""
         place = arrived.place
         if place is None or place.waiting >= MOST_WAITING:
-            # Whoever gets it passes on what belongs elsewhere.
+            # The worker that receives it relays requests that belong to another slot.
             target = arrived.policy.choose(self.targets)
             if target is None:
                 self._hold([arrived])
@@ -106,7 +105,7 @@ class FdPassing:
         self._batches.setdefault(place, []).append(arrived)
 
     def flush(self) -> None:
-        """Send what has been given."""
+        """Send the queued connections."""
         batches, self._batches = self._batches, {}
         for place, batch in batches.items():
             for start in range(0, len(batch), MOST_AT_ONCE):
@@ -115,10 +114,10 @@ class FdPassing:
 
     def reclaim_fds(self, place: Place, policies: Mapping[int, Policy]) -> None:
         """
-        Give to others what waits for a slot that nobody fills.
+        Take back the connections that wait for a slot without worker; dispatch them.
 
-        :param policies: who chooses, by the number of the listener; what belongs to
-            the slot is not among them, and goes on waiting.
+        :param policies: the policies by listener number; connections of other listeners
+            belong to the slot and go on waiting for it.
         """
         waiting = place.queue.reclaim_fds()
         place.reclaim_fds(len(waiting))
@@ -133,10 +132,10 @@ class FdPassing:
 
     def finish(self) -> Deferred[None]:
         """
-        Send all that has been given.
+        Send all queued and held connections.
 
-        :return: fires when that is done, or when nobody has had room for the rest for
-            a while.
+        :return: fires when that is done, or when no worker has had room for the rest
+            for a while.
         """
         self._offer()
         self.flush()
@@ -146,10 +145,10 @@ class FdPassing:
         return self._finished.addTimeout(_PATIENCE, self._clock, lambda *_: None)
 
     def stop(self) -> None:
-        """Send what can be sent, and let go of the rest."""
+        """Send what can be sent, and close the rest."""
         self._offer()
         self.flush()
-        # Only now: what nobody has room for would be offered once more.
+        # Only now: the calls above may schedule another attempt.
         if self._again is not None:
             self._again.cancel()
             self._again = None
@@ -171,7 +170,7 @@ class FdPassing:
 
     @staticmethod
     def _drop(_failure: Failure, place: Place, batch: list[Arrived]) -> None:
-        """Close connections that cannot be passed on: other slots' are not held up."""
+        """Close connections that cannot be passed on, without delaying other slots'."""
         place.given -= len(batch)
         for arrived in batch:
             os.close(arrived.connection)
@@ -199,6 +198,6 @@ class FdPassing:
             finished.callback(None)
 
     def _offer(self) -> None:
-        # One at a time: what is raised for one loses no other.
+        # One at a time: an exception for one connection must not lose another.
         for _ in range(len(self._held)):
             self.give(self._held.popleft())

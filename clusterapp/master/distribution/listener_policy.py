@@ -1,4 +1,4 @@
-"""One listener for clients, as the master distributes its connections."""
+"""One public listener and its dispatch policy, in the master."""
 
 import socket
 from collections.abc import Mapping
@@ -15,15 +15,16 @@ from clusterapp.settings.listen import AnyTlsListen, ListenSpec, TcpListen
 @dataclass
 class Door:
     """
-    A listener, and the policy that holds for it.
+    A public listener and its dispatch policy.
 
-    :param number: its place among all listeners.
+    :param number: its index among all public listeners.
     :param name: its name, in master and workers.
-    :param spec: what it was specified as.
-    :param listener: its first socket, which all can accept from.
+    :param spec: its specification.
+    :param listener: its first socket, which any process can accept from.
     :ivar dispatch: one of `DISPATCHES`.
-    :ivar group: its sockets for each slot, where workers accept from those.
-    :ivar policy: who chooses a worker, where the master does.
+    :ivar group: its `SO_REUSEPORT` group with a socket for each slot; None if workers
+        have no sockets of their own.
+    :ivar policy: chooses the worker of a connection that the master has accepted.
     """
 
     number: int
@@ -36,21 +37,21 @@ class Door:
 
     def follow(self, dispatch: str, group: Group | None) -> None:
         """
-        Distribute connections in another way from now on.
+        Change the dispatch policy.
 
         :param dispatch: one of `DISPATCHES`.
-        :param group: where workers accept from sockets of their own.
+        :param group: the group of which workers accept from their own sockets, if any.
         """
         self.dispatch = dispatch
         self.group = group
-        # Clients that stay are to be as many everywhere, however short their first
-        # connections are.
+        # Clients with affinity must be equally many in all slots, however short their
+        # first connections are: in turn, not by open connections.
         in_turn = dispatch in {"round-robin", "sticky"}
         self.policy = (RoundRobin if in_turn else LeastConnections)(MOST_WAITING)
 
     @property
     def is_sticky(self) -> bool:
-        """Whether clients stay with their workers."""
+        """Whether clients have affinity to slots."""
         return self.dispatch == "sticky"
 
     @property
@@ -60,31 +61,31 @@ class Door:
 
     @property
     def is_the_masters(self) -> bool:
-        """Whether the master accepts."""
+        """Whether the master accepts the connections."""
         return self.group is None and not self.is_shared
 
     @property
     def who_decides(self) -> str:
-        """Who chooses the worker of a connection, in a word."""
+        """What chooses a connection's worker: "master", "workers" or "kernel"."""
         if self.is_the_masters:
             return "master"
         return "workers" if self.is_shared else "kernel"
 
     @property
     def can_be_peeked(self) -> bool:
-        """Whether the master can read the first request of a connection."""
+        """Whether the master can peek at the first request: not if it is TLS."""
         return not isinstance(self.spec, AnyTlsListen)
 
     @property
     def is_tcp(self) -> bool:
-        """Whether its first socket was made here, for TCP."""
+        """Whether its specification is a TCP port, with or without TLS."""
         return isinstance(self.spec, TcpListen | AnyTlsListen)
 
     def describe(self, key: str) -> Mapping[str, Any]:
         """
-        Tell how its connections are distributed, as JSON can hold it.
+        Return how its connections are dispatched, JSON-compatible.
 
-        :param key: what clients are known by where they stay.
+        :param key: the session affinity key of sticky listeners.
         """
         return {
             "listener": str(self.spec),
@@ -95,13 +96,13 @@ class Door:
         }
 
     def in_words(self, key: str) -> str:
-        """Tell it to people; the key is that of `describe`."""
+        """Return the same in words for people; the key is that of `describe`."""
         known_by = f" by {key}" if self.is_sticky else ""
         return f"{self.spec}: {self.dispatch}{known_by}"
 
     def listening(self, slot: int) -> socket.socket | None:
         """
-        Tell what a slot's worker accepts from.
+        Return the socket that a slot's worker accepts from.
 
         :return: None if the master accepts.
         """

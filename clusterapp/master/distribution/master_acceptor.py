@@ -1,4 +1,4 @@
-"""Accepting in the master, where the policy of a listener asks for it."""
+"""Accepting connections in the master, for listeners whose policy asks for it."""
 
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 class MasterAcceptor:
     """
-    Accepts connections and passes them on.
+    Accepts connections in the master and passes them on to workers.
 
-    The master accepts from listeners whose policy says so, and from whatever is the
-    own of a slot that nobody fills: its sockets in groups, and its port.
+    It accepts from listeners whose policy asks for it, and from the sockets of slots
+    without running worker: their sockets in groups, their ports, their private sockets.
 
     :param reactor: the master's reactor.
     :param sockets: the master's sockets.
-    :param doors: the listeners.
-    :ivar belonging: tells whose a request is.
-    :ivar trusts: tells whether a peer's word counts, given its address.
+    :param doors: the public listeners.
+    :ivar belonging: returns the slot that a request has affinity to.
+    :ivar trusts: returns whether the peer at an address is a trusted proxy.
     """
 
     def __init__(self, reactor: Any, sockets: Sockets, doors: Sequence[Door]) -> None:
@@ -51,13 +51,14 @@ class MasterAcceptor:
         self._doors = doors
         self._handing = FdPassing(reactor, self._turn)
         self._peeking = Peeking(reactor, self._seen)
-        #: The numbers of what is no listener: see `clusterapp.worker.worker_listeners`.
+        #: The numbers of slots' ports and private sockets, which are no public
+        #: listeners: see `clusterapp.worker.worker_listeners`.
         self._port, self._private = len(doors), len(doors) + 1
         self._any = LeastConnections(MOST_WAITING)
         self._fronts = {
             door.number: self._arrivals(door.listener.socket, door) for door in doors
         }
-        #: By the descriptors of what is a slot's own.
+        #: The accept loops of vacant slots' sockets, by descriptor.
         self._vacant: dict[int, AcceptLoop] = {}
         self._running: Sequence[int] = ()
         self._slots: Sequence[int] = ()
@@ -65,7 +66,7 @@ class MasterAcceptor:
 
     @property
     def targets(self) -> Sequence[Target]:
-        """The workers that can be given connections."""
+        """The workers that connections can be passed to."""
         return self._handing.targets
 
     @targets.setter
@@ -74,15 +75,15 @@ class MasterAcceptor:
 
     @property
     def given(self) -> int:
-        """How many connections have been passed on so far."""
+        """The number of connections passed on so far."""
         return self._handing.given
 
     def arrange(self, running: Sequence[int], slots: Sequence[int]) -> None:
         """
-        Accept what nobody else does.
+        Accept connections that no worker accepts.
 
-        :param running: the slots whose workers take connections.
-        :param slots: those that clients belong to.
+        :param running: the slots whose workers accept connections.
+        :param slots: the slots that clients have affinity to.
         """
         left = {*self._running} - {*running} | {*self._slots} - {*slots}
         self._running, self._slots = running, slots
@@ -94,15 +95,15 @@ class MasterAcceptor:
 
     def finish(self) -> Deferred[None]:
         """
-        Accept nothing any more, and pass on what has been accepted.
+        Stop accepting, and pass on the connections already accepted.
 
-        :return: fires when workers have it, or have had no room for it for a while.
+        :return: fires when workers have them, or have had no room for them for a while.
         """
         self._end()
         return self._handing.finish()
 
     def stop(self) -> None:
-        """Do the same, and let go of what nobody has room for now."""
+        """Stop accepting; pass on what workers have room for, and close the rest."""
         self._end()
         self._handing.stop()
 
@@ -112,11 +113,11 @@ class MasterAcceptor:
         self._peeking.stop()
         for place in self._sockets.places:
             if place.number not in self._running:
-                # Nobody is started any more who would come for it.
+                # No process is started any more that would receive them.
                 self._handing.reclaim_fds(place, self._policies(belonged=False))
 
     def _turn(self) -> None:
-        """Accept, or do not: it depends on whether there is room."""
+        """Start or stop accepting, depending on whether workers have room."""
         may = bool(self.targets) and not self._handing.is_held and not self._is_over
         for door in self._doors:
             self._fronts[door.number].turn(on=may and not door.is_shared)
@@ -132,12 +133,12 @@ class MasterAcceptor:
             self._vacant[number] = self._arrivals(listening, door)
 
     def _own(self) -> Iterator[tuple[int, tuple[socket.socket, Door | int]]]:
-        """Give all that is the own of slots that nobody fills."""
+        """Yield all sockets of slots without running worker."""
         for place in self._sockets.places:
             if place.number not in self._running and place.port is not None:
                 yield place.port.socket.fileno(), (place.port.socket, self._port)
             if place.number not in self._slots:
-                # A worker may not have heard yet that this slot has no clients.
+                # A worker may not have been notified yet that this slot has no clients.
                 private = place.private.socket
                 yield private.fileno(), (private, self._private)
         for door in self._doors:
@@ -158,7 +159,7 @@ class MasterAcceptor:
             self._handing.give(Arrived(connection, door, self._any))
         elif door.is_sticky and door.can_be_peeked:
             looked_at = adopt_socket(connection)
-            # Of whom nothing is believed, nothing is read: the worker refuses them.
+            # An untrusted peer's PROXY header is not read: the worker refuses it.
             versions = door.spec.proxy if self.trusts(peer) else None
             self._peeking.look(looked_at, peer, versions, door)
         else:
@@ -171,7 +172,7 @@ class MasterAcceptor:
         if head is not None and self.belonging is not None:
             try:
                 slot = self.belonging.slot(address_of(peer), head.target, head.fields)
-            except Exception:  # noqa: BLE001 - the worker tells it, or refuses it
+            except Exception:  # noqa: BLE001 - the worker reports or refuses the request
                 report("tell whose worker a request belongs to", Failure())
         place: Place | None = None if slot is None else self._sockets.place(slot)
         number = connection.detach()
@@ -180,9 +181,9 @@ class MasterAcceptor:
 
     def _policies(self, *, belonged: bool) -> Mapping[int, Policy]:
         """
-        Tell who chooses for what waited for a slot.
+        Return the policies for connections that waited for a slot, by listener number.
 
-        :param belonged: whether clients still belong to it.
+        :param belonged: whether clients still have affinity to the slot.
         """
         policies: dict[int, Policy] = {
             door.number: door.policy

@@ -1,4 +1,4 @@
-"""How fast something that is counted grows."""
+"""The rate at which a counter grows."""
 
 from collections import deque
 from collections.abc import Callable
@@ -7,17 +7,17 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from clusterapp.guards import guarded
 
-#: Seconds between two looks at the count, and how many of them are remembered.
+#: Seconds between two samples of the counter, and the number of samples kept.
 _INTERVAL = 1.0
 _LOOKS = 10
 
 
 class Rate:
     """
-    The growth of a count over the last seconds.
+    The growth rate of a counter over the last seconds.
 
-    :param clock: keeps the time.
-    :param count: tells the count.
+    :param clock: the reactor, for timers.
+    :param count: returns the counter's value.
     """
 
     def __init__(self, clock: IReactorTime, count: Callable[[], int]) -> None:
@@ -27,18 +27,18 @@ class Rate:
         self._timer: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Look at the count from now on."""
+        """Start sampling."""
         self._look()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop sampling."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     @property
     def per_second(self) -> float:
-        """By how much it has grown in each of the last seconds, on average."""
+        """The average growth per second over the samples kept."""
         if not self._seen:
             return 0.0
         since, before = self._seen[0]

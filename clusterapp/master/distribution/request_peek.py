@@ -1,4 +1,4 @@
-"""Looking at the first request of a connection, and leaving it there (recv(2))."""
+"""Peeking at the first request of a connection with MSG_PEEK (recv(2))."""
 
 import socket
 from collections import OrderedDict
@@ -16,21 +16,21 @@ from clusterapp.http.syntax.request_head import END, BadMessageError, Head, Head
 from clusterapp.limits import part_of_descriptors
 from clusterapp.listening.socket_watching import WatchingReactor
 
-#: How long one waits for a first head, in seconds: what comes later is looked at by
-#: the worker that has the connection.
+#: Seconds to wait for the first request head: the worker that gets the connection
+#: reads a later one.
 PATIENCE = 1.0
 
-#: The most connections that are waited for at a time, if the process may have enough
-#: descriptors; beyond that, the one that was waited for longest goes to a worker.
+#: The most connections peeked at concurrently, if the process may have enough
+#: descriptors; beyond that, the oldest one is passed on to a worker.
 MOST = 1024
 
-#: A part of a head has come: it is looked at again after so many seconds, and each
-#: time after twice as many. To wait for more is not possible: there is something.
+#: Seconds before an incomplete head is peeked at again; each time the pause doubles.
+#: Readiness is of no use here: the socket is readable already.
 _FIRST_LOOK = 0.01
 
 
-#: Guards the callbacks of a connection that is looked at: what is raised leaves it
-#: to a worker, which reads its head anew.
+#: Guards the callbacks of a connection that is peeked at: after an exception the
+#: connection is passed on to a worker, which reads its head anew.
 _ends_look = guarded(
     "look at a connection", lambda _failure, watched, **_: watched.end(None)
 )
@@ -38,12 +38,12 @@ _ends_look = guarded(
 
 class Peeking:
     """
-    Looks at the first requests of connections.
+    Peeks at the first requests of connections.
 
     :param reactor: the master's reactor.
-    :param seen: called once for each connection, with what was given to `look`, the
-        peer's address, and the head of its first request; with None for that if there
-        is none in time, or none that can be read.
+    :param seen: called once for each connection, with the socket, `about`, the peer's
+        address (from a PROXY header, if there is one) and the head of its first
+        request; None for the head if none arrives in time, or it cannot be parsed.
     """
 
     def __init__(
@@ -63,31 +63,31 @@ class Peeking:
         self, connection: socket.socket, peer: Any, versions: str | None, about: Any
     ) -> None:
         """
-        Look at a connection.
+        Peek at a connection.
 
-        :param connection: it does not block, and is the hearer's when it is seen.
-        :param peer: the other end's address, as accept(2) gives it.
-        :param versions: which versions of the PROXY protocol tell another one first;
-            None if none do.
-        :param about: what else is known of it.
+        :param connection: the non-blocking socket; `seen` receives it.
+        :param peer: the peer's address, as returned by accept(2).
+        :param versions: the versions of the PROXY protocol whose header comes first and
+            has the client's address; None if none do.
+        :param about: passed on to `seen`.
         """
         _Watched(self, connection, peer, versions, about).look()
 
     def wait_for(self, watched: "_Watched") -> None:
-        """Count a connection that is waited for; another one makes room, if need be."""
+        """Register a connection to wait for; end the oldest wait to make room."""
         if watched not in self.watched and len(self.watched) >= self.most:
             next(iter(self.watched)).late()
         self.watched[watched] = None
 
     def stop(self) -> None:
-        """Make do with what there is of all that are looked at."""
+        """End all waits with what has arrived."""
         for watched in tuple(self.watched):
             watched.late()
 
 
 @implementer(IReadDescriptor)
 class _Watched:
-    """One connection that is looked at."""
+    """One connection that is peeked at."""
 
     def __init__(
         self,
@@ -111,9 +111,9 @@ class _Watched:
     @_ends_look
     def look(self, *, last: bool = False) -> None:
         """
-        Look at what there is.
+        Peek at the bytes that have arrived.
 
-        :param last: whether this must do.
+        :param last: whether to end the wait, complete or not.
         """
         peeking = self._peeking
         try:
@@ -139,26 +139,26 @@ class _Watched:
 
     @_ends_look
     def late(self) -> None:
-        """Make do with what there is."""
+        """Called when the wait is over: end it with what has arrived."""
         self._stop_waiting()
         self.look(last=True)
 
     def fileno(self) -> int:
-        """Tell the descriptor to wait for."""
+        """Return the descriptor to watch."""
         return self._connection.fileno()
 
     def logPrefix(self) -> str:
-        """Name this object in Twisted's log."""
+        """Return the name of this object in Twisted's log."""
         return "peek"
 
     @_ends_look
     def doRead(self) -> None:
-        """Look at what has come."""
+        """Called when the socket is readable: peek at what has arrived."""
         self._stop_waiting()
         self.look()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Hear from the reactor that the socket is broken, or that all ends."""
+        """Called by the reactor when the socket is broken, or the reactor stops."""
 
     def _wait(self, *, some: bool) -> None:
         reactor = self._peeking.reactor
@@ -187,9 +187,9 @@ class _Watched:
 
     def end(self, head: Head | None) -> None:
         """
-        Pass the connection on, once.
+        End the wait and pass the connection on; does so only once.
 
-        :param head: the head of its first request; None if there is none to be read.
+        :param head: the head of its first request; None if it is missing or invalid.
         """
         if self._has_ended:
             return
@@ -201,7 +201,7 @@ class _Watched:
         self._peeking.seen(self._connection, self._about, self._peer, head)
 
     def _head(self, data: bytes) -> Head | None:
-        """Read a head, if all of it is there, and what is announced before it."""
+        """Parse a request head and a PROXY header before it; None if incomplete."""
         start = 0
         if self._versions is not None:
             announced = read(data[:LONGEST], self._versions)

@@ -1,5 +1,5 @@
 """
-Deploys: generations, releases, canaries, and how one release follows another.
+Deploys: generations, releases, canaries, and the rollout of a new release.
 
 Start with `deployment`. It drives `workers` and `core`.
 """

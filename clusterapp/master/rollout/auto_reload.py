@@ -1,4 +1,4 @@
-"""Reloading whenever code changes, for those who develop an application."""
+"""Automatic reloads when code changes, for development (``--reload``)."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from clusterapp.operations import Verdict
 
 class Developing(Service):
     """
-    Reload a cluster when its code has changed; show what is wrong with it.
+    Reloads a cluster when its code has changed, and shows errors of a reload.
 
     :param reactor: the master's reactor.
     :param cluster: the cluster.
@@ -30,7 +30,7 @@ class Developing(Service):
         self._watch: CodeWatch | None = None
 
     def startService(self) -> None:
-        """Begin to watch the code, where the cluster works by now."""
+        """Start watching the code in the present working folder."""
         super().startService()
         settings = self._cluster.settings
         folder = Path(self._cluster.surroundings.folder(settings))
@@ -39,13 +39,13 @@ class Developing(Service):
         self._watch.startService()
 
     def stopService(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         super().stopService()
         if self._watch is not None:
             self._watch.stopService()
 
     def changed(self, paths: frozenset[Path]) -> None:
-        """Hear that files have changed."""
+        """Called when files have changed."""
         self._log.info(
             "{files} changed", files=", ".join(sorted(path.name for path in paths))
         )
@@ -53,7 +53,7 @@ class Developing(Service):
 
     def _reload(self) -> None:
         if self._reloading:
-            # What is being loaded may have been read before.
+            # The reload under way may have read the files before this change.
             self._changed_meanwhile = True
             return
         try:

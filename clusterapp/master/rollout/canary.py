@@ -1,4 +1,4 @@
-"""Trials: processes that are to take a slot, and must first show that they can."""
+"""Trials: a new process must load, and a worker answer a request, to take a slot."""
 
 import socket
 from typing import Any
@@ -22,19 +22,20 @@ from clusterapp.lifecycle import State
 from clusterapp.master.rollout.canary_client import TrialClient
 from clusterapp.master.workers.child_slot import ChildSlot, Watcher
 
-#: Statuses from here on say that a server is at fault (RFC 9110, section 15.6).
+#: Statuses from here on are server errors (RFC 9110, section 15.6).
 _SERVER_ERROR = 500
-#: Statuses from here on say that a request was not answered with what it asked for.
+#: Statuses from here on are errors.
 _ERROR = 400
 
 
 class TrialError(ClusterError):
     """
-    A process cannot take its slot.
+    A process failed its trial and cannot take its slot.
 
-    :param slot: the number of the slot.
-    :param reason: why not, in one line.
-    :param traceback: where the application failed; empty if it did not.
+    :param slot: the name of the process, as in ``worker 1``.
+    :param reason: the reason, in one line.
+    :param traceback: the traceback of the application's failure; empty if it did not
+        fail.
     """
 
     def __init__(self, slot: str, reason: str, traceback: str = "") -> None:
@@ -45,10 +46,10 @@ class TrialError(ClusterError):
 
 class Trial:
     """
-    One process on trial; it is the watcher of its slot until it has passed.
+    One process on trial; the watcher of its slot until the trial has passed.
 
-    :param slot: what it is to fill; not started yet.
-    :param watcher: hears all that is to be heard of the slot, too.
+    :param slot: the child that is to take the slot; not started yet.
+    :param watcher: is notified of all events of the slot, too.
     """
 
     def __init__(self, slot: ChildSlot, watcher: Watcher) -> None:
@@ -59,19 +60,19 @@ class Trial:
 
     async def load(self) -> None:
         """
-        Start the process, and wait until it has done all that it can on trial.
+        Start the process, and wait until it has done all that it may on trial.
 
-        :raise TrialError: if it cannot.
+        :raise TrialError: if it fails.
         """
         awaited = self._awaited = Deferred()
-        self.slot.start()  # it may fail at once
+        self.slot.start()  # it may fail synchronously
         await awaited
 
     async def take_place(self) -> None:
         """
-        Let the process go on, and wait until it is ready.
+        Activate the process, and wait until it is ready.
 
-        :raise TrialError: if it cannot.
+        :raise TrialError: if it fails.
         """
         if self.slot.state == "stopped":
             raise self._failed()
@@ -82,16 +83,16 @@ class Trial:
 
     async def probe(self, reactor: Any, client: TrialClient, path: str | None) -> None:
         """
-        Ask a worker on trial for a page, on a connection that nobody else has.
+        Send a GET to a worker on trial, on a connection of its own.
 
-        It comes as from another worker, which tells whose it is: to the application
-        it is a request of a client on one of the listeners.
+        The request looks like one relayed by another worker, with the address of its
+        client: to the application it is a request of a client on one of the listeners.
 
         :param reactor: the master's reactor.
-        :param client: whose request it is.
-        :param path: what must be answered well; None for the root, where anything
-            but a server's error will do.
-        :raise TrialError: if it is not.
+        :param client: the client that the request is from.
+        :param path: the path that must be answered without an error; None for the root,
+            where only a server error (5xx) fails the trial.
+        :raise TrialError: if there is no response, or an error.
         """
         self._awaited = Deferred()
         ours, theirs = socket_pair()
@@ -101,7 +102,7 @@ class Trial:
             theirs.close()
             agent = CoreAgent(reactor, _Connected(reactor, ours))
             asked = agent.send(client.get(path or "/"))
-            # If the process dies, or takes too long and is killed, that is the news.
+            # If the process exits, or is killed for being late, there is no response.
             self._awaited.addErrback(lambda _: asked.cancel())
             try:
                 status = (await asked).head.status
@@ -115,10 +116,10 @@ class Trial:
         if status >= (_SERVER_ERROR if path is None else _ERROR):
             raise self._failed(f"answers GET {path or '/'} with status {status}")
 
-    # What is heard of the slot: it is a `Watcher`.
+    # The methods of a `Watcher` of the slot.
 
     def entered(self, slot: ChildSlot, state: State) -> None:
-        """Hear of the slot's state."""
+        """Called when the state of the slot has changed."""
         self._watcher.entered(slot, state)
         if state == "running":
             self._heard(None)
@@ -126,23 +127,23 @@ class Trial:
             self._heard(Failure(self._failed()))
 
     def imported(self, *, has_core: bool) -> None:
-        """Pass on whether the application has a core."""
+        """Called when the process has imported the application."""
         self._watcher.imported(has_core=has_core)
 
     def loaded(self, slot: ChildSlot) -> None:
-        """Hear that the process waits to be let go on."""
+        """Called when the process waits to be activated, or drains."""
         self._watcher.loaded(slot)
         self._heard(None)
 
     def failed(
         self, slot: ChildSlot, *, loading: bool, reason: str, traceback: str
     ) -> None:
-        """Hear why the process cannot start; whoever began the trial says so."""
+        """Called when the process cannot start; the caller of the trial reports why."""
 
     def hand_over(
         self, slot: ChildSlot, connection: socket.socket, door: str
     ) -> Deferred[bool]:
-        """Pass a connection on that the process cannot serve to its end."""
+        """Have another worker adopt a connection that the process cannot finish."""
         return self._watcher.hand_over(slot, connection, door)
 
     def _heard(self, news: Failure | None) -> None:
@@ -153,7 +154,7 @@ class Trial:
     def _unanswered(self, path: str, error: BaseException) -> TrialError:
         slot = self.slot
         if slot.overdue is not None:
-            # It was killed: the break of its connection or its exit may come first.
+            # It was killed: the loss of its connection or its exit may come first.
             reason = (
                 f"has not answered GET {path} within {slot.overdue:g} s of its start"
             )
@@ -169,14 +170,14 @@ class Trial:
 
 @implementer(IStreamClientEndpoint)
 class _Connected:
-    """The endpoint of a connection that is there already."""
+    """The endpoint of an established connection."""
 
     def __init__(self, reactor: Any, connection: socket.socket) -> None:
         self._reactor = reactor
         self._connection = connection
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Give the connection to a protocol; the reactor makes a duplicate of it."""
+        """Attach the connection to a protocol; the reactor uses a duplicate of it."""
         protocol: Any = protocolFactory.buildProtocol(UNIXAddress(None))
         self._reactor.adoptStreamConnection(
             self._connection.fileno(), socket.AF_UNIX, Adopted(protocol)

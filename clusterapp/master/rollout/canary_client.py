@@ -1,4 +1,4 @@
-"""The client that a worker on trial is asked by: one of a listener, on this machine."""
+"""The client of a canary request: a client of a listener, on this machine."""
 
 import socket
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from clusterapp.http.syntax.message_head import RequestHead
 from clusterapp.http.syntax.socket_addresses import address_of
 from clusterapp.listening.listen_sockets import Listener
 
-#: What a client on this machine connects to where a listener has every interface.
+#: The address that a local client connects to if a listener has every interface.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound to it
 _LOCALHOST = frozenset(_LOOPBACK.values())
 
-#: The port of the client, which has none: the request comes by another way.
+#: The client's port: none, since the request does not come by TCP.
 _NO_PORT = 0
 
 
 @dataclass(frozen=True)
 class TrialClient:
     """
-    A client as a listener has them.
+    A client of a listener.
 
-    :param origin: its connection.
-    :param host: how it calls the listener, in its Host field.
+    :param origin: the addresses of its connection.
+    :param host: the listener's authority, as in the client's Host field.
     """
 
     origin: Origin
@@ -31,7 +31,7 @@ class TrialClient:
 
     @classmethod
     def of(cls, listener: Listener) -> "TrialClient":
-        """Make the client of a listener, which has the listener's own address."""
+        """Return the client of a listener, with the listener's own address."""
         secure = listener.scheme == "https"
         if listener.socket.family == socket.AF_UNIX:
             nowhere = address_of(None)
@@ -47,7 +47,7 @@ class TrialClient:
         return cls(origin, authority(None, b"https" if secure else b"http", name, port))
 
     def get(self, path: str) -> RequestHead:
-        """Return the head of a GET, as one worker passes it to another."""
+        """Return the request head of a GET, as one worker relays it to another."""
         fields = [
             self.origin.field,
             (b"Host", self.host),

@@ -1,4 +1,4 @@
-"""Watching the application's code, for those who develop it."""
+"""Watching the application's code, for automatic reloads in development."""
 
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
@@ -14,14 +14,14 @@ from clusterapp.guards import guarded
 if TYPE_CHECKING:
     from watchfiles import Change
 
-#: Changes are told when there were none for so long, in milliseconds; so long at most
-#: is the thread deaf for an order to stop.
+#: Changes are reported after a pause of so many milliseconds; the thread checks no
+#: less often whether to stop.
 _PAUSE: Final = 50
-#: What goes on changing is told of after so long, in milliseconds.
+#: Continuous changes are reported after so many milliseconds at the latest.
 _LONGEST_WAIT: Final = 1000
 
 _SETTINGS: Final = "clusterapp.toml"
-#: Folders in which there is no code of the application, however deep they are.
+#: Folders without code of the application, at any depth.
 _FOREIGN: Final = frozenset(
     {"__pycache__", "node_modules", "site-packages", "dist-packages"}
 )
@@ -32,14 +32,14 @@ _COPIES_END: Final = "_flymake.py"
 
 class CodeWatch(Service):
     """
-    Tell when code has changed: Python files, and ``clusterapp.toml``.
+    Reports changes of code: Python files, and ``clusterapp.toml``.
 
-    Changes that follow each other closely are told together. Hidden folders do not
-    count, nor do installed packages.
+    Changes that follow each other closely are reported together. Hidden folders and
+    installed packages are ignored.
 
-    :param reactor: what is changed is told on its thread.
-    :param folders: the folders to watch, with all that are in them.
-    :param changed: called with the paths that were written, made or removed.
+    :param reactor: the reactor in whose thread changes are reported.
+    :param folders: the folders to watch, with all below them.
+    :param changed: called with the paths that were written, created or removed.
     """
 
     _log = Logger()
@@ -57,7 +57,7 @@ class CodeWatch(Service):
         self._thread: Thread | None = None
 
     def startService(self) -> None:
-        """Begin to watch."""
+        """Start the watching thread."""
         super().startService()
         self._stop = Event()
         self._thread = Thread(
@@ -66,15 +66,15 @@ class CodeWatch(Service):
         self._thread.start()
 
     def stopService(self) -> None:
-        """Watch no more; the thread is gone, and nothing is told afterwards."""
+        """Stop and join the thread; nothing is reported afterwards."""
         super().stopService()
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
 
     def _watch(self, stop: Event) -> None:
-        """Watch until told to stop, in the thread."""
-        # Only who develops needs it, and it brings much with it.
+        """Watch until the event is set; the target of the thread."""
+        # Imported late: only development needs it, and it imports much.
         from watchfiles import watch  # noqa: PLC0415
 
         try:
@@ -95,7 +95,7 @@ class CodeWatch(Service):
         return any(_is_code(below) for below in self._below(Path(path)))
 
     def _below(self, path: Path) -> Iterator[Path]:
-        """Write a path as it is below the folders: what is above does not count."""
+        """Yield a path relative to watched folders, whose own names do not count."""
         for folder in self._folders:
             if path.is_relative_to(folder):
                 yield path.relative_to(folder)
@@ -114,13 +114,13 @@ class CodeWatch(Service):
 
 def folders_of_code(working_folder: Path, *specs: str | None) -> list[Path]:
     """
-    Tell where the code of an application is: in the working folder, or elsewhere.
+    Return the folders of an application's code: the working folder and any others.
 
-    Nothing is imported for it. An installed package does not count, nor does a
-    module that is not found.
+    Nothing is imported for that. Installed packages and modules that cannot be
+    found are ignored.
 
     :param working_folder: the working folder, absolute.
-    :param specs: what is served, as ``module:name``.
+    :param specs: the applications, as ``module:name``.
     """
     folders = [working_folder]
     for spec in specs:
@@ -131,7 +131,7 @@ def folders_of_code(working_folder: Path, *specs: str | None) -> list[Path]:
 
 
 def _home(module: str) -> Path | None:
-    """Find the folder of a module of the top level, or the folder that it is."""
+    """Return the folder of a top-level module, or of a package; None if ignored."""
     try:
         spec = find_spec(module)
     except (ImportError, ValueError):

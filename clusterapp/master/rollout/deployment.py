@@ -1,4 +1,4 @@
-"""What a master runs, its core and its workers, and how one release follows another."""
+"""The core and the workers of a master, and the rollout of a new release to them."""
 
 import socket
 from collections.abc import Callable, Collection, Coroutine, Iterator
@@ -20,28 +20,28 @@ from clusterapp.operations import CORE, Step, Tell
 
 
 class Owner(Protocol):
-    """Who runs a deployment."""
+    """The master that runs a deployment."""
 
     def changed(self) -> None:
-        """Hear that something is in another state."""
+        """Called when any state has changed."""
 
     def failed(
         self, slot: ChildSlot, *, loading: bool, reason: str, traceback: str
     ) -> None:
-        """Hear why a child cannot start."""
+        """Called when a child cannot start, with the reason."""
 
     def fatal_error(self, error: ClusterError) -> None:
-        """Hear that the deployment cannot go on."""
+        """Called when the deployment cannot go on."""
 
 
 class Deployment:
     """
-    The core and the workers of one master, all of one release but while it changes.
+    The core and the workers of one master, all of one release except in a rollout.
 
     :param reactor: the master's reactor.
-    :param release: what to run at first.
-    :param owner: hears what becomes of it.
-    :param on_arrival: called when a worker can be told what it has missed.
+    :param release: the release to run at first.
+    :param owner: is notified of changes and failures.
+    :param on_arrival: called when a worker can be sent the state that it has missed.
     """
 
     _log = Logger()
@@ -62,14 +62,15 @@ class Deployment:
         self.core = self._make_core(release)
 
     def start_core(self) -> None:
-        """Start the core; its start hooks may fail at once."""
+        """Start the core; its start hooks may fail synchronously."""
         self.core.start()
 
     def start_workers(self, size: int, empty: Collection[int] = ()) -> None:
         """
-        Fill so many slots.
+        Create the slots, and start their workers.
 
-        :param empty: those that are to stay empty: an operator has drained them.
+        :param size: the number of slots.
+        :param empty: the slots to leave empty, since an operator has drained them.
         """
         for number in range(size):
             slot = self.release.slot(self._reactor, number, self)
@@ -79,26 +80,26 @@ class Deployment:
                 self.pool.fill(slot)
 
     def expect_stop(self) -> None:
-        """Announce no restart any more: the cluster stops."""
+        """Called before a stop: log no restarts of children any more."""
         for slot in self._slots():
             slot.cluster_stops = True
 
     async def stop(self) -> None:
-        """Stop the workers first: what they still answer may need the core."""
+        """Stop the workers, then the core, which their last requests may need."""
         for slot in tuple(self._trials):
             self._withdraw(slot)
         await self.pool.drain()
         await self.core.stop()
 
     def drop(self) -> None:
-        """End all children at once; what they were doing is lost."""
+        """Kill all children at once; their requests under way are lost."""
         for slot in tuple(self._trials):
             slot.drop()
         self.pool.drop()
         self.core.drop()
 
     def pids(self) -> Iterator[int]:
-        """Give the pids of all children."""
+        """Yield the pids of all children."""
         for slot in self._slots():
             if slot.pid is not None:
                 yield slot.pid
@@ -108,15 +109,15 @@ class Deployment:
         own = () if core.slot is None else (core.slot,)
         yield from (*pool.slots.values(), *pool.leaving, *own, *core.leaving)
 
-    # Changing what runs.
+    # Changes of what runs.
 
     async def reload(self, release: Release, tell: Tell) -> bool:
         """
-        Replace everything by another release, or nothing.
+        Replace all workers and the core by those of another release, or none of them.
 
-        :param tell: hears of each step.
-        :return: whether the core runs in the new release, too, if there is one here.
-        :raise TrialError: if the release is no good; everything is as it was then.
+        :param tell: called with each step.
+        :return: False if a core in the master keeps its old code.
+        :raise TrialError: if a new process fails; the old release is back then.
         """
         rollout = _Rollout(self, release, tell)
         slots = sorted(
@@ -131,9 +132,9 @@ class Deployment:
 
     async def scale(self, size: int, tell: Tell) -> None:
         """
-        Have so many slots.
+        Change the number of slots.
 
-        :raise TrialError: if one that is to be added cannot be filled.
+        :raise TrialError: if a worker for a new slot fails its trial.
         """
         for number in range(size):
             if number not in self.pool.slots:
@@ -145,14 +146,14 @@ class Deployment:
 
     async def restart(self, number: int, tell: Tell) -> None:
         """
-        Fill a slot anew, whatever state it is in.
+        Replace the worker of a slot, or fill an empty slot.
 
-        :raise TrialError: if the new process is no good; the old one stays then.
+        :raise TrialError: if the new process fails; the old one keeps the slot.
         """
         await self.replace(number, self.release, tell)
 
     async def empty(self, number: int, tell: Tell) -> None:
-        """Empty a slot; it stays empty until it is filled by `restart`."""
+        """Drain a slot; it stays empty until it is filled by `restart`."""
         slot = self.pool.slots[number]
         tell(Step("draining", number))
         await self.pool.let_go(slot)
@@ -160,9 +161,9 @@ class Deployment:
 
     async def replace(self, number: int, release: Release, tell: Tell) -> None:
         """
-        Fill a slot with a process of a release, new before old.
+        Replace the worker of a slot by one of a release, new before old.
 
-        :raise TrialError: if it cannot take the slot; whatever had the slot stays.
+        :raise TrialError: if the new one fails; the old one keeps the slot.
         """
         slot = release.slot(self._reactor, number, self, on_trial=True)
         trial = Trial(slot, self)
@@ -184,15 +185,15 @@ class Deployment:
         before = self.pool.slots.get(number)
         self.pool.put(slot)
         if before is not None:
-            # Whoever asks when this is done is to be answered by the new process.
+            # Requests made after this operation must be answered by the new process.
             await before.accepts_nothing()
 
     async def replace_core(self, release: Release, tell: Tell) -> bool:
         """
-        Run the core in another release, if that can be done here.
+        Run the core in another release, if this master can replace it.
 
-        :return: whether it was done.
-        :raise TrialError: if the release is no good; the core runs as before then.
+        :return: False if a core in the master keeps its old code.
+        :raise TrialError: if the release fails; the core runs as before then.
         """
         if not isinstance(self.core, IsolatedCore):
             return await self.core.replace(release)
@@ -201,34 +202,34 @@ class Deployment:
         tell(Step("ready", CORE))
         return True
 
-    # What the children and the core report.
+    # Callbacks of the children and of the core.
 
     def entered(self, slot: ChildSlot, state: State) -> None:
-        """Hear of a worker's state."""
+        """Called when the state of a worker has changed."""
         self.pool.entered(slot, state)
 
     def imported(self, *, has_core: bool) -> None:
-        """Let the core know whether it has anything to host."""
+        """Called when a worker has imported the application: notify the core."""
         self.core.application_imported(has_core=has_core)
 
     def loaded(self, slot: ChildSlot) -> None:
-        """Called when a worker that is on trial, or drains, may be asked to serve."""
+        """Called when a worker on trial, or one that drains, can receive the state."""
         self.pool.tell_news(slot)
 
     def failed(
         self, slot: ChildSlot, *, loading: bool, reason: str, traceback: str
     ) -> None:
-        """Hear why a child cannot start."""
+        """Called when a child cannot start, with the reason."""
         self._owner.failed(slot, loading=loading, reason=reason, traceback=traceback)
 
     def hand_over(
         self, slot: ChildSlot, connection: socket.socket, door: str
     ) -> Deferred[bool]:
-        """Let another worker serve a connection."""
+        """Have another worker adopt a connection; fires with whether one has."""
         return self.pool.adopt(connection, door, before=slot)
 
     def core_ready(self, ready: bool, *, back: bool = False) -> None:
-        """Hear whether the core takes requests, and tell the workers."""
+        """Called when the core has become ready or unready: notify the workers."""
         self.core_is_ready, self.core_is_back_soon = ready, back
         self.pool.core_ready(ready, back=back)
         for slot in self._trials:
@@ -236,14 +237,14 @@ class Deployment:
         self._owner.changed()
 
     def fatal_error(self, error: ClusterError) -> None:
-        """Hear that the core will never serve."""
+        """Called when the core can never serve."""
         self._owner.fatal_error(error)
 
     def _all_fatal(self, ever_ready: bool) -> None:
         if not ever_ready:
             self.fatal_error(NeverReadyError("no worker ever became ready"))
             return
-        # It has served, so it can: what fails may be mended outside of it.
+        # Workers have served before, so the cause may be outside, and may go away.
         why = {slot.exit_reason for slot in self.pool.slots.values()} - {""}
         self._log.critical(
             "no worker can be started any more, each is tried again once a minute"
@@ -264,14 +265,14 @@ class Deployment:
         settings = release.generation.settings
         if settings.core_is_remote:
             return RemoteCore(self)
-        # A core in the master would keep its old code while it is written.
+        # A core in the master would keep its old code during development.
         if settings.core == "isolated" or settings.reload:
             return IsolatedCore(self._reactor, release, self)
         return MasterCore(self._reactor, release, self)
 
 
 class _Rollout:
-    """What a rollout does in a deployment: `clusterapp.generations.Effects`."""
+    """The actions of a rollout in a deployment: `clusterapp.generations.Effects`."""
 
     def __init__(self, deployment: Deployment, release: Release, tell: Tell) -> None:
         self._deployment = deployment
@@ -281,7 +282,7 @@ class _Rollout:
         self.core_replaced = False
 
     async def replace(self, slot: int) -> None:
-        """Fill a slot with the new release."""
+        """Replace the worker of a slot by one of the new release."""
         await self._deployment.replace(slot, self._release, self._tell)
 
     async def replace_core(self) -> None:
@@ -291,7 +292,7 @@ class _Rollout:
         )
 
     async def put_back(self, slot: int) -> None:
-        """Fill a slot with the old release again."""
+        """Replace the worker of a slot by one of the old release again."""
         self._tell(Step(f"back to generation {self._before.number}", slot))
         await self._try(self._deployment.replace(slot, self._before, self._tell))
 
@@ -300,7 +301,7 @@ class _Rollout:
         await self._try(self._deployment.replace_core(self._before, self._tell))
 
     async def _try(self, going_back: Coroutine[Any, Any, object]) -> None:
-        """Go back as far as can be; the reason for it is what counts."""
+        """Go back as far as possible; the first failure is what the rollout raises."""
         try:
             await going_back
         except TrialError as error:

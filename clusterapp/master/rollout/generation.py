@@ -1,4 +1,4 @@
-"""A generation: the code, the settings and the surroundings that workers start with."""
+"""A generation: the code, the settings and the environment that workers start with."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 from clusterapp.errors import SettingsError
 from clusterapp.settings.model import Settings
 
-#: What systemd says to the master, and not to its children: sd_listen_fds(3),
+#: Variables that systemd sets for the master, not for its children: sd_listen_fds(3),
 #: sd_notify(3), sd_watchdog_enabled(3).
 _OF_THE_MASTER = frozenset(
     {
@@ -24,11 +24,11 @@ class Generation:
     """
     All that may differ between two deploys.
 
-    It is taken once: a worker that crashes later comes back with the code that its
-    neighbours run, though a symbolic link leads elsewhere by then.
+    It is captured once: a worker that restarts after a crash gets the code that the
+    other workers run, even if a symbolic link points elsewhere by then.
 
-    :param number: from 1.
-    :param settings: what the operator chose.
+    :param number: its number, from 1.
+    :param settings: the operator's settings.
     :param folder: the working folder, without symbolic links.
     :param environment: the environment of its processes.
     :param path: the `sys.path` of its processes, without symbolic links.
@@ -45,14 +45,14 @@ class Generation:
 
 class Surroundings:
     """
-    Where a master was started, to be looked at anew for each generation.
+    The process state that a master was started in, resolved for each generation.
 
-    Environment, import path and umask are those of the moment when this is made. An
+    Environment, import path and umask are captured when this is created. An
     application that the master loads for its core may change its own, and no later
-    generation begins with what an earlier one has set.
+    generation starts with what an earlier one has set.
 
-    :param environ: the master's environment; None for that of this moment. The shell
-        says there by what name it knows the working folder.
+    :param environ: the master's environment; None for the present one. PWD in it is
+        the shell's name for the working folder.
     :ivar environ: a copy of it.
     """
 
@@ -62,17 +62,17 @@ class Surroundings:
         self._umask = _umask()
         self._started_in = logical_folder(self.environ)
         self._twistd = _find_twistd(self._started_in)
-        #: Where names that symbolic links are part of have led to, and the names.
+        #: The targets of paths with symbolic links, mapped to these paths.
         self._led_to: dict[str, str] = {}
         self._note(self._started_in)
 
     def take(self, number: int, settings: Settings) -> Generation:
         """
-        Look around, for a new generation.
+        Return a new generation, with paths as they resolve now.
 
         :param number: its number.
         :param settings: its settings.
-        :raise SettingsError: if its working folder is not there.
+        :raise SettingsError: if its working folder does not exist.
         """
         folder = self.folder(settings)
         environment = {
@@ -94,14 +94,14 @@ class Surroundings:
         return self._twistd
 
     def named_folder(self, settings: Settings) -> str:
-        """Return the working folder as the operator names it, links and all."""
+        """Return the working folder by the operator's name for it, links included."""
         return str(Path(self._started_in, settings.working_folder or ""))
 
     def folder(self, settings: Settings) -> str:
         """
-        Find where the working folder is now, symbolic links followed.
+        Return the working folder with symbolic links resolved as of now.
 
-        :raise SettingsError: if it is not there.
+        :raise SettingsError: if it does not exist.
         """
         wanted = Path(self.named_folder(settings))
         if not wanted.is_dir():
@@ -115,14 +115,14 @@ class Surroundings:
         return found
 
     def _path(self, folder: str, settings: Settings) -> Iterator[str]:
-        """Give the `sys.path` that the master would have if it were started now."""
+        """Yield the `sys.path` that the master would have if it were started now."""
         if settings.working_folder is not None:
             yield folder
         for entry in self._import_path:
             yield self._now(os.path.realpath(Path(self._started_in, entry)))
 
     def _now(self, found: str) -> str:
-        """Tell where a path is now that was found through a symbolic link before."""
+        """Return where a path is now that once resolved through a symbolic link."""
         for before, name in self._led_to.items():
             if Path(found).is_relative_to(before):
                 return str(Path(os.path.realpath(name), os.path.relpath(found, before)))
@@ -138,12 +138,12 @@ def _umask() -> int:
 
 def _find_twistd(folder: str) -> str | None:
     """
-    Find the program of this process, or the one that belongs to its interpreter.
+    Return the path of this process's ``twistd``, or that beside its interpreter.
 
-    :param folder: where relative paths begin.
+    :param folder: the folder that relative paths start from.
     """
-    # Some distributions call it twistd3. Of ``python -m twisted``, and of programs that
-    # embed a cluster, the name says nothing.
+    # Some distributions call it twistd3. The program name is of no use for ``python -m
+    # twisted`` and for programs that embed a cluster.
     program = Path(folder, sys.argv[0])
     beside = Path(folder, sys.executable).with_name("twistd")
     candidates = (program, beside) if program.name.startswith("twistd") else (beside,)
@@ -151,7 +151,7 @@ def _find_twistd(folder: str) -> str | None:
 
 
 def logical_folder(environ: Mapping[str, str]) -> str:
-    """Tell the working folder by the name that the shell has for it, links and all."""
+    """Return the working folder by the shell's name for it, links included."""
     here = str(Path.cwd())
     named = environ.get("PWD", "")
     if Path(named).is_absolute() and os.path.realpath(named) == os.path.realpath(here):

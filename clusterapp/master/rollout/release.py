@@ -1,4 +1,4 @@
-"""A release: a generation, ready to be started in the slots of a master."""
+"""A release: a generation with all that its processes are started with."""
 
 import socket
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from clusterapp.master.workers.child_resources import ChildResources, Supplier
 from clusterapp.master.workers.child_slot import ChildSlot, Watcher
 from clusterapp.master.workers.spawn_spec import Plan
 
-#: Seconds in which a child whose graceful timeout is over can leave by itself.
+#: Seconds that a child has to exit by itself after its graceful timeout.
 LAST_WORDS = 1.0
 
 
@@ -25,11 +25,11 @@ class Release:
     All that the children of one generation are started with.
 
     :param generation: the generation.
-    :param worker: the plan of a worker, but for the number of its slot.
+    :param worker: the plan of a worker, except for its slot number.
     :param core: the plan of a core in a child of its own.
-    :param core_sockets: what a core accepts from, wherever it runs.
-    :param patience: how long they may take.
-    :param client: whose request a worker on trial is to answer.
+    :param core_sockets: the sockets that a core accepts from, in any process.
+    :param patience: the timeouts of the children.
+    :param client: the client whose request a worker on trial has to answer.
     """
 
     generation: Generation
@@ -48,12 +48,12 @@ class Release:
         self, reactor: Any, number: int, watcher: Watcher, *, on_trial: bool = False
     ) -> ChildSlot:
         """
-        Make a filling for a slot; nothing is started yet.
+        Create a supervised child for a slot; no process is started yet.
 
         :param reactor: the master's reactor.
         :param number: the number of the slot.
-        :param watcher: who hears of it.
-        :param on_trial: whether its first process waits before it takes its place.
+        :param watcher: is notified of its events.
+        :param on_trial: whether its first process waits before it takes the slot.
         """
         bootstrap = replace(self.worker.bootstrap, slot=number)
         plan = replace(self.worker, bootstrap=bootstrap)
@@ -64,11 +64,11 @@ def make_release(
     generation: Generation, sockets: Sockets, supplier: Supplier
 ) -> Release:
     """
-    Make a generation ready to be started.
+    Create the release of a generation.
 
     :param generation: the generation.
     :param sockets: the sockets of the master.
-    :param supplier: gives what each worker inherits.
+    :param supplier: returns the resources that each worker inherits.
     :raise SettingsError: if its access log cannot be written.
     """
     settings = generation.settings
@@ -93,7 +93,7 @@ def make_release(
     return Release(
         generation=generation,
         worker=place_access_log(worker, settings.access_log),
-        # Workers wait for a core that is replaced, so it is to be gone at once.
+        # Workers wait for a core that is replaced, so its drain must not be spread.
         core=replace(worker, supplier=lambda _: of_core, spread=0.0),
         core_sockets=core_sockets,
         client=TrialClient.of(sockets.doors[0][2]),

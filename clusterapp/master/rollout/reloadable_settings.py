@@ -1,11 +1,11 @@
-"""Which settings a reload can change."""
+"""The settings that a reload can change, and those that it cannot."""
 
 from dataclasses import replace
 
 from clusterapp.settings.model import OPTIONS
 from clusterapp.settings.resolution import ResolvedSettings
 
-#: Settings that a reload cannot change, since they are the master's own.
+#: Settings that only an upgrade can change, since the master itself depends on them.
 _FIXED = frozenset(
     {
         *("listen", "core", "core_app", "core_listen", "core_ca", "core_cert"),
@@ -18,7 +18,7 @@ _FIXED = frozenset(
 def as_far_as_can_be(
     before: ResolvedSettings, after: ResolvedSettings
 ) -> ResolvedSettings:
-    """Let a reload change what it can, and leave the rest as the master has it."""
+    """Return the new settings, with the old values of those that are fixed."""
     kept = {name: getattr(before.settings, name) for name in _FIXED}
     origins = {name: before.origins[name] for name in _FIXED}
     return ResolvedSettings(
@@ -27,7 +27,7 @@ def as_far_as_can_be(
 
 
 def not_applied(before: ResolvedSettings, after: ResolvedSettings) -> str:
-    """Name the settings that have other values, which only an upgrade brings."""
+    """Return the fixed settings with new values, which need an upgrade; or nothing."""
     changed = [
         option.flag
         for option in OPTIONS

@@ -1,4 +1,4 @@
-"""Upgrades: a new master that takes over from an old one, sockets and all."""
+"""The new master of an upgrade, from the old master's side, and its inheritance."""
 
 import json
 import os
@@ -34,33 +34,33 @@ from clusterapp.spawning.execute import how_it_ended
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
 
-#: The variable of the environment by which a new master knows that it is one.
+#: The environment variable with which a new master is started.
 VARIABLE = "TWISTED_CLUSTERAPP_BEQUEST"
 
-#: The first descriptor behind stdin, stdout and stderr.
+#: The first descriptor after stdin, stdout and stderr.
 _FIRST = 3
 
-#: Seconds for a new master to come to the point where its boot timeout begins, and
-#: to leave when it is asked to.
+#: Seconds for a new master to reach the start of its boot timeout, and to exit after
+#: SIGTERM.
 _ALLOWANCE = 15.0
 
 
 class UpgradeError(OperationError):
-    """A new master has not taken over."""
+    """Raised if a new master has not taken over."""
 
 
 @dataclass(frozen=True)
 class Command:
     """
-    How the program was started, to start it again.
+    How the program was started, so that it can be started again.
 
-    :param arguments: the command line, program and all.
-    :param folder: where it was started.
+    :param arguments: the command line, including the program.
+    :param folder: the folder that it was started in.
     :param environment: the environment that it was started with.
-    :param prepare: called before that.
-    :param handed_over: called with the new master's pid when that is the program
-        that operators know; gives the path of the pid file that is the new one's
-        from then on, empty if there is none.
+    :param prepare: called before the start.
+    :param handed_over: called with the new master's pid when that has taken over;
+        returns the path of the pid file that the new master owns from then on, empty
+        if there is none.
     """
 
     arguments: Sequence[str]
@@ -72,10 +72,10 @@ class Command:
 
 class Successor:
     """
-    A new master, as the old one sees it.
+    A new master, from the old one's side.
 
     :param reactor: the old master's reactor.
-    :param command: how to start it.
+    :param command: how to start the new one.
     """
 
     _log = Logger()
@@ -101,15 +101,14 @@ class Successor:
         kept: Kept,
     ) -> tuple[int, list[str]]:
         """
-        Start it, and wait until it has taken over.
+        Start the new master, and wait until it has taken over.
 
-        :param listeners: the listening sockets that it inherits, each by what it is
-            known by.
-        :param secret: what cookies are signed with.
-        :param boot_timeout: how long its workers may take to be ready, in seconds.
-        :param kept: what operators have set, and it is to keep.
+        :param listeners: the listening sockets that it inherits, each with its name.
+        :param secret: the key that session affinity cookies are signed with.
+        :param boot_timeout: the seconds that its workers may take to be ready.
+        :param kept: what operators have set, which it has to keep.
         :return: its pid, and the specifications of the listeners that it has taken.
-        :raise UpgradeError: if it has not; it is gone then.
+        :raise UpgradeError: if it has not taken over; it is stopped then.
         """
         self._command.prepare()
         self._spawn(listeners, secret, kept)
@@ -126,37 +125,37 @@ class Successor:
 
     def leading(self) -> Deferred[None]:
         """
-        Wait until it is the one that operators find, after it has taken over.
+        Wait until operators reach the new master, after it has taken over.
 
-        :return: fires then, or when it does not come to that in time.
+        :return: fires then, or when that takes too long.
         """
         return self._leads.addTimeout(_ALLOWANCE, self._reactor, lambda *_: None)
 
     @property
     def adopt(self) -> Taker:
-        """Have it serve a connection."""
+        """The function that has the new master adopt a connection."""
         return self._end.hand_over
 
-    # What is heard of it.
+    # Callbacks of the channel and the process.
 
     def taken_over(self, pid: int, listeners: list[str]) -> str:
-        """Hear that it serves."""
+        """Called when the new master has taken over; return the pid file's path."""
         self._has_taken_over = True
         pid_file = self._command.handed_over(pid)
         self._serves.callback((pid, listeners))
         return pid_file
 
     def leads(self) -> None:
-        """Hear that operators find it."""
+        """Called when operators reach the new master."""
         if not self._leads.called:
             self._leads.callback(None)
 
     def unfit(self, reason: str) -> None:
-        """Hear why it cannot serve."""
+        """Called when the new master cannot serve, with the reason."""
         self._reason = reason
 
     def exited(self, why: Failure) -> None:
-        """Hear that it is gone; what it has said may still have to be read."""
+        """Called when the process has exited; its last messages may still be unread."""
         self._process = None
         self._ended = how_it_ended(why)
         if self._patience is not None and self._patience.active():
@@ -164,7 +163,7 @@ class Successor:
         self._check_gone()
 
     def channel_lost(self) -> None:
-        """Hear that it says nothing more."""
+        """Called when the channel to the new master is closed."""
         self._is_silent = True
         self.leads()
         self._check_gone()
@@ -181,7 +180,7 @@ class Successor:
         kept: Kept,
     ) -> None:
         ours, theirs = socket_pair()
-        # Whoever may look at processes sees their environment.
+        # Not in the environment, which is visible to users that may see processes.
         told, telling = socket_pair()
         with telling:
             telling.sendall(secret)
@@ -213,7 +212,7 @@ class Successor:
                 )
 
     def _dismiss(self) -> None:
-        """Have a master leave that has not taken over."""
+        """Terminate a master that has not taken over; kill it if it does not exit."""
         if self._process is None:
             return
         with suppress(ProcessExitedAlready):
@@ -228,7 +227,7 @@ class Successor:
 
 
 class _NewMaster(ProcessProtocol):
-    """Tells when a new master is gone."""
+    """Notifies the successor when the process of the new master has exited."""
 
     def __init__(self, successor: Successor) -> None:
         self._successor = successor
@@ -240,20 +239,20 @@ class _NewMaster(ProcessProtocol):
 
 class InheritedState:
     """
-    What a new master has of the old one.
+    What a new master inherits from the old one.
 
-    :param bequest: what it was given.
-    :ivar taken: the specifications of the listeners that it has taken.
+    :param bequest: the inherited descriptors and state.
+    :ivar taken: the specifications of the listeners that this master has taken.
     """
 
     _log = Logger()
 
     def __init__(self, bequest: UpgradeOffer) -> None:
         self.taken: list[str] = []
-        #: What operators have set in the old one.
+        #: What operators have set in the old master.
         self.kept = bequest.kept
         with adopt_socket(bequest.secret) as told:
-            #: What cookies are signed with; the old master has written it by now.
+            #: The key of affinity cookies; the old master has written it by now.
             self.secret = told.recv(1024)
         self._channel = adopt_inherited(bequest.channel)
         self._listeners = [
@@ -264,10 +263,11 @@ class InheritedState:
     @classmethod
     def from_environ(cls, environ: MutableMapping[str, str]) -> "InheritedState | None":
         """
-        Take what an old master has left for this process.
+        Return what an old master has left for this process.
 
-        :param environ: the environment; children shall not see that.
-        :return: None if this master follows no other.
+        :param environ: the environment; the variable is removed, so that children do
+            not inherit it.
+        :return: None if this is not the new master of an upgrade.
         """
         text = environ.pop(VARIABLE, None)
         if text is None:
@@ -278,7 +278,7 @@ class InheritedState:
         return cls(UpgradeOffer(found["channel"], found["secret"], listeners, kept))
 
     def take(self, spec: str) -> socket.socket | None:
-        """Take a listening socket, if there is one that is specified like this."""
+        """Return the inherited listening socket of a specification, if there is one."""
         for index, (name, found) in enumerate(self._listeners):
             if name == spec:
                 del self._listeners[index]
@@ -287,36 +287,36 @@ class InheritedState:
         return None
 
     def leave_the_rest(self) -> None:
-        """Close the listening sockets that nobody has taken."""
+        """Close the inherited listening sockets that were not taken."""
         for _, each in self._listeners:
             each.close()
         self._listeners.clear()
 
     def connect(self, reactor: Any, events: Predecessor) -> None:
-        """Speak with the old master from now on, on a reactor."""
+        """Connect the upgrade channel to the old master on a reactor."""
         self._end = NewEnd(events)
-        # The reactor makes a duplicate.
+        # The reactor uses a duplicate of the descriptor.
         reactor.adoptStreamConnection(
             self._channel.fileno(), socket.AF_UNIX, Adopted(self._end)
         )
 
     def take_over(self) -> Deferred[str]:
         """
-        Tell the old master that this one serves.
+        Notify the old master that this one serves.
 
-        :return: fires with the path of the pid file that is this master's now.
+        :return: fires with the path of the pid file, which this master owns now.
         """
         assert self._end is not None  # noqa: S101 - it is connected at the start
         self._channel.close()
         return self._end.take_over(os.getpid(), self.taken)
 
     def leads(self) -> None:
-        """Tell the old master that operators find this one now."""
+        """Notify the old master that operators reach this one now."""
         if self._end is not None:
             self._end.leads()
 
     def unfit(self, reason: str) -> None:
-        """Tell the old master why this one cannot serve."""
-        # Not through the reactor, which may never run, or be about to stop.
-        with suppress(OSError):  # the old one is gone, and cannot be told
+        """Notify the old master why this one cannot serve."""
+        # Not through the reactor, which may never run, or may be about to stop.
+        with suppress(OSError):  # the old master has exited
             tell_unfit(self._channel, reason)

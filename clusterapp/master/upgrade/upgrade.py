@@ -1,4 +1,4 @@
-"""Whether a master follows an older one, and whether a newer one follows it."""
+"""The upgrade of a master, from both sides: as the new one and as the old one."""
 
 import os
 import secrets
@@ -30,13 +30,13 @@ _SECRET_BYTES = 32
 @dataclass(frozen=True)
 class Upgrading:
     """
-    What a program brings with it so that its master can be upgraded.
+    What a program must provide so that its master can be upgraded.
 
-    :param inheritance: what this master has of the one that it is to follow; None
-        if it is the first.
-    :param lead: called when it has taken over; it gets the path of the pid file
-        that is its own from then on, empty if there is none.
-    :param command: how to start the next one; None if that cannot be done.
+    :param inheritance: what this master inherits from the older one; None if it is
+        the first.
+    :param lead: called when it has taken over, with the path of the pid file that it
+        owns from then on; empty if there is none.
+    :param command: how to start the next master; None if that is impossible.
     """
 
     inheritance: InheritedState | None
@@ -45,82 +45,82 @@ class Upgrading:
 
 
 class Master(Protocol):
-    """What is asked of the master itself."""
+    """The part of the master that upgrades use."""
 
     @property
     def phase(self) -> Phase:
-        """Where it is between its start and its end."""
+        """The phase of the master's life: starting, running or stopping."""
 
     @property
     def reactor(self) -> Any:
-        """Its reactor."""
+        """The master's reactor."""
 
     @property
     def settings(self) -> Settings:
-        """The settings that hold."""
+        """The settings in force."""
 
     @property
     def sockets(self) -> Sockets:
-        """What it holds open."""
+        """The listening sockets and the state folder."""
 
     @property
     def deployment(self) -> Deployment:
-        """What it runs."""
+        """The core and the workers."""
 
     @property
     def distribution(self) -> Distribution:
-        """Who gets which connections."""
+        """The distribution of connections to workers."""
 
     @property
     def operations(self) -> MasterOperations:
-        """What operators can ask of it, and have set."""
+        """The operations, and what operators have set by them."""
 
     def end(self, *, quick: bool) -> Deferred[None]:
-        """Stop."""
+        """Stop the master; fires when the last child has exited."""
 
 
 class Succession:
     """
-    The place of a master among those before and after it.
+    A master's position in a sequence of upgrades.
 
     :param master: the master.
-    :param upgrading: what its program has brought; None if there is neither a
-        master before it nor one after it.
-    :ivar is_followed: whether another has taken over.
+    :param upgrading: what its program provides; None if there is neither an older
+        master nor a way to start a newer one.
+    :ivar is_followed: whether a newer master has taken over.
     """
 
     _log = Logger()
 
     def __init__(self, master: Master, upgrading: Upgrading | None) -> None:
         self.is_followed = False
-        #: What cookies are signed with; every master of a line has the same.
+        #: The key of session affinity cookies, the same in all masters of the sequence.
         self.secret = secrets.token_bytes(_SECRET_BYTES)
         if upgrading is not None and upgrading.inheritance is not None:
             self.secret = upgrading.inheritance.secret
-        #: What operators have set in the master before this one.
+        #: What operators have set in the older master.
         self.kept = Kept()
         if upgrading is not None and upgrading.inheritance is not None:
             self.kept = upgrading.inheritance.kept
         self._master = master
         self._command = None if upgrading is None else upgrading.command
         self._lead = None if upgrading is None else upgrading.lead
-        #: Until it has taken over.
+        #: What this master inherits; None after it has taken over.
         self._inheritance = None if upgrading is None else upgrading.inheritance
 
     @property
     def leads(self) -> bool:
-        """Whether this master is the one that operators and balancers know."""
+        """Whether this master is the one that operators and load balancers address."""
         return self._inheritance is None and not self.is_followed
 
-    # Following an older master.
+    # As the new master.
 
     def connect(self) -> None:
-        """Speak with the older master, if there is one."""
+        """Connect to the older master, if there is one."""
         if self._inheritance is not None:
             self._inheritance.connect(self._master.reactor, self)
 
     def check(self, deployment: Deployment) -> None:
-        """Take over, if this master is ready to."""
+        """Take over from the older master, if core and all workers are ready."""
         if self._inheritance is None or not deployment.core_is_ready:
             return
         slots = [s for s in deployment.pool.slots.values() if s.state != "stopped"]
@@ -135,23 +135,23 @@ class Succession:
             )
 
     def unfit(self, error: ClusterError) -> None:
-        """Tell the older master that this one cannot follow it."""
+        """Notify the older master that this one cannot take over."""
         if self._inheritance is not None:
             self._inheritance.unfit(str(error))
 
     def adopt(self, connection: socket.socket, door: str) -> Deferred[bool]:
-        """Let a worker serve a connection of the older master's."""
+        """Have a worker serve a connection that the older master hands over."""
         return self._master.deployment.pool.adopt(connection, door)
 
     def predecessor_gone(self) -> None:
-        """Hear that the older master is no more, or that this one is ending."""
+        """Called when the channel to the older master is closed, by either end."""
         if self._inheritance is not None and self._master.phase != "stopping":
             self._log.warn("the master that was to be followed is gone")
             self._inheritance = None
             self._take_the_lead("")
 
     def _not_answered(self, why: Failure) -> str:
-        """Lead all the same, for this master serves; there is no pid file."""
+        """Lead without an answer, since this master serves; return no pid file."""
         report_unanswered(why)
         return ""
 
@@ -159,14 +159,14 @@ class Succession:
         if self._lead is not None:
             self._lead(pid_file)
 
-    # Being followed by a newer one.
+    # As the old master.
 
     def begin(self, tell: Tell) -> Coroutine[Any, Any, str]:
         """
-        Start a new master that takes everything over.
+        Start a new master that takes over sockets and connections from this one.
 
-        :param tell: hears of each step.
-        :raise OperationError: if this master cannot be followed by another.
+        :param tell: called with each step.
+        :raise OperationError: if this master cannot start another.
         """
         if os.getpid() == 1:
             raise OperationError(
@@ -196,9 +196,9 @@ class Succession:
         self.is_followed = True
         master.deployment.pool.successor = successor.adopt
         master.sockets.give_up(taken)
-        # Whoever hears that it is done may ask the new master for something at once.
+        # A client that receives the verdict may address the new master at once.
         await successor.leading()
-        # In a turn of its own: whoever has asked is to hear how it went.
+        # In a later turn of the reactor, so that the client gets the verdict first.
         master.reactor.callLater(0, self._leave)
         return f"pid {pid} has taken over from pid {os.getpid()}, which leaves"
 

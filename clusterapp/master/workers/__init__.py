@@ -1,5 +1,5 @@
 """
 The children of a master: slots, the processes in them, and their supervision.
 
-Start with `child_slot`, then `worker_pool`. It may import what is below the programs.
+Start with `child_slot`, then `worker_pool`. They may import only lower layers.
 """

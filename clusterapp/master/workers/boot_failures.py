@@ -1,10 +1,10 @@
-"""What the log has of children that cannot start."""
+"""The log messages of children that cannot start."""
 
 from twisted.logger import Logger
 
 
 class BootFailures:
-    """Logs why children cannot start; a traceback once, however many had it."""
+    """Logs why children cannot start; a traceback only once for all children."""
 
     _log = Logger()
 
@@ -12,16 +12,16 @@ class BootFailures:
         self._tracebacks: set[str] = set()
 
     def forget(self) -> None:
-        """Log every traceback anew."""
+        """Forget the logged tracebacks, so that each is logged again."""
         self._tracebacks.clear()
 
     def log(self, label: str, reason: str, traceback: str) -> None:
         """
         Log one failure.
 
-        :param label: the child, as in ``worker 1``.
-        :param reason: one line.
-        :param traceback: where the application has failed; empty if it has not.
+        :param label: the name of the child, as in ``worker 1``.
+        :param reason: the reason, in one line.
+        :param traceback: the traceback of the application; empty if it has not failed.
         """
         if traceback and traceback not in self._tracebacks:
             self._tracebacks.add(traceback)

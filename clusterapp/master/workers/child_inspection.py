@@ -1,4 +1,4 @@
-"""Asking a child, in the master, what it is doing, and collecting what it says."""
+"""Asking a child, in the master, what it is doing, and collecting its answer."""
 
 from collections.abc import Callable
 
@@ -9,21 +9,21 @@ from clusterapp.channel.inspection import END
 from clusterapp.guards import guarded
 from clusterapp.spawning.execute import Child
 
-#: Seconds of silence that end an answer whose own end does not come.
+#: Seconds of silence after which an answer without its end mark is complete.
 QUIET = 0.3
 
-#: Seconds that an answer may take.
+#: The timeout of an answer, in seconds.
 PATIENCE = 3.0
 
 
 class Inspector:
     """
-    Inspects the process of one slot, whichever that is.
+    Inspects the current process of one slot.
 
-    What it says comes on stderr; other lines that come there at the time are taken
-    for a part of it. All of them go to the log as well, like everything.
+    The answer comes on stderr; other lines that come there meanwhile are regarded
+    as a part of it. All lines are logged as well, as any output is.
 
-    :param clock: keeps the time.
+    :param clock: the reactor, for timers.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -34,21 +34,21 @@ class Inspector:
         """
         Ask a process what it is doing.
 
-        :param child: the process; if it is being asked already, it is not again.
-        :param patience: the seconds that it may take.
-        :return: fires with what it said, which is nothing if it cannot speak.
+        :param child: the process; an inspection under way is joined.
+        :param patience: the timeout in seconds.
+        :return: fires with the answer, which is empty if the process cannot reply.
         """
         if self._answer is None:
             self._answer = _Answer(self._clock, child, self._ended)
         return self._answer.wait(patience)
 
     def printed(self, line: str) -> None:
-        """Hear a line that the process wrote to stderr."""
+        """Called with each line that the process has written to stderr."""
         if self._answer is not None:
             self._answer.heard(line)
 
     def exited(self) -> None:
-        """Hear that the process is gone."""
+        """Called when the process has exited."""
         if self._answer is not None:
             self._answer.end()
 
@@ -58,11 +58,11 @@ class Inspector:
 
 class _Answer:
     """
-    What one process says when it is asked.
+    The answer of one process.
 
-    :param clock: keeps the time.
+    :param clock: the reactor, for timers.
     :param child: the process.
-    :param ended: called once, when nothing more is waited for.
+    :param ended: called once, when the answer is complete.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class _Answer:
         child.inspect()
 
     def wait(self, patience: float) -> Deferred[str]:
-        """Fire when the answer is there, or these seconds are over."""
+        """Return a Deferred that fires with the answer, or after so many seconds."""
         if self._limit.getTime() > self._clock.seconds() + patience:
             self._limit.reset(patience)
         fired: Deferred[str] = Deferred()
@@ -87,8 +87,8 @@ class _Answer:
         return fired
 
     def heard(self, line: str) -> None:
-        """Take a line."""
-        # The application may have begun a line and not ended it.
+        """Process a line of the answer."""
+        # The end mark may follow text: the application may have left a line unfinished.
         if line.endswith(END):
             self.end()
         else:
@@ -97,7 +97,7 @@ class _Answer:
 
     @guarded("take the answer of a process")
     def end(self) -> None:
-        """Wait no longer."""
+        """Complete the answer with what has arrived."""
         for timer in (self._limit, self._silence):
             if timer.active():
                 timer.cancel()
@@ -111,7 +111,7 @@ class _Answer:
         if self._last_resort:
             self.end()
             return
-        # No Python code of it runs; what is written in C does.
+        # None of its Python code runs; the signal handler, which is written in C, does.
         self._last_resort = True
         self._silence = self._clock.callLater(QUIET, self._silent)
         self._child.dump_stacks()

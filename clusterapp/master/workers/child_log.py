@@ -13,13 +13,13 @@ _LEVELS = {level.name: level for level in LogLevel.iterconstants()}
 
 class ChildLog:
     """
-    Puts what a child logs and prints into the master's log.
+    Writes what a child logs and prints to the master's log.
 
-    Control characters are escaped: in the text of an event but for newlines, which
+    Control characters are escaped, except newlines in the text of an event, which
     observers indent.
 
-    :param label: names the child: ``worker 0`` or ``core``.
-    :param slot: the number of its slot.
+    :param label: the name of the child: ``worker 0`` or ``core``.
+    :param slot: its slot number.
     :param generation: the generation that it runs.
     """
 
@@ -29,7 +29,7 @@ class ChildLog:
         self._generation = generation
 
     def printed(self, line: str, *, error: bool) -> None:
-        """Log a line that came by the descriptor of stdout or stderr."""
+        """Log a line that the child has written to stdout or stderr."""
         self._publish(
             log_level=LogLevel.warn if error else LogLevel.info,
             log_namespace="stderr" if error else "stdout",
@@ -61,7 +61,7 @@ class ChildLog:
             "label": self._label,
             "slot": self._slot,
             "generation": self._generation,
-            # The child has limited what is repeated.
+            # The child has already limited repeated events.
             "from_child": True,
             **event,
         }

@@ -1,4 +1,4 @@
-"""What a process is given when it is started, which may be another thing each time."""
+"""The resources that a process inherits; each process of a slot has its own."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,14 +14,14 @@ def _nothing() -> None:
 @dataclass(frozen=True)
 class ChildResources:
     """
-    What one process of a slot inherits, and is told with it.
+    The resources of one process of a slot, with what its bootstrap says of them.
 
-    :param descriptors: the descriptors that it inherits, by what they are for.
+    :param descriptors: the file descriptors that it inherits, by name.
     :param listeners: see `Bootstrap`, as for the next three.
     :param shared: see there.
     :param row: see there.
     :param stickiness: see there.
-    :param gone: called when the process is gone, or could not be started.
+    :param gone: called when the process has exited, or could not be started.
     """
 
     descriptors: Mapping[str, int]
@@ -32,7 +32,7 @@ class ChildResources:
     gone: Callable[[], None] = _nothing
 
     def tell(self, bootstrap: Bootstrap) -> Bootstrap:
-        """Add to what a process is told."""
+        """Return the bootstrap with the fields of these resources."""
         return replace(
             bootstrap,
             listeners=self.listeners,
@@ -42,7 +42,7 @@ class ChildResources:
         )
 
 
-#: Gives what the next process of a slot gets.
+#: Returns the resources for the next process of a slot.
 #:
-#: It raises an OSError if there is nothing left to give.
+#: It raises an OSError if there are none left.
 Supplier = Callable[[int], ChildResources]

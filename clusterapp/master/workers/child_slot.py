@@ -1,4 +1,4 @@
-"""One slot of the master: the process that fills it, and its lifecycle."""
+"""One slot of the master: its process, its supervision, and its lifecycle."""
 
 import random
 import socket
@@ -28,63 +28,62 @@ from clusterapp.spawning.execute import Child, execute, how_it_ended
 if TYPE_CHECKING:
     from clusterapp.master.workers.child_resources import ChildResources
 
-#: How long a process may take to hear that it is to drain, in seconds, before nobody
-#: waits for that: it may hang.
+#: Seconds to wait for a process to confirm that it drains; it may hang.
 _HEARING_SECONDS = 1.0
 
 
 class Watcher(Protocol):
-    """Who hears of a slot."""
+    """Receives the events of a slot."""
 
     def entered(self, slot: "ChildSlot", state: State) -> None:
-        """Hear that a slot is in another state."""
+        """Called when the state of a slot has changed."""
 
     def imported(self, *, has_core: bool) -> None:
         """Called when a slot's process has imported the application."""
 
     def loaded(self, slot: "ChildSlot") -> None:
         """
-        Called when a slot's process can serve without being the one that is to.
+        Called when a slot's process can serve but has not taken the slot.
 
-        It is on trial and waits to be let go on, or was told to drain while it
-        started, and has taken requests before it received that.
+        It is on trial and waits to be activated, or was told to drain while it
+        started, and has accepted requests before it received that.
         """
 
     def failed(
         self, slot: "ChildSlot", *, loading: bool, reason: str, traceback: str
     ) -> None:
-        """Hear why a slot's process cannot start."""
+        """Called when a slot's process cannot start, with the reason."""
 
     def hand_over(
         self, slot: "ChildSlot", connection: socket.socket, door: str
     ) -> Deferred[bool]:
         """
-        Let another process serve a connection; the socket is the hearer's to close.
+        Have another process serve a connection; the callee closes the socket.
 
-        :param door: the name of the listener that it has come by.
-        :return: fires with whether one does.
+        :param door: the name of the listener that the connection was accepted from.
+        :return: fires with whether another process serves it.
         """
 
 
 class ChildSlot:
     """
-    One filling of a slot: a process, and those that replace it when it crashes.
+    A supervised child in a slot: a process, and those that replace it after crashes.
 
-    It drives a lifecycle, and does in the world what that decides. It is the
-    lifecycle's `Effects` and the child's `ProcessEvents` at once.
+    It drives a lifecycle and performs its actions: it implements both the
+    lifecycle's `Effects` and the child's `ProcessEvents`.
 
-    :param on_trial: whether the first process waits before it takes its place; it is
-        not started again if it fails before that.
-    :ivar watcher: who hears of it.
-    :ivar restarts: how often its process was started again.
-    :ivar pulse: what its process last said of itself, if anything.
-    :ivar pulse_at: the reactor's time at which it said that.
-    :ivar static: the folder of static files that it serves, if it has one.
-    :ivar serves: whether its process could serve, and can be told of the world.
-    :ivar last_words: why its last process has ended, or could not start.
-    :ivar overdue: the seconds after which that process was killed, if it was not ready.
-    :ivar is_terminating: whether its process drains since it has received SIGTERM.
-    :ivar traceback: where the application of that process failed; often empty.
+    :param on_trial: whether the first process waits before it takes the slot; it is
+        not restarted if it fails before that.
+    :ivar watcher: receives the events of this slot.
+    :ivar restarts: the number of restarts of its process.
+    :ivar stats: the last report of its process; None if there was none.
+    :ivar stats_at: the reactor's time of that report.
+    :ivar static: the folder of static files that it serves; None if it has none.
+    :ivar serves: whether its process was able to serve, and can receive state.
+    :ivar exit_reason: why its last process has exited, or could not start.
+    :ivar overdue: the seconds after which that process was killed for not being ready.
+    :ivar is_terminating: whether its process drains because it received SIGTERM.
+    :ivar traceback: the traceback of that process's application; often empty.
     """
 
     _log = Logger()
@@ -106,7 +105,7 @@ class ChildSlot:
         self.stats_at = 0.0
         self.overdue: float | None = None
         self.is_terminating = False
-        # Ends a process that is told to drain while it starts.
+        # The timer that kills a process which was told to drain while it starts.
         self._deadline: IDelayedCall | None = None
         self.static: StaticFolder | None = None
         self.exit_reason = self.traceback = ""
@@ -119,7 +118,7 @@ class ChildSlot:
         self._told_to_drain: Deferred[None] = succeed(None)
         self._on_trial = on_trial
         self.serves = False
-        #: Whether the cluster stops. Nothing is started again then, or not for long.
+        #: Whether the cluster stops: restarts are not logged then, nor do they last.
         self.cluster_stops = False
         self._child_log = ChildLog(label, self.number, self.generation)
         self._inspector = Inspector(reactor)
@@ -129,95 +128,95 @@ class ChildSlot:
 
     @property
     def number(self) -> int:
-        """The number of the slot."""
+        """The slot number; that of a core is `CORE_SLOT`."""
         return self._plan.bootstrap.slot
 
     @property
     def generation(self) -> int:
-        """The version of code and settings that its processes run."""
+        """The generation that its processes run."""
         return self._plan.bootstrap.generation
 
     @property
     def pid(self) -> int | None:
-        """The pid of its process, if there is one."""
+        """The pid of its process; None if there is none."""
         return None if self._child is None else self._child.pid
 
     @property
     def row(self) -> int | None:
-        """The number of its process's row on the scoreboard."""
+        """The number of its process's row on the scoreboard; None if there is none."""
         return None if self._supplies is None else self._supplies.row
 
     @property
     def uptime(self) -> float | None:
-        """How long its process has been there, in seconds."""
+        """The age of its process in seconds; None if there is none."""
         return None if self._child is None else self.now() - self._spawned_at
 
     @property
     def silence(self) -> float:
-        """The seconds since its process last reported."""
+        """The seconds since the last report of its process."""
         return self.now() - self.stats_at
 
     @property
     def lag(self) -> float | None:
-        """How late its event loop is: as reported, or as its next report is by now."""
+        """The lag of its event loop: as reported, or the delay of its next report."""
         if self.stats is None:
             return None
         return max(self.stats.lag, self.silence - REPORT_SECONDS)
 
     @property
     def accepts(self) -> bool:
-        """Whether its process takes connections."""
+        """Whether its process accepts connections."""
         return self.state == "running" and not self.is_terminating
 
     def start(self) -> None:
-        """Fill the slot."""
+        """Start a process in the slot."""
         self._life.start()
 
     def activate(self) -> None:
-        """Let a process on trial take the slot."""
+        """Let a process on trial take the slot and accept connections."""
         if self._child is not None:
             self._child.activate()
 
     def drain(self, *, hand_over: bool = False) -> None:
         """
-        Empty the slot, gracefully.
+        Drain the slot and leave it empty.
 
-        :param hand_over: whether idle connections can be given to other workers.
+        :param hand_over: whether idle connections may be handed over to other workers.
         """
         self._hand_over = hand_over
         self._life.drain()
 
     def accepts_nothing(self) -> Deferred[None]:
         """
-        Wait until the slot's process, which is draining, accepts nothing any more.
+        Wait until the slot's process, which is draining, has stopped accepting.
 
-        :return: fires when it has heard that, is gone, or does not hear.
+        :return: fires when the process has confirmed, has exited, or does not reply.
         """
         heard = self._told_to_drain.addTimeout(_HEARING_SECONDS, self._reactor)
         return heard.addErrback(_trap_timeout)
 
     def drop(self) -> None:
-        """Empty the slot at once; what its process was doing is lost."""
+        """Kill the slot's process at once; its requests under way are lost."""
         self._life.drain()
         self._end()
 
     def core_ready(self, ready: bool, *, back: bool) -> None:
-        """Tell the slot's process whether the core takes requests."""
+        """Notify the slot's process whether the core accepts requests."""
         if self._child is not None and self.serves:
             self._child.core_ready(ready, back=back)
 
     def cluster_health(self, *, ready: bool, detail: str) -> None:
-        """Tell the slot's process whether clients should be sent to the cluster."""
+        """Notify the slot's process whether clients should be sent to the cluster."""
         if self._child is not None and self.serves:
             self._child.cluster_health(ready=ready, detail=detail)
 
     def broken(self, why: str) -> None:
-        """Tell the slot's process what is wrong with the code, if anything."""
+        """Notify the slot's process of an error in the code; empty if there is none."""
         if self._child is not None and self.serves:
             self._child.broken(why)
 
     def reopen_logs(self) -> None:
-        """Tell the slot's process that the files of logs have been renamed."""
+        """Have the slot's process reopen its log files, which were renamed."""
         if self._child is not None:
             self._child.reopen_logs()
 
@@ -225,9 +224,9 @@ class ChildSlot:
         """
         Have the slot's process serve a connection.
 
-        :param connection: stays the caller's, who keeps it open until this fires.
-        :param door: the name of the listener that it has come by, if by any.
-        :return: fires with whether the process has it.
+        :param connection: the socket; the caller keeps it open until this fires.
+        :param door: the name of the listener that it was accepted from; empty if none.
+        :return: fires with whether the process has adopted it.
         """
         if self._child is None:
             return succeed(False)
@@ -239,18 +238,18 @@ class ChildSlot:
             self._child.accept(listener, listening, shared=shared)
 
     def refuse(self, listener: str) -> None:
-        """Have the slot's process accept no connections of a listener by itself."""
+        """Have the slot's process stop accepting connections of a listener itself."""
         if self._child is not None and self.serves:
             self._child.refuse(listener)
 
     def update_affinity(self, how: str) -> None:
-        """Tell the slot's process whose requests belong to which worker."""
+        """Send the slot's process the rules of session affinity."""
         if self._child is not None and self.serves:
             self._child.update_affinity(how)
 
     def stacks(self) -> Deferred[str]:
         """
-        Get the stacks and the requests under way of the slot's process.
+        Return the stacks and the requests under way of the slot's process.
 
         :return: fires with a text, which is empty if there is no process.
         """
@@ -258,10 +257,10 @@ class ChildSlot:
             return succeed("")
         return self._inspector.inspect(self._child)
 
-    # What the lifecycle decides.
+    # The lifecycle's `Effects`.
 
     def entered(self, state: State) -> None:
-        """Take note of a new state, and pass it on."""
+        """Called when the slot has entered a state: store it and notify the watcher."""
         self.state = state
         if state == "running":
             self._on_trial = False
@@ -297,18 +296,18 @@ class ChildSlot:
             self._gone()
 
     def ask_to_drain(self) -> None:
-        """Ask the process to finish and leave."""
+        """Ask the process to drain and exit."""
         if self._child is None:
             return
         self._told_to_drain = self._child.drain(
             spread=self._plan.spread, hand_over=self._hand_over
         )
         if not self.serves:
-            # It has nothing to finish, and hears nothing while it imports.
+            # It has nothing to drain, and reads no message while it imports.
             self._deadline = self.after(_HEARING_SECONDS, self._end_start)
 
     def kill(self) -> None:
-        """End the process at once; the log says what it was too slow for."""
+        """Kill the process, which has exceeded the timeout of its state; log that."""
         self._log.error(
             "{label} (pid {pid}) takes too long in state {state!r}: killing it",
             label=self.label,
@@ -330,17 +329,17 @@ class ChildSlot:
         self._end()
 
     def now(self) -> float:
-        """Tell the reactor's time."""
+        """Return the reactor's time in seconds."""
         return self._reactor.seconds()
 
     def after(self, seconds: float, then: Callable[[], None]) -> IDelayedCall:
-        """Call later."""
+        """Schedule a call; it can be cancelled."""
         return self._reactor.callLater(
             seconds, guarded(f"end the state of {self.label}")(then)
         )
 
     def pause(self, seconds: float, then: Callable[[], None]) -> IDelayedCall:
-        """Call later, to start the slot again; the log says when."""
+        """Schedule the next start of the slot, and log when it is due."""
         if self.cluster_stops:
             return self.after(seconds, then)
         why = "crashes too often and " if self.state == "fatal" else ""
@@ -352,24 +351,24 @@ class ChildSlot:
         )
         return self.after(seconds, then)
 
-    # What the process says and does.
+    # The child's `ProcessEvents`.
 
     def imported(self, *, has_core: bool) -> None:
-        """Pass on whether the application has a core."""
+        """Called when the process has imported the application."""
         self.watcher.imported(has_core=has_core)
 
     def loaded(self) -> None:
-        """Hear that the process, which is on trial, waits to be let go on."""
+        """Called when the process, which is on trial, waits to be activated."""
         self.serves = True
         self.watcher.loaded(self)
 
     def reported(self, stats: WorkerStats) -> None:
-        """Hear that the process's event loop runs, and what it does."""
+        """Called with each report of the process, a sign that its event loop runs."""
         self.stats, self.stats_at = stats, self.now()
         self._watchdog.reported()
 
     def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
-        """Let another worker serve a connection of the process."""
+        """Have another worker serve a connection of the process."""
         return self.watcher.hand_over(self, connection, door)
 
     def terminating(self) -> None:
@@ -385,7 +384,7 @@ class ChildSlot:
         self.watcher.entered(self, self.state)
 
     def ready(self, static: StaticFolder | None) -> None:
-        """Hear that the process takes connections."""
+        """Called when the process accepts connections."""
         self.static = static
         self._log.info(
             "{label} is ready after {seconds:.2f} s (pid {pid})",
@@ -399,12 +398,12 @@ class ChildSlot:
             self.watcher.loaded(self)
 
     def failed(self, *, loading: bool, reason: str, traceback: str) -> None:
-        """Hear why the process cannot start."""
+        """Called when the process cannot start, with the reason."""
         self.exit_reason, self.traceback = reason, traceback
         self.watcher.failed(self, loading=loading, reason=reason, traceback=traceback)
 
     def exited(self, reason: Failure) -> None:
-        """Hear that the process is gone."""
+        """Called when the process has exited."""
         pid = self._child and self._child.pid
         self.stats = None
         self._watchdog.stop()
@@ -430,13 +429,13 @@ class ChildSlot:
         self._gone()
 
     def printed(self, line: str, *, error: bool) -> None:
-        """Log a line that the process, or a child of it, wrote to its descriptors."""
+        """Log a line that the process, or a child of it, wrote to stdout or stderr."""
         if error:
             self._inspector.printed(line)
         self._child_log.printed(line, error=error)
 
     def logged(self, event: ChildEvent) -> None:
-        """Log an event of the process."""
+        """Log a log event of the process."""
         self._child_log.logged(event)
 
     def _use_up(self) -> None:
@@ -446,7 +445,7 @@ class ChildSlot:
 
     def _gone(self) -> None:
         if self._on_trial:
-            self._life.drain()  # so that it is not started again
+            self._life.drain()  # a process on trial is not restarted
         self._life.exited()
 
     def _end(self) -> None:

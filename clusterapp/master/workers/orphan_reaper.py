@@ -1,4 +1,4 @@
-"""Reaping the zombies that a PID 1 inherits from processes it never started."""
+"""Reaping of orphans: zombies that PID 1 inherits from processes it never started."""
 
 import os
 from pathlib import Path
@@ -10,13 +10,13 @@ from twisted.logger import Logger
 
 _log = Logger()
 
-#: Seconds between two looks. A zombie is reaped at the second look that finds it,
-#: so that whoever started it in this process has had the time to wait for it.
+#: Seconds between two checks. A zombie is reaped at the second check that finds it,
+#: so that code of this process that started it has had time to wait for it.
 INTERVAL = 2.0
 
 
 class ZombieReaper(TimerService):
-    """As PID 1, reap children that nobody in this process waits for."""
+    """As PID 1, reaps children that no code in this process waits for."""
 
     def __init__(self, reactor: Any) -> None:
         super().__init__(INTERVAL, self._look)
@@ -33,7 +33,7 @@ class ZombieReaper(TimerService):
 def _reap(pid: int) -> None:
     try:
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:  # it was waited for after all
+    except ChildProcessError:  # it was reaped meanwhile
         return
     _log.debug("reaped the orphan {pid}", pid=pid)
 
@@ -45,9 +45,9 @@ def _zombies_of(parent: int) -> list[int]:
             continue
         try:
             stat = (entry / "stat").read_text("ascii", "replace")
-        except OSError:  # it is gone
+        except OSError:  # it has exited
             continue
-        # The name, in parentheses, may hold anything, so count from its end.
+        # The name is in parentheses and may contain any, so split behind the last one.
         state, ppid = stat.rpartition(")")[2].split()[:2]
         if state == "Z" and int(ppid) == parent:
             found.append(int(entry.name))

@@ -1,4 +1,4 @@
-"""Replacing workers that have served their time, one at a time."""
+"""Recycling: replacing workers that have reached a limit, one at a time."""
 
 import random
 from collections.abc import Sequence
@@ -16,24 +16,24 @@ from clusterapp.operations import Verdict
 from clusterapp.settings.model import Settings
 from clusterapp.wording import counted
 
-#: Seconds between two looks.
+#: Seconds between two checks.
 INTERVAL = 1.0
 
-#: By how much of a limit it may be missed, so that workers which began together do
-#: not all come to it together.
+#: The fraction by which limits vary at random from worker to worker, so that workers
+#: which started together are not all recycled together.
 JITTER = 0.1
 
-#: Seconds to leave a worker alone whose replacement could not be started.
+#: Seconds without recycling after a replacement could not be started.
 _PAUSE = 60.0
 
-#: A worker that reaches a limit in fewer seconds has reached it too soon: that of its
-#: slot which follows is left alone for a second, the next one for two, and so on.
+#: A worker that reaches a limit within so many seconds has reached it too soon: its
+#: successor in the slot is not recycled for a second, the next one for two, and so on.
 _TOO_SOON = 10.0
 _FIRST_LIFE = 1.0
 _GROWTH = 2.0
 
-#: How long a worker is left alone at most, in seconds. One that grows must not grow
-#: for long; to replace one that needs more than the limit at its start is no use.
+#: The longest time without recycling, in seconds: short for a worker that grows, long
+#: for one that exceeds the limit at its start, where a replacement is of no use.
 _LONGEST_LIFE = 10.0
 _LONGEST_USELESS_LIFE = 600.0
 
@@ -45,10 +45,10 @@ class Reached:
     """
     A limit that a worker has reached.
 
-    :param setting: the setting that says what it is.
+    :param setting: the setting of the limit.
     :param value: the setting's value, with its unit.
-    :param what: what the worker has come to, as in ``"1,000 requests"``.
-    :param at_start: whether it had come to that when it started.
+    :param what: the amount reached, as in ``"1,000 requests"``.
+    :param at_start: whether that was reached at its start already.
     """
 
     setting: str
@@ -61,11 +61,11 @@ def limit_reached(
     slot: ChildSlot, settings: Settings, share: float, rss_at_start: int
 ) -> Reached | None:
     """
-    Return which limit a worker has reached, None if it has reached none.
+    Return the limit that a worker has reached; None if it has reached none.
 
     :param slot: the worker's slot.
-    :param settings: say what the limits are.
-    :param share: how much of its requests and its lifetime this worker gets, near 1.
+    :param settings: the settings with the limits.
+    :param share: the factor of the limits of requests and lifetime, near 1.
     :param rss_at_start: its resident memory when it was ready, in bytes.
     """
     stats, uptime = slot.stats, slot.uptime
@@ -88,11 +88,11 @@ def limit_reached(
 
 class Recycling(TimerService):
     """
-    Looks at workers every second, and has those replaced that have reached a limit.
+    Checks the workers every second, and has those replaced that have reached a limit.
 
     :param reactor: the master's reactor.
-    :param operations: replace workers, new before old.
-    :param deployment: what the master runs.
+    :param operations: replaces workers, new before old.
+    :param deployment: the workers of the master.
     """
 
     _log = Logger()
@@ -104,16 +104,16 @@ class Recycling(TimerService):
         self.clock: Any = reactor
         self._operations = operations
         self._deployment = deployment
-        #: What share of its limits a process gets, and its memory when it was ready,
-        #: by its pid.
+        #: The factor of the limits of each process, and its memory when it was ready,
+        #: by pid.
         self._shares: dict[int, float] = {}
         self._rss: dict[int, int] = {}
-        #: For how many seconds a worker is left alone, by its slot.
+        #: The minimum lifetime of the next worker of a slot in seconds, by slot number.
         self._lives: dict[int, float] = {}
         self._left_alone_until = 0.0
 
     def look(self) -> None:
-        """Have one worker replaced, if one is to be."""
+        """Have one worker replaced, if one has reached a limit."""
         slots = self._deployment.pool.running()
         self._forget(slots)
         if self._operations.under_way or self.clock.seconds() < self._left_alone_until:
@@ -157,7 +157,7 @@ class Recycling(TimerService):
     def _leave_alone(
         self, slot: ChildSlot, reached: Reached, uptime: float, rss: int
     ) -> None:
-        """Say for how long the next worker of a slot is left alone."""
+        """Set the minimum lifetime of a slot's next worker, if this one's was short."""
         before = self._lives.pop(slot.number, 0.0)
         if uptime >= max(_TOO_SOON, before * _GROWTH) and not reached.at_start:
             return
@@ -165,7 +165,7 @@ class Recycling(TimerService):
         seconds = min(max(_FIRST_LIFE, before * _GROWTH), longest)
         self._lives[slot.number] = seconds
         if seconds <= before:
-            return  # that has been said
+            return  # that was logged already
         text = (
             "{setting} = {value} is less than worker {number} needs at its start,"
             " {rss} MiB: raise it"

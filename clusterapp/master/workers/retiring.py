@@ -1,4 +1,4 @@
-"""Processes that have had a slot, or were tried and not taken, and are to be gone."""
+"""Workers being retired: replaced by newer ones, or failed in their trial."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from clusterapp.master.workers.child_slot import ChildSlot
 
 
 class RetiringWorkers:
-    """Fillings of slots that leave, and who waits until they are gone."""
+    """The children that drain and exit, and the Deferreds that wait for that."""
 
     def __init__(self) -> None:
         self._gone: dict[ChildSlot, Deferred[None]] = {}
@@ -18,27 +18,27 @@ class RetiringWorkers:
 
     def let_go(self, slot: ChildSlot, *, hand_over: bool) -> Deferred[None]:
         """
-        Have a filling leave, gracefully.
+        Retire a child: drain it until its process has exited.
 
-        :param hand_over: whether idle connections can be given to other workers.
-        :return: fires when its process is gone.
+        :param hand_over: whether idle connections may be handed over to other workers.
+        :return: fires when its process has exited.
         """
         if slot in self._gone:
             return _copy(self._gone[slot])
         gone = self._gone[slot] = Deferred()
-        # Whoever gives up waiting must not take that from the others.
+        # Each caller has a Deferred of its own, so that cancelling affects no other.
         waited = _copy(gone)
         slot.drain(hand_over=hand_over)
         self.check(slot)
         return waited
 
     def check(self, slot: ChildSlot) -> None:
-        """Look whether a filling is gone by now; its watcher calls this."""
+        """Called by the watcher of a child when its state has changed."""
         if slot.state == "stopped" and slot in self._gone:
             self._gone.pop(slot).callback(None)
 
     def all_gone(self) -> Deferred[None]:
-        """Fire when all that are leaving now are gone."""
+        """Return a Deferred that fires when all that are retiring now have exited."""
         waiting = [_copy(gone) for gone in self._gone.values()]
         return gatherResults(waiting).addCallback(lambda _: None)
 

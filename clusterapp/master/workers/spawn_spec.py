@@ -1,4 +1,4 @@
-"""What the slots of a master are filled with."""
+"""What the master needs to spawn the processes of a slot."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from clusterapp.master.workers.child_resources import Supplier
 @dataclass(frozen=True)
 class Plan:
     """
-    What a slot is filled with.
+    All that the processes of a slot are spawned with.
 
-    :param bootstrap: what the child is told.
+    :param bootstrap: the bootstrap that the child reads.
     :param environment: the child's environment.
-    :param supplier: gives what each process inherits.
-    :param access_log: a descriptor of the access log that it inherits; None if the
-        bootstrap says all that there is to say of one.
-    :param spread: the seconds over which a child that drains ends what does not end
-        by itself.
+    :param supplier: returns the resources that each process inherits.
+    :param access_log: a descriptor of the access log to inherit; None if the bootstrap
+        has its path, or there is none.
+    :param spread: the seconds over which a draining child spreads the closing of
+        connections that do not end by themselves.
     """
 
     bootstrap: Bootstrap

@@ -1,4 +1,4 @@
-"""The watchdog of one slot, in the master: it ends processes that hang."""
+"""The watchdog of one slot, in the master: it aborts processes that hang."""
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -7,14 +7,14 @@ from clusterapp.guards import guarded
 from clusterapp.master.workers.child_inspection import Inspector
 from clusterapp.spawning.execute import Child
 
-#: A timer that comes so many seconds late tells that the master itself stood still.
+#: A timer that fires so many seconds late shows that the master itself stood still.
 STOOD_STILL = 1.0
 
-#: Seconds in which a report may still come when the time is over. If the master or
+#: Seconds in which a report may still arrive after the timeout. If the master or
 #: the machine stood still, reports wait to be read, or for their worker to wake up.
 GRACE = 0.25
 
-#: Seconds in which a process that hangs may say what it is doing.
+#: Seconds for a process that hangs to report what it is doing.
 LAST_WORDS = 0.7
 
 #: Seconds from SIGABRT, at which stacks are written, to SIGKILL.
@@ -23,13 +23,13 @@ ABORTING = 1.0
 
 class Watchdog:
     """
-    Watches one process at a time, by what it reports.
+    Watches one process at a time by its reports.
 
     All that follows a hang, up to the kill, takes less than two seconds.
 
-    :param clock: keeps the time.
-    :param timeout: the seconds after which silence is a hang.
-    :param label: what the log calls the process.
+    :param clock: the reactor, for timers.
+    :param timeout: the seconds without a report after which a process hangs.
+    :param label: the name of the process in the log.
     :param inspector: asks the process what it is doing.
     """
 
@@ -49,25 +49,25 @@ class Watchdog:
         self._timer: IDelayedCall | None = None
 
     def watch(self, child: Child) -> None:
-        """Watch a process from now on: it is ready, and reports."""
+        """Start watching a process, which is ready and reports."""
         self._child = child
         self._in_grace = False
         self.reported()
         self._look_in(self._timeout)
 
     def reported(self) -> None:
-        """Hear that the process's event loop runs."""
+        """Called when the process has reported, so that its event loop runs."""
         self._heard_at = self._clock.seconds()
 
     def stop(self) -> None:
-        """Watch no longer: the process is gone, or is being killed."""
+        """Stop watching: the process has exited, or is being killed."""
         self._child = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _look_in(self, seconds: float) -> None:
-        # One timer for many reports: it is set anew when it is over.
+        # One timer for many reports: it is only rescheduled when it fires.
         self._due = self._clock.seconds() + seconds
         self._timer = self._clock.callLater(seconds, self._look)
 
@@ -102,7 +102,7 @@ class Watchdog:
 
     def _abort(self, child: Child) -> None:
         if self._child is not child:
-            return  # it is gone, or being killed
+            return  # it has exited, or is being killed
         self._timer = self._clock.callLater(ABORTING, self._kill, child)
         child.signal("ABRT")
 

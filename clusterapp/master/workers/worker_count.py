@@ -1,4 +1,4 @@
-"""How many workers a cluster has at first."""
+"""The initial number of workers, and its bounds."""
 
 from twisted.logger import Logger
 
@@ -7,22 +7,22 @@ from clusterapp.settings.validation import InvalidSettingsError
 from clusterapp.spawning.cpus import usable_cpus
 from clusterapp.wording import counted
 
-#: So many workers for each CPU are of use, at the very most: more are a slip.
+#: The most workers that are of use for each CPU: a larger number is a mistake.
 MOST_PER_CPU = 32
 
 _log = Logger()
 
 
 def most_workers() -> int:
-    """Return how many workers are started unless somebody insists."""
+    """Return the maximum number of workers, unless an operator forces more."""
     return MOST_PER_CPU * usable_cpus().count
 
 
 def check_size(settings: Settings) -> None:
     """
-    See that not too many workers are to be started.
+    Check that the settings do not ask for too many workers.
 
-    :raise SettingsError: if there are more than `most_workers`.
+    :raise SettingsError: if they ask for more than `most_workers`.
     """
     wanted, most = settings.workers, most_workers()
     if wanted != "auto" and int(wanted) > most:
@@ -34,13 +34,13 @@ def check_size(settings: Settings) -> None:
 
 
 def first_size(settings: Settings) -> int:
-    """Tell how many workers are to be started."""
+    """Return the number of workers to start."""
     wanted = settings.workers
     return usable_cpus().count if wanted == "auto" else int(wanted)
 
 
 def too_few_to_be_ready(settings: Settings) -> str:
-    """Return a warning if more workers must be ready than are started, else nothing."""
+    """Return a warning if more workers must be ready than are started, or nothing."""
     size, wanted = first_size(settings), settings.min_ready
     if wanted <= size:
         return ""
@@ -52,10 +52,10 @@ def too_few_to_be_ready(settings: Settings) -> str:
 
 def tell_size(settings: Settings, scaled_to: int | None = None) -> int:
     """
-    Say in the log how many workers are started, and why so many.
+    Log how many workers are started, and why.
 
-    :param scaled_to: how many an operator has asked for, in the place of the settings.
-    :return: how many they are.
+    :param scaled_to: the number set by an operator, which overrides the settings.
+    :return: the number of workers.
     """
     wanted, cpus = scaled_to or settings.workers, usable_cpus()
     if wanted == "auto":

@@ -1,4 +1,4 @@
-"""The workers of one master, together."""
+"""The workers of one master."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -11,22 +11,22 @@ from clusterapp.lifecycle import State
 from clusterapp.master.workers.child_slot import ChildSlot
 from clusterapp.master.workers.retiring import RetiringWorkers
 
-#: Serves a connection, which has come by the listener of a name, in another place;
-#: fires with whether it does.
+#: Adopts a connection that was accepted from the named listener, in another process;
+#: fires with whether it was adopted.
 Taker = Callable[[socket.socket, str], Deferred[bool]]
 
-#: Where connections come in that are for one slot alone.
+#: The listeners whose connections are for one slot only.
 _OF_ONE_SLOT = frozenset({PRIVATE, PORT})
 
 
 class Pool:
     """
-    Slots that are filled, told, replaced, drained and given up together.
+    The slots of a master, which are started, notified, replaced and drained together.
 
-    :param on_change: called when a slot is in another state.
-    :param on_hopeless: called when every slot is fatal; told whether any process
+    :param on_change: called when the state of a slot has changed.
+    :param on_hopeless: called when every slot is fatal, with whether any process
         was ever ready.
-    :param on_arrival: called when a process can be told what it has missed.
+    :param on_arrival: called when a process can receive the state that it has missed.
     """
 
     def __init__(
@@ -35,13 +35,13 @@ class Pool:
         on_hopeless: Callable[[bool], None],
         on_arrival: Callable[[ChildSlot], None],
     ) -> None:
-        #: What fills each slot, by its number.
+        #: The current worker of each slot, by slot number.
         self.slots: dict[int, ChildSlot] = {}
-        #: What has filled a slot and is to be gone, or was tried and not taken.
+        #: Workers being retired: replaced by newer ones, or failed in their trial.
         self.leaving = RetiringWorkers()
-        #: Takes connections when no worker of this pool can.
+        #: Adopts connections that no worker of this pool can: a new master.
         self.successor: Taker | None = None
-        #: Whether any process of the pool ever took connections.
+        #: Whether any process of the pool was ever ready.
         self.ever_ready = False
         self._on_change = on_change
         self._on_hopeless = on_hopeless
@@ -52,12 +52,12 @@ class Pool:
         self._turn = 0
 
     def fill(self, slot: ChildSlot) -> None:
-        """Start a slot that nothing fills so far."""
+        """Start a worker in a slot that has none."""
         self.slots[slot.number] = slot
         slot.start()
 
     def put(self, slot: ChildSlot) -> None:
-        """Let what is running take its slot; whatever had it leaves."""
+        """Give a slot to a running worker, and retire the one before it."""
         before = self.slots.get(slot.number)
         self.slots[slot.number] = slot
         if before is not None:
@@ -66,22 +66,22 @@ class Pool:
 
     def take_out(self, number: int) -> Deferred[None]:
         """
-        Have one slot no more; its connections go to others.
+        Remove a slot; its idle connections are handed over to other workers.
 
-        :return: fires when its process is gone.
+        :return: fires when its process has exited.
         """
         return self.let_go(self.slots.pop(number))
 
     def let_go(self, slot: ChildSlot) -> Deferred[None]:
         """
-        Have a filling leave, gracefully; others get its idle connections.
+        Retire a worker: drain it, and hand its idle connections over.
 
-        :return: fires when its process is gone.
+        :return: fires when its process has exited.
         """
         return self.leaving.let_go(slot, hand_over=True)
 
     def drain(self) -> Deferred[None]:
-        """Empty all slots; fires when the last process is gone."""
+        """Drain all slots and remove them; fires when the last process has exited."""
         slots = tuple(self.slots.values())
         self.slots.clear()
         for slot in slots:
@@ -89,18 +89,18 @@ class Pool:
         return self.leaving.all_gone()
 
     def drop(self) -> None:
-        """Empty all slots at once; what their processes were doing is lost."""
+        """Kill all processes at once; their requests under way are lost."""
         for slot in tuple(self.everyone()):
             slot.drop()
 
     def core_ready(self, ready: bool, *, back: bool) -> None:
-        """Tell every process whether the core takes requests."""
+        """Notify every process whether the core accepts requests."""
         self._core = (ready, back)
         for slot in self.everyone():
             slot.core_ready(ready, back=back)
 
     def cluster_health(self, *, ready: bool, detail: str) -> None:
-        """Tell every process whether clients should be sent to the cluster."""
+        """Notify every process whether clients should be sent to the cluster."""
         if (ready, detail) == self._health:
             return
         self._health = (ready, detail)
@@ -108,24 +108,24 @@ class Pool:
             slot.cluster_health(ready=ready, detail=detail)
 
     def broken(self, why: str) -> None:
-        """Tell every process what is wrong with the code, if anything."""
+        """Notify every process of an error in the code; empty if there is none."""
         self._broken = why
         for slot in self.everyone():
             slot.broken(why)
 
     def reopen_logs(self) -> None:
-        """Tell every process that the files of logs have been renamed."""
+        """Have every process reopen its log files, which were renamed."""
         for slot in self.everyone():
             slot.reopen_logs()
 
     def running(self) -> list[ChildSlot]:
-        """Give the slots whose processes take connections."""
+        """Return the slots whose processes accept connections."""
         return [slot for slot in self.slots.values() if slot.accepts]
 
-    # What the slots report.
+    # Events of the slots.
 
     def entered(self, slot: ChildSlot, state: State) -> None:
-        """Hear from a slot that it is in another state."""
+        """Called when the state of a slot has changed."""
         if state == "running":
             self.ever_ready = True
             self.tell_news(slot)
@@ -137,7 +137,7 @@ class Pool:
             self._on_hopeless(self.ever_ready)
 
     def tell_news(self, slot: ChildSlot) -> None:
-        """Tell a process all that it has missed."""
+        """Send a process all state that it may have missed."""
         ready, back = self._core
         slot.core_ready(ready, back=back)
         ready, detail = self._health
@@ -150,12 +150,13 @@ class Pool:
         self, connection: socket.socket, door: str, *, before: ChildSlot | None = None
     ) -> Deferred[bool]:
         """
-        Let a worker serve a connection that another has accepted.
+        Have a worker adopt a connection that another process has accepted.
 
-        :param connection: the pool's from now on.
-        :param door: the name of the listener that it has come by.
-        :param before: who has it, and cannot be asked; None for another master.
-        :return: fires with whether one has it.
+        :param connection: the socket, which the pool closes.
+        :param door: the name of the listener that it was accepted from.
+        :param before: the slot that hands it over and cannot adopt it; None if another
+            master does.
+        :return: fires with whether a worker has adopted it.
         """
         given = Deferred.fromCoroutine(self._give(connection, door, before))
 
@@ -177,10 +178,10 @@ class Pool:
 
     def _by_turns(self, door: str, before: ChildSlot | None) -> list[ChildSlot]:
         """
-        Give the running slots that can have a connection, the best ones first.
+        Return the running slots that may adopt a connection, the preferred ones first.
 
-        That is the slot that it was in: it is where its client's requests belong.
-        Then come those of the newest generation, each in its turn.
+        The first is the new worker of the slot that had it, which its client has
+        affinity to. Then come those of the newest generation, in round-robin order.
         """
         number = None if before is None else before.number
         running = [slot for slot in self.running() if slot is not before]
@@ -194,5 +195,5 @@ class Pool:
         return sorted(turned, key=lambda s: (s.number != number, -s.generation))
 
     def everyone(self) -> Iterator[ChildSlot]:
-        """Give all slots, those that are leaving as well."""
+        """Return an iterator of all slots, including those being retired."""
         return chain(self.slots.values(), self.leaving)
