@@ -43,7 +43,7 @@ JUMP_IF_ABOVE_X = 0x2D  # jgt x
 RETURN = 0x06  # ret #k
 RETURN_A = 0x16  # ret a
 
-# Special offsets of loads, as 32 bits: SKF_NET_OFF, the begin of the packet's network
+# Special offsets of loads, as 32 bits: SKF_NET_OFF, the start of the packet's network
 # header, and SKF_AD_OFF + SKF_AD_RANDOM, a random word.
 NETWORK_HEADER = 0xFFF00000
 RANDOM_WORD = 0xFFFFF000 + 56

@@ -35,7 +35,7 @@ _OWS: Final = " \t"
 #: A token, the only value that needs no quotes (RFC 9110, section 5.6.2).
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
-# A quoted string (RFC 9110, section 5.6.4) at any position.
+# A quoted string (RFC 9110, section 5.6) at any position.
 _STRING = r'"(?:[^"\\]++|\\.)*+"'
 _WHOLE = re.compile(rf'(?:[^"]++|{_STRING})*+', re.DOTALL)
 #: The text between separators; an unterminated quoted string reaches to the end.

@@ -134,7 +134,7 @@ class ChildProgram:
 
     def adopt(self, connection: socket.socket, door: str) -> None:
         """
-        Serve an idle connection that another worker has handed over.
+        Serve a connection that another process has accepted.
 
         :param connection: the socket; it is closed if this child does not serve yet.
         :param door: the name of the listener that accepted the connection.
@@ -242,7 +242,11 @@ class ChildProgram:
 
     @guarded("drain as SIGTERM asks for")
     def _terminated(self) -> None:
-        """Called after SIGTERM: notify the master, then drain and hand over."""
+        """
+        Called after SIGTERM: notify the master, then drain.
+
+        New connections then go to other workers, and idle ones are handed over.
+        """
         if not (self._draining or self._leaving):
             self._end.terminating().addErrback(report_unanswered)
         self.drain(spread=self._settings.drain_spread, hand_over=True)

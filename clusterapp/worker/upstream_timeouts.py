@@ -32,7 +32,7 @@ class Patience:
     def begin(self, waiting: Waiting) -> None:
         """Start the timeout of a request."""
         self._since[waiting] = self._clock.seconds()
-        # One timer for all: a request that is answered in time sets and cancels none.
+        # One timer for all requests, so that an answer in time has none to cancel.
         if self._sweep is None:
             self._sweep = self._clock.callLater(self.seconds, self._look)
 

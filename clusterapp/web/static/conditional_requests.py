@@ -44,7 +44,7 @@ def judge(asked: Mapping[bytes, bytes], etag: bytes, modified: bytes) -> Verdict
 def allows_range(asked: Mapping[bytes, bytes], etag: bytes, modified: bytes) -> bool:
     """Return whether If-Range, if any, has the validator of this representation."""
     value = asked.get(IF_RANGE)
-    # A date must be equal (RFC 9110, section 13.1.5); it is not compared as a time.
+    # A date must be equal: an earlier or later one does not identify the version.
     return value is None or value in (etag, modified)
 
 

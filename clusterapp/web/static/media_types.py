@@ -25,7 +25,7 @@ _TYPES: Final = {
     ".zst": "application/zstd",
 }
 
-#: The compressible types besides text and XML.
+#: The compressible types besides ``text/*`` and ``*+xml``.
 _COMPRESSIBLE: Final = frozenset(
     {
         "application/javascript",

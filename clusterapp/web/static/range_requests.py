@@ -12,8 +12,8 @@ _UNIT: Final = b"bytes="
 #: 14.2).
 MOST_RANGES: Final = 32
 
-#: The gap in bytes up to which two ranges are joined: another part has a head, which
-#: takes about as many bytes.
+#: The gap in bytes up to which two ranges are joined: sending the gap costs less than
+#: another part, which has a head.
 _SMALL_GAP: Final = 256
 
 
