@@ -1,10 +1,10 @@
 """
-The demo site: what ``twistd clusterapp`` serves when no application is named.
+The demo site, which ``twistd clusterapp`` serves when no application is named.
 
-It is one application in two halves. What is under ``app.route`` runs in every
-worker; what is under ``app.core.route`` runs once, in the core, where a plain
-attribute is shared state and needs no lock and no database. A worker forwards
-the requests for the core's routes, so both halves have the same public address.
+It is one application with two sides. Handlers of ``app.route`` run in every worker;
+handlers of ``app.core.route`` run once, in the core, where a plain attribute is shared
+state and needs no lock and no database. A worker forwards the requests for the core's
+routes, so both sides have the same public address.
 """
 
 import json
@@ -30,16 +30,16 @@ from clusterapp.web.application import Application
 
 app = Application(static="../static", templates="../templates")
 
-#: How long a page waits for the core, in seconds, before it does without.
+#: The seconds that a page waits for the core before it is rendered without its data.
 CORE_PATIENCE = 2.0
 
-#: How a worker's connection to the core may end.
+#: The errors with which a worker's request to the core can end.
 _ENDS = (CancelledError, CoreError, PartialDownloadError, ResponseFailed)
 
-#: How long a worker waits, in seconds, before it tells a core anew that it is there.
+#: The least seconds between two registrations of a worker with the core.
 PRESENCE_PAUSE = 1.0
 
-#: How many pages the core keeps up to date at once.
+#: The most event streams of pages that the core serves at once.
 STREAMS_ALLOWED = 100
 
 _PAGE_HEADERS = {
@@ -53,8 +53,8 @@ _PAGE_HEADERS = {
     # Not `no-referrer`: a browser would then send the page's own form with
     # `Origin: null` (Fetch, section 3.2), and `is_foreign` would refuse it.
     "Referrer-Policy": "same-origin",
-    # A browser keeps a connection, and with it a worker. Giving the connection
-    # up after each page lets a reload reach the others.
+    # With keep-alive a browser would stay with one worker. Closing the connection
+    # after each page lets a reload reach other workers.
     "Connection": "close",
 }
 
@@ -64,16 +64,16 @@ _log = Logger()
 
 
 def accepts(request: Request, media_type: str) -> bool:
-    """Whether the client names this media type among those it would like."""
+    """Return whether the Accept field of a request names this media type."""
     return media_type in (request.getHeader("Accept") or "")
 
 
 def is_foreign(request: Request) -> bool:
     """
-    Whether a page of another site made the browser send this request.
+    Return whether a page of another site made the browser send this request.
 
-    Browsers say so in Sec-Fetch-Site (W3C Fetch Metadata, section 2.3), but
-    not to a plain-HTTP server on another machine; there, Origin tells.
+    Browsers send Sec-Fetch-Site (W3C Fetch Metadata, section 2.3), but not to a
+    plain-HTTP server on another machine; in that case Origin is compared.
     """
     site = request.getHeader("Sec-Fetch-Site")
     if site is not None:
@@ -83,9 +83,9 @@ def is_foreign(request: Request) -> bool:
 
 
 def curl_name(request: Request) -> str:
-    """Return how ``curl`` calls this site, for the commands that a page shows."""
+    """Return the URL of this site for the ``curl`` commands that a page shows."""
     host = request.getHeader("Host") or ""
-    # It will be pasted into a shell: take no character that means something.
+    # The command is pasted into a shell: a host with special characters is replaced.
     if not _HOST.fullmatch(host):
         host = "localhost:8080"
     return f"https://{host}" if request.isSecure() else host
@@ -97,27 +97,27 @@ def clock_of(request: Request) -> IReactorTime:
 
 
 def send_as(request: Request, media_type: str) -> None:
-    """Set the headers that every answer of this site has."""
+    """Set the header fields that every response of this site has."""
     request.setHeader("Content-Type", media_type)
     request.setHeader("Cache-Control", "no-store")
     request.setHeader("X-Content-Type-Options", "nosniff")
 
 
 def line(request: Request, text: str, code: int = HTTPStatus.OK) -> str:
-    """Answer with one line of text."""
+    """Return a line of text as a response body, after setting status and fields."""
     request.setResponseCode(code)
     send_as(request, "text/plain; charset=utf-8")
     return f"{text}\n"
 
 
 def document(request: Request, value: object) -> str:
-    """Answer with a JSON document."""
+    """Return a JSON document as a response body, after setting the fields."""
     send_as(request, "application/json")
     return f"{json.dumps(value)}\n"
 
 
 def page(request: Request, template: str, **values: object) -> str:
-    """Answer with a page made from a template."""
+    """Return a page rendered from a template, after setting the fields."""
     send_as(request, "text/html; charset=utf-8")
     for name, value in _PAGE_HEADERS.items():
         request.setHeader(name, value)
@@ -128,7 +128,7 @@ def page(request: Request, template: str, **values: object) -> str:
 
 
 class Place(NamedTuple):
-    """Which process this is; without a cluster it has no slot or generation."""
+    """The identity of a process; without a cluster it has no slot and generation."""
 
     slot: int | None
     pid: int
@@ -136,7 +136,7 @@ class Place(NamedTuple):
 
     @classmethod
     def here(cls) -> "Place":
-        """Ask the cluster, if there is one, about this process."""
+        """Return the identity of this process, from the cluster if there is one."""
         try:
             return cls(app.cluster.slot, os.getpid(), app.cluster.generation)
         except NotInClusterError:
@@ -150,12 +150,12 @@ class Place(NamedTuple):
 
 async def tell_core(what: str, times: int, clock: IReactorTime) -> Any:
     """
-    Tell the core what this worker has served.
+    Report requests that this worker has served to the core.
 
     :param what: the request, as ``GET /path``.
-    :param times: how often it was served since the core was last told.
-    :param clock: measures `CORE_PATIENCE`.
-    :return: the core's board (see `Board.snapshot`), or None without a core.
+    :param times: the number of such requests since the last report.
+    :param clock: the clock for the timeout `CORE_PATIENCE`.
+    :return: the core's board (see `Board.snapshot`); None if the core did not answer.
     """
     visit = {**Place.here()._asdict(), "what": what, "times": times}
     try:
@@ -176,10 +176,12 @@ async def _post(visit: dict[str, object]) -> Any:
 
 class Summary:
     """
-    What a worker tells the core of requests that do not wait for the core.
+    The reports to the core about requests that do not wait for the core.
 
-    One message is on its way at a time, and the next sums up what came
-    meanwhile: a flood of requests to a worker is none to the core.
+    One report is under way at a time, and the next one counts all requests received
+    meanwhile: a flood of requests to a worker is no flood to the core.
+
+    :param what: the request, as ``GET /path``.
     """
 
     def __init__(self, what: str) -> None:
@@ -188,7 +190,7 @@ class Summary:
         self._telling = False
 
     def served(self, clock: IReactorTime) -> None:
-        """Note one more request, and see to it that the core is told."""
+        """Count one more request, and start a report unless one is under way."""
         self._untold += 1
         if not self._telling:
             Deferred.fromCoroutine(self._tell(clock)).addErrback(
@@ -209,20 +211,20 @@ summary = Summary("GET /whoami")
 
 
 class Presence:
-    """Keeps this worker's process known to the core: by a connection that stays."""
+    """The registration of this worker with the core, by a request that stays open."""
 
     def __init__(self) -> None:
         self.loop = LoopingCall(self._connect)
         self._connected: Deferred[None] | None = None
 
     def begin(self) -> None:
-        """Connect, and connect again whenever the core has gone."""
+        """Register, and register again whenever the core has ended the response."""
         self.loop.start(PRESENCE_PAUSE).addErrback(
             lambda failure: _log.failure("cannot stay known to the core", failure)
         )
 
     def end(self) -> None:
-        """Let go: the worker stops."""
+        """Called when the worker stops: cancel the registration."""
         if self.loop.running:
             self.loop.stop()
         if self._connected is not None:
@@ -230,13 +232,13 @@ class Presence:
 
     def _connect(self) -> "Deferred[None]":
         connected = self._connected = Deferred.fromCoroutine(self._stay())
-        # The loop goes on when this has fired.
+        # The LoopingCall schedules its next call after this Deferred has fired.
         return connected.addErrback(lambda why: why.trap(*_ENDS) and None)
 
     async def _stay(self) -> None:
         place = Place.here()._asdict()
         answer = await app.cluster.core.post("http://core/workers", json=place)
-        await answer.content()  # which ends with the core
+        await answer.content()  # the body ends when the core stops
 
 
 presence = Presence()
@@ -244,19 +246,19 @@ presence = Presence()
 
 @app.on_start
 def join() -> None:
-    """Have the core know this worker before its first request."""
+    """Start the registration with the core; a start hook."""
     presence.begin()
 
 
 @app.on_stop
 def leave() -> None:
-    """Have the core see this worker leave."""
+    """End the registration with the core; a stop hook."""
     presence.end()
 
 
 @app.route("/", methods=["GET"])
 async def index(request: Request) -> str:
-    """Show who answers and what the core knows, this visit included."""
+    """Serve the page with this process and the core's board, this visit included."""
     what = f"{request.method.decode('ascii')} /"
     known = await tell_core(what, 1, clock_of(request))
     site = curl_name(request)
@@ -266,7 +268,7 @@ async def index(request: Request) -> str:
 
 @app.route("/whoami", methods=["GET"])
 def whoami(request: Request) -> str:
-    """Say who answers, in a line for ``curl`` or as JSON."""
+    """Serve the identity of this process, as a line of text or as JSON."""
     summary.served(clock_of(request))
     place = Place.here()
     if accepts(request, "application/json"):
@@ -276,7 +278,7 @@ def whoami(request: Request) -> str:
 
 @app.handle_errors(NotFound)  # type: ignore[arg-type]
 def not_found(request: Request, _: Failure) -> str:
-    """Show the page for an address that nothing answers."""
+    """Serve the page for a path without a route, with status 404."""
     request.setResponseCode(HTTPStatus.NOT_FOUND)
     return page(request, "404.html")
 
@@ -290,9 +292,10 @@ board = Board()
 @app.core.route("/visits", methods=["POST"])
 def visits(request: Request) -> str:
     """
-    Take a worker's word on what it has served, and answer with the board.
+    Record a worker's report of served requests, and respond with the board.
 
-    Workers ask for themselves here. What they forward for a client says so.
+    Only workers' own requests are accepted: forwarded requests of clients have a
+    Forwarded or X-Forwarded-For field.
     """
     if request.getHeader("Forwarded") or request.getHeader("X-Forwarded-For"):
         return line(request, "only workers tell of visits", HTTPStatus.FORBIDDEN)
@@ -302,11 +305,11 @@ def visits(request: Request) -> str:
 
 @app.core.route("/workers", methods=["POST"])
 async def workers(request: Request) -> str | None:
-    """Know a worker from now on, until its connection ends with its process."""
+    """Register a worker until this request's connection is closed."""
     if request.getHeader("Forwarded") or request.getHeader("X-Forwarded-For"):
         return line(request, "only workers are known here", HTTPStatus.FORBIDDEN)
     worker = json.load(cast("IO[bytes]", request.content))
-    # A stream of events: a core that is to stop ends it without waiting.
+    # An event stream: a core that drains ends it without waiting.
     send_as(request, "text/event-stream")
     request.write(b": welcome\n\n")
     board.arrived(worker)
@@ -319,7 +322,7 @@ async def workers(request: Request) -> str | None:
 
 @app.core.route("/counter", methods=["GET", "POST"])
 def counter(request: Request) -> str:
-    """Count a POST; send a browser to the page, tell the others the count."""
+    """Increment the counter at POST; redirect a browser, else return the count."""
     if request.method == b"POST":
         if is_foreign(request):
             return line(request, "another site may not count", HTTPStatus.FORBIDDEN)
@@ -335,7 +338,7 @@ def counter(request: Request) -> str:
 
 @app.core.route("/events", methods=["GET"])
 async def events(request: Request) -> str | None:
-    """Keep a page up to date for as long as it is open."""
+    """Serve the event stream of the board for as long as a page is open."""
     if len(board.streams) >= STREAMS_ALLOWED:
         return line(request, "too many pages follow", HTTPStatus.SERVICE_UNAVAILABLE)
     send_as(request, "text/event-stream")

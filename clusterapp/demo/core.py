@@ -1,4 +1,4 @@
-"""What the demo site's core knows, and the pages that follow it."""
+"""The state of the demo site's core, and the event streams of pages that show it."""
 
 import json
 import os
@@ -14,18 +14,19 @@ from zope.interface import implementer
 
 from clusterapp.guards import guarded
 
-#: How many of the last visits the core remembers.
+#: The number of latest visits that the core stores.
 VISITS_KEPT = 20
 
-#: Changes of the board that are closer together, in seconds, are sent as one.
+#: The seconds from the first change of the board until it is sent, with all changes in
+#: between.
 SETTLING_TIME = 0.2
 
-#: How often, in seconds, a stream says that it is still there.
+#: The interval of a stream's heartbeats, in seconds.
 HEARTBEAT = 15.0
 
 
 class Board:
-    """What the core knows: there is one in the whole cluster."""
+    """The state of the core, one object per cluster."""
 
     def __init__(self) -> None:
         self.counter = 0
@@ -41,7 +42,7 @@ class Board:
         self._changed()
 
     def add(self, visit: dict[str, Any]) -> None:
-        """Note a visit, in the words of `tell_core`."""
+        """Store a visit, a mapping in the format of `tell_core`."""
         self._seen += 1
         self._served[visit["slot"]] += visit["times"]
         now = datetime.now(tz=UTC).isoformat(timespec="seconds")
@@ -50,9 +51,9 @@ class Board:
 
     def arrived(self, worker: dict[str, Any]) -> None:
         """
-        Note a worker's process: it stays connected for as long as it lives.
+        Called when the process of a worker has connected.
 
-        :param worker: its slot, pid and generation.
+        :param worker: the slot, pid and generation of the worker.
         """
         slot = worker["slot"]
         starts = self._workers.get(slot, {"starts": 0})["starts"] + 1
@@ -62,14 +63,20 @@ class Board:
         self._changed()
 
     def left(self, worker: dict[str, Any]) -> None:
-        """Note that a worker's process is gone, unless another has its slot by now."""
+        """
+        Called when the process of a worker has disconnected.
+
+        Its slot is marked as empty, unless another process has filled it by now.
+
+        :param worker: the slot, pid and generation of the worker.
+        """
         known = self._workers.get(worker["slot"])
         if known is not None and known["pid"] == worker["pid"]:
             self._workers[worker["slot"]] = {**known, "here": False}
             self._changed()
 
     def snapshot(self) -> dict[str, object]:
-        """Return all of it in JSON's types, the latest visit first."""
+        """Return the state in JSON's types, the latest visit first."""
         total = self._served.total() or 1
         nothing = dict.fromkeys(("pid", "generation", "since", "starts", "here"))
         return {
@@ -96,10 +103,14 @@ class Board:
 @implementer(IPushProducer)
 class Stream:
     """
-    A page that follows the board by Server-Sent Events (HTML, section 9.2).
+    The stream of the board to one page, by Server-Sent Events (HTML, section 9.2).
 
-    It is always sent the whole board as it is then: one that cannot keep up, or
-    is asking again, misses the steps in between, and nothing is stored for it.
+    Every event is the whole board as it is at that time: a page that is slow, or
+    reconnects, misses the states in between, and no events are stored for it.
+
+    :param request: the request for the stream.
+    :param board: the board.
+    :param clock: the reactor's clock.
     """
 
     def __init__(self, request: Request, board: Board, clock: IReactorTime) -> None:
@@ -114,7 +125,7 @@ class Stream:
         self._gone: Deferred[None] = Deferred()
 
     async def run(self) -> None:
-        """Send the board and its changes until Klein cancels this: the page is gone."""
+        """Send the board and its changes until Klein cancels this at disconnect."""
         self._request.registerProducer(self, streaming=True)
         self._heartbeat.start(HEARTBEAT, now=False)
         self._board.streams.add(self)
@@ -129,23 +140,23 @@ class Stream:
                 self._due.cancel()
 
     def changed(self) -> None:
-        """Send the board soon, with the changes that follow at once."""
+        """Called when the board has changed: schedule sending it."""
         self._stale = True
         if self._due is None and not self._paused:
             self._due = self._clock.callLater(SETTLING_TIME, self._send)
 
     def pauseProducing(self) -> None:
-        """Send nothing: the page has not taken what it was sent."""
+        """Called when the page reads too slowly: send nothing."""
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """Send what the page has missed."""
+        """Called when the page has caught up: send the board if it has changed."""
         self._paused = False
         if self._stale:
             self.changed()
 
     def stopProducing(self) -> None:
-        """Send nothing any more: the connection is gone, and `run` is told."""
+        """Called when the connection is closed: send nothing; `run` is cancelled."""
         self._paused = True
 
     @guarded("send to a page")

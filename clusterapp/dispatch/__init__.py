@@ -1,1 +1,1 @@
-"""Who gets what: pure choices among workers, also as programs that the kernel runs."""
+"""The choice of a worker for connections and clients: pure functions, BPF programs."""

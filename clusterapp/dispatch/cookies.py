@@ -1,11 +1,11 @@
-"""The cookie that names a client's slot, signed so that nobody can make one up."""
+"""The signed cookie that names a client's slot, for session affinity."""
 
 import hmac
 import re
 from base64 import urlsafe_b64encode
 from functools import lru_cache
 
-#: How many slots' cookies are remembered.
+#: The number of slots whose cookie values are cached.
 _REMEMBERED = 1024
 
 # A slot, and an HMAC-SHA256 in base64url (RFC 4648, section 5) without its padding.
@@ -14,10 +14,10 @@ _VALUE = re.compile(rb"(?P<slot>0|[1-9][0-9]{0,5})\.[A-Za-z0-9_-]{43}")
 
 class SlotCookie:
     """
-    What a client is given so that it stays with its slot.
+    The session affinity cookie, signed so that clients cannot forge one.
 
     :param name: the cookie's name, a token (RFC 9110, section 5.6.2).
-    :param secret: the key of its signature. Whoever has it can choose his slot.
+    :param secret: the key of the signature. A client that has it can choose its slot.
     """
 
     def __init__(self, name: str, secret: bytes) -> None:
@@ -27,11 +27,11 @@ class SlotCookie:
 
     def slot(self, value: bytes) -> int | None:
         """
-        Tell the slot that a client's cookie names.
+        Return the slot that a client's cookie names.
 
-        :param value: the cookie's value, as the client sent it.
-        :returns: None for a value that was not made here, or with another secret or
-            name. The slot may have ceased to be.
+        :param value: the cookie's value, as received.
+        :returns: None if the signature is not that of this secret and name. The slot
+            may no longer exist.
         """
         match = _VALUE.fullmatch(value)
         if match is None:
@@ -41,13 +41,13 @@ class SlotCookie:
 
     def set_cookie(self, slot: int, *, secure: bool) -> bytes:
         """
-        Write a ``Set-Cookie`` field's value (RFC 6265, section 4.1).
+        Return the value of a ``Set-Cookie`` field (RFC 6265, section 4.1).
 
-        It is for the whole site, until the browser is closed.
+        The cookie is valid for the whole site, until the browser is closed.
 
         :param slot: the slot to name.
-        :param secure: whether the client came over TLS: the cookie then never goes
-            over a connection without it.
+        :param secure: whether the client's connection is over TLS: the cookie is then
+            marked ``Secure``, and is never sent without TLS.
         """
         attributes = b"; Path=/; HttpOnly; SameSite=Lax" + b"; Secure" * secure
         return self._name + b"=" + self._value(slot) + attributes

@@ -1,4 +1,4 @@
-"""What a client is known by in its requests: ``--sticky``."""
+"""The session affinity key, by which requests of one client are known: ``--sticky``."""
 
 import re
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from clusterapp.interfaces import Fields
 
 Source = Literal["client-ip", "cookie", "header", "query"]
 
-#: The cookie that is looked at where the key names none.
+#: The name of the cookie if the setting has none.
 DEFAULT_COOKIE = "clusterapp_slot"
 
 
 @dataclass(frozen=True)
 class Key:
     """
-    What a client is known by.
+    The part of a request that identifies its client.
 
-    :param source: where to look.
-    :param name: what the cookie, the field or the query parameter is called; empty
-        for ``client-ip``.
+    :param source: the kind of the part.
+    :param name: the name of the cookie, the field or the query parameter; empty for
+        ``client-ip``.
     """
 
     source: Source
@@ -30,9 +30,9 @@ class Key:
     @classmethod
     def parse(cls, text: str) -> "Key":
         """
-        Read what the setting has: ``client-ip``, ``header:X-Session``.
+        Parse the setting, such as ``client-ip`` or ``header:X-Session``.
 
-        :raise ValueError: it begins with no source that is known.
+        :raise ValueError: the text does not begin with a known source.
         """
         source, _, name = text.partition(":")
         if source not in get_args(Source):
@@ -43,13 +43,13 @@ class Key:
 
     def find(self, target: bytes, fields: Fields) -> bytes | None:
         """
-        Find the client's key in a request.
+        Return the value of the key in a request.
 
-        :param target: the request's target, as on the wire.
-        :param fields: its header fields.
-        :returns: the value of the first cookie, field or query parameter of that
-            name, the latter percent-decoded; None if there is none, if the first is
-            empty, and where clients are known by their address.
+        :param target: the request target, as on the wire.
+        :param fields: the request's header fields.
+        :returns: the value of the first cookie, field or query parameter of that name,
+            the latter percent-decoded; None if there is none, if the first is empty,
+            and for the source ``client-ip``.
         """
         match self.source:
             case "cookie":
@@ -79,7 +79,7 @@ def _in_query(name: bytes, target: bytes) -> bytes | None:
 
 
 def _decoded(text: bytes) -> bytes:
-    """Decode a name or value as forms encode it (WHATWG URL, section 5.1)."""
+    """Decode a form-urlencoded name or value (WHATWG URL, section 5.1)."""
     return unquote_to_bytes(text.replace(b"+", b" "))
 
 
@@ -94,10 +94,10 @@ def _in_cookies(name: str, fields: Fields) -> bytes | None:
 @lru_cache(16)
 def _cookie(name: str) -> re.Pattern[bytes]:
     """
-    Give the pattern of a cookie in a Cookie field (RFC 6265, section 4.2.1).
+    Return the pattern of a cookie in a Cookie field (RFC 6265, section 4.2.1).
 
-    What is between two semicolons is looked at once, and is not copied: a field may
-    have megabytes.
+    The text between two semicolons is scanned once and is not copied: a field can have
+    megabytes.
     """
     return re.compile(
         rb"(?:\A|;)[ \t]*%b[ \t]*=[ \t]*(?P<value>[^;]*)" % re.escape(name).encode()

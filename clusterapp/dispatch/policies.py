@@ -1,4 +1,4 @@
-"""Policies: which worker gets the next connection that the master has accepted."""
+"""Policies: the choice of the worker for a connection that the master has accepted."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
@@ -9,34 +9,34 @@ class Target(Protocol):
 
     @property
     def waiting(self) -> int:
-        """How many connections were sent to it that it has not received yet."""
+        """The number of connections sent to the worker and not received yet."""
 
     @property
     def open(self) -> int:
-        """How many it has."""
+        """The number of open connections."""
 
 
 TargetT = TypeVar("TargetT", bound=Target)
 
 
 class Policy(Protocol):
-    """A way to choose."""
+    """A policy that chooses a worker for each connection."""
 
     def choose(self, targets: Sequence[TargetT]) -> TargetT | None:
         """
-        Choose who gets the next connection.
+        Return the worker for the next connection.
 
-        :param targets: the workers that take any, in the order of their slots.
-        :return: None if all of them have as many waiting as they may.
+        :param targets: the workers that accept connections, in the order of slots.
+        :return: None if all workers have as many connections waiting as allowed.
         """
 
 
 class RoundRobin:
     """
-    One after the other.
+    Round robin: the workers in turn.
 
-    :param most: how many may wait for a worker; one that does not come to them is
-        passed over.
+    :param most: the most connections that wait for a worker; a worker that has as many,
+        because it is not receiving them, is skipped.
     """
 
     def __init__(self, most: int) -> None:
@@ -44,7 +44,7 @@ class RoundRobin:
         self._turn = 0
 
     def choose(self, targets: Sequence[TargetT]) -> TargetT | None:
-        """Choose the next one."""
+        """Return the next worker in turn."""
         for _ in targets:
             self._turn += 1
             target = targets[self._turn % len(targets)]
@@ -55,9 +55,9 @@ class RoundRobin:
 
 class LeastConnections:
     """
-    The one that has the fewest; of several, one after the other.
+    Least connections: the worker with the fewest; of equal ones, in turn.
 
-    :param most: how many may wait for a worker.
+    :param most: the most connections that wait for a worker.
     """
 
     def __init__(self, most: int) -> None:
@@ -65,7 +65,7 @@ class LeastConnections:
         self._turn = 0
 
     def choose(self, targets: Sequence[TargetT]) -> TargetT | None:
-        """Choose one that has the fewest, those that wait for it included."""
+        """Return a worker with the fewest connections, open and waiting ones."""
         self._turn += 1
         chosen, least = None, 0
         for number in range(len(targets)):

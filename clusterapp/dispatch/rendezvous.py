@@ -1,10 +1,10 @@
 """
 The slot of a key, by rendezvous hashing (highest random weight).
 
-Each slot weighs each key, and the heaviest has it. So a slot that is added takes keys
-from all the others and moves none between them, and one that goes leaves its own keys
-to the others and moves nothing else. All processes come to the same choice, whatever
-the order in which they name the slots.
+Each slot has a weight for each key, and the slot with the highest weight gets the key.
+So a slot that is added takes keys from all other slots, and moves no key between these;
+a slot that is removed moves only its own keys to the remaining slots. All processes
+make the same choice, regardless of the order of the slots.
 """
 
 from collections.abc import Sequence
@@ -12,28 +12,29 @@ from functools import lru_cache
 from hashlib import blake2b
 from struct import unpack
 
-#: How many keys are remembered, and up to what length in bytes.
+#: The number of keys that are cached, and the greatest length of a cached key in bytes.
 _REMEMBERED = 4096
 _LONGEST_REMEMBERED = 128
 
 _WORD = 0xFFFFFFFF
 
-#: The rounds of `mix`, each a shift and a factor: bits go down, then up.
+#: The rounds of `mix`, each a right shift, which moves bits down, and a factor, which
+#: moves them up.
 #:
-#: The figures are those of the search for the integer hash of least bias by Chris
-#: Wellons ("hash-prospector"); the last factor leaves all as it is.
+#: The constants are from Chris Wellons's search for the integer hash of least bias
+#: ("hash-prospector"); the last factor has no effect.
 ROUNDS = ((16, 0x21F0AAAD), (15, 0x735A2D97), (15, 1))
 
-#: How an IPv6 address begins that stands for an IPv4 one (RFC 4291, 2.5.5.2).
+#: The prefix of an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
 def slot_of(key: bytes, slots: Sequence[int]) -> int:
     """
-    Choose the slot of a key.
+    Return the slot of a key.
 
-    :param key: what is known of the client, of any length.
-    :param slots: the numbers of the slots there are, in any order.
+    :param key: the client's key, of any length.
+    :param slots: the numbers of all slots, in any order.
     :raise ValueError: there is no slot.
     """
     if len(key) > _LONGEST_REMEMBERED:
@@ -43,20 +44,20 @@ def slot_of(key: bytes, slots: Sequence[int]) -> int:
 
 def slot_of_address(packed: bytes, slots: Sequence[int]) -> int:
     """
-    Choose the slot of an IP address, as `clusterapp.dispatch.steering` does.
+    Return the slot of an IP address, the same one as `clusterapp.dispatch.steering`.
 
-    It is arithmetic on 32 bits, so that a classic BPF program can do the same.
+    The hash is 32-bit arithmetic, so that a classic BPF program can compute it.
 
-    :param packed: the address in network byte order, 4 or 16 bytes; an IPv4 address
-        in an IPv6 one is that IPv4 address.
-    :param slots: the numbers of the slots there are, in any order.
+    :param packed: the address in network byte order, 4 or 16 bytes; an IPv4-mapped IPv6
+        address has the slot of its IPv4 address.
+    :param slots: the numbers of all slots, in any order.
     :raise ValueError: there is no slot.
     """
     return _remembered_address(packed, tuple(slots))
 
 
 def mix(word: int) -> int:
-    """Make each bit of 32 depend on all of them, in a way that can be undone."""
+    """Return an invertible hash of 32 bits; each bit depends on all of them."""
     for shift, factor in ROUNDS:
         word = (word ^ word >> shift) * factor & _WORD
     return word
@@ -64,10 +65,10 @@ def mix(word: int) -> int:
 
 def salted(slots: Sequence[int]) -> Sequence[tuple[int, int]]:
     """
-    Give each slot's salt and the slot, in the order in which they are weighed.
+    Return each slot's salt and the slot, in the order in which weights are compared.
 
-    A slot's weight for an address of that hash is ``mix(hash ^ salt)``; of equal
-    weights the first counts.
+    A slot's weight for the hash of an address is ``mix(hash ^ salt)``; of equal
+    weights the first one wins.
     """
     return [(_salt(slot), slot) for slot in sorted(slots)]
 
@@ -89,7 +90,7 @@ def _weight(slot: int, key: bytes) -> bytes:
 
 @lru_cache(_REMEMBERED)
 def _scales(slot: int) -> blake2b:
-    """Begin a slot's hash, which is copied for each key."""
+    """Return the initial hash object of a slot, which is copied for each key."""
     return blake2b(key=b"slot %d" % slot, digest_size=8)
 
 
@@ -101,7 +102,7 @@ def _salt(slot: int) -> int:
 @lru_cache(_REMEMBERED)
 def _remembered_address(packed: bytes, slots: tuple[int, ...]) -> int:
     digest = _address_hash(packed.removeprefix(_MAPPED))
-    # `max` takes the first of equals, and so does the kernel's program.
+    # `max` returns the first of equal weights, and so does the BPF program.
     _, slot = max(salted(slots), key=lambda pair: mix(digest ^ pair[0]))
     return slot
 

@@ -1,13 +1,13 @@
 """
-Classic BPF programs that choose a socket of a reuseport group, in the kernel.
+Classic BPF programs that choose a socket of an SO_REUSEPORT group, in the kernel.
 
-They are for ``SO_ATTACH_REUSEPORT_CBPF``, see socket(7); filter.rst among the kernel's
-documents on networking has the instructions. Member 0 of a group is the listener's
-first socket, member n + 1 is that of slot n. What a program returns is the number of
-the member; a packet that it cannot read goes to member 0.
+They are for ``SO_ATTACH_REUSEPORT_CBPF``, see socket(7); the kernel's document
+networking/filter.rst describes the instructions. Member 0 of a group is the listener's
+first socket, member n + 1 is the socket of slot n. A program returns the number of the
+member; a packet that it cannot read goes to member 0.
 
-There are no loops, a conditional jump leads at most 255 instructions ahead, and 16
-words of memory, M[], are all there is beside the registers A and X.
+Classic BPF has no loops, a conditional jump skips at most 255 instructions, and the
+state is 16 words of memory, M[], and the registers A and X.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from struct import unpack
 
 from clusterapp.dispatch.rendezvous import ROUNDS, salted
 
-#: One instruction, as struct sock_filter: code, jumps if true and false, operand.
+#: One instruction, as struct sock_filter: code, jump if true, jump if false, operand.
 Instruction = tuple[int, int, int, int]
 Program = Sequence[Instruction]
 
-#: BPF_MAXINSNS: the longest program that the kernel takes.
+#: BPF_MAXINSNS: the most instructions of a program that the kernel accepts.
 MOST_INSTRUCTIONS = 4096
 
-# The codes of the instructions: what BPF's own mnemonics stand for.
+# The codes of the instructions, with their mnemonics.
 LOAD = 0x00  # ld  #k
 LOAD_WORD = 0x20  # ld  [k]
 LOAD_BYTE = 0x30  # ldb [k]
@@ -43,27 +43,27 @@ JUMP_IF_ABOVE_X = 0x2D  # jgt x
 RETURN = 0x06  # ret #k
 RETURN_A = 0x16  # ret a
 
-# Places that are no bytes of the packet, as 32 bits: SKF_NET_OFF, where its network
-# header begins, and SKF_AD_OFF + SKF_AD_RANDOM, a random word.
+# Special offsets of loads, as 32 bits: SKF_NET_OFF, the start of the packet's network
+# header, and SKF_AD_OFF + SKF_AD_RANDOM, a random word.
 NETWORK_HEADER = 0xFFF00000
 RANDOM_WORD = 0xFFFFF000 + 56
 
-# RFC 791, section 3.1, and RFC 8200, section 3: where the source address begins.
+# The offsets of the source address (RFC 791, section 3.1, and RFC 8200, section 3).
 _IPV4_SOURCE = 12
 _IPV6_SOURCE = 8
 
-# What is in M[].
+# The words of M[].
 _HASH, _HEAVIEST, _MEMBER = range(3)
 
 
 def first_only() -> Program:
-    """Give every connection to the group's first socket."""
+    """Return a program that gives every connection to the group's first socket."""
     return [_do(RETURN, 0)]
 
 
 def at_random(slots: Sequence[int]) -> Program:
     """
-    Give each connection to any of some slots, all as likely.
+    Return a program that gives each connection to a random slot, all equally likely.
 
     :raise ValueError: there is no slot, or there are too many for a program.
     """
@@ -76,21 +76,22 @@ def by_address(
     slots: Sequence[int], spread: Sequence[IPv4Network | IPv6Network] = ()
 ) -> Program:
     """
-    Give a client's connections to the slot that its address has.
+    Return a program that gives a client's connections to the slot of its address.
 
-    It is what `clusterapp.dispatch.rendezvous.slot_of_address` says. IPv4 is told
-    from IPv6 by the packet: sockets that an operator passes may take both.
+    The slot is that of `clusterapp.dispatch.rendezvous.slot_of_address`. The program
+    distinguishes IPv4 and IPv6 by the packet: sockets that an operator passes can be
+    dual-stack.
 
-    :param slots: the numbers of the slots there are.
-    :param spread: networks whose connections are distributed at random, such as
-        those of proxies, whose address is no client's.
-    :raise ValueError: there is no slot, or there are too many of them, or of the
-        networks, for a program.
+    :param slots: the numbers of all slots.
+    :param spread: networks whose connections are distributed at random, such as those
+        of proxies, whose address is not a client's.
+    :raise ValueError: there is no slot, or there are too many slots or networks for a
+        program.
     """
     if not slots:
         raise ValueError("there is no slot to choose")
-    # Written from the end, as jumps lead forwards: what is distributed at random goes
-    # on behind all of `weighing`, and IPv4 leaps over what reads IPv6.
+    # Built from the end, since jumps only go forward: for addresses distributed at
+    # random the program jumps behind `weighing`, and for IPv4 over the part for IPv6.
     weighing = _weighing(slots)
     of_six = [network for network in spread if isinstance(network, IPv6Network)]
     of_four = [network for network in spread if isinstance(network, IPv4Network)]
@@ -115,7 +116,7 @@ def _checked(program: Program) -> Program:
 
 
 def _unless_version_4() -> Program:
-    """Leave the next instruction out where the packet is of IPv4."""
+    """Return a program that skips the next instruction if the packet is IPv4."""
     return [
         _do(LOAD_BYTE, NETWORK_HEADER),
         _do(SHIFT_RIGHT, 4),
@@ -130,11 +131,12 @@ def _reading(
     rest: Program,
 ) -> Program:
     """
-    Put the hash of a source address into M[], go on with the rest.
+    Return a program that stores the hash of the source in M[], followed by the rest.
 
-    :param begins: where in the packet the address begins.
-    :param words: its length in words of 32 bits.
-    :param spread: networks whose sources go on behind the rest instead.
+    :param begins: the offset of the address from the network header, in bytes.
+    :param words: the length of the address in words of 32 bits.
+    :param spread: networks for whose addresses the program jumps behind the rest.
+    :param rest: the program that follows.
     """
     rest = [*_hashing(begins, words), *rest]
     for network in spread:
@@ -143,7 +145,7 @@ def _reading(
 
 
 def _unless_in(network: IPv4Network | IPv6Network, begins: int) -> Program:
-    """Leave the next instruction out where the source is not in a network."""
+    """Return a program that skips one instruction if the source is not in a network."""
     masks = _words(network.netmask.packed)
     wanted = _words(network.network_address.packed)
     tested = [index for index, mask in enumerate(masks) if mask]
@@ -176,7 +178,7 @@ def _hashing(begins: int, words: int) -> Program:
 
 
 def _mixing() -> Program:
-    """Do to A what `clusterapp.dispatch.rendezvous.mix` does."""
+    """Return a program that applies `clusterapp.dispatch.rendezvous.mix` to A."""
     return [
         instruction
         for shift, factor in ROUNDS
@@ -190,7 +192,7 @@ def _mixing() -> Program:
 
 
 def _weighing(slots: Sequence[int]) -> Program:
-    """Return the member of the slot that weighs most for the hash in M[]."""
+    """Return a program that chooses the slot of highest weight for the hash in M[]."""
     (_, first), *_ = weighed = salted(slots)
     program = [
         _do(LOAD, 0),

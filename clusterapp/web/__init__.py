@@ -1,1 +1,1 @@
-"""Applications: what a user writes, and how its parts are found and served."""
+"""The application a user writes: how it is loaded, routed, hosted and served."""

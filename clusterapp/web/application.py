@@ -1,4 +1,4 @@
-"""The application that a user writes: a Klein, with a second Klein inside."""
+"""The `Application` that a user writes: a Klein with a second Klein, the core."""
 
 import re
 from inspect import currentframe
@@ -20,9 +20,11 @@ _STATIC_URL = re.compile(r"/(?:[^/?#%]+/)+")
 
 class SharedCluster:
     """
-    What an application and its core share: the cluster they run in, if any.
+    The cluster of an application and its core, shared by both objects.
 
-    Not for applications, which read ``app.cluster``; see `bind_cluster`.
+    Internal: applications read ``app.cluster``; `bind_cluster` sets it.
+
+    :ivar joined: the cluster; None outside a worker or a core.
     """
 
     def __init__(self) -> None:
@@ -30,7 +32,7 @@ class SharedCluster:
 
 
 class _MemberKlein(Klein):
-    """A Klein with start and stop hooks, which knows the cluster it runs in."""
+    """A Klein with start and stop hooks and the attribute `cluster`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,31 +41,31 @@ class _MemberKlein(Klein):
 
     def on_start(self, hook: HookT) -> HookT:
         """
-        Run a function before the first request (a decorator).
+        Register a function to run before the first request (a decorator).
 
-        It takes no argument and may return a Deferred or be a coroutine function
-        (which awaits Deferreds and, in workers and in an isolated core, whatever
-        asyncio libraries give). Hooks run one after the other in the order they
-        are written. When one fails, the process does not start.
+        The function has no argument. It may return a Deferred or be a coroutine
+        function, which can await Deferreds and, in workers and in an isolated core,
+        the awaitables of asyncio libraries. Hooks run one after the other in the order
+        of registration. If a hook fails, the process does not start.
         """
         return self.hooks.on_start(hook)
 
     def on_stop(self, hook: HookT) -> HookT:
         """
-        Run a function after the last request (a decorator).
+        Register a function to run after the last request (a decorator).
 
-        As `on_start`, but in reverse order; one that fails is logged, and the
-        others still run.
+        As `on_start`, but stop hooks run in reverse order; a hook that fails is logged,
+        and the remaining hooks still run.
         """
         return self.hooks.on_stop(hook)
 
     @property
     def cluster(self) -> Cluster:
         """
-        The cluster that this process belongs to.
+        The cluster of this process.
 
         :raises NotInClusterError: outside a worker or a core, and while the
-            application is still being imported.
+            application is being imported.
         """
         if self.shared.joined is None:
             raise NotInClusterError(
@@ -73,7 +75,7 @@ class _MemberKlein(Klein):
         return self.shared.joined
 
     def __get__(self, instance: Any, owner: object) -> Self:
-        """Bind routes and hooks to ``instance`` when declared in a class body."""
+        """Return a copy with routes and hooks bound to ``instance`` (in a class)."""
         bound = cast("Self", super().__get__(instance, owner))
         if bound is not self:
             bound.hooks = self.hooks.bound_to(instance)
@@ -83,23 +85,23 @@ class _MemberKlein(Klein):
 
 class CoreApplication(_MemberKlein):
     """
-    The routes and hooks of an application that exist once in the whole cluster.
+    The routes and hooks of an application that run once per cluster, in the core.
 
-    Routes are declared on it as on any Klein; workers forward their requests.
+    Routes are declared on it as on any Klein; workers forward requests for them.
     """
 
 
 class Application(_MemberKlein):
     """
-    A Klein that runs in every worker, with its folders and its core.
+    A Klein that runs in every worker, with static files, templates and a core.
 
-    Folders are relative to that of the module that makes the application, and one
-    that does not exist is not served.
+    Folders are relative to the folder of the module that creates the application. A
+    folder that does not exist is not served.
 
     :param static: the folder of the files below ``static_url``.
-    :param templates: the folder of the Jinja2 templates that `render` knows.
-    :param static_url: where the static files are, with a slash at both ends; they
-        come before the routes.
+    :param templates: the folder of the Jinja2 templates for `render`.
+    :param static_url: the URL path of the static files, with a slash at both ends;
+        it takes precedence over routes.
     :raises ValueError: ``static_url`` is not of that form.
     """
 
@@ -129,13 +131,13 @@ class Application(_MemberKlein):
         Render a Jinja2 template from the folder of templates.
 
         :param template: its path below that folder, such as ``"hello.html"``.
-        :param values: what the template may name; escaped in HTML and XML.
-        :raises jinja2.TemplateNotFound: no such template, or no such folder.
+        :param values: the variables of the template; escaped in HTML and XML.
+        :raises jinja2.TemplateNotFound: the template or the folder does not exist.
         """
         return self.templates.render(template, values)
 
     def __get__(self, instance: Any, owner: object) -> Self:
-        """Bind the core as well; folders and templates are shared."""
+        """Return a bound copy, its core bound too; folders and templates are shared."""
         bound = super().__get__(instance, owner)
         if bound is not self:
             bound.core = self.core.__get__(instance, owner)
@@ -148,19 +150,19 @@ class Application(_MemberKlein):
 
 def bind_cluster(app: Application | CoreApplication, cluster: Cluster) -> None:
     """
-    Make ``cluster`` what ``app.cluster`` and ``app.core.cluster`` answer.
+    Set ``app.cluster`` and ``app.core.cluster``.
 
-    For the programs of the worker and of the core, before the start hooks run.
+    Called by the programs of the worker and of the core, before the start hooks run.
     """
     app.shared.joined = cluster
 
 
 def _home(made: object) -> Path:
     """
-    Return the folder of the module that is making ``made``.
+    Return the folder of the module whose code is constructing ``made``.
 
-    The constructor of a subclass does not count, wherever it was written. Where
-    the maker has no file (an interactive session), it is the working directory.
+    Constructors of subclasses are skipped, whichever module has them. For code without
+    a file (an interactive session) it is the working directory.
     """
     frame = currentframe()
     while frame is not None and (_is_ours(frame) or _constructs(frame, made)):
@@ -174,7 +176,7 @@ def _is_ours(frame: FrameType) -> bool:
 
 
 def _constructs(frame: FrameType, made: object) -> bool:
-    """Whether ``frame`` runs an ``__init__`` of ``made``."""
+    """Return whether ``frame`` runs an ``__init__`` of ``made``."""
     code = frame.f_code
     return (
         code.co_name == "__init__"

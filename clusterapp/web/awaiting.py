@@ -1,4 +1,4 @@
-"""Running coroutines that await both Deferreds and what asyncio libraries give."""
+"""Coroutines that await both Deferreds and asyncio's awaitables."""
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Generator
@@ -12,14 +12,14 @@ T = TypeVar("T")
 
 def in_task(running: Coroutine[Any, Any, T]) -> Awaitable[T]:
     """
-    Run a coroutine in an asyncio task, if asyncio's event loop runs here.
+    Run a coroutine in an asyncio task, if an asyncio event loop runs in this thread.
 
-    In a task it may await futures, and timeouts of asyncio, which Twisted alone does
-    not understand; it may await Deferreds as well.
+    In a task it can await asyncio's futures and timeouts, which Twisted alone does not
+    support, and Deferreds as well.
 
     :param running: the coroutine.
-    :return: what fires with its result: a Deferred, whose cancellation cancels the
-        task. Where no event loop runs it is the coroutine itself.
+    :return: a Deferred that fires with its result, and whose cancellation cancels the
+        task; the coroutine itself if no event loop runs.
     """
     try:
         loop = asyncio.get_running_loop()
@@ -32,7 +32,7 @@ def in_task(running: Coroutine[Any, Any, T]) -> Awaitable[T]:
 def _with_deferreds(
     running: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop
 ) -> Generator[Any, Any, T]:
-    """Pass on what a coroutine yields to its task, a future for each Deferred."""
+    """Yield a coroutine's awaited futures to its task, with a future per Deferred."""
     error: BaseException | None = None
     while True:
         try:
@@ -56,7 +56,7 @@ def _with_deferreds(
 def _fired(
     awaited: Deferred[Any], loop: asyncio.AbstractEventLoop
 ) -> Generator[Any, Any, None]:
-    """Wait until a Deferred has a result, which it then gives by itself."""
+    """Wait, as a task does, until a Deferred has fired; its result is left in it."""
     future: asyncio.Future[None] = loop.create_future()
 
     def fired(result: object) -> object:

@@ -1,4 +1,4 @@
-"""What a developer sees, in place of pages, while the code cannot be loaded."""
+"""The error page served in place of all pages while the newest code cannot load."""
 
 from hashlib import sha256
 from http import HTTPStatus
@@ -9,30 +9,31 @@ from clusterapp.interfaces import Fields
 from clusterapp.web.failure_page import broken_page
 from clusterapp.web.static.representations import NO_SNIFFING
 
-#: By this field of an answer the page knows itself, and in which version.
+#: The response field by which the page's script recognises the page and its version.
 _FIELD: Final = "Clusterapp-Broken"
 _HTML: Final = b"text/html"
 
 
 class BrokenCode:
-    """Answers in place of all pages while the code is broken, with what is wrong."""
+    """The answer to all requests for pages while the newest code cannot be loaded."""
 
     def __init__(self) -> None:
         self._page: Prepared | None = None
 
     def heard(self, why: str) -> None:
         """
-        Know what is wrong with the code from now on.
+        Set the error that is shown.
 
-        :param why: it is shown as it is; if it is empty, the code is well.
+        :param why: the error, shown unchanged; empty if the code loads.
         """
         self._page = _prepared(why) if why else None
 
     def before(self, behind: Answer | None) -> Answer:
         """
-        Answer requests for pages while the code is broken.
+        Return an answer function that answers requests for pages while code is broken.
 
-        :param behind: what answers all others; None if the application alone does.
+        :param behind: the answer function for all other requests; None if only the
+            application answers them.
         """
 
         def answer(method: bytes, target: bytes, fields: Fields) -> Prepared | None:
@@ -56,7 +57,7 @@ def _prepared(why: str) -> Prepared:
 
 
 def _wants_page(fields: Fields) -> bool:
-    """Tell whether HTML is asked for by name, as browsers do for pages alone."""
+    """Return whether Accept names HTML, as browsers do for pages only."""
     return any(
         _HTML in value.lower() for name, value in fields if name.lower() == b"accept"
     )

@@ -1,4 +1,4 @@
-"""Which worker a request belongs to, whoever asks: the master or a worker."""
+"""Session affinity: the slot that a request belongs to (in the master and workers)."""
 
 import socket
 from functools import lru_cache
@@ -12,17 +12,18 @@ from clusterapp.dispatch.rendezvous import slot_of, slot_of_address
 from clusterapp.interfaces import Fields
 from clusterapp.web.trusted_proxies import TrustedProxies
 
-#: How many clients are remembered with their slots.
+#: The number of client addresses whose slots are cached.
 _REMEMBERED = 4096
 
 
 class Belonging:
     """
-    Tells the slot of each request's client.
+    The mapping from a request's client to its slot.
 
-    :param how: what clients are known by, and which slots there are.
-    :param trusted: knows who the client is when it comes through proxies.
-    :ivar cookie: the cookie that says it, where clients are known by one.
+    :param how: the key that identifies a client, and the slots.
+    :param trusted: the trusted proxies, which determine a client's address.
+    :ivar cookie: the cookie that names the slot; None if the key is another one.
+    :ivar slots: the numbers of the slots.
     """
 
     def __init__(self, how: Stickiness, trusted: TrustedProxies) -> None:
@@ -39,12 +40,12 @@ class Belonging:
 
     def slot(self, peer: IAddress, target: bytes, fields: Fields) -> int | None:
         """
-        Tell the slot that a request belongs to.
+        Return the slot that a request belongs to.
 
-        :param peer: the other end of the connection that it has come by.
-        :param target: its target.
-        :param fields: its fields.
-        :return: None if it belongs to nobody: any worker can serve it.
+        :param peer: the peer address of the request's connection.
+        :param target: the request target.
+        :param fields: the request's header fields.
+        :return: None if it belongs to no slot, so that any worker can serve it.
         """
         if not self.slots:
             return None

@@ -1,4 +1,4 @@
-"""What an application knows of its cluster, and how it reaches the core."""
+"""The `app.cluster` object of an application, and the HTTP clients for the core."""
 
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
@@ -26,7 +26,7 @@ from clusterapp.settings.model import Settings
 @dataclass(frozen=True)
 class Membership:
     """
-    This process's place in the cluster: ``app.cluster``.
+    The membership of this process in the cluster: ``app.cluster``.
 
     :param role: whether this is a worker or the core.
     :param slot: the worker's slot; -1 in the core.
@@ -42,11 +42,11 @@ class Membership:
 
 def core_agent(reactor: Any, settings: Settings, core_socket: str | None) -> CoreAgent:
     """
-    Make the agent that reaches the core, wherever it is.
+    Return an HTTP agent for the core, on this machine or on another one.
 
     :param reactor: the reactor of this process.
-    :param settings: the settings, for a core on another machine.
-    :param core_socket: the path of the core's Unix socket on this machine.
+    :param settings: the settings, with URL and TLS files of a remote core.
+    :param core_socket: the path of the core's Unix socket; None for a remote core.
     """
     if core_socket is not None:
         return agent_beside(reactor, core_socket)
@@ -64,24 +64,24 @@ def core_agent(reactor: Any, settings: Settings, core_socket: str | None) -> Cor
 
 def agent_beside(reactor: Any, path: str) -> CoreAgent:
     """
-    Make an agent that reaches another process of the cluster on this machine.
+    Return an HTTP agent for another process of the cluster on this machine.
 
     :param reactor: the reactor of this process.
-    :param path: the path of the other one's Unix socket.
+    :param path: the path of that process's Unix socket.
     """
     return CoreAgent(reactor, _beside(reactor, path), path=path)
 
 
 def _beside(reactor: Any, path: str) -> IStreamClientEndpoint:
-    """Reach a Unix socket in the way that is fastest on the reactor."""
+    """Return the client endpoint of a Unix socket that is fastest on the reactor."""
     if isinstance(reactor, AsyncioSelectorReactor):
-        # A child makes its loop the current one before the reactor is there.
+        # In a child this loop is the current one before the reactor is installed.
         loop = reactor._asyncioEventloop  # noqa: SLF001 - there is no public way to ask
         return NativeUnixEndpoint(loop, path)
     return UNIXClientEndpoint(reactor, path)
 
 
 def core_client(agent: IAgent) -> HTTPClient:
-    """Make a treq client that keeps nobody's cookies, on an agent."""
+    """Return a treq client on an agent, which stores no cookies."""
     no_domain = DefaultCookiePolicy(allowed_domains=[])
     return HTTPClient(agent, cookiejar=IndexableCookieJar(no_domain))

@@ -1,10 +1,11 @@
 """
-Make the compressed siblings of static files.
+The command that makes precompressed siblings of static files.
 
-``python -m clusterapp.web.compress FOLDER`` writes ``app.css.gz`` beside ``app.css``,
-and ``app.css.br`` and ``app.css.zst`` where the packages brotli and zstandard are
-installed. A sibling gets the time of its file, so that it tells which version it was
-made of: neither this command nor the server takes one that is older than its file.
+``python -m clusterapp.web.compress FOLDER`` writes ``app.css.gz`` next to ``app.css``,
+and ``app.css.br`` and ``app.css.zst`` if the packages brotli and zstandard are
+installed. A sibling gets the modification time of its file, which identifies the
+version that it was made of: neither this command nor the server uses a sibling that is
+older than its file.
 """
 
 import argparse
@@ -26,13 +27,13 @@ from clusterapp.web.static.media_types import is_compressible
 
 Compressor = Callable[[bytes], bytes]
 
-#: The head of an answer is about as long: less is not worth a file.
+#: The least size of a file to compress: a response head is about as long.
 _LEAST_BYTES: Final = 256
 _BAR: Final = 24
 
 
 class Outcome(Enum):
-    """What became of one sibling of one file."""
+    """The outcome for one sibling of one file."""
 
     MADE = "made"
     FRESH = "already there"
@@ -41,9 +42,9 @@ class Outcome(Enum):
 
 
 def compressors() -> dict[bytes, Compressor]:
-    """Give what is installed here, by the names of the encodings."""
+    """Return the installed compressors, by the names of their content codings."""
     found: dict[bytes, Compressor] = {
-        # Without a time in it, the same content gives the same bytes.
+        # mtime=0: without a time in it, the same content gives the same bytes.
         b"gzip": lambda content: gzip.compress(content, 9, mtime=0)
     }
     for coding, load in ((b"br", _brotli), (b"zstd", _zstandard)):
@@ -55,7 +56,7 @@ def compressors() -> dict[bytes, Compressor]:
 
 
 def _brotli() -> Compressor:
-    # The best that it has is what it does by default.
+    # The default quality of brotli is its best.
     compress: Compressor = import_module("brotli").compress
     return compress
 
@@ -67,10 +68,10 @@ def _zstandard() -> Compressor:
 
 def find_files(folder: Path) -> list[Path]:
     """
-    Find the files below a folder that are worth compressing, in their order.
+    Return the files below a folder that are worth compressing, sorted.
 
-    Neither hidden ones nor links: the first are not served, and the siblings of the
-    second would have to be where they lead.
+    Hidden files and symbolic links are skipped: hidden files are not served, and the
+    siblings of a link would have to be next to its target.
 
     :raises OSError: a folder cannot be read.
     """
@@ -93,15 +94,19 @@ def _is_worthwhile(path: Path) -> bool:
 
 def compress(path: Path, coding: bytes, compressor: Compressor) -> Outcome:
     """
-    Make one sibling of a file, unless there is one that is not older.
+    Make one sibling of a file, unless a sibling exists that is not older.
 
-    It is put in place by renaming it, so nobody ever sees a part of it.
+    The sibling is written under another name and renamed, so no reader ever gets an
+    incomplete file.
 
-    :raises OSError: the file cannot be read, or the sibling not written.
+    :param path: the file.
+    :param coding: the name of the content coding.
+    :param compressor: the function that compresses the content.
+    :raises OSError: the file cannot be read, or the sibling cannot be written.
     """
     sibling = path.with_name(path.name + SUFFIXES[coding].decode())
     with path.open("rb") as file:
-        # Before it is read: what is written meanwhile must make the sibling old.
+        # Before reading: a write meanwhile must make the sibling older than the file.
         facts = os.fstat(file.fileno())
         if _is_fresh(sibling, facts):
             return Outcome.FRESH
@@ -121,8 +126,8 @@ def _is_fresh(sibling: Path, facts: os.stat_result) -> bool:
 
 
 def _put(path: Path, content: bytes, facts: os.stat_result) -> None:
-    """Write a file with the mode and the times of another."""
-    # Its name begins with a dot, so it is not served meanwhile.
+    """Write a file with the mode and the times in `facts`, by renaming it."""
+    # The temporary name begins with a dot, so that the file is not served.
     number, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
     unfinished = Path(name)
     try:
@@ -138,10 +143,10 @@ def _put(path: Path, content: bytes, facts: os.stat_result) -> None:
 
 class Progress:
     """
-    Shows how far the work is: a bar on a terminal, a line for each file elsewhere.
+    The progress display: a bar on a terminal, else one line per file.
 
-    :param out: where to.
-    :param total: how many files there are.
+    :param out: the output stream.
+    :param total: the number of files.
     """
 
     def __init__(self, out: TextIO, total: int) -> None:
@@ -150,7 +155,7 @@ class Progress:
         self._is_bar = out.isatty()
 
     def begin(self, number: int, name: str) -> None:
-        """Tell which file is worked on, from 1."""
+        """Show that the file of this number, from 1, is being compressed."""
         if self._is_bar:
             full = _BAR * (number - 1) // self._total
             bar = "#" * full + "-" * (_BAR - full)
@@ -159,13 +164,13 @@ class Progress:
             self._out.write(f"{name}\n")
 
     def clear(self) -> None:
-        """Take the bar away, so that a line can be written in its place."""
+        """Erase the bar, so that a line can be written in its place."""
         if self._is_bar:
             self._show("")
 
     def _show(self, text: str) -> None:
         width = shutil.get_terminal_size().columns - 1
-        # Back to the beginning of the line, and away with what was there.
+        # A carriage return, and the terminal's sequence that erases the line.
         self._out.write(f"\r\x1b[K{text[:width]}")
         self._out.flush()
 
@@ -174,14 +179,14 @@ def compress_all(
     folder: Path, chosen: Mapping[bytes, Compressor], out: TextIO, errors: TextIO
 ) -> Counter[Outcome]:
     """
-    Make all siblings that are missing or old; one that fails does not stop the rest.
+    Make all siblings that are missing or outdated, and continue after failures.
 
     :param folder: the folder.
-    :param chosen: what to compress with, by the names of the encodings.
-    :param out: where progress goes.
-    :param errors: where errors go, a line each.
-    :returns: how many siblings came to what.
-    :raises OSError: the folder, or one in it, cannot be read.
+    :param chosen: the compressors to use, by the names of their content codings.
+    :param out: the stream for progress.
+    :param errors: the stream for errors, one line each.
+    :returns: the number of siblings for each outcome.
+    :raises OSError: the folder, or a folder in it, cannot be read.
     """
     outcomes: Counter[Outcome] = Counter()
     paths = find_files(folder)
@@ -200,7 +205,7 @@ def compress_all(
 
 
 def _shown(path: Path) -> str:
-    """Write a path for people; a name may be no text, or steer a terminal."""
+    """Return a path as printable text, without undecodable or control characters."""
     text = os.fsencode(path).decode(errors="replace")
     return "".join(
         each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text
@@ -211,9 +216,9 @@ def main(arguments: Sequence[str], out: TextIO, errors: TextIO) -> int:
     """
     Run the command.
 
-    :param arguments: those of the command line, without the program's name.
-    :param out: where progress and the summary go.
-    :param errors: where errors go.
+    :param arguments: the command line without the program's name.
+    :param out: the stream for progress and the summary.
+    :param errors: the stream for errors.
     :returns: the exit status: 0, or 1 if anything failed.
     """
     parser = argparse.ArgumentParser(

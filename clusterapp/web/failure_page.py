@@ -1,4 +1,4 @@
-"""The page that shows an error to whoever develops the application."""
+"""The HTML page that shows an error to the developers of the application."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from twisted.python.reflect import safe_str
 from clusterapp.regular import read_regular
 from clusterapp.tracebacks import format_failure
 
-#: How many lines are shown before and after the one that failed.
+#: The number of lines shown before and after the failed line.
 _AROUND = 5
 
 _PAGE = """\
@@ -82,7 +82,7 @@ li.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
 </html>
 """
 
-#: Loads the page again as soon as another answer than itself is to be had.
+#: The script that reloads the page as soon as the response is no longer this page.
 _COME_BACK = """\
 <script>
 setInterval(async () => {
@@ -97,11 +97,11 @@ setInterval(async () => {
 @dataclass(frozen=True)
 class Excerpt:
     """
-    Where in a template an error was.
+    The lines of a template around an error.
 
-    :param name: the template's.
-    :param line: the number of the line, from 1.
-    :param lines: that line and those around it, with their numbers.
+    :param name: the name of the template.
+    :param line: the number of the failed line, from 1.
+    :param lines: the failed line and the lines around it, with their numbers.
     """
 
     name: str
@@ -111,13 +111,13 @@ class Excerpt:
 
 def failure_page(why: Failure, templates: Path | None) -> bytes:
     """
-    Describe an error in HTML: what it is, where in a template, and the traceback.
+    Return an HTML page with an error, the template's lines and the traceback.
 
-    It shows code, paths and values: only for who develops the application.
+    The page shows code, paths and values: it is for developers only.
 
     :param why: the error; if a template raised it, Jinja2 has put the template's
         line into the traceback.
-    :param templates: the application's folder of templates, if it has one.
+    :param templates: the application's folder of templates, if any.
     """
     return _rendered(
         kind=why.type.__name__ if why.type else "Failure",
@@ -131,11 +131,11 @@ def failure_page(why: Failure, templates: Path | None) -> bytes:
 
 def broken_page(why: str, field: str, mark: str) -> bytes:
     """
-    Describe in HTML why new code cannot be loaded; it goes away by itself.
+    Return an HTML page about code that cannot be loaded, which reloads by itself.
 
-    :param why: what is wrong, such as a traceback.
-    :param field: the name of a field by which answers that are this page are known.
-    :param mark: what that field says; of letters and digits.
+    :param why: the error, such as a traceback.
+    :param field: the name of the response field that identifies this page.
+    :param mark: the value of that field, of letters and digits.
     """
     lines = why.strip().splitlines()
     return _rendered(
@@ -150,7 +150,7 @@ def broken_page(why: str, field: str, mark: str) -> bytes:
 
 
 def _rendered(**values: object) -> bytes:
-    # A name of a file may have bytes that are no text.
+    # A file name may have bytes that cannot be decoded.
     return _page().render(values).encode("utf-8", "backslashreplace")
 
 
@@ -161,7 +161,7 @@ def _page() -> Template:
 
 
 def _excerpt(why: Failure, templates: Path) -> Excerpt | None:
-    """Find the innermost template of a traceback."""
+    """Return the excerpt of the innermost template in a traceback, if any."""
     for _, file, line, *_ in reversed(why.frames):
         path = Path(file)
         if path.is_relative_to(templates):
@@ -174,7 +174,7 @@ def _around(path: Path, line: int) -> Iterator[tuple[int, str]]:
     try:
         text = read_regular(path).decode("utf-8", "replace")
     except OSError:
-        return  # it is gone by now
+        return  # the file no longer exists, or cannot be read
     lines = text.splitlines()
     first = max(1, line - _AROUND)
     yield from enumerate(lines[first - 1 : line + _AROUND], first)

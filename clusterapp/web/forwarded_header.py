@@ -1,9 +1,9 @@
 """
-The syntax of ``Forwarded`` (RFC 7239) and of ``X-Forwarded-For``.
+The parser of ``Forwarded`` (RFC 7239) and ``X-Forwarded-For``.
 
-Both list the hops of a request, the nearest last, and are read from there: a client
-may have written thousands, of which none counts. What cannot be understood is an
-unknown hop and never an error: proxies pass on what clients wrote.
+Both list the hops of a request, the nearest last, and are parsed from the end: a client
+can have written thousands of hops, none of which is trusted. An invalid element is an
+unknown hop and never an error, since proxies pass on what clients have sent.
 """
 
 import re
@@ -14,31 +14,31 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from itertools import islice
 from typing import Final
 
-#: How many hops of a list are read, the nearest ones. No chain of proxies is as long;
-#: a client may write thousands of hops to keep the server busy.
+#: The number of hops that are parsed, counted from the nearest. No chain of proxies is
+#: as long; a client can send thousands of hops to keep the server busy.
 MOST_HOPS: Final = 100
 
-#: How many parameters of a hop are read: RFC 7239, section 5, has four.
+#: The number of parameters of a hop that are parsed: RFC 7239, section 5, has four.
 _MOST_PAIRS: Final = 16
 
-#: How many nodes are remembered, and the longest that is, in characters: an IPv6
-#: address in brackets with a port has 53.
+#: The number of nodes that are cached, and the greatest length of a cached node in
+#: characters: an IPv6 address in brackets with a port has 53.
 _REMEMBERED: Final = 1024
 _SHORT: Final = 64
 
-#: The only addresses that are written with a zone (RFC 4007, section 11).
+#: The only addresses that can have a zone (RFC 4007, section 11).
 _LINK_LOCAL: Final = IPv6Network("fe80::/10")
 
 #: Optional white space (RFC 9110, section 5.6.3).
 _OWS: Final = " \t"
 
-#: What RFC 9110, section 5.6.2 lets stand without quotes.
+#: A token, the only value that needs no quotes (RFC 9110, section 5.6.2).
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
-# A quoted string of the same section, wherever it begins.
+# A quoted string (RFC 9110, section 5.6) at any position.
 _STRING = r'"(?:[^"\\]++|\\.)*+"'
 _WHOLE = re.compile(rf'(?:[^"]++|{_STRING})*+', re.DOTALL)
-#: What stands between separators; a string that does not end reaches to the end.
+#: The text between separators; an unterminated quoted string reaches to the end.
 _PARTS = {
     separator: re.compile(
         rf'((?:[^"{separator}]++|{_STRING}|".*+)*+)(?:{separator}|\Z)', re.DOTALL
@@ -50,12 +50,12 @@ _PARTS = {
 @dataclass(frozen=True)
 class Hop:
     """
-    What one proxy said of the request that it received.
+    One hop: what a proxy has reported about the request that it received.
 
-    :param address: the IP address that it came from; None when that is unknown,
-        obfuscated, or not an address.
-    :param host: its Host field, if that was told.
-    :param proto: ``"http"`` or ``"https"``, if that was told.
+    :param address: the IP address of its peer; None if it is unknown, obfuscated, or
+        not an address.
+    :param host: the Host field, if reported.
+    :param proto: ``"http"`` or ``"https"``, if reported.
     """
 
     address: str | None
@@ -65,11 +65,13 @@ class Hop:
 
 def parse_forwarded(value: str, most: int = MOST_HOPS) -> Iterator[Hop]:
     """
-    Read the hops of a ``Forwarded`` value (RFC 7239, section 4).
+    Parse the hops of a ``Forwarded`` value (RFC 7239, section 4).
 
-    :param most: how many elements are read, empty ones included. Of a longer list the
-        last hop returned has no address, and stands for all that are farther away.
-    :returns: the nearest first, each read when it is asked for.
+    :param value: the field's value.
+    :param most: the number of elements that are parsed, empty ones included. If the
+        list is longer, the last hop returned has no address; it represents all hops
+        that are farther away.
+    :returns: the hops, the nearest first, each parsed when it is iterated over.
     """
     if '"' in value:
         elements = _PARTS[","].findall(value)
@@ -80,35 +82,36 @@ def parse_forwarded(value: str, most: int = MOST_HOPS) -> Iterator[Hop]:
 
 
 def is_whole(value: str) -> bool:
-    """Whether more can be appended to ``value`` without ending up inside quotes."""
+    """Return whether all quoted strings of ``value`` end, so it can be appended to."""
     return _WHOLE.fullmatch(value) is not None
 
 
 def parse_x_forwarded_for(value: str, most: int = MOST_HOPS) -> Iterator[Hop]:
     """
-    Read the hops of an ``X-Forwarded-For`` value.
+    Parse the hops of an ``X-Forwarded-For`` value.
 
-    :param most: as that of `parse_forwarded`.
-    :returns: as those of `parse_forwarded`.
+    :param value: the field's value.
+    :param most: as for `parse_forwarded`.
+    :returns: as for `parse_forwarded`.
     """
     return _hops(value.rsplit(",", most), lambda node: Hop(address_of(node)), most)
 
 
 def format_forwarded(hops: Iterable[Hop]) -> str:
-    """Write hops as a ``Forwarded`` value."""
+    """Return hops as a ``Forwarded`` value."""
     return ", ".join(";".join(_pairs(hop)) for hop in hops)
 
 
 def format_x_forwarded_for(hops: Iterable[Hop]) -> str:
-    """Write hops as an ``X-Forwarded-For`` value."""
+    """Return hops as an ``X-Forwarded-For`` value."""
     return ", ".join(hop.address or "unknown" for hop in hops)
 
 
 def address_of(node: str) -> str | None:
     """
-    Read the address of a node: ``192.0.2.1``, ``[2001:db8::1]:8080`` and the like.
+    Parse the address of a node, such as ``192.0.2.1`` or ``[2001:db8::1]:8080``.
 
-    :returns: the address as `plain` writes it, or None if there is none.
+    :returns: the address in the form of `plain`, None if there is none.
     """
     return _short_address(node) if len(node) <= _SHORT else _address(node)
 
@@ -133,12 +136,12 @@ def _address(node: str) -> str | None:
 
 def plain(address: str) -> IPv4Address | IPv6Address:
     """
-    Read an address in the one way in which it is compared and written.
+    Parse an address to the normal form in which addresses are compared and written.
 
-    An IPv4 address that is mapped into IPv6, as a socket for both reports it, is
-    IPv4 again, and a link-local address has no zone. No other address may have one.
+    An IPv4-mapped IPv6 address, as a dual-stack socket reports it, becomes IPv4, and a
+    link-local address loses its zone. No other address may have a zone.
 
-    :raises ValueError: ``address`` is none.
+    :raises ValueError: ``address`` is not an IP address.
     """
     digits, percent, zone = address.partition("%")
     found = ip_address(digits)
@@ -167,7 +170,7 @@ def _quoted(value: str) -> str:
 def _hops(
     elements: Sequence[str], read: Callable[[str], Hop], most: int
 ) -> Iterator[Hop]:
-    """Read the last ``most`` elements; the last hop of more is an unknown one."""
+    """Parse the last ``most`` elements; of a longer list, the last hop is unknown."""
     is_longer = len(elements) > most
     for element in reversed(elements[1 - most :] if is_longer else elements):
         text = element.strip(_OWS)
@@ -188,13 +191,14 @@ def _hop(element: str) -> Hop:
 def _unquoted(value: str) -> str:
     if value[:1] != '"':
         return value
-    # Pairs of backslashes first: each stands for one. The other ones are removed.
+    # Split at pairs of backslashes first, each of which is one backslash. All other
+    # backslashes are removed.
     parts = value[1:].removesuffix('"').split("\\\\")
     return "\\".join(part.replace("\\", "") for part in parts)
 
 
 def _pairs_of(element: str) -> Iterator[str]:
-    """Divide an element at each ``;`` that is not inside a quoted string."""
+    """Split an element at each ``;`` that is not inside a quoted string."""
     if '"' in element:
         return (found[1] for found in _PARTS[";"].finditer(element))
     return iter(element.split(";", _MOST_PAIRS))

@@ -1,4 +1,4 @@
-"""Whether clients should be sent to this cluster, told on the public port."""
+"""The health check on the public port: whether the cluster is ready for clients."""
 
 from http import HTTPStatus
 from typing import Final
@@ -19,7 +19,7 @@ def _answer(status: HTTPStatus, detail: str) -> Prepared:
     return Prepared(status, fields, [detail.encode()])
 
 
-#: What is said until the master has said more.
+#: The answer until the master has reported the readiness of the cluster.
 _UNHEARD: Final = _answer(
     HTTPStatus.SERVICE_UNAVAILABLE,
     '{"ready": false, "reason": "nothing is known of the cluster yet"}',
@@ -29,18 +29,18 @@ _ON_TRIAL: Final = _answer(HTTPStatus.OK, '{"ready": true, "trial": true}')
 
 class PublicHealth:
     """
-    What one path of the public port says of the cluster.
+    The health check at one path of the public port.
 
-    While the cluster is not ready that is 503. When it is, a route of the application
-    or the core at that path decides; where there is none, it is 200.
+    While the cluster is not ready, the answer is 503. When it is ready, a route of the
+    application or the core at that path answers; without such a route, it is 200.
 
     :param path: the path, as `Settings.health_path` has it.
-    :param on_trial: whether the master still tries this worker. Who asks then is the
-        master, about this worker's application, whatever the cluster's health.
+    :param on_trial: whether this worker is a canary. Its requests are the master's,
+        about this worker's application, so the readiness of the cluster is ignored.
     """
 
     def __init__(self, path: str, *, on_trial: bool) -> None:
-        #: The path, as it stands in a request's target.
+        #: The path as in a request target, in bytes.
         self.path = path.encode()
         self._on_trial = on_trial
         self._ready = False
@@ -48,24 +48,25 @@ class PublicHealth:
 
     def heard(self, *, ready: bool, detail: str) -> None:
         """
-        Know the cluster's health from now on.
+        Set the readiness of the cluster.
 
-        :param ready: whether clients should be sent to it.
-        :param detail: why, as JSON; clients see it.
+        :param ready: whether load balancers should send clients to it.
+        :param detail: the body of the answer: the reason, as JSON.
         """
         self._ready = ready
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
         self._said = _answer(status, detail)
 
     def trial_is_over(self) -> None:
-        """Answer clients from now on, and not the master alone."""
+        """Called when the canary check has passed: report the cluster's readiness."""
         self._on_trial = False
 
     def before(self, behind: Answer | None, *, routed: bool) -> Answer:
         """
-        Answer requests for the path; all others cost a comparison or two.
+        Return an answer function for the path; other requests cost two comparisons.
 
-        :param behind: what answers them; None if that is for the application alone.
+        :param behind: the answer function for all other requests; None if only the
+            application answers them.
         :param routed: whether the application or the core has a route at the path.
         """
         path, with_query = self.path, self.path + b"?"
@@ -80,7 +81,7 @@ class PublicHealth:
         return answer
 
     def _say(self, routed: bool) -> Prepared | None:
-        """Give the answer; None where the application is to give it."""
+        """Return the answer; None if the application or the core answers."""
         if not (self._ready or self._on_trial):
             return self._said
         if routed:

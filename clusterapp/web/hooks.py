@@ -1,4 +1,4 @@
-"""What an application does before it serves and after it has served."""
+"""The start and stop hooks of an application."""
 
 from collections.abc import Callable
 from copy import copy
@@ -9,9 +9,9 @@ from twisted.logger import Logger
 
 from clusterapp.web.awaiting import in_task
 
-#: Called with nothing (or with the instance that the application is bound to);
-#: what it returns may be awaited: a Deferred, or a coroutine that awaits some. Where
-#: asyncio's event loop runs, a coroutine may await asyncio's futures, too.
+#: Called without arguments (or with the instance that the application is bound to).
+#: An awaitable result is awaited: a Deferred, or a coroutine that awaits Deferreds. If
+#: an asyncio event loop runs, a coroutine can await asyncio's futures, too.
 Hook = Callable[..., object]
 HookT = TypeVar("HookT", bound=Hook)
 
@@ -20,8 +20,8 @@ class Hooks:
     """
     The start and stop hooks of one side of an application.
 
-    :param instance: given to every hook as its only argument, as Klein gives it
-        to routes that were declared in a class body; None for plain functions.
+    :param instance: passed to every hook as its only argument, as Klein passes it to
+        routes declared in a class body; None for plain functions.
     """
 
     _log = Logger()
@@ -32,30 +32,30 @@ class Hooks:
         self._stop: list[Hook] = []
 
     def on_start(self, hook: HookT) -> HookT:
-        """Run ``hook`` before the first request is served (a decorator)."""
+        """Register a hook to run before the first request (a decorator)."""
         self._start.append(hook)
         return hook
 
     def on_stop(self, hook: HookT) -> HookT:
-        """Run ``hook`` after the last request was served (a decorator)."""
+        """Register a hook to run after the last request (a decorator)."""
         self._stop.append(hook)
         return hook
 
     def bound_to(self, instance: object) -> "Hooks":
-        """Return the same hooks, as methods of ``instance``."""
+        """Return the same hooks, to be called with ``instance``."""
         bound = copy(self)
         bound._instance = instance  # noqa: SLF001 - a copy of this very object
         return bound
 
     def __bool__(self) -> bool:
-        """Whether there is any hook to run."""
+        """Return whether any hook is registered."""
         return bool(self._start or self._stop)
 
     async def run_start(self) -> None:
         """
-        Run the start hooks, each after the one before it has finished.
+        Run the start hooks, each after the previous one has finished.
 
-        :raises Exception: whatever a hook raises; those after it are not run.
+        :raises Exception: the error of a hook; the hooks after it are not run.
         """
         for hook in tuple(self._start):
             await self._run(hook)
@@ -64,12 +64,12 @@ class Hooks:
         """
         Run every stop hook, the last registered first.
 
-        A hook that fails is logged and keeps none of the others from running.
+        A hook that fails is logged, and the remaining hooks still run.
         """
         for hook in reversed(tuple(self._stop)):
             try:
                 await self._run(hook)
-            except Exception:  # noqa: BLE001 - logged, and the rest must run
+            except Exception:  # noqa: BLE001 - logged; the remaining hooks must run
                 self._log.failure("the stop hook {hook} failed", hook=_name(hook))
 
     async def _run(self, hook: Hook) -> None:
@@ -81,6 +81,6 @@ class Hooks:
 
 
 def _name(hook: Hook) -> str:
-    """Name a hook as a reader of the log would look for it."""
+    """Return the qualified name of a hook with its module, for the log."""
     name = getattr(hook, "__qualname__", repr(hook))
     return f"{getattr(hook, '__module__', '?')}.{name}"

@@ -1,4 +1,4 @@
-"""Serving a site between its application's start and stop hooks."""
+"""The hosting of a site: start hooks, accepting, drain and stop hooks."""
 
 import socket
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,72 +33,74 @@ from clusterapp.web.trusted_proxies import TrustedInCore
 
 _NO_CORE = notFound(message="This cluster has no core.")
 
-#: The name of the core's Unix socket among those that a child inherits.
+#: The name of the core's Unix socket among the sockets that a child inherits.
 CORE_SOCKET = "core"
 
-#: Seconds that a core keeps a worker's idle connection: twice what the worker does,
-#: so that no request crosses a close on its way.
+#: The keep-alive timeout of a core in seconds: twice the worker's, so that no request
+#: is sent while the core closes the connection.
 CORE_KEEPALIVE = 2 * IDLE_TIMEOUT
 
-#: Seconds that a connection to the core may take to bring its first request, a TLS
-#: handshake included: workers connect when they have one.
+#: The seconds that a connection to the core may take until its first request, TLS
+#: handshake included: workers connect only when they have a request.
 CORE_FIRST_REQUEST = 10.0
 
 
 class Site(Protocol):
     """
-    A site that can finish what it has, and tells of it.
+    A site that can drain, with the statistics of its requests.
 
-    :ivar request_record: where requests are noted while they are served, if anywhere.
+    :ivar request_record: the shared memory that has the open requests, if any.
     """
 
     request_record: RequestRecord | None
 
     @property
     def requests(self) -> int:
-        """How many it has answered so far."""
+        """The number of requests answered so far."""
 
     @property
     def active(self) -> int:
-        """How many it is answering."""
+        """The number of requests under way."""
 
     def under_way(self) -> Sequence[UnderWay]:
-        """Tell the requests that are being answered; another thread may ask."""
+        """Return the open requests; may be called by another thread."""
 
     def drain(self, *, spread: float, hand_over: HandOver | None) -> Deferred[None]:
-        """Fire when the last connection is gone."""
+        """Start draining, and return a Deferred that fires with the last close."""
 
     def abort(self) -> None:
-        """Break every connection off."""
+        """Abort all connections."""
 
 
 class Door(Protocol):
-    """A way for connections to come in."""
+    """A listener, or any other source of connections."""
 
     def start(self) -> None:
-        """Take them."""
+        """Start accepting connections."""
 
     def stop(self) -> None:
-        """Take no more."""
+        """Stop accepting connections."""
 
 
 class CoreSite(ClusterSite):
-    """A site of which workers ask what their clients want; see `ClusterSite`."""
+    """The site of the core, whose clients are workers; see `ClusterSite`."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self.heads = HeadReader(self.limits, of_workers=True)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ARG002
-        """Make a connection for one of Twisted's transports."""
+        """Return the protocol of a connection on one of Twisted's transports."""
         return ForwardedConnection(self)
 
 
 class Host:
     """
-    Serve one site on listening sockets: a worker's, or the core's.
+    The life of a site and its listeners, a worker's or the core's, with its hooks.
 
-    :ivar site: the site.
+    :param site: the site.
+    :param hooks: the start and stop hooks of the application.
+    :param doors: the listeners.
     """
 
     _log = Logger()
@@ -109,11 +111,11 @@ class Host:
         self._doors = tuple(doors)
 
     async def prepare(self) -> None:
-        """Run the start hooks; what they raise is raised."""
+        """Run the start hooks; an exception of a hook is raised."""
         await self._hooks.run_start()
 
     def accept(self) -> None:
-        """Take connections."""
+        """Start accepting connections on all listeners."""
         for door in self._doors:
             door.start()
 
@@ -121,12 +123,14 @@ class Host:
         self, *, spread: float = 0.0, hand_over: HandOver | None = None
     ) -> None:
         """
-        Take no more connections, finish those there are, run the stop hooks.
+        Stop accepting, finish open requests, close connections and run the stop hooks.
 
-        Cancelling it breaks off what is left; the stop hooks run all the same.
+        Cancellation aborts the connections that are left; the stop hooks still run.
 
-        :param spread: the seconds over which what is idle or endless comes to an end.
-        :param hand_over: lets another process serve an idle connection.
+        :param spread: the seconds over which idle connections and endless responses
+            are ended.
+        :param hand_over: offers an idle connection to another process; None if idle
+            connections are closed.
         """
         self.refuse()
         try:
@@ -137,7 +141,7 @@ class Host:
         await self._hooks.run_stop()
 
     def refuse(self) -> None:
-        """Take no more connections."""
+        """Stop accepting connections on all listeners."""
         for door in self._doors:
             door.stop()
 
@@ -149,16 +153,18 @@ def core_host(
     sockets: Mapping[str, socket.socket],
 ) -> Host:
     """
-    Host the core, in the master or in a child of its own.
+    Return the host of the core, in the master or in a child process.
 
     :param reactor: the reactor of this process.
-    :param loaded: the application; None if there is nothing for a core to do.
+    :param loaded: the application; None if it has neither routes nor hooks for a core.
     :param settings: the settings; their core listeners are served over TLS.
-    :param sockets: the core's Unix socket, and those of its TLS listeners by name.
+    :param sockets: the core's Unix socket and the sockets of its TLS listeners, by
+        name.
     """
-    # Other clusters may come to a core that this application has no use for.
+    # Other clusters may connect to the core even if this application has none.
     root = (loaded and loaded.core_resource) or _NO_CORE
-    # Workers have bounded what clients send, and keep their connections.
+    # No bounds for bodies and requests per connection: workers have bounded what
+    # clients send, and they keep their connections.
     limits = Limits(
         body=None,
         form_fields=settings.max_form_fields,
@@ -168,7 +174,8 @@ def core_host(
         first_request_timeout=CORE_FIRST_REQUEST,
         message=settings.websocket_max_size,
     ).of_forwarded()
-    # What a worker takes from its client is taken here, too.
+    # A head that a worker accepts from its client must be accepted here, too, with the
+    # fields that the worker adds.
     limits = replace(
         limits,
         head=limits.head + OWN_BYTES,
@@ -197,11 +204,11 @@ def core_host(
 
 def check_tls(reactor: Any, settings: Settings) -> None:
     """
-    Read the files that TLS needs, as the processes that serve it will.
+    Check that the TLS files can be loaded, as the processes that serve TLS do.
 
     :param reactor: the reactor of this process.
     :param settings: the settings that name the files.
-    :raise SettingsError: if one cannot be used; the text names it.
+    :raise SettingsError: a file cannot be used; the message names it.
     """
     certificates_of(settings)
     for spec in settings.core_listeners:

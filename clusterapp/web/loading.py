@@ -1,4 +1,4 @@
-"""Load an application: what its workers serve, and what its core does."""
+"""The loading of an application: the resources of its workers and of its core."""
 
 import os
 from collections.abc import Sequence
@@ -30,21 +30,21 @@ from clusterapp.web.wsgi.wsgi_resource import WSGIRoot
 @dataclass(frozen=True)
 class Loaded:
     """
-    An application in the form that a worker and a core serve.
+    A loaded application, in the form that a worker and a core serve.
 
-    Its routes are those that it had when it was loaded.
+    Its routes are the routes at the time of loading.
 
-    :param kind: what it is.
-    :param answer: answers requests for static files; None if there are none.
-    :param resource: the root of a worker's side: the application. Requests for
-        static files and for the core do not come to it.
-    :param core_resource: the root of the core's side; None if there is nothing for
-        a core to do, neither a route nor a hook.
-    :param routes: tells the sides apart.
+    :param kind: the kind of application: Application, Klein, resource or WSGI.
+    :param answer: the answer function for static files; None if there are none.
+    :param resource: the root resource of a worker: the application, without requests
+        for static files and for the core.
+    :param core_resource: the root resource of the core; None if the application has
+        neither a route nor a hook for it.
+    :param routes: the choice between worker, core and static files by path.
     :param hooks: the start and stop hooks of a worker.
-    :param core_hooks: those of the core.
-    :param members: what `bind` tells of the cluster.
-    :param templates: the templates of an Application; None for anything else.
+    :param core_hooks: the start and stop hooks of the core.
+    :param members: the objects whose ``cluster`` is set by `bind`.
+    :param templates: the templates of an Application; None for any other kind.
     :param static: the folder of its static files; None if there are none.
     """
 
@@ -60,18 +60,18 @@ class Loaded:
     static: StaticFolder | None = None
 
     def bind(self, cluster: Cluster) -> None:
-        """Let the application know its cluster; once, before its hooks run."""
+        """Set the application's ``cluster``; called once, before its hooks run."""
         for member in self.members:
             bind_cluster(member, cluster)
 
     def set_up_templates(self, *, reload: bool, cache: str | None) -> None:
         """
-        Say how templates are read, before the hooks run.
+        Set how templates are loaded; called before the hooks run.
 
-        :param reload: whether they are read anew when they change. They are not
-            shared then: who edits templates edits the filters in them as well,
-            which compiled templates may hold the results of.
-        :param cache: the folder that compiled templates are shared in, if any.
+        :param reload: whether templates are reloaded when they change. Compiled
+            templates are not shared then: filters are edited along with templates, and
+            compiled templates may have results of filters in them.
+        :param cache: the folder of compiled templates shared by all children, if any.
         """
         if self.templates is None:
             return
@@ -81,7 +81,7 @@ class Loaded:
             self.templates.share(Path(cache))
 
     def failure_page(self, why: Failure) -> bytes:
-        """Describe, in HTML, why a request failed; not for strangers."""
+        """Return an HTML page about a failed request; for developers only."""
         folder = None if self.templates is None else self.templates.folder
         return failure_page(why, folder)
 
@@ -93,17 +93,17 @@ def load(
     static: StaticOptions = StaticOptions(),  # noqa: B008 - it is frozen
 ) -> Loaded:
     """
-    Load an application, and with it its core.
+    Load an application and its core.
 
     :param app_spec: ``module:name`` of an Application, a Klein, an IResource
         provider, a WSGI callable, or of a factory of one of these (see
-        `clusterapp.web.object_lookup.find`); None is the demo site.
-    :param core_spec: the same for the core's Klein, where the application is no
-        Application; None where there is none.
-    :param reactor: its thread pool runs a WSGI application.
-    :param static: how the static files of an Application are served.
-    :raises ApplicationLoadError: one of them cannot be loaded, or both have the
-        same route.
+        `clusterapp.web.object_lookup.find`); None for the demo site.
+    :param core_spec: the same for the core's Klein, if the application is no
+        Application; None without a core.
+    :param reactor: the reactor whose thread pool runs a WSGI application.
+    :param static: the options of an Application's static files.
+    :raises ApplicationLoadError: application or core cannot be loaded, or both have
+        the same route.
     """
     spec = DEMO if app_spec is None else app_spec
     kind, app = find(spec)
@@ -166,7 +166,8 @@ def _files(app: Application, options: StaticOptions) -> StaticFiles:
 
 
 def _static(app: Application) -> StaticFolder:
-    # Links are kept: a proxy that serves the files has to follow them anew.
+    # Symbolic links are not resolved: a proxy that serves the files must follow them
+    # at each request.
     return StaticFolder(app.static_url, os.path.abspath(app.static))  # noqa: PTH100
 
 

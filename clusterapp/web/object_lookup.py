@@ -1,4 +1,4 @@
-"""Find what ``module:name`` names, and say exactly why it cannot be had."""
+"""The lookup of the object that ``module:name`` names, with precise errors."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ from clusterapp.web.application import Application
 
 Kind = Literal["application", "klein", "resource", "wsgi"]
 
-#: The packages whose frames stand between ours and the user's in a traceback.
+#: The packages whose frames are between clusterapp's and the user's in a traceback.
 _IMPORTERS = ("importlib", "_frozen_importlib", "_frozen_importlib_external")
 
 _A_FILE = "{!r} is a file, and not the name of a module, as in 'shop:app'"
@@ -28,15 +28,15 @@ _A_FILE = "{!r} is a file, and not the name of a module, as in 'shop:app'"
 
 def find(spec: str) -> tuple[Kind, Any]:
     """
-    Find an application of a kind that is known.
+    Import and return the application that ``module:name`` names, with its kind.
 
-    The working directory is put in front of ``sys.path``, unless it is there.
+    The working directory is put in front of ``sys.path``, unless ``sys.path`` has it.
 
-    :param spec: ``module:name``; the name may be dotted. What it names may also be
-        a function or a class that is called without arguments to make one.
-    :returns: its kind, and itself.
-    :raises ApplicationLoadError: whatever is wrong, with the traceback of the
-        user's own code where it was that which failed.
+    :param spec: ``module:name``; the name may be dotted. It may also name a factory: a
+        function or class that is called without arguments to make the application.
+    :returns: the kind, and the application.
+    :raises ApplicationLoadError: any error, with a traceback of the user's code if
+        that raised it.
     """
     module_name, colon, name = spec.partition(":")
     if not (module_name and colon and name):
@@ -117,7 +117,7 @@ def _made(spec: str, factory: Any) -> Any:
 
 
 def _plain_kind(found: object) -> Kind | None:
-    """Tell the kind of an instance; which callables are WSGI is not seen here."""
+    """Return the kind of an instance; None for a callable, which may be WSGI."""
     if isinstance(found, Application):
         return "application"
     if isinstance(found, Klein):
@@ -126,7 +126,7 @@ def _plain_kind(found: object) -> Kind | None:
 
 
 def _takes(found: Any, count: int) -> bool:
-    """Whether ``found`` can be called with ``count`` positional arguments."""
+    """Return whether ``found`` can be called with ``count`` positional arguments."""
     parameters = _parameters(found)
     if parameters is None:
         return False
@@ -138,11 +138,11 @@ def _takes(found: Any, count: int) -> bool:
 
 
 def _parameters(found: Any) -> Signature | None:
-    """Return what ``found`` takes; None if it is not called, or does not tell."""
+    """Return the signature of ``found``; None if it is no callable or has none."""
     try:
         return signature(found)
     except (TypeError, ValueError):
-        # Some that are written in C have no signature.
+        # Some callables that are written in C have no signature.
         return None
 
 
@@ -156,12 +156,12 @@ def _described(found: Any) -> str:
 
 @contextmanager
 def _blaming(spec: str, what: str) -> Iterator[None]:
-    """Turn what the user's code raises into an error that says what was done."""
+    """Convert an exception of the user's code to an error that names the step."""
     try:
         yield
     except ApplicationLoadError:
         raise
-    # A module may also leave the interpreter, as a script does at its end.
+    # A module may also call sys.exit(), as a script does at its end.
     except (Exception, SystemExit) as error:
         text = format_error(error, _users(error.__traceback__))
         raise ApplicationLoadError(
@@ -170,7 +170,7 @@ def _blaming(spec: str, what: str) -> Iterator[None]:
 
 
 def _users(trace: TracebackType | None) -> TracebackType | None:
-    """Drop the frames before the user's first; None if there is none of theirs."""
+    """Return a traceback from the user's first frame on; None if it has none."""
     while trace is not None and _is_ours(trace):
         trace = trace.tb_next
     return trace

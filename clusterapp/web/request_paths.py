@@ -1,10 +1,10 @@
-"""Request targets as segments, read the same way by all who choose by them."""
+"""The path segments of request targets, for static files and routing alike."""
 
 import re
 from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
-#: A name that is not hidden, and is one name on every system.
+#: The name of a file that is not hidden, and has no separator of any platform.
 _SHOWN = re.compile(rb"[^./\\\0][^/\\\0]*")
 
 _ABSOLUTE_FORM = re.compile(rb"https?://[^/]*", re.IGNORECASE)
@@ -12,9 +12,9 @@ _ABSOLUTE_FORM = re.compile(rb"https?://[^/]*", re.IGNORECASE)
 
 def segments_of(path: bytes) -> list[bytes] | None:
     """
-    Divide a path as twisted.web does: at slashes, each segment decoded once.
+    Split a path as twisted.web does: at slashes, each segment decoded once.
 
-    :param path: the request target as it came, up to the ``?``: percent-encoded, in
+    :param path: the request target as received, up to the ``?``: percent-encoded, in
         origin-form or in absolute-form (``http://host/path``).
     :returns: the segments after the first slash; None for another form (``*``).
     """
@@ -22,7 +22,8 @@ def segments_of(path: bytes) -> list[bytes] | None:
     if origin and not origin.startswith(b"/"):
         return None
     segments = origin[1:].split(b"/")
-    # Most paths have nothing to decode, and a long one has thousands of segments.
+    # Decoding is skipped if there is nothing to decode, as in most paths: a long path
+    # has thousands of segments.
     return [*map(unquote_to_bytes, segments)] if b"%" in origin else segments
 
 
@@ -32,10 +33,10 @@ def static_prefix(static_url: str) -> tuple[bytes, ...]:
 
 
 def is_below(segments: Sequence[bytes], prefix: Sequence[bytes]) -> bool:
-    """Whether a path of unquoted ``segments`` is one of those below ``prefix``."""
+    """Return whether a path of unquoted ``segments`` is below ``prefix``."""
     return len(segments) > len(prefix) and tuple(segments[: len(prefix)]) == prefix
 
 
 def is_shown(segment: bytes) -> bool:
-    r"""Whether a segment may name a file: neither empty nor hidden, without ``/\``."""
+    r"""Return whether a segment may name a file: not empty, not hidden, no ``/\``."""
     return _SHOWN.fullmatch(segment) is not None

@@ -1,22 +1,22 @@
 """
-Which side answers a request: the worker's application, the core, or a file.
+The routing of a request by its path: to the application, the core, or static files.
 
-A worker must know where a request goes from its path alone, before its body has
-come, and must choose exactly as one Klein with the routes of both sides would.
-So the rules of both are copied into one werkzeug map, each marked with its side.
+A worker must choose by the path alone, before the body has been received, and exactly
+as one Klein with the routes of both sides would. So the rules of both sides are copied
+into one werkzeug map, each with its side as the endpoint.
 
-The copies differ from their originals in what must not count here:
+The copies differ from the original rules in these points:
 
-- They take every method: a wrong method on a core path is the core's to refuse.
+- They match every method: the core refuses a wrong method on its path itself.
 - Their converters match text but convert nothing. A value that the converter of
   the best rule refuses (``<int(max=9):n>`` and ``/12``) is a 404 in one Klein,
-  which does not try the next rule; the side that owns the rule answers it here.
-- They do not redirect or have defaults; that too is for the side to do.
+  which does not try the next rule; here the side that owns the rule answers.
+- They have no redirects and no defaults: the side that owns the rule applies them.
 
 Limits: a rule with a ``host`` (in a map with host matching) is matched by its path
-alone, whatever the Host field says. Rules for another subdomain than the map's
+alone, whatever the Host field is. Rules for another subdomain than the map's
 default, for WebSockets (``websocket=True``) and for building only never match in
-Klein, nor here. Of rules that are equally specific the application's wins.
+Klein, nor here. Of equally specific rules the application's wins.
 """
 
 import re
@@ -32,12 +32,12 @@ from clusterapp.web.request_paths import is_below, segments_of, static_prefix
 
 Side = Literal["app", "core", "static"]
 
-#: Paths whose side is remembered, and the bytes above which one never is; together
-#: they bound the memory to well below 1 MiB, whatever clients send.
+#: The number of paths whose side is cached, and the greatest length of a cached path
+#: in bytes; together they bound the memory to well below 1 MiB.
 _REMEMBERED_PATHS = 1024
 _LONGEST_REMEMBERED = 256
 
-#: A werkzeug rule redirects at most twice: to merge slashes and to add the last.
+#: The most redirects of a werkzeug rule: to merge slashes, and to add the last slash.
 _REDIRECTS = 2
 
 _VARIABLE = re.compile(
@@ -47,13 +47,13 @@ _VARIABLE = re.compile(
 
 class Routes:
     """
-    The routes of both sides of an application.
+    The routes of an application in its workers and in its core.
 
-    :param app_rules: the rules of the worker's side, bound to their map; none for
-        an application whose routes cannot be known (WSGI, a tree of resources).
+    :param app_rules: the rules of the workers' side, bound to their map; none for an
+        application whose routes are not known (WSGI, a resource tree).
     :param core_rules: the rules of the core.
-    :param static_url: what the paths of static files begin with, such as
-        ``"/static/"``; None where there are none. It comes before every rule.
+    :param static_url: the prefix of the paths of static files, such as ``"/static/"``;
+        None if there are none. It takes precedence over all rules.
     """
 
     def __init__(
@@ -66,19 +66,19 @@ class Routes:
         app = [_SidedRule(rule, "app") for rule in _matchable(app_rules)]
         self._has_core = bool(core)
         self._static = None if static_url is None else static_prefix(static_url)
-        # Nobody sees the host: redirects are followed here and not sent.
+        # Any host will do: redirects are followed here and are not sent to clients.
         self._rules = Map([*app, *core]).bind("localhost")
         self._remembered = lru_cache(_REMEMBERED_PATHS)(self._find)
 
     def side(self, path: bytes) -> Side:
         """
-        Tell which side a request belongs to.
+        Return the side that serves a path.
 
-        :param path: the request target as it came, up to the ``?``: percent-encoded,
+        :param path: the request target as received, up to the ``?``: percent-encoded,
             in origin-form or in absolute-form (``http://host/path``).
-        :returns: ``"core"`` also where the core would redirect the request or
-            refuse its method; ``"app"`` where no rule matches, for a path that is
-            not UTF-8, and for ``*``.
+        :returns: ``"core"`` also if the core would redirect the request or refuse its
+            method; ``"app"`` if no rule matches, for a path that is not UTF-8, and
+            for ``*``.
         """
         if not self._has_core and self._static is None:
             return "app"
@@ -88,12 +88,11 @@ class Routes:
 
     def owns(self, path: bytes) -> bool:
         """
-        Tell whether a rule of either side matches a path, or static files are there.
+        Return whether a rule of either side, or the static prefix, matches a path.
 
-        Methods do not count. Of an application whose rules are not known nothing is
-        found.
+        Methods are ignored. An application whose rules are not known matches nothing.
 
-        :param path: as `side` takes it.
+        :param path: as for `side`.
         """
         segments = segments_of(path)
         if segments is None:
@@ -113,8 +112,8 @@ class Routes:
         return self._static is not None and is_below(segments, self._static)
 
     def _owner(self, segments: Sequence[bytes]) -> Side | None:
-        """Find the side whose rule matches a path, or redirects it to a match."""
-        # As twisted.web divides a path and Klein puts it together again.
+        """Return the side whose rule matches a path, or redirects it to a match."""
+        # The path is joined as Klein joins the segments that twisted.web has split.
         try:
             path = b"/".join(segments).decode()
         except UnicodeDecodeError:
@@ -138,12 +137,12 @@ def clash(
     app_rules: Iterable[Rule], core_rules: Iterable[Rule]
 ) -> tuple[Rule, Rule] | None:
     """
-    Find a rule of the application that the core has too.
+    Return a rule of the application that the core has too.
 
-    Rules are the same when they match the same paths in the same order of
-    precedence: the names of their variables do not count, nor do their methods.
+    Rules are the same if they match the same paths with the same precedence: the names
+    of their variables and their methods are ignored.
 
-    :returns: the first such pair, the application's rule first, or None.
+    :returns: the first such pair, the application's rule first; None without one.
     """
     of_app = {_pattern(rule): rule for rule in _matchable(app_rules)}
     for rule in _matchable(core_rules):
@@ -153,7 +152,7 @@ def clash(
 
 
 def _matchable(rules: Iterable[Rule]) -> Iterator[Rule]:
-    """Leave out the rules that never match a request in Klein."""
+    """Return the rules that can match a request in Klein."""
     for rule in rules:
         in_domain = (
             rule.map.host_matching or rule.subdomain == rule.map.default_subdomain
@@ -163,18 +162,18 @@ def _matchable(rules: Iterable[Rule]) -> Iterator[Rule]:
 
 
 def _pattern(rule: Rule) -> str:
-    """Write a rule without the names of its variables."""
+    """Return the text of a rule without the names of its variables."""
     return _VARIABLE.sub(_converter, re.sub("/{2,}", "/", rule.rule))
 
 
 def _converter(variable: re.Match[str]) -> str:
-    # Werkzeug has two names for the one that a variable has by itself.
+    # Werkzeug's default converter has two names: "default" and "string".
     name = variable["converter"] or "default"
     return f"<{'default' if name == 'string' else name}({variable['arguments'] or ''})>"
 
 
 class _Shape(BaseConverter):
-    """What a converter matches and how it ranks, without what it makes of it."""
+    """A converter with the pattern and weight of another one, but no conversion."""
 
     def __init__(self, converter: BaseConverter) -> None:
         super().__init__(converter.map)
@@ -184,7 +183,7 @@ class _Shape(BaseConverter):
 
 
 class _SidedRule(Rule):
-    """A copy of a rule whose endpoint is the side that it belongs to."""
+    """A copy of a rule, with its side as the endpoint."""
 
     def __init__(self, origin: Rule, side: Side) -> None:
         super().__init__(
@@ -202,7 +201,7 @@ class _SidedRule(Rule):
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
     ) -> BaseConverter:
-        """Ask the original's map, which may have converters of its own."""
+        """Return the converter of the original rule's map, which may have its own."""
         return _Shape(
             self._origin.get_converter(variable_name, converter_name, args, kwargs)
         )

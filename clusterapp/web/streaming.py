@@ -1,4 +1,4 @@
-"""Handlers that read their request's body while it comes."""
+"""The decorator of handlers that read the request body while it is received."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,11 +10,11 @@ HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
 def streamed(handler: HandlerT) -> HandlerT:
     """
-    Mark a handler that takes its request's body as a stream (a decorator).
+    Mark a handler that reads the request body as a stream (a decorator).
 
-    It is called as soon as the request's head has come, and ``request.body`` is a
-    `clusterapp.http.application.streamed_body.StreamedBody`.
-    ``request.content`` and the fields of a form stay empty::
+    The handler is called as soon as the request head has been received, and
+    ``request.body`` is a `clusterapp.http.application.streamed_body.StreamedBody`.
+    ``request.content`` and form fields stay empty::
 
         @app.route("/upload", methods=["PUT"])
         @streamed

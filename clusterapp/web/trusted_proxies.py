@@ -1,8 +1,8 @@
 """
-Who the client is behind proxies, and what to tell the core about it.
+The trusted proxies: the client behind them, and the forwarded fields for the core.
 
-Each proxy writes down where it had a request from. A client can write the same
-fields, so what they say counts only as far back as every hop is trusted.
+Each proxy adds the address of its peer to the forwarded fields. A client can send the
+same fields, so their hops are used only as far back as every hop is trusted.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ from clusterapp.web.forwarded_header import (
     plain,
 )
 
-#: Entries that are no addresses: peers on a Unix socket, and all peers.
+#: Entries of the setting that are not addresses: Unix socket peers, and all peers.
 UNIX = "unix"
 EVERYONE = "*"
 
@@ -37,26 +37,26 @@ _HOST = b"X-Forwarded-Host"
 _FORWARDED = b"Forwarded"
 _OURS = {name.lower(): name for name in (_FOR, _PROTO, _HOST, _FORWARDED)}
 
-#: What the protocol is called where a proxy has taken TLS away.
+#: The values of X-Forwarded-Proto for a connection over TLS.
 _SECURE = frozenset({"https", "wss"})
 
-#: How many peers, and what is said of how many, is remembered.
+#: The number of cached peers, and of cached sets of forwarded fields.
 _REMEMBERED = 1024
-#: The longest Host that is remembered, in bytes: a name has 253 (RFC 1035, 2.3.4).
+#: The longest Host that is cached, in bytes: a name has 253 (RFC 1035, 2.3.4).
 _SHORT = 260
 
-#: The part of an IPv6 address that mapping an IPv4 address fills (RFC 4291, 2.5.5.2).
+#: The network of the IPv4-mapped IPv6 addresses (RFC 4291, 2.5.5.2).
 _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
 class _Trace(NamedTuple):
     """
-    The way from a peer back to the client, as far as it is trusted.
+    The path from a peer back to the client, as far as hops are trusted.
 
     :ivar client: the client's IP address; None if it is not known.
-    :ivar back: how many hops the client is behind the peer; 0 if it is the peer.
-    :ivar told: what a trusted peer wrote.
-    :ivar last: what is said of the client's own hop.
+    :ivar back: the number of hops from the peer to the client; 0 if it is the peer.
+    :ivar told: the forwarded fields of a trusted peer.
+    :ivar last: the hop of the client.
     """
 
     client: str | None
@@ -65,23 +65,23 @@ class _Trace(NamedTuple):
     last: Hop | None = None
 
     def proto(self) -> str | None:
-        """Tell what the client spoke with who took its request; None if unknown."""
+        """Return the protocol of the client's own connection; None if not known."""
         given = self.told.get(_PROTO, "").rsplit(",", MOST_HOPS)[-MOST_HOPS:]
         protos = [proto for part in given if (proto := part.strip())]
         if protos:
-            # Whoever appends to it does so along with the addresses; further left is
-            # what the client may have written itself.
+            # A proxy that appends a protocol appends an address as well; elements
+            # farther left can have been sent by the client itself.
             return protos[-min(max(self.back, 1), len(protos))]
         return (self.last and self.last.proto) or None
 
 
 class TrustedProxies:
     """
-    The peers whose word about the client counts.
+    The peers whose forwarded fields are trusted.
 
     :param entries: IP addresses, networks as ``address/bits``, ``unix`` for peers on
         a Unix socket, ``*`` for every peer.
-    :raises SettingsError: an entry is none of these.
+    :raises SettingsError: an entry is not one of these.
     """
 
     def __init__(self, entries: Iterable[str]) -> None:
@@ -95,20 +95,20 @@ class TrustedProxies:
 
     @property
     def trusts_everyone(self) -> bool:
-        """Whether every peer's word counts."""
+        """Whether every peer is trusted."""
         return self._everyone
 
     @property
     def networks(self) -> Sequence[IPv4Network | IPv6Network]:
-        """The addresses of those whose word counts."""
+        """The networks whose addresses are trusted."""
         return self._networks
 
     def trusts(self, address: str | None) -> bool:
         """
-        Whether a peer's word counts.
+        Return whether a peer is trusted.
 
-        :param address: its IP address; None for a peer that has none, on a Unix
-            socket. What is not an address is trusted by ``*`` alone.
+        :param address: the peer's IP address; None for a peer on a Unix socket. Text
+            that is not an address is trusted only with ``*``.
         """
         if self._everyone:
             return True
@@ -122,33 +122,35 @@ class TrustedProxies:
 
     def trusts_peer(self, name: Any) -> bool:
         """
-        Whether a peer's word counts.
+        Return whether a peer is trusted.
 
-        :param name: its address as accept(2) gives it.
+        :param name: the peer's address as accept(2) returns it.
         """
         return self._seen(name[0] if isinstance(name, tuple) else None)[1]
 
     def client_of(self, peer: IAddress, fields: Fields) -> str | None:
         """
-        Find the client: the right-most address that is not trusted.
+        Return the client's IP address: the right-most one that is not trusted.
 
         It is searched among the nearest `MOST_HOPS` hops.
 
-        :param peer: the other end of the connection.
-        :param fields: the request's fields; ``X-Forwarded-For`` is believed before
-            ``Forwarded``. A trusted proxy must itself write or remove them both.
-        :returns: its IP address; the farthest one if all are trusted; None when it
-            is not known (a Unix peer that does not tell, an obfuscated hop, more
-            trusted hops than are read).
+        :param peer: the peer address of the connection.
+        :param fields: the request's fields; ``X-Forwarded-For`` takes precedence over
+            ``Forwarded``. A trusted proxy must itself write or remove both.
+        :returns: the IP address; the farthest one if all hops are trusted; None if it
+            is not known (a Unix peer without forwarded fields, an obfuscated hop, more
+            trusted hops than are parsed).
         """
         return self._trace(peer, fields).client
 
     def address_of_client(self, peer: IAddress, fields: Fields) -> IAddress:
         """
-        Find the client, as Twisted writes addresses.
+        Return the client's address as a Twisted address object.
 
-        :returns: its address, whose port is 0 unless the peer is the client; the
-            peer's address if the client is not known.
+        :param peer: the peer address of the connection.
+        :param fields: the request's fields.
+        :returns: the address, with port 0 unless the peer is the client; the peer's
+            address if the client is not known.
         """
         client, back, *_ = self._trace(peer, fields)
         if client is None:
@@ -159,33 +161,35 @@ class TrustedProxies:
 
     def is_secure(self, peer: IAddress, fields: Fields, *, secure: bool) -> bool:
         """
-        Find out whether the client came over TLS.
+        Return whether the client's connection is over TLS.
 
-        ``X-Forwarded-Proto`` is believed as far back as the addresses are, and
-        ``Forwarded`` where its addresses are. A trusted proxy must itself write or
-        remove them.
+        ``X-Forwarded-Proto`` is trusted as far back as the addresses are, and
+        ``Forwarded`` if its addresses are used. A trusted proxy must itself write or
+        remove both.
 
-        :param secure: whether the connection from the peer is encrypted; this counts
-            if a trusted peer does not tell, or is the client.
+        :param peer: the peer address of the connection.
+        :param fields: the request's fields.
+        :param secure: whether the connection from the peer is over TLS; it is returned
+            if a trusted peer reports no protocol, or if the peer is the client.
         """
         proto = self._trace(peer, fields).proto()
         return secure if proto is None else proto.lower() in _SECURE
 
     def forwarded(self, *, peer: IAddress, secure: bool, fields: Fields) -> Fields:
         """
-        Say in a request's fields where it came from.
+        Return a request's fields with the forwarded fields rewritten for this hop.
 
         ``X-Forwarded-For``, ``-Proto``, ``-Host`` and ``Forwarded`` (RFC 7239) are
-        written anew, after all others, which are untouched. What a trusted peer
-        wrote in them is kept, and this hop appended to the two lists; one list is
-        made from the other when it wrote only that (RFC 7239, section 7.4). Of a list
-        of protocols only the client's is kept.
+        replaced, after all other fields, which are unchanged. The values of a trusted
+        peer are kept, and this hop is appended to the two lists; if the peer has sent
+        only one of the lists, the other is made from it (RFC 7239, section 7.4). Of a
+        list of protocols only the client's is kept.
 
         Hop-by-hop fields must have been removed before: ``Connection:
-        X-Forwarded-For`` would otherwise remove what is said here.
+        X-Forwarded-For`` would otherwise remove the fields that are added here.
 
-        :param peer: the other end of the connection.
-        :param secure: whether the request came over TLS.
+        :param peer: the peer address of the connection.
+        :param secure: whether the request was received over TLS.
         :param fields: the request's fields.
         """
         address, trusted = self._seen(_host_of(peer))
@@ -209,7 +213,7 @@ class TrustedProxies:
         return [*others, *said]
 
     def _trace(self, peer: IAddress, fields: Fields) -> "_Trace":
-        """Go back from a peer to the client."""
+        """Return the path from a peer back to the client."""
         address, trusted = self._seen(_host_of(peer))
         if not trusted:
             return _Trace(address)
@@ -217,44 +221,46 @@ class TrustedProxies:
         return self._follow(address, told, _hops_back(told, self._most_hops(address)))
 
     def _most_hops(self, _address: str | None) -> int:
-        """Return how many hops are read that the peer of this address has told."""
+        """Return the number of hops to parse in the fields of a peer's request."""
         return MOST_HOPS
 
     def _follow(
         self, address: str | None, told: Mapping[bytes, str], hops: Iterable[Hop]
     ) -> "_Trace":
-        """Go back from a peer that is trusted."""
+        """Return the path from a trusted peer back to the client."""
         back, hop = 0, None
         for back, hop in enumerate(hops, start=1):  # noqa: B007
             address = hop.address
             if address is None or not self._trusts(address):
-                break  # the client, or one behind which nothing is known
+                break  # the client, or an unknown hop: farther hops are not trusted
         return _Trace(address, back, told, hop)
 
     def _look_at(self, host: str | None) -> tuple[str | None, bool]:
-        """Tell a peer's address as `plain` writes it, and whether its word counts."""
+        """Return a peer's address in the form of `plain`, and whether it is trusted."""
         address = None if host is None else str(plain(host))
         return address, self.trusts(address)
 
 
 class TrustedInCore(TrustedProxies):
     """
-    Who is believed in the core, whose peers are this project's own workers.
+    The trusted proxies of the core, whose peers are workers of clusterapp.
 
-    Their word always counts: only they can connect to its Unix socket, or have the
-    certificates of its TLS listeners. They tell their own peers as the nearest hop,
-    and that is where the settings' trust begins.
+    Workers are always trusted: only they can connect to the core's Unix socket, or have
+    the certificates for its TLS listeners. They report their own peer as the nearest
+    hop, and the settings' trusted proxies apply from that hop on.
     """
 
     def address_of_client(self, peer: IAddress, fields: Fields) -> IAddress:
         """
-        Find the client, as Twisted writes addresses; `TrustedProxies` has the rest.
+        Return the client's address as a Twisted address object; see `TrustedProxies`.
 
-        :param peer: the worker's peer, whom the worker also tells as the nearest hop.
+        :param peer: the worker's peer, which the worker also reports as the nearest
+            hop.
+        :param fields: the request's fields.
         """
         client, back, *_ = self._trace(peer, fields)
         if back == 1 and client is not None and client == self._seen(_host_of(peer))[0]:
-            # It is the client itself, and its port is known.
+            # The worker's peer is the client itself, and its port is known.
             return _with_port(client, peer)
         return super().address_of_client(peer, fields)
 
@@ -262,8 +268,8 @@ class TrustedInCore(TrustedProxies):
         return super()._look_at(host)[0], True
 
     def _most_hops(self, address: str | None) -> int:
-        # As many as the worker has read, behind its own peer, which has no hop in
-        # X-Forwarded-For if it has no address.
+        # As many as the worker has parsed, and one for the worker's own peer, which has
+        # no hop in X-Forwarded-For if it has no address.
         return MOST_HOPS + (address is not None)
 
 
@@ -289,7 +295,7 @@ def _with_port(client: str, peer: IAddress) -> IAddress:
 
 
 def _host_of(peer: IAddress) -> str | None:
-    """Return the host of an Internet peer."""
+    """Return the IP address of a peer; None on a Unix socket."""
     if isinstance(peer, IPv4Address | IPv6Address):
         return str(peer.host)
     return None
@@ -298,7 +304,7 @@ def _host_of(peer: IAddress) -> str | None:
 def _said_of_the_first_hop(
     address: str | None, host: bytes | None, *, secure: bool
 ) -> Sequence[tuple[bytes, bytes]]:
-    """Write the four fields where nobody, or nobody who is trusted, wrote any."""
+    """Return the forwarded fields of a request without any from a trusted peer."""
     if len(host or b"") > _SHORT:
         return _written(_Trace(address), address, host, secure=secure)
     return _said_often(address, host, secure=secure)
@@ -327,7 +333,7 @@ def _written(
 
 
 def _told(fields: Fields) -> Mapping[bytes, str]:
-    """Collect what fields say of earlier hops, the lines of each joined to one."""
+    """Return the forwarded fields of a request, each with its lines joined."""
     told: dict[bytes, str] = {}
     for name, value in fields:
         ours = _OURS.get(name.lower())
@@ -338,7 +344,7 @@ def _told(fields: Fields) -> Mapping[bytes, str]:
 
 
 def _hops_back(told: Mapping[bytes, str], most: int) -> Iterator[Hop]:
-    """Read the earlier hops, nearest first, one by one."""
+    """Parse the earlier hops, the nearest first, one by one."""
     if _FOR in told:
         return parse_x_forwarded_for(told[_FOR], most)
     return parse_forwarded(told.get(_FORWARDED, ""), most)
@@ -346,9 +352,11 @@ def _hops_back(told: Mapping[bytes, str], most: int) -> Iterator[Hop]:
 
 def _say(trace: _Trace, hops: Sequence[Hop], here: Hop) -> Iterator[tuple[bytes, str]]:
     """
-    Write the four fields from what earlier hops told and what is seen here.
+    Return the forwarded fields from those of earlier hops and from this hop.
 
+    :param trace: the path back to the client.
     :param hops: the earlier hops, the nearest last.
+    :param here: this hop.
     """
     told = trace.told
     nearest = hops[-1] if hops else here
@@ -363,10 +371,10 @@ def _say(trace: _Trace, hops: Sequence[Hop], here: Hop) -> Iterator[tuple[bytes,
 
 
 def _earlier(told: Mapping[bytes, str], hops: Sequence[Hop]) -> Iterator[str]:
-    """Write what earlier hops told as a part of ``Forwarded``."""
+    """Return the ``Forwarded`` elements of the earlier hops."""
     if _FORWARDED in told and is_whole(told[_FORWARDED]):
         yield told[_FORWARDED]
     elif hops:
-        # X-Forwarded-Host and -Proto are of the request that the nearest received.
+        # X-Forwarded-Host and -Proto are of the request that the nearest hop received.
         nearest = Hop(hops[-1].address, told.get(_HOST), told.get(_PROTO))
         yield format_forwarded([*hops[:-1], nearest])

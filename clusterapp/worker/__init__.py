@@ -1,1 +1,1 @@
-"""A worker process: serves the application, and forwards what is the core's."""
+"""A worker process: serves the application and forwards requests to the core."""

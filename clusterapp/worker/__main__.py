@@ -1,8 +1,8 @@
 """
-A child process: a worker, or the isolated core.
+The entry point of a child process: a worker, or the isolated core.
 
-The order matters. What it is to be stands on stdin; the reactor must be chosen
-before anything imports Klein, which would install the default one.
+The order of the steps matters. The bootstrap is read from stdin first, and the reactor
+must be installed before Klein is imported, which would install the default reactor.
 """
 
 import faulthandler
@@ -21,14 +21,15 @@ _STDIN, _STDERR = 0, 2
 
 
 def main() -> None:
-    """Read what this child is to be, and be it until the master lets it go."""
+    """Read the bootstrap from stdin, install the reactor and run the child."""
     _show_stacks()
     leave_to_master()
     clean_up_forks()
     raise_descriptor_limit()
     bootstrap = Bootstrap.from_bytes(_first_line())
     set_title(bootstrap.title)
-    master = _move_stdin()  # kept: forks are told of it as long as it is there
+    # Kept in a variable: `own` holds no reference, and forks must not keep the pipe.
+    master = _move_stdin()
     _take_over(bootstrap)
     _install_fast_reactor()
     from clusterapp.worker.child_program import run  # noqa: PLC0415
@@ -38,22 +39,28 @@ def main() -> None:
 
 def _show_stacks() -> None:
     """
-    Write the stacks of all threads to stderr at a crash, at ABRT and at USR2.
+    Have faulthandler write all threads' stacks to stderr at a crash and at signals.
 
-    It is done in C, so that it works whatever the Python code is doing.
+    The signals are ABRT and USR2. The handler is in C, so it works while Python code
+    blocks.
     """
     faulthandler.enable(file=_STDERR)
     faulthandler.register(signal.SIGUSR2, file=_STDERR, all_threads=True, chain=False)
 
 
 def _first_line() -> bytes:
-    # Without a buffer, which would take what the master asks behind the line.
+    # Unbuffered: a buffer would also read the bytes that the master sends later, by
+    # which it asks for a report.
     with open(_STDIN, "rb", buffering=0, closefd=False) as stdin:
         return stdin.readline()
 
 
 def _move_stdin() -> Descriptor:
-    """Give the pipe another number, which no grandchild inherits; stdin is empty."""
+    """
+    Move the pipe on stdin to a descriptor that is not inherited, and return that.
+
+    Stdin is /dev/null afterwards.
+    """
     pipe = Descriptor(os.dup(_STDIN))
     own(pipe)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -63,7 +70,7 @@ def _move_stdin() -> Descriptor:
 
 
 def _take_over(bootstrap: Bootstrap) -> None:
-    """Begin as the master has begun, and see the modules of this generation."""
+    """Set umask, working folder and import path to those of this generation."""
     if bootstrap.umask is not None:
         os.umask(bootstrap.umask)
     if bootstrap.folder is not None:

@@ -1,4 +1,4 @@
-"""The access log of one worker."""
+"""The access log of a worker."""
 
 import os
 import time
@@ -20,20 +20,20 @@ from clusterapp.settings.model import Settings
 
 class AccessLog:
     """
-    Writes down what a worker has answered; an `access_record.Recorder`.
+    The writer of access log lines; an `access_record.Recorder`.
 
-    :param appender: takes the lines.
-    :param line: writes the line of one response.
+    :param appender: appends lines to the log file.
+    :param line: formats the line of one response.
     """
 
     def __init__(self, appender: Appender, line: LineFormat) -> None:
         self._add = appender.add
         self._line = line
-        #: Opens the log's file anew, when the old one has been renamed.
+        #: Reopens the log file, after it has been renamed.
         self.reopen = appender.reopen
 
     def record(self, answered: Answered) -> None:
-        """Note one response; it is written with others, a moment later."""
+        """Log one response; lines are written in batches, a moment later."""
         self._add(self._line(answered, time.time()))
 
 
@@ -41,21 +41,21 @@ def open_access_log(
     reactor: Any, bootstrap: Bootstrap, settings: Settings
 ) -> AccessLog | None:
     """
-    Open this worker's access log, which is written to the end when the reactor stops.
+    Open the worker's access log, which is flushed and closed when the reactor stops.
 
     :param reactor: the worker's reactor.
-    :param bootstrap: says where the log is.
-    :param settings: say how its lines are written.
-    :return: None if there is to be no log.
-    :raise OSError: if it cannot be opened.
+    :param bootstrap: has the path or descriptor of the log.
+    :param settings: have the format of its lines.
+    :return: None if no access log is configured.
+    :raise OSError: the file cannot be opened.
     """
     where = bootstrap.access_log
     if where is None:
         return None
     if isinstance(where, int):
-        os.set_inheritable(where, False)  # it is not for the application's children
+        os.set_inheritable(where, False)  # the application's children do not need it
     appender = Appender(reactor, str(settings.access_log), partial(_open, where))
-    # Connections that are broken off at the very end have lines, too.
+    # After shutdown: connections that are aborted at the very end have lines, too.
     reactor.addSystemEventTrigger("after", "shutdown", appender.close)
     if settings.access_log_format == "json":
         return AccessLog(appender, _json_lines(bootstrap, appender.longest_line))

@@ -1,4 +1,4 @@
-"""The body of a child process: it loads the application, serves it, and leaves."""
+"""The program of a child process: loads and serves the application, then drains."""
 
 import asyncio
 import os
@@ -39,16 +39,17 @@ from clusterapp.worker.worker_site import Served, serve
 if TYPE_CHECKING:
     from clusterapp.web.hosting import Host
 
-#: The exit status of a child that could not start.
+#: The exit status of a child that failed to start.
 FAILED_BOOT = 3
 
 
 def run(bootstrap: Bootstrap, master: int) -> int:
     """
-    Serve until the master lets go; give the exit status.
+    Run the child until it has drained, and return its exit status.
 
-    :param bootstrap: what this child is to be.
-    :param master: the pipe by which the master asks, and whose end is its death.
+    :param bootstrap: the role, slot, settings and sockets of this child.
+    :param master: the descriptor of the pipe on which the master asks for a report;
+        its end of file means that the master has died.
     """
     # The reactor was chosen before this module was imported.
     from twisted.internet import reactor  # noqa: PLC0415
@@ -62,8 +63,8 @@ def run(bootstrap: Bootstrap, master: int) -> int:
         settings = Settings(**bootstrap.settings)
         child = ChildProgram(reactor, bootstrap, settings, record)
         watch_master(master, settings.graceful_timeout, child.under_way)
-        # Not when the reactor starts: the loop does not run yet then, and applications
-        # ask asyncio for the running one wherever their code is called.
+        # Not with callWhenRunning: the asyncio loop does not run yet then, and
+        # applications may call asyncio.get_running_loop() in any of their code.
         asyncio.get_event_loop().call_soon(child.start)
         reactor.run()
     finally:
@@ -72,7 +73,7 @@ def run(bootstrap: Bootstrap, master: int) -> int:
 
 
 class ChildProgram:
-    """One child, from its first word to the master until it leaves."""
+    """One child process, from its first message to the master until it exits."""
 
     _log = Logger()
 
@@ -101,8 +102,9 @@ class ChildProgram:
         self._trial: Deferred[None] | None = None
 
     def start(self) -> None:
-        """Connect to the master, then load and serve the application."""
-        # By now the reactor has installed its own, which would stop at once.
+        """Connect the control channel, then load and serve the application."""
+        # The reactor has installed its own SIGTERM handler by now, which would stop
+        # the process without draining.
         signal.signal(
             signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._terminated)
         )
@@ -115,60 +117,86 @@ class ChildProgram:
         self._boot.addErrback(self._boot_failed)
 
     def under_way(self) -> Sequence[UnderWay]:
-        """Tell the requests that are being answered; called by another thread."""
+        """Return the open requests; called by the thread of `master_watch`."""
         host = self._host
         return () if host is None else host.site.under_way()
 
     def activate(self) -> None:
-        """Take the place that was waited for."""
+        """Called when the canary check has passed: continue the start of this child."""
         self._front.trial_is_over()
         if self._trial is not None and not self._trial.called:
             self._trial.callback(None)
 
     @property
     def adopts(self) -> bool:
-        """Whether it would serve another connection: it does not while it drains."""
+        """Whether this child serves and does not drain, so connections can be sent."""
         return self._served is not None and not self._draining
 
     def adopt(self, connection: socket.socket, door: str) -> None:
-        """Serve a connection that another worker has accepted."""
+        """
+        Serve a connection that another process has accepted.
+
+        :param connection: the socket; it is closed if this child does not serve yet.
+        :param door: the name of the listener that accepted the connection.
+        """
         if self._served is None:
             connection.close()
         else:
             self._served.doors.adopt(connection, door)
 
     def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
-        """Accept a listener's connections from a socket, and from no other one."""
+        """
+        Accept a listener's connections on this socket, instead of any earlier one.
+
+        :param listener: the name of the listener.
+        :param listening: the listening socket; it is closed if this child does not
+            serve yet, or drains.
+        :param shared: whether other workers accept on the same socket.
+        """
         if self._served is None or self._draining:
             listening.close()
         else:
             self._served.doors.accept(listener, listening, shared=shared)
 
     def refuse(self, listener: str) -> None:
-        """Accept no connections of a listener here."""
+        """Stop accepting connections of a listener."""
         if self._served is not None:
             self._served.doors.refuse(listener)
 
     def update_affinity(self, how: str) -> None:
-        """Hear whose requests belong to which worker."""
+        """
+        Replace the session affinity: the key of a client, and the slots.
+
+        :param how: a `Stickiness` as JSON.
+        """
         if self._served is not None:
             self._served.visitors.update_affinity(Stickiness.from_json(how))
 
     def cluster_health(self, *, ready: bool, detail: str) -> None:
-        """Hear whether clients should be sent to this cluster."""
+        """
+        Called when the readiness of the cluster changes.
+
+        :param ready: whether load balancers should send clients to this cluster.
+        :param detail: the reason, as JSON.
+        """
         self._front.cluster_health(ready=ready, detail=detail)
 
     def broken(self, why: str) -> None:
-        """Hear what is wrong with the code, or that nothing is any more."""
+        """Called when the newest code fails to load, or loads again (empty `why`)."""
         self._front.broken(why)
 
     def drain(self, *, spread: float, hand_over: bool) -> None:
-        """Finish what is there, then leave: the master or a signal says so."""
+        """
+        Drain, then exit; called at `Drain`, at SIGTERM and when the master is gone.
+
+        :param spread: the seconds over which connections and streams are closed.
+        :param hand_over: whether idle connections are offered to other workers.
+        """
         if self._draining:
             return
         self._draining = True
         if self._boot is not None:
-            self._boot.cancel()  # it may be on trial, and is not to accept after that
+            self._boot.cancel()  # a canary that drains must not start to accept
         if self._host is None:
             self._leave()
             return
@@ -185,22 +213,27 @@ class ChildProgram:
         drained.addCallback(lambda _: self._leave())
 
     def core_ready(self, ready: bool, *, back: bool) -> None:
-        """Hear from the master whether the core takes requests."""
+        """
+        Called when the core has become ready, or is no longer.
+
+        :param ready: whether the core accepts requests.
+        :param back: whether a core that is not ready is being replaced.
+        """
         self._core_is_ready, self._core_is_back_soon = ready, back
         if self._served is not None:
             self._served.proxy.core_ready(ready, back=back)
 
     def reopen_logs(self) -> None:
-        """Hear from the master that the files of logs have been renamed."""
+        """Reopen the access log; called after the log files have been renamed."""
         if self._access_log is not None:
             self._access_log.reopen()
 
     def master_gone(self) -> None:
-        """Drain and leave: nobody watches over this process any more."""
+        """Called when the control channel is closed: drain without the master."""
         self._reporter.stop()
         if self._leaving:
-            return  # the channel is closed from this side, and the log still is read
-        # There is nobody to read what is written, and the pipes are broken.
+            return  # this side has closed the channel, and the master still reads logs
+        # The pipes of stdout and stderr have no reader: a write would fail.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
             os.dup2(nowhere, stream)
@@ -209,7 +242,11 @@ class ChildProgram:
 
     @guarded("drain as SIGTERM asks for")
     def _terminated(self) -> None:
-        """Called after SIGTERM: other workers get what comes, and what is idle."""
+        """
+        Called after SIGTERM: notify the master, then drain.
+
+        New connections then go to other workers, and idle ones are handed over.
+        """
         if not (self._draining or self._leaving):
             self._end.terminating().addErrback(report_unanswered)
         self.drain(spread=self._settings.drain_spread, hand_over=True)
@@ -230,12 +267,12 @@ class ChildProgram:
         host, served = serve(self._reactor, self._bootstrap, settings, loaded, log)
         is_worker = self._bootstrap.role == "worker"
         if not is_worker:
-            # There is one core at a time, and its start hooks may be what must be
-            # done only once.
+            # Only one core runs at a time, so a canary core waits before its start
+            # hooks, which may be what must not run twice.
             await self._wait_for_turn()
         await host.prepare()
         if loaded.templates is not None and is_worker:
-            # After the start hooks, which may add filters.
+            # Templates are compiled after the start hooks, which may add filters.
             loaded.templates.warm(self._reactor.seconds)
         self._host, self._served = host, served
         host.site.request_record = self._request_record
@@ -243,7 +280,7 @@ class ChildProgram:
         self.core_ready(self._core_is_ready, back=self._core_is_back_soon)
         if is_worker:
             await self._wait_for_turn()
-        # If the channel breaks, `master_gone` hears of it.
+        # No error handling here: if the channel breaks, `master_gone` is called.
         ready = self._end.ready(loaded.static if is_worker else None)
         ready.addErrback(report_unanswered)
         host.accept()
@@ -272,7 +309,7 @@ class ChildProgram:
         if self._served is not None:
             self._served.proxy.close()
             self._served.relay.close()
-        with suppress(ReactorNotRunning):  # there may be two reasons to leave
+        with suppress(ReactorNotRunning):  # this method may be called twice
             self._reactor.stop()
 
 

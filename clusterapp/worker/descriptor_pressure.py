@@ -1,4 +1,4 @@
-"""The descriptors of a worker, and what is closed when they run short."""
+"""The descriptor limit of a worker: idle connections are closed when it is near."""
 
 import resource
 from collections.abc import Callable
@@ -6,23 +6,23 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-#: Descriptors that are left for files, and for connections to the core; fewer if the
-#: process may have few at all. They are more than the times that idle connections are
-#: closed until all have been, so that they are never used up by new connections.
+#: File descriptors reserved for files and for connections to the core; at most a
+#: quarter (`_PART`) of the limit. There are more of them than calls of `make` until all
+#: idle connections are closed, so new connections never use them up.
 SPARE = 64
 _PART = 4
 
-#: Seconds for which nothing more is logged of connections that are closed.
+#: The least seconds between two log lines about connections closed for this reason.
 _QUIET = 60.0
 
 
 class Descriptors:
     """
-    The descriptors that this process may have (getrlimit(2), ``RLIMIT_NOFILE``).
+    The file descriptor limit of this process (getrlimit(2), ``RLIMIT_NOFILE``).
 
-    :param clock: keeps the time.
+    :param clock: the reactor's clock.
     :param close_idle: closes the connections that have been idle longest, and returns
-        how many.
+        their number.
     """
 
     _log = Logger()
@@ -33,11 +33,12 @@ class Descriptors:
         self._quiet_until = 0.0
         self._closed = 0
         self.most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        #: The descriptor from which on nearly all are in use: open(2) takes the lowest.
+        #: The descriptor number from which on few are free: the kernel returns the
+        #: lowest free one (open(2)).
         self.crowded_from = self.most - min(SPARE, self.most // _PART)
 
     def make(self) -> int:
-        """Close the connections that have been idle longest; return how many."""
+        """Close the connections that have been idle longest; return their number."""
         closed = self._close_idle()
         self._closed += closed
         now = self._clock.seconds()

@@ -1,4 +1,4 @@
-"""What a worker answers in the master's words, before the application is asked."""
+"""The middleware that answers health checks and shows broken code (in a worker)."""
 
 from dataclasses import replace
 
@@ -10,13 +10,13 @@ from clusterapp.web.loading import Loaded
 
 class Front:
     """
-    What the master says of cluster and code, as far as clients are to see it.
+    The answers that depend on what the master reports about cluster and code.
 
-    It may be told before there is an application. Where the settings ask for
-    nothing of it, no request passes through it.
+    Its state can be set before the application is loaded. If neither a health path nor
+    reloading is configured, no request passes through it.
 
     :param settings: the settings.
-    :param on_trial: whether the master still tries this worker.
+    :param on_trial: whether this worker is a canary that has not passed its check yet.
     """
 
     def __init__(self, settings: Settings, *, on_trial: bool) -> None:
@@ -25,22 +25,35 @@ class Front:
         self._code = BrokenCode() if settings.reload else None
 
     def cluster_health(self, *, ready: bool, detail: str) -> None:
-        """Hear whether clients should be sent to this cluster, and why, as JSON."""
+        """
+        Called when the readiness of the cluster changes.
+
+        :param ready: whether load balancers should send clients to this cluster.
+        :param detail: the reason, as JSON.
+        """
         if self._health is not None:
             self._health.heard(ready=ready, detail=detail)
 
     def broken(self, why: str) -> None:
-        """Hear what is wrong with the code, or that nothing is any more."""
+        """
+        Called when the newest code fails to load, or loads again.
+
+        :param why: the error; empty when the code loads again.
+        """
         if self._code is not None:
             self._code.heard(why)
 
     def trial_is_over(self) -> None:
-        """Know that clients come from now on, and not the master alone."""
+        """Called when the canary check has passed: clients' requests follow."""
         if self._health is not None:
             self._health.trial_is_over()
 
     def before(self, loaded: Loaded) -> Loaded:
-        """Stand before an application: give it with its answers, and with these."""
+        """
+        Return the application with these answers put before its own.
+
+        :param loaded: the loaded application.
+        """
         answer = loaded.answer
         if self._code is not None:
             answer = self._code.before(answer)

@@ -1,4 +1,4 @@
-"""The parts of a reactor that accepting needs, on a worker's own event loop."""
+"""The part of the reactor interface that listeners need, on the worker's event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime, IReadDescrip
 
 class LoopReaders:
     """
-    Watches descriptors as a reactor does, without Twisted's detour for each event.
+    Registers readers with the event loop itself, without the reactor's own dispatch.
 
     :param loop: the event loop.
-    :param clock: keeps the time.
+    :param clock: the reactor's clock.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: IReactorTime) -> None:
@@ -19,14 +19,14 @@ class LoopReaders:
         self._clock = clock
 
     def addReader(self, reader: IReadDescriptor) -> None:
-        """Tell a reader whenever there is something to read."""
+        """Call a reader's `doRead` whenever its descriptor is readable."""
         self._loop.add_reader(reader.fileno(), reader.doRead)
 
     def removeReader(self, reader: IReadDescriptor) -> None:
-        """Tell it no more."""
+        """Stop watching the descriptor of a reader."""
         self._loop.remove_reader(reader.fileno())
 
     @property
     def callLater(self) -> Callable[..., IDelayedCall]:
-        """Call something after some seconds."""
+        """The method that schedules a call after some seconds."""
         return self._clock.callLater

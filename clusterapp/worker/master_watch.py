@@ -1,8 +1,8 @@
 """
-The thread that listens to the master while the event loop may hear nothing.
+The thread that serves the master's requests while the event loop may be blocked.
 
-It reads the pipe that was the child's stdin: a byte asks what the child is doing,
-and the end of the pipe means that there is no master any more.
+It reads the pipe that was the child's stdin: a byte asks for the open requests and the
+stacks of all threads, and the end of file means that the master has died.
 """
 
 import faulthandler
@@ -14,10 +14,10 @@ from contextlib import suppress
 
 from clusterapp.channel.inspection import END, UnderWay, requests_told
 
-#: Time beyond the graceful timeout in which the child may still leave by itself.
+#: Seconds after the graceful timeout in which the child can still exit by itself.
 _ALLOWANCE = 2.0
 
-#: As many questions as are answered at once.
+#: How many bytes are read, and so how many requests of the master are merged, at once.
 _QUESTIONS = 1024
 
 _STDERR = 2
@@ -27,15 +27,14 @@ def watch_master(
     pipe: int, graceful_timeout: float, under_way: Callable[[], Iterable[UnderWay]]
 ) -> None:
     """
-    Answer the master's questions, and end this process some time after its death.
+    Start the thread; it reports on request, and exits the process if the master dies.
 
-    A thread does it, since the event loop hears nothing while application code
-    blocks it; as a rule the loop hears of the death first, drains, and is gone in
-    time.
+    It is a thread because application code can block the event loop. Normally the loop
+    notices the master's death itself, drains and exits within the graceful timeout.
 
-    :param pipe: what was the child's stdin.
-    :param graceful_timeout: seconds that draining may take.
-    :param under_way: tells the requests of the moment; called in the thread.
+    :param pipe: the descriptor that was the child's stdin.
+    :param graceful_timeout: the seconds that draining may take.
+    :param under_way: returns the open requests; called in the thread.
     """
     threading.Thread(
         target=_listen,
@@ -49,7 +48,7 @@ def _listen(
     pipe: int, patience: float, under_way: Callable[[], Iterable[UnderWay]]
 ) -> None:
     while os.read(pipe, _QUESTIONS):
-        # If the master is gone meanwhile, the pipe's end tells it next.
+        # If the master has died meanwhile, the next read returns the end of file.
         with suppress(OSError):
             _answer(under_way)
     time.sleep(patience)
@@ -59,7 +58,7 @@ def _listen(
 def _answer(under_way: Callable[[], Iterable[UnderWay]]) -> None:
     for line in requests_told(under_way):
         _say(line)
-    # Not by a signal to this process, which would cut through these lines.
+    # Not by a signal: its output would interleave with the lines of other threads.
     faulthandler.dump_traceback(file=_STDERR, all_threads=True)
     _say(END)
 

@@ -1,10 +1,11 @@
 """
 The exits of processes that an application starts with ``reactor.spawnProcess``.
 
-Twisted hears of them by SIGCHLD. Python tells of a signal by one descriptor, which
-uvloop takes for itself, and libuv replaces the handler as soon as it starts a process
-of its own. So each process is watched by a descriptor that stands for it
-(pidfd_open(2)), which leaves other processes, and those who wait for them, alone.
+Twisted is notified of exits by SIGCHLD. Python reports signals on one wake-up
+descriptor, which uvloop replaces, and libuv replaces the signal handler as soon as it
+starts a process of its own. So each process is watched through a pidfd
+(pidfd_open(2)), which does not affect other processes, nor other code that waits for
+them.
 """
 
 import asyncio
@@ -24,9 +25,9 @@ def reap_when_exited(loop: asyncio.AbstractEventLoop, process: Any) -> None:
     """
     Have Twisted reap a process once it has exited.
 
-    :param loop: the event loop of this process; this is its thread.
-    :param process: what ``spawnProcess`` has returned. It may have exited by now, and
-        even have been reaped.
+    :param loop: the event loop; this function must be called in its thread.
+    :param process: the process transport that ``spawnProcess`` has returned. The
+        process may have exited by now, and even have been reaped.
     """
     pid: int | None = process.pid
     if pid is None:
@@ -49,7 +50,7 @@ def reap_when_exited(loop: asyncio.AbstractEventLoop, process: Any) -> None:
 
 def _wait_in_thread(loop: asyncio.AbstractEventLoop, process: Any, pid: int) -> None:
     def wait() -> None:
-        # The process stays a zombie, for Twisted to reap.
+        # WNOWAIT leaves the process a zombie, so that Twisted can reap it.
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         loop.call_soon_threadsafe(_reap, process, pid)
 
@@ -59,7 +60,7 @@ def _wait_in_thread(loop: asyncio.AbstractEventLoop, process: Any, pid: int) -> 
 
 @guarded("tell of the exit of a process")
 def _reap(process: Any, pid: int) -> None:
-    # Twisted looks itself when a process closes its last pipe.
+    # Twisted reaps the process itself when the last pipe closes: it may be done.
     found = reapProcessHandlers.get(pid)
     if found is not None and found is process:
         found.reapProcess()

@@ -1,8 +1,8 @@
 """
-One request on its way to the core, and its response on the way back.
+One request that is forwarded to an upstream, and its response.
 
-This is a chain of callbacks rather than a coroutine, and asks the agent itself rather
-than treq: with them a request took three times as long.
+This is a chain of callbacks rather than a coroutine, and uses the agent directly rather
+than treq: with these a request took three times as long.
 """
 
 from collections.abc import Callable
@@ -33,32 +33,32 @@ from clusterapp.worker.readiness import Readiness
 from clusterapp.worker.stream_drain import StreamDrain
 from clusterapp.worker.upstream_timeouts import Patience
 
-#: How long to wait before a core that refuses connections is tried again, in s.
+#: The seconds before a core that refuses connections is tried again.
 RETRY_SECONDS = 0.1
 
 _SWITCHING = 101
 
 
 class CoreSlowError(CoreError):
-    """The core has taken a request, and does not answer it in time."""
+    """The core has received a request and has not begun to answer it in time."""
 
 
 class CoreCutError(CoreError):
-    """The core has gone within its response, which the client has seen begin."""
+    """The core has closed the connection within a response already begun."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """
-    What all requests on their way to the core have in common, or to one worker.
+    An upstream: the core, or one other worker.
 
-    :param whom: to whom they go, in the words of errors.
-    :param clock: keeps the time.
-    :param agent: holds the connections to the core.
-    :param readiness: whether the core is there.
-    :param patience: how long the core may neither take more of a request nor begin
-        to answer.
-    :param endless: holds the bodies that would not end by themselves.
+    :param whom: the name of the upstream in error messages.
+    :param clock: the reactor's clock.
+    :param agent: the HTTP client with the connections to the upstream.
+    :param readiness: whether the upstream is ready.
+    :param patience: the timeout of requests on which nothing moves: the upstream
+        neither receives more of the request nor begins to answer.
+    :param endless: the response bodies that would not end by themselves.
     """
 
     whom: str
@@ -73,16 +73,16 @@ class ProxiedRequest:
     """
     One request that is forwarded.
 
-    :param way: what it has in common with the others.
-    :param head: what the core is to receive.
-    :param exchange: the request, and where its response goes.
-    :param until: the latest time to wait for a core that is not there, on the clock.
-    :param ended: called once, when there is nothing left to do: with None when the
-        client has the whole response, with what went wrong otherwise.  That is a
-        CoreUnreachableError, when the core has received nothing; a CoreBrokenError,
-        when it has gone or does not speak HTTP; a CoreSlowError; all of these before
-        the client has seen anything.  A CoreCutError comes when the client has seen
-        some; the exchange has been aborted then.
+    :param way: the upstream.
+    :param head: the request head to send to the upstream.
+    :param exchange: the client's request, and the way to respond to it.
+    :param until: the deadline for an upstream that is not ready, as a clock time.
+    :param ended: called once, at the end: with None when the whole response has been
+        passed on, with a failure otherwise. Before anything has been sent to the client
+        that is a CoreUnreachableError, when the upstream has received nothing; a
+        CoreBrokenError, when it has closed the connection or does not speak HTTP; or a
+        CoreSlowError. After the response has begun it is a CoreCutError; the exchange
+        has been aborted then.
     """
 
     __slots__ = (
@@ -95,7 +95,7 @@ class ProxiedRequest:
         "_way",
     )
 
-    #: What is waited for.
+    #: The step that is waited for: readiness, the response head, its body or a retry.
     _under_way: Deferred[Any]
 
     def __init__(
@@ -115,27 +115,27 @@ class ProxiedRequest:
 
     @property
     def whom(self) -> str:
-        """To whom it goes, in the words of errors."""
+        """The name of the upstream in error messages."""
         return self._way.whom
 
     @property
     def exchange(self) -> Exchange:
-        """The request, and where its response goes."""
+        """The client's request, and the way to respond to it."""
         return self._exchange
 
     def begin(self) -> None:
-        """Ask the core, as soon as it is there."""
+        """Send the request as soon as the upstream is ready."""
         if self._way.readiness.ready:
             self._ask()
         else:
             self._wait()
 
     def give_up(self, _: object = None) -> None:
-        """Stop whatever is under way; it ends with a CancelledError."""
+        """Cancel the current step; the request ends with a CancelledError."""
         self._under_way.cancel()
 
     def expire(self) -> None:
-        """Stop waiting for an answer: the core's time is over."""
+        """Called when the upstream timeout has passed: cancel, with a CoreSlowError."""
         self._late = True
         self._under_way.cancel()
 
@@ -152,7 +152,8 @@ class ProxiedRequest:
             body.watch(self._progress)
         patience.begin(self)
         sent = self._way.agent.send(self._head, body, self._interim)
-        # Before the callbacks: they may be called at once, and wait for something else.
+        # Set before the callbacks are added: they may be called at once, and set the
+        # next step.
         self._under_way = sent
         sent.addCallbacks(self._answered, self._unanswered)
         sent.addErrback(self._fail)
@@ -200,7 +201,7 @@ class ProxiedRequest:
         self._under_way = body.done
         response.deliverBody(body)
         if _is_endless(response.head) and not body.done.called:
-            # It may be ended at once.
+            # Adding it may end it at once, while a drain is on.
             self._way.endless.add(body)
         body.done.addBoth(self._relayed, body)
 
@@ -223,7 +224,7 @@ def _is_endless(head: ResponseHead) -> bool:
 
 
 def passed_on(head: ResponseHead) -> ResponseHead:
-    """Return what the client is to see of a response's head."""
+    """Return a response head without its hop-by-hop fields, for the client."""
     return ResponseHead(head.status, head.reason, end_to_end(head.fields))
 
 
@@ -241,7 +242,7 @@ UPGRADE_FIELDS = ((b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"))
 
 @implementer(IPushProducer)
 class Relayed(Protocol):
-    """The body of a response, passed on as fast as the client reads."""
+    """A response body passed on to the client, with the client's backpressure."""
 
     transport: Any
 
@@ -251,15 +252,15 @@ class Relayed(Protocol):
         self.done: Deferred[None] = Deferred(self._cancelled)
 
     def connectionMade(self) -> None:
-        """Let the client set the pace."""
+        """Register this object as the producer of the response to the client."""
         self._exchange.register(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Pass a piece on."""
+        """Write received data to the client."""
         self._exchange.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Pass the end on, or break off."""
+        """Finish the response, or abort it if the upstream's was incomplete."""
         if self.done.called:
             return
         if reason.check(ResponseDone):
@@ -270,18 +271,18 @@ class Relayed(Protocol):
             self.done.errback(reason)
 
     def pauseProducing(self) -> None:
-        """Read no more from the core."""
+        """Pause reading from the upstream."""
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Read on."""
+        """Resume reading from the upstream."""
         self.transport.resumeProducing()
 
     def stopProducing(self) -> None:
-        """Nothing: that the client has gone is told by ``exchange.gone``."""
+        """Do nothing: ``exchange.gone`` reports that the client has disconnected."""
 
     def end(self) -> None:
-        """End the response here, as if the core had."""
+        """End the response to the client now, and abort the upstream's."""
         self._exchange.finish()
         self.done.callback(None)
         self._response.abort()

@@ -1,4 +1,4 @@
-"""Waiting, for a bounded time, for the core to be there (in a worker)."""
+"""The readiness of the core, and requests that wait for it (in a worker)."""
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -8,19 +8,19 @@ from clusterapp.errors import CoreUnreachableError
 
 class Readiness:
     """
-    Whether the core takes requests, and who waits until it does.
+    Whether the core is ready, and the requests that wait until it is.
 
-    :param clock: keeps the time.
+    :param clock: the reactor's clock.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        #: Whether it does.
+        #: Whether the core accepts requests.
         self.ready = False
         self._waiting: set[Deferred[None]] = set()
 
     def set(self, ready: bool) -> None:
-        """Know whether the core takes requests from now on."""
+        """Set whether the core is ready; if it is, continue all waiting requests."""
         self.ready = ready
         if ready:
             for waiting in list(self._waiting):
@@ -28,10 +28,10 @@ class Readiness:
 
     def wait(self, until: float) -> Deferred[None]:
         """
-        Wait until the core takes requests.
+        Return a Deferred that fires when the core is ready.
 
-        :param until: the latest time to wait for, on the clock.
-        :return: fires with `None`, or fails with `CoreUnreachableError`.
+        :param until: the deadline, as a clock time.
+        :return: fires with `None`, or fails with `CoreUnreachableError` at that time.
         """
         if self.ready:
             return succeed(None)

@@ -1,4 +1,4 @@
-"""Passing requests to the workers that their clients belong to (in a worker)."""
+"""The relay of requests to the worker of their client's slot (in a worker)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,16 +19,16 @@ from clusterapp.worker.upstream_timeouts import Patience
 
 class Relay(ReverseProxy):
     """
-    Passes requests to other workers, each on its slot's private socket.
+    The reverse proxy to other workers, by the private Unix sockets of their slots.
 
-    Nobody's patience with a worker ends here but `--request-timeout`, which holds for
-    clients' connections as it does where their requests are served.
+    Relayed requests have no upstream timeout; `--request-timeout` applies to clients'
+    connections here, and in the worker that serves the request.
 
     :param reactor: the worker's reactor.
-    :param private: the path of this slot's private socket; those of the other slots
-        are beside it.
-    :param trusted: knows who the client is when it comes through proxies.
-    :ivar passed_on: how many requests have been passed on so far.
+    :param private: the path of this slot's private socket; the sockets of the other
+        slots are in the same folder.
+    :param trusted: the trusted proxies, which determine a client's address.
+    :ivar passed_on: the number of requests relayed so far.
     """
 
     def __init__(self, reactor: Any, private: str, trusted: TrustedProxies) -> None:
@@ -42,28 +42,28 @@ class Relay(ReverseProxy):
         self._takers: dict[int, Callable[[Exchange], None]] = {}
 
     def to(self, slot: int) -> Callable[[Exchange], None]:
-        """Give what passes a request to the worker of a slot."""
+        """Return the function that relays a request to the worker of a slot."""
         if slot not in self._takers:
             self._takers[slot] = lambda exchange: self._forward(slot, exchange)
         return self._takers[slot]
 
     def drain(self, spread: float = 0.0) -> None:
         """
-        End the responses that would not end by themselves.
+        End the responses that would not end by themselves, such as event streams.
 
-        :param spread: the seconds over which they end.
+        :param spread: the seconds over which they are ended.
         """
         self._endless.drain(spread)
 
     def close(self) -> None:
-        """Break off what is under way."""
+        """Abort the requests under way."""
         super().close()
         self._patience.stop()
 
     def _forward(self, slot: int, exchange: Exchange) -> None:
         self.passed_on += 1
         way = self._ways.get(slot) or self._open(slot)
-        # The socket is there, whether anybody serves it or not.
+        # No wait for readiness: the socket exists even if no worker fills the slot.
         self._pass_on(way, _head(exchange), exchange, self._reactor.seconds())
 
     def _open(self, slot: int) -> Upstream:
@@ -85,8 +85,9 @@ class Relay(ReverseProxy):
 
 
 def _head(exchange: Exchange) -> RequestHead:
-    # Before all that the client may have written, and the framing behind it.
-    # An application is not to notice where it is served: what Connection names stays.
+    # The client's origin goes before all fields that the client has sent, and the
+    # framing after them. Fields that Connection names are kept, so that an application
+    # gets the same request whether it was relayed or not.
     origin = exchange.origin
     fields = [
         origin.field,

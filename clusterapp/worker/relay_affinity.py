@@ -1,4 +1,4 @@
-"""Which requests that come to this worker other workers are to serve."""
+"""The session affinity of a worker: which requests are relayed to other workers."""
 
 from collections.abc import Sequence
 
@@ -17,16 +17,16 @@ from clusterapp.worker.relay import Relay
 
 class SlotAffinity:
     """
-    Knows whose client each request is: a `session_affinity.SessionAffinity`.
+    The choice of the slot that serves a request: a `session_affinity.SessionAffinity`.
 
-    New clients that are to get a cookie stay where they come, if they come by a
-    connection of their own: somebody has chosen this worker for it. Those that come
-    through a proxy are given to all slots in turn, or the few workers that its
-    connections have would get all of them.
+    New clients that are to get a cookie stay in this worker if they have connected to
+    it directly: the listener's policy has chosen it. Those that come through a trusted
+    proxy are distributed to all slots in turn, since otherwise the few workers that
+    have the proxy's connections would get all of them.
 
     :param slot: this worker's slot.
-    :param relay: passes requests to other workers.
-    :param trusted: knows who the client is when it comes through proxies.
+    :param relay: the reverse proxy to other workers.
+    :param trusted: the trusted proxies, which determine a client's address.
     """
 
     def __init__(self, slot: int, relay: Relay, trusted: TrustedProxies) -> None:
@@ -38,21 +38,28 @@ class SlotAffinity:
         self._turn = slot
 
     def update_affinity(self, how: Stickiness) -> None:
-        """Know how clients belong to workers from now on."""
+        """Replace the session affinity: sticky listeners, key of a client and slots."""
         self.doors = frozenset(how.doors)
         self._belonging = Belonging(how, self._trusted)
         if self.doors and self._belonging.cookie is not None:
-            # New clients whom others pass on are made known here.
+            # New clients that other workers relay here get their cookie here.
             self.doors |= {PRIVATE}
 
     def receive(self, head: Head, connection: Connection) -> tuple[Take | None, bytes]:
-        """Tell where a request is to be served, and how its client is made known."""
+        """
+        Return how to serve a request: the relay to another slot, or None for here.
+
+        :param head: the request head.
+        :param connection: the connection that it was received on.
+        :return: the function that relays the request, None if this worker serves it;
+            and the Set-Cookie line for the response head, empty if none is due.
+        """
         belonging = self._belonging
         assert belonging is not None  # noqa: S101 - there are no doors before it
         peer = connection.getPeer()
         slot = belonging.slot(peer, head.target, head.fields)
         cookie = belonging.cookie if slot is None else None
-        # What has been passed on is not passed on again.
+        # A request that was relayed here is not relayed again.
         if connection.door != PRIVATE:
             if cookie is not None and self._is_proxy(peer):
                 slot = self._next(belonging.slots)
@@ -67,7 +74,7 @@ class SlotAffinity:
         return None, b"Set-Cookie: %b\r\n" % made
 
     def _next(self, slots: Sequence[int]) -> int | None:
-        """Tell whose turn it is; nobody's if there is no slot."""
+        """Return the next slot in turn, None if there is no slot."""
         self._turn += 1
         return slots[self._turn % len(slots)] if slots else None
 

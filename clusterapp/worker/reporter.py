@@ -1,4 +1,4 @@
-"""What a child tells its master every second: that its event loop runs, and how."""
+"""The reports that a child sends to the master every second, by its event loop."""
 
 import resource
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from clusterapp.channel.ends import REPORT_SECONDS, WorkerStats
 from clusterapp.guards import guarded
 from clusterapp.http.server.load_counters import LoadCounters
 
-#: Reports within a hang timeout, at least: one that is late is no hang.
+#: The least number of reports in a hang timeout, so that one late report is no hang.
 _REPORTS = 4
 
 _STATM = Path("/proc/self/statm")
@@ -20,44 +20,45 @@ _PAGE = resource.getpagesize()
 
 
 class Site(Protocol):
-    """The figures of a site."""
+    """The statistics of a site."""
 
     @property
     def requests(self) -> int:
-        """How many it has answered so far."""
+        """The number of requests answered so far."""
 
     @property
     def active(self) -> int:
-        """How many it is answering."""
+        """The number of requests under way."""
 
 
 class Relay(Protocol):
-    """The figure of a relay."""
+    """The statistics of a relay."""
 
     @property
     def passed_on(self) -> int:
-        """How many requests it has passed to other workers so far."""
+        """The number of requests relayed to other workers so far."""
 
 
 class Figures(Protocol):
-    """What a worker serves with, and the core has not."""
+    """The sources of the statistics that only a worker has, not the core."""
 
     @property
     def relay(self) -> Relay:
-        """What it has passed on."""
+        """The reverse proxy to other workers."""
 
     @property
     def tally(self) -> LoadCounters:
-        """What it notes on the scoreboard."""
+        """The load counters, which are written to the scoreboard."""
 
 
 class Reporter:
     """
-    Reports, by the event loop's own timer: a loop that stands does not report.
+    The periodic report, on a timer of the event loop: a blocked loop does not report.
 
     :param clock: the child's reactor, whose clock is monotonic.
-    :param hang_timeout: the seconds after which the master takes silence for a hang.
-    :param say: tells the master.
+    :param hang_timeout: the seconds without a report after which the master considers
+        this child hung.
+    :param say: sends a report to the master.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Reporter:
         hang_timeout: float,
         say: Callable[[WorkerStats], None],
     ) -> None:
-        #: What the figures are taken from, once there is something to count.
+        #: The sources of the statistics, None until the application is loaded.
         self.site: Site | None = None
         self.served: Figures | None = None
         self._clock = clock
@@ -77,12 +78,12 @@ class Reporter:
         self._timer: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Report from now on."""
+        """Schedule the next report."""
         self._due = self._clock.seconds() + self._interval
         self._timer = self._clock.callLater(self._interval, self._report)
 
     def stop(self) -> None:
-        """Report no more."""
+        """Stop reporting."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -113,8 +114,8 @@ class Reporter:
         )
 
     def _resident(self) -> int:
-        """Tell the resident memory in bytes: the second figure, in pages (proc(5))."""
-        # If no descriptor is left, that the loop runs still matters.
+        """Return the resident memory in bytes: field 2 of statm, in pages (proc(5))."""
+        # If no file descriptor is free, the report is sent with the last value.
         with suppress(OSError):
             self._rss = int(_STATM.read_bytes().split()[1]) * _PAGE
         return self._rss

@@ -26,7 +26,7 @@ from clusterapp.worker.readiness import Readiness
 from clusterapp.worker.stream_drain import StreamDrain
 from clusterapp.worker.upstream_timeouts import Patience
 
-#: What the client is told; 502 for everything else.
+#: The status of the response for each error; 502 for all other errors.
 _STATUS = {
     CoreUnreachableError: HTTPStatus.SERVICE_UNAVAILABLE,
     CoreSlowError: HTTPStatus.GATEWAY_TIMEOUT,
@@ -40,9 +40,9 @@ _SORRY = {
 
 class ReverseProxy:
     """
-    Passes requests on, and their responses back.
+    The base of reverse proxies: forwards requests, and passes their responses back.
 
-    :param trusted: knows who the client is when it comes through proxies.
+    :param trusted: the trusted proxies, which determine a client's address.
     """
 
     _log = Logger()
@@ -55,11 +55,12 @@ class ReverseProxy:
         self, way: Upstream, head: RequestHead, exchange: Exchange, until: float
     ) -> None:
         """
-        Pass a request on.
+        Forward a request.
 
-        :param way: where to.
-        :param head: what is sent there.
-        :param until: how long one waits that nobody is there, on the clock.
+        :param way: the upstream.
+        :param head: the request head to send.
+        :param exchange: the client's request, and the way to respond to it.
+        :param until: the deadline for an upstream that is not ready, as a clock time.
         """
         passage = ProxiedRequest(way, head, exchange, until, self._ended)
         self._under_way.add(passage)
@@ -68,9 +69,9 @@ class ReverseProxy:
 
     def close(self) -> None:
         """
-        Break off what is under way.
+        Abort the requests under way.
 
-        The agents' connections are left to who made them.
+        The agents' connections are not closed: the code that made an agent closes it.
         """
         for passage in list(self._under_way):
             passage.give_up()
@@ -122,15 +123,14 @@ class ReverseProxy:
 
 class CoreProxy(ReverseProxy):
     """
-    Passes requests on to the core, and its responses back.
+    The reverse proxy to the core.
 
-    :param clock: keeps the time.
-    :param agent: holds the connections to the core.
-    :param trusted: knows who the client is when it comes through proxies.
-    :param timeout: how long the core may neither take more of a request nor
-        begin to answer, in seconds.
-    :param start_wait: how long a request waits for a core that is not there
-        yet, in seconds.
+    :param clock: the reactor's clock.
+    :param agent: the HTTP client with the connections to the core.
+    :param trusted: the trusted proxies, which determine a client's address.
+    :param timeout: the seconds in which the core may neither receive more of a request
+        nor begin to answer.
+    :param start_wait: the seconds that a request waits for a core that is not ready.
     """
 
     def __init__(
@@ -157,36 +157,38 @@ class CoreProxy(ReverseProxy):
 
     def core_ready(self, ready: bool, *, back: bool = False) -> None:
         """
-        Know whether the core takes requests; at first it does not.
+        Set whether the core is ready; at first it is not.
 
-        :param back: whether one that does not is being replaced: it is waited for as
-            long as for its answer.
+        :param ready: whether the core accepts requests.
+        :param back: whether a core that is not ready is being replaced: requests then
+            wait for it as long as for an answer, `timeout` instead of `start_wait`.
         """
         self._is_back_soon = back
         self._way.readiness.set(ready)
 
     def forward(self, exchange: Exchange) -> None:
-        """Respond to a request, whichever it is."""
+        """Forward a request to the core."""
         wait = self._patience if self._is_back_soon else self._start_wait
         until = self._way.clock.seconds() + wait
         self._pass_on(self._way, self._head(exchange), exchange, until)
 
     def drain(self, spread: float = 0.0) -> None:
         """
-        End the responses that would not end by themselves.
+        End the responses that would not end by themselves, such as event streams.
 
-        :param spread: the seconds over which they end.
+        :param spread: the seconds over which they are ended.
         """
         self._way.endless.drain(spread)
 
     def close(self) -> None:
-        """Break off what is under way."""
+        """Abort the requests under way."""
         super().close()
         self._way.patience.stop()
 
     def _head(self, exchange: Exchange) -> RequestHead:
         origin = exchange.origin
-        # Hop-by-hop fields first: a client may name ours in its Connection.
+        # Hop-by-hop fields are removed before ours are added, since a client may name
+        # ours in its Connection field.
         sent = with_host(end_to_end(exchange.fields), origin)
         fields = [
             origin.field,
@@ -203,10 +205,10 @@ def with_host(
     fields: list[tuple[bytes, bytes]], origin: Origin
 ) -> list[tuple[bytes, bytes]]:
     """
-    Add a Host to fields that are passed on, if there is none.
+    Add an empty Host field to forwarded fields, if the request has none.
 
-    Requests of HTTP/1.0 need not have one, and ours must (RFC 9112, section 3.2): it
-    is empty then, and is taken out again where the request arrives.
+    An HTTP/1.0 request need not have a Host field, and the forwarded request must (RFC
+    9112, section 3.2). The receiving process removes the empty field again.
     """
     if not origin.has_host:
         fields.append((b"Host", b""))

@@ -1,4 +1,4 @@
-"""Responses of the core that would not end by themselves (in a worker)."""
+"""The drain of forwarded responses that would not end by themselves (in a worker)."""
 
 from typing import Protocol
 
@@ -9,42 +9,42 @@ from clusterapp.http.server.drain_policy import DrainPolicy
 
 
 class Body(Protocol):
-    """The body of such a response."""
+    """The body of a response that would not end by itself."""
 
     def end(self) -> None:
-        """End the response here, as if the core had."""
+        """End the response to the client, as if the upstream had ended it."""
 
 
 class StreamDrain:
     """
-    The responses that go on until somebody ends them, such as event streams.
+    The open responses that would not end by themselves, such as event streams.
 
-    :param clock: keeps the time.
+    :param clock: the reactor's clock.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._departure: DrainPolicy | None = None
-        #: Each, and when it is ended, if that is settled.
+        #: Each body, with the scheduled call that ends it, None if none is scheduled.
         self._bodies: dict[Body, IDelayedCall | None] = {}
 
     def add(self, body: Body) -> None:
-        """Know of one that has begun."""
+        """Add a body that has begun; while draining, schedule its end."""
         self._bodies[body] = None
         if self._departure is not None:
             self._settle(body, self._departure)
 
     def discard(self, body: Body) -> None:
-        """Know that one has ended, or never was one."""
+        """Remove a body that has ended; do nothing for one that was never added."""
         call = self._bodies.pop(body, None)
         if call is not None and call.active():
             call.cancel()
 
     def drain(self, spread: float) -> None:
         """
-        End all there are, and all that still begin.
+        End all bodies, and those that begin later.
 
-        :param spread: the seconds over which they end.
+        :param spread: the seconds over which they are ended.
         """
         self._departure = DrainPolicy(spread, None)
         for body in list(self._bodies):

@@ -1,4 +1,4 @@
-"""How long requests wait for a core that does nothing (in a worker)."""
+"""The timeout of forwarded requests on which an upstream does nothing (in a worker)."""
 
 from typing import Protocol
 
@@ -8,45 +8,45 @@ from clusterapp.guards import guarded
 
 
 class Waiting(Protocol):
-    """Somebody who waits."""
+    """A request that waits for its upstream."""
 
     def expire(self) -> None:
-        """Know that the time is over."""
+        """Called when nothing has moved for the time of the timeout."""
 
 
 class Patience:
     """
-    Tells each of those who wait when nothing has moved for a time.
+    The inactivity timeout of all requests to an upstream, with one timer.
 
-    :param clock: keeps the time.
-    :param seconds: how long that is, for all of them.
+    :param clock: the reactor's clock.
+    :param seconds: the timeout, the same for all requests.
     """
 
     def __init__(self, clock: IReactorTime, seconds: float) -> None:
         self.seconds = seconds
         self._clock = clock
-        #: Since when each has waited; the one that has waited longest comes first.
+        #: The start of each request's wait; the longest wait comes first.
         self._since: dict[Waiting, float] = {}
         self._sweep: IDelayedCall | None = None
 
     def begin(self, waiting: Waiting) -> None:
-        """Wait with somebody from now on."""
+        """Start the timeout of a request."""
         self._since[waiting] = self._clock.seconds()
-        # One timer for all: a request that is answered in time touches none.
+        # One timer for all requests, so that an answer in time has none to cancel.
         if self._sweep is None:
             self._sweep = self._clock.callLater(self.seconds, self._look)
 
     def restart(self, waiting: Waiting) -> None:
-        """Know that something has moved; does nothing for who does not wait."""
+        """Restart the timeout of a request; do nothing if it is not running."""
         if self._since.pop(waiting, None) is not None:
             self._since[waiting] = self._clock.seconds()
 
     def end(self, waiting: Waiting) -> None:
-        """Wait with somebody no longer."""
+        """Stop the timeout of a request."""
         self._since.pop(waiting, None)
 
     def stop(self) -> None:
-        """Stop the clock: nobody is told any more."""
+        """Cancel the timer: no request expires any more."""
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None

@@ -1,4 +1,4 @@
-"""How connections come into a worker: accepted here, or by the master."""
+"""The listeners of a worker: connections it accepts, and those the master sends it."""
 
 import asyncio
 import socket
@@ -26,14 +26,14 @@ from clusterapp.worker.loop_readers import LoopReaders
 
 class Doors:
     """
-    All the ways into one worker.
+    All listeners of one worker, and the queue of connections from the master.
 
-    :param readers: what waits for connections.
-    :param site: what is served.
+    :param readers: registers descriptors with the event loop.
+    :param site: the HTTP site that serves the connections.
     :param row: the worker's row on the scoreboard.
-    :param portion: tells how many connections may be accepted at once from what all
-        workers share.
-    :param trusts: tells whether a peer may announce clients by the PROXY protocol.
+    :param portion: returns how many connections may be accepted for one wake-up on a
+        socket that workers share.
+    :param trusts: returns whether a peer may send a PROXY protocol header.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Doors:
         self._trusts = trusts
         self._loop = asyncio.get_event_loop()
         self._servers: dict[str, NativeServer] = {"": NativeServer(self._loop, site)}
-        #: What serves connections that nobody has read from.
+        #: By listener: serves a connection from which nothing has been read yet.
         self._serve: dict[str, Callable[[socket.socket, Any], None]] = {}
         self._names: Sequence[str] = ()
         self._acceptors: dict[str, Acceptor] = {}
@@ -63,14 +63,15 @@ class Doors:
         self, listeners: Sequence[str], certificates: Mapping[str, Certificates]
     ) -> None:
         """
-        Know the listeners.
+        Set the listeners and create the server of each.
 
         :param listeners: their names, in the order of their numbers.
-        :param certificates: of those with TLS, by what they are specified as.
+        :param certificates: the certificates of TLS listeners, by their endpoint
+            specification.
         """
         self._names = (*listeners, PORT, PRIVATE)
         for name in (*listeners, PORT):
-            # The name of a listener is its number and its specification.
+            # The name of a listener is its number, a space and its specification.
             spec = name.partition(" ")[2]
             own = certificates.get(spec)
             context = None if own is None else own.context
@@ -90,18 +91,22 @@ class Doors:
             ).serve
 
     def receive(self, queue: socket.socket) -> None:
-        """Serve what the master accepts, once the doors are open."""
+        """
+        Serve the connections that the master accepts, after `start`.
+
+        :param queue: the receiving end of the slot's queue.
+        """
         self._receiver = Receiver(
             self._readers, queue, self._received, self._has_room, self._room.make
         )
 
     def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
         """
-        Accept a listener's connections from a socket, and from no other one.
+        Accept a listener's connections on this socket, instead of any earlier one.
 
         :param listener: the name of the listener.
-        :param listening: the socket, which is the doors' from now on.
-        :param shared: whether other workers accept from it as well.
+        :param listening: the listening socket, owned by this object from now on.
+        :param shared: whether other workers accept on the same socket.
         """
         self.refuse(listener)
         serve = self._serve[listener]
@@ -112,7 +117,7 @@ class Doors:
             acceptor.start()
 
     def refuse(self, listener: str) -> None:
-        """Accept no connections of a listener here."""
+        """Stop accepting connections of a listener, and close its socket here."""
         acceptor = self._acceptors.pop(listener, None)
         if acceptor is not None:
             acceptor.stop()
@@ -121,14 +126,14 @@ class Doors:
         """
         Serve a connection that another process has accepted.
 
-        :param connection: the socket, which is the doors' from now on.
-        :param door: the name of the listener that it has come by.
+        :param connection: the socket, owned by this object from now on.
+        :param door: the name of the listener that accepted the connection.
         """
-        # After an upgrade it may be that of a listener that is no more.
+        # After an upgrade that listener may no longer exist.
         self._servers.get(door, self._servers[""]).adopt(connection)
 
     def start(self) -> None:
-        """Open all of them."""
+        """Start accepting on all listeners and receiving from the queue."""
         self._is_open = True
         self._site.tally.serve()
         for acceptor in self._acceptors.values():
@@ -138,10 +143,10 @@ class Doors:
 
     def stop(self) -> None:
         """
-        Take no more.
+        Stop accepting and receiving connections.
 
-        Connections that nobody has accepted wait for others; what the master has sent
-        by now is served.
+        Connections in the backlog stay there for other processes; connections that the
+        master has sent by now are served.
         """
         self._is_open = False
         self._site.tally.leave()
@@ -155,7 +160,7 @@ class Doors:
         connection.setblocking(False)
         try:
             peer = connection.getpeername()
-        except OSError:  # the client is gone
+        except OSError:  # the client has closed the connection
             connection.close()
         else:
             self._serve[self._names[door]](connection, peer)

@@ -1,4 +1,4 @@
-"""The reactor of a child: Twisted's asyncio reactor, on a uvloop loop."""
+"""The reactor of a child process: Twisted's asyncio reactor on a uvloop event loop."""
 
 import asyncio
 from typing import Any
@@ -12,10 +12,10 @@ from clusterapp.worker.process_exits import reap_when_exited
 
 
 class ChildReactor(AsyncioSelectorReactor):
-    """The asyncio reactor, which hears of every process that it has started."""
+    """The asyncio reactor, with exits of processes noticed through a pidfd each."""
 
     def spawnProcess(self, *args: Any, **kwargs: Any) -> IProcessTransport:
-        """Start a process, and reap it when it has exited."""
+        """Start a process, and have Twisted reap it once it has exited."""
         with suspended():
             process: IProcessTransport = super().spawnProcess(*args, **kwargs)
         reap_when_exited(self._asyncioEventloop, process)
@@ -24,10 +24,11 @@ class ChildReactor(AsyncioSelectorReactor):
 
 class UvloopReactor(ChildReactor):
     """
-    The asyncio reactor, for a loop on libuv.
+    The asyncio reactor for uvloop, with each descriptor registered anew after a read.
 
     libuv stops watching a descriptor on which it has seen an error. If bytes and a
-    reset come together, Twisted reads the bytes, and would never hear of the reset.
+    reset arrive in one poll, Twisted reads the bytes and would not be notified of the
+    reset.
     """
 
     def _readOrWrite(self, selectable: Any, read: bool) -> None:
@@ -38,17 +39,18 @@ class UvloopReactor(ChildReactor):
 
 
 def install() -> None:
-    """Install the fastest reactor that a child can have on this platform."""
+    """Install the reactor on uvloop, or on asyncio's own loop if uvloop is missing."""
     try:
         import uvloop  # noqa: PLC0415
-    except ImportError:  # not made for this platform
+    except ImportError:  # uvloop is not available for this platform
         _install_on(asyncio.new_event_loop(), ChildReactor)
     else:
         _install_on(uvloop.new_event_loop(), UvloopReactor)
 
 
 def _install_on(loop: asyncio.AbstractEventLoop, kind: type[ChildReactor]) -> None:
-    # The reactor does not do this, and what asks asyncio for the current loop
-    # before the reactor runs would wait on another one for ever.
+    # The reactor does not set the current event loop. Code that calls
+    # asyncio.get_event_loop() before the reactor runs would get another loop, which
+    # never runs.
     asyncio.set_event_loop(loop)
     installReactor(kind(loop))

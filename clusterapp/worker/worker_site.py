@@ -1,4 +1,4 @@
-"""What a child serves: the public side of the application, or its core."""
+"""The site of a child process: a worker's routes and proxies, or the core's routes."""
 
 import asyncio
 import os
@@ -34,14 +34,14 @@ from clusterapp.worker.worker_listeners import Doors
 @dataclass(frozen=True)
 class Served:
     """
-    All that a worker holds while it serves.
+    The parts of a worker that serves.
 
-    :param proxy: forwards requests to the core.
-    :param relay: passes requests to other workers.
-    :param visitors: knows which those are.
-    :param site: tells what is under way.
-    :param doors: takes connections.
-    :param tally: notes on the scoreboard how much the worker has to do.
+    :param proxy: the reverse proxy to the core.
+    :param relay: the reverse proxy to other workers.
+    :param visitors: the session affinity, which chooses what is relayed.
+    :param site: the HTTP site, which has the open requests and their number.
+    :param doors: the listeners.
+    :param tally: the load counters, which are written to the scoreboard.
     """
 
     proxy: CoreProxy
@@ -60,14 +60,15 @@ def serve(
     recorder: Recorder | None = None,
 ) -> tuple[Host, Served | None]:
     """
-    Put together what a child serves; nothing is accepted yet.
+    Build the site of a child, without accepting connections yet.
 
     :param reactor: the child's reactor.
-    :param bootstrap: what the child is to be.
+    :param bootstrap: the role, slot and sockets of the child.
     :param settings: the settings.
-    :param loaded: the application.
-    :param recorder: where answers are noted, if anywhere.
-    :return: what serves and drains the site; and what a worker has, None in the core.
+    :param loaded: the loaded application.
+    :param recorder: the access log, None if there is none.
+    :return: the host, which serves and drains the site; and the parts of a worker,
+        None in the core.
     """
     agent = core_agent(reactor, settings, bootstrap.core_socket)
     loaded.bind(
@@ -123,7 +124,7 @@ def _worker(  # noqa: PLR0913, PLR0917 - as `serve`
         tally=tally,
         failure_page=loaded.failure_page if settings.reload else None,
     )
-    # Twisted's asyncio reactor, which every worker has, runs on it.
+    # Every worker's reactor is an asyncio reactor on this event loop.
     readers = LoopReaders(asyncio.get_event_loop(), reactor)
     portion = partial(board.portion, bootstrap.row)
     doors = Doors(readers, site, row, portion, trusted.trusts_peer)

@@ -1,5 +1,5 @@
 """
-Static files: found, cached, and answered with conditions, ranges and encodings.
+Static files: lookup, cache, conditional requests, ranges and content codings.
 
 Start with `static_files`.
 """

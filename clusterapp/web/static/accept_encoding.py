@@ -1,14 +1,15 @@
-"""Which encoding of a file a client wants: Accept-Encoding (RFC 9110, 12.5.3)."""
+"""The negotiation of content codings: Accept-Encoding (RFC 9110, 12.5.3)."""
 
 import re
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
-#: The encodings that are served, the smallest first: what equal wishes get.
+#: The content codings that are served, in order of preference at equal weights: the
+#: one that compresses best first.
 CODINGS: Final = (b"br", b"zstd", b"gzip")
 
-#: What the name of a file's sibling in each encoding ends with.
+#: The suffix of a file's sibling in each content coding.
 SUFFIXES: Final = MappingProxyType({b"br": b".br", b"zstd": b".zst", b"gzip": b".gz"})
 
 _MEMBER = re.compile(
@@ -16,17 +17,17 @@ _MEMBER = re.compile(
     rb"(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?[ \t]*"
 )
 _ALIASES: Final = {b"x-gzip": b"gzip"}
-#: Members beyond these are not looked at; there are about ten encodings.
+#: The most members that are parsed; about ten content codings exist.
 _MOST_MEMBERS: Final = 32
 
 
 def wanted(value: bytes) -> tuple[bytes, ...]:
     """
-    Tell which encodings a client wants at least as much as none, the best first.
+    Return the content codings that a client prefers to none, the best first.
 
-    What is none of ours or cannot be understood does not count. None at all is
-    what every client gets in the end, even one that says it does not want it:
-    that is better than no answer.
+    Unknown codings and invalid members are ignored. Every client gets the file without
+    a coding if there is no other, even a client that refuses ``identity``: that is
+    better than no response.
 
     :param value: the value of the field; several lines are joined by commas.
     """
@@ -36,22 +37,22 @@ def wanted(value: bytes) -> tuple[bytes, ...]:
 def _wanted(value: bytes) -> tuple[bytes, ...]:
     weights = _weights(value)
     others = weights.get(b"*", 0.0)
-    # Where it is not named, it is acceptable, but anything named is better.
+    # If `identity` is not named, it is acceptable, but any named coding is preferred.
     least = weights.get(b"identity", others)
     found = [(weights.get(coding, others), coding) for coding in CODINGS]
     good = [pair for pair in found if pair[0] > 0 and pair[0] >= least]
-    # The sort keeps the order of equals.
+    # The sort is stable: equal weights keep the order of CODINGS.
     good.sort(key=lambda pair: -pair[0])
     return tuple(coding for _, coding in good)
 
 
-#: Browsers have a handful of values; both bounds keep the memory below 200 KiB.
+#: The bounds of the cache keep its memory below 200 KiB; browsers send few values.
 _LONGEST_REMEMBERED: Final = 128
 _remembered = lru_cache(512)(_wanted)
 
 
 def _weights(value: bytes) -> dict[bytes, float]:
-    """Read the weight of each encoding that the client names."""
+    """Return the weight of each content coding that the client names."""
     weights: dict[bytes, float] = {}
     for member in value.split(b",", _MOST_MEMBERS)[:_MOST_MEMBERS]:
         match = _MEMBER.fullmatch(member)

@@ -1,4 +1,4 @@
-"""What is kept of a file between requests."""
+"""The cache entry of a static file: its prepared responses and its identity."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
@@ -8,13 +8,13 @@ from clusterapp.web.static import conditional_requests as conditions
 from clusterapp.web.static.representations import RANGE, Representation
 from clusterapp.web.static.safe_open import Identity
 
-#: What a file takes besides its content: its fields, ready to be sent, and the
-#: objects around them.
+#: The bytes counted for a file besides its content: its serialized header fields, and
+#: the objects of the entry.
 _COST_OF_ONE: Final = 4096
 
 ACCEPT_ENCODING: Final = b"accept-encoding"
 
-#: The fields that ask for another answer than the plain one.
+#: The request fields that can lead to another response than the plain one.
 _MATTERS: Final = frozenset(
     {
         RANGE,
@@ -27,17 +27,17 @@ _MATTERS: Final = frozenset(
 )
 _VARIED_MATTERS: Final = _MATTERS | {ACCEPT_ENCODING}
 
-#: What a file was, and then its siblings in other encodings; None for none there,
-#: and nothing more where the file itself is not there.
+#: The identity of a file, then of its siblings in other content codings. None means
+#: that there is no such file; without the file itself, no siblings follow.
 Seen = Sequence[Identity | None]
 
 
 class Key(NamedTuple):
     """
-    What a file is kept under.
+    The key of a cache entry.
 
-    :ivar below: its path below the folder.
-    :ivar cache_control: what is said of how long it may be kept.
+    :ivar below: the file's path below the folder.
+    :ivar cache_control: the value of Cache-Control.
     """
 
     below: bytes
@@ -46,14 +46,14 @@ class Key(NamedTuple):
 
 class CachedFile:
     """
-    A file with all that was prepared to answer for it.
+    A cache entry: a file with its prepared responses.
 
-    :param key: what it is kept under.
-    :param seen: what it was.
-    :param plain: the answer to a request that asks for nothing in particular.
-    :param choices: the file in each encoding that is there, the name of none empty;
-        without any, the plain answer is the only one.
-    :param fingerprint: what its content is known by, if that was asked for.
+    :param key: the key of the entry.
+    :param seen: the identities of the file and its siblings.
+    :param plain: the response to a request without fields that matter.
+    :param choices: the file in each available content coding, by the coding's name,
+        which is empty for none; if there are none, `plain` is the only response.
+    :param fingerprint: the fingerprint of the content, None if not needed.
     """
 
     __slots__ = (
@@ -83,20 +83,21 @@ class CachedFile:
         self.seen = seen
         self.plain = plain
         self.choices = choices
-        #: The names of the fields that ask for another answer, in lower case.
+        #: The names, in lower case, of the request fields that can lead to another
+        #: response.
         self.matters = _matters(choices)
         self.fingerprint = fingerprint
         in_memory = [each.size for each in choices.values() if each.digest is not None]
-        #: The bytes that it takes, or comes to take: a content counts twice, since
-        #: the whole answer is remembered as well (see `Prepared.whole`).
+        #: The bytes that the entry takes at most: content is counted twice, since the
+        #: serialized response is kept as well (see `Prepared.whole`).
         self.cost = _COST_OF_ONE + len(key.below) + 2 * sum(in_memory)
-        #: The files that it keeps open.
+        #: The number of file descriptors that the entry keeps open.
         self.descriptors = len(choices) - len(in_memory)
-        #: Until when nobody needs to look at the disk.
+        #: The time until which the entry is used without a look at the disk.
         self.fresh_until = 0.0
-        #: Whether it was read again a second later; see `file_cache`.
+        #: Whether the file was read again a second later; see `file_cache`.
         self.verified = False
-        #: The paths that lead here, as clients have written them.
+        #: The request paths of this file, as clients have sent them.
         self.paths: set[bytes] = set()
 
 
@@ -107,21 +108,22 @@ def _matters(choices: Mapping[bytes, Representation]) -> frozenset[bytes]:
 
 
 class Source(Protocol):
-    """Where files come from."""
+    """A source of cache entries."""
 
     def look(self, below: bytes) -> Seen:
         """
-        See what a file is now, and what its siblings are.
+        Return the current identities of a file and its siblings.
 
-        :param below: its path below the folder.
-        :raises OSError: the system cannot tell.
+        :param below: the file's path below the folder.
+        :raises OSError: the system call failed.
         """
 
     def make(self, key: Key, seen: Seen) -> CachedFile | None:
         """
-        Open a file and prepare its answers; None if there is none to be served.
+        Open a file and prepare its responses; return None if there is no file to serve.
 
-        :param seen: what `look` has just said.
-        :raises PermissionError: it may not be read.
-        :raises OSError: the system cannot tell.
+        :param key: the key of the entry.
+        :param seen: what `look` has just returned.
+        :raises PermissionError: the file may not be read.
+        :raises OSError: the system call failed.
         """

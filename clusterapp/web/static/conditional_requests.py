@@ -1,4 +1,4 @@
-"""The conditions of a request for a file (RFC 9110, section 13)."""
+"""Conditional requests for a file (RFC 9110, section 13)."""
 
 import re
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ _TAGS = re.compile(rb"[ \t,]*" + _TAG + rb"[ \t]*(?=,|\Z)")
 
 
 class Verdict(Enum):
-    """What conditions ask for."""
+    """The result of the evaluation of a request's conditions."""
 
-    #: The request, as if it had none.
+    #: The request is processed as if it had no conditions.
     PERFORM = auto()
     #: 304 Not Modified.
     UNCHANGED = auto()
@@ -30,11 +30,11 @@ class Verdict(Enum):
 
 def judge(asked: Mapping[bytes, bytes], etag: bytes, modified: bytes) -> Verdict:
     """
-    Weigh the conditions of a GET or HEAD in the order of section 13.2.2.
+    Evaluate the conditions of a GET or HEAD, in the order of section 13.2.2.
 
     :param asked: the values of the request's fields, by their names in lower case.
-    :param etag: the strong entity tag of what would be sent, with its quotes.
-    :param modified: its Last-Modified.
+    :param etag: the strong entity tag of the selected representation, with its quotes.
+    :param modified: the Last-Modified value of the representation.
     """
     if _forbids(asked, etag, modified):
         return Verdict.FAILED
@@ -42,9 +42,9 @@ def judge(asked: Mapping[bytes, bytes], etag: bytes, modified: bytes) -> Verdict
 
 
 def allows_range(asked: Mapping[bytes, bytes], etag: bytes, modified: bytes) -> bool:
-    """Whether If-Range lets a part be sent: the client has the rest of the same."""
+    """Return whether If-Range, if any, has the validator of this representation."""
     value = asked.get(IF_RANGE)
-    # A date must be the very same: an earlier or later one tells nothing.
+    # A date must be equal: an earlier or later one does not identify the version.
     return value is None or value in (etag, modified)
 
 
@@ -65,7 +65,7 @@ def _has_it(asked: Mapping[bytes, bytes], etag: bytes, modified: bytes) -> bool:
 
 
 def _names(value: bytes, etag: bytes, *, weakly: bool) -> bool:
-    """Whether a list of entity tags has ``etag``; what is no list has none."""
+    """Return whether a list of entity tags has ``etag``; an invalid list has none."""
     if value in (b"*", etag):
         return True
     position = 0
@@ -77,7 +77,7 @@ def _names(value: bytes, etag: bytes, *, weakly: bool) -> bool:
 
 
 def _is_later(modified: bytes, value: bytes) -> bool | None:
-    """Whether a file is later than a date; None for what is no date."""
+    """Return whether a file is later than a date; None for an invalid date."""
     if value == modified:
         return False
     mine, theirs = time_of(modified), time_of(value)

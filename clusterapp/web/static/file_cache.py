@@ -1,10 +1,10 @@
 """
-The files that a worker keeps: bounded in every way, and looked at once a second.
+The bounded cache of static files in a worker, revalidated once a second.
 
-A file is another when its device, inode, size or one of its times is, or that of a
-sibling. Since those times have the grain of the kernel's clock, a file can be
-written twice within one and look the same. So every file is made a second time when
-it is first looked at again, and only then is what it looks like trusted.
+A file has changed if its device, inode, size or one of its times differs, or that of a
+sibling. Those times have the granularity of the kernel's clock: a file that is written
+twice within one tick can look unchanged. So an entry is made a second time when it is
+first revalidated, and only then its identity is trusted.
 """
 
 from collections import OrderedDict
@@ -14,26 +14,26 @@ from typing import Final
 from clusterapp.web.static.cached_file import CachedFile, Key, Source
 from clusterapp.web.static.fingerprints import FRESH_SECONDS
 
-#: The files that are kept open. A process may often have 1024 of them, which it
-#: needs for connections.
+#: The most files kept open. The descriptor limit of a process is often 1024, and they
+#: are needed for connections.
 MOST_OPEN: Final = 128
 
-#: Paths that lead to a file at once, as clients write them, and the bytes above which
-#: one never does. They bound the memory to about 1 MiB, whatever clients send.
+#: The most request paths that are mapped to entries, and the greatest length of one in
+#: bytes. They bound the memory to about 1 MiB, whatever clients send.
 MOST_PATHS: Final = 4096
 _LONGEST_PATH: Final = 128
 
 
 class Cache:
     """
-    The files that are kept, the one that was looked at longest ago first.
+    The cache entries, in the order of their last revalidation, the oldest first.
 
-    A file that is asked for is looked at once a second, so this is about the order
-    in which they were asked for, and no request has to note it.
+    A requested file is revalidated once a second, so this is nearly the order of the
+    last requests, and no request has to update it.
 
-    :param source: where files come from.
-    :param most_bytes: what all together may take. The latest is always kept.
-    :param now: tells the time in seconds, from any beginning.
+    :param source: the source of cache entries.
+    :param most_bytes: the most bytes of all entries. The newest entry is always kept.
+    :param now: returns the time in seconds, from any beginning.
     """
 
     def __init__(
@@ -43,21 +43,23 @@ class Cache:
         self._most_bytes = most_bytes
         self._now = now
         self._kept: dict[Key, CachedFile] = {}
-        # The first of a plain dictionary is behind all that were taken out of it.
-        #: The files by the paths that lead to them.
+        # An OrderedDict: in a plain dict, the search for the first key passes over all
+        # deleted entries.
+        #: The entries by request path.
         self.paths: OrderedDict[bytes, CachedFile] = OrderedDict()
-        #: The bytes that are taken.
+        #: The bytes of all entries.
         self.cost = 0
-        #: The files that are kept open.
+        #: The number of file descriptors that are kept open.
         self.descriptors = 0
 
     def current(self, key: Key, *, at_once: bool = False) -> CachedFile | None:
         """
-        Give a file as it is, or was within the last second; None if there is none.
+        Return the entry of a file, at most a second old; None if there is no file.
 
-        :param at_once: look at the disk whatever was seen within the last second.
-        :raises PermissionError: it may not be read.
-        :raises OSError: the system cannot tell.
+        :param key: the key of the entry.
+        :param at_once: whether the file is revalidated even within that second.
+        :raises PermissionError: the file may not be read.
+        :raises OSError: the system call failed.
         """
         kept = self._kept.get(key)
         if kept is not None and not at_once and self._now() < kept.fresh_until:
@@ -76,7 +78,7 @@ class Cache:
         return made
 
     def remember(self, path: bytes, kept: CachedFile) -> None:
-        """Let a path, as a client has written it, lead to a file, unless it is long."""
+        """Map a request path, as received, to an entry, unless the path is too long."""
         if len(path) > _LONGEST_PATH:
             return
         self._forget(path)
@@ -86,7 +88,7 @@ class Cache:
         kept.paths.add(path)
 
     def _keep(self, kept: CachedFile) -> None:
-        """Put in a file, and leave the oldest out if need be."""
+        """Add an entry, and evict the oldest entries while a bound is exceeded."""
         self.cost += kept.cost
         self.descriptors += kept.descriptors
         self._note(kept)
@@ -97,13 +99,13 @@ class Cache:
         return self.cost > self._most_bytes or self.descriptors > MOST_OPEN
 
     def _note(self, kept: CachedFile) -> None:
-        """Note that a file was looked at, and is as it is kept."""
+        """Mark an entry as revalidated now."""
         self._kept.pop(kept.key, None)
         self._kept[kept.key] = kept
         kept.fresh_until = self._now() + FRESH_SECONDS
 
     def _drop(self, kept: CachedFile) -> None:
-        """Leave a file out, with the paths that lead to it."""
+        """Remove an entry, and the request paths that map to it."""
         del self._kept[kept.key]
         self.cost -= kept.cost
         self.descriptors -= kept.descriptors

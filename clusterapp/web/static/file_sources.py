@@ -1,4 +1,4 @@
-"""How a file becomes what is kept of it: sent from here, or by a server in front."""
+"""The sources of cache entries: files sent by this process, or by a server in front."""
 
 import os
 from collections.abc import Iterator
@@ -16,25 +16,25 @@ from clusterapp.web.static.media_types import content_type
 from clusterapp.web.static.representations import NO_SNIFFING, Representation
 from clusterapp.web.static.safe_open import Folder, Opened
 
-#: For a name with a fingerprint that fits: a year, and never asked for again.
+#: The Cache-Control of a name with the right fingerprint: a year, no revalidation.
 IMMUTABLE: Final = b"max-age=31536000, immutable"
 
-#: A larger file is not read into memory, but sent from the disk.
+#: The size above which a file is not read into memory, but sent from the disk.
 _MOST_IN_MEMORY: Final = 256 * 1024
-#: Nor is one that takes more than this part of the cache.
+#: A file larger than the cache divided by this is sent from the disk, too.
 _PART_OF_CACHE: Final = 8
 
 
 class FromHere:
     """
-    Files that this process sends.
+    The source of files that this process sends.
 
-    A sibling (``app.css.br``) is sent in a file's place only if it is no older, so
-    that what was compressed before the last edit is not.
+    A precompressed sibling (``app.css.br``) is sent in place of a file only if it is
+    not older, so that a sibling from before the last edit is not sent.
 
     :param folder: the folder.
-    :param fingerprints: those of its files.
-    :param cache_bytes: what the cache may take.
+    :param fingerprints: the fingerprints of its files.
+    :param cache_bytes: the size of the cache.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class FromHere:
         self._most_in_memory = min(_MOST_IN_MEMORY, cache_bytes // _PART_OF_CACHE)
 
     def look(self, below: bytes) -> Seen:
-        """See what a file is now, and its sibling in each encoding."""
+        """Return the identities of a file and of its sibling in each content coding."""
         itself = self._folder.identity(below)
         if itself is None:
             return [None]
@@ -53,7 +53,7 @@ class FromHere:
         return [itself, *map(self._folder.identity, siblings)]
 
     def make(self, key: Key, seen: Seen) -> CachedFile | None:
-        """Open a file and its siblings, and prepare all of their answers."""
+        """Open a file and its siblings, and return the entry with their responses."""
         opened = None if seen[0] is None else self._folder.open(key.below)
         if opened is None:
             return None
@@ -75,7 +75,7 @@ class FromHere:
             try:
                 sibling = self._folder.open(key.below + suffix)
             except PermissionError:
-                continue  # the file itself may be read
+                continue  # an unreadable sibling is skipped: the file can be sent
             if sibling is not None and sibling.is_no_older_than(opened):
                 yield coding, sibling
 
@@ -99,16 +99,16 @@ class FromHere:
 
 class FromFront:
     """
-    Files that a server in front sends, told by a field of ours.
+    The source of files that a server in front sends, by a response field.
 
-    Conditions, ranges and encodings are that server's; who may have what, and for
-    how long, is ours.
+    That server handles conditions, ranges and content codings; access and
+    Cache-Control are decided here.
 
     :param folder: the folder.
-    :param fingerprints: those of its files.
-    :param header: the field's name, and for nginx the prefix of the internal
-        location that stands for the folder: ``X-Accel-Redirect=/internal/``.
-        ``X-Sendfile`` alone is followed by the path of the file on this machine.
+    :param fingerprints: the fingerprints of its files.
+    :param header: the field's name, and for nginx the prefix of the internal location
+        of the folder: ``X-Accel-Redirect=/internal/``. Without a prefix, as with
+        ``X-Sendfile``, the value is the path of the file on this machine.
     """
 
     def __init__(self, folder: Folder, fingerprints: Fingerprints, header: str) -> None:
@@ -119,11 +119,11 @@ class FromFront:
         self._prefix = prefix.encode()
 
     def look(self, below: bytes) -> Seen:
-        """See what a file is now."""
+        """Return the identity of a file."""
         return [self._folder.identity(below)]
 
     def make(self, key: Key, seen: Seen) -> CachedFile | None:
-        """Open a file, to be sure that it may be sent, and name it."""
+        """Open a file, to check that it can be sent, and return the entry naming it."""
         opened = None if seen[0] is None else self._folder.open(key.below)
         if opened is None:
             return None
@@ -143,7 +143,7 @@ class FromFront:
             (b"Content-Type", _kind(key)),
             (b"Cache-Control", key.cache_control),
             NO_SNIFFING,
-            # All of these servers decode it.
+            # All of these servers percent-decode the value.
             (self._name, quote_from_bytes(path).encode()),
         ]
 
@@ -153,5 +153,5 @@ def _kind(key: Key) -> bytes:
 
 
 def _if_immutable(key: Key, opened: Opened, fingerprints: Fingerprints) -> str | None:
-    """Give the fingerprint where it is needed: that of a large file takes time."""
+    """Return the fingerprint if it is needed: that of a large file takes time."""
     return fingerprints.of(opened) if key.cache_control == IMMUTABLE else None

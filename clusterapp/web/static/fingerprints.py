@@ -1,4 +1,4 @@
-"""Names of files that change with their content: ``app.3f2a9c1b22d4.css``."""
+"""Fingerprints in file names, by content: ``app.3f2a9c1b22d4.css``."""
 
 import os
 import re
@@ -12,8 +12,8 @@ from urllib.parse import quote
 from clusterapp.web.request_paths import is_shown
 from clusterapp.web.static.safe_open import Folder, Identity, Opened
 
-#: How long a file is taken to be as it was, in seconds: an edit shows to a person at
-#: once, and load costs no look at the disk.
+#: The seconds for which a file is assumed unchanged: short enough that a person sees an
+#: edit at once, and under load most requests need no look at the disk.
 FRESH_SECONDS: Final = 1.0
 
 _LENGTH: Final = 12
@@ -23,22 +23,22 @@ _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 _PIECE: Final = 256 * 1024
-#: Names and files that are remembered; an entry takes less than 1 KiB.
+#: The most cached names and files; an entry takes less than 1 KiB.
 _MOST_REMEMBERED: Final = 1024
 
 
 def digest(content: bytes) -> str:
-    """Give 32 hexadecimal digits that no other content has."""
+    """Return 32 hexadecimal digits that identify a content."""
     return blake2b(content, digest_size=16).hexdigest()
 
 
 def fingerprint(digest: str) -> str:
-    """Give what stands for a digest in a name."""
+    """Return the fingerprint of a digest: its first 12 digits."""
     return digest[:_LENGTH]
 
 
 def with_fingerprint(name: str, mark: str) -> str:
-    """Put a fingerprint into a name, in front of the extension if it has one."""
+    """Return a name with a fingerprint, in front of the extension if it has one."""
     folder, slash, last = name.rpartition("/")
     stem, dot, extension = last.rpartition(".")
     if not stem or _FINGERPRINT.fullmatch(dot + extension):
@@ -47,12 +47,12 @@ def with_fingerprint(name: str, mark: str) -> str:
 
 
 def without_fingerprint(name: bytes) -> tuple[bytes, str] | None:
-    """Give the plain name and the fingerprint of a name that may have one."""
+    """Return the plain name and the fingerprint of a name; None if it has none."""
     folder, slash, last = name.rpartition(b"/")
     stem, dot, end = last.rpartition(b".")
     if stem and _MARK.fullmatch(end):
         return folder + slash + stem, end.decode()
-    # Else it stands in front of the extension.
+    # Otherwise the fingerprint may be in front of the extension.
     stem, _, mark = stem.rpartition(b".")
     if stem and _MARK.fullmatch(mark):
         return folder + slash + stem + dot + end, mark.decode()
@@ -60,7 +60,7 @@ def without_fingerprint(name: bytes) -> tuple[bytes, str] | None:
 
 
 class _Known(NamedTuple):
-    """The URL that a file had when it was last looked at."""
+    """The URL of a file at the last look at the disk."""
 
     url: str
     identity: Identity
@@ -72,8 +72,8 @@ class Fingerprints:
     The fingerprints of the files of one folder.
 
     :param folder: the folder.
-    :param static_url: what the paths of its files begin with.
-    :param now: tells the time in seconds, from any beginning.
+    :param static_url: the URL prefix of its files.
+    :param now: returns the time in seconds, from any beginning.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class Fingerprints:
 
     def url(self, name: str) -> str:
         """
-        Give the URL of a file, which changes with its content.
+        Return the URL of a file, which changes with the file's content.
 
-        :param name: its path below the folder, such as ``"css/app.css"``.
+        :param name: the file's path below the folder, such as ``"css/app.css"``.
         :raises FileNotFoundError: the folder has no such file.
         """
         known = self._known.get(name)
@@ -117,7 +117,7 @@ class Fingerprints:
         return known.url
 
     def of(self, opened: Opened) -> str:
-        """Give the fingerprint of a file; it is read only if it is not known."""
+        """Return the fingerprint of a file, which is read only if not cached."""
         known = self._digests.get(opened.identity)
         if known is None:
             known = fingerprint(_digest_of(opened))
@@ -130,7 +130,7 @@ def _may_be_served(below: bytes) -> bool:
 
 
 def _digest_of(opened: Opened) -> str:
-    """Make the same as `digest`, a piece at a time: the file may be large."""
+    """Return the `digest` of a file, read piecewise: the file may be large."""
     whole = blake2b(digest_size=16)
     have = 0
     while piece := opened.read(have, _PIECE):
@@ -140,7 +140,7 @@ def _digest_of(opened: Opened) -> str:
 
 
 def _remember(known: dict[_Key, _Value], key: _Key, value: _Value) -> None:
-    """Put in a value as the newest, and leave the oldest out if there are many."""
+    """Add a value as the newest, and evict the oldest if there are too many."""
     known.pop(key, None)
     known[key] = value
     if len(known) > _MOST_REMEMBERED:

@@ -1,12 +1,12 @@
-"""The media types of files, by their names alone."""
+"""The media types of files, by their names."""
 
 from mimetypes import MimeTypes
 from typing import Final
 
 _UNKNOWN: Final = "application/octet-stream"
 
-#: By extension, the same on every machine, whatever its ``/etc/mime.types`` says. A
-#: compressed file is sent as what it is, and not as the encoding of another.
+#: The media types by extension, the same on every machine: ``/etc/mime.types`` is not
+#: read. A compressed file has its own type, and is no content coding of another file.
 _TYPES: Final = {
     **MimeTypes().types_map[True],
     ".avif": "image/avif",
@@ -25,7 +25,7 @@ _TYPES: Final = {
     ".zst": "application/zstd",
 }
 
-#: Types that compress although their names do not say text.
+#: The compressible types besides ``text/*`` and ``*+xml``.
 _COMPRESSIBLE: Final = frozenset(
     {
         "application/javascript",
@@ -43,13 +43,13 @@ _COMPRESSIBLE: Final = frozenset(
 
 
 def content_type(name: str) -> bytes:
-    """Give the value of Content-Type for a file of that name."""
+    """Return the value of Content-Type for a file of that name."""
     kind = _kind(name)
     return f"{kind}; charset=utf-8".encode() if kind[:5] == "text/" else kind.encode()
 
 
 def is_compressible(name: str) -> bool:
-    """Whether a file of that name is of a type that is not compressed by itself."""
+    """Return whether the type of a file of that name is worth compressing."""
     kind = _kind(name)
     return kind.startswith("text/") or kind.endswith("+xml") or kind in _COMPRESSIBLE
 

@@ -1,29 +1,31 @@
-"""Parts of a file: the Range field (RFC 9110, section 14)."""
+"""Range requests for a file (RFC 9110, section 14)."""
 
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-#: No file needs more digits, and int() refuses thousands of them.
+#: One range. No file needs more than 18 digits, and int() refuses thousands of them.
 _RANGE = re.compile(rb"([0-9]{0,18})-([0-9]{0,18})")
 _UNIT: Final = b"bytes="
 
-#: A request with more ranges gets the whole file (RFC 9110, section 14.2).
+#: The most ranges of a request; with more it gets the whole file (RFC 9110, section
+#: 14.2).
 MOST_RANGES: Final = 32
 
-#: Bytes between two ranges that cost less than another part, which has a head.
+#: The gap in bytes up to which two ranges are joined: sending the gap costs less than
+#: another part, which has a head.
 _SMALL_GAP: Final = 256
 
 
 class Range(NamedTuple):
-    """The first and the last byte of a part."""
+    """A range, by the offsets of its first and its last byte."""
 
     first: int
     last: int
 
     @property
     def length(self) -> int:
-        """How many bytes it has; none, or less, if it is beyond the end."""
+        """The number of bytes; zero or negative for a range beyond the end."""
         return self.last - self.first + 1
 
 
@@ -31,12 +33,14 @@ def parse_ranges(value: bytes, size: int) -> list[Range] | None:
     """
     Parse a Range field for a file of ``size`` bytes (RFC 9110, section 14.1.2).
 
-    Ranges that overlap, or nearly touch, are one (section 15.3.7.2). So no answer
-    is larger than the file, but for the heads of its parts, and those take less
-    than what is left out between them.
+    Ranges that overlap, or have a small gap, are joined (section 15.3.7.2). So no
+    response is larger than the file but for the heads of its parts, and these take
+    less than the gaps that are left out.
 
-    :returns: the ranges that the file can satisfy, in the order of the first of
-        each, which may be none; None for a field that is to be ignored.
+    :param value: the field's value.
+    :param size: the size of the file in bytes.
+    :returns: the ranges that the file can satisfy, possibly none; joined ranges have
+        the position of their first one. None for a field that is to be ignored.
     """
     if value[: len(_UNIT)].lower() != _UNIT:
         return None
@@ -51,7 +55,7 @@ def parse_ranges(value: bytes, size: int) -> list[Range] | None:
 
 
 def _parse_one(part: bytes, size: int) -> Range | None:
-    """Parse one range, which has no bytes if the file does not reach it."""
+    """Parse one range; its length is not positive if it is beyond the file's end."""
     match = _RANGE.fullmatch(part)
     if match is None or part == b"-":
         return None
@@ -64,7 +68,7 @@ def _parse_one(part: bytes, size: int) -> Range | None:
 
 
 def _joined(ranges: Sequence[Range]) -> list[Range]:
-    """Join those that overlap or nearly touch."""
+    """Join the ranges that overlap or have a small gap."""
     groups: list[tuple[int, Range]] = []
     for place, each in sorted(enumerate(ranges), key=lambda pair: pair[1]):
         if groups and each.first - groups[-1][1].last <= _SMALL_GAP:
@@ -77,7 +81,7 @@ def _joined(ranges: Sequence[Range]) -> list[Range]:
 
 
 def content_range(part: Range, size: int) -> bytes:
-    """Write the Content-Range of one part."""
+    """Return the Content-Range value of one part."""
     return b"bytes %d-%d/%d" % (part.first, part.last, size)
 
 
@@ -85,11 +89,12 @@ def part_heads(
     ranges: Iterable[Range], size: int, kind: bytes, boundary: bytes
 ) -> list[bytes]:
     """
-    Write what stands in front of each part of a multipart/byteranges, and the end.
+    Return the head of each part of a multipart/byteranges body, and its end.
 
-    :param size: the size of the whole file.
-    :param kind: its media type.
-    :param boundary: divides the parts; it must not occur in any.
+    :param ranges: the ranges of the parts.
+    :param size: the size of the whole file in bytes.
+    :param kind: the media type of the file.
+    :param boundary: the boundary, which must not occur in any part.
     """
     heads = [
         b"\r\n--%b\r\nContent-Type: %b\r\nContent-Range: %b\r\n\r\n"

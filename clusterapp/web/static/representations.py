@@ -1,4 +1,4 @@
-"""A file as the answers that it gives: whole, in parts, and unchanged."""
+"""The representation of a file: its responses 200, 206, 304, 412 and 416."""
 
 import time
 from collections.abc import Mapping
@@ -21,17 +21,17 @@ from clusterapp.web.static.range_requests import (
 )
 from clusterapp.web.static.safe_open import Opened
 
-#: The type is what is said, and not what a browser guesses.
+#: The field that stops browsers from guessing another media type.
 NO_SNIFFING: Final = (b"X-Content-Type-Options", b"nosniff")
 
 RANGE: Final = b"range"
 
-#: Seconds by which the Date of a response may be behind the time.
+#: The seconds by which the Date of a response can lag behind the time.
 _DATE_LAGS: Final = 5
 
 
 def refusal(status: HTTPStatus, *fields: tuple[bytes, bytes]) -> Prepared:
-    """Make the answer that a request gets instead of a file."""
+    """Return a plain text response of a status, sent instead of a file."""
     text = f"{status.value} {status.phrase}\n".encode()
     kind = (b"Content-Type", b"text/plain; charset=utf-8")
     return Prepared(status, [kind, NO_SNIFFING, *fields], [text])
@@ -42,13 +42,13 @@ _FAILED: Final = refusal(HTTPStatus.PRECONDITION_FAILED)
 
 class Representation:
     """
-    One file, in one encoding.
+    One file in one content coding.
 
     :param opened: the file.
-    :param in_memory: whether to keep its content; else it is sent from the disk.
-    :param coding: the name of its encoding; empty for none.
-    :param kind: the media type of what is encoded.
-    :param caching: the fields that say how it may be kept, such as Cache-Control.
+    :param in_memory: whether its content is kept; otherwise it is sent from the disk.
+    :param coding: the name of its content coding; empty for none.
+    :param kind: the media type of the decoded content.
+    :param caching: the fields for caches, such as Cache-Control.
     """
 
     __slots__ = (
@@ -83,7 +83,8 @@ class Representation:
         self._kind = kind
         self._etag = _etag(opened, self.digest, coding)
         self._modified = datetimeToString(opened.modified)
-        #: The time that it was written, if a message of now may be older than that.
+        #: The modification time if the Date of a response may be earlier, else None:
+        #: Last-Modified is then written with each response.
         self._future = (
             opened.modified if opened.modified > time.time() - _DATE_LAGS else None
         )
@@ -93,30 +94,30 @@ class Representation:
         same += caching
         encoding = [(b"Content-Encoding", coding)] if coding else []
         self._fields = [*same, NO_SNIFFING, (b"Accept-Ranges", b"bytes"), *encoding]
-        #: The answer with all of it.
+        #: The 200 response with the whole content.
         self.whole = self._prepare(HTTPStatus.OK, kind, self._content)
-        #: The answer to who has it already.
+        #: The 304 response.
         self.unchanged = Prepared(HTTPStatus.NOT_MODIFIED, same, modified=self._future)
 
     def answer(
         self, method: bytes, asked: Mapping[bytes, bytes], boundary: bytes
     ) -> Prepared:
         """
-        Answer a request.
+        Return the response to a request.
 
         :param method: GET or HEAD.
-        :param asked: the values of its fields, by their names in lower case.
-        :param boundary: what divides parts, if there are several.
+        :param asked: the values of the request's fields, by their names in lower case.
+        :param boundary: the boundary of multipart/byteranges.
         """
         modified = self._modified
         if self._future is not None:
-            modified = last_modified(self._future, b"")  # as clients see it
+            modified = last_modified(self._future, b"")  # as responses have it now
         verdict = judge(asked, self._etag, modified)
         if verdict is Verdict.FAILED:
             return _FAILED
         if verdict is Verdict.UNCHANGED:
             return self.unchanged
-        # A range means something for GET alone (RFC 9110, section 14.2).
+        # Range is ignored for methods other than GET (RFC 9110, section 14.2).
         if method != b"GET" or RANGE not in asked:
             return self.whole
         if not allows_range(asked, self._etag, modified):
@@ -166,10 +167,10 @@ class Representation:
 
 def _etag(opened: Opened, digest: str | None, coding: bytes) -> bytes:
     """
-    Write the strong entity tag.
+    Return the strong entity tag of a file.
 
-    That of a file in memory is made of its content, so that all machines have the
-    same; a larger one is known by its size and the time it was written.
+    For a file in memory it is made of the content, so that all machines have the same
+    tag; for a larger file it is made of size and modification time.
     """
     mark = digest or f"{opened.identity.modified_ns:x}-{opened.size:x}"
     return f'"{mark}{SUFFIXES.get(coding, b"").decode()}"'.encode()

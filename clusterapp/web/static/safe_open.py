@@ -1,4 +1,4 @@
-"""One folder of files, and nothing outside it."""
+"""Opening of regular files below one folder, without a way out of it."""
 
 import errno
 import os
@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 from clusterapp.http.server.prepared_response import OpenFile
 
-#: What it means that there is no such file; a name may be too long to ask for, and
-#: a folder that may not be searched hides whether there is one.
+#: The errors that mean that there is no such file. ENAMETOOLONG: such a name cannot
+#: exist. EACCES: a folder without search permission does not reveal whether it exists.
 _NOT_THERE: Final = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES}
 )
@@ -17,7 +17,7 @@ _MOST_READ: Final = 1024 * 1024
 
 
 class Identity(NamedTuple):
-    """What is never the same again after a file was written or replaced."""
+    """The metadata by which a written or replaced file is noticed."""
 
     device: int
     inode: int
@@ -28,10 +28,10 @@ class Identity(NamedTuple):
 
 class Opened:
     """
-    A regular file that is open.
+    An open regular file.
 
-    :param file: the file.
-    :param identity: what it was when it was opened.
+    :param file: the open file.
+    :param identity: the file's identity when it was opened.
     """
 
     __slots__ = ("file", "identity")
@@ -42,24 +42,24 @@ class Opened:
 
     @property
     def size(self) -> int:
-        """Its size in bytes."""
+        """The size in bytes when the file was opened."""
         return self.identity.size
 
     @property
     def modified(self) -> int:
-        """When it was written, in whole seconds since the epoch."""
+        """The modification time, in whole seconds since the epoch."""
         return max(0, self.identity.modified_ns // 1_000_000_000)
 
     def is_no_older_than(self, other: "Opened") -> bool:
-        """Whether it was written when the other was, or later."""
+        """Return whether this file was modified when another one was, or later."""
         return self.identity.modified_ns >= other.identity.modified_ns
 
     def read(self, offset: int, most: int) -> bytes:
-        """Read some bytes; fewer if the file ends, none at its end."""
+        """Return up to `most` bytes from an offset; none at the end of the file."""
         return os.pread(self.file.fd, min(most, _MOST_READ), offset)
 
     def content(self) -> bytes:
-        """Read all of it, up to the size that it had when it was opened."""
+        """Return the content, up to the size when the file was opened."""
         pieces: list[bytes] = []
         have = 0
         while piece := self.read(have, self.size - have):
@@ -72,32 +72,32 @@ class Folder:
     """
     The regular files below a folder.
 
-    What is opened is judged by where the kernel found it, and not by what its name
-    led to a moment earlier: first it is opened as a mere place (`O_PATH`), which
-    neither reads nor waits nor wakes a device, then that place is asked what and
-    where it is, and only then is the same place, no longer the name, opened for
-    reading. So no exchange of a folder for a symbolic link, however well timed, leads
-    out. (openat2 with RESOLVE_BENEATH would do the like in one step, but Python has
-    no call for it, and it refuses absolute links to files that are inside.)
+    The check is of the opened file, not of its name a moment earlier: the name is first
+    opened with `O_PATH`, which neither reads nor blocks nor wakes a device; then the
+    type and the path of that descriptor are checked; and only then the same file is
+    opened for reading, through the descriptor and not by its name. So a folder that is
+    replaced with a symbolic link in between cannot lead outside. (openat2 with
+    RESOLVE_BENEATH would do nearly the same in one step, but Python has no call for it,
+    and it refuses absolute links to files that are inside.)
 
-    :param path: the folder; its own links are followed once, now.
+    :param path: the folder; symbolic links in its own path are resolved once, now.
     """
 
     def __init__(self, path: Path) -> None:
         self._root = os.fsencode(os.path.realpath(path))
 
     def path(self, below: bytes) -> bytes:
-        """Give the path of a file, by its path below the folder."""
+        """Return the path of a file, from its path below the folder."""
         return b"%b/%b" % (self._root.rstrip(b"/"), below)
 
     def open(self, below: bytes) -> Opened | None:
         """
-        Open a file.
+        Open a file for reading.
 
-        :param below: its path below the folder, without ``..``.
-        :returns: None if no regular file is there, or it is not below the folder.
-        :raises PermissionError: it is there, but may not be read.
-        :raises OSError: the system cannot tell, such as without free descriptors.
+        :param below: the file's path below the folder, without ``..``.
+        :returns: None if there is no regular file, or it is not below the folder.
+        :raises PermissionError: the file exists but may not be read.
+        :raises OSError: a system call failed, such as without free descriptors.
         """
         try:
             place = os.open(self.path(below), os.O_PATH | os.O_CLOEXEC)
@@ -116,18 +116,18 @@ class Folder:
         found = os.readlink(link)  # noqa: PTH115 - a name need not be text
         if not S_ISREG(facts.st_mode) or not found.startswith(self.path(b"")):
             return None
-        # Until it is here, nobody but this frame would close it.
+        # An OpenFile closes the descriptor; until it is made, nothing else would.
         file = OpenFile(os.open(link, os.O_RDONLY | os.O_CLOEXEC))
         return Opened(file, _identity(facts))
 
     def identity(self, below: bytes) -> Identity | None:
         """
-        Ask what a file is now; None if nothing is there.
+        Return the current identity of a file; None if it does not exist.
 
-        What it answers may be outside the folder, so it is only to be compared with
+        The file may be outside the folder, so the result must only be compared with
         the identity of a file that was opened.
 
-        :raises OSError: the system cannot tell.
+        :raises OSError: the system call failed.
         """
         try:
             return _identity(os.stat(self.path(below)))  # noqa: PTH116 - likewise

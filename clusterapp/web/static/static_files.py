@@ -1,9 +1,9 @@
 """
-Static files: answered before a request is made of a head, and before the routes.
+The handler of static files, called before routing and before a request object is made.
 
-An answer is prepared once and kept, so that most requests are a look into a
-dictionary, a look at the clock and one pass over their fields. Nothing that clients
-send is kept without a bound: neither what they spell, nor what is not there.
+A response is prepared once and cached, so that most requests cost a dictionary lookup,
+a look at the clock and one pass over their fields. Nothing that clients send is stored
+without a bound: neither spellings of paths, nor paths of files that do not exist.
 """
 
 import secrets
@@ -32,7 +32,7 @@ from clusterapp.web.static.safe_open import Folder
 _METHODS: Final = (b"GET", b"HEAD")
 _INDEX: Final = b"index.html"
 
-#: Kept by the client, but not used without asking.
+#: Clients can store the file, but must revalidate it before each use.
 _ASK_FIRST: Final = b"no-cache"
 
 _NOT_ALLOWED: Final = refusal(
@@ -42,20 +42,22 @@ _NOT_FOUND: Final = refusal(HTTPStatus.NOT_FOUND)
 _FORBIDDEN: Final = refusal(HTTPStatus.FORBIDDEN)
 _UNAVAILABLE: Final = refusal(HTTPStatus.SERVICE_UNAVAILABLE, (b"Retry-After", b"1"))
 
-#: What may stand in a query as it is (RFC 3986, section 3.4), and what is encoded.
+#: The characters besides unreserved ones that a query can have (RFC 3986, section 3.4),
+#: and the percent sign of encoded ones: they are not encoded.
 _QUERY: Final = "!$&'()*+,;=:@/?%"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StaticOptions:
     """
-    How static files are served.
+    The options of static files.
 
-    :param cache_bytes: what the cache may take.
-    :param max_age: for how many seconds clients may use a file without asking for it
-        again; 0 is never. Names with a fingerprint that fits are for ever.
-    :param sendfile_header: the field by which a server in front is told to send a
-        file (see `file_sources.FromFront`); None to send it from here.
+    :param cache_bytes: the size of the cache in bytes.
+    :param max_age: the seconds for which clients may use a file without revalidation;
+        0 for none. It does not apply to names with the right fingerprint, which are
+        immutable.
+    :param sendfile_header: the response field by which a server in front sends a file
+        (see `file_sources.FromFront`); None if this process sends files.
     """
 
     cache_bytes: int = 32 * 1024 * 1024
@@ -64,7 +66,7 @@ class StaticOptions:
 
     @classmethod
     def chosen(cls, settings: Settings) -> Self:
-        """Take what the operator has chosen."""
+        """Return the options that the settings have."""
         return cls(
             cache_bytes=settings.static_cache,
             max_age=int(settings.static_max_age),
@@ -74,18 +76,18 @@ class StaticOptions:
 
 class StaticFiles:
     """
-    The files below a folder, by GET and HEAD.
+    The handler of GET and HEAD for the files below a folder.
 
-    A path is answered with 404 when a segment of it begins with a dot, is empty
-    (but for the last) or hides a slash, a backslash or a NUL, when a symbolic link
-    leads out of the folder, and when what is there is no regular file. A directory
-    is answered with its ``index.html``, or 404: it is never listed.
+    The response is 404 if a segment of the path begins with a dot, is empty (except the
+    last one) or has an encoded slash, a backslash or a NUL, if a symbolic link leads
+    out of the folder, and if the path is not that of a regular file. The response for a
+    directory is its ``index.html``, or 404: it is never listed.
 
-    :param folder: the folder; it is looked up once, with its own links followed.
-    :param static_url: what the paths begin with, such as ``"/static/"``.
-    :param fingerprints: those of the files in the folder.
-    :param options: how they are served.
-    :param now: tells the time in seconds, from any beginning.
+    :param folder: the folder; symbolic links in its own path are resolved once.
+    :param static_url: the prefix of the paths, such as ``"/static/"``.
+    :param fingerprints: the fingerprints of the files in the folder.
+    :param options: the options.
+    :param now: returns the time in seconds, from any beginning.
     """
 
     _log = Logger()
@@ -108,14 +110,16 @@ class StaticFiles:
         self._ordinary = (
             b"max-age=%d" % options.max_age if options.max_age else _ASK_FIRST
         )
-        # Nobody can have put it into a file.
+        # Random, so that no file can have been made to contain it.
         self._boundary = secrets.token_hex(12).encode()
 
     def answer(self, method: bytes, target: bytes, fields: Fields) -> Prepared | None:
         """
-        Answer a request for a static file; see `prepared_response.Answer`.
+        Return the response to a request for a static file.
 
-        :returns: None for a request that is not for one, by its path alone.
+        This method is a `prepared_response.Answer`.
+
+        :returns: None for a request whose path is not below the prefix.
         """
         kept = self._known(target.partition(b"?")[0])
         if kept is None or self._now() >= kept.fresh_until or method not in _METHODS:
@@ -127,7 +131,7 @@ class StaticFiles:
         return kept.plain
 
     def _choose(self, kept: CachedFile, method: bytes, fields: Fields) -> Prepared:
-        """Choose among the answers of a file by the fields that matter to it."""
+        """Return the response of an entry, by the request fields that matter to it."""
         asked: dict[bytes, bytes] = {}
         for name, value in fields:
             lowered = name.lower()
@@ -144,7 +148,7 @@ class StaticFiles:
         return chosen.answer(method, asked, self._boundary) if asked else chosen.whole
 
     def _resolve(self, method: bytes, target: bytes, fields: Fields) -> Prepared | None:
-        """Answer a request whose path is not known, or was not looked at of late."""
+        """Return the response for a path without an entry, or with an outdated one."""
         path, mark, query = target.partition(b"?")
         segments = self._segments_below(path)
         if segments is None:
@@ -163,8 +167,8 @@ class StaticFiles:
         return self._choose(kept, method, fields)
 
     def _segments_below(self, path: bytes) -> Sequence[bytes] | None:
-        """Give the segments of a path behind those of the prefix, if it has them."""
-        # Nearly every other path is the application's, which must not be kept waiting.
+        """Return the segments of a path after the prefix; None without the prefix."""
+        # A fast check first: nearly all other paths are the application's.
         is_plain = path[:1] == b"/" and b"%" not in path
         if is_plain and not path.startswith(self._start):
             return None
@@ -174,7 +178,7 @@ class StaticFiles:
         return segments[len(self._prefix) :]
 
     def _find(self, path: bytes, segments: Sequence[bytes]) -> CachedFile | None:
-        """Find the file that a path leads to."""
+        """Return the entry of the file of a path, with or without a fingerprint."""
         below = _below(segments)
         if below is None:
             return None
@@ -183,29 +187,29 @@ class StaticFiles:
         if marked is not None:
             kept = self._fitting(*marked)
             if kept is None:
-                # The fingerprint is that of an older or a newer version, for which
-                # the present one must not be taken for long. Nor is the path
-                # remembered, since it may fit a moment later.
+                # The fingerprint is of an older or a newer version, so caches must not
+                # store the present one under it for long. The path is not remembered
+                # either, since its fingerprint may be right a moment later.
                 return self._cache.current(Key(marked[0], _ASK_FIRST))
         if kept is not None:
             self._cache.remember(path, kept)
         return kept
 
     def _fitting(self, name: bytes, mark: str) -> CachedFile | None:
-        """Find the file ``name`` if ``mark`` is the fingerprint of its content."""
+        """Return the entry of a file if ``mark`` is the fingerprint of its content."""
         key = Key(name, IMMUTABLE)
         kept = self._cache.current(key)
         if kept is not None and kept.fingerprint != mark:
-            # Who made the URL may have seen a newer file than this.
+            # The process that made the URL may have read a newer version of the file.
             kept = self._cache.current(key, at_once=True)
         return kept if kept is not None and kept.fingerprint == mark else None
 
     def _elsewhere(self, segments: Sequence[bytes], query: bytes) -> Prepared:
-        """Redirect to a directory's index, relative to where it is; else 404."""
+        """Return a relative redirect to a directory's index, or 404 without one."""
         below = _below([*segments, b""])
         if below is None or self._folder.open(below) is None:
             return _NOT_FOUND
-        # Relative, so no Host field can lead it elsewhere.
+        # Relative, so that the Host field cannot change the target.
         place = quote(segments[-1], safe="") + "/"
         rest = quote_from_bytes(query, safe=_QUERY)
         return refusal(HTTPStatus.FOUND, (b"Location", (place + rest).encode()))
@@ -220,7 +224,7 @@ def _source(
 
 
 def _below(segments: Sequence[bytes]) -> bytes | None:
-    """Give the path of a file below the folder; None if it must not be served."""
+    """Return the path of a file below the folder; None if it must not be served."""
     *folders, name = segments
     parts = [*folders, name or _INDEX]
     return b"/".join(parts) if all(map(is_shown, parts)) else None

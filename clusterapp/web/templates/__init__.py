@@ -1,5 +1,5 @@
 """
-Jinja2 templates: one folder, compiled once for all processes of a cluster.
+Jinja2 templates of one folder, compiled once for all processes of a cluster.
 
 Start with `templates`.
 """

@@ -1,4 +1,4 @@
-"""Compiled templates that all workers of a cluster share."""
+"""The cache of compiled templates, shared by all workers of a cluster."""
 
 import os
 from contextlib import suppress
@@ -12,8 +12,8 @@ from twisted.logger import Logger
 
 _DIGEST = sha256().digest_size
 
-#: What an application may set of its environment, and decides what a template's
-#: text means.
+#: The attributes of an environment that an application can set, and that determine how
+#: the text of a template is compiled.
 _SYNTAX = (
     *("block_start_string", "block_end_string"),
     *("variable_start_string", "variable_end_string"),
@@ -27,13 +27,13 @@ class SharedBytecode(BytecodeCache):
     """
     A folder of compiled templates.
 
-    A file's name says all that its content depends on: the template's name, its
-    text, and the syntax. So nothing is ever out of date, and processes that compile
-    the same at the same time write the same. What cannot be read or written is
-    compiled: no page fails for it.
+    A file's name is a hash of all that its content depends on: the template's name, its
+    text, and the syntax. So no file is ever outdated, and processes that compile the
+    same template at the same time write the same content. If a file cannot be read or
+    written, the template is compiled in this process: no page fails.
 
-    :param folder: where the files are. Compiled templates are code, so nobody but
-        this user may be able to write there.
+    :param folder: the folder of the files. Compiled templates are code, so no other
+        user may be able to write there.
     """
 
     _log = Logger()
@@ -44,23 +44,23 @@ class SharedBytecode(BytecodeCache):
     def get_bucket(
         self, environment: Environment, name: str, filename: str | None, source: str
     ) -> Bucket:
-        """Find the compiled form of a template, or the place for it."""
+        """Return the bucket of a template, with its compiled form if a file has it."""
         key = _key(jinja_version, _syntax(environment, name), name, filename, source)
         bucket = Bucket(environment, key, "")
         self.load_bytecode(bucket)
         return bucket
 
     def load_bytecode(self, bucket: Bucket) -> None:
-        """Read a compiled template, if it is there and whole."""
+        """Read a compiled template, if its file exists and its digest is right."""
         with suppress(OSError):
             content = self._path(bucket).read_bytes()
             code = content[_DIGEST:]
-            # To load what is damaged could end the process (module marshal).
+            # Loading damaged data could crash the process (module marshal).
             if sha256(code).digest() == content[:_DIGEST]:
                 bucket.bytecode_from_string(code)
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        """Write a compiled template; others see all of it or nothing."""
+        """Write a compiled template atomically: other processes see all or nothing."""
         code = bucket.bytecode_to_string()
         path = self._path(bucket)
         draft = path.with_suffix(f".{os.getpid()}")
@@ -77,7 +77,7 @@ class SharedBytecode(BytecodeCache):
 
 
 def _syntax(environment: Environment, name: str) -> str:
-    """Tell what else than its text decides what a template is compiled to."""
+    """Return all but its text that determines the compiled form of a template."""
     escape = environment.autoescape
     facts = [getattr(environment, word) for word in _SYNTAX]
     facts.append(escape(name) if callable(escape) else escape)
@@ -85,9 +85,9 @@ def _syntax(environment: Environment, name: str) -> str:
 
 
 def _key(*facts: str | None) -> str:
-    """Hash texts, so that no two lists of them come out alike."""
+    """Return a hash of texts, different for each list of them."""
     found = sha256()
     for fact in facts:
-        # Names of files may have bytes that are not UTF-8.
+        # File names may have bytes that are not UTF-8.
         found.update(repr(fact).encode("utf-8", "surrogateescape") + b"\0")
     return found.hexdigest()

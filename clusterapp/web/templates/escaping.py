@@ -1,10 +1,10 @@
 """
-Escaping what templates write, without an object for each value.
+The escaping of values in templates, without a `Markup` object for each value.
 
-Jinja2 escapes with `markupsafe.escape`, whose result is a `Markup`, so that nobody
-escapes it again. What a template writes is only joined, and making those objects
+Jinja2 escapes with `markupsafe.escape`, whose result is a `Markup`, so that it is not
+escaped again. A template's output is only joined, and the creation of those objects
 takes half of the time of a page with a table. Templates that are compiled by
-`PlainOutput` escape with the function here instead; the pages are the same.
+`PlainOutput` escape with the function of this module instead; the pages are the same.
 """
 
 import re
@@ -14,18 +14,18 @@ from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
 from markupsafe import Markup
 
-#: What MarkupSafe replaces.
+#: The characters that MarkupSafe replaces.
 _special = re.compile("[&<>\"']").search
 
-#: Types whose texts have nothing to escape.
+#: The types whose text never needs escaping.
 _NUMBERS = frozenset({int, float})
 
 
 def escape(value: object) -> str:
     """
-    Give the text of a value, escaped unless it is markup already.
+    Return the text of a value, escaped unless it is markup already.
 
-    :param value: whatever stands in a template.
+    :param value: the value of an expression in a template.
     """
     if type(value) is str:
         return markupsafe.escape(value) if _special(value) else value
@@ -35,9 +35,9 @@ def escape(value: object) -> str:
 
 
 class PlainOutput(CodeGenerator):
-    """Compiles templates to code whose name ``escape`` means the function here."""
+    """A code generator whose templates use this module's ``escape``."""
 
     def visit_Template(self, node: nodes.Template, frame: Frame | None = None) -> None:
-        """Write a template's module; its last line has the last word."""
+        """Write a template's module, with a last line that rebinds ``escape``."""
         super().visit_Template(node, frame)
         self.writeline(f"from {__name__} import {escape.__name__}")

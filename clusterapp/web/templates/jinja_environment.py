@@ -1,4 +1,4 @@
-"""Jinja2's environment for one folder of templates, where it can be faster as well."""
+"""The Jinja2 environment of one folder of templates, optimised for rendering speed."""
 
 import linecache
 from collections.abc import Callable, Mapping
@@ -13,31 +13,31 @@ from clusterapp.web.templates.escaping import PlainOutput
 if TYPE_CHECKING:
     from collections import ChainMap
 
-#: What a template's name may end with after the ending of what it makes.
+#: The suffixes of a template's name that follow the suffix of its output.
 _TEMPLATE_ENDINGS = {".j2", ".jinja", ".jinja2"}
 
-#: The endings of markup.
+#: The suffixes of markup.
 _MARKUP = {".html", ".htm", ".xhtml", ".xml", ".svg"}
 
-#: What every dict has, and ``{{ row.keys }}`` therefore means.
+#: The attributes of every dict, which ``{{ row.keys }}`` refers to.
 _DICT_NAMES = frozenset(dir(dict))
 
 
 def is_markup(name: str | None) -> bool:
     """
-    Tell whether values are escaped in a template.
+    Return whether values are escaped in a template.
 
-    They are in markup, such as ``page.html`` and ``page.html.j2``, where nothing
-    tells what is made (``page.j2``), and in a template that has no file.
+    They are in markup, such as ``page.html`` and ``page.html.j2``, in a template whose
+    name has no suffix for its output (``page.j2``), and in one without a file.
 
-    :param name: its name; None if it has none.
+    :param name: the name of the template; None if it has none.
     """
     ending = _ending(name or "")
     return ending in _MARKUP or not ending
 
 
 def is_template(name: str) -> bool:
-    """Tell by its name whether a file is there to be rendered, and not an image."""
+    """Return, by its name, whether a file is a template, and not an image."""
     return (
         _ending(name) in _MARKUP | {".txt"}
         or PurePosixPath(name.lower()).suffix in _TEMPLATE_ENDINGS
@@ -45,7 +45,7 @@ def is_template(name: str) -> bool:
 
 
 def _ending(name: str) -> str:
-    """Give the ending of what a template makes."""
+    """Return the suffix of a template's output."""
     path = PurePosixPath(name.lower())
     return PurePosixPath(path.stem).suffix if _wraps(path) else path.suffix
 
@@ -56,20 +56,20 @@ def _wraps(path: PurePosixPath) -> bool:
 
 class TemplateFolder(FileSystemLoader):
     """
-    Templates by the paths of their files, each by one name only.
+    The loader of templates by path, with one valid name for each file.
 
-    The environment keeps every template under its name for good. If ``a//b.html``
-    and ``./a/b.html`` were names, too, an application that takes names from its
-    clients could be made to keep the same template without end.
+    The environment caches every template by its name, without a bound. If ``a//b.html``
+    and ``./a/b.html`` were valid names, too, clients could fill the memory of an
+    application that takes template names from requests.
     """
 
     def get_source(
         self, environment: Environment, template: str
     ) -> tuple[str, str, Callable[[], bool]]:
         """
-        Read a template.
+        Return a template's text, its file, and a function that checks for changes.
 
-        :raise TemplateNotFound: there is none of that name.
+        :raise TemplateNotFound: there is no template of that name.
         """
         name = "/".join(part for part in template.split("/") if part not in {"", "."})
         if name != template:
@@ -77,13 +77,13 @@ class TemplateFolder(FileSystemLoader):
                 template, f"{template!r} is no name of a template; it is {name!r}"
             )
         source = super().get_source(environment, template)
-        # Tracebacks shall not show the lines that were there before.
+        # Tracebacks must not show the lines of an earlier version.
         linecache.checkcache(source[1])
         return source
 
 
 class _FastTemplate(Template):
-    """A template that finds its globals in one pass, not name by name."""
+    """A template that copies its globals in one pass, not name by name."""
 
     def new_context(
         self,
@@ -91,7 +91,7 @@ class _FastTemplate(Template):
         shared: bool = False,
         locals: Mapping[str, Any] | None = None,  # noqa: A002
     ) -> Context:
-        """Make what a template's names are looked up in."""
+        """Return a context for the lookup of a template's names."""
         if shared:
             return super().new_context(vars, shared, locals)
         known: dict[str, Any] = {}
@@ -102,17 +102,18 @@ class _FastTemplate(Template):
 
 
 class FastEnvironment(Environment):
-    """An environment that renders the pages of Jinja2's own in half the time."""
+    """An environment that renders the same pages as Jinja2's own in half the time."""
 
     template_class = _FastTemplate
     code_generator_class = PlainOutput
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """
-        Give what ``{{ obj.attribute }}`` means: an attribute, else an item.
+        Return the value of ``{{ obj.attribute }}``: an attribute, else an item.
 
-        Plain dicts have no attributes of their own, so what is no method is an item:
-        to ask them first would cost an exception for each value of a table.
+        A plain dict has no attributes but those of `dict`, so any other name is looked
+        up as an item at once: trying the attribute first would cost an exception for
+        each value of a table.
         """
         if type(obj) is not dict or attribute in _DICT_NAMES:
             try:
@@ -127,15 +128,15 @@ class FastEnvironment(Environment):
 
 def new_environment(folder: Path) -> Environment:
     """
-    Make the environment of a folder; until it is told, no file is looked at twice.
+    Return the environment of a folder, which does not check files for changes.
 
-    :param folder: where the templates are; it need not exist.
+    :param folder: the folder of the templates; it need not exist.
     """
     return FastEnvironment(
         loader=TemplateFolder(folder),
         autoescape=is_markup,
         auto_reload=False,
-        # No bound: there are as many templates as files, and Jinja2's bounded cache
-        # compiles without end what does not fit in.
+        # No bound: there are as many templates as files, and with a bounded cache
+        # Jinja2 would compile templates that do not fit again and again.
         cache_size=-1,
     )

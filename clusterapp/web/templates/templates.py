@@ -1,4 +1,4 @@
-"""Jinja2 templates from one folder."""
+"""The Jinja2 templates of an application."""
 
 from collections.abc import Callable, MutableMapping
 from functools import cached_property
@@ -11,7 +11,7 @@ from clusterapp.web.templates.bytecode_cache import SharedBytecode
 from clusterapp.web.templates.jinja_environment import is_template, new_environment
 from clusterapp.wording import counted
 
-#: For how many seconds a process may compile templates before it is ready.
+#: The most seconds for which a process compiles templates before it is ready.
 WARM_SECONDS = 5.0
 
 
@@ -19,7 +19,7 @@ class Templates:
     """
     The templates of one application.
 
-    :param folder: where they are; it need not exist until one is rendered.
+    :param folder: the folder of the templates; it need not exist before rendering.
     """
 
     _log = Logger()
@@ -30,39 +30,40 @@ class Templates:
     @cached_property
     def environment(self) -> Environment:
         """
-        The Jinja2 environment, to which filters may be added.
+        The Jinja2 environment, to which filters can be added.
 
-        Values are escaped in markup (see `is_markup`). A template is read once:
-        a file that changes under a running worker would be served by some workers
-        and not by others; `watch` is for those who develop.
+        Values are escaped in markup (see `is_markup`). A template is read only once:
+        otherwise some workers would serve a changed file, and others the old one;
+        `watch` is for development.
         """
         return new_environment(self.folder)
 
     @property
     def globals(self) -> MutableMapping[str, object]:
-        """What every template may name; to be added to at any time."""
+        """The global variables of all templates; can be added to at any time."""
         return self.environment.globals
 
     def watch(self) -> None:
-        """Look at each template's file whenever it is used, and read it if changed."""
+        """Check a template's file at each use, and reload it if it has changed."""
         self.environment.auto_reload = True
 
     def share(self, folder: Path) -> None:
         """
-        Keep compiled templates where other processes find them.
+        Store compiled templates in a folder that processes share.
 
-        :param folder: a folder that nobody but this user can write to.
+        :param folder: the folder, to which no other user can write.
         """
         self.environment.bytecode_cache = SharedBytecode(folder)
 
     def warm(self, seconds: Callable[[], float]) -> None:
         """
-        Compile the templates now rather than at the first request for each.
+        Compile the templates now rather than at the first use of each.
 
-        Those are meant whose names say what they are (see `is_template`). One that
-        is broken is told in the log, and no error: perhaps nobody uses it.
+        Only files with a template's name are compiled (see `is_template`). A broken
+        template is logged and is no error: it may be unused.
 
-        :param seconds: the time; after `WARM_SECONDS` the rest is left.
+        :param seconds: returns the time in seconds; after `WARM_SECONDS` the remaining
+            templates are left uncompiled.
         """
         until = seconds() + WARM_SECONDS
         names = self._names()
@@ -82,7 +83,7 @@ class Templates:
         """
         Render ``template``, a path below the folder, with ``values``.
 
-        :raises TemplateNotFound: there is no such template, or no folder at all.
+        :raises TemplateNotFound: the template or the folder does not exist.
         """
         try:
             return self.environment.get_template(template).render(values)
@@ -98,14 +99,14 @@ class Templates:
         try:
             return self.environment.list_templates(filter_func=is_template)
         except TypeError:
-            return []  # the application has put a loader there that knows no names
+            return []  # the application has set a loader that cannot list templates
 
     def _compile(self, name: str) -> None:
         try:
             self.environment.get_template(name)
         except TemplateSyntaxError as error:
             self._warn(f"{self.folder / name}, line {error.lineno}", error)
-        except Exception as error:  # noqa: BLE001 - it is no text, or cannot be read
+        except Exception as error:  # noqa: BLE001 - undecodable, or not readable
             self._warn(f"{self.folder / name}", error)
 
     def _warn(self, place: str, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""``wsgi.errors`` of PEP 3333: what applications write there becomes log events."""
+"""The ``wsgi.errors`` stream of PEP 3333, whose text becomes log events."""
 
 import sys
 from collections.abc import Iterable
@@ -13,11 +13,11 @@ _log = Logger("wsgi.errors")
 
 class ErrorStream:
     """
-    The error stream of one request; threads of its application write to it.
+    The error stream of one request, written to in the application's threads.
 
-    A record of `logging` that a handler writes here, as that of ``Flask.logger`` does,
-    is logged with its own level and logger. Other text is logged as errors: what one
-    call writes, or several calls up to the end of a line, is one event.
+    A record of `logging` that a handler writes here, such as that of ``Flask.logger``,
+    is logged with its own level and logger. Other text is logged as errors: the text of
+    one call, or of several calls up to the end of a line, is one event.
     """
 
     def __init__(self) -> None:
@@ -25,13 +25,14 @@ class ErrorStream:
 
     def write(self, text: str) -> int:
         """
-        Take some text; the application calls this.
+        Called by the application: log whole lines, and keep the rest.
 
-        :raises TypeError: if it is no text.
+        :raises TypeError: the argument is not a str.
         """
         if not isinstance(text, str):
             raise TypeError(f"wsgi.errors takes str, not {type(text).__name__}")
-        # The interface is that of a text stream, which has no room for a level.
+        # A text stream has no parameter for a level, so the record of a calling logging
+        # handler is looked up on the stack.
         record = written_record(sys._getframe(1))  # noqa: SLF001 - no public name
         if record is not None:
             record.log()
@@ -44,14 +45,14 @@ class ErrorStream:
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Take several lines at once; the application calls this."""
+        """Called by the application: write several lines at once."""
         self.write("".join(lines))
 
     def flush(self) -> None:
-        """Do nothing: only what is written before the end of a line waits for that."""
+        """Do nothing: only an incomplete line is buffered, and it waits for its end."""
 
     def flush_line(self) -> None:
-        """Log what was written since the last end of a line: the request ends."""
+        """Log the incomplete line; called when the request ends or it is too long."""
         rest, self._rest = self._rest, ""
         _log_text(rest)
 

@@ -1,4 +1,4 @@
-"""WSGI applications (PEP 3333), as requests of the engine are given to them."""
+"""The resource that serves a WSGI application (PEP 3333) in threads."""
 
 from contextvars import copy_context
 from functools import partial
@@ -15,12 +15,12 @@ from clusterapp.web.wsgi.wsgi_response import ContainedResponse
 
 class WSGIRoot(WSGIResource):
     """
-    Serves a WSGI application in threads, each request in a context of its own.
+    The root resource of a WSGI application, run in threads, with a context per request.
 
-    Fields that a client could write in the place of others, or of the process's
-    environment, are left out: see `_drop_ambiguous`.
+    Fields by which a client could forge other fields, or variables of the process's
+    environment, are removed: see `_drop_ambiguous`.
 
-    :param reactor: runs the threads.
+    :param reactor: the reactor, whose thread pool is used.
     :param application: the application.
     """
 
@@ -28,7 +28,7 @@ class WSGIRoot(WSGIResource):
         super().__init__(reactor, _Threads(reactor.getThreadPool()), application)
 
     def render(self, request: Request) -> Any:
-        """Call the application in a thread; as for files, no path has a NUL."""
+        """Call the application in a thread; a path with a NUL is 404, as for files."""
         segments = [*(request.prepath or ()), *(request.postpath or ())]
         if any(b"\0" in segment for segment in segments):
             return notFound().render(request)
@@ -43,28 +43,29 @@ class WSGIRoot(WSGIResource):
 
 class _Threads:
     """
-    Calls functions in threads, each in the context of who asks for it.
+    A thread pool whose functions run in a copy of the caller's context.
 
-    Otherwise what an application sets in a `contextvars.ContextVar` would be seen by
-    the next request that comes to the same thread.
+    Otherwise a value that an application sets in a `contextvars.ContextVar` would be
+    visible to the next request in the same thread.
 
-    :param pool: the threads.
+    :param pool: the thread pool.
     """
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
 
     def callInThread(self, function: Any, *args: Any, **kwargs: Any) -> None:
-        """Call a function in a thread; twisted.web calls this."""
+        """Run a function in a thread; called by twisted.web."""
         call = partial(copy_context().run, function, *args, **kwargs)
         self._pool.callInThread(call)
 
 
 def _tell_length(request: Request) -> None:
     """
-    Tell an application the length of a body that has come in chunks.
+    Set the Content-Length of a request whose body was received in chunks.
 
-    It has been gathered whole, and without a CONTENT_LENGTH applications read nothing.
+    The body has been received completely, and applications read nothing without a
+    CONTENT_LENGTH.
     """
     headers, content = request.requestHeaders, request.content
     if headers.hasHeader(b"transfer-encoding") and content is not None:
@@ -76,11 +77,11 @@ def _tell_length(request: Request) -> None:
 
 def _drop_ambiguous(request: Request) -> None:
     """
-    Remove the fields whose names in a WSGI environment are those of others.
+    Remove the fields whose names in a WSGI environment collide with other names.
 
-    ``X_Forwarded_Proto`` would be ``HTTP_X_FORWARDED_PROTO`` like the field that a
-    proxy has written (nginx leaves names with underscores out as well), and ``Proxy``
-    would be ``HTTP_PROXY``, which libraries take for the process's own setting
+    ``X_Forwarded_Proto`` would become ``HTTP_X_FORWARDED_PROTO`` like the field that a
+    proxy has written (nginx drops names with underscores as well), and ``Proxy`` would
+    become ``HTTP_PROXY``, which libraries take for the process's environment variable
     (CVE-2016-5385 and others, "httpoxy").
     """
     headers = request.requestHeaders

@@ -1,9 +1,9 @@
 """
-WSGI applications (PEP 3333), contained: what they do wrong ends one request.
+The response of a WSGI application (PEP 3333), whose errors end only one request.
 
-`twisted.web.wsgi` runs them. Its response is changed where an exception would leave
-the client without an answer, and the application's iterable open. `_WSGIResponse`,
-which it does not promise, was read in Twisted 26.10.
+`twisted.web.wsgi` runs the application. Its response is changed where an exception
+would leave the client without a response, and the application's iterable unclosed.
+`_WSGIResponse` is private; this module follows its code in Twisted 26.10.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -23,24 +23,25 @@ from clusterapp.web.wsgi.wsgi_errors import ErrorStream
 
 _DIGITS: Final = 3
 
-#: The fields whose values stand in CONTENT_LENGTH and CONTENT_TYPE, and are not to be
-#: there twice (RFC 3875, section 4.1.18).
+#: The variables of fields whose values CONTENT_LENGTH and CONTENT_TYPE have, which must
+#: not be in the environment twice (RFC 3875, section 4.1.18).
 _TOLD_ALREADY: Final = ("HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE")
 
 
 class ContainedResponse(_WSGIResponse):
     """
-    What a WSGI application answers to one request.
+    The response of a WSGI application to one request.
 
-    A request that fails before the first byte of its body is a 500, and is broken off
-    after it; either is logged once. The ``close`` of an iterable is always called.
+    A failure before the first byte of the body is answered with 500; after it, the
+    response is aborted. Either is logged once. The iterable's ``close`` is always
+    called.
     """
 
     _log = Logger()
-    #: What the application has passed to ``start_response``; empty before that.
+    #: The status passed to ``start_response``; empty before that.
     status: str = ""
     headers: Sequence[tuple[str, str]]
-    #: Set by the base once something was to be written.
+    #: Set by the base class at the first write.
     started: bool
     environ: dict[str, Any]
 
@@ -48,8 +49,8 @@ class ContainedResponse(_WSGIResponse):
         self, reactor: IReactorThreads, pool: Any, application: Any, request: Request
     ) -> None:
         super().__init__(reactor, pool, application, request)
-        # Other processes serve the same application at the same time: one in a cluster
-        # of one worker, too, while that is replaced or when the cluster is scaled.
+        # Other processes can serve the same application at the same time, even in a
+        # cluster of one worker: while the worker is replaced, or after scaling.
         self.environ["wsgi.multiprocess"] = True
         for name in _TOLD_ALREADY:
             self.environ.pop(name, None)
@@ -59,10 +60,10 @@ class ContainedResponse(_WSGIResponse):
         self, status: str, headers: Sequence[tuple[str, str]], excInfo: Any = None
     ) -> Callable[[bytes], None]:
         """
-        Note the head of the response (in the application's thread).
+        Set the status and the fields of the response (in the application's thread).
 
-        :raises ValueError: if it cannot be sent as it is.
-        :raises TypeError: if any of it is of another type than PEP 3333 says.
+        :raises ValueError: status or fields cannot be sent.
+        :raises TypeError: an argument is not of the type that PEP 3333 requires.
         """
         write: Callable[[bytes], None] = super().startResponse(status, headers, excInfo)
         self.status = _checked_status(status)
@@ -74,8 +75,8 @@ class ContainedResponse(_WSGIResponse):
         """
         Send a piece of the body (in the application's thread).
 
-        :raises TypeError: if it is no bytes.
-        :raises RuntimeError: if the application has not called ``start_response``.
+        :raises TypeError: the piece is not bytes.
+        :raises RuntimeError: the application has not called ``start_response``.
         """
         self._check_started()
         if not isinstance(data, bytes):
@@ -83,7 +84,7 @@ class ContainedResponse(_WSGIResponse):
         super().write(data)
 
     def run(self) -> None:
-        """Call the application, and send what it gives (in a thread)."""
+        """Call the application, and send the body that it returns (in a thread)."""
         try:
             self._iterate(self.application(self.environ, self.startResponse))
         except BaseException:  # noqa: BLE001 - it ends this request, whatever it is
@@ -116,7 +117,7 @@ class ContainedResponse(_WSGIResponse):
                 if not self.started:
                     self._sendResponseHeaders()
                 self.request.finish()
-        except Exception:  # noqa: BLE001 - the reactor has no use for it
+        except Exception:  # noqa: BLE001 - the reactor would only log it
             self._failed(Failure())
 
     @guarded("end a request to a WSGI application")
@@ -125,7 +126,7 @@ class ContainedResponse(_WSGIResponse):
 
 
 def _checked_status(status: str) -> str:
-    """Give a status with a reason phrase, which it may lack."""
+    """Return a status with a reason phrase, which is added if it lacks one."""
     code, _, reason = status.partition(" ")
     if len(code) != _DIGITS or not code.isdecimal() or not code.isascii():
         raise InvalidResponseError(f"no status of a response: {status!r}")
@@ -141,7 +142,7 @@ def _phrase(code: int) -> str:
 
 
 def _check_field(name: str, value: str) -> None:
-    # It refuses what is no token.
+    # Headers refuses a name that is not a token.
     Headers().setRawHeaders(_latin(name), [])
     one_line(_latin(value))
 
