@@ -1,9 +1,9 @@
 """
-The application server for Twisted: one codebase, every core.
+An application server for Twisted that runs one application on every core.
 
-`Application`, `ClusterService`, `Settings` and `streamed` are loaded when they are
-first asked for: importing Klein installs a reactor, and a process must be able to
-choose its reactor after it has imported this package.
+`Application`, `ClusterService`, `Settings` and `streamed` are imported when they are
+first used: importing Klein installs a reactor, and a process must be able to choose its
+reactor after it has imported this package.
 """
 
 from importlib import import_module

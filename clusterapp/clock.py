@@ -1,4 +1,4 @@
-"""The clock of a reactor that a program of ours runs on."""
+"""A monotonic clock for the reactors of our own programs."""
 
 from time import monotonic
 from typing import Any
@@ -11,14 +11,14 @@ _log = Logger()
 
 def make_monotonic(reactor: Any) -> None:
     """
-    Let a reactor's timers follow a clock that nobody sets.
+    Make a reactor's timers use the monotonic clock.
 
-    Twisted's reactors go by the time of day, even the one on asyncio, whose loop does
-    not. When that is set forwards all timers are over at once, and healthy processes
-    are killed for being late; when it is set back nothing is over for as long.
+    Twisted's reactors use the wall clock, even the one on asyncio, whose loop does not.
+    When that clock is set forwards all timers expire at once, and healthy processes are
+    killed for being late; when it is set back no timer expires for as long.
 
-    :param reactor: a reactor that this program has for itself, without any timer
-        yet: the times of those there are would mean nothing on another clock.
+    :param reactor: a reactor that only this program uses, still without timers: the
+        times of existing timers would be wrong on another clock.
     """
     if reactor.seconds is not wall_clock:
         return

@@ -1,9 +1,9 @@
 """
-Sockets made from descriptors, each explicitly blocking or not.
+Socket objects for descriptors, each explicitly blocking or not.
 
-A socket object takes over `socket.setdefaulttimeout` when it is made, and with it
-whether its descriptor blocks. Applications set that. So there is one way to make a
-socket object of a descriptor, and one to make a pair of sockets.
+A new socket object uses `socket.setdefaulttimeout`, and with it sets whether its
+descriptor blocks. Applications set that. So there is one function that makes a socket
+object for a descriptor, and one that makes a socket pair.
 """
 
 import os
@@ -16,7 +16,7 @@ from weakref import WeakSet
 #: Address family, socket type and protocol, as for `socket.socket`.
 SocketKind = tuple[int, int, int]
 
-#: The kind is asked of the kernel.
+#: The kernel is queried for the kind.
 _UNKNOWN: SocketKind = (-1, -1, -1)
 
 _WITH_ADDRESSES = frozenset({socket.AF_INET, socket.AF_INET6, socket.AF_UNIX})
@@ -26,16 +26,16 @@ class HasDescriptor(Protocol):
     """A socket, a transport, or an end of a pipe."""
 
     def fileno(self) -> int:
-        """Return its descriptor; -1 if it is closed."""
+        """Return the descriptor; -1 if it is closed."""
 
 
-#: Those that processes forked by the application must not keep open.
+#: Objects whose descriptors the application's forks must not keep open.
 _owned: WeakSet[HasDescriptor] = WeakSet()
 
 
 class Descriptor:
     """
-    A descriptor that nothing else stands for.
+    A descriptor that has no other object.
 
     :param number: the descriptor.
     """
@@ -44,23 +44,23 @@ class Descriptor:
         self._number = number
 
     def fileno(self) -> int:
-        """Return it."""
+        """Return the descriptor."""
         return self._number
 
 
 def own(*owners: HasDescriptor) -> None:
     """
-    Note what processes that the application forks off must not keep open.
+    Register objects whose descriptors the application's forks must not keep open.
 
-    Connections of listening sockets need not be noted; see `clusterapp.forks`.
+    Connections of listening sockets need not be registered; see `clusterapp.forks`.
 
-    :param owners: what has the descriptors; no reference to them is kept.
+    :param owners: the objects; only weak references to them are kept.
     """
     _owned.update(owners)
 
 
 def owned() -> Iterator[int]:
-    """Give the descriptors of what has been noted and is still open."""
+    """Return the descriptors of registered objects that are still open."""
     for owner in list(_owned):
         number = _number(owner)
         if number >= 0:
@@ -76,11 +76,12 @@ def _number(owner: HasDescriptor) -> int:
 
 def adopt_socket(descriptor: int, kind: SocketKind = _UNKNOWN) -> socket.socket:
     """
-    Make a non-blocking socket object of a descriptor.
+    Return a non-blocking socket object for a descriptor.
 
-    :param descriptor: the object's own from now on; it stays inheritable, or not.
-    :param kind: what it is, if that is known: it saves asking the kernel.
-    :raise OSError: if it is no socket; the descriptor stays open then.
+    :param descriptor: owned by the object from now on; whether it is inheritable is
+        left as it is.
+    :param kind: its kind, if known, which saves a query of the kernel.
+    :raise OSError: if it is not a socket; the descriptor stays open then.
     """
     made = socket.socket(*kind, fileno=descriptor)
     made.setblocking(False)
@@ -89,12 +90,12 @@ def adopt_socket(descriptor: int, kind: SocketKind = _UNKNOWN) -> socket.socket:
 
 def adopt_inherited(descriptor: int) -> socket.socket:
     """
-    Make a non-blocking socket object of a descriptor that came from another process.
+    Return a non-blocking socket object for a descriptor from another process.
 
     Neither programs that this process starts nor its forks inherit it; recvmsg(2), and
-    an exec(2) with a list of descriptors, leave them inheritable.
+    an exec(2) with a list of descriptors, leave descriptors inheritable.
 
-    :param descriptor: the object's own from now on.
+    :param descriptor: owned by the object from now on.
     """
     made = adopt_socket(descriptor)
     made.set_inheritable(False)
@@ -104,13 +105,13 @@ def adopt_inherited(descriptor: int) -> socket.socket:
 
 def adopt_shared(descriptor: int) -> socket.socket:
     """
-    Make a socket object that leaves the mode of its open file description alone.
+    Return a socket object, without changing the mode of its open file description.
 
-    For a socket that other processes use at the same time, such as a log's: whether
-    it blocks is theirs to say (``O_NONBLOCK`` in open(2)). The object itself has no
-    timeout; a call that would block does so, or fails, as the description says.
+    For a socket that other processes use at the same time, such as a log's, which
+    decide whether it blocks (``O_NONBLOCK`` in open(2)). The object itself has no
+    timeout; a call that would block does so, or fails, as the description determines.
 
-    :param descriptor: the object's own from now on.
+    :param descriptor: owned by the object from now on.
     """
     blocks = os.get_blocking(descriptor)
     made = socket.socket(fileno=descriptor)
@@ -122,9 +123,9 @@ def adopt_shared(descriptor: int) -> socket.socket:
 
 def copy_socket(original: socket.socket) -> socket.socket:
     """
-    Make a non-blocking socket object of a duplicate of a socket's descriptor.
+    Return a non-blocking socket object for a duplicate of a socket's descriptor.
 
-    :param original: a socket, or what looks like one, such as an event loop's
+    :param original: a socket, or an object with its interface, such as an event loop's
         ``TransportSocket``.
     :raise OSError: if there is no descriptor left.
     """
@@ -137,7 +138,7 @@ def copy_socket(original: socket.socket) -> socket.socket:
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:
-    """Make a pair of connected, non-blocking Unix stream sockets."""
+    """Return a pair of connected, non-blocking Unix stream sockets."""
     one, other = socket.socketpair()
     one.setblocking(False)
     other.setblocking(False)
@@ -151,19 +152,19 @@ Place = int | str
 
 def socket_addresses(numbers: Iterable[int]) -> Iterator[tuple[int, Place, Place]]:
     """
-    Give the addresses of sockets without changing anything about them.
+    Return the addresses of sockets without changing the sockets.
 
-    Only for a process in which no other thread runs: the default timeout is put aside.
+    Only for a process without other threads: the default timeout is unset meanwhile.
 
-    :param numbers: descriptors, which stay the caller's.
-    :return: those that are Internet or Unix sockets; each with its own address, and
-        with its peer's, which is empty if there is none.
+    :param numbers: descriptors, which remain the caller's.
+    :return: those that are Internet or Unix sockets; each with its local address, and
+        its peer's, which is empty if there is none.
     """
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(None)
     try:
         for number in numbers:
-            with suppress(OSError):  # it is no socket, or is closed by now
+            with suppress(OSError):  # not a socket, or closed by now
                 found = socket.socket(fileno=number)
                 try:
                     if found.family in _WITH_ADDRESSES:
@@ -177,7 +178,7 @@ def socket_addresses(numbers: Iterable[int]) -> Iterator[tuple[int, Place, Place
 def _peer(found: socket.socket) -> Place:
     try:
         return _place(found.getpeername())
-    except OSError:  # it is not connected
+    except OSError:  # not connected
         return ""
 
 

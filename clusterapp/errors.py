@@ -1,11 +1,11 @@
-"""Every error that an operator may read, with the facts inside."""
+"""The errors that are shown to operators, with the facts in their attributes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 class ClusterError(Exception):
-    """Something went wrong that the operator can mend; the text says what."""
+    """An error that the operator can correct; the text describes it."""
 
     #: The exit status of a program that this error ends.
     exit_status = 1
@@ -16,7 +16,7 @@ class SettingsError(ClusterError):
 
 
 class ListenError(ClusterError):
-    """A listening socket cannot be had."""
+    """A listening socket cannot be created or inherited."""
 
 
 class ReactorError(ClusterError):
@@ -25,10 +25,10 @@ class ReactorError(ClusterError):
 
 class ApplicationLoadError(ClusterError):
     """
-    The application cannot be imported, or is of no kind that is known.
+    The application cannot be imported, or is of an unsupported kind.
 
-    :param spec: what was to be loaded, as ``module:name``.
-    :param reason: what is wrong with it, in one line.
+    :param spec: the application, as ``module:name``.
+    :param reason: the cause, in one line.
     :param traceback: the traceback of the failed import; empty if there is none.
     """
 
@@ -42,17 +42,17 @@ class ApplicationLoadError(ClusterError):
 
 
 class NotInClusterError(ClusterError):
-    """``app.cluster`` was asked for outside a worker or a core."""
+    """``app.cluster`` was used outside a worker or a core."""
 
 
 class NeverReadyError(ClusterError):
-    """No worker ever became ready."""
+    """No worker has become ready since the start."""
 
     exit_status = 3
 
 
 class OperationError(ClusterError):
-    """A running cluster cannot do what it is asked to do; nothing was changed."""
+    """A running cluster cannot do the requested operation; nothing was changed."""
 
 
 class BusyError(OperationError):
@@ -60,15 +60,15 @@ class BusyError(OperationError):
 
 
 class UnknownSlotError(OperationError):
-    """There is no slot of that number."""
+    """There is no slot with that number."""
 
 
 class ControlError(ClusterError):
-    """`clusterctl` cannot do what it was asked to do."""
+    """`clusterctl` cannot do the requested operation."""
 
 
 class ExportError(ControlError):
-    """A configuration for another program cannot be made of a cluster's settings."""
+    """A configuration cannot be exported from a cluster's settings."""
 
 
 class WrongRequestError(ControlError):
@@ -84,16 +84,16 @@ class RefusedError(ControlError):
 
 
 class UnreachableError(ControlError):
-    """No running cluster can be asked."""
+    """There is no running cluster to connect to."""
 
     exit_status = 4
 
 
 class SeveralClustersError(UnreachableError):
     """
-    Which of several running clusters is meant is not known.
+    Several clusters are running, and none was selected.
 
-    :param clusters: what is known of each: its socket's path at the least.
+    :param clusters: the facts of each: at least its socket's path.
     """
 
     def __init__(self, clusters: Sequence[Mapping[str, Any]]) -> None:
@@ -106,12 +106,12 @@ class CoreError(ClusterError):
 
 
 class CoreUnreachableError(CoreError):
-    """No connection to the core could be made; it has received nothing."""
+    """No connection to the core could be made; the core has received nothing."""
 
 
 class CoreUntrustedError(CoreError):
-    """TLS with the core failed: one side does not accept who the other is."""
+    """TLS with the core failed: one side does not accept the other's certificate."""
 
 
 class CoreBrokenError(CoreError):
-    """The connection to the core broke, or what came over it was not HTTP."""
+    """The connection to the core broke, or the core's response was not valid HTTP."""

@@ -1,11 +1,11 @@
 """
-What is taken from a process that an application forks off, as multiprocessing does.
+Clean-up in processes that an application forks, as multiprocessing does.
 
-A fork has all descriptors and signal handlers of its parent. With our handlers it
-could not be terminated. With our sockets it would keep a port in use after the
-cluster has stopped, and connections open that its parent has closed. Programs that are
-started with exec(2) are another matter: they get no handlers, and no descriptor that
-is closed on exec.
+A fork has all descriptors and signal handlers of its parent. With our handlers it could
+not be terminated. With our sockets it would keep a port in use after the cluster has
+stopped, and keep connections open that its parent has closed. Programs that are started
+with exec(2) are different: they inherit no handlers, and no descriptor that is closed
+on exec.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _PACKAGES = frozenset({"clusterapp", "twisted"})
 #: The names of a cluster's private sockets in its state folder.
 _PRIVATE = re.compile(r"(core|worker-\d+)\.sock")
 
-#: What calls an application in a thread, and has the reactor take the result.
+#: Modules that call an application in a thread, and return the result to the reactor.
 _THREADED: Final = frozenset(
     {
         "clusterapp.web.wsgi.wsgi_response",
@@ -55,7 +55,7 @@ _log = Logger()
 
 
 class _Suspension(threading.local):
-    """Whether forks of this thread keep everything: others may fork meanwhile."""
+    """Whether forks keep everything; per thread, as others may fork meanwhile."""
 
     depth = 0
 
@@ -64,7 +64,7 @@ _suspension = _Suspension()
 
 
 def clean_up_forks() -> None:
-    """Take from each fork of this process, from now on, what is ours."""
+    """Remove our handlers and sockets from each fork of this process, from now on."""
     global _installed  # noqa: PLW0603 - os.register_at_fork is for life
     if not _installed:
         os.register_at_fork(after_in_child=_clean_up)
@@ -74,7 +74,7 @@ def clean_up_forks() -> None:
 @contextmanager
 def suspended() -> Iterator[None]:
     """
-    Let forks of this thread keep everything: they are about to exec(2).
+    Let forks of this thread keep everything: they are about to call exec(2).
 
     For Twisted's ``spawnProcess``, which may fork, and passes descriptors on by number.
     """
@@ -92,8 +92,8 @@ def end_fork(failure: Failure | None = None) -> NoReturn:
     It is not cleaned up (``os._exit``): what is registered with `atexit` is the
     parent's. Standard output and error are flushed.
 
-    :param failure: the exception that the code has raised, which is logged unless it
-        is a `SystemExit`. The status is 1, or what the SystemExit asks for.
+    :param failure: the exception that the code has raised, which is logged unless it is
+        a `SystemExit`. The exit status is 1, or that of the SystemExit.
     """
     status = 1
     try:
@@ -105,7 +105,7 @@ def end_fork(failure: Failure | None = None) -> NoReturn:
 
 
 def _exit_status(failure: Failure | None) -> int:
-    """Return the status of an exit as Python does, and log why it is no usual one."""
+    """Return the exit status as Python computes it; log an unusual exit."""
     if failure is None:
         _log.error(
             "process {pid}, a fork, returned to the server that it was forked from:"
@@ -128,7 +128,7 @@ def _clean_up() -> None:
     if _suspension.depth:
         return
     is_fork = True
-    # An exception would only be printed, and the rest be left undone.
+    # An uncaught exception would only be printed, and skip the remaining steps.
     for step in (_reset_signals, _release_sockets, _stop_loop, mark_fork):
         _attempt(step)
 
@@ -142,9 +142,10 @@ def _attempt(step: Callable[[], None]) -> None:
 
 def _stop_loop() -> None:
     """
-    Have the event loop end this process when it is returned to.
+    Have the event loop end this process when the fork's code returns to it.
 
-    What is due in the same turn of the loop is dropped, as far as it can be reached.
+    Calls that are due in the same iteration of the loop are dropped, as far as they can
+    be reached.
     """
     reactor: Any = sys.modules.get("twisted.internet.reactor")
     if reactor is None:
@@ -152,7 +153,7 @@ def _stop_loop() -> None:
     call_from_thread = reactor.callFromThread
 
     def call(function: Any, *args: Any, **kwargs: Any) -> None:
-        # The thread would wait for more work, which nobody gives it.
+        # The thread would otherwise wait for more work, which never comes.
         if sys._getframe(1).f_globals.get("__name__") in _THREADED:  # noqa: SLF001
             raised = args[-1] if args and isinstance(args[-1], Failure) else None
             end_fork(raised)
@@ -160,7 +161,7 @@ def _stop_loop() -> None:
 
     reactor.callFromThread = call
     reactor.runUntilCurrent = reactor.doIteration = _returned
-    # If timers are being called now, this is what the reactor does behind them.
+    # If timers are being called now, the reactor does this after them.
     reactor._justStopped, reactor.fireSystemEvent = True, _returned  # noqa: SLF001
     for name in ("_selectables", "_pendingTimedCalls", "threadCallQueue"):
         with suppress(AttributeError):
@@ -171,14 +172,14 @@ def _stop_loop() -> None:
 
 
 def _stop_asyncio(loop: Any) -> None:
-    with suppress(AttributeError):  # uvloop hides it
+    with suppress(AttributeError):  # uvloop does not expose it
         loop._ready.clear()  # noqa: SLF001
     loop.call_soon(end_fork)
     call_soon = loop.call_soon
 
     def call(function: Any, *args: Any, **kwargs: Any) -> Any:
-        # By a task that is done, or goes on later. libuv polls before it calls
-        # anything else, and aborts: the descriptors that it polls are closed.
+        # Called by a task that is done, or is to be resumed later. libuv polls before
+        # it calls anything else, and aborts: the descriptors that it polls are closed.
         caller = sys._getframe(1)  # noqa: SLF001
         if (caller.f_globals.get("__name__"), caller.f_code.co_name) in _LOOPS:
             end_fork(_failure_of(args[0]) if args else None)
@@ -188,7 +189,7 @@ def _stop_asyncio(loop: Any) -> None:
 
 
 def _failure_of(future: Any) -> Failure | None:
-    """Return the failure of a task that is done, if it has failed."""
+    """Return the failure of a task that is done; None if it has not failed."""
     is_done = isinstance(future, asyncio.Future) and future.done()
     error = future.exception() if is_done and not future.cancelled() else None
     return None if error is None else Failure(error)
@@ -199,7 +200,7 @@ def _returned(*_: object) -> None:
 
 
 def _reset_signals() -> None:
-    """Give back the handlers that a Python program begins with."""
+    """Restore the handlers with which a Python program starts."""
     signal.set_wakeup_fd(-1)
     faulthandler.unregister(signal.SIGUSR2)
     for number in signal.valid_signals():
@@ -214,10 +215,10 @@ def _reset_signals() -> None:
 
 def _release_sockets() -> None:
     """
-    Close the descriptors that are ours.
+    Close our descriptors.
 
-    Each number stays taken, by /dev/null: objects that have been forked as well close
-    it some day, and it must not be the application's by then.
+    Each number remains in use, for /dev/null: forked objects will close it at some
+    time, and it must not be a descriptor of the application's by then.
     """
     numbers = set(owned())
     numbers |= set(_connections(numbers))
@@ -229,11 +230,11 @@ def _release_sockets() -> None:
 
 def _connections(ours: set[int]) -> Iterator[int]:
     """
-    Find the connections of our sockets: to look here costs nothing before a fork.
+    Return the connections of our sockets; found here, they cost nothing before a fork.
 
-    An accepted connection has the port, or the path, of its listening socket. What a
-    cluster's processes connect to are the core's and the workers' Unix sockets, in the
-    folder where this process has one.
+    An accepted connection has the port, or the path, of its listening socket. The
+    processes of a cluster connect to the Unix sockets of the core and the workers, in
+    the folder where this process has one.
     """
     own_places = {here for _, here, _ in socket_addresses(ours) if here}
     folders = {Path(each).parent for each in own_places if isinstance(each, str)}

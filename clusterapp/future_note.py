@@ -1,4 +1,4 @@
-"""A note on the errors of coroutines that need an asyncio task, and run in none."""
+"""A note on errors of coroutines that need an asyncio task but run in none."""
 
 import asyncio
 
@@ -8,8 +8,8 @@ NOTE = (
     " Deferred.fromFuture(asyncio.ensure_future(asyncio.sleep(1)))"
 )
 
-#: What asyncio says where a coroutine that awaits a future runs in no task, and where
-#: `asyncio.timeout` and aiohttp miss one.
+#: The messages of asyncio if a coroutine that awaits a future runs outside a task, and
+#: if `asyncio.timeout` and aiohttp find no task.
 _SAID = (
     ("await wasn't used with future",),
     ("Timeout should be used inside a task",),
@@ -19,14 +19,14 @@ _SAID = (
 
 def add_future_note(error: BaseException | None) -> None:
     """
-    Add a note that names the cure to such an error; do nothing to any other.
+    Add a note with the remedy to such an error; do nothing to any other.
 
-    Where no event loop of asyncio runs it would be none: see
+    Where no asyncio event loop runs, the remedy would not work: see
     `clusterapp.master.core.no_asyncio`.
 
     :param error: an exception that is about to be logged.
     """
-    # The words of other classes are an application's to make, which may fail.
+    # The message of another class may be computed by the application, which may fail.
     if type(error) is not RuntimeError or error.args not in _SAID:
         return
     if asyncio._get_running_loop() is None:  # noqa: SLF001 - it is documented

@@ -1,10 +1,10 @@
 """
-Guards for callbacks: what an event loop, a reactor, a timer or a peer calls.
+Guards for callbacks of event loops, reactors, timers and peers.
 
-An exception that leaves such a callback ends more than what it is about. A reactor
-stops watching the descriptor, a `LoopingCall` is never called again, AMP closes the
-channel, asyncio drops the connection without a response. So each of these callbacks
-is guarded: its exception is logged once, and ends what `on_error` ends.
+An uncaught exception in such a callback affects more than its own connection or task. A
+reactor stops polling the descriptor, a `LoopingCall` is never called again, AMP closes
+the channel, asyncio drops the connection without a response. So each of these callbacks
+is guarded: its exception is logged once, and ends only what `on_error` ends.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def report(
     """
     Log the exception of a callback, with its traceback.
 
-    :param doing: what failed: ``cannot {doing}``.
+    :param doing: the failed action: ``cannot {doing}``.
     :param failure: the exception.
     :param level: the level of the event.
     :param about: more values of the event, such as its ``request``.
@@ -39,19 +39,20 @@ def guarded(
     log: Callable[..., object] = lambda text, failure, *_, **__: report(text, failure),
 ) -> Callable[[Callable[P, object]], Callable[P, None]]:
     """
-    Keep exceptions within a callback.
+    Log the exceptions of a callback instead of raising them.
 
     Decorates a function or a method; ``guarded("close idle connections")(self._sweep)``
     guards a callback where it is passed on. Exceptions that are not errors, such as
-    `asyncio.CancelledError`, `SystemExit` and `KeyboardInterrupt`, pass.
+    `asyncio.CancelledError`, `SystemExit` and `KeyboardInterrupt`, are not caught.
 
-    :param doing: what the callback does, for the log: ``cannot {doing}``; or what
-        tells that, called with the arguments of the callback.
-    :param on_error: ends what the exception is about; called with the `Failure` and
-        then the arguments of the callback. Its own exceptions are logged as well.
+    :param doing: the action of the callback, for the log: ``cannot {doing}``; or a
+        function that returns it, called with the arguments of the callback.
+    :param on_error: ends what the exception affects, such as the connection; called
+        with the `Failure` and then the arguments of the callback. Its own exceptions
+        are logged as well.
     :param log: logs the exception, as `report` does; called with the text of `doing`,
         the `Failure` and the arguments of the callback.
-    :return: the decorator. What it makes returns None.
+    :return: the decorator. The decorated callback returns None.
     """
 
     def decorate(callback: Callable[P, object]) -> Callable[P, None]:
@@ -63,8 +64,8 @@ def guarded(
                 failure = Failure()
             else:
                 return
-            # Behind the handler: what is raised here has that exception not for its
-            # context, and does not show it in the log again.
+            # After the handler: what is raised here does not have that exception as its
+            # context, and does not log it again.
             text = doing if isinstance(doing, str) else doing(*args, **kwargs)
             log(text, failure, *args, **kwargs)
             if on_error is not None:
@@ -72,7 +73,7 @@ def guarded(
                 def log_this(text: str, why: Failure, *_: Any, **__: Any) -> None:
                     log(text, why, *args, **kwargs)
 
-                # What ends it may fail as well, and has nothing more to end.
+                # `on_error` may fail as well, and has no `on_error` of its own.
                 guarded(text, log=log_this)(on_error)(failure, *args, **kwargs)
 
         return call

@@ -1,4 +1,4 @@
-"""The contracts between siblings: what one part may ask of another."""
+"""Interfaces and types that several packages share."""
 
 from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from twisted.internet.interfaces import (
 )
 
 if TYPE_CHECKING:
-    # A child reads its bootstrap before it loads anything of the web.
+    # A child reads its bootstrap before it imports anything of the web.
     from treq.client import HTTPClient
 
-#: Header fields in the order of the wire, names as they were written there.
+#: Header fields in the order received, with their names' original case.
 Fields = Sequence[tuple[bytes, bytes]]
 
-#: A worker's row on the scoreboard; `clusterapp.listening.scoreboard` says more.
+#: A worker's row on the scoreboard; see `clusterapp.listening.scoreboard`.
 Row = MutableSequence[int]
 
-#: The columns of a row: whether the worker takes connections, how many it has open,
-#: how many it has received from the master so far, and how much it has to do, which
-#: is those, and those that came of late, and more if its event loop is late.
+#: The columns of a row: whether the worker accepts connections, the number of open
+#: ones, the number received from the master so far, and the load, which is the number
+#: of open and of recent connections, and more if the event loop is late.
 SERVING: Final = 0
 OPEN: Final = 1
 RECEIVED: Final = 2
@@ -32,20 +32,20 @@ COLUMNS: Final = 4
 
 
 def private_row() -> Row:
-    """Make a row that nobody else sees."""
+    """Return a row that is not shared."""
     return [0] * COLUMNS
 
 
-#: What a child process is for.
+#: The role of a child process.
 Role = Literal["worker", "core"]
 
 
 @dataclass(frozen=True)
 class StaticFolder:
     """
-    Where an application's static files are.
+    The location of an application's static files.
 
-    :param url: what their paths begin with, such as ``"/static/"``.
+    :param url: the prefix of their paths, such as ``"/static/"``.
     :param folder: the absolute path of the folder; symbolic links in it are kept.
     """
 
@@ -54,23 +54,23 @@ class StaticFolder:
 
 
 class IClusterReactor(IReactorCore, IReactorProcess, IReactorSocket, IReactorTime):
-    """The parts of a reactor that a cluster needs."""
+    """The interfaces of a reactor that a cluster needs."""
 
 
 class Cluster(Protocol):
     """
-    What an application may know of the cluster it runs in: ``app.cluster``.
+    The cluster that an application runs in: ``app.cluster``.
 
-    In a worker and in the core; elsewhere ``app.cluster`` is an error.
+    Available in a worker and in the core; elsewhere ``app.cluster`` is an error.
     """
 
     @property
     def role(self) -> Role:
-        """Whether this process is a worker, or serves the core."""
+        """The role of this process: a worker, or the one that serves the core."""
 
     @property
     def slot(self) -> int:
-        """The number of the worker's place, from 0; the core's is -1."""
+        """The number of the worker's slot, from 0; -1 for the core."""
 
     @property
     def generation(self) -> int:
@@ -81,6 +81,6 @@ class Cluster(Protocol):
         """
         A treq client whose requests go to the core.
 
-        Its URLs are written ``http://core/path``; the host is not looked up.
-        It keeps no cookies.
+        Its URLs are written ``http://core/path``; the host is not resolved. It keeps no
+        cookies.
         """

@@ -1,19 +1,19 @@
-"""The descriptors that this process may have: RLIMIT_NOFILE of getrlimit(2)."""
+"""The limit of this process's descriptors: RLIMIT_NOFILE of getrlimit(2)."""
 
 import resource
 
 from twisted.logger import Logger
 
-#: A hard limit below this is told: each connection of a client is a descriptor, and
-#: those to the core, files and pipes are some more.
+#: A hard limit below this is logged: each client connection is a descriptor, and
+#: connections to the core, files and pipes are some more.
 LOW = 4096
 
 #: The soft limit is not raised beyond this, Linux's usual ``fs.nr_open``. Some
-#: container runtimes set a billion, and there are programs that close each of them
-#: when they start another.
+#: container runtimes set a billion, and some programs close each possible descriptor
+#: when they start another program.
 MOST = 2**20
 
-#: The part of the descriptors that connections of unknown clients may have.
+#: Connections of unknown clients may use one in so many of the descriptors.
 _PART_OF_DESCRIPTORS = 4
 
 _log = Logger()
@@ -21,7 +21,7 @@ _log = Logger()
 
 def raise_descriptor_limit() -> None:
     """
-    Raise the soft limit of this process, and so of its children, to the hard limit.
+    Raise the soft limit of this process and its children to the hard limit.
 
     The usual soft limit of 1,024 is for programs that use select(2).
     """
@@ -32,7 +32,7 @@ def raise_descriptor_limit() -> None:
 
 
 def warn_of_low_limit() -> None:
-    """Log a hard limit that is low: it cannot be raised from here."""
+    """Log a warning if the hard limit is low: it cannot be raised from here."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < LOW:
         _log.warn(
@@ -44,11 +44,11 @@ def warn_of_low_limit() -> None:
 
 def part_of_descriptors(most: int) -> int:
     """
-    Return how many connections of unknown clients may be held open at a time.
+    Return the most connections of unknown clients that may be open at a time.
 
-    :param most: the bound where there are descriptors enough.
-    :return: no more than a quarter of the descriptors that this process may have; the
-        others are left for what it serves already.
+    :param most: the bound if there are enough descriptors.
+    :return: at most a quarter of the descriptors that this process may have; the rest
+        is reserved for the connections that are served already.
     """
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptors == resource.RLIM_INFINITY:

@@ -1,14 +1,14 @@
-"""Text of others made fit for logs: control characters escaped (CWE-117), and cut."""
+"""Untrusted text made safe for logs: control characters escaped (CWE-117), and cut."""
 
 
 def printable(text: str, keep: str = "\n\t") -> str:
     r"""
-    Escape what a terminal obeys or an encoding lacks: C0, C1, bidi, lone surrogates.
+    Escape characters that are not printable: C0, C1, bidi, lone surrogates.
 
-    :param text: text that an application, a client or another user has made.
+    :param text: text of an application, a client or another user.
     :param keep: control characters that stay as they are.
-    :return: the text, with each other character that is not printable written as a
-        backslash escape, as in ``\x1b``.
+    :return: the text, with each other unprintable character written as a backslash
+        escape, as in ``\x1b``.
     """
     if text.isprintable():
         return text
@@ -22,9 +22,10 @@ def printable(text: str, keep: str = "\n\t") -> str:
 
 def shortened(text: str, most: int) -> str:
     """
-    Cut the middle out of a long text: of a traceback, both ends matter.
+    Cut the middle out of a long text: both ends of a traceback matter.
 
-    :param most: the characters that are kept, beside a note of how many are not.
+    :param most: the number of characters that are kept, beside a note of how many were
+        cut.
     """
     if len(text) <= most:
         return text

@@ -1,8 +1,9 @@
 """
-Files that an operator or an application names, to be read within an event loop.
+Reading files named by an operator or an application, within an event loop.
 
-Whoever opens a FIFO waits for its writer, and who reads a device may wait for ever, or
-never come to its end. So nothing but regular files is read, and opened without waiting.
+Opening a FIFO blocks until it has a writer, and reading a device may block forever, or
+never reach an end. So only regular files are read, and they are opened without
+blocking.
 """
 
 import errno
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 
-#: No certificate, key or file of settings is larger, in bytes.
+#: The most bytes of a file: no certificate, key or settings file is larger.
 MOST_BYTES = 16 * 1024**2
 
 
@@ -24,9 +25,9 @@ def opened(path: str | PathLike[str]) -> Iterator[int]:
     :param path: its path; symbolic links are followed.
     :return: a context with its descriptor, which is closed at the end. By
         ``/proc/self/fd/N`` other code can open that file, and no other one.
-    :raise OSError: if it cannot be opened, or is no regular file.
+    :raise OSError: if it cannot be opened, or is not a regular file.
     """
-    # To a regular file O_NONBLOCK means nothing (open(2)).
+    # O_NONBLOCK has no effect on regular files (open(2)).
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     descriptor = os.open(path, flags)
     try:
@@ -46,8 +47,8 @@ def read_regular(path: str | PathLike[str], most: int = MOST_BYTES) -> bytes:
     Read a regular file.
 
     :param path: its path; symbolic links are followed.
-    :param most: the bytes that it may have.
-    :raise OSError: if it cannot be read, is no regular file, or has more.
+    :param most: the most bytes that it may have.
+    :raise OSError: if it cannot be read, is not a regular file, or is larger.
     """
     with opened(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
         content = file.read(most + 1)
@@ -58,7 +59,7 @@ def read_regular(path: str | PathLike[str], most: int = MOST_BYTES) -> bytes:
 
 def check_writable(path: str | PathLike[str]) -> None:
     """
-    See whether a file can be appended to, or made, without doing either.
+    Check that a file can be appended to, or created, without doing either.
 
     :raise OSError: if it cannot.
     """

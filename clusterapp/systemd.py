@@ -1,7 +1,7 @@
 """
-What a service tells systemd of itself: sd_notify(3), in a few lines of our own.
+Notifications of a service to systemd: sd_notify(3), in a few lines of our own.
 
-Without a socket to tell it on, nothing happens.
+Without a notification socket they do nothing.
 """
 
 import socket
@@ -13,59 +13,60 @@ from twisted.logger import Logger
 
 from clusterapp.settings.endpoint_syntax import decimal
 
-#: systemd may be busy; what it is told must not be lost, nor the loop stand for long.
+#: The timeout of a send, in seconds: systemd may be busy; notifications must not be
+#: lost, nor block the event loop for long.
 _PATIENCE = 1.0
 
 
 class Notifier:
     """
-    Tells systemd what the service does; what cannot be told is a warning, once.
+    Sends notifications to systemd; a failure is logged as a warning, once.
 
-    :param path: the datagram socket to tell it on: a path, or a name that begins
-        with ``@``. None where nobody listens.
+    :param path: the datagram socket of the notifications: a path, or a name that begins
+        with ``@``. None if there is none.
     """
 
     _log = Logger()
 
     def __init__(self, path: str | None) -> None:
-        # An abstract name begins with a NUL in place of the @ (unix(7)).
+        # An abstract address begins with a NUL in place of the @ (unix(7)).
         self._address = f"\0{path[1:]}" if path and path[0] == "@" else path
         self._path = path
         self._warned = False
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
-        """Make the one that NOTIFY_SOCKET asks for."""
+        """Return a notifier for the socket in NOTIFY_SOCKET."""
         return cls(environ.get("NOTIFY_SOCKET") or None)
 
     def ready(self) -> None:
-        """Say that the start, or a reload, is over."""
+        """Notify systemd that the start, or a reload, is complete."""
         self._tell("READY=1")
 
     def reloading(self) -> None:
-        """Say that a reload begins; `ready` says that it is over."""
+        """Notify systemd that a reload begins; `ready` notifies it of the end."""
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._tell("RELOADING=1", f"MONOTONIC_USEC={now}")
 
     def stopping(self) -> None:
-        """Say that the service begins to stop."""
+        """Notify systemd that the service begins to stop."""
         self._tell("STOPPING=1")
 
     def status(self, text: str) -> None:
-        """Say in one line how the service is, for people."""
+        """Send the status of the service to systemd, as a line for people."""
         self._tell(f"STATUS={' '.join(text.split())}")
 
     def main_pid(self, pid: int) -> None:
         """
-        Say which process is the main one from now on.
+        Notify systemd which process is the main one from now on.
 
-        Where ``NotifyAccess=main``, only the one that was may say so, and only the
-        new one is heard afterwards.
+        With ``NotifyAccess=main``, only the previous main process may send this, and
+        only notifications of the new one are accepted afterwards.
         """
         self._tell(f"MAINPID={pid}")
 
     def watchdog(self) -> None:
-        """Say that the service's event loop turns."""
+        """Notify systemd's watchdog that the service's event loop runs."""
         self._tell("WATCHDOG=1")
 
     def _tell(self, *lines: str) -> None:
@@ -91,13 +92,13 @@ class Notifier:
 
 def watchdog_interval(environ: Mapping[str, str], pid: int | None) -> float | None:
     """
-    Tell how often systemd is to hear of the event loop (sd_watchdog_enabled(3)).
+    Return the interval of watchdog notifications (sd_watchdog_enabled(3)).
 
     :param environ: the environment that the service was started with.
-    :param pid: that of this process, if another may be the one that is watched;
-        None if this one has taken its place.
-    :return: half of the time after which systemd would end it, in seconds; None if
-        it does not watch.
+    :param pid: the pid of this process, if systemd may watch another one; None if this
+        process has taken over from that one.
+    :return: half of the time after which systemd would end the service, in seconds;
+        None if it has no watchdog.
     """
     if pid is not None and environ.get("WATCHDOG_PID", str(pid)) != str(pid):
         return None

@@ -1,4 +1,4 @@
-"""What the command that starts a master tells its user when that fails."""
+"""Error messages on the terminal of the command that starts a master."""
 
 import errno
 import os
@@ -12,16 +12,16 @@ from typing import Any, TextIO
 from clusterapp.errors import ApplicationLoadError, ClusterError
 from clusterapp.regular import check_writable
 
-#: What twistd's command says of an error that stands above in full.
+#: The error that twistd's command prints after one that was printed in full.
 TOLD = "the start has failed, as said above"
 
 
 class Terminal:
     """
-    The stderr that a daemon's command was started with, until its start is over.
+    The stderr that a daemon's command was started with, until the start is complete.
 
-    twistd closes it in the daemon before the service is started, and has room for no
-    more than 100 bytes of an error.
+    twistd closes it in the daemon before the service is started, and passes on at most
+    100 bytes of an error.
 
     :param stderr: a duplicate of it; None if there is none.
     """
@@ -32,40 +32,40 @@ class Terminal:
     @classmethod
     def of_daemon(cls, twistd: Mapping[str, Any]) -> "Terminal":
         """
-        Keep the stderr of this process, if it is to become a daemon.
+        Duplicate the stderr of this process, if it is to become a daemon.
 
         :param twistd: the options of twistd.
         """
-        # If it was closed, its number may be that of something else by now.
+        # If it was closed, its number may belong to another file by now.
         if twistd.get("nodaemon", True) or sys.__stderr__ is None:
             return cls(None)
         try:
             descriptor = os.dup(sys.__stderr__.fileno())
-        except OSError:  # it was closed later
+        except OSError:  # closed after Python has started
             return cls(None)
         return cls(os.fdopen(descriptor, "w", errors="backslashreplace"))
 
     def tell(self, error: ClusterError) -> bool:
-        """Write an error; return whether that could be done."""
+        """Print an error; return whether that was possible."""
         if self._stderr is None:
             return False
         try:
             print_error(error, self._stderr)
             self._stderr.flush()
-        except OSError:  # nobody reads it
+        except OSError:  # no reader
             return False
         return True
 
     def close(self) -> None:
-        """Let go of it: what waits for its end waits for the command, not for us."""
+        """Close the descriptor, so that readers of the command's stderr see its end."""
         if self._stderr is not None:
-            with suppress(OSError):  # what was written before could not be
+            with suppress(OSError):  # earlier output could not be written
                 self._stderr.close()
             self._stderr = None
 
 
 def start_error(error: OSError) -> ClusterError:
-    """Tell what the system refused to a start, and what it has too few of."""
+    """Return the error for a failed start, with the limit that was hit."""
     text = f"cannot start: {error}"
     if error.errno == errno.EMFILE:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -75,9 +75,9 @@ def start_error(error: OSError) -> ClusterError:
 
 def check_paths(twistd: Mapping[str, Any]) -> None:
     """
-    See that twistd can write its log and its pid file, before it tries to.
+    Check that twistd can write its log and its pid file.
 
-    What twistd has to say of that itself is a traceback.
+    twistd itself would print a traceback.
 
     :param twistd: its options, or those of another program.
     :raise SystemExit: with the reason.
@@ -99,7 +99,7 @@ def check_paths(twistd: Mapping[str, Any]) -> None:
 
 
 def print_error(error: ClusterError, stream: TextIO) -> None:
-    """Write an error in a line, behind the traceback of the application."""
+    """Print an error in a line, after the traceback of the application."""
     if isinstance(error, ApplicationLoadError) and error.traceback:
         print(error.traceback.rstrip(), file=stream)
     print(f"clusterapp: {error}", file=stream)

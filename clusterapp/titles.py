@@ -1,9 +1,9 @@
-"""What ps(1) and top(1) show of the processes of a cluster."""
+"""The titles of a cluster's processes in ps(1) and top(1)."""
 
 import os
 
-#: Tells setproctitle to leave the environment of /proc/PID/environ alone, where it
-#: would otherwise write long titles. They have the room of the command line then.
+#: Tells setproctitle not to overwrite the environment in /proc/PID/environ with long
+#: titles. They are limited to the length of the command line then.
 _NO_ENVIRONMENT = "SPT_NOENV"
 
 _PREFIX = "clusterapp: "
@@ -13,7 +13,7 @@ _title = ""
 
 def set_title(title: str) -> None:
     """
-    Have ps(1) show what this process is.
+    Set the title of this process in ps(1).
 
     :param title: its role and application, as in ``worker 2 shop:app``. It is cut to
         the length of the command line that the process was started with.
@@ -32,6 +32,6 @@ def set_title(title: str) -> None:
 
 
 def mark_fork() -> None:
-    """Tell a fork of this process from it (in the fork)."""
+    """Set a title that marks this process as a fork (in the fork)."""
     if _title:
         set_title(f"fork of {_title}")

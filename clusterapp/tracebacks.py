@@ -1,9 +1,9 @@
 """
 Tracebacks of exceptions, as Python prints them, bounded in length and in work.
 
-`twisted.python.failure.Failure.getTraceback` prints one exception only. What Python
-prints has causes and contexts (PEP 3134), the parts of exception groups and notes
-(PEP 654, PEP 678), and one line for repeated frames of a recursion.
+`twisted.python.failure.Failure.getTraceback` prints one exception only. Python's format
+includes causes and contexts (PEP 3134), the members of exception groups and notes (PEP
+654, PEP 678), and one line for repeated frames of a recursion.
 """
 
 from traceback import FrameSummary, StackSummary, TracebackException, walk_tb
@@ -15,24 +15,25 @@ from twisted.python.failure import Failure
 from clusterapp.printable import shortened
 from clusterapp.wording import counted
 
-#: Characters of a traceback that are kept. The middle of a longer one is left out.
+#: The most characters of a traceback. The middle of a longer one is cut.
 LONGEST_TRACEBACK = 16_384
 
-#: Exceptions that are formatted: in all, of one chain of causes, and of one group; and
-#: how many groups within groups.
+#: The most exceptions that are formatted: in all, of one chain of causes, and of one
+#: group; and the deepest nesting of groups.
 _MOST_EXCEPTIONS, _MOST_CHAINED, _MOST_IN_GROUP, _DEEPEST_GROUP = 100, 40, 15, 10
-#: Causes that are followed to find the first one.
+#: The most causes that are followed to find the first one.
 _MOST_FOLLOWED = 10_000
-#: Frames that are formatted, in all; each exception has some, whatever the others have.
+#: The most frames that are formatted in all; and the frames that each exception may
+#: have in any case.
 _MOST_FRAMES, _LEAST_FRAMES = 2_000, 10
 
 
 def format_failure(failure: Failure) -> str:
     """
-    Format the exception of a failure, with its causes and the parts of groups.
+    Format the exception of a failure, with its causes and the members of groups.
 
     :param failure: its own traceback is used, which a cleaned failure has as well.
-    :return: the traceback, or what says that it cannot be formatted.
+    :return: the traceback, or a note that it cannot be formatted.
     """
     error = failure.value
     try:
@@ -49,10 +50,10 @@ def format_failure(failure: Failure) -> str:
 
 def format_error(error: BaseException, trace: TracebackType | None) -> str:
     """
-    Format an exception, with its causes and the parts of groups.
+    Format an exception, with its causes and the members of groups.
 
     :param trace: its traceback; None to leave its own frames out.
-    :return: the traceback, or what says that it cannot be formatted.
+    :return: the traceback, or a note that it cannot be formatted.
     """
     try:
         formatting = _Formatting()
@@ -81,7 +82,7 @@ def _not_formatted(why: Exception) -> str:
 
 class _Alone:
     """
-    An exception without those that it refers to.
+    An exception without its causes and members.
 
     `TracebackException` would format every one of them, however many there are.
     """
@@ -105,14 +106,14 @@ class _Alone:
 
 
 class _Omission(TracebackException):
-    """Stands for exceptions that are not formatted."""
+    """A placeholder for exceptions that are not formatted."""
 
     def __init__(self, number: int) -> None:
         text = f"{counted(number, 'exception')} left out"
         super().__init__(Exception, Exception(text), None)
 
     def format_exception_only(self, **_: Any) -> Any:
-        """Say what is left out."""
+        """Return the number of omitted exceptions as a line."""
         yield f"… {self}\n"
 
 
@@ -126,14 +127,14 @@ class _Stack(StackSummary):
         super().__init__([*outer, self._omitted, *inner])
 
     def format_frame_summary(self, frame_summary: FrameSummary, **options: Any) -> str:
-        """Format a frame, or the note of those that are left out."""
+        """Format a frame, or the note about the omitted ones."""
         if frame_summary is self._omitted:
             return f"  … {counted(frame_summary.lineno or 0, 'frame')} left out\n"
         return super().format_frame_summary(frame_summary, **options)
 
 
 class _Formatting:
-    """The formatting of one exception, with what is left of its bounds."""
+    """The formatting of one exception, with the remaining parts of its bounds."""
 
     def __init__(self) -> None:
         self._exceptions = _MOST_EXCEPTIONS
@@ -169,7 +170,7 @@ class _Formatting:
     def _member(
         self, error: BaseException, trace: TracebackType | None, depth: int
     ) -> TracebackException:
-        """Format an exception with its parts, if it is a group."""
+        """Format an exception with its members, if it is a group."""
         formatted = self.single(error, trace)
         if isinstance(error, BaseExceptionGroup):
             formatted.exceptions = self._parts(error.exceptions, depth)
@@ -180,13 +181,13 @@ class _Formatting:
     ) -> list[TracebackException]:
         parts: list[TracebackException] = []
         if depth > _DEEPEST_GROUP:
-            return parts  # it says so itself
+            return parts  # its output says so itself
         for error in errors[:_MOST_IN_GROUP]:
             if self._exceptions <= 0:
                 left = len(errors) - len(parts)
                 return [*parts, _Omission(left)]
             parts.append(self.chain(error, error.__traceback__, depth + 1))
-        # Only the number of the others is written.
+        # Only the number of the rest is written.
         return parts + parts[-1:] * (len(errors) - len(parts))
 
     def single(
@@ -216,7 +217,7 @@ class _Formatting:
 
 
 def _links_of(error: BaseException) -> list[tuple[BaseException, bool]]:
-    """Return what an exception was raised from, and whether as its cause, and so on."""
+    """Return the chain of causes and contexts, each with whether it is a cause."""
     links: list[tuple[BaseException, bool]] = []
     seen = {id(error)}
     while len(links) < _MOST_FOLLOWED:

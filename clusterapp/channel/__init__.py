@@ -1,1 +1,1 @@
-"""The words that a master and its children say to each other."""
+"""The messages of the control channel between a master and its child processes."""

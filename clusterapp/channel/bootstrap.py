@@ -1,4 +1,4 @@
-"""What a child is told before it can hear anything else: one JSON document."""
+"""The bootstrap: a JSON document that a child reads from stdin first of all."""
 
 import json
 from collections.abc import Mapping
@@ -7,52 +7,53 @@ from typing import Any
 
 from clusterapp.interfaces import Role
 
-#: What a worker inherits beside listeners, by these names: the shared scoreboard, the
-#: queue of connections that the master has accepted for its slot, its slot's private
-#: socket, and its slot's own port.
+#: Names of the inherited descriptors that are not listeners: the shared scoreboard, the
+#: queue of connections that the master has accepted for the worker's slot, the slot's
+#: private socket, and the slot's own port.
 SCOREBOARD = "scoreboard"
 QUEUE = "queue"
 PRIVATE = "private"
 PORT = "port"
 
-#: What is served when no application is named.
+#: The application that is served if none is named.
 DEMO = "clusterapp.demo:app"
 
-#: The child's end of the control channel has this number in every child.
+#: The number of the child's end of the control channel, in every child.
 CONTROL_FD = 3
 
 
 def private_name(slot: int) -> str:
-    """Tell what a slot's private socket is called in the state folder."""
+    """Return the name of a slot's private socket in the state folder."""
     return f"worker-{slot}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bootstrap:
     """
-    Everything that a child needs to know to become a worker or a core.
+    The configuration with which a child starts as a worker or a core.
 
-    :param role: what the child is for.
-    :param slot: the number of its place; -1 for a core.
+    :param role: the role of the child.
+    :param slot: the number of its slot; -1 for a core.
     :param generation: the version of code and settings, from 1.
-    :param settings: the settings, as `Settings.as_mapping` gives them.
-    :param sockets: the descriptor numbers of inherited listening sockets, by the
-        name of their listener, and of what is no listener.
+    :param settings: the settings, as returned by `Settings.as_mapping`.
+    :param sockets: the inherited descriptors: of listening sockets by the name of their
+        listener, of other sockets by the names above.
     :param listeners: the names of all listeners, in the order of their numbers; those
         of `sockets` are among them.
-    :param shared: the names of those listeners of `sockets` that other workers accept
-        from as well.
+    :param shared: the names of the listeners in `sockets` from which other workers
+        accept as well.
     :param row: the number of the child's row on the scoreboard.
-    :param stickiness: whose requests belong to which worker, as `Stickiness` has it.
-    :param core_socket: the path of the core's Unix socket; None if the core is
-        on another machine.
-    :param cache: the folder of what all children compile; only this user can
-        write there. None if there is none.
-    :param access_log: where the access log is: an absolute path, or the number of an
-        inherited descriptor; None if there is none.
-    :param on_trial: whether the child waits for `Activate` before it takes its place.
+    :param stickiness: the session affinity, as a mapping of `Stickiness`.
+    :param core_socket: the path of the core's Unix socket; None if the core is on
+        another machine.
+    :param cache: the folder of compiled files that all children share; only this user
+        can write there. None if there is none.
+    :param access_log: where the access log is written: an absolute path, or the number
+        of an inherited descriptor; None if there is none.
+    :param on_trial: whether the child is a canary, which waits for `Activate` before it
+        takes its slot.
     :param folder: the working folder.
-    :param path: what `sys.path` is to be.
+    :param path: the value of `sys.path`.
     :param umask: the umask; None to leave it as it is.
     :param python_path: the environment's PYTHONPATH as the operator set it.
     """
@@ -77,17 +78,17 @@ class Bootstrap:
 
     @property
     def title(self) -> str:
-        """What ps(1) shows of the child: its role and its application."""
+        """The process title in ps(1): the child's role and its application."""
         role = "core" if self.role == "core" else f"worker {self.slot}"
         return f"{role} {self.settings.get('app') or DEMO}"
 
     def to_bytes(self) -> bytes:
-        """Write the document."""
+        """Serialize the document."""
         return json.dumps(asdict(self)).encode("ascii")
 
     @classmethod
     def from_bytes(cls, document: bytes) -> "Bootstrap":
-        """Read the document back."""
+        """Parse a document that `to_bytes` has written."""
         fields = json.loads(document)
         for name in ("path", "listeners", "shared"):
             fields[name] = tuple(fields[name])

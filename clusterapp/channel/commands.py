@@ -1,4 +1,4 @@
-"""Everything that a master and its children say to each other, as AMP commands."""
+"""The AMP commands of the control channel between a master and its children."""
 
 from typing import ClassVar
 
@@ -9,7 +9,8 @@ class Imported(amp.Command):
     """
     Worker to master: I have imported the application.
 
-    The master imports it as well only if that has a core for it to host.
+    The master imports it as well only if the application has a core that the master has
+    to host.
     """
 
     arguments: ClassVar = [(b"has_core", amp.Boolean())]
@@ -17,22 +18,22 @@ class Imported(amp.Command):
 
 class Loaded(amp.Command):
     """
-    Child on trial to master: I have done all that I can beside my predecessor.
+    Canary to master: everything is done that can be done beside the predecessor.
 
-    A worker could serve now, and answers what it is given by `Adopt`; a core has
-    loaded its application, and not run its start hooks. Both wait for `Activate`.
+    A worker could serve now, and serves connections that it receives by `Adopt`; a core
+    has loaded its application, but not run its start hooks. Both wait for `Activate`.
     """
 
 
 class Activate(amp.Command):
-    """Master to child on trial: take your place."""
+    """Master to canary: start to serve in the predecessor's place."""
 
 
 class Ready(amp.Command):
     """
-    Child to master: I can take connections.
+    Child to master: the child can accept connections.
 
-    A worker with static files says at which URL it serves them, and from which
+    A worker with static files sends the URL under which it serves them, and their
     folder.
     """
 
@@ -44,10 +45,10 @@ class Ready(amp.Command):
 
 class Failed(amp.Command):
     """
-    Child to master: I cannot start, for this reason; I am about to leave.
+    Child to master: the child cannot start, and is about to exit.
 
-    `loading` tells an application that cannot be loaded from a start hook that
-    failed. `traceback` is cut to what one AMP value holds.
+    `loading` is true if the application could not be loaded, false if a start hook
+    failed. `traceback` is cut to the longest value of AMP.
     """
 
     arguments: ClassVar = [
@@ -59,12 +60,12 @@ class Failed(amp.Command):
 
 class Report(amp.Command):
     """
-    Worker to master, every second: my event loop runs, and this is what it does.
+    Worker to master, every second: the event loop runs; its current figures.
 
-    `lag` is how late the loop was for this report, in seconds; `requests` is how
-    many were answered so far, `active` how many are under way on how many
-    `connections`; `passed_on` is how many requests it has passed to other workers so
-    far; `rss` is the resident memory in bytes.
+    `lag` is how late the loop was for this report, in seconds; `requests` is the number
+    of requests answered so far, `active` the number of requests under way and
+    `connections` the number of open connections; `passed_on` is the number of requests
+    forwarded to other workers so far; `rss` is the resident memory in bytes.
     """
 
     requiresAnswer = False
@@ -80,10 +81,11 @@ class Report(amp.Command):
 
 class Drain(amp.Command):
     """
-    Master to child: finish what you have, then leave.
+    Master to child: finish the open requests, then exit.
 
-    `spread` is in how many seconds what would not end by itself is to be ended;
-    `hand_over` says whether idle connections can be given to other workers.
+    `spread` is the time, in seconds, over which connections that would not end by
+    themselves are closed; `hand_over` is whether idle connections can be transferred to
+    other workers.
     """
 
     arguments: ClassVar = [
@@ -93,16 +95,17 @@ class Drain(amp.Command):
 
 
 class Terminating(amp.Command):
-    """Child to master: I have received SIGTERM, and drain."""
+    """Child to master: the child has received SIGTERM, and drains."""
 
 
 class HandOver(amp.Command):
     """
-    Worker to master: let another worker serve this client's connection.
+    Worker to master: transfer a client's connection to another worker.
 
-    Nothing that has been read of it is unanswered. If it is not `taken`, nobody
-    else has it. `door` names the listener that it has come by. Whoever serves it must
-    have read the `claim` (`clusterapp.channel.fd_claims`).
+    Every request that has been read from the connection has been answered. If the
+    response's `taken` is false, no other worker has the connection. `door` is the name
+    of its listener. The process that serves it must have read the `claim`
+    (`clusterapp.channel.fd_claims`).
     """
 
     arguments: ClassVar = [
@@ -115,10 +118,10 @@ class HandOver(amp.Command):
 
 class Adopt(amp.Command):
     """
-    Master to worker: serve this client's connection, as if you had accepted it.
+    Master to worker: serve a client's connection as if the worker had accepted it.
 
-    If there is a `claim`, another worker has it and may take it back: then it is not
-    `taken`.
+    If there is a `claim`, another worker still has the connection and may take it back:
+    then the response's `taken` is false.
     """
 
     arguments: ClassVar = [
@@ -131,7 +134,7 @@ class Adopt(amp.Command):
 
 class Accept(amp.Command):
     """
-    Master to worker: accept a listener's connections from this socket, and only this.
+    Master to worker: accept the connections of a listener from this socket only.
 
     `shared` says whether other workers accept from it as well.
     """
@@ -144,16 +147,16 @@ class Accept(amp.Command):
 
 
 class Refuse(amp.Command):
-    """Master to worker: accept no connections of a listener by yourself."""
+    """Master to worker: stop accepting connections of a listener."""
 
     arguments: ClassVar = [(b"listener", amp.Unicode())]
 
 
 class UpdateAffinity(amp.Command):
     """
-    Master to worker: whose requests belong to which worker from now on.
+    Master to worker: the session affinity that holds from now on.
 
-    `how` is what `clusterapp.channel.stickiness` writes, as JSON.
+    `how` is a `clusterapp.channel.stickiness.Stickiness` as JSON.
     """
 
     arguments: ClassVar = [(b"how", amp.Unicode())]
@@ -161,9 +164,9 @@ class UpdateAffinity(amp.Command):
 
 class ClusterHealth(amp.Command):
     """
-    Master to worker: whether clients should be sent to this cluster from now on.
+    Master to worker: whether the cluster is ready, for its readiness check.
 
-    `detail` says why, as JSON.
+    `detail` holds the reasons, as JSON.
     """
 
     arguments: ClassVar = [
@@ -174,24 +177,25 @@ class ClusterHealth(amp.Command):
 
 class Broken(amp.Command):
     """
-    Master to worker, in development: the code as it is now cannot be loaded.
+    Master to worker, in development: the current code cannot be loaded.
 
-    `why` is to be shown to the developer; it is empty when the code is well again.
+    `why` is the error to show to the developer; it is empty when the code can be loaded
+    again.
     """
 
     arguments: ClassVar = [(b"why", amp.Unicode())]
 
 
 class ReopenLogs(amp.Command):
-    """Master to worker: open the files of logs anew, for they have been renamed."""
+    """Master to worker: reopen the log files, which have been renamed."""
 
 
 class CoreReady(amp.Command):
     """
-    Master to worker: from now on the core takes requests, or does not.
+    Master to worker: whether the core accepts requests from now on.
 
-    `back` says, of one that does not, that it is being replaced: requests for it
-    wait longer than for one that is broken.
+    `back` says of a core that is not ready that it is being replaced: requests for it
+    wait longer than for one that has failed.
     """
 
     arguments: ClassVar = [(b"ready", amp.Boolean()), (b"back", amp.Boolean())]

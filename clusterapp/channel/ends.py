@@ -32,7 +32,7 @@ from clusterapp.channel.protocol import End, received, sendable
 from clusterapp.guards import guarded
 from clusterapp.interfaces import StaticFolder
 
-#: Seconds between two reports of a child.
+#: The interval between two reports of a child, in seconds.
 REPORT_SECONDS = 1.0
 
 #: AMP's longest value is 65,535 bytes; UTF-8 takes at most 4 for a character.
@@ -42,14 +42,14 @@ _LONGEST_TEXT = 65_535 // 4
 @dataclass(frozen=True)
 class WorkerStats:
     """
-    What a worker says of itself every second.
+    The figures of a worker's report, sent every second.
 
     :param lag: how late its event loop was, in seconds.
-    :param requests: how many it has answered so far.
-    :param active: how many it is answering.
-    :param connections: how many clients it is connected to.
-    :param passed_on: how many requests it has passed to other workers so far.
     :param rss: its resident memory, in bytes.
+    :param requests: the number of requests answered so far.
+    :param active: the number of requests under way.
+    :param connections: the number of open client connections.
+    :param passed_on: the number of requests forwarded to other workers so far.
     """
 
     lag: float
@@ -61,26 +61,26 @@ class WorkerStats:
 
 
 class ChildEvents(Protocol):
-    """What a child may tell its master."""
+    """The callbacks for the commands of a child."""
 
     def imported(self, *, has_core: bool) -> None:
         """Called when a worker has imported the application."""
 
     def loaded(self) -> None:
-        """Hear that a child on trial waits to be let go on."""
+        """Called when a canary waits to be activated."""
 
     def ready(self, static: StaticFolder | None) -> None:
         """
-        Hear that the child can take connections.
+        Called when the child can accept connections.
 
         :param static: the folder of static files that it serves, if it has one.
         """
 
     def failed(self, *, loading: bool, reason: str, traceback: str) -> None:
-        """Hear why the child cannot start."""
+        """Called when the child cannot start."""
 
     def reported(self, pulse: WorkerStats) -> None:
-        """Hear that the child's event loop runs, and what it does."""
+        """Called with the figures of each report: the child's event loop runs."""
 
     def terminating(self) -> None:
         """Called when the child has received SIGTERM: it drains from now on."""
@@ -89,8 +89,8 @@ class ChildEvents(Protocol):
         """
         Let another worker serve a connection; the socket is the hearer's to close.
 
-        :param door: the name of the listener that it has come by.
-        :return: fires with whether one does.
+        :param door: the name of the connection's listener.
+        :return: fires with whether a worker has taken it.
         """
 
 
@@ -145,36 +145,36 @@ class MasterEnd(End):
         return given.addCallback(lambda taken: {"taken": taken})
 
     def activate(self) -> Deferred[None]:
-        """Let a child on trial go on; fires when it has heard."""
+        """Activate a canary; fires when the child has acknowledged it."""
         return self._say(Activate)
 
     def drain(self, *, spread: float, hand_over: bool) -> Deferred[None]:
-        """Ask the child to finish and leave; fires when it has heard."""
+        """Ask the child to drain and exit; fires when the child has acknowledged it."""
         return self._say(Drain, spread=spread, hand_over=hand_over)
 
     def core_ready(self, ready: bool, *, back: bool) -> Deferred[None]:
-        """Tell a worker whether the core takes requests, or will soon be back."""
+        """Send to a worker whether the core accepts requests, or is being replaced."""
         return self._say(CoreReady, ready=ready, back=back)
 
     def cluster_health(self, *, ready: bool, detail: str) -> Deferred[None]:
-        """Tell a worker whether clients should be sent to this cluster."""
+        """Send to a worker whether this cluster is ready."""
         return self._say(ClusterHealth, ready=ready, detail=detail[:_LONGEST_TEXT])
 
     def broken(self, why: str) -> Deferred[None]:
-        """Tell a worker what is wrong with the code, or that nothing is any more."""
+        """Send to a worker why the code cannot be loaded; empty if it can be."""
         return self._say(Broken, why=sendable(why)[-_LONGEST_TEXT:])
 
     def reopen_logs(self) -> Deferred[None]:
-        """Ask a worker to open its logs anew; fires when it has done so."""
+        """Ask a worker to reopen its logs; fires when it has done so."""
         return self._say(ReopenLogs)
 
     def adopt(self, connection: socket.socket, door: str) -> Deferred[bool]:
         """
-        Have a worker serve a connection.
+        Offer a connection to a worker.
 
-        :param connection: stays the caller's, who keeps it open until this fires.
-        :param door: the name of the listener that it has come by.
-        :return: fires with whether the worker has it.
+        :param connection: remains the caller's, which keeps it open until this fires.
+        :param door: the name of the connection's listener.
+        :return: fires with whether the worker has taken the connection.
         """
         asked: Deferred[dict[str, bool]] = self._ask(
             Adopt,
@@ -188,7 +188,7 @@ class MasterEnd(End):
         self, listener: str, listening: socket.socket, *, shared: bool
     ) -> Deferred[None]:
         """
-        Have a worker accept the connections of a listener from a socket.
+        Ask a worker to accept the connections of a listener from a socket.
 
         :param shared: whether other workers accept from it as well.
         """
@@ -196,53 +196,53 @@ class MasterEnd(End):
         return self._say(Accept, listener=listener, listening=number, shared=shared)
 
     def refuse(self, listener: str) -> Deferred[None]:
-        """Have a worker accept no connections of a listener by itself."""
+        """Ask a worker to stop accepting connections of a listener."""
         return self._say(Refuse, listener=listener)
 
     def update_affinity(self, how: str) -> Deferred[None]:
-        """Tell a worker whose requests belong to which worker."""
+        """Send the session affinity to a worker."""
         return self._say(UpdateAffinity, how=how)
 
 
 class MasterOrders(Protocol):
-    """What a master may tell its child."""
+    """The callbacks for the commands of a master."""
 
     @property
     def adopts(self) -> bool:
         """Whether the child would serve another connection."""
 
     def activate(self) -> None:
-        """Take the place that was waited for."""
+        """Start to serve in the predecessor's place (a canary)."""
 
     def drain(self, *, spread: float, hand_over: bool) -> None:
-        """Finish what is there, then leave."""
+        """Finish the open requests, then exit."""
 
     def core_ready(self, ready: bool, *, back: bool) -> None:
-        """Hear whether the core takes requests, or will soon be back."""
+        """Called when the core has become ready, has failed, or is being replaced."""
 
     def cluster_health(self, *, ready: bool, detail: str) -> None:
-        """Hear whether clients should be sent to this cluster."""
+        """Called when the cluster has become ready or unready."""
 
     def broken(self, why: str) -> None:
-        """Hear what is wrong with the code, or that nothing is any more."""
+        """Called when the code cannot be loaded; with an empty text if it can."""
 
     def reopen_logs(self) -> None:
-        """Hear that the files of logs are to be opened anew."""
+        """Reopen the log files."""
 
     def adopt(self, connection: socket.socket, door: str) -> None:
-        """Serve a connection; the socket is the hearer's from now on."""
+        """Serve a connection; the callee owns the socket from now on."""
 
     def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
-        """Accept the connections of a listener from a socket, the hearer's now."""
+        """Accept the connections of a listener from a socket, which the callee owns."""
 
     def refuse(self, listener: str) -> None:
-        """Accept no connections of a listener."""
+        """Stop accepting connections of a listener."""
 
     def update_affinity(self, how: str) -> None:
-        """Hear whose requests belong to which worker."""
+        """Called when the session affinity has changed."""
 
     def master_gone(self) -> None:
-        """Hear that there is no master any more."""
+        """Called when the master has died."""
 
 
 class ChildEnd(End):
@@ -288,7 +288,7 @@ class ChildEnd(End):
     ) -> dict[str, object]:
         adopted = received(connection)
         if not self._orders.adopts:
-            # Before the claim: another worker may have it.
+            # Before the claim is read: another worker may have the connection.
             adopted.close()
             return {"taken": False}
         taken = claimed(adopted, claim)
@@ -313,21 +313,21 @@ class ChildEnd(End):
 
     @guarded("take note of the end of the channel")
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Take the end of the channel as the notice of the master's death."""
+        """Called when the channel is closed, which means that the master has died."""
         super().connectionLost(reason)
         self._orders.master_gone()
 
     def imported(self, *, has_core: bool) -> Deferred[None]:
-        """Tell the master whether the application has a core."""
+        """Report to the master whether the application has a core."""
         return self._say(Imported, has_core=has_core)
 
     def loaded(self) -> Deferred[None]:
-        """Tell the master that this child, on trial, waits to be let go on."""
+        """Report to the master that this canary waits to be activated."""
         return self._say(Loaded)
 
     def ready(self, static: StaticFolder | None = None) -> Deferred[None]:
         """
-        Tell the master that connections can come.
+        Report to the master that this child can accept connections.
 
         :param static: the folder of static files that is served, if there is one.
         """
@@ -337,20 +337,20 @@ class ChildEnd(End):
         return self._say(Ready, static_url=static.url, static_folder=folder)
 
     def report(self, pulse: WorkerStats) -> None:
-        """Tell the master that the event loop runs, and what it does."""
+        """Send a report: the event loop runs, and its figures."""
         self.callRemote(Report, **vars(pulse))
 
     def terminating(self) -> Deferred[None]:
-        """Tell the master that this child drains, since it has received SIGTERM."""
+        """Report to the master that this child has received SIGTERM and drains."""
         return self._say(Terminating)
 
     def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
         """
-        Ask the master to have another worker serve a connection.
+        Ask the master to transfer a connection to another worker.
 
-        :param connection: stays the caller's, who keeps it open until this fires.
-        :param door: the name of the listener that it has come by.
-        :return: fires with whether another worker has it.
+        :param connection: remains the caller's, which keeps it open until this fires.
+        :param door: the name of the connection's listener.
+        :return: fires with whether another worker has taken the connection.
         """
         asked: Deferred[dict[str, bool]] = self._ask(
             HandOver,
@@ -362,11 +362,11 @@ class ChildEnd(End):
 
     def failed(self, *, loading: bool, reason: str, traceback: str) -> Deferred[None]:
         """
-        Tell the master why this child cannot start.
+        Report to the master why this child cannot start.
 
         :param loading: whether the application could not be loaded.
         :param reason: one line.
-        :param traceback: its last part is sent if it is long.
+        :param traceback: only its end is sent if it is long.
         """
         return self._say(
             Failed,

@@ -1,10 +1,11 @@
 """
-Connections that one process offers to another: whoever claims one serves it.
+Claims: connections that one process offers to another.
 
-The offer goes through masters, any of which may stand still at any point. The process
-that has the connection waits for a while only, and then takes it back; a descriptor
-beside the connection's decides, in one step of the kernel, who of the two has it. So
-there are never two processes that read from one socket.
+The offer goes through masters, any of which may stop responding at any point. The
+process that has the connection waits for a limited time, and then takes it back. An
+eventfd that is passed beside the connection's descriptor is the claim: reading it is
+one atomic step in the kernel, and only the process that has read it serves the
+connection. So there are never two processes that read from one socket.
 """
 
 import os
@@ -15,9 +16,9 @@ from clusterapp.descriptors import copy_socket
 
 class LentSocket(socket.socket):
     """
-    A duplicate of a connection that another process may still have.
+    A duplicate of an offered connection, which another process may still have.
 
-    :param fileno: the duplicate's descriptor, which is this object's from now on.
+    :param fileno: the duplicate's descriptor, which this object owns from now on.
     :param claim: the descriptor of the claim: an eventfd(2) that can be read once.
     """
 
@@ -29,7 +30,7 @@ class LentSocket(socket.socket):
     @classmethod
     def offer(cls, duplicate: socket.socket) -> "LentSocket":
         """
-        Make an offer of a duplicate, which is the offer's from now on.
+        Offer a duplicate of a connection; the offer owns the duplicate from now on.
 
         :raise OSError: if there is no descriptor left; the duplicate is closed then.
         """
@@ -41,7 +42,7 @@ class LentSocket(socket.socket):
         return cls(duplicate.detach(), claim)
 
     def claim(self) -> bool:
-        """Return whether the connection is this process's from now on, and only its."""
+        """Claim the connection; return whether only this process has it now."""
         try:
             os.eventfd_read(self.claim_fd)
         except BlockingIOError:
@@ -49,11 +50,11 @@ class LentSocket(socket.socket):
         return True
 
     def dup(self) -> socket.socket:  # type: ignore[override]
-        """Return a duplicate of the connection that is no offer."""
+        """Return a duplicate of the connection that is not an offer."""
         return copy_socket(self)
 
     def close(self) -> None:
-        """Close the duplicate and the claim; whoever has the connection keeps it."""
+        """Close the duplicate and the claim; the connection itself stays open."""
         super().close()
         claim, self.claim_fd = self.claim_fd, -1
         if claim != -1:
@@ -61,16 +62,16 @@ class LentSocket(socket.socket):
 
 
 def claim_of(connection: socket.socket) -> int | None:
-    """Return the descriptor of a connection's claim, None if nothing is to claim."""
+    """Return the descriptor of a connection's claim; None if it has none."""
     return connection.claim_fd if isinstance(connection, LentSocket) else None
 
 
 def received_offer(connection: socket.socket, claim: int | None) -> socket.socket:
     """
-    Make an offer of descriptors that have come over a channel.
+    Return an offer of descriptors that were received over a channel.
 
-    :param connection: the connection, which is the offer's from now on.
-    :param claim: the descriptor of its claim, if it has one.
+    :param connection: the connection, which the offer owns from now on.
+    :param claim: the descriptor of its claim; None if it has none.
     """
     if claim is None:
         return connection
@@ -80,9 +81,9 @@ def received_offer(connection: socket.socket, claim: int | None) -> socket.socke
 
 def claimed(connection: socket.socket, claim: int | None) -> bool:
     """
-    Claim a connection for this process, which closes the claim.
+    Claim a received connection for this process, and close the claim.
 
-    :return: whether it is this process's; if not, it is closed.
+    :return: whether this process has it; if not, the connection is closed.
     """
     if claim is None:
         return True

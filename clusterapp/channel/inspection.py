@@ -1,22 +1,23 @@
 """
-How a master asks a child what it is doing while the child's event loop may stand.
+The inspection of a child whose event loop may be blocked.
 
-The child's stdin stays open behind its bootstrap. A thread of the child reads it
-and answers on stderr, in lines; the end of it is the notice of the master's death.
+The child's stdin stays open after its bootstrap. A thread of the child reads it and
+writes the answers to stderr, line by line; end of file means that the master has died.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 
-#: Method, target, the client if known, and for how many seconds it has been served.
+#: Method, target, the client if known, and the seconds since the request began.
 UnderWay = tuple[bytes, bytes, str | None, float]
 
-#: Bytes of a target that are told. A line this long is written in one piece (pipe(7)).
+#: The most bytes of a target that are written. A line this long is written atomically
+#: (pipe(7)).
 _LONGEST_TARGET = 500
 
-#: Requests that are told; those that have waited longest come first.
+#: The most requests that are listed; those that have waited longest come first.
 _MOST_REQUESTS = 100
 
-#: What the master writes to ask once.
+#: The byte that the master writes to request one inspection.
 ASK = b"?"
 
 #: The last line of an answer.
@@ -25,9 +26,9 @@ END = "end of the inspection"
 
 def requests_told(under_way: Callable[[], Iterable[UnderWay]]) -> Iterator[str]:
     """
-    Tell the requests under way, a line for each.
+    Return the requests under way, a line for each.
 
-    :param under_way: gives them; it may be called in a thread of its own.
+    :param under_way: returns them; it may be called in a thread of its own.
     """
     try:
         found = sorted(under_way(), key=lambda each: each[3], reverse=True)
@@ -45,5 +46,5 @@ def requests_told(under_way: Callable[[], Iterable[UnderWay]]) -> Iterator[str]:
 
 
 def _text(sent: bytes) -> str:
-    """Write out what a client sent; what is not printable is escaped."""
+    """Return received bytes as text; unprintable characters are escaped."""
     return sent[:_LONGEST_TARGET].decode("latin-1").encode("unicode_escape").decode()

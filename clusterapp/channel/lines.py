@@ -1,19 +1,20 @@
-"""Whole lines out of a stream of bytes."""
+"""A splitter of a byte stream into lines."""
 
 from collections.abc import Iterator
 
 from clusterapp.wording import counted
 
-#: Bytes of a line that are kept, so that a line without an end fills no memory.
+#: The most bytes of a line that are kept, so that a line without an end cannot exhaust
+#: the memory.
 LONGEST_LINE = 16_384
 
 
 class Lines:
     """
-    Collects bytes, and returns them line by line.
+    Splits a stream of bytes into lines.
 
-    Of a line longer than `LONGEST_LINE` the start is returned, and how many bytes
-    were cut.
+    Of a line longer than `LONGEST_LINE` only the start is returned, with the number of
+    bytes that were cut.
     """
 
     def __init__(self) -> None:
@@ -22,7 +23,7 @@ class Lines:
         self._last = b""
 
     def feed(self, received: bytes) -> Iterator[str]:
-        """Return the lines that these bytes complete, without their ends."""
+        """Return the lines that these bytes complete, without their line ends."""
         *lines, rest = received.split(b"\n")
         for line in lines:
             self._add(line)
@@ -30,13 +31,13 @@ class Lines:
         self._add(rest)
 
     def end(self) -> Iterator[str]:
-        """Return what came after the end of the last line."""
+        """Return the incomplete last line, if there is one."""
         if self._length:
             yield self._take()
 
     def _add(self, piece: bytes) -> None:
         if piece:
-            # One more, for a carriage return that belongs to the line's end.
+            # One byte more, for a carriage return that belongs to the line end.
             self._kept += piece[: LONGEST_LINE + 1 - len(self._kept)]
             self._length += len(piece)
             self._last = piece[-1:]

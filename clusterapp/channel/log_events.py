@@ -7,14 +7,14 @@ from typing import Any
 from clusterapp.printable import shortened
 from clusterapp.tracebacks import LONGEST_TRACEBACK
 
-#: The child's end of the pipe of log events has this number in every child.
+#: The number of the child's end of the pipe of log events, in every child.
 LOG_FD = 4
 
-#: Characters of an event that are kept: of its text, and of each of the values other
-#: than its traceback. JSON takes at most twelve bytes for each.
+#: The longest text of an event, and each of its other values but the traceback, in
+#: characters. JSON takes at most twelve bytes for each.
 LONGEST_TEXT, _LONGEST_VALUE = 16_384, 2_048
 
-#: A time that no calendar has is not accepted: the year 9999 ends here.
+#: Later times are not accepted: no calendar has them. The year 9999 ends here.
 _END_OF_TIME = 253_402_214_400.0
 
 _encode = json.JSONEncoder(check_circular=False).encode
@@ -56,7 +56,7 @@ class ChildEvent:
     :param level: the name of its level, as `twisted.logger.LogLevel` has them.
     :param namespace: what logged it: a logger's name, ``stdout`` or ``stderr``.
     :param text: the formatted message.
-    :param traceback: the traceback of the exception that it tells of, if any.
+    :param traceback: the traceback of its exception, if any.
     :param request: the request that it is about, if any.
     :param pid: the process that logged it: the child, or one that the child has forked.
     """
@@ -70,7 +70,7 @@ class ChildEvent:
     pid: int = 0
 
     def to_bytes(self) -> bytes:
-        """Write the event as JSON; what is too long in it is cut."""
+        """Serialize the event as JSON; values that are too long are cut."""
         return _encode(
             {
                 "time": self.time,
@@ -86,9 +86,10 @@ class ChildEvent:
     @classmethod
     def from_bytes(cls, message: bytes) -> "ChildEvent":
         """
-        Read an event.
+        Parse an event.
 
-        :raises ValueError: if it is none: what runs in the child may have written it.
+        :raises ValueError: if it is malformed: code that runs in the child may have
+            written it.
         """
         try:
             fields: dict[str, Any] = json.loads(message)

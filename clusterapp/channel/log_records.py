@@ -1,26 +1,26 @@
 """
-Records: how several processes write to one pipe without mixing their messages.
+Records: messages of several processes in one pipe, without mixing them.
 
-A pipe keeps the bytes of one write together only up to ``PIPE_BUF`` (pipe(7)). A
-child and the processes that it has forked share the pipe of log events, so a message
-is divided into records of at most that size, each with the writer's pid; the reader
-puts them together again.
+A pipe keeps the bytes of one write together only up to ``PIPE_BUF`` (pipe(7)). A child
+and the processes that it has forked share the pipe of log events, so a message is
+divided into records of at most that size, each with the writer's pid; the reader
+reassembles the messages.
 """
 
 import struct
 from collections.abc import Iterator
 from select import PIPE_BUF
 
-#: A mark, the writer's pid, flags, and the length of what follows.
+#: A marker byte, the writer's pid, flags, and the length of the payload.
 _HEADER = struct.Struct("<BIBH")
 _MARK = 0xF5
 _FIRST, _LAST = 1, 2
 _ROOM = PIPE_BUF - _HEADER.size
 
-#: Bytes of the longest message; a longer one is not delivered.
+#: The longest message, in bytes; a longer one is discarded.
 LONGEST_MESSAGE = 655_360
 
-#: Writers whose messages may be incomplete at the same time.
+#: The number of writers whose messages may be incomplete at the same time.
 MOST_WRITERS = 16
 
 
@@ -28,7 +28,7 @@ def records_of(pid: int, message: bytes) -> list[bytes]:
     """
     Divide a message into records, each of which is written by one write(2).
 
-    :param pid: the writer's.
+    :param pid: the pid of the writer.
     """
     pieces = [message[n : n + _ROOM] for n in range(0, len(message), _ROOM)]
     last = len(pieces) - 1
@@ -46,9 +46,9 @@ def records_of(pid: int, message: bytes) -> list[bytes]:
 
 class RecordReader:
     """
-    Puts messages together from the bytes of a pipe.
+    Reassembles messages from the bytes of a pipe.
 
-    Bytes that are no record are skipped: the application can write to the pipe, too.
+    Bytes that are not a record are skipped: the application can write to the pipe, too.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,8 @@ class RecordReader:
                 return piece
             self._begun.pop(pid, None)
             if len(self._begun) >= MOST_WRITERS:
-                # Of a process that was killed within a message.
+                # The oldest incomplete message: of a process that was killed while it
+                # wrote.
                 del self._begun[next(iter(self._begun))]
             self._begun[pid] = bytearray()
         begun = self._begun.get(pid)

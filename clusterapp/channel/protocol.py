@@ -1,4 +1,4 @@
-"""AMP as both channels speak it: between master and child, old master and new."""
+"""AMP of both channels: between master and child, and between old and new master."""
 
 import socket
 from typing import TYPE_CHECKING, Any, cast
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 class Adopted(ServerFactory[amp.BinaryBoxProtocol]):
     """
-    Gives the one end of a channel that it was made for.
+    A factory that returns the one end of a channel for which it was made.
 
-    A reactor adopts a socket for a factory; a channel has no more than one end here.
+    A reactor adopts a socket with a factory; here a channel has only one end.
     """
 
     noisy = False
@@ -31,7 +31,7 @@ class Adopted(ServerFactory[amp.BinaryBoxProtocol]):
         self._end = end
 
     def buildProtocol(self, addr: IAddress | None) -> amp.BinaryBoxProtocol:  # noqa: ARG002
-        """Give the end."""
+        """Return the end of the channel."""
         return self._end
 
 
@@ -39,8 +39,8 @@ class End(amp.BinaryBoxProtocol, amp.BoxDispatcher, amp.CommandLocator):
     """
     One end of a channel.
 
-    It is what `amp.AMP` is, but neither logs each connection made and lost nor closes
-    the channel for an exception.
+    Like `amp.AMP`, but it neither logs each connection made and lost nor closes the
+    channel for an exception.
     """
 
     def __init__(self) -> None:
@@ -48,18 +48,19 @@ class End(amp.BinaryBoxProtocol, amp.BoxDispatcher, amp.CommandLocator):
         amp.BinaryBoxProtocol.__init__(self, self)
 
     def connectionMade(self) -> None:
-        """Called when the channel is there."""
+        """Called when the channel is connected."""
         super().connectionMade()
-        # By it each side hears of the other's end: no fork may hold it open.
+        # Its end of file notifies each side of the other's exit: no fork may keep it
+        # open.
         own(cast("HasDescriptor", self.transport))
 
     def close(self) -> None:
-        """Hear no more of who is gone, or was never there."""
+        """Close the channel at once, whether or not the other end still exists."""
         cast("ITCPTransport", self.transport).abortConnection()
 
     def dispatchCommand(self, box: amp.AmpBox) -> Deferred[amp.AmpBox]:
         """
-        Answer a command of the other end.
+        Run the responder of a command of the other end.
 
         An exception that a responder does not declare is an error for that command
         alone; `amp.AMP` would close the channel, which ends a worker.
@@ -69,13 +70,13 @@ class End(amp.BinaryBoxProtocol, amp.BoxDispatcher, amp.CommandLocator):
         return answer.addErrback(_as_answer, command)
 
     def unhandledError(self, failure: Failure) -> None:
-        """Log an exception of what waited for an answer; the channel stays open."""
+        """Log an exception of the handler of an answer; keep the channel open."""
         if not failure.check(ConnectionClosed):
             report("take the answer of the other end", failure)
 
     def _ask(self, command: type[amp.Command], **arguments: object) -> Deferred[Any]:
         asked: Deferred[Any] = maybeDeferred(self.callRemote, command, **arguments)
-        # What a transport that is gone raises when it is given a descriptor.
+        # A transport that is closed raises when it is given a descriptor.
         return asked.addErrback(as_loss)
 
     def _say(self, command: type[amp.Command], **arguments: object) -> Deferred[None]:
@@ -83,7 +84,7 @@ class End(amp.BinaryBoxProtocol, amp.BoxDispatcher, amp.CommandLocator):
 
 
 def _as_answer(failure: Failure, command: str) -> Failure:
-    """Make an exception of a responder an answer that ends nothing."""
+    """Convert a responder's exception into an error that is not fatal."""
     if failure.check(amp.RemoteAmpError):
         return failure
     report(f"carry out {command}", failure)
@@ -94,10 +95,10 @@ def _as_answer(failure: Failure, command: str) -> Failure:
 
 
 def received(descriptor: int) -> socket.socket:
-    """Make a socket of a descriptor that has come over a channel."""
+    """Return a socket for a descriptor that was received over a channel."""
     return adopt_inherited(descriptor)
 
 
 def sendable(text: str) -> str:
-    """Write out what UTF-8 cannot hold: file names may bring lone surrogates."""
+    """Return a text with lone surrogates (as in file names) escaped for UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

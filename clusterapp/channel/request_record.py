@@ -1,9 +1,9 @@
 """
-The requests that a child is serving, in memory that outlives the child.
+The record of requests under way, in memory that outlives the child.
 
-A child that is killed, or whose application ends it, logs nothing any more. So its
-master makes this memory, the child notes there what it serves, and the master reads it
-when the child is gone.
+A child that is killed, or whose application ends it, cannot log any more. So its master
+makes this memory, the child records there the requests that it serves, and the master
+reads it after the child has exited.
 """
 
 import mmap
@@ -14,14 +14,15 @@ from typing import Final
 
 from clusterapp.printable import printable
 
-#: The child's descriptor of the memory has this number in every child.
+#: The number of the child's descriptor of the memory, in every child.
 REQUESTS_FD: Final = 5
 
-#: A request's number, from 1, and its method and path, behind a byte with their length.
+#: A request's number, from 1, then its method and path, preceded by a byte with their
+#: length.
 _ROW: Final = Struct("<Q248p")
 _ENDED: Final = bytes(8)
 
-#: How many of the requests that have begun last can be told. A power of two.
+#: The number of the latest requests that are kept. A power of two.
 _ROWS: Final = 32
 
 SIZE: Final = _ROWS * _ROW.size
@@ -29,7 +30,7 @@ SIZE: Final = _ROWS * _ROW.size
 
 class RequestRecord:
     """
-    What a child notes of the requests that it serves.
+    The child's side of the record: the requests that it serves.
 
     :param memory: `SIZE` bytes, which are 0 at first.
     """
@@ -42,7 +43,7 @@ class RequestRecord:
     @classmethod
     def of_child(cls) -> "RequestRecord":
         """
-        Map what the master has made for this child.
+        Map the memory that the master has made for this child.
 
         :raises OSError: if there is no such descriptor.
         """
@@ -52,10 +53,10 @@ class RequestRecord:
 
     def begin(self, method: bytes, path: bytes) -> int:
         """
-        Note that a request begins, in the place of the one that began longest ago.
+        Record the start of a request, in the row of the oldest one.
 
-        :param path: as the client has written it; what is too long is cut.
-        :return: its number, for `end`.
+        :param path: as the client has sent it; it is cut if it is too long.
+        :return: the request's number, for `end`.
         """
         number = self._count = self._count + 1
         row = number % _ROWS
@@ -64,7 +65,7 @@ class RequestRecord:
         return number
 
     def end(self, number: int) -> None:
-        """Note that a request has ended, unless another one has its place."""
+        """Record the end of a request, unless its row has been reused."""
         row = number % _ROWS
         if self._rows[row] == number:
             start = row * _ROW.size
@@ -73,13 +74,13 @@ class RequestRecord:
 
 class ChildRequests:
     """
-    The memory, as the master of a child has it.
+    The master's side of the record of a child's requests.
 
-    :raises OSError: if it cannot be had.
+    :raises OSError: if the memory cannot be allocated.
     """
 
     def __init__(self) -> None:
-        #: What the child inherits; -1 once it is closed here.
+        #: The descriptor that the child inherits; -1 once it is closed here.
         self.descriptor = os.memfd_create("clusterapp-requests")
         try:
             os.ftruncate(self.descriptor, SIZE)
@@ -96,19 +97,19 @@ class ChildRequests:
 
     def under_way(self) -> list[str]:
         """
-        Return the requests that had begun and not ended, the latest first.
+        Return the requests that had begun and not ended, the latest one first.
 
         :return: method and path of each, printable.
         """
         return [text for _, text in sorted(self._rows(), reverse=True)]
 
     def _rows(self) -> Iterator[tuple[int, str]]:
-        # The child writes what it likes: nothing here is believed to be well formed.
+        # The child can write anything there: nothing is assumed to be well formed.
         for number, line in _ROW.iter_unpack(self._memory[:]):
             if number:
                 yield number, printable(line.decode("latin-1"), keep="")
 
     def close(self) -> None:
-        """Give the memory up."""
+        """Release the memory."""
         self._memory.close()
         self.close_descriptor()

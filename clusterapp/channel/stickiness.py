@@ -1,4 +1,4 @@
-"""Whose requests belong to which worker, as the master tells its workers."""
+"""Session affinity, as the master sends it to its workers."""
 
 import json
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from typing import Any
 @dataclass(frozen=True)
 class Stickiness:
     """
-    How clients stay with their workers.
+    The configuration of session affinity.
 
-    :param doors: the names of the listeners where they do.
-    :param key: what a client is known by, as `--sticky` has it.
-    :param slots: the slots that clients can belong to, in their order.
-    :param secret: what cookies are signed with, as hexadecimal digits.
+    :param doors: the names of the listeners with session affinity.
+    :param key: what identifies a client, as in `--sticky`.
+    :param slots: the slots to which clients can be assigned, in their order.
+    :param secret: the key with which cookies are signed, as hexadecimal digits.
     """
 
     doors: tuple[str, ...]
@@ -23,21 +23,21 @@ class Stickiness:
     secret: str
 
     def as_mapping(self) -> Mapping[str, Any]:
-        """Give it in types that JSON has."""
+        """Return the fields in types of JSON."""
         return asdict(self)
 
     @classmethod
     def from_mapping(cls, found: Mapping[str, Any]) -> "Stickiness":
-        """Read it back."""
+        """Return the object for a mapping from `as_mapping`."""
         return cls(
             tuple(found["doors"]), found["key"], tuple(found["slots"]), found["secret"]
         )
 
     def to_json(self) -> str:
-        """Write it."""
+        """Serialize as JSON."""
         return json.dumps(self.as_mapping())
 
     @classmethod
     def from_json(cls, text: str) -> "Stickiness":
-        """Read it back."""
+        """Parse the JSON from `to_json`."""
         return cls.from_mapping(json.loads(text))

@@ -1,4 +1,4 @@
-"""What becomes of remote calls that are not answered: their errbacks."""
+"""Errbacks of remote calls that have failed or are not answered."""
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionClosed, ConnectionLost
@@ -10,9 +10,9 @@ _log = Logger()
 
 def as_loss(why: Failure) -> Failure:
     """
-    Return the failure of a call on a channel that is gone as a loss of that channel.
+    Convert the failure of a call on a closed channel into a connection loss.
 
-    A transport that is gone raises a ValueError when it is given a descriptor.
+    A transport that is closed raises a ValueError when it is given a descriptor.
     """
     if why.check(ValueError):
         return Failure(ConnectionLost(why.getErrorMessage()))
@@ -21,13 +21,13 @@ def as_loss(why: Failure) -> Failure:
 
 def report_unanswered(why: Failure) -> None:
     """
-    End the Deferred of a remote call that has failed.
+    Handle the failure of a remote call whose result is not needed.
 
-    A channel that is gone is the usual end of a process, and is no news. All else is
-    logged; it ends the one call only.
+    A closed channel is the usual end of a process, and is not logged. Every other
+    failure is logged; it affects only this call.
 
-    :param why: what has become of the call.
-    :raise CancelledError: if the call was cancelled: whoever did that waits for it.
+    :param why: the failure of the call.
+    :raise CancelledError: if the call was cancelled: the caller that did so handles it.
     """
     if why.check(CancelledError):
         why.raiseException()

@@ -1,4 +1,4 @@
-"""What a master and the one that is to follow it say to each other."""
+"""The AMP channel between a running master and the new master of an upgrade."""
 
 import socket
 from dataclasses import asdict, dataclass, field
@@ -19,9 +19,10 @@ from clusterapp.guards import guarded
 
 class TakeOver(amp.Command):
     """
-    New master to old: I serve, on these of your listeners; you can leave.
+    New master to old: it serves on these of the old master's listeners.
 
-    The answer is all that an operator knows the old one by.
+    The old master can exit. The answer is the path of the pid file, by which operators
+    find the master.
     """
 
     arguments: ClassVar = [
@@ -32,11 +33,11 @@ class TakeOver(amp.Command):
 
 
 class UpgradeComplete(amp.Command):
-    """New master to old: whoever looked for you finds me."""
+    """New master to old: operators find the new master now."""
 
 
 class UpgradeFailed(amp.Command):
-    """New master to old: I cannot serve, for this reason; I am about to leave."""
+    """New master to old: it cannot serve, for this reason, and is about to exit."""
 
     requiresAnswer = False
     arguments: ClassVar = [(b"reason", amp.Unicode())]
@@ -45,13 +46,14 @@ class UpgradeFailed(amp.Command):
 @dataclass(frozen=True)
 class UpgradeOffer:
     """
-    What a new master is given when it is started.
+    What a new master receives when it is started.
 
-    :param channel: the descriptor of its end of the channel to the old one.
-    :param secret: the descriptor of a socket with what cookies are signed with.
-    :param listeners: the descriptors of listening sockets, by what they are known
-        by; several may have one name.
-    :param kept: what operators have set.
+    :param channel: the descriptor of its end of the channel to the old master.
+    :param secret: the descriptor of a socket from which the key of cookies' signatures
+        is read.
+    :param listeners: names and descriptors of listening sockets; several may have one
+        name.
+    :param kept: the operators' changes at run time.
     """
 
     channel: int
@@ -60,29 +62,29 @@ class UpgradeOffer:
     kept: Kept = field(default_factory=Kept)
 
     def as_mapping(self) -> dict[str, Any]:
-        """Give it in types that JSON has."""
+        """Return the fields in types of JSON."""
         return asdict(self)
 
 
 class Heir(Protocol):
-    """What an old master hears of the new one."""
+    """The old master's callbacks for events of the new one."""
 
     def taken_over(self, pid: int, listeners: list[str]) -> str:
         """
-        Hear that the new master serves.
+        Called when the new master serves.
 
-        :return: the path of the pid file that is the new master's from now on;
-            empty if there is none.
+        :return: the path of the pid file that is the new master's from now on; empty if
+            there is none.
         """
 
     def leads(self) -> None:
-        """Hear that the new master is the one that operators find."""
+        """Called when operators find the new master instead of the old one."""
 
     def unfit(self, reason: str) -> None:
-        """Hear why the new master cannot serve."""
+        """Called when the new master cannot serve."""
 
     def channel_lost(self) -> None:
-        """Hear that the new master says nothing more."""
+        """Called when the channel to the new master is closed."""
 
 
 class OldEnd(End):
@@ -108,17 +110,17 @@ class OldEnd(End):
 
     @guarded("take note of the end of the channel")
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Hear that there is no channel any more."""
+        """Called when the channel is closed."""
         super().connectionLost(reason)
         self._heir.channel_lost()
 
     def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
         """
-        Have a worker of the new master serve a connection.
+        Offer a connection to the new master, for one of its workers.
 
-        :param connection: stays the caller's, who keeps it open until this fires.
-        :param door: the name of the listener that it has come by.
-        :return: fires with whether one does.
+        :param connection: remains the caller's, which keeps it open until this fires.
+        :param door: the name of the connection's listener.
+        :return: fires with whether a worker has taken the connection.
         """
         asked: Deferred[dict[str, bool]] = self._ask(
             HandOver,
@@ -130,18 +132,18 @@ class OldEnd(End):
 
 
 class Predecessor(Protocol):
-    """What a new master hears of the old one."""
+    """The new master's callbacks for events of the old one."""
 
     def adopt(self, connection: socket.socket, door: str) -> Deferred[bool]:
         """
-        Let a worker serve a connection; the socket is the hearer's to close.
+        Pass a connection to a worker; the callee has to close the socket.
 
-        :param door: the name of the listener that it has come by.
-        :return: fires with whether one does.
+        :param door: the name of the connection's listener.
+        :return: fires with whether a worker has taken the connection.
         """
 
     def predecessor_gone(self) -> None:
-        """Hear that the old master is no more."""
+        """Called when the old master has exited."""
 
 
 class NewEnd(End):
@@ -161,15 +163,15 @@ class NewEnd(End):
 
     @guarded("take note of the end of the channel")
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Hear that the old master is gone."""
+        """Called when the channel is closed: the old master has exited."""
         super().connectionLost(reason)
         self._events.predecessor_gone()
 
     def take_over(self, pid: int, listeners: list[str]) -> Deferred[str]:
         """
-        Tell the old master that this one serves.
+        Report to the old master that this one serves.
 
-        :return: fires with the path of the pid file that is this master's now.
+        :return: fires with the path of the pid file, which this master owns now.
         """
         asked: Deferred[dict[str, str]] = self._ask(
             TakeOver, pid=pid, listeners=listeners
@@ -177,8 +179,8 @@ class NewEnd(End):
         return asked.addCallback(lambda answer: answer["pid_file"])
 
     def leads(self) -> None:
-        """Tell the old master that this one is found now."""
-        # If it is gone already, it need not hear that.
+        """Report to the old master that operators find this one now."""
+        # If the old master has exited already, the message is not needed.
         self._say(UpgradeComplete).addErrback(report_unanswered)
 
 
@@ -189,7 +191,7 @@ def _not_taken(why: Failure) -> bool:
 
 def tell_unfit(channel: socket.socket, reason: str) -> None:
     """
-    Tell the old master, without a reactor, why the new one cannot serve.
+    Report to the old master, without a reactor, why the new one cannot serve.
 
     :param channel: the new master's end of the channel.
     :param reason: one line.

@@ -1,4 +1,4 @@
-"""What a new master keeps of what operators have set in the old one."""
+"""The operators' changes at run time that a new master inherits in an upgrade."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -8,18 +8,19 @@ from typing import Any, Self
 @dataclass(frozen=True, kw_only=True)
 class Kept:
     """
-    What was set while the old master ran, and what the settings said then.
+    Changes made while the old master ran, and the settings of that time.
 
-    What an operator has set holds for as long as the setting that it overrides is
-    as it was: whoever changes a setting means that.
+    A change holds as long as the setting that it overrides is unchanged: an operator
+    who edits a setting means the new value.
 
     :param generation: the number of the new master's generation.
-    :param workers: how many slots there are; None if the settings say so.
+    :param workers: the number of slots; None if the settings determine it.
     :param empty: the slots that were drained, and are to stay empty.
-    :param policies: how connections are distributed, by the specifications of
-        listeners, where that is not what the settings say.
-    :param sticky: what clients are known by, if the settings do not say so.
-    :param settings: the old master's settings, as JSON holds them, by their names.
+    :param policies: the distribution policies that differ from the settings, by the
+        specification of the listener.
+    :param sticky: what identifies clients for session affinity, if it differs from the
+        settings.
+    :param settings: the old master's settings by name, in types of JSON.
     """
 
     generation: int = 1
@@ -30,12 +31,12 @@ class Kept:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def as_mapping(self) -> dict[str, Any]:
-        """Give it in types that JSON has."""
+        """Return the fields in types of JSON."""
         return asdict(self)
 
     @classmethod
     def from_mapping(cls, found: Mapping[str, Any]) -> Self:
-        """Make it of what `as_mapping` has given; another version may know more."""
+        """Return the object for a mapping from `as_mapping`; ignore unknown fields."""
         known = {
             name: found[name] for name in cls.__dataclass_fields__ if name in found
         }
@@ -43,7 +44,7 @@ class Kept:
 
     def holds(self, name: str, value: object) -> bool:
         """
-        Tell whether what an operator has set in the place of a setting still holds.
+        Return whether a change at run time still overrides a setting.
 
         :param name: the setting's name.
         :param value: its value now.

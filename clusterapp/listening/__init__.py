@@ -1,1 +1,1 @@
-"""Listening sockets: making them, inheriting them, accepting from them."""
+"""Listening sockets: creating, inheriting and accepting."""

@@ -1,4 +1,4 @@
-"""Accepting connections from a listening socket that others listen on, too."""
+"""Accepting connections from a listening socket that several processes share."""
 
 import errno
 import socket
@@ -17,12 +17,12 @@ from clusterapp.listening.socket_watching import (
     no_room,
 )
 
-#: How many connections are accepted for one wake-up where nobody else accepts: most of
-#: what more would save, and those that are connected already do not wait long.
+#: The number of connections accepted per wake-up if no other process accepts: most of
+#: what more would save, and requests on open connections do not wait long.
 AT_ONCE = 4
 
-#: The errors of one connection that is lost already; the next one may be well.
-#: accept(2): "treat them like EAGAIN", and forbidden by a firewall rule.
+#: Errors of one connection that is already lost; the next one may be good. accept(2):
+#: "treat them like EAGAIN", and forbidden by a firewall rule.
 CONNECTION_LOST = {
     errno.ECONNABORTED,
     errno.EHOSTDOWN,
@@ -42,10 +42,10 @@ CONNECTION_LOST = {
 
 def accept(listening: socket.socket) -> tuple[int, Any]:
     """
-    Accept a connection, and make no socket of it: that is what takes the time.
+    Accept a connection without creating a socket object, which is the slow part.
 
-    :param listening: a socket that does not block.
-    :return: the connection's descriptor, and the other end's address.
+    :param listening: a non-blocking socket.
+    :return: the connection's descriptor, and the peer's address.
     :raise OSError: as accept(2) fails.
     """
     accepted: tuple[int, Any] = listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001
@@ -53,24 +53,27 @@ def accept(listening: socket.socket) -> tuple[int, Any]:
 
 
 class Room(Protocol):
-    """The descriptors of a process, and what is done when they run short."""
+    """The limit of a process's descriptors, and how to free some of them."""
 
     @property
     def crowded_from(self) -> int:
-        """The descriptor from which on nearly all are in use (open(2): the lowest)."""
+        """
+        The lowest descriptor number at which nearly all are in use (open(2): the
+        lowest).
+        """
 
     def make(self) -> int:
-        """Close connections that are idle; return how many."""
+        """Close idle connections; return their number."""
 
 
 class Acceptor(Watching):
     """
-    Accept connections from a shared socket and leave the socket as it is.
+    Accepts connections from a shared socket without changing the socket.
 
-    Twisted's own ports would accept up to a hundred connections for one wake-up,
-    so that one worker empties the queue of all; and an adopted Unix port changes
-    the mode of the socket's path and its backlog, and shuts the socket down for
-    every process when it closes.
+    Twisted's own ports would accept up to a hundred connections for one wake-up, so
+    that one worker empties the backlog that all share; and an adopted Unix port changes
+    the mode of the socket's path and its backlog, and shuts the socket down for every
+    process when it closes.
     """
 
     def __init__(
@@ -82,39 +85,39 @@ class Acceptor(Watching):
         room: Room | None = None,
     ) -> None:
         """
-        Take over a listening socket.
+        Take ownership of a listening socket.
 
-        :param reactor: what waits for connections.
+        :param reactor: the reactor that polls the socket.
         :param listening: the socket; `stop` closes this descriptor of it.
-        :param serve: serves a connection whose socket, which does not block, is
-            its own from then on; it gets the other end's address as well, as
-            accept(2) gives it.
-        :param portion: tells how many connections may be accepted for this wake-up,
-            where others listen, too; if none, the others are to have the next one,
-            if they take it within a moment.
-        :param room: the descriptors of the process; they are not looked after if none.
+        :param serve: serves a connection; receives its socket, which is non-blocking
+            and which it owns, and the peer's address as returned by accept(2).
+        :param portion: returns how many connections may be accepted for this wake-up if
+            several processes listen; if 0, other processes get a moment to accept
+            first.
+        :param room: the limit of the process's descriptors; None to ignore it.
         """
         make_room = no_room if room is None else room.make
         super().__init__(reactor, listening, make_room)
         self._crowded_from = sys.maxsize if room is None else room.crowded_from
         self._serve = serve
         self._portion = portion
-        # As numbers: to name them would take as long as to accept a connection.
+        # As integers: converting them to enums would take as long as accepting a
+        # connection.
         self._kind = int(listening.family), int(listening.type), listening.proto
         listening.setblocking(False)
 
     def start(self) -> None:
-        """Begin to accept."""
+        """Start accepting."""
         self._watch()
 
     def stop(self) -> None:
-        """Accept no more; connections in the queue stay there for others."""
+        """Stop accepting; connections in the backlog stay there for other processes."""
         self._unwatch()
         self._watched.close()
 
     @keeps_watching("accept connections")
     def doRead(self) -> None:
-        """Accept a few connections, or leave them to others for a moment."""
+        """Accept a few connections, or leave them to other processes for a moment."""
         left = AT_ONCE if self._portion is None else self._portion()
         if not left:
             self._leave_alone(MOMENT, self._accept)
@@ -122,11 +125,11 @@ class Acceptor(Watching):
             left -= 1
 
     def _accept(self) -> bool:
-        """Accept a connection; tell whether the next one may be accepted, too."""
+        """Accept a connection; return whether the next one may be accepted, too."""
         try:
             number, peer = accept(self._watched)
         except BlockingIOError:
-            return False  # there is none, or another worker was first
+            return False  # none waits, or another worker was first
         except OSError as error:
             is_lost = error.errno in CONNECTION_LOST
             if not is_lost:
@@ -140,7 +143,7 @@ class Acceptor(Watching):
             connection.close()
             self.cannot_serve(error)
         if is_crowded and self._is_on:
-            # What is left is for those that are served already.
+            # The remaining descriptors are for the connections that are open already.
             self._try_later("accept", "nearly all descriptors are in use")
             return False
         return self._is_on
@@ -148,10 +151,10 @@ class Acceptor(Watching):
 
 class ConnectionAdopter:
     """
-    Has a reactor serve connections on its own transports; an `Acceptor` calls it.
+    Serves connections on the reactor's own transports; called by an `Acceptor`.
 
     :param reactor: the reactor.
-    :param factory: the factory of the protocols that serve.
+    :param factory: the factory of the protocols.
     """
 
     def __init__(self, reactor: IReactorSocket, factory: Any) -> None:

@@ -1,11 +1,11 @@
 """
 Passing accepted connections from the master to a worker (unix(7), SCM_RIGHTS).
 
-Each slot has a queue: a pair of sockets, whose receiving end every process that fills
-the slot inherits. A connection that is sent and not received yet is in the kernel, as
-one that waits for accept(2) is: if the worker dies, the next one of the slot receives
-it, or the master takes it back. Nobody has to acknowledge anything for that, and the
-master keeps no copy that would hold a connection open which its worker has closed.
+Each slot has a queue: a socket pair, whose receiving end is inherited by every process
+of the slot. A connection that is sent and not received yet is in the kernel, like one
+that waits for accept(2): if the worker dies, its successor in the slot receives it, or
+the master takes it back. This needs no acknowledgements, and the master keeps no
+duplicate, which would hold a connection open that its worker has closed.
 """
 
 import array
@@ -23,41 +23,41 @@ from clusterapp.listening.socket_watching import (
     no_room,
 )
 
-#: How many connections one message may have: SCM_MAX_FD is 253.
+#: The most connections in one message: SCM_MAX_FD is 253.
 MOST_AT_ONCE = 64
 
 _DESCRIPTOR = array.array("i").itemsize
 
-#: What connections are; the kernel is asked for their family alone.
+#: The type of all connections; only their family is asked of the kernel.
 _STREAM = (-1, int(socket.SOCK_STREAM), 0)
 
-#: What sendmsg(2) says when the queue is full: of bytes, or of descriptors.
+#: The errors of sendmsg(2) for a full queue: of bytes, or of descriptors.
 _FULL = {errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS}
 
 
 class Queue:
-    """The connections that are on their way to one slot, as the master sees them."""
+    """The connections that are on their way to one slot (the master's side)."""
 
     def __init__(self) -> None:
         self._sending, self.receiving = socket_pair()
-        #: How many have been sent so far.
+        #: The number of connections sent so far.
         self.sent = 0
 
     @property
     def waiting(self) -> int:
-        """How many are in it: each has a byte (SIOCINQ in unix(7))."""
+        """The number of queued connections: a byte for each (SIOCINQ in unix(7))."""
         count = array.array("i", [0])
         fcntl.ioctl(self.receiving, termios.FIONREAD, count)
         return count[0]
 
     def send(self, doors: bytes, connections: Sequence[int]) -> bool:
         """
-        Send connections; all of them, or none.
+        Send connections; either all of them or none.
 
-        :param doors: by which listener each has come: a byte for each.
-        :param connections: the descriptors, which stay the caller's; at most
+        :param doors: the numbers of their listeners: a byte for each connection.
+        :param connections: the descriptors, which remain the caller's; at most
             `MOST_AT_ONCE`.
-        :return: whether there was room for them.
+        :return: whether the queue had room for them.
         """
         try:
             socket.send_fds(self._sending, [doors], connections)
@@ -69,14 +69,17 @@ class Queue:
         return True
 
     def reclaim_fds(self) -> list[tuple[int, int]]:
-        """Receive what no worker has: numbers of listeners, and descriptors."""
+        """
+        Receive the connections that no worker has received: listener numbers and
+        descriptors.
+        """
         found: list[tuple[int, int]] = []
         while received := receive(self.receiving):
             found += received
         return found
 
     def close(self) -> None:
-        """Close both ends; what nobody has received is lost."""
+        """Close both ends; connections that were not received are lost."""
         self._sending.close()
         self.receiving.close()
 
@@ -85,9 +88,8 @@ def receive(receiving: socket.socket) -> list[tuple[int, int]]:
     """
     Receive the connections of one message.
 
-    :param receiving: the receiving end of a queue, which does not block.
-    :return: the number of the listener that each has come by, and its descriptor; none
-        if there is no message.
+    :param receiving: the receiving end of a queue, non-blocking.
+    :return: pairs of listener number and descriptor; empty if there is no message.
     """
     try:
         doors, ancillary, _, _ = receiving.recvmsg(
@@ -100,7 +102,7 @@ def receive(receiving: socket.socket) -> list[tuple[int, int]]:
     numbers = array.array("i")
     for _, _, piece in ancillary:
         numbers.frombytes(piece[: len(piece) - len(piece) % _DESCRIPTOR])
-    # If this process has no descriptor left, the kernel leaves the rest out.
+    # If this process has no descriptor left, the kernel drops the remaining ones.
     return list(zip(doors, numbers, strict=False))
 
 
@@ -108,11 +110,11 @@ class Receiver(Watching):
     """
     Receives connections from the master (in a worker).
 
-    :param reactor: what waits for them.
-    :param receiving: the receiving end of the slot's queue; it is the receiver's.
-    :param serve: serves one; it gets the number of the listener that it has come by.
-    :param has_room: tells whether this process has descriptors for some more.
-    :param make_room: closes connections that are idle, and returns how many.
+    :param reactor: the reactor that polls the queue.
+    :param receiving: the receiving end of the slot's queue; the receiver owns it.
+    :param serve: serves one connection; receives the number of its listener as well.
+    :param has_room: returns whether this process has free descriptors.
+    :param make_room: closes idle connections, and returns their number.
     """
 
     def __init__(
@@ -128,14 +130,14 @@ class Receiver(Watching):
         self._has_room = has_room
 
     def start(self) -> None:
-        """Begin to receive."""
+        """Start receiving."""
         self._watch()
 
     def stop(self) -> None:
         """
-        Receive what waits, and no more.
+        Receive the connections in the queue, and stop.
 
-        One that never began leaves it to the process that has the slot.
+        A receiver that was never started leaves them to the process that has the slot.
         """
         has_begun = self._is_on
         self._unwatch()
@@ -145,11 +147,11 @@ class Receiver(Watching):
 
     @keeps_watching("receive connections")
     def doRead(self) -> None:
-        """Serve the connections of one message."""
+        """Called when the queue is readable: serve the connections of one message."""
         if self._has_room():
             self._receive()
             return
-        # What is received without a descriptor for it would be lost.
+        # A connection that is received without a free descriptor would be lost.
         self._try_later("receive", "no descriptor left")
 
     def _receive(self) -> bool:

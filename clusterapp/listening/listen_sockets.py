@@ -1,4 +1,4 @@
-"""Listening sockets, made or inherited by the master and kept by it for life."""
+"""Listening sockets, created or inherited by the master and kept for its lifetime."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ from clusterapp.settings.listen import (
 
 _log = Logger()
 
-#: What gunicorn and uvicorn ask for; the kernel cuts it to net.core.somaxconn.
+#: The default of gunicorn and uvicorn; the kernel caps it at net.core.somaxconn.
 BACKLOG = 2048
 
 #: SD_LISTEN_FDS_START of sd_listen_fds(3).
@@ -37,13 +37,14 @@ _FIRST_PASSED = 3
 @dataclass(frozen=True)
 class Listener:
     """
-    A listening socket and what it is known by.
+    A listening socket and its name.
 
-    :param name: what names the socket, whatever is done with it.
+    :param name: the name of the listener, which is the same for all duplicates of the
+        socket.
     :param socket: the socket.
     :param path: the path that is to be removed with the socket, if any.
     :param identity: the device and inode of that path, when it was made.
-    :param scheme: what the URLs of a TCP listener begin with.
+    :param scheme: the scheme of the URLs of a TCP listener.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Listener:
     scheme: str = "http"
 
     def address(self) -> str:
-        """Tell where clients find it, with the port that the kernel chose."""
+        """Return the listener's URL, with the port that the kernel chose."""
         name = self.socket.getsockname()
         if self.socket.family == socket.AF_UNIX:
             return f"unix:{name}"
@@ -61,7 +62,7 @@ class Listener:
         return f"{self.scheme}://{host}:{name[1]}"
 
     def close(self) -> None:
-        """Close the socket, and remove its path unless another has taken it."""
+        """Close the socket, and remove its path unless it was replaced."""
         if self.path is not None:
             self._remove(self.path)
         self.socket.close()
@@ -71,17 +72,17 @@ class Listener:
             if _identity(path) == self.identity:
                 Path(path).unlink(missing_ok=True)
         except OSError as error:
-            # The master may have given up the rights by which it made the path.
+            # The master may have dropped the privileges with which it made the path.
             _log.warn("cannot remove {path}: {error}", path=path, error=error)
 
 
 def listen(spec: ListenSpec, systemd: Mapping[str | int, int]) -> Listener:
     """
-    Make or inherit the socket that a specification asks for.
+    Create or inherit the socket of a specification.
 
     :param spec: what to listen on.
     :param systemd: the descriptors that systemd passed, by name and by index.
-    :raise ListenError: if that cannot be done; the text says why.
+    :raise ListenError: if that fails; the text has the reason.
     """
     try:
         match spec:
@@ -102,7 +103,7 @@ def listen(spec: ListenSpec, systemd: Mapping[str | int, int]) -> Listener:
 
 
 def _advice(spec: ListenSpec, error: OSError) -> str:
-    """Say what helps, of errors of which one can tell: the end of a sentence."""
+    """Return advice for errors with a known remedy: the end of a sentence."""
     port = getattr(spec, "port", None)
     match error.errno:
         case errno.EACCES if port is not None:
@@ -119,9 +120,10 @@ def _advice(spec: ListenSpec, error: OSError) -> str:
 
 def inherit(spec: ListenSpec, made: socket.socket) -> Listener:
     """
-    Take over a socket that another process has made for the same specification.
+    Return the listener for a socket that another process has made for this
+    specification.
 
-    :param spec: what it listens on.
+    :param spec: what the socket listens on.
     :param made: the socket.
     """
     path = spec.path if isinstance(spec, UnixListen) else None
@@ -132,7 +134,7 @@ def private_unix(path: str) -> Listener:
     """
     Listen on a Unix socket that only this user may connect to.
 
-    :param path: where; nothing may be there yet.
+    :param path: the path; nothing may be there yet.
     """
     try:
         made = _bound_unix(path, 0o600)
@@ -143,10 +145,10 @@ def private_unix(path: str) -> Listener:
 
 def first_environment() -> Mapping[str, str]:
     """
-    Give the environment that this process was started with (proc(5)).
+    Return the environment that this process was started with (proc(5)).
 
-    Whatever Twisted program imports `twisted.internet.endpoints` removes systemd's
-    variables from `os.environ`, and twistd does so before it asks for our service.
+    Any Twisted program that imports `twisted.internet.endpoints` removes systemd's
+    variables from `os.environ`, and twistd does so before it loads our service.
     """
     try:
         lines = Path("/proc/self/environ").read_bytes().split(b"\0")
@@ -158,12 +160,11 @@ def first_environment() -> Mapping[str, str]:
 
 def passed_by_systemd(environ: Mapping[str, str]) -> Mapping[str | int, int]:
     """
-    Tell which descriptors systemd passed (sd_listen_fds(3)).
+    Return the descriptors that systemd passed (sd_listen_fds(3)).
 
-    They are named once by their position, from 0, and once by their name, if they
-    have one.
+    Each is listed by its index, from 0, and by its name if it has one.
 
-    :param environ: the environment, as this process was started with it.
+    :param environ: the environment that this process was started with.
     """
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return {}
@@ -214,7 +215,7 @@ def _unix(path: str, mode: int) -> socket.socket:
 
 def _bound_unix(path: str, mode: int) -> socket.socket:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # Between bind and chmod nobody else shall be able to connect.
+    # Between bind and chmod no other user may be able to connect.
     umask = os.umask(0o177)
     try:
         made.bind(path)
@@ -229,7 +230,7 @@ def _bound_unix(path: str, mode: int) -> socket.socket:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket that nobody listens on any more; leave all else alone."""
+    """Remove a socket on which no process listens; leave other files alone."""
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise ListenError(f"cannot listen on unix:{path}: it is not a socket")
@@ -272,7 +273,7 @@ def _passed(spec: SystemdListen, systemd: Mapping[str | int, int]) -> int:
 
 
 def _identity(path: str) -> tuple[int, int] | None:
-    """Tell which file a path leads to; None if it leads to none."""
+    """Return the device and inode of a path; None if there is no file."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:

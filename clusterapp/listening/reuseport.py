@@ -1,11 +1,12 @@
 """
 Reuseport groups: a TCP listener's first socket, and one more for each slot.
 
-All have the same address, and for each new connection a program in the kernel chooses
-the one that gets it (SO_REUSEPORT and SO_ATTACH_REUSEPORT_CBPF in socket(7)). The
-kernel numbers the sockets of a group in the order in which they began to listen, and
-gives the last one's number to another that is closed; so none is closed before all.
-What waits in a socket's queue waits there whatever becomes of the slot's worker.
+All sockets have the same address, and for each new connection a BPF program in the
+kernel chooses the socket that gets it (SO_REUSEPORT and SO_ATTACH_REUSEPORT_CBPF in
+socket(7)). The kernel numbers the sockets of a group in the order in which they began
+to listen; when one is closed, its number goes to the last one. So none is closed before
+all are. Connections in a socket's backlog stay there whatever happens to the slot's
+worker.
 """
 
 import ctypes
@@ -18,22 +19,22 @@ from clusterapp.dispatch.steering import Program, first_only
 from clusterapp.errors import ListenError
 from clusterapp.listening.listen_sockets import BACKLOG
 
-#: Missing from `socket`; the number is that of all architectures but a few old ones.
+#: Missing from `socket`; this number holds on all architectures but a few old ones.
 _SO_ATTACH_REUSEPORT_CBPF = 51
 
 
 class Group:
     """
-    A listener's sockets: member 0 is the first one, member n + 1 is slot n's.
+    The sockets of a listener: member 0 is the first one, member n + 1 is slot n's.
 
-    :param first: a TCP socket that listens. It must have been bound without
-        SO_REUSEPORT: only then is a port that another program has an error.
-    :raise ListenError: it is of a kind that cannot be shared so.
+    :param first: a listening TCP socket. It must have been bound without SO_REUSEPORT:
+        only then is a port that another program uses an error.
+    :raise ListenError: if the socket is of a kind that cannot form a group.
     """
 
     def __init__(self, first: socket.socket) -> None:
-        # To those that follow it is as if this had been set before it was bound;
-        # from now on the kernel refuses only sockets of other users.
+        # For the sockets that follow, this is as if it had been set before bind; from
+        # now on the kernel refuses only sockets of other users.
         try:
             first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         except OSError as error:
@@ -44,7 +45,7 @@ class Group:
     @classmethod
     def inherited(cls, members: Sequence[socket.socket]) -> "Group":
         """
-        Take over a group of another process, and the program that it has.
+        Take over a group of another process, with its BPF program.
 
         :param members: all its sockets, in their order.
         """
@@ -54,18 +55,18 @@ class Group:
 
     @property
     def members(self) -> Sequence[socket.socket]:
-        """All sockets of the group in their order, to be bequeathed."""
+        """All sockets of the group in their order, to be inherited."""
         return tuple(self._members)
 
     def member(self, slot: int) -> socket.socket:
         """
-        Give the socket of a slot; it is made, after those of all slots before it.
+        Return the socket of a slot; create it and those of all earlier slots if needed.
 
-        No connection comes to a new one before the group is steered there.
+        A new socket gets no connections before `steer` includes it.
 
         :param slot: the slot's number, from 0.
-        :raise ListenError: the kernel makes no more; the group is as it was, but
-            for the sockets of earlier slots.
+        :raise ListenError: if the kernel makes no more sockets; the group is unchanged,
+            but for the sockets of earlier slots.
         """
         while len(self._members) <= slot + 1:
             self._add()
@@ -73,14 +74,14 @@ class Group:
 
     def steer(self, program: Program) -> None:
         """
-        Let a program choose who gets the connections that come from now on.
+        Attach a program that chooses the socket of each new connection.
 
-        :param program: made by `clusterapp.dispatch.steering`, for slots whose
-            sockets are there already.
-        :raise ListenError: the kernel does not take it; before Linux 6.8, for
-            example, net.core.optmem_max bounds it to some 2,500 instructions.
+        :param program: made by `clusterapp.dispatch.steering`, for slots whose sockets
+            exist already.
+        :raise ListenError: if the kernel refuses it; before Linux 6.8, for example,
+            net.core.optmem_max bounds it to some 2,500 instructions.
         """
-        # Alone, the first socket is no group yet, and gets everything.
+        # A single first socket is no group yet, and gets all connections.
         if len(self._members) > 1:
             self._attach(program)
         self._program = program
@@ -103,7 +104,7 @@ class Group:
     def _attach(self, program: Program) -> None:
         code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
         memory = ctypes.create_string_buffer(code, len(code))
-        # struct sock_fprog: the number of instructions, and where they are.
+        # struct sock_fprog: the number of instructions, and a pointer to them.
         pointer = struct.pack("HP", len(program), ctypes.addressof(memory))
         first = self._members[0]
         try:
@@ -126,8 +127,8 @@ def _bound_beside(first: socket.socket) -> socket.socket:
 
 
 def _bind_beside(first: socket.socket, made: socket.socket) -> None:
-    # Connections that were accepted before the first socket could be shared would
-    # otherwise be in the way.
+    # Without SO_REUSEADDR, connections that were accepted before the first socket could
+    # be shared would make bind fail.
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     if first.family == socket.AF_INET6:
@@ -138,7 +139,7 @@ def _bind_beside(first: socket.socket, made: socket.socket) -> None:
 
 
 def _not_divisible(first: socket.socket, error: OSError) -> ListenError:
-    """Say why a listener can have no socket for each slot."""
+    """Return the error for a listener that cannot have a socket for each slot."""
     name = first.getsockname()
     if first.family == socket.AF_UNIX:
         address = f"unix:{name}"

@@ -1,9 +1,9 @@
 """
-Memory that all processes of a cluster share: who has how many connections.
+The scoreboard: shared memory with the load of each process of a cluster.
 
-Each worker has a row, which only it writes; everyone reads all rows. So the master
-knows how much each worker has to do when it chooses one, and a worker knows whether
-it has more than its share, without a word said.
+Each worker has a row, which only it writes; every process reads all rows. So the master
+can choose a worker by its load, and a worker can compare its load with the average,
+without messages.
 """
 
 import mmap
@@ -13,14 +13,15 @@ from typing import cast
 from clusterapp.interfaces import COLUMNS, LOAD, SERVING, Row
 from clusterapp.listening.accept import AT_ONCE
 
-#: Each column is a word of its own, so that whoever reads one while it is written
-#: sees the old value or the new one.
+#: Each column is one aligned word, so that a concurrent reader sees either the old
+#: value or the new one.
 _WORD = 8
 
-#: More processes than one machine runs; the memory is only taken as it is written.
+#: More processes than one machine runs; memory is allocated only when it is written.
 _ROWS = 4096
 
-#: What a worker may have above the average: some connections, and a part of it.
+#: By how much a worker may exceed the average: a number of connections, and a part of
+#: it.
 _ALLOWED = 2
 _TOLERANCE = 50
 
@@ -29,17 +30,17 @@ class Scoreboard:
     """
     The rows of all processes.
 
-    :param descriptor: the shared memory; it stays the caller's.
+    :param descriptor: the shared memory; it remains the caller's.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._memory = mmap.mmap(descriptor, _ROWS * COLUMNS * _WORD)
-        # The first row holds the number of the last one that was ever taken.
+        # The first row holds the highest row number that was ever assigned.
         self._words = memoryview(self._memory).cast("Q")
         self._rows: dict[int, memoryview] = {}
 
     def row(self, number: int) -> Row:
-        """Give a row by its number."""
+        """Return a row by its number."""
         if number not in self._rows:
             start = number * COLUMNS
             self._rows[number] = self._words[start : start + COLUMNS]
@@ -47,18 +48,18 @@ class Scoreboard:
 
     def portion(self, number: int) -> int:
         """
-        Tell how many connections a worker may take at once of those that all share.
+        Return how many connections a worker may accept at once from a shared socket.
 
-        One at a time, so that the next is another's, who may have less to do; none,
-        if it has more to do than the others have on average.
+        One at a time, so that the next one goes to another worker, which may have less
+        load; none if its load is above the average.
 
-        :param number: its row.
+        :param number: the number of the worker's row.
         """
         words = self._words
         if words[0] == 1:
-            return AT_ONCE  # it is alone
+            return AT_ONCE  # the only worker
         end = (words[0] + 1) * COLUMNS
-        # Who does not serve has nothing in either column.
+        # A worker that does not serve has 0 in both columns.
         count = sum(words[COLUMNS + SERVING : end : COLUMNS])
         if count == 1:
             return AT_ONCE
@@ -68,7 +69,7 @@ class Scoreboard:
 
 
 class OwnScoreboard(Scoreboard):
-    """A scoreboard, as the master that has made it sees it."""
+    """The master's scoreboard, which creates the memory."""
 
     def __init__(self) -> None:
         self.descriptor = os.memfd_create("clusterapp-scoreboard")
@@ -78,7 +79,7 @@ class OwnScoreboard(Scoreboard):
 
     def take(self) -> int:
         """
-        Take a row, whose columns are all 0.
+        Allocate a row, whose columns are all 0.
 
         :raise OSError: if there is none left.
         """
@@ -91,17 +92,17 @@ class OwnScoreboard(Scoreboard):
         return number
 
     def give_back(self, number: int) -> None:
-        """Give a row back: its process is gone, and is to count no more."""
+        """Free the row of a process that has exited, and set its columns to 0."""
         row = self.row(number)
         for column in range(COLUMNS):
             row[column] = 0
         self._free.append(number)
 
     def close(self) -> None:
-        """Give the memory up, rows and all; processes that have it keep theirs."""
+        """Release the memory and all rows; other processes keep their mapping."""
         for row in self._rows.values():
             row.release()
         self._words.release()
-        # It has a duplicate of the descriptor.
+        # The map has a duplicate of the descriptor.
         self._memory.close()
         os.close(self.descriptor)

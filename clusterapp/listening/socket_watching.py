@@ -1,4 +1,4 @@
-"""Watching a socket with a reactor, and leaving it alone for a while."""
+"""Polling a socket with a reactor, with pauses."""
 
 import errno
 import socket
@@ -12,15 +12,14 @@ from zope.interface import implementer
 
 from clusterapp.guards import guarded, report
 
-#: The errors of a process or a machine without descriptors or memory: accept(2).
+#: The errors of a process or a machine without free descriptors or memory: accept(2).
 WITHOUT_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
-#: How long a socket is left alone when this process has no descriptor left.
+#: The pause, in seconds, when this process has no descriptor left.
 PAUSE_WITHOUT_DESCRIPTORS = 1.0
 
-#: Seconds after which a socket is looked at again when others were to come first, or
-#: idle connections to close: enough for what has nothing else to do, and nothing that
-#: a client would notice.
+#: The pause, in seconds, in which other processes can accept first, or idle connections
+#: close: enough for an idle process, and nothing that a client would notice.
 MOMENT = 0.001
 
 
@@ -30,28 +29,27 @@ def no_room() -> int:
 
 
 class WatchingReactor(Protocol):
-    """The parts of a reactor that watching needs."""
+    """The methods of a reactor that `Watching` needs."""
 
     def addReader(self, reader: IReadDescriptor) -> None:
-        """Tell a reader whenever there is something to read."""
+        """Call the reader's `doRead` whenever its descriptor is readable."""
 
     def removeReader(self, reader: IReadDescriptor) -> None:
-        """Tell it no more."""
+        """Stop polling the reader's descriptor."""
 
     @property
     def callLater(self) -> Callable[..., IDelayedCall]:
-        """Call something after some seconds."""
+        """Schedules a call after a number of seconds."""
 
 
 @implementer(IReadDescriptor)
 class Watching:
     """
-    Hears from a reactor whenever there is something on a socket.
+    A reader whose `doRead` the reactor calls whenever a socket is readable.
 
     :param reactor: the reactor.
-    :param watched: the socket, which does not block.
-    :param make_room: closes connections that are idle, which it logs, and returns how
-        many.
+    :param watched: the socket, non-blocking.
+    :param make_room: closes idle connections, which it logs, and returns their number.
     """
 
     _log = Logger()
@@ -69,13 +67,13 @@ class Watching:
         self._pause: IDelayedCall | None = None
 
     def _watch(self) -> None:
-        """Hear of it from now on."""
+        """Start polling the socket."""
         if not self._is_on:
             self._is_on = True
             self._reactor.addReader(self)
 
     def _unwatch(self) -> None:
-        """Hear of it no more, nor later."""
+        """Stop polling the socket, and cancel a pause."""
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
@@ -87,17 +85,17 @@ class Watching:
         self, seconds: float, then: Callable[[], object] | None = None
     ) -> None:
         """
-        Hear nothing of it for a while.
+        Pause polling of the socket.
 
-        :param then: called when that is over.
+        :param then: called when the pause is over.
         """
         if self._pause is not None:
-            return  # it is left alone already
+            return  # it is paused already
         self._reactor.removeReader(self)
         self._pause = self._reactor.callLater(seconds, self._go_on, then)
 
     def _try_later(self, doing: str, error: object) -> None:
-        """Wait: as a rule there is no descriptor left, not even to refuse with."""
+        """Pause: usually no descriptor is left, not even to refuse with."""
         if self._make_room():
             self._leave_alone(MOMENT)
             return
@@ -111,18 +109,18 @@ class Watching:
 
     def pause_after_error(self) -> None:
         """
-        Leave the socket alone for a while after an exception that nobody expected.
+        Pause polling of the socket after an unexpected exception.
 
-        The reactor would call `doRead` again at once, and for ever.
+        The reactor would call `doRead` again at once, and forever.
         """
         if self._is_on and self._pause is None:
             self._leave_alone(PAUSE_WITHOUT_DESCRIPTORS)
 
     def cannot_serve(self, error: Exception) -> None:
         """
-        Log why one connection cannot be served, and pause if no other one can.
+        Log why one connection cannot be served; pause if no other one can be, either.
 
-        :param error: what was raised; it is being handled.
+        :param error: the exception that is being handled.
         """
         if isinstance(error, OSError):
             if error.errno in WITHOUT_RESOURCES:
@@ -139,30 +137,30 @@ class Watching:
         if then is not None:
             then()
 
-    # What the reactor calls.
+    # Called by the reactor.
 
     def fileno(self) -> int:
-        """Tell the descriptor to wait for."""
+        """Return the descriptor to poll."""
         return self._watched.fileno()
 
     def logPrefix(self) -> str:
-        """Name this object in Twisted's log."""
+        """Return the name of this object in Twisted's log."""
         return type(self).__name__
 
     def doRead(self) -> None:
-        """Hear that there is something."""
+        """Called when the socket is readable."""
         raise NotImplementedError
 
     def connectionLost(self, reason: Failure) -> None:
-        """Hear from the reactor that the socket is broken, or that all ends."""
+        """Called by the reactor when the socket is broken, or when it stops."""
 
 
 def keeps_watching(
     doing: str,
 ) -> Callable[[Callable[[Any], object]], Callable[[Any], None]]:
     """
-    Guard the `doRead` of a `Watching`: after an exception it pauses for a while.
+    Guard the `doRead` of a `Watching`: it pauses after an exception.
 
-    :param doing: what it does, for the log.
+    :param doing: what `doRead` does, for the log.
     """
     return guarded(doing, lambda _failure, watching: watching.pause_after_error())

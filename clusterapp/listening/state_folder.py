@@ -1,4 +1,4 @@
-"""The state folder: where a running cluster keeps what is private to it."""
+"""The state folder: the private files and sockets of a running cluster."""
 
 import fcntl
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from clusterapp.errors import ListenError
 
-#: The longest path of a Unix socket, less its final NUL (unix(7)).
+#: The longest path of a Unix socket in bytes, less its final NUL (unix(7)).
 LONGEST_SOCKET_PATH = 107
 
 
@@ -23,12 +23,12 @@ Identity = tuple[int, int]
 @dataclass
 class _Held:
     """
-    A socket or a symbolic link in the folder, that can be made again.
+    A socket or a symbolic link in the folder, which can be made again.
 
-    :param identity: what is at its path as long as nobody has touched it.
-    :param descriptor: an O_PATH descriptor, by which a socket can be connected to
-        when no path leads to it any more; None for a symbolic link.
-    :param target: what a symbolic link in its place leads to.
+    :param identity: the file at its path as long as it was not replaced.
+    :param descriptor: an O_PATH descriptor, by which a socket can be connected to when
+        its path is gone; None for a symbolic link.
+    :param target: the target of a symbolic link in its place.
     """
 
     identity: Identity
@@ -37,7 +37,7 @@ class _Held:
 
 
 def default_state(environ: Mapping[str, str]) -> Path:
-    """Tell where state is kept if the operator does not say."""
+    """Return the default state folder."""
     runtime = environ.get("XDG_RUNTIME_DIR")
     if runtime:
         return Path(runtime) / "clusterapp"
@@ -48,21 +48,20 @@ def default_state(environ: Mapping[str, str]) -> Path:
 
 class StateFolder:
     """
-    A folder of this process's own inside the state folder.
+    A private folder of this process inside the state folder.
 
-    It is locked while the process lives, so that the next one can tell a folder
-    in use from what a killed one left behind, which it removes.
-
-    Whatever else may remove it meanwhile, such as a cleaner of /tmp, `restore` makes
-    it again.
+    It is locked while the process lives, so that the next process can distinguish a
+    folder in use from one that a killed process left behind, which it removes. If the
+    folder is removed meanwhile, for example by a cleaner of /tmp, `restore` makes it
+    again.
     """
 
     def __init__(self, base: Path) -> None:
         """
         Make the folder.
 
-        :param base: the state folder; made if it is not there.
-        :raise ListenError: if it cannot be made, or belongs to somebody else.
+        :param base: the state folder; created if it does not exist.
+        :raise ListenError: if it cannot be made, or belongs to another user.
         """
         self.base = base
         self._held: dict[str, _Held] = {}
@@ -79,9 +78,9 @@ class StateFolder:
 
     def socket(self, name: str) -> str:
         """
-        Tell the path of a private socket.
+        Return the path of a private socket.
 
-        :raise ListenError: if the path is longer than the kernel takes.
+        :raise ListenError: if the path is longer than the kernel allows.
         """
         path = str(self.path / f"{name}.sock")
         if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
@@ -93,9 +92,9 @@ class StateFolder:
 
     def folder(self, name: str) -> str:
         """
-        Make a private folder in this one, and tell its path.
+        Create a private folder in this one, and return its path.
 
-        :raise ListenError: if it cannot be made.
+        :raise ListenError: if it cannot be created.
         """
         path = self.path / name
         try:
@@ -112,10 +111,10 @@ class StateFolder:
 
     def hold(self, name: str) -> None:
         """
-        Have `restore` make a private socket again, or a symbolic link in its place.
+        Register a private socket, or a symbolic link in its place, with `restore`.
 
-        :param name: what `socket` was called with; it is there by now.
-        :raise ListenError: if it is not, or there is no descriptor left.
+        :param name: the name given to `socket`; the socket must exist by now.
+        :raise ListenError: if it does not exist, or no descriptor is left.
         """
         path = self.socket(name)
         if name in self._held:
@@ -127,14 +126,14 @@ class StateFolder:
 
     def restore(self) -> list[str]:
         """
-        Make again what was removed or replaced: the folder, and what is in it.
+        Recreate what was removed or replaced: the folder, and its contents.
 
-        Processes have inherited the sockets that listen, and a socket is bound only
-        once. So a symbolic link takes the place of its path, which leads to it by
-        this process's descriptor of it, in /proc.
+        Processes have inherited the listening sockets, and a socket is bound only once.
+        So its path becomes a symbolic link to this process's descriptor of it, in
+        /proc.
 
-        :return: the paths that were made again; none if all were there.
-        :raise ListenError: if that cannot be done, or is not safe.
+        :return: the paths that were recreated; empty if nothing was missing.
+        :raise ListenError: if that fails, or is not safe.
         """
         try:
             return [*self._restore_folder(), *self._restore_sockets()]
@@ -174,7 +173,7 @@ class StateFolder:
                 continue
             if held.descriptor is not None:
                 _check_reachable(path)
-            # Not at its path at once: something may be there.
+            # Made beside the path and renamed: a file may be at the path.
             beside = f"{path}.new"
             Path(beside).unlink(missing_ok=True)
             Path(beside).symlink_to(held.target)
@@ -200,9 +199,10 @@ def _hold(path: str) -> _Held:
 
 def _check_reachable(path: str) -> None:
     """
-    Make sure that the children may use this process's descriptors.
+    Raise an error unless the children may use this process's descriptors.
 
-    Those of one that has changed its user belong to root: proc(5), PR_SET_DUMPABLE.
+    Those of a process that has changed its user belong to root: proc(5),
+    PR_SET_DUMPABLE.
     """
     if Path("/proc/self/fd").stat().st_uid != os.geteuid():
         raise ListenError(
@@ -212,7 +212,7 @@ def _check_reachable(path: str) -> None:
 
 
 def _identity(path: Path) -> Identity | None:
-    """Return which file is at a path; None if there is none."""
+    """Return the device and inode of a path; None if there is no file."""
     try:
         found = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -221,7 +221,7 @@ def _identity(path: Path) -> Identity | None:
 
 
 def _check_owner(base: Path) -> None:
-    """Make sure that nobody else can put sockets where ours are looked for."""
+    """Raise an error if another user could put sockets into a folder."""
     found = base.lstat()
     if not stat.S_ISDIR(found.st_mode):
         raise ListenError(f"the state folder {base} is not a folder")
@@ -233,7 +233,7 @@ def _check_owner(base: Path) -> None:
 
 @contextmanager
 def _alone_in(base: Path) -> Iterator[None]:
-    """Keep others from cleaning up before a new folder is locked."""
+    """Lock out other processes, which could remove a new folder before it is locked."""
     held = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)

@@ -1,1 +1,1 @@
-"""What a child process logs, on its way to the master; and the lines of logs."""
+"""The log of a child process, sent to the master, and the writing of log lines."""

@@ -1,4 +1,4 @@
-"""Lines that many processes append to one file, written in batches."""
+"""Buffered appending of lines to a file that many processes write to."""
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -7,14 +7,14 @@ from clusterapp.guards import guarded
 from clusterapp.logs.log_output import MOST_BYTES, Opening
 from clusterapp.wording import counted
 
-#: Seconds for which a line waits at most for others to be written with it.
+#: The longest time, in seconds, that a line waits to be written together with others.
 PAUSE = 0.25
-#: How many bytes are written without waiting for more.
+#: The number of bytes that are written without waiting for more.
 FULL = MOST_BYTES // 2
-#: How many bytes are kept while nothing can be written.
+#: The most bytes that are kept while nothing can be written.
 MOST_KEPT = 1_048_576
-#: Seconds after which what could not be written is tried again: the first time, and
-#: at most, since each attempt in vain doubles them.
+#: The seconds after which a failed write is retried: the first time, and at most; each
+#: failure doubles them.
 FIRST_RETRY, LAST_RETRY = 0.01, 1.0
 
 
@@ -22,8 +22,8 @@ class Appender:
     """
     Collects lines, and writes them together.
 
-    What cannot be written is kept up to `MOST_KEPT` bytes; then new lines are lost,
-    and counted. The log is told when the trouble begins and when it is over.
+    Lines that cannot be written are kept up to `MOST_KEPT` bytes; then new lines are
+    dropped, and counted. The start and the end of the failure are logged.
     """
 
     _log = Logger()
@@ -33,8 +33,8 @@ class Appender:
         Open the output.
 
         :param clock: the process's reactor.
-        :param name: what the log calls the output.
-        :param opening: opens it, now and whenever it is opened anew.
+        :param name: the name of the output in log messages.
+        :param opening: opens the output, now and whenever it is reopened.
         :raise OSError: if it cannot be opened.
         """
         self._clock = clock
@@ -51,14 +51,14 @@ class Appender:
 
     @property
     def longest_line(self) -> int:
-        """The most bytes that a line may have so that it stays whole."""
+        """The most bytes of a line that is written atomically."""
         return self._output.longest_line
 
     def add(self, line: bytes) -> None:
         """
-        Take a line, to be written soon.
+        Add a line, to be written soon.
 
-        :param line: with the newline at its end.
+        :param line: the line, with its newline.
         """
         self._lines.append(line)
         self._size += len(line)
@@ -68,7 +68,7 @@ class Appender:
             self._full()
 
     def flush(self) -> None:
-        """Write what has been collected, as far as that can be done now."""
+        """Write the collected lines, as far as that is possible now."""
         self._stop_timer()
         waiting = len(self._lines)
         try:
@@ -79,7 +79,7 @@ class Appender:
             self._succeeded()
 
     def reopen(self) -> None:
-        """Write what there is, and open the output anew; if it fails, keep the old."""
+        """Flush, and reopen the output; if that fails, keep the old one."""
         self.flush()
         try:
             fresh = self._opening()
@@ -96,7 +96,7 @@ class Appender:
             self.flush()
 
     def close(self) -> None:
-        """Write what there is and close the output; what is left over is lost."""
+        """Flush and close the output; lines that cannot be written are lost."""
         self.flush()
         self._stop_timer()
         self._lost += len(self._lines)
@@ -127,7 +127,7 @@ class Appender:
         self._timer = self._clock.callLater(self._retry, self._late)
         self._size = sum(map(len, self._lines))
         self._trouble = error
-        # A reader who is slow for a moment is no trouble yet.
+        # A reader that is slow for a moment is not an error yet.
         if not isinstance(error, BlockingIOError):
             self._tell()
 
@@ -145,7 +145,7 @@ class Appender:
         self._told = False
 
     def _tell(self) -> None:
-        """Say what the trouble is, once for each time that there is some."""
+        """Log the error, once for each period of failure."""
         if self._told:
             return
         self._told = True

@@ -1,4 +1,4 @@
-"""What is logged in other ways than by `twisted.logger`, made into its events."""
+"""Conversion of output that bypasses `twisted.logger` into its events."""
 
 import logging
 import sys
@@ -24,13 +24,13 @@ _LEVELS: tuple[tuple[int, LogLevel], ...] = (
 
 
 #: The code that writes a record of `logging` to a stream. Its variables are ``self``,
-#: ``record`` and ``msg``, what the handler has made of the record.
+#: ``record`` and ``msg``, the formatted record.
 _EMIT = logging.StreamHandler.emit.__code__
 
 
 class EventHandler(logging.Handler):
     """
-    A handler of `logging` that makes records into events.
+    A handler of `logging` that converts records into events.
 
     The namespace is the logger's name, and a traceback is the event's failure.
     """
@@ -49,7 +49,7 @@ class WrittenRecord(NamedTuple):
 
     :param record: the record.
     :param handler: the stream handler.
-    :param text: what it writes, with the end of the line.
+    :param text: the text that it writes, with the line end.
     """
 
     record: logging.LogRecord
@@ -58,11 +58,11 @@ class WrittenRecord(NamedTuple):
 
     def log(self) -> None:
         """
-        Make an event of the record, with its level and the name of its logger.
+        Log the record as an event, with its level and the name of its logger.
 
-        The text is what a formatter of the application's has made of it. That of
-        `logging.basicConfig` only repeats level and name: as without any, the text is
-        the message, and the traceback is the event's failure.
+        The text is the output of the application's formatter. The format of
+        `logging.basicConfig` only repeats level and name: as without a formatter, the
+        text is the message then, and the traceback is the event's failure.
         """
         if self._is_formatted:
             _log_record(self.record, self.text.rstrip("\n"), None)
@@ -78,10 +78,11 @@ class WrittenRecord(NamedTuple):
 
 def written_record(caller: FrameType) -> WrittenRecord | None:
     """
-    Return the record that a stream handler of `logging` is writing, None if it is none.
+    Return the record that a stream handler of `logging` is writing, if there is one.
 
-    A stream gets text only, line by line, without level and logger. Handlers are made
-    at any time, as by the first call of `logging.error`; so each write is looked at.
+    A stream receives text only, line by line, without level and logger. Handlers are
+    created at any time, as by the first call of `logging.error`; so each write is
+    checked.
 
     :param caller: the frame that has called the ``write`` of a stream.
     """
@@ -115,7 +116,7 @@ def _failure_of(record: logging.LogRecord) -> Failure | None:
 
 
 def level_of(number: int) -> LogLevel:
-    """Return the level of `twisted.logger` for a number of `logging`."""
+    """Return the level of `twisted.logger` for a level number of `logging`."""
     for least, level in _LEVELS:
         if number >= least:
             return level
@@ -125,28 +126,28 @@ def level_of(number: int) -> LogLevel:
 
 def capture_logging() -> None:
     """
-    Make events of the records of `logging` for which no handler is configured.
+    Log the records of `logging` for which no handler is configured as events.
 
     The root logger keeps its level (WARNING) and has no handler, so that
     `logging.basicConfig` does what the application expects.
     """
-    # Its level is that of `logging.lastResort`: the root logger's own decides.
+    # Its level is that of `logging.lastResort`: the root logger's level decides.
     logging.lastResort = EventHandler()
 
 
 def capture_exceptions() -> None:
-    """Make events of exceptions that no code handles, in threads and in finalizers."""
+    """Log uncaught exceptions in threads and in finalizers as events."""
     threading.excepthook = _thread_failed
     sys.unraisablehook = _not_raised
 
 
 def capture_last_exception() -> None:
-    """Make an event of an exception that ends this process."""
+    """Log an exception that ends this process as an event."""
     sys.excepthook = _not_caught
 
 
 def capture_warnings() -> None:
-    """Make events of warnings."""
+    """Log warnings as events."""
     warnings.showwarning = _warned
 
 
@@ -182,14 +183,14 @@ def _thread_failed(args: threading.ExceptHookArgs) -> None:
 
 
 def _not_raised(args: "sys.UnraisableHookArgs") -> None:
-    # The object may be half finalized: its repr is asked for here, where it is alive.
+    # The object may be half finalized: its repr is made here, while it is alive.
     _unraisable.failure(
         "{what}: {object}",
         Failure(args.exc_value, args.exc_type, args.exc_traceback),
         LogLevel.error,
         what=args.err_msg or "exception ignored in",
         object=_shown(args.object),
-        request=None,  # the one that is under way has nothing to do with it
+        request=None,  # the request under way is unrelated
     )
 
 

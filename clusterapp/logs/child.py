@@ -1,4 +1,4 @@
-"""The log of a child process: its events go to the master."""
+"""The log of a child process: its events are sent to the master."""
 
 import os
 import select
@@ -36,7 +36,7 @@ from clusterapp.logs.streams import LineStream, text_stream
 from clusterapp.tracebacks import format_failure
 from clusterapp.wording import counted
 
-#: Seconds that the end of a process waits for a master that does not read.
+#: The seconds for which an exiting process waits for a master that does not read.
 _LAST_WORDS_SECONDS = 1.0
 
 
@@ -45,7 +45,7 @@ class EventSender:
     """
     A log observer that sends events to the master.
 
-    :param pipe: carries them.
+    :param pipe: the pipe that carries them.
     :param find_request: returns the request that the calling code works for.
     """
 
@@ -63,7 +63,7 @@ class EventSender:
             self._pipe.send(child_event.to_bytes())
 
     def print_line(self, line: str, *, namespace: str, level: LogLevel) -> None:
-        """Send a line that was printed."""
+        """Send a printed line."""
         if not self._pipe.has_room:
             self._pipe.lose()
             return
@@ -80,10 +80,10 @@ class EventSender:
 
 class ChildLog:
     """
-    What this process logs and prints, until it ends.
+    The log events and the printed output of this process, until it exits.
 
-    :param pipe: carries it to the master.
-    :param later: calls back after some seconds.
+    :param pipe: the pipe to the master.
+    :param later: schedules a call after some seconds.
     :param find_request: returns the request that the calling code works for.
     """
 
@@ -94,7 +94,7 @@ class ChildLog:
         self._sender = EventSender(pipe, find_request)
         self._repeats = RepeatFilter(self._sender, later)
         wanted = LogLevelFilterPredicate(LogLevel.info)
-        # A line for every listening port that starts says nothing to an operator.
+        # A line for every port that starts listening is of no use to an operator.
         wanted.setLogLevelForNamespace("twisted.internet", LogLevel.warn)
         #: The observer of all events.
         self.observer = FilteringLogObserver(self._repeats, [wanted])
@@ -105,10 +105,10 @@ class ChildLog:
         self._streams = [text_stream(each) for each in self._lines]
 
     def begin(self) -> None:
-        """Take what this process logs and prints, from now on."""
+        """Start to capture the log events and the printed output of this process."""
         globalLogBeginner.beginLoggingTo([self.observer], redirectStandardIO=False)
-        # C code and child processes write to the descriptors, in the encoding that
-        # the master reads, whatever the locale says.
+        # C code and child processes write to the descriptors, in the encoding that the
+        # master decodes, whatever the locale.
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
                 stream.reconfigure(
@@ -121,7 +121,7 @@ class ChildLog:
         capture_last_exception()
 
     def close(self) -> None:
-        """Send what is still to be sent: the process ends."""
+        """Send everything that is still buffered: the process exits."""
         self._repeats.flush()
         for stream, lines in zip(self._streams, self._lines, strict=True):
             if not stream.closed:  # by the application
@@ -137,9 +137,9 @@ class ChildLog:
 
 def begin_child_log(later: Later, find_request: FindRequest) -> ChildLog:
     """
-    Send what this process logs and prints to the master, from now on.
+    Send the log and the printed output of this process to the master from now on.
 
-    :param later: calls back after some seconds; any thread may call it.
+    :param later: schedules a call after some seconds; any thread may call it.
     :param find_request: returns the request that the calling code works for.
     """
     pipe = EventPipe(LOG_FD, _lost_notice)
@@ -151,7 +151,7 @@ def begin_child_log(later: Later, find_request: FindRequest) -> ChildLog:
 
 def child_event_of(event: LogEvent, find_request: FindRequest) -> ChildEvent | None:
     """
-    Make what is sent of an event; None if it says nothing.
+    Convert an event for the master; return None if it has no text.
 
     :param find_request: returns the request that the calling code works for.
     """
@@ -198,5 +198,5 @@ def _write_at_once(descriptor: int, line: str) -> None:
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     if poll.poll(0):
-        with suppress(OSError):  # nobody reads it
+        with suppress(OSError):  # no reader
             os.write(descriptor, f"{line}\n".encode())

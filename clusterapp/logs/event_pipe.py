@@ -1,4 +1,4 @@
-"""The child's end of the pipe that carries log events: writing to it never blocks."""
+"""The child's end of the pipe of log events: writing to it never blocks."""
 
 import fcntl
 import os
@@ -13,14 +13,15 @@ from typing import NamedTuple
 
 from clusterapp.channel.log_records import records_of
 
-#: Bytes that are kept while the master does not read; what comes then is lost.
+#: The most bytes that are kept while the master does not read; later events are
+#: dropped.
 MOST_KEPT = 1_048_576
 
-#: Bytes that the kernel keeps (pipe(7)), so that what was written before a crash
-#: still arrives.
+#: The size of the kernel's buffer in bytes (pipe(7)), so that events written before a
+#: crash still arrive.
 _KERNEL_BUFFER = 262_144
 
-#: Seconds that a forked process waits for room: it has no thread that waits for it.
+#: The seconds that a forked process waits for room: it has no writer thread.
 _FORKED_PATIENCE = 1.0
 
 
@@ -29,8 +30,9 @@ class Pending(NamedTuple):
     A record that is kept until the pipe has room.
 
     :param record: the bytes of one write.
-    :param lines: how many lines of the log are lost if it does not arrive: those that
-        a notice tells of, one for any other message, and none but for its last record.
+    :param lines: the number of log lines that are lost if it does not arrive: the
+        number that a notice reports, 1 for any other message; 0 for all but its last
+        record.
     """
 
     record: bytes
@@ -39,18 +41,18 @@ class Pending(NamedTuple):
 
 class EventPipe:
     """
-    Sends messages to the master, in their order; any thread may call it.
+    Sends messages to the master, in their order; thread-safe.
 
     A message is written at once if the pipe has room. Otherwise it is kept, and a
-    thread writes it later: the event loop may stand still. Beyond `MOST_KEPT` bytes
-    messages are dropped and counted until half of that is written; then the count is
-    sent, where they would have been.
+    thread writes it later: the event loop may be blocked. Beyond `MOST_KEPT` bytes
+    messages are dropped and counted until half of that is written; then a notice with
+    the count is sent in their place.
 
     A finalizer or a signal handler may call `send` within `send`: the lock is
-    reentrant, and what such a call adds is written by the outer one.
+    reentrant, and the messages of the inner call are written by the outer one.
 
-    :param descriptor: the writing end; it is this object's.
-    :param notice: makes the message that tells how many were lost.
+    :param descriptor: the write end, which this object owns.
+    :param notice: returns the message that reports the number of lost lines.
     """
 
     def __init__(self, descriptor: int, notice: Callable[[int], bytes]) -> None:
@@ -62,18 +64,19 @@ class EventPipe:
         self._size = self._lost = 0
         self._lock = threading.RLock()
         self._writing = self._waiting = self._gone = False
-        #: Where no thread waits for room, the seconds that `send` does.
+        #: The seconds that `send` waits for room in processes without the thread.
         self._patience: float | None = None
-        #: The thread waits on it. Unlike an Event, it can be rung anywhere.
+        #: Wakes the thread. Unlike an Event, it can be used in finalizers and signal
+        #: handlers.
         self._bell: SimpleQueue[None] = SimpleQueue()
         os.set_inheritable(descriptor, False)
         os.set_blocking(descriptor, False)
-        # The user's share of such memory may be used up (pipe(7)).
+        # The user's limit of such memory may be reached (pipe(7)).
         with suppress(OSError):
             fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _KERNEL_BUFFER)
 
     def start(self) -> None:
-        """Start the thread, and be ready for forks of this process."""
+        """Start the writer thread, and register handlers for forks of this process."""
         os.register_at_fork(
             before=self._lock_for_fork,
             after_in_parent=self._forked_here,
@@ -83,11 +86,11 @@ class EventPipe:
 
     @property
     def has_room(self) -> bool:
-        """Whether a message would be kept; so that none is made in vain."""
+        """Whether a message would be kept; checked before one is formatted."""
         return not self._lost and self._size < MOST_KEPT
 
     def lose(self) -> None:
-        """Count a message that was not made, since there is no room."""
+        """Count a message that was not formatted for lack of room."""
         with self._lock:
             self._lost += 1
 
@@ -109,11 +112,10 @@ class EventPipe:
 
     def close(self, seconds: float) -> int:
         """
-        Write what is kept: the process ends, and what comes later is not waited for.
+        Write what is kept: the process exits, and later messages are not waited for.
 
-        :param seconds: for which it may wait for a master that does not read.
-        :return: how many messages are lost, with those that a notice would tell of
-            which has not been sent.
+        :param seconds: the longest time to wait for a master that does not read.
+        :return: the number of lost log lines, with those of a notice that was not sent.
         """
         with self._lock:
             self._send_now(seconds)
@@ -121,13 +123,14 @@ class EventPipe:
             return self._lost + sum(each.lines for each in self._pending)
 
     def _records_of(self, message: bytes, lines: int) -> tuple[list[Pending], int]:
-        """Return the records of a message, and their bytes."""
+        """Return the records of a message, and their total size in bytes."""
         *first, last = records_of(self._pid, message)
         records = [*(Pending(each, 0) for each in first), Pending(last, lines)]
         return records, sum(len(each.record) for each in records)
 
     def _keep(self, records: list[Pending], size: int) -> None:
-        # No other call between: a finalizer may run in any, and come here as well.
+        # No other call between: any call may run a finalizer, which may come here as
+        # well.
         self._pending.extend(records)
         self._size += size
 
@@ -150,7 +153,7 @@ class EventPipe:
         except BlockingIOError:
             self._waiting = True
             self._bell.put(None)
-        except OSError:  # there is no master any more
+        except OSError:  # the master has exited
             self._gone = True
             self._forget()
         finally:
@@ -161,7 +164,7 @@ class EventPipe:
         self._keep(*self._records_of(self._notice(lost), lines=lost))
 
     def _send_now(self, seconds: float) -> None:
-        """Write what is kept, and wait for room for so long."""
+        """Write what is kept; wait at most so many seconds for room."""
         until = time.monotonic() + seconds
         self._write()
         while self._pending and (left := until - time.monotonic()) > 0:
@@ -170,7 +173,7 @@ class EventPipe:
             self._write()
 
     def _writable(self, seconds: float | None = None) -> bool:
-        """Wait until there is room, or no reader; return whether that is so."""
+        """Wait until the pipe has room, or no reader; return whether it has."""
         poll = select.poll()
         poll.register(self._descriptor, select.POLLOUT)
         return bool(poll.poll(None if seconds is None else seconds * 1000))
@@ -193,14 +196,14 @@ class EventPipe:
 
     def _was_forked(self) -> None:
         self._lock = threading.RLock()
-        self._forget()  # it is the parent's to write
+        self._forget()  # the parent writes these
         self._lost = 0
         self._writing = self._waiting = False
         self._pid = os.getpid()
         self._patience = _FORKED_PATIENCE
 
     def _check_descriptor(self) -> None:
-        """Refuse to write to another file: a forked process may have closed this."""
+        """Raise an error if the descriptor is another file's by now (in a fork)."""
         if (
             self._patience is not None
             and os.fstat(self._descriptor).st_ino != self._inode

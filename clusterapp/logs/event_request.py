@@ -1,4 +1,4 @@
-"""Which request a log event is about."""
+"""The request that a log event belongs to."""
 
 from collections.abc import Callable
 
@@ -6,18 +6,18 @@ from twisted.logger import LogEvent, LogLevel
 
 from clusterapp.channel.log_events import RequestFacts
 
-#: Returns the request that the calling code works for; None if it is not known.
+#: Returns the request that the calling code works for; None if there is none.
 FindRequest = Callable[[], RequestFacts | None]
 
-#: Events of lower levels are many, and looking for a request takes some microseconds.
+#: Events of lower levels are frequent, and finding the request takes some microseconds.
 _SEVERE = frozenset((LogLevel.warn, LogLevel.error, LogLevel.critical))
 
 
 def request_of(event: LogEvent, find_request: FindRequest) -> RequestFacts | None:
     """
-    Return the request that an event is about.
+    Return the request that an event belongs to.
 
-    That is what its ``request`` is, or the one that the code that logs it works for.
+    It is the event's ``request``, or the one that the logging code works for.
 
     :param find_request: returns the latter.
     """

@@ -1,4 +1,4 @@
-"""Where lines go: a file, a pipe, a terminal or a socket, and how each is written."""
+"""The output of log lines: a file, a pipe, a terminal or a socket."""
 
 import errno
 import os
@@ -9,9 +9,9 @@ from select import PIPE_BUF
 
 from clusterapp.descriptors import adopt_shared
 
-#: The most bytes that go into a file in one write.
+#: The most bytes that are written to a file in one write.
 MOST_BYTES = 65_536
-#: What a new file may be used for, before the umask: its lines are not everyone's.
+#: The mode of a new file, before the umask: it must not be readable by everyone.
 MODE = 0o640
 
 _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -19,46 +19,46 @@ _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOE
 
 def open_path(path: str) -> int:
     """
-    Open a file for appending, and make it if it is not there; a FIFO needs a reader.
+    Open a file for appending; create it if it does not exist. A FIFO needs a reader.
 
     :return: a descriptor that child processes do not inherit.
-    :raise OSError: if that cannot be done.
+    :raise OSError: if it cannot be opened.
     """
     return os.open(path, _APPENDING | os.O_CREAT, MODE)
 
 
 def open_again(descriptor: int) -> int:
     """
-    Open once more what another program has opened, such as its stdout.
+    Reopen a descriptor that another program has opened, such as its stdout.
 
-    The result can be written without ever waiting, and the other program's own
-    descriptor is left as it is.
+    Writing to the result never blocks, and the flags of the original descriptor are not
+    changed.
 
     :return: a descriptor that child processes do not inherit.
     :raise OSError: if there is no such descriptor.
     """
-    # Who shares a file must share the place in it where the next byte goes.
+    # Processes that share a regular file must share its offset.
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         try:
             return os.open(f"/proc/self/fd/{descriptor}", _APPENDING)
         except OSError:
-            pass  # a socket, or what only another user may open
+            pass  # a socket, or a file that only another user may open
     return os.dup(descriptor)
 
 
 class Output:
     """
-    Something that lines are appended to, whole, while others append to it as well.
+    An output to which several processes append whole lines.
 
-    The kernel does not mix what single writes bring: to a local file opened for
+    The kernel does not mix the bytes of single writes: to a local file opened for
     appending whatever their length, to a pipe or a socket up to `PIPE_BUF` bytes.
     """
 
     def __init__(self, descriptor: int) -> None:
         """
-        Take over a descriptor.
+        Take ownership of a descriptor.
 
-        :param descriptor: an open one; it is this object's to close.
+        :param descriptor: an open descriptor, which this object closes.
         """
         mode = os.fstat(descriptor).st_mode
         self._descriptor = descriptor
@@ -67,14 +67,14 @@ class Output:
 
     @property
     def longest_line(self) -> int:
-        """The most bytes that a line may have so that it stays whole."""
+        """The most bytes of a line that is written atomically."""
         return MOST_BYTES if self._is_file else PIPE_BUF
 
     def write(self, lines: list[bytes]) -> None:
         """
-        Write lines, and take those that are written out of the list.
+        Write lines, and remove the written ones from the list.
 
-        :raise BlockingIOError: if no more can be taken now.
+        :raise BlockingIOError: if no more can be written now.
         :raise OSError: if the rest cannot be written.
         """
         while lines:
@@ -98,14 +98,14 @@ class Output:
         return os.write(self._descriptor, batch)
 
     def _was_short(self, lines: list[bytes], sent: int) -> None:
-        """Put up with a write that has ended early, as a rule within a line."""
+        """Handle a short write, which usually ends within a line."""
         while len(lines[0]) <= sent:
             sent -= len(lines.pop(0))
         if not self._is_file:
             lines[0] = lines[0][sent:]
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        # The file system is full, so as a rule nobody has appended anything since, and
-        # the piece of a line is the end of the file.
+        # The file system is full, so usually no other process has appended since, and
+        # the partial line is the end of the file.
         end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
         if end == os.fstat(self._descriptor).st_size:
             os.ftruncate(self._descriptor, end - sent)
@@ -114,7 +114,7 @@ class Output:
 
 
 def _fitting(lines: list[bytes], most: int) -> int:
-    """Count the lines, at least one, that go into one write."""
+    """Return the number of lines, at least one, that fit into one write."""
     size = 0
     for count, line in enumerate(lines):
         size += len(line)
@@ -123,5 +123,5 @@ def _fitting(lines: list[bytes], most: int) -> int:
     return len(lines)
 
 
-#: Opens an output, for the first time or anew.
+#: Opens an output; called at the start and to reopen it.
 Opening = Callable[[], Output]

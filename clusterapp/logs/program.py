@@ -1,4 +1,4 @@
-"""The log of the program, as twistd writes it: escaped, limited, for journald, too."""
+"""The log of the master's program under twistd: escaped, rate-limited, for journald."""
 
 import os
 import sys
@@ -41,17 +41,18 @@ _PRIORITIES = {
 @implementer(ILogObserver)
 class ProgramLog:
     """
-    Writes the log of a program that twistd runs, where twistd would write it.
+    Writes the log of a program that twistd runs, to the output that twistd would use.
 
-    Events that repeat themselves are counted, and control characters are escaped. If
-    stdout is the journal, each line has its priority (sd-daemon(3)).
+    Repeated events are counted, and control characters are escaped. If stdout is the
+    journal, each line is prefixed with its priority (sd-daemon(3)).
 
     :param observer: the observer that twistd would have used.
-    :param later: calls back after some seconds; any thread may call it.
+    :param later: schedules a call after some seconds; any thread may call it.
     :param find_request: returns the request that the calling code works for.
     :param environ: the environment of the program.
-    :ivar upgrading: whether this program is a new master that does not lead yet. Its
-        events are tagged: the old one, which still serves, writes to the same place.
+    :ivar upgrading: whether this program is a new master before the end of its upgrade.
+        Its events are tagged: the old master, which still serves, writes to the same
+        output.
     """
 
     def __init__(
@@ -68,7 +69,8 @@ class ProgramLog:
             journal = stream is sys.stdout and is_journal(1, environ)
             observer.formatEvent = partial(line_of, journal=journal)
             if isinstance(stream, TextIOWrapper):
-                # What its encoding lacks is escaped, where the line would be lost.
+                # Characters that its encoding lacks are escaped; otherwise the line
+                # would be lost.
                 stream.reconfigure(errors="backslashreplace")
         elif not ILogObserver.providedBy(observer):
             wrapped = LegacyLogObserverWrapper(observer)
@@ -88,29 +90,30 @@ class ProgramLog:
             if "request" not in event:
                 request = request_of(event, self._find_request)
                 if request is not None:
-                    # As the events of workers; this one is of a core in the master.
+                    # As for the events of workers; this event is of a core in the
+                    # master.
                     event = _before("{request}: ", {**event, "request": request})
             if self.upgrading:
                 event = _before("[upgrade] ", event)
         self._observer(event)
 
     def flush(self) -> None:
-        """Write how many events were counted: the program ends."""
+        """Log the counts of suppressed events: the program exits."""
         self._repeats.flush()
 
 
 def _before(prefix: str, event: LogEvent) -> LogEvent:
-    """Return an event with some text, a format, before its own."""
-    # Other observers have flattened the event by what its format was.
+    """Return an event with a prefix, a format, before its own format."""
+    # Other observers have flattened the event with its previous format.
     kept = {name: value for name, value in event.items() if name != "log_flattened"}
     return {**kept, "log_format": f"{prefix}{event['log_format']}"}
 
 
 def line_of(event: LogEvent, *, journal: bool) -> str | None:
     """
-    Return the line, or the lines, of an event; None for one that says nothing.
+    Return the line, or the lines, of an event; None if it has no text.
 
-    A line that continues an event begins with a tab, so that no event looks like two.
+    A continuation line begins with a tab, so that one event cannot look like two.
 
     :param journal: whether each line begins with its priority.
     """
@@ -120,7 +123,7 @@ def line_of(event: LogEvent, *, journal: bool) -> str | None:
     text = formatEventAsClassicLogText(event)
     if text is None:
         return None
-    text = printable(text).rstrip() + "\n"  # a traceback has an end of its own
+    text = printable(text).rstrip() + "\n"  # a traceback has its own newline
     if not journal:
         return text
     prefix = f"<{_PRIORITIES.get(event.get('log_level'), 6)}>"
@@ -128,7 +131,7 @@ def line_of(event: LogEvent, *, journal: bool) -> str | None:
 
 
 def _with_traceback(event: LogEvent, failure: Failure) -> LogEvent:
-    """Return an event whose text has the traceback, as Python prints it."""
+    """Return an event whose text includes the traceback, as Python prints it."""
     text = f"{formatEvent(event)}\n{format_failure(failure)}"
     left_out = {"log_failure", "log_flattened"}
     kept = {name: value for name, value in event.items() if name not in left_out}
@@ -136,7 +139,7 @@ def _with_traceback(event: LogEvent, failure: Failure) -> LogEvent:
 
 
 def _for_syslog(event: LogEvent) -> LogEvent:
-    """Return an event for an observer of the old kind, with the whole traceback."""
+    """Return an event for a legacy observer, with the whole traceback."""
     failure = event.get("log_failure")
     if not isinstance(failure, Failure):
         return event
@@ -159,13 +162,13 @@ def log_with_twistd(
     find_request: FindRequest,
 ) -> ProgramLog | None:
     """
-    Have twistd log by a `ProgramLog`, unless a logger was chosen (``--logger``).
+    Have twistd log with a `ProgramLog`, unless a logger was chosen (``--logger``).
 
-    :param application: what twistd runs, before its logger has started.
+    :param application: the application that twistd runs, before its logger has started.
     :param twistd: twistd's options; empty in another program.
-    :param later: calls back after some seconds; any thread may call it.
+    :param later: schedules a call after some seconds; any thread may call it.
     :param find_request: returns the request that the calling code works for.
-    :return: the `ProgramLog`; None if the log is another's to write.
+    :return: the `ProgramLog`; None if another observer writes the log.
     """
     if (
         not isinstance(application, Componentized)
@@ -173,7 +176,7 @@ def log_with_twistd(
         or twistd.get("logger")
     ):
         return None
-    # The stream or file that twistd chooses, and its rotation; it is private there.
+    # The stream or file that twistd chooses, with its rotation; private in twistd.
     observer = UnixAppLogger(twistd)._getLogObserver()  # noqa: SLF001
     log = ProgramLog(observer, later, find_request)
     application.setComponent(ILogObserver, log)
@@ -182,9 +185,10 @@ def log_with_twistd(
 
 def capture_streams() -> None:
     """
-    Make events of what this program prints, with the names and levels of twistd's own.
+    Log the printed output of this program, with twistd's own names and levels.
 
-    Unlike twistd's streams, these keep the level of what `logging` writes to them.
+    Unlike twistd's streams, these keep the level of records that `logging` writes to
+    them.
     """
     sys.stdout = _stream(1, "stdout", LogLevel.info)
     sys.stderr = _stream(2, "stderr", LogLevel.error)

@@ -10,10 +10,10 @@ from zope.interface import implementer
 from clusterapp.logs.repeats import TOLD_AFTER, Repeated, RepeatLimit
 from clusterapp.wording import counted
 
-#: Seconds between two looks for counts that are to be told, while there are any.
+#: The interval, in seconds, at which counts are checked, while there are any.
 _INTERVAL = TOLD_AFTER[0]
 
-#: Calls a function after some seconds; any thread may ask for that.
+#: Schedules a call after some seconds; any thread may call it.
 Later = Callable[[float, Callable[[], None]], object]
 
 
@@ -22,12 +22,12 @@ class RepeatFilter:
     """
     Passes events on to an observer, repeated ones up to a rate.
 
-    The others are counted, and their number is logged in each window and at its end,
-    with the level and the namespace that they have.
+    Events above the rate are counted, and their number is logged in each window and at
+    its end, with their level and namespace.
 
-    :param observer: gets the events.
-    :param later: calls back after some seconds.
-    :param now: returns the time in seconds, of a clock that nobody sets.
+    :param observer: receives the events.
+    :param later: schedules a call after some seconds.
+    :param now: returns the time in seconds, of a monotonic clock.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class RepeatFilter:
         self._later = later
         self._now = now
         self._limit = RepeatLimit()
-        # Formatting a text may log something itself, in the same thread.
+        # Formatting a text may itself log something, in the same thread.
         self._lock = threading.RLock()
         self._waiting = False
 
@@ -56,7 +56,7 @@ class RepeatFilter:
             self._observer(event)
 
     def flush(self) -> None:
-        """Log what was counted: the process ends."""
+        """Log all counts: the process exits."""
         with self._lock:
             due = self._limit.counted(self._now(), every=True)
         self._tell(due)

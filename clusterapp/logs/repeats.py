@@ -1,9 +1,9 @@
 """
-The rate limit of repeated log events: the first are logged, the others are counted.
+The rate limit of repeated log events: the first are logged, the rest are counted.
 
-What clients can provoke again and again, such as the traceback of a handler, would
-otherwise fill disks and take the master's time. This is the one place that decides
-which events are limited; nothing here does I/O or asks for the time.
+Events that clients can cause again and again, such as the traceback of a handler, would
+otherwise fill disks and load the master. This is the one place that decides which
+events are limited; it does no I/O and reads no clock.
 """
 
 from collections import OrderedDict
@@ -13,17 +13,18 @@ from typing import NamedTuple
 from twisted.logger import LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 
-#: Of events with the same key, so many are logged whole in each window, in seconds.
+#: The number of events with the same key that are logged in each window, and the
+#: window's length in seconds.
 FIRST, WINDOW = 5, 10.0
 
-#: Seconds of a window after which what was counted so far is told: soon at first, as
-#: a process that is killed within the window takes along what it has not told.
+#: The seconds of a window after which the count so far is logged: soon at first, since
+#: a process that is killed within the window loses its unlogged counts.
 TOLD_AFTER = (1.0, 3.0, 6.0)
 
-#: Keys that are counted at the same time. One more ends the window that is oldest.
+#: The most keys that are counted at the same time. One more ends the oldest window.
 MOST_KEYS = 256
 
-#: The namespaces of a server's own warnings and errors that clients can provoke; one
+#: The namespaces of a server's own warnings and errors that clients can cause; one
 #: template is one key, whatever the client has put into it.
 _PROVOKED = (
     "clusterapp.guards",
@@ -33,17 +34,17 @@ _PROVOKED = (
     "clusterapp.worker.",
     "twisted.",
 )
-#: There clients can provoke information, too.
+#: Here clients can cause events of level info, too.
 _PROVOKED_AT_ANY_LEVEL = "twisted.web."
-#: Other namespaces of ours tell of the cluster's life, where each line counts.
+#: Our other namespaces log the events of the cluster itself, which are never limited.
 _OURS = "clusterapp."
-#: Two of those above do as well: what they tell of is a file of the operator's.
+#: Neither are these two of the above: their events are about a file of the operator's.
 _OPERATORS = (
     "clusterapp.http.tls.certificates",
     "clusterapp.http.tls.certificate_renewal",
 )
 
-#: Characters of a text that are kept.
+#: The most characters of a text that are kept.
 _LONGEST_TEXT = 200
 _SEVERE = frozenset((LogLevel.warn, LogLevel.error, LogLevel.critical))
 
@@ -52,8 +53,8 @@ class Repeated(NamedTuple):
     """
     Events that were counted instead of logged.
 
-    :param times: how many.
-    :param seconds: within how many seconds.
+    :param times: their number.
+    :param seconds: the period, in seconds.
     :param level: their level.
     :param namespace: their namespace.
     :param text: the first line of the first of them.
@@ -70,7 +71,8 @@ class _Window:
     """
     The events of one key, for some seconds.
 
-    No event is kept: it may hold a request, and whatever its exception refers to.
+    No event is kept: it may refer to a request, and to everything that its exception
+    refers to.
     """
 
     __slots__ = ("_level", "_namespace", "_since", "_text", "_told", "began", "seen")
@@ -84,7 +86,7 @@ class _Window:
         self._text = formatEvent(first).partition("\n")[0][:_LONGEST_TEXT]
 
     def repeated(self, now: float) -> Repeated | None:
-        """Return what was counted since it was last told, if anything was."""
+        """Return the count since the last one that was logged; None if it is 0."""
         times, since = self.seen - self._told, self._since
         if times <= 0:
             return None
@@ -93,14 +95,14 @@ class _Window:
         return Repeated(times, seconds, self._level, self._namespace, self._text)
 
     def is_due(self, now: float) -> bool:
-        """Return whether what was counted is to be told before the window ends."""
+        """Return whether the count is to be logged before the window ends."""
         return any(
             self._since - self.began < each <= now - self.began for each in TOLD_AFTER
         )
 
 
 class RepeatLimit:
-    """Admits the first events of each key, and counts the others."""
+    """Admits the first events of each key, and counts the rest."""
 
     def __init__(self) -> None:
         self._windows: OrderedDict[Hashable, _Window] = OrderedDict()
@@ -110,7 +112,7 @@ class RepeatLimit:
         """
         Return whether an event is to be logged now.
 
-        :param now: the time in seconds, of a clock that nobody sets.
+        :param now: the time in seconds, of a monotonic clock.
         """
         key = _key_of(event)
         if key is None:
@@ -133,7 +135,7 @@ class RepeatLimit:
 
     def counted(self, now: float, *, every: bool = False) -> list[Repeated]:
         """
-        Return what was counted and is to be told now, once.
+        Return the counts that are to be logged now, each once.
 
         :param every: whether all windows end now.
         """
@@ -157,7 +159,7 @@ class RepeatLimit:
 
 
 def _key_of(event: LogEvent) -> Hashable | None:
-    """Return what makes events equal; None for those that are not limited."""
+    """Return the key under which an event is counted; None if it is not limited."""
     namespace = str(event.get("log_namespace", ""))
     level = event.get("log_level")
     failure = event.get("log_failure")

@@ -1,4 +1,4 @@
-"""``sys.stdout`` and ``sys.stderr``: lines, and records of `logging`, become events."""
+"""Replacements of ``sys.stdout`` and ``sys.stderr`` whose lines become events."""
 
 import io
 import os
@@ -18,11 +18,12 @@ _ERRORS = "backslashreplace"
 
 class LineStream(io.RawIOBase):
     """
-    A binary stream whose lines are given to a function, which must not block.
+    A binary stream that passes its lines to a function, which must not block.
 
     A record that a stream handler of `logging` writes is one event, with its level.
 
-    :param descriptor: what `fileno` returns: where child processes write.
+    :param descriptor: the result of `fileno`: the descriptor that child processes write
+        to.
     :param emit: called with each line.
     """
 
@@ -45,9 +46,9 @@ class LineStream(io.RawIOBase):
         return True
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Take bytes; what comes after the last newline waits for its own."""
+        """Process bytes; those after the last newline are kept until the next one."""
         received = bytes(data)
-        # The text stream around this one is no frame: it is not written in Python.
+        # The text stream around this one has no frame: it is not written in Python.
         record = written_record(sys._getframe(1))  # noqa: SLF001 - no public name
         text = received if record is None else _log_record(record, received)
         for line in self._lines.feed(text):
@@ -56,25 +57,26 @@ class LineStream(io.RawIOBase):
 
     def flush(self) -> None:
         """
-        Do nothing, but in a forked process emit what was written since a newline.
+        Do nothing; in a forked process emit the incomplete last line.
 
-        Such a process may end without a word, after Python has flushed its streams.
+        Such a process may exit without further calls after Python has flushed its
+        streams.
         """
         super().flush()
         if os.getpid() != self._pid:
             self.end_line()
 
     def end_line(self) -> None:
-        """Emit what was written since the last newline: the process ends."""
+        """Emit the incomplete last line: the process exits."""
         for line in self._lines.end():
             self._emit(line)
 
 
 def _log_record(record: WrittenRecord, received: bytes) -> bytes:
     """
-    Log a record, if what was received ends with it, and return what came before.
+    Log a record if the received bytes end with it; return the bytes before it.
 
-    That was written without a newline, and was kept by the text stream.
+    Those were written without a newline, and kept by the text stream.
     """
     written = record.text.encode(_ENCODING, _ERRORS)
     if not received.endswith(written):
@@ -84,7 +86,7 @@ def _log_record(record: WrittenRecord, received: bytes) -> bytes:
 
 
 def text_stream(lines: LineStream) -> TextIO:
-    """Return a text stream in UTF-8 that escapes what cannot be encoded."""
+    """Return a UTF-8 text stream that escapes characters that cannot be encoded."""
     return io.TextIOWrapper(
         lines,  # without a buffer of its own, as with ``python -u``
         encoding=_ENCODING,

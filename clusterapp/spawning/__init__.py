@@ -1,1 +1,1 @@
-"""How a child process comes to be, and what it may use."""
+"""Starting child processes, and the resources that they may use."""

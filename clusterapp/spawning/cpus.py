@@ -1,4 +1,4 @@
-"""How many CPUs this process may use: affinity and the quotas of its cgroups."""
+"""The number of CPUs that this process may use: affinity and cgroup quotas."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 @dataclass(frozen=True)
 class Cpus:
     """
-    A number of CPUs, and why it is that number.
+    A number of CPUs, and the limit that it comes from.
 
     :param count: whole CPUs, at least 1.
     :param reason: a few words for the log.
@@ -21,12 +21,12 @@ class Cpus:
 
 def usable_cpus(root: Path = Path("/")) -> Cpus:
     """
-    Tell how many CPUs this process may use.
+    Return the number of CPUs that this process may use.
 
-    A quota is rounded down, since a worker that shares its CPU's last part with
-    another is throttled in the middle of a request.
+    A quota is rounded down, since a worker that has only part of a CPU is throttled in
+    the middle of a request.
 
-    :param root: where /proc and /sys are found.
+    :param root: the folder in which /proc and /sys are found.
     """
     allowed = len(os.sched_getaffinity(0))
     quota = min(_quotas(root), default=None)
@@ -36,7 +36,7 @@ def usable_cpus(root: Path = Path("/")) -> Cpus:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Give the quota of every cgroup around this process, of both versions."""
+    """Return the quotas of all cgroups around this process, of versions 1 and 2."""
     try:
         text = (root / "proc/self/cgroup").read_text("utf-8", "surrogateescape")
     except OSError:
@@ -54,10 +54,10 @@ def _around(
     mount: Path, path: str, quota_of: Callable[[Path], float | None]
 ) -> Iterator[float]:
     """
-    Look in a cgroup and in those that hold it.
+    Return the quotas of a cgroup and of its ancestors.
 
-    Inside a container the path may be the host's, which is not to be seen; what
-    is to be seen then is the container's own group, at the mount itself.
+    Inside a container the path may be the host's, which is not visible there; visible
+    is the container's own group, at the mount itself.
     """
     inner = PurePosixPath(path.lstrip("/"))
     for group in (inner, *inner.parents):

@@ -1,4 +1,4 @@
-"""A child process that is executed anew, with ``reactor.spawnProcess``."""
+"""Starting a child process with ``reactor.spawnProcess``, and controlling it."""
 
 import os
 import signal
@@ -32,30 +32,30 @@ from clusterapp.interfaces import IClusterReactor
 from clusterapp.spawning.output import STDERR, STDOUT, ChildOutput, OutputEvents
 from clusterapp.spawning.signals import held_back
 
-#: The number of the first descriptor that a child inherits behind its pipes.
+#: The number of the first descriptor that a child inherits after its pipes.
 _FIRST_INHERITED = max(CONTROL_FD, LOG_FD, REQUESTS_FD) + 1
 
-#: Requests that are named of those that a child was serving when it ended.
+#: The most requests that are listed of those that a child was serving when it exited.
 _MOST_TOLD = 5
 
-#: Where the package is imported from: a child must find the same one.
+#: The folder from which the package is imported: a child must import the same one.
 _HOME = str(Path(clusterapp.__file__).resolve().parent.parent)
 
 
 class ProcessEvents(ChildEvents, OutputEvents, Protocol):
-    """What a master may hear of one of its children."""
+    """The master's callbacks for events of one of its children."""
 
     def exited(self, reason: Failure) -> None:
-        """Hear that the process is gone, and how it went."""
+        """Called when the process has exited; `reason` holds its status or signal."""
 
 
 class Child:
     """
-    A running child process, as its master sees it.
+    A running child process (the master's side).
 
     :param transport: the process.
     :param end: the master's end of the control channel.
-    :param requests: what the child notes of the requests that it serves.
+    :param requests: the record of the requests that the child is serving.
     """
 
     def __init__(
@@ -71,39 +71,41 @@ class Child:
         own(*self._pipes)
 
     def activate(self) -> None:
-        """Let a child on trial take its place."""
+        """Ask a canary to start to serve in its slot."""
         self._end.activate().addErrback(report_unanswered)
 
     def drain(self, *, spread: float, hand_over: bool) -> Deferred[None]:
         """
-        Ask the child to finish and leave.
+        Ask the child to drain and exit.
 
-        :param spread: the seconds over which it ends what does not end by itself.
-        :param hand_over: whether idle connections can be given to other workers.
-        :return: fires when it has heard: it accepts nothing from then on.
+        :param spread: the seconds over which it closes connections that do not end by
+            themselves.
+        :param hand_over: whether idle connections can be transferred to other workers.
+        :return: fires when the child has acknowledged it: it accepts nothing from then
+            on.
         """
-        # If the channel breaks the child takes that as the same order.
+        # If the channel breaks, the child drains as well.
         said = self._end.drain(spread=spread, hand_over=hand_over)
         return said.addErrback(report_unanswered)
 
     def core_ready(self, ready: bool, *, back: bool) -> None:
-        """Tell the child whether the core takes requests, or will soon be back."""
-        # A child whose channel is gone needs no news any more.
+        """Send to the child whether the core accepts requests, or is being replaced."""
+        # A child whose channel is closed does not need the message.
         self._end.core_ready(ready, back=back).addErrback(report_unanswered)
 
     def cluster_health(self, *, ready: bool, detail: str) -> None:
-        """Tell the child whether clients should be sent to this cluster."""
+        """Send to the child whether this cluster is ready."""
         self._end.cluster_health(ready=ready, detail=detail).addErrback(
             report_unanswered
         )
 
     def broken(self, why: str) -> None:
-        """Tell the child what is wrong with the code; nothing, if that is empty."""
+        """Send to the child why the code cannot be loaded; empty if it can be."""
         self._end.broken(why).addErrback(report_unanswered)
 
     def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
         """
-        Have the child accept the connections of a listener from a socket.
+        Ask the child to accept the connections of a listener from a socket.
 
         :param shared: whether other children accept from it as well.
         """
@@ -111,52 +113,53 @@ class Child:
         said.addErrback(report_unanswered)
 
     def refuse(self, listener: str) -> None:
-        """Have the child accept no connections of a listener by itself."""
+        """Ask the child to stop accepting connections of a listener."""
         self._end.refuse(listener).addErrback(report_unanswered)
 
     def update_affinity(self, how: str) -> None:
-        """Tell the child whose requests belong to which worker."""
+        """Send the session affinity to the child."""
         self._end.update_affinity(how).addErrback(report_unanswered)
 
     def adopt(self, connection: socket.socket, door: str) -> Deferred[bool]:
         """
-        Have the child serve a connection.
+        Offer a connection to the child.
 
-        :param connection: stays the caller's, who keeps it open until this fires.
-        :param door: the name of the listener that it has come by.
-        :return: fires with whether the child has it.
+        :param connection: remains the caller's, which keeps it open until this fires.
+        :param door: the name of the connection's listener.
+        :return: fires with whether the child has taken the connection.
         """
         return self._end.adopt(connection, door).addErrback(_not_adopted)
 
     def reopen_logs(self) -> None:
-        """Tell the child that the files of its logs have been renamed."""
+        """Ask the child to reopen its log files, which have been renamed."""
         self._end.reopen_logs().addErrback(report_unanswered)
 
     def inspect(self) -> None:
         """
-        Have the child say on stderr what it is doing, and where its threads are.
+        Have the child write the requests under way and its threads' stacks to stderr.
 
-        A thread of its own answers, whatever its event loop does, as long as the
-        code that blocks it lets go of the interpreter's lock.
+        A dedicated thread answers even if the event loop is blocked, as long as the
+        code that blocks it releases the GIL.
         """
-        self.signal("CONT")  # a stopped process says nothing; no other one is harmed
+        self.signal("CONT")  # a stopped process cannot answer
         self._transport.write(ASK)
 
     def dump_stacks(self) -> None:
         """
-        Have the child write the stacks of its threads to stderr, from C.
+        Have the child write the stacks of its threads to stderr, from C code.
 
-        That works where `inspect` is not answered, but knows of no requests.
+        That works where `inspect` is not answered, but does not list the requests.
         """
-        # What has no handler yet, so early in its life, would die of the signal.
+        # A child that has just started has no handler yet, and would be ended by the
+        # signal.
         if _catches(self.pid, signal.SIGUSR2):
             self.signal("USR2")
 
     def how_it_ended(self, reason: Failure) -> str:
         """
-        Say how a child that is gone has ended, and what it was serving.
+        Return how a child has ended, and the requests that it was serving.
 
-        :param reason: what Twisted tells of its end.
+        :param reason: the failure passed to `exited`.
         :return: as in ``signal 9 while it served GET /report``.
         """
         how = how_it_ended(reason)
@@ -169,7 +172,7 @@ class Child:
 
     def signal(self, name: str) -> None:
         """
-        Send a signal, unless the child is gone already.
+        Send a signal, unless the child has exited already.
 
         :param name: as in ``TERM``.
         """
@@ -178,10 +181,10 @@ class Child:
 
     def close(self) -> None:
         """
-        Let go of a child that is gone.
+        Release the resources of a child that has exited.
 
-        A grandchild may hold the child's ends of the channel and of stdin open, and
-        what is still to be read must not be taken for the words of the next child.
+        A grandchild may hold the child's ends of the channel and of stdin open; what it
+        writes there must not be taken for messages of the slot's next child.
         """
         self._end.close()
         self._requests.close()
@@ -189,37 +192,38 @@ class Child:
 
 
 class _PipeEnd:
-    """The master's end of one of a child's pipes, for as long as it is open."""
+    """The master's end of one of a child's pipes; -1 once it is closed."""
 
     def __init__(self, transport: Any, child_fd: int) -> None:
         self._transport = transport
         self._child_fd = child_fd
 
     def fileno(self) -> int:
-        # Twisted's readers and writers go on telling the number of what is closed.
+        # Twisted's readers and writers keep returning the number of a closed
+        # descriptor.
         pipe = self._transport.pipes.get(self._child_fd)
         return -1 if pipe is None else pipe.fileno()
 
 
 def _catches(pid: int, number: signal.Signals) -> bool:
-    """Tell whether a process has a handler for a signal (proc(5), ``SigCgt``)."""
+    """Return whether a process has a handler for a signal (proc(5), ``SigCgt``)."""
     try:
         status = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
-    except OSError:  # it is gone
+    except OSError:  # it has exited
         return False
     caught = int(status.partition("SigCgt:")[2].split(maxsplit=1)[0], 16)
     return bool(caught >> (number - 1) & 1)
 
 
 def _not_adopted(why: Failure) -> bool:
-    # One that had no descriptor left to receive it says no more than this.
+    # A child without a free descriptor to receive it answers only with this error.
     if not why.check(UnknownRemoteError):
         report_unanswered(why)
     return False
 
 
 class _Process(ProcessProtocol):
-    """Passes on what Twisted tells of a process."""
+    """Passes on Twisted's notifications about a process."""
 
     def __init__(self, events: ProcessEvents, output: ChildOutput) -> None:
         self._events = events
@@ -253,14 +257,14 @@ def execute(  # noqa: PLR0913, PLR0917 - it is all that a process is made of
     access_log: int | None = None,
 ) -> Child:
     """
-    Start a child process, in the master.
+    Start a child process (in the master).
 
-    :param reactor: the master's reactor; it must see children exit.
-    :param bootstrap: what the child is to be; `sockets` is added here.
+    :param reactor: the master's reactor; it must detect the exit of children.
+    :param bootstrap: the child's configuration; `sockets` is added here.
     :param environment: the child's environment.
-    :param descriptors: what the child inherits, by name.
-    :param events: who hears of the child.
-    :param access_log: the master's descriptor of an access log that is to be passed.
+    :param descriptors: the descriptors that the child inherits, by name.
+    :param events: the callbacks for events of the child.
+    :param access_log: the master's descriptor of an access log that the child inherits.
     :raise OSError: if the process cannot be started.
     """
     numbers = {name: _FIRST_INHERITED + n for n, name in enumerate(descriptors)}
@@ -279,7 +283,7 @@ def execute(  # noqa: PLR0913, PLR0917 - it is all that a process is made of
     with ours, theirs, ExitStack() as undo:
         requests = ChildRequests()
         undo.callback(requests.close)
-        # The channel comes first: once there is a process, nothing may fail.
+        # The channel is made first: after the process is spawned, nothing may fail.
         reactor.adoptStreamConnection(
             ours.fileno(),
             socket.AF_UNIX,
@@ -290,7 +294,7 @@ def execute(  # noqa: PLR0913, PLR0917 - it is all that a process is made of
             transport = reactor.spawnProcess(
                 _Process(events, ChildOutput(reactor, events)),
                 sys.executable,
-                # The title takes the room of the arguments; see titles.py.
+                # The title is limited to the length of the arguments; see titles.py.
                 [sys.executable, "-m", "clusterapp.worker", bootstrap.title],
                 env=_with_home(environment),
                 childFDs={
@@ -305,13 +309,14 @@ def execute(  # noqa: PLR0913, PLR0917 - it is all that a process is made of
             )
         undo.pop_all()
     requests.close_descriptor()
-    # The pipe stays open: by it the master asks, and its end tells of its death.
+    # The pipe stays open: the master requests inspections by it, and its end means that
+    # the master has died.
     transport.write(document.to_bytes() + b"\n")
     return Child(transport, end, requests)
 
 
 def _with_home(environment: Mapping[str, str]) -> dict[str, str]:
-    """Let a child find this package, wherever its own path leads."""
+    """Return an environment in which a child imports this same package."""
     before = environment.get("PYTHONPATH")
     return {
         **environment,
@@ -320,7 +325,7 @@ def _with_home(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def how_it_ended(reason: Failure) -> str:
-    """Say with what status or signal a process has ended."""
+    """Return the exit status or the signal with which a process has ended."""
     if isinstance(reason.value, ProcessTerminated) and reason.value.signal is not None:
         number = reason.value.signal
         try:

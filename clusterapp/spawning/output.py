@@ -1,4 +1,4 @@
-"""What a child writes: lines of its stdout and stderr, and its log events."""
+"""The output of a child: lines of its stdout and stderr, and its log events."""
 
 import os
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 STDOUT, STDERR = 1, 2
 
-#: Lines and events of one child that the master takes: so many each second, and so
-#: many at once after a quiet time. Each `_A_LINE` bytes count as one more.
+#: The lines and events of one child that the master processes: so many per second, and
+#: so many at once after a quiet time. Each `_A_LINE` bytes count as one more.
 RATE, BURST = 1_000.0, 4_000.0
 _A_LINE = 1_024
 
-#: Seconds for which pipes are not read, once there was too much.
+#: The seconds for which pipes are not read after the rate was exceeded.
 PAUSE = 0.1
 
 
-#: Bytes of a read, and reads of each pipe, of what a process has left behind when it
-#: ends. A program that it has started may go on writing.
+#: The bytes of a read, and the reads of each pipe, for the remaining output of a
+#: process that has ended. A program that it has started may go on writing.
 _READ, _LAST_READS = 65_536, 16
 
 
 class OutputEvents(Protocol):
-    """What a master hears of the output of a child."""
+    """The master's callbacks for the output of a child."""
 
     def printed(self, line: str, *, error: bool) -> None:
         """
-        Called with each line that came by the descriptors of stdout or stderr.
+        Called with each line written to the descriptors of stdout or stderr.
 
         That is what C code and the child's own child processes write; what its Python
         code prints comes as log events.
@@ -48,11 +48,11 @@ class ChildOutput:
     """
     Reads the output of one child, at a bounded rate.
 
-    While there is too much, its pipes are not read. Then the child drops log events,
-    and counts them, and what else writes to its stdout and stderr waits.
+    While the rate is exceeded, its pipes are not read. Then the child drops log events,
+    and counts them; other writers to its stdout and stderr block.
 
     :param clock: the master's reactor.
-    :param events: is told of lines and events.
+    :param events: the callbacks for lines and events.
     """
 
     def __init__(self, clock: IReactorTime, events: OutputEvents) -> None:
@@ -63,12 +63,12 @@ class ChildOutput:
         self._left = BURST
         self._earned_at = clock.seconds()
         self._paused = False
-        #: The pipes' transports, as `twisted.internet.process.Process` has them: by the
-        #: number that each has in the child.
+        #: The pipes' transports, as in `twisted.internet.process.Process`: by the
+        #: number of the descriptor in the child.
         self.pipes: Mapping[int, Any] = {}
 
     def received(self, descriptor: int, data: bytes) -> None:
-        """Take what was read from a pipe."""
+        """Process bytes that were read from a pipe."""
         self._earn()
         self._left -= len(data) / _A_LINE
         if descriptor == LOG_FD:
@@ -83,12 +83,12 @@ class ChildOutput:
             self._pause()
 
     def ended(self, descriptor: int) -> None:
-        """Take what came after the last newline: a pipe has ended."""
+        """Process the incomplete last line of a pipe that has ended."""
         for line in self._lines[descriptor].end() if descriptor in self._lines else ():
             self._events.printed(line, error=descriptor == STDERR)
 
     def drain(self) -> None:
-        """Read what is left in the pipes: the process has ended."""
+        """Read the remaining output in the pipes: the process has exited."""
         for descriptor, pipe in self._readers():
             for _ in range(_LAST_READS):
                 try:

@@ -1,10 +1,10 @@
 """
-The master's signals, as its children see them.
+Signals of the master that its children receive as well.
 
 A terminal, ``systemctl kill`` and ``kill -- -PGID`` send a signal to the whole process
-group, and only the master is to act on those that mean an operation. Its children
-catch them and do nothing. They do not ignore them: exec(2) keeps ignored signals
-ignored, so a program that a worker starts could not be interrupted (signal(7)).
+group, and only the master may act on those that start an operation. Its children catch
+them and do nothing. They do not ignore them: exec(2) keeps ignored signals ignored, so
+a program that a worker starts could not be interrupted (signal(7)).
 """
 
 import ctypes
@@ -24,15 +24,16 @@ OF_THE_MASTER = (
     signal.SIGUSR1,
 )
 
-#: A frame has the processor's registers, up to 11 KiB of them. It is here for life.
+#: A frame contains the processor's registers, up to 11 KiB of them. The stack is never
+#: freed.
 _signal_stack = ctypes.create_string_buffer(256 * 1024)
 
-#: USR2 upgrades the master, and has a child write its stacks.
+#: USR2 upgrades the master; a child dumps its stacks.
 _HELD_BACK = (*OF_THE_MASTER, signal.SIGUSR2)
 
 
 def do_nothing(_number: int, _frame: FrameType | None) -> None:
-    """Handle a signal that is the master's."""
+    """Do nothing: the handler in children for the master's signals."""
 
 
 @contextmanager
@@ -40,8 +41,8 @@ def held_back() -> Iterator[None]:
     """
     Block the master's signals while a child is started (in the master).
 
-    The child inherits the mask over exec(2), so none of these can end it before it
-    has called `leave_to_master`.
+    The child inherits the mask over exec(2), so none of these signals can end it before
+    it has called `leave_to_master`.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
     try:
@@ -52,9 +53,10 @@ def held_back() -> Iterator[None]:
 
 def leave_to_master() -> None:
     """
-    Do nothing at the master's signals from now on (in a child).
+    Handle the master's signals by doing nothing from now on (in a child).
 
-    Its handler for USR2 is installed by then: what `held_back` has blocked arrives.
+    The child's handler for USR2 is installed by then: signals that `held_back` has
+    blocked are delivered now.
     """
     _enlarge_signal_stack()
     for number in OF_THE_MASTER:
@@ -63,7 +65,7 @@ def leave_to_master() -> None:
 
 
 class _Stack(ctypes.Structure):
-    """``stack_t`` of sigaltstack(2)."""
+    """The structure ``stack_t`` of sigaltstack(2)."""
 
     _fields_ = (
         ("ss_sp", ctypes.c_void_p),
@@ -74,11 +76,11 @@ class _Stack(ctypes.Structure):
 
 def _enlarge_signal_stack() -> None:
     """
-    Give the handlers of this thread a stack with room for all signals at once.
+    Set a signal stack for this thread with room for all signals at once.
 
     Python's handlers run on the stack that faulthandler has set up (SA_ONSTACK), which
-    has room for about three signals, and lies on the heap: four that come at the same
-    time would write over other memory.
+    has room for about three signals, and lies on the heap: four that arrive at the same
+    time would overwrite other memory.
     """
     memory = _signal_stack
     stack = _Stack(ctypes.addressof(memory), 0, len(memory))
