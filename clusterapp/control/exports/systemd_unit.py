@@ -78,8 +78,7 @@ def _flags(facts: Facts, held: Sequence[TcpListen]) -> Iterator[tuple[str, ...]]
     if settings.working_folder is not None:
         yield "--working-folder", settings.working_folder
     elif facts.is_linked:
-        # systemd resolves the link at the start; the master must follow it at each
-        # reload.
+        # systemd resolves the link at the start; the master must follow it anew.
         yield "--working-folder", facts.working_folder
     if settings.workers != "auto":
         yield "--workers", str(len(facts.slots))

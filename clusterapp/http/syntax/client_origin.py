@@ -35,7 +35,7 @@ _VALUE: Final = re.compile(
 #: The longest certificate that is forwarded, in bytes of DER. A longer one is left out.
 LONGEST_CERTIFICATE: Final = 8 * 1024
 
-#: The most bytes that a worker adds to a head by this field and a Host.
+#: The most bytes and fields that a worker adds to a head: this field and a Host.
 OWN_BYTES: Final = 512 + LONGEST_CERTIFICATE * 4 // 3
 OWN_FIELDS: Final = 2
 
