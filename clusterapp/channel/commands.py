@@ -7,7 +7,7 @@ from twisted.protocols import amp
 
 class Imported(amp.Command):
     """
-    Worker to master: I have imported the application.
+    Worker to master: the application has been imported.
 
     The master imports it as well only if the application has a core that the master has
     to host.
@@ -164,7 +164,7 @@ class UpdateAffinity(amp.Command):
 
 class ClusterHealth(amp.Command):
     """
-    Master to worker: whether the cluster is ready, for its readiness check.
+    Master to worker: whether the cluster is ready to receive requests.
 
     `detail` holds the reasons, as JSON.
     """

@@ -87,7 +87,7 @@ class ChildEvents(Protocol):
 
     def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
         """
-        Let another worker serve a connection; the socket is the hearer's to close.
+        Transfer a connection to another worker; the callee has to close the socket.
 
         :param door: the name of the connection's listener.
         :return: fires with whether a worker has taken it.

@@ -10,8 +10,8 @@ class Kept:
     """
     Changes made while the old master ran, and the settings of that time.
 
-    A change holds as long as the setting that it overrides is unchanged: an operator
-    who edits a setting means the new value.
+    A change holds as long as the setting that it overrides is unchanged: a setting that
+    was edited later takes precedence.
 
     :param generation: the number of the new master's generation.
     :param workers: the number of slots; None if the settings determine it.

@@ -1,1 +1,1 @@
-"""What an operator controls a running cluster with: a socket, an API, a command."""
+"""Operator control of a running cluster: a socket, an HTTP API, a command."""

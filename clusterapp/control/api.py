@@ -1,4 +1,4 @@
-"""The control API: what an operator can ask of a cluster, over HTTP, as JSON."""
+"""The control API: the operations and queries of an operator, over HTTP, as JSON."""
 
 import json
 from http import HTTPStatus
@@ -23,16 +23,16 @@ from clusterapp.control.progress import follow, shielded
 from clusterapp.errors import OperationError, UnknownSlotError
 from clusterapp.operations import Operations, Slot
 
-#: The fields of a routing error that mean something without its HTML.
+#: The fields of a routing error that are kept without its HTML.
 _KEPT_FIELDS = {"allow", "location"}
 
 
 class ControlApi:
     """
-    Answers the requests of the control socket.
+    Serves the requests on the control socket.
 
-    What takes a while is answered with a line of JSON for each step, and the verdict
-    in the last one. A client that leaves does not cancel it.
+    The response to a long operation has a line of JSON for each step, and the verdict
+    in the last line. It is not cancelled if the client disconnects.
 
     :param operations: the cluster.
     """
@@ -45,35 +45,35 @@ class ControlApi:
 
     @app.route("/livez", methods=["GET"])
     def livez(self, request: IRequest) -> bytes:
-        """Answer: who can has an event loop that turns."""
+        """Return a liveness response: the event loop is running."""
         return _json(request, {"alive": True})
 
     @app.route("/readyz", methods=["GET"])
     def readyz(self, request: IRequest) -> bytes:
-        """Tell whether clients should be sent here, and failure."""
+        """Return whether the cluster is ready; with status 503 if not."""
         health = self._operations.health()
         status = HTTPStatus.OK if health.ready else HTTPStatus.SERVICE_UNAVAILABLE
         return _json(request, {**health.detail, "ready": health.ready}, status)
 
     @app.route("/status", methods=["GET"])
     def status(self, request: IRequest) -> bytes:
-        """Tell the state of the cluster and of each worker."""
+        """Return the state of the cluster and of each worker."""
         return _json(request, self._operations.status())
 
     @app.route("/config", methods=["GET"])
     def config(self, request: IRequest) -> bytes:
-        """Tell each setting, and where its value came from."""
+        """Return each setting, and the source of its value."""
         return _json(request, self._operations.config())
 
     @app.route("/reload", methods=["POST"])
     def reload(self, request: IRequest) -> Deferred[None]:
-        """Replace the workers by ones with new code."""
+        """Replace the workers by a generation with new code."""
         expect_nothing(request)
         return follow(request, self._operations.reload)
 
     @app.route("/upgrade", methods=["POST"])
     def upgrade(self, request: IRequest) -> Deferred[None]:
-        """Replace the master, too."""
+        """Replace the master and all workers."""
         expect_nothing(request)
         return follow(request, self._operations.upgrade)
 
@@ -87,7 +87,7 @@ class ControlApi:
 
     @app.route("/dispatch", methods=["POST"])
     def dispatch(self, request: IRequest) -> Deferred[None]:
-        """Distribute connections in another way."""
+        """Change how connections are distributed."""
         wanted = wanted_dispatch(request)
         return follow(request, lambda tell: self._operations.dispatch(wanted, tell))
 
@@ -100,7 +100,7 @@ class ControlApi:
 
     @app.route("/slots/<slot>/drain", methods=["POST"])
     def drain(self, request: IRequest, slot: str) -> Deferred[None]:
-        """Empty one slot."""
+        """Drain one slot, which stays empty."""
         number = slot_number(slot)
         expect_nothing(request)
         return follow(request, lambda tell: self._operations.drain(number, tell))
@@ -115,12 +115,12 @@ class ControlApi:
 
     @app.route("/stacks", methods=["POST"])
     def all_stacks(self, request: IRequest) -> Deferred[bytes]:
-        """Get the stacks of all processes."""
+        """Return the stacks of all processes."""
         return self._stacks(request, None)
 
     @app.route("/slots/<slot>/stacks", methods=["POST"])
     def stacks(self, request: IRequest, slot: str) -> Deferred[bytes]:
-        """Get the stacks of one worker, or of the core."""
+        """Return the stacks of one worker, or of the core."""
         return self._stacks(request, slot_or_core(slot))
 
     def _stacks(self, request: IRequest, slot: Slot | None) -> Deferred[bytes]:
@@ -132,14 +132,14 @@ class ControlApi:
 
     @app.handle_errors(OperationError)
     def refused(self, request: IRequest, failure: Failure) -> bytes:
-        """Say why the cluster does not do it."""
+        """Return the response for an operation that the cluster has refused."""
         unknown = failure.check(UnknownSlotError)
         status = HTTPStatus.NOT_FOUND if unknown else HTTPStatus.CONFLICT
         return _error(request, status, str(failure.value))
 
     @app.handle_errors(HTTPException)
     def wrong(self, request: IRequest, failure: Failure) -> bytes:
-        """Say what is wrong with a request."""
+        """Return the response for an invalid request."""
         error: Any = failure.value
         for name, value in error.get_response({}).headers:
             if name.lower() in _KEPT_FIELDS:
@@ -148,14 +148,14 @@ class ControlApi:
 
     @app.handle_errors(Exception)
     def failed(self, request: IRequest, failure: Failure) -> bytes:
-        """Say that it is the master's fault."""
+        """Return the response for an internal error of the master."""
         self._log.failure("a request to the control socket failed", failure)
         text = f"the master failed, and has logged why: {failure.getErrorMessage()}"
         return _error(request, HTTPStatus.INTERNAL_SERVER_ERROR, text)
 
 
 def _words(request: IRequest, error: HTTPException) -> str:
-    """Say what is wrong, for those errors too that werkzeug has words for browsers."""
+    """Return the error text, also for errors that werkzeug describes in HTML."""
     path = request.path.decode("utf-8", "backslashreplace")
     if isinstance(error, NotFound):
         return f"there is no {path}"

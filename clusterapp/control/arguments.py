@@ -1,4 +1,4 @@
-"""The command line of `clusterctl`."""
+"""The command-line parser of `clusterctl`."""
 
 from argparse import (
     SUPPRESS,
@@ -26,10 +26,10 @@ exit status:
   4  no cluster was found, or several, or it cannot be reached
 """
 
-#: What configurations can be written for.
+#: The programs for which configurations can be exported.
 PROGRAMS = ("nginx", "haproxy", "systemd", "compose", "kubernetes")
 
-#: Each command, and what it does.
+#: The commands, with their descriptions.
 _COMMANDS = {
     "status": "show the cluster and its workers",
     "reload": "replace the workers, one after the other, by ones with new code",
@@ -45,17 +45,17 @@ _COMMANDS = {
 }
 
 
-#: What stands for the core: `clusterapp.operations.CORE`, which needs Twisted.
+#: The word for the core: `clusterapp.operations.CORE`, which imports Twisted.
 _CORE = "core"
 
 
 def parse(argv: Sequence[str] | None) -> Namespace:
     """
-    Read a command line; a wrong one ends the program with status 2.
+    Parse a command line; an invalid one ends the program with status 2.
 
-    :param argv: its words; those of this process if none are given.
-    :return: the ``command`` and what belongs to it; ``socket``, ``state`` and
-        ``as_json`` are always there.
+    :param argv: the arguments; those of this process by default.
+    :return: the ``command`` and its arguments; ``socket``, ``state`` and ``as_json``
+        are always set.
     """
     anywhere = _options_anywhere()
     parser = ArgumentParser(
@@ -76,12 +76,12 @@ def parse(argv: Sequence[str] | None) -> Namespace:
             name, help=text, description=about, parents=[anywhere]
         )
         _add_own(name, command)
-    # As defaults of the parsers they would undo what stands before the command.
+    # As defaults of the parsers they would override options before the command.
     return parser.parse_args(argv, Namespace(socket=None, state=None, as_json=False))
 
 
 def _add_own(name: str, command: ArgumentParser) -> None:
-    """Add what only one command takes."""
+    """Add the arguments of one command."""
     match name:
         case "scale":
             command.add_argument(
@@ -129,7 +129,7 @@ def _add_own(name: str, command: ArgumentParser) -> None:
 
 
 def _options_anywhere() -> ArgumentParser:
-    """Make the options that may stand before a command or behind it."""
+    """Return a parser of the options that are valid before and after a command."""
     options = ArgumentParser(add_help=False, argument_default=SUPPRESS)
     options.add_argument("--socket", metavar="PATH", help="the control socket")
     options.add_argument("--state", metavar="DIR", help="the state folder to look in")

@@ -1,4 +1,4 @@
-"""Reading what a client of the control API asks for; what is wrong is a 400."""
+"""Parsing of requests to the control API; invalid ones raise a 400."""
 
 import json
 from collections.abc import Mapping
@@ -13,17 +13,17 @@ from clusterapp.settings.listen import DISPATCHES
 from clusterapp.settings.option_types import STICKY_KEY
 from clusterapp.settings.validation import InvalidValueError
 
-#: How much of a wrong value is repeated.
+#: The most characters of an invalid value that are repeated in the error.
 _LONGEST_SHOWN = 60
 
 
 def slot_or_core(text: str) -> Slot:
-    """Read a slot's number, or the word for the core, out of a path."""
+    """Parse a slot number, or the word for the core, in a path."""
     return CORE if text == CORE else slot_number(text)
 
 
 def slot_number(text: str) -> int:
-    """Read a slot's number out of a path."""
+    """Parse a slot number in a path."""
     number = decimal(text)
     if number is None:
         raise BadRequest(f"the slot must be a number, not {text!r}")
@@ -31,7 +31,7 @@ def slot_number(text: str) -> int:
 
 
 def worker_count(request: IRequest) -> tuple[int, bool]:
-    """Read ``{"workers": N, "force": true}``; return both, false by default."""
+    """Parse ``{"workers": N, "force": true}``; ``force`` is false by default."""
     values = _values(request, "workers", "force")
     workers, force = values.get("workers"), values.get("force", False)
     if type(workers) is not int or workers < 1:  # True is an int, too
@@ -42,7 +42,7 @@ def worker_count(request: IRequest) -> tuple[int, bool]:
 
 
 def wanted_dispatch(request: IRequest) -> Dispatch:
-    """Read ``{"policy": "sticky", "sticky": "client-ip", "listener": "tcp:8080"}``."""
+    """Parse ``{"policy": "sticky", "sticky": "client-ip", "listener": "tcp:8080"}``."""
     values = _values(request, "policy", "sticky", "listener")
     for name, value in values.items():
         if not isinstance(value, str):
@@ -60,7 +60,7 @@ def wanted_dispatch(request: IRequest) -> Dispatch:
 
 
 def wants_quick(request: IRequest) -> bool:
-    """Read ``{"quick": true}``; false if nothing is said."""
+    """Parse ``{"quick": true}``; false by default."""
     quick = _values(request, "quick").get("quick", False)
     if not isinstance(quick, bool):
         raise BadRequest(f"quick must be true or false, not {_shown(quick)}")
@@ -68,7 +68,7 @@ def wants_quick(request: IRequest) -> bool:
 
 
 def expect_nothing(request: IRequest) -> None:
-    """See that nothing is asked for that would not be done."""
+    """Raise a 400 if the request has any parameters."""
     _values(request)
 
 

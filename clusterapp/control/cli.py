@@ -1,4 +1,4 @@
-"""``clusterctl``: from a command line to an exit status."""
+"""The entry point of ``clusterctl``: from a command line to an exit status."""
 
 import os
 import pwd
@@ -14,10 +14,11 @@ from clusterapp.control.discovery import find
 from clusterapp.control.views import config_text, stacks_text, status_text
 from clusterapp.errors import ClusterError
 
-#: The exit status of what somebody has broken off: 128 and SIGINT.
+#: The exit status of an interrupted command: 128 and SIGINT.
 _BROKEN_OFF = 130
 
-#: Seconds in which every worker's stacks must be there: one that hangs is waited for.
+#: The timeout, in seconds, for the stacks of all workers; the master waits for one that
+#: hangs.
 _STACKS_PATIENCE = 60.0
 
 
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     Run a command.
 
-    :param argv: its arguments; those of this process if none are given.
+    :param argv: its arguments; those of this process by default.
     :return: the exit status.
     """
     arguments = parse(argv)
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _BROKEN_OFF
     except BrokenPipeError:
-        # At its exit Python writes again what could not be written.
+        # Python's shutdown would write the buffered output again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_OFF
     return status
@@ -52,7 +53,7 @@ def _run(arguments: Namespace, out: Output) -> int:
     return 0 if done else 1
 
 
-# The commands; each tells whether all is well.
+# The commands; each returns whether it has succeeded.
 
 
 def _status(client: Client, _: Namespace, out: Output) -> bool:
@@ -67,7 +68,7 @@ def _config(client: Client, _: Namespace, out: Output) -> bool:
 
 
 def _export(client: Client, arguments: Namespace, out: Output) -> bool:
-    # Nobody else has to wait for what this loads.
+    # Imported here, so that other commands start faster.
     from clusterapp.control.exports import EXPORTS  # noqa: PLC0415
     from clusterapp.control.exports.export_warnings import (  # noqa: PLC0415
         export_warnings,
@@ -130,7 +131,7 @@ def _stop(client: Client, arguments: Namespace, out: Output) -> bool:
 
 
 def _owner(path: str) -> str:
-    """Tell the name of the user whose file it is; his number, if he has none."""
+    """Return the name of a file's owner; the user id if there is no name."""
     number = Path(path).stat().st_uid
     try:
         return pwd.getpwuid(number).pw_name

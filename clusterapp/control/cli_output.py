@@ -1,4 +1,4 @@
-"""Where `clusterctl` writes what it has been told: for people, or for programs."""
+"""The output of `clusterctl`: for people, or for programs."""
 
 import json
 import os
@@ -20,11 +20,11 @@ from clusterapp.printable import printable
 
 class Output:
     """
-    Where a command writes: text for people, or JSON for programs.
+    The output of a command: text for people, or JSON for programs.
 
-    :param stream: for what was asked for.
-    :param errors: for what went wrong.
-    :param as_json: whether programs read it.
+    :param stream: the stream of results.
+    :param errors: the stream of errors.
+    :param as_json: whether the results are written as JSON.
     """
 
     def __init__(self, stream: TextIO, errors: TextIO, *, as_json: bool) -> None:
@@ -37,19 +37,19 @@ class Output:
                 each.reconfigure(errors="backslashreplace")
 
     def show(self, document: Any, view: Callable[[Any, Paint], str]) -> None:
-        """Write a document."""
+        """Write a document as text or as JSON."""
         if self._as_json:
             self._stream.write(json.dumps(document) + "\n")
         else:
             self._stream.write(view(document, self._paint))
 
     def step(self, line: Mapping[str, Any]) -> None:
-        """Write a step of an operation, at once."""
+        """Write a step of an operation, and flush it."""
         self.show(line, lambda step, _: step_text(step) + "\n")
         self._stream.flush()
 
     def verdict(self, line: Mapping[str, Any]) -> bool:
-        """Write how an operation has ended, and tell whether it went well."""
+        """Write the verdict of an operation; return whether it has succeeded."""
         verdict = line["verdict"]
         self.show(line, lambda _, paint: verdict_text(verdict, paint) + "\n")
         if verdict.get("traceback") and not self._as_json:
@@ -58,12 +58,12 @@ class Output:
         return bool(verdict.get("ok"))
 
     def warn(self, text: str) -> None:
-        """Write what the operator should know of, although the command goes on."""
+        """Write a warning; the command continues."""
         self._stream.flush()
         print(f"clusterctl: warning: {printable(text)}", file=self._errors)
 
     def error(self, error: ClusterError) -> None:
-        """Write why the command has failed."""
+        """Write the error that has ended the command."""
         self._stream.flush()
         print(f"clusterctl: {printable(str(error))}", file=self._errors)
         document: dict[str, Any] = {"error": str(error)}
@@ -76,6 +76,6 @@ class Output:
 
 
 def _paint_for(stream: TextIO) -> Paint:
-    """Choose colours: for a terminal that shows them, unless nobody wants them."""
+    """Return the colours for a terminal that shows them, unless disabled."""
     wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return coloured if wanted and stream.isatty() else plain

@@ -1,4 +1,4 @@
-"""Asking a cluster by its control socket: without Twisted, so that it starts fast."""
+"""The HTTP client of the control socket: without Twisted, so that it starts fast."""
 
 import json
 import os
@@ -19,22 +19,22 @@ from clusterapp.errors import (
     WrongRequestError,
 )
 
-#: Seconds in which a master must begin to answer, if its event loop turns at all.
+#: The seconds in which a master must begin to respond if its event loop runs.
 PATIENCE = 10.0
 
-#: Bytes that the answer to a request may have; those of an operation's steps may be
-#: more, since none of them is kept.
+#: The most bytes of a response; the steps of an operation may exceed it, since they are
+#: not kept.
 LONGEST_ANSWER = 16 * 1024**2
 
-#: Bytes that the line of one step, or of the verdict, may have.
+#: The most bytes of the line of one step, or of the verdict.
 LONGEST_LINE = 1024**2
 
 _PIECE = 65_536
 
-#: What is said of a server that does not speak as ours do.
+#: The error for a server whose responses are not a master's.
 _STRANGER = "no master of clusterapp listens there"
 
-#: What the answers that are errors mean; others are those of the master itself.
+#: The exceptions for statuses of errors; other statuses are failures of the master.
 _ERRORS: dict[int, type[ControlError]] = {
     HTTPStatus.BAD_REQUEST: WrongRequestError,
     HTTPStatus.NOT_FOUND: RefusedError,
@@ -44,16 +44,16 @@ _ERRORS: dict[int, type[ControlError]] = {
 
 class Client:
     """
-    Asks one cluster; each request has a connection of its own.
+    A client of one cluster; each request has a connection of its own.
 
-    Whoever listens is believed only if it is root, the owner of the socket, or the
-    user who asks; and whatever it sends, neither time nor memory is without a bound.
+    A server is trusted only if its user is root, the owner of the socket, or the user
+    of this process; and time and memory are bounded whatever it sends.
 
-    Every method raises `RefusedError` if the cluster refuses, `UnreachableError` if
-    it does not answer, and `ControlError` for all else that is no success.
+    Every method raises `RefusedError` if the cluster refuses, `UnreachableError` if it
+    does not respond, and `ControlError` for every other status than success.
 
     :param path: the path of the control socket.
-    :param patience: seconds to wait for the beginning of an answer.
+    :param patience: the seconds to wait for the beginning of a response.
     """
 
     def __init__(self, path: str, patience: float = PATIENCE) -> None:
@@ -67,9 +67,9 @@ class Client:
 
     def post(self, target: str, patience: float | None = None) -> Mapping[str, Any]:
         """
-        Ask for something that one JSON document answers.
+        Send a POST request whose response is one JSON document.
 
-        :param patience: seconds to wait for it, if not those of the others.
+        :param patience: the seconds to wait for it, if not the client's default.
         """
         with self._answer("POST", target, None, patience) as (response, _):
             return self._document(response)
@@ -81,14 +81,14 @@ class Client:
         wanted: Mapping[str, Any] | None = None,
     ) -> Mapping[str, Any]:
         """
-        Begin an operation, and wait for its end.
+        Start an operation, and wait for its end.
 
-        :param tell: hears of each step as it happens.
-        :param wanted: what is asked for in particular.
+        :param tell: called with each step as it happens.
+        :param wanted: the parameters of the operation.
         :return: the line with the verdict.
         """
         with self._answer("POST", target, wanted) as (response, connected):
-            # It has begun; now it may take as long as it needs.
+            # The operation has started; from here on it has no timeout.
             connected.unbound()
             for line in _lines(response):
                 if "verdict" in line:
@@ -104,7 +104,7 @@ class Client:
         wanted: Mapping[str, Any] | None,
         patience: float | None = None,
     ) -> Iterator[tuple[HTTPResponse, "_BoundedSocket"]]:
-        """Send a request; give a response that is a success, and its socket."""
+        """Send a request; yield a successful response, and its socket."""
         body = None if wanted is None else json.dumps(wanted)
         connection = _UnixConnection(self.path, patience or self._patience)
         with closing(connection):
@@ -145,9 +145,9 @@ class Client:
 
 class _BoundedSocket(socket.socket):
     """
-    A Unix socket from which so much can be read until a certain time, and no more.
+    A Unix socket with a deadline and a limit for everything that is read.
 
-    A timeout alone bounds the wait for one piece, not for a whole answer that comes
+    A timeout alone bounds the wait for one piece, not for a whole response that arrives
     byte by byte.
 
     :param seconds: the time for everything that is read.
@@ -160,16 +160,16 @@ class _BoundedSocket(socket.socket):
         self._left: int | None = LONGEST_ANSWER
 
     def unbound(self) -> None:
-        """Let all that follows take as long, and be as much, as it is."""
+        """Remove the deadline and the limit for everything that follows."""
         self._deadline = self._left = None
         self.settimeout(None)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """
-        Read; `http.client` reads by this alone (`socket.makefile`).
+        Read; `http.client` reads only by this method (`socket.makefile`).
 
-        :raise TimeoutError: if the time is over.
-        :raise HTTPException: if it is more than an answer may be.
+        :raise TimeoutError: if the deadline has passed.
+        :raise HTTPException: if the limit of a response is exceeded.
         """
         if self._deadline is not None:
             left = self._deadline - monotonic()
@@ -185,7 +185,7 @@ class _BoundedSocket(socket.socket):
 
 
 class _UnixConnection(HTTPConnection):
-    """HTTP on a Unix socket."""
+    """An HTTP connection over a Unix socket."""
 
     def __init__(self, path: str, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
@@ -196,7 +196,7 @@ class _UnixConnection(HTTPConnection):
         """
         Connect.
 
-        :raise PermissionError: if a user listens that is not to be trusted.
+        :raise PermissionError: if the server's user is not trusted.
         """
         self.sock = self.bounded = _BoundedSocket(self._patience)
         self.sock.connect(self._path)
@@ -206,12 +206,12 @@ class _UnixConnection(HTTPConnection):
 
 
 def _whole(response: HTTPResponse) -> bytes:
-    """Read a response in pieces: for its length in one, it would reserve memory."""
+    """Read a response in pieces: one read of its length would reserve that memory."""
     return b"".join(iter(lambda: response.read(_PIECE), b""))
 
 
 def _lines(response: HTTPResponse) -> Iterator[Mapping[str, Any]]:
-    """Read lines of JSON as they come; the last may be broken off."""
+    """Yield the received lines of JSON; an incomplete or invalid line ends them."""
     try:
         while line := response.readline(LONGEST_LINE):
             document = json.loads(line)

@@ -1,4 +1,4 @@
-"""The control socket, in the master."""
+"""The control socket (in the master)."""
 
 import os
 import socket
@@ -19,27 +19,28 @@ from clusterapp.listening.accept import Acceptor, ConnectionAdopter
 from clusterapp.listening.listen_sockets import Listener
 from clusterapp.operations import Operations
 
-#: Seconds that responses under way may take once the service stops: the verdict of
+#: The seconds that responses under way may take once the service stops: the verdict of
 #: a stop is among them.
 LAST_WORDS = 3.0
 
-#: No request to the control API needs more, in bytes.
+#: The longest body of a request to the control API, in bytes.
 _LONGEST_BODY = 64 * 1024
 
 
 def own_users() -> frozenset[int]:
-    """Tell who may control this process: root, and the user that it runs as."""
+    """Return the users that may control this process: root, and its own user."""
     return frozenset((0, os.geteuid()))
 
 
 class Door:
     """
-    Lets in only those who may control the master; an `Acceptor` calls it.
+    Serves only connections of users that may control the master; called by an
+    `Acceptor`.
 
-    The socket's mode keeps everybody else out already, as long as nobody changes it.
+    The socket's mode already excludes other users, as long as it is not changed.
 
     :param serve: serves a connection.
-    :param users: tells the users that are served.
+    :param users: returns the ids of the users that are served.
     """
 
     _log = Logger()
@@ -53,7 +54,7 @@ class Door:
         self._users = users
 
     def __call__(self, connection: socket.socket, address: Any) -> None:
-        """Serve a connection, or close it."""
+        """Serve a connection, or close it if its user may not control the master."""
         peer = peer_of(connection)
         if peer.uid in self._users():
             self._serve(connection, address)
@@ -68,14 +69,14 @@ class Door:
 
 class ControlService(Service):
     """
-    Serve the control API on a Unix socket, from start to stop.
+    A service of the control API on a Unix socket.
 
     :param reactor: the master's reactor.
     :param operations: the cluster.
-    :param path: where the socket is to be.
-    :param replace: whether to take the path from a living master, as the new one
-        does in an upgrade: `bind` the socket before that is certain to go on, and
-        start the service then.
+    :param path: the path of the socket.
+    :param replace: whether to take the path over from a running master, as the new one
+        does in an upgrade: call `bind` before the upgrade is certain to succeed, and
+        start the service afterwards.
     """
 
     name = "control"
@@ -92,11 +93,11 @@ class ControlService(Service):
 
     def bind(self) -> None:
         """
-        Have the socket, and serve nobody yet.
+        Bind the socket without serving it yet.
 
-        One that takes the path from a living master is not found there so far.
+        If it takes the path over from a running master, it is not at that path yet.
 
-        :raise ListenError: if the path cannot be had.
+        :raise ListenError: if the path cannot be bound.
         """
         if self._bound is None:
             made = bind_beside if self._replace else bind
@@ -104,9 +105,9 @@ class ControlService(Service):
 
     def startService(self) -> None:
         """
-        Listen.
+        Start serving.
 
-        :raise ListenError: if the path cannot be had.
+        :raise ListenError: if the path cannot be bound.
         """
         self.bind()
         listener, self._bound = self._bound, None
@@ -118,7 +119,7 @@ class ControlService(Service):
 
     def stopService(self) -> Deferred[None] | None:
         """
-        Listen no more, and let responses that are under way end.
+        Stop listening, and let the responses under way finish.
 
         :return: fires when the last connection is closed, after a few seconds at the
             latest.
@@ -132,7 +133,7 @@ class ControlService(Service):
 
 
 class _Open:
-    """A control socket that is served."""
+    """A control socket that is being served."""
 
     def __init__(self, reactor: Any, api: ControlApi, listener: Listener) -> None:
         self._reactor = reactor
@@ -140,8 +141,8 @@ class _Open:
         self._site = ClusterSite(
             reactor, klein_resource(api.app), limits=Limits(body=_LONGEST_BODY)
         )
-        # What an operation logs is about the cluster, and would look as if it were
-        # about a request of the application's.
+        # Log events of an operation are about the cluster; with the request they would
+        # look like events of a request to the application.
         self._site.names_requests = False
         self._acceptor = Acceptor(
             reactor, listener.socket, Door(ConnectionAdopter(reactor, self._site))
@@ -149,7 +150,7 @@ class _Open:
         self._acceptor.start()
 
     def close(self) -> Deferred[None]:
-        """Accept no more; break off what is not finished in time."""
+        """Stop accepting; abort responses that do not finish in time."""
         self._acceptor.stop()
         self._listener.close()
         late = self._reactor.callLater(LAST_WORDS, self._site.abort)

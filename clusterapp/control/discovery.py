@@ -1,4 +1,4 @@
-"""Finding the control socket of the cluster that runs on this machine."""
+"""Finding the control sockets of the clusters that run on this machine."""
 
 import os
 import re
@@ -29,20 +29,20 @@ from clusterapp.settings.option_types import OFF
 #: The name of the control socket in a cluster's own folder.
 SOCKET_NAME = "control.sock"
 
-#: Where the state folders of all users are, below the root of the file system.
+#: The state folders of all users, relative to the root of the file system.
 _EVERYBODYS = ("run/clusterapp", "run/user/*/clusterapp", "tmp/clusterapp-*")
 _NAME = re.compile(r"clusterapp(-[0-9]+)?")
 
-#: What is told of each of several clusters.
+#: The facts that are listed for each of several clusters.
 _IDENTITY = ("pid", "name", "state", "ready")
 
-#: Seconds in which each of several clusters may tell who it is.
+#: The timeout, in seconds, of each of several clusters.
 _PATIENCE = 2.0
 
-#: How many entries of a state folder are looked at.
+#: The most entries of a state folder that are examined.
 _MOST_ENTRIES = 10_000
 
-#: Is told of what is passed over, and why.
+#: Called with the reason for each socket that is skipped.
 Warn = Callable[[str], object]
 
 
@@ -50,12 +50,12 @@ def find(
     named: str | None, state: str | None, environ: Mapping[str, str], warn: Warn
 ) -> str:
     """
-    Find the socket to use.
+    Return the path of the socket to use.
 
     :param named: the path that the operator has given, if any.
     :param state: the state folder that the operator has given, if any.
-    :param environ: the environment, which may name either.
-    :param warn: told of sockets of others, which are passed over.
+    :param environ: the environment, which may define either.
+    :param warn: called for other users' sockets, which are skipped.
     :raise UnreachableError: if there is none, or more than one.
     """
     if named is None and state is None:
@@ -77,10 +77,10 @@ def find(
 
 def trusted_users(state: str | None) -> frozenset[int]:
     """
-    Return the users whose clusters are used without being named.
+    Return the users whose clusters are used without an explicit path.
 
-    :param state: the state folder that the operator has named, if any: its owner is
-        one of them.
+    :param state: the state folder that the operator has given, if any: its owner is one
+        of them.
     """
     users = {0, os.geteuid()}
     if state is not None:
@@ -93,9 +93,9 @@ def state_folders(
     state: str | None, environ: Mapping[str, str], root: Path = Path("/")
 ) -> list[Path]:
     """
-    Tell in which state folders clusters may be.
+    Return the state folders in which clusters may be.
 
-    :param state: the only one, if the operator has said so.
+    :param state: the only one, if the operator has given it.
     :param environ: the environment.
     :param root: the root of the file system.
     """
@@ -114,11 +114,11 @@ def state_folders(
 
 def living(bases: Iterable[Path], users: Collection[int], warn: Warn) -> list[str]:
     """
-    Give the paths of the sockets that a trusted user listens on.
+    Return the paths of the sockets on which a trusted user listens.
 
     :param bases: state folders.
-    :param users: the users that are trusted.
-    :param warn: told of each socket of somebody else.
+    :param users: the trusted users.
+    :param warn: called for each socket of another user.
     """
     first: dict[Path, str] = {}
     for base in bases:
@@ -128,7 +128,7 @@ def living(bases: Iterable[Path], users: Collection[int], warn: Warn) -> list[st
 
 
 def _sockets_in(base: Path, users: Collection[int], warn: Warn) -> list[Path]:
-    """List the sockets of clusters in a state folder, whoever owns the folder."""
+    """Return the sockets of clusters in a state folder, whatever its owner."""
     paths = []
     try:
         with os.scandir(base) as entries:
@@ -140,7 +140,7 @@ def _sockets_in(base: Path, users: Collection[int], warn: Warn) -> list[Path]:
         if paths:
             check_folder(base, users)
     except OSError:
-        return []  # it is not there, or not to be read
+        return []  # missing, or not readable
     except DistrustError as why:
         _pass_over(paths[0] if len(paths) == 1 else base, why, warn)
         return []
@@ -151,7 +151,7 @@ def _is_trusted(path: Path, users: Collection[int], warn: Warn) -> bool:
     try:
         return check_socket(path, users)
     except OSError:
-        return False  # it has left, or what it points to
+        return False  # it has been removed, or its target
     except DistrustError as why:
         _pass_over(path, why, warn)
         return False
@@ -162,7 +162,7 @@ def _pass_over(path: Path, why: DistrustError, warn: Warn) -> None:
 
 
 def _the_one_that_stays(paths: Iterable[str]) -> str:
-    """Choose the new master, while the old one leaves after an upgrade."""
+    """Return the new master's socket while the old one exits after an upgrade."""
     clusters = list(filter(None, map(_about, paths)))
     staying = [each for each in clusters if each["state"] != "stopping"]
     if len(staying) != 1:
@@ -173,21 +173,21 @@ def _the_one_that_stays(paths: Iterable[str]) -> str:
 
 def _of_everybody(root: Path) -> Iterator[Path]:
     for pattern in _EVERYBODYS:
-        # In /tmp there may be others whose names begin alike.
+        # In /tmp there may be other folders with the same prefix.
         yield from filter(
             lambda path: _NAME.fullmatch(path.name), sorted(root.glob(pattern))
         )
 
 
 def _listens(path: str, users: Collection[int], warn: Warn) -> bool:
-    """Tell whether a master of a trusted user listens."""
+    """Return whether a master of a trusted user listens on a socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_PATIENCE)
         try:
             probe.connect(path)
             check_peer(Path(path), peer_of(probe).uid, users)
         except BlockingIOError:
-            return True  # its queue is full: it is there, and will be asked
+            return True  # its backlog is full: a master exists, and will respond
         except OSError:
             return False
         except DistrustError as why:
@@ -197,20 +197,20 @@ def _listens(path: str, users: Collection[int], warn: Warn) -> bool:
 
 
 def _about(path: str) -> Mapping[str, Any] | None:
-    """Ask a cluster who it is; None if it has left since it was found."""
+    """Return the facts of a cluster; None if it has exited since it was found."""
     try:
         status = Client(path, _PATIENCE).get("/status")
     except RefusedError:
-        status = {"state": "stopping"}  # it has nothing more to tell of
+        status = {"state": "stopping"}  # it no longer serves its status
     except ControlError:
         if not _is_there(path):
             return None
-        status = {}  # it is listed all the same
+        status = {}  # it is listed without facts
     return {"path": path, **{key: status.get(key) for key in _IDENTITY}}
 
 
 def _is_there(path: str) -> bool:
-    """Tell whether anybody listens still."""
+    """Return whether a process still listens on a socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_PATIENCE)
         try:

@@ -1,4 +1,4 @@
-"""Who is at the other end of a Unix socket."""
+"""The peer credentials of a Unix socket."""
 
 import socket
 import struct
@@ -10,11 +10,11 @@ _CREDENTIALS = struct.Struct("3i")
 
 class Peer(NamedTuple):
     """
-    Who is at the other end of a Unix socket, as the kernel says.
+    The peer of a Unix socket, as reported by the kernel.
 
-    :ivar pid: its process, when it connected.
-    :ivar uid: its user.
-    :ivar gid: its group.
+    :ivar pid: its process id when it connected.
+    :ivar uid: its user id.
+    :ivar gid: its group id.
     """
 
     pid: int
@@ -23,7 +23,7 @@ class Peer(NamedTuple):
 
 
 def peer_of(connection: socket.socket) -> Peer:
-    """Ask the kernel who is at the other end (SO_PEERCRED, unix(7))."""
+    """Return the credentials of a connection's peer (SO_PEERCRED, unix(7))."""
     told = connection.getsockopt(
         socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
     )

@@ -1,4 +1,4 @@
-"""Telling a client of an operation's steps while they happen: a line of JSON each."""
+"""Streaming an operation's steps to a client as they happen: a line of JSON each."""
 
 import json
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from twisted.web.iweb import IRequest
 from clusterapp.operations import Step, Tell, Verdict
 from clusterapp.tracebacks import format_failure
 
-#: What the lines are, for who has to know it beforehand.
+#: The media type of the lines.
 LINES_OF_JSON = "application/x-ndjson"
 
 _log = Logger()
@@ -23,11 +23,11 @@ def follow(
     request: IRequest, begin: Callable[[Tell], Deferred[Verdict]]
 ) -> Deferred[None]:
     """
-    Begin an operation, and answer a request with its steps and its verdict.
+    Start an operation, and stream its steps and its verdict as the response.
 
-    The operation goes on if the client leaves.
+    The operation continues if the client disconnects.
 
-    :param begin: begins it; what it raises at once is raised.
+    :param begin: starts it; an exception that it raises at once is raised.
     :return: fires when the verdict is written. Cancelling it does nothing.
     """
     progress = _Progress(request)
@@ -41,14 +41,14 @@ def follow(
 
 
 def shielded(operation: Deferred[Any]) -> Deferred[Any]:
-    """Give what an operation comes to; cancelling that leaves the operation alone."""
+    """Return an operation's result; cancelling it does not cancel the operation."""
     answered: Deferred[Any] = Deferred()
     operation.addBoth(answered.callback)
     return answered
 
 
 class _Progress:
-    """The response that the steps of one operation are written to."""
+    """The response to which the steps of one operation are written."""
 
     def __init__(self, request: IRequest) -> None:
         self._request = request
@@ -64,10 +64,10 @@ class _Progress:
             self._early.append(line)
 
     def open(self) -> None:
-        """Begin the response: the operation is under way."""
+        """Start the response: the operation has started."""
         self._opened = True
         self._request.setHeader("Content-Type", LINES_OF_JSON)
-        # Also without a line: the client hears that it is not refused.
+        # Even without a line: it tells the client that the operation was not refused.
         self._request.write(b"".join(self._early))
 
     def end(self, verdict: Verdict) -> None:
@@ -76,7 +76,7 @@ class _Progress:
 
 
 def _failed(why: Failure) -> Verdict:
-    """Make a verdict of what no operation should come to."""
+    """Return the verdict for an unexpected exception of an operation."""
     _log.failure("an operation failed", why)
     return Verdict(
         ok=False,

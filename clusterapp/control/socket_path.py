@@ -1,4 +1,4 @@
-"""Taking the path of the control socket."""
+"""Binding the path of the control socket, and taking it over in an upgrade."""
 
 import errno
 import os
@@ -17,20 +17,20 @@ _MODE = 0o600
 
 def take(path: str, *, replace: bool) -> Listener:
     """
-    Listen on a path that a killed master may have left a socket at.
+    Listen on a path at which a killed master may have left a socket.
 
     :param path: the path of the socket.
-    :param replace: whether to take it from a living master.
-    :raise ListenError: if it cannot be had; the text names it.
+    :param replace: whether to take it over from a running master.
+    :raise ListenError: if it cannot be bound; the text names it.
     """
     return take_over(bind_beside(path), path) if replace else bind(path)
 
 
 def bind(path: str) -> Listener:
     """
-    Listen on a path where no living master does.
+    Listen on a path on which no running master listens.
 
-    :raise ListenError: if it cannot be had; the text names it.
+    :raise ListenError: if it cannot be bound; the text names it.
     """
     _check_length(path)
     return _listen(path, path)
@@ -38,10 +38,10 @@ def bind(path: str) -> Listener:
 
 def bind_beside(path: str) -> Listener:
     """
-    Listen beside a path, which a living master may have.
+    Listen beside a path that a running master may use.
 
-    :return: what `take_over` puts into its place.
-    :raise ListenError: if the path cannot be had later on; the text names it.
+    :return: the listener for `take_over`.
+    :raise ListenError: if the path cannot be taken over later; the text names it.
     """
     _check_length(path)
     _check_kind(path)
@@ -50,11 +50,11 @@ def bind_beside(path: str) -> Listener:
 
 def take_over(listener: Listener, path: str) -> Listener:
     """
-    Rename a socket that is beside a path, so that clients find one at any time.
+    Rename a socket that is beside a path, so that there is one at any time.
 
-    :param listener: what `bind_beside` has given; it is closed if this fails.
-    :return: the listener, by its new name.
-    :raise ListenError: if that cannot be done; the text names the path.
+    :param listener: the result of `bind_beside`; it is closed if this fails.
+    :return: the listener with its new name.
+    :raise ListenError: if that fails; the text names the path.
     """
     assert listener.path is not None  # noqa: S101 - it was bound beside a path
     try:
@@ -74,7 +74,7 @@ def _check_length(path: str) -> None:
 
 
 def _listen(at: str, path: str) -> Listener:
-    """Listen at a path; say what is wrong of the one that the operator knows."""
+    """Listen at a path; errors name the path that the operator has given."""
     try:
         return listen(UnixListen(at, _MODE), {})
     except ListenError as error:
@@ -88,11 +88,11 @@ def _listen(at: str, path: str) -> Listener:
 
 
 def _check_kind(path: str) -> None:
-    """Refuse to rename over what is no socket."""
+    """Raise an error instead of renaming over a file that is not a socket."""
     try:
         kind = os.lstat(path).st_mode
     except OSError:
-        return  # then it is the renaming that goes well, or tells why not
+        return  # then the renaming succeeds, or fails with the reason
     if not stat.S_ISSOCK(kind):
         raise _refusal(path, "it is not a socket")
 

@@ -1,47 +1,50 @@
-"""Whose sockets are used that the operator has not named: those of whom one trusts."""
+"""Trust in sockets that the operator has not named: checks of their owners."""
 
 import os
 import stat
 from collections.abc import Collection
 from pathlib import Path
 
-#: Who may write in a folder without owning it.
+#: The permissions of other users to write to a folder.
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 class DistrustError(Exception):
-    """A file or a folder is another user's, or could be; the text says why."""
+    """
+    A file or a folder belongs, or could belong, to another user; the text has the
+    reason.
+    """
 
 
 def check_folder(folder: Path, users: Collection[int]) -> None:
     """
-    Make sure that nobody else can put, or replace, files in a folder.
+    Check that other users can neither create nor replace files in a folder.
 
-    :param users: the users that are trusted.
-    :raise DistrustError: if somebody else can.
-    :raise OSError: if it cannot be looked at.
+    :param users: the trusted users.
+    :raise DistrustError: if another user can.
+    :raise OSError: if it cannot be examined.
     """
     _check_owner(folder, os.lstat(folder), users)  # of a symbolic link, too
     found = folder.stat()
     _check_owner(folder, found, users)
     if not stat.S_ISDIR(found.st_mode):
         raise NotADirectoryError(f"{folder} is not a folder")
-    # In a sticky folder nobody removes or renames what is not his own (chmod(2)).
+    # In a sticky folder users can only remove or rename their own files (chmod(2)).
     if found.st_mode & _OTHERS and not found.st_mode & stat.S_ISVTX:
         raise DistrustError(f"others can write to {folder}")
 
 
 def check_socket(path: Path, users: Collection[int]) -> bool:
     """
-    Make sure that a socket was put there by a user that is trusted.
+    Check that a socket was created by a trusted user.
 
     :param path: its path, perhaps a symbolic link to it.
-    :param users: the users that are trusted.
+    :param users: the trusted users.
     :return: whether there is a socket.
-    :raise DistrustError: if somebody else has put it there, or could replace it. (A
-        link may lead to a folder of others, as `--control` may: who listens there
-        is asked of the kernel.)
-    :raise OSError: if it cannot be looked at.
+    :raise DistrustError: if another user has created it, or could replace it. (A link
+        may point to a folder of other users, as `--control` may: the listening user is
+        read from the kernel.)
+    :raise OSError: if it cannot be examined.
     """
     check_folder(path.parent, users)
     _check_owner(path, os.lstat(path), users)
@@ -52,12 +55,12 @@ def check_socket(path: Path, users: Collection[int]) -> bool:
 
 def check_peer(path: Path, user: int, users: Collection[int]) -> None:
     """
-    Make sure that a trusted user listens.
+    Check that a trusted user listens.
 
     :param path: the path of the socket.
-    :param user: who listens there, as the kernel says (SO_PEERCRED, unix(7)).
-    :param users: the users that are trusted.
-    :raise DistrustError: if somebody else does.
+    :param user: the listening user, as reported by the kernel (SO_PEERCRED, unix(7)).
+    :param users: the trusted users.
+    :raise DistrustError: if another user listens.
     """
     if user not in users:
         raise DistrustError(f"user {user} listens at {path}")

@@ -1,4 +1,4 @@
-"""What `clusterctl` shows to people: pure, a document in and text out."""
+"""The text output of `clusterctl` for people: pure, a document in and text out."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,12 +9,12 @@ from clusterapp.settings.model import OPTIONS
 from clusterapp.settings.print_config import aligned_rows
 from clusterapp.wording import counted
 
-#: What stands for a figure that nobody knows.
+#: The placeholder for an unknown figure.
 UNKNOWN = "-"
 
 _STYLES = {"good": "32", "warn": "33", "bad": "31", "soft": "2", "strong": "1"}
 
-#: How the states of a worker, of the core and of the cluster look.
+#: The styles of the states of a worker, of the core and of the cluster.
 _LOOKS = {
     "running": "good",
     "in master": "good",
@@ -32,43 +32,43 @@ _LOOKS = {
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _MEBIBYTE = 1024**2
 
-#: From here on a figure has no decimals.
+#: From this value on a figure has no decimals.
 _LARGE = 1000
 
-#: What writes text in a style; to a file it leaves it as it is.
+#: Returns text in a style; unchanged if the output is not a terminal.
 Paint = Callable[[str, str], str]
 
 
 def coloured(text: str, style: str) -> str:
-    """Write text in a style (ECMA-48, SGR)."""
+    """Return text in a style (ECMA-48, SGR)."""
     return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if style else text
 
 
 def plain(text: str, style: str) -> str:  # noqa: ARG001 - as `coloured`
-    """Write text as it is."""
+    """Return text unchanged."""
     return text
 
 
 def status_text(status: Mapping[str, Any], paint: Paint) -> str:
-    """Show the state of a cluster, and a line for each of its workers."""
+    """Return the state of a cluster, with a line for each of its workers."""
     return _header(status, paint) + "\n" + _workers(status, paint)
 
 
 def step_text(step: Mapping[str, Any]) -> str:
-    """Show a step of an operation."""
+    """Return the text of a step of an operation."""
     slot, text = step.get("slot"), printable(str(step.get("step", "")))
     return text if slot is None else f"{_process_name(slot)}: {text}"
 
 
 def verdict_text(verdict: Mapping[str, Any], paint: Paint) -> str:
-    """Show how an operation has ended, but for its traceback."""
+    """Return the text of a verdict, without its traceback."""
     text = printable(str(verdict.get("text", "")))
     mark = paint("done", "good") if verdict.get("ok") else paint("failed", "bad")
     return f"{mark}: {text}" if text else mark
 
 
 def stacks_text(stacks: Mapping[str, str], paint: Paint) -> str:
-    """Show the stacks of processes, each below the number of its slot."""
+    """Return the stacks of processes, each below the number of its slot."""
     shown = [
         paint(_process_name(slot), "strong") + f"\n{printable(stacks[slot]).rstrip()}\n"
         for slot in sorted(stacks, key=_number)
@@ -77,9 +77,9 @@ def stacks_text(stacks: Mapping[str, str], paint: Paint) -> str:
 
 
 def config_text(config: Mapping[str, Mapping[str, Any]]) -> str:
-    """Show settings as ``--print-config`` does."""
+    """Return settings in the format of ``--print-config``."""
     known = [option.name for option in OPTIONS if option.name in config]
-    # A master of another version may have others.
+    # A master of another version may have other settings.
     names = dict.fromkeys((*known, *config))
     return printable(
         aligned_rows(
@@ -90,7 +90,7 @@ def config_text(config: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def clusters_text(clusters: Sequence[Mapping[str, Any]], paint: Paint) -> str:
-    """List clusters, one of which is to be chosen."""
+    """Return a table of clusters from which the user has to choose."""
     rows = [
         (
             _text(each["path"]),
@@ -110,7 +110,7 @@ def clusters_text(clusters: Sequence[Mapping[str, Any]], paint: Paint) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """Write a span of time, in at most two units."""
+    """Return a span of time, in at most two units."""
     if seconds is None:
         return UNKNOWN
     whole = int(seconds)
@@ -124,7 +124,7 @@ def span(seconds: float | None) -> str:
 
 
 def _value(name: str, value: Any) -> str:
-    """Write the value of a setting, after its way through JSON."""
+    """Return the value of a setting, converted back from JSON."""
     for option in OPTIONS:
         if option.name == name:
             return option.format(tuple(value) if isinstance(value, list) else value)
@@ -157,14 +157,14 @@ def _header(status: Mapping[str, Any], paint: Paint) -> str:
 
 
 def _master(master: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Show what the master's own process uses, and how late it is."""
+    """Return the resources of the master's own process, and its event loop's lag."""
     if master:
         cpu, rss, lag = (_COLUMNS[name](master) for name in ("cpu%", "MiB", "lag ms"))
         yield "master", f"{rss} MiB, {cpu} % CPU, event loop {lag} ms late"
 
 
 def _core_place(status: Mapping[str, Any]) -> str:
-    """Tell where the core runs, in words, if that is known."""
+    """Return in words where the core runs; empty if that is not known."""
     place = (status.get("core_process") or {}).get("place")
     if place is None:
         return ""
@@ -173,7 +173,7 @@ def _core_place(status: Mapping[str, Any]) -> str:
 
 
 def _distribution(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Show how the connections of each listener are distributed, and by whom."""
+    """Return how the connections of each listener are distributed, and where."""
     listeners = found.get("listeners") or []
     for each in listeners:
         key = each.get("sticky")
@@ -183,7 +183,7 @@ def _distribution(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _figures(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Show how even that is, and what it takes."""
+    """Return the balance of the distribution, and its costs."""
     found = status.get("distribution") or {}
     said = []
     if found.get("imbalance") is not None:
@@ -214,7 +214,7 @@ def _workers(status: Mapping[str, Any], paint: Paint) -> str:
     if not rows:
         return none
     align = "><" + ">" * (len(_COLUMNS) - 2)
-    # One blank between columns: that is what lets it fit into 80.
+    # One blank between columns, so that the table fits into 80.
     table = _table(tuple(_COLUMNS), rows, align, paint, gap=" ")
     if not leaving:
         return none + table
@@ -224,7 +224,7 @@ def _workers(status: Mapping[str, Any], paint: Paint) -> str:
 
 
 def _core_row(core: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Give the core's row; one in the master says so, for the figures are both's."""
+    """Return the core's row; the state of one in the master marks shared figures."""
     if core.get("place") == "master" and core.get("state") == "running":
         return {**core, "state": "in master"}
     return core
@@ -238,7 +238,7 @@ def _worker(worker: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _figure(name: str, unit: float) -> Callable[[Mapping[str, Any]], str]:
-    """Show a figure in some unit; large ones need no decimals."""
+    """Return a formatter of a figure in some unit; large ones have no decimals."""
 
     def show(worker: Mapping[str, Any]) -> str:
         value = worker.get(name)
@@ -251,7 +251,7 @@ def _figure(name: str, unit: float) -> Callable[[Mapping[str, Any]], str]:
 
 
 def _count(name: str) -> Callable[[Mapping[str, Any]], str]:
-    """Show a number that may be very large."""
+    """Return a formatter of a number that may be very large."""
 
     def show(worker: Mapping[str, Any]) -> str:
         value = worker.get(name)
@@ -269,14 +269,14 @@ def _fact(name: str) -> Callable[[Mapping[str, Any]], str]:
     return lambda worker: _text(worker.get(name))
 
 
-#: Who decides, by the word for it in the status.
+#: The texts for the part that distributes connections, by its word in the status.
 _WHO = {
     "workers": "the workers accept",
     "kernel": "the kernel decides",
     "master": "the master accepts",
 }
 
-#: The headings of the table of workers, and what is below each.
+#: The headings of the table of workers, and the formatter of each column.
 _COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "slot": _fact("slot"),
     "state": _fact("state"),
@@ -301,11 +301,11 @@ def _table(
     gap: str = "  ",
 ) -> str:
     """
-    Write a table.
+    Return a table.
 
     :param rows: texts and their styles.
     :param align: ``<`` or ``>`` for each column.
-    :param gap: what is between two columns.
+    :param gap: the separator of two columns.
     """
     whole = [[(text, "soft") for text in heading], *map(list, rows)]
     widths = [max(len(row[n][0]) for row in whole) for n in range(len(heading))]

@@ -1,4 +1,4 @@
-"""Attributes that are made when somebody asks for them."""
+"""Attributes that are computed on first use."""
 
 from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar, overload
@@ -8,12 +8,12 @@ T = TypeVar("T")
 
 class Lazy(Generic[T]):
     """
-    An attribute that a function of the object makes, once.
+    An attribute that is computed by a method of the object on first access.
 
-    It may be assigned and deleted like any other: what is in the object counts.
-    (`functools.cached_property` would take a lock each time.)
+    It may be assigned and deleted like any other: a value in the instance takes
+    precedence. (`functools.cached_property` would acquire a lock each time.)
 
-    :param make: makes the value.
+    :param make: computes the value.
     """
 
     def __init__(self, make: Callable[[Any], T]) -> None:

@@ -58,7 +58,7 @@ class StateFolder:
 
     def __init__(self, base: Path) -> None:
         """
-        Make the folder.
+        Create the folder.
 
         :param base: the state folder; created if it does not exist.
         :raise ListenError: if it cannot be made, or belongs to another user.

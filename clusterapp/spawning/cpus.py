@@ -12,7 +12,7 @@ class Cpus:
     A number of CPUs, and the limit that it comes from.
 
     :param count: whole CPUs, at least 1.
-    :param reason: a few words for the log.
+    :param reason: a short text for the log.
     """
 
     count: int

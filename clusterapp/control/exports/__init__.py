@@ -1,5 +1,5 @@
 """
-Configurations for other programs, from what a running cluster reports of itself.
+Exports: configurations for other programs, from a running cluster's facts.
 
 Pure: facts in, text out. Each format is a template in ``templates/``; the values that
 it is rendered with come from `facts`, `derived_settings` and the format's own module,
@@ -16,7 +16,7 @@ from clusterapp.control.exports.nginx import nginx
 from clusterapp.control.exports.systemd_unit import systemd
 
 #: The exports by the name of the program; each raises `ExportError` if the settings
-#: do not let it.
+#: cannot be exported.
 EXPORTS: Mapping[str, Callable[[Facts], str]] = {
     "nginx": nginx,
     "haproxy": haproxy,

@@ -18,8 +18,8 @@ from clusterapp.settings.listen import ALL_INTERFACES, AnyTlsListen, TcpListen
 
 T = TypeVar("T")
 
-#: Settings for which the image has places of its own, and those that `_arguments`
-#: writes in another way.
+#: Settings that the image sets itself, and those that `_arguments` writes in another
+#: way.
 _NOT_AS_FLAGS = (
     *("listen", "workers", "state", "control", "working_folder"),
     *("agent_check", "access_log"),
@@ -31,9 +31,9 @@ class Port:
     """
     A port of a container.
 
-    :param number: the port, inside and outside.
-    :param interface: the interface that it is published at.
-    :param spec: the public listener that has it; None if none has.
+    :param number: the port number, inside and outside.
+    :param interface: the interface at which it is published.
+    :param spec: the public listener on it; None if there is none.
     """
 
     number: int
@@ -52,22 +52,22 @@ class Port:
 
     @property
     def name(self) -> str:
-        """Its name in a pod."""
+        """The name of the port in a pod."""
         return f"{'port' if self.spec is None else self.scheme}-{self.number}"
 
     @property
     def takes_probes(self) -> bool:
-        """Whether plain requests are answered: without PROXY or client certificate."""
+        """Whether it serves plain requests: no PROXY header, no client certificate."""
         ca = getattr(self.spec, "ca", None)
         return self.spec is not None and self.spec.proxy is None and not ca
 
 
 def container(template: str, facts: Facts) -> str:
     """
-    Return a file by which an engine runs the cluster.
+    Return the configuration with which a container engine runs the cluster.
 
     :param template: the template of the file.
-    :raise ExportError: if the cluster cannot run in a container as it is.
+    :raise ExportError: if the cluster cannot run in a container with its settings.
     """
     named = file_settings(facts.settings)
     return render(
@@ -99,7 +99,7 @@ def _public(facts: Facts) -> Iterator[Port]:
 
 
 def _arguments(facts: Facts) -> Iterator[str]:
-    """Yield the flags of the cluster in a container, where it has all interfaces."""
+    """Yield the flags for a container, in which all interfaces are bound."""
     settings = _absolute(facts, facts.settings)
     for flag in flags(settings, _NOT_AS_FLAGS):
         yield from flag
@@ -109,7 +109,7 @@ def _arguments(facts: Facts) -> Iterator[str]:
     if settings.workers != "auto":
         yield from ("--workers", str(len(facts.slots)))
     if settings.access_log is not None:
-        yield from ("--access-log", "-")  # the engine keeps what is written there
+        yield from ("--access-log", "-")  # the engine keeps the output
     if facts.agent is not None:
         yield from ("--agent-check", f"tcp:{facts.agent.port}")
 

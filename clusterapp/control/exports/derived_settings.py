@@ -8,7 +8,7 @@ from clusterapp.settings.listen import ALL_INTERFACES
 from clusterapp.settings.model import OPTIONS, Settings
 from clusterapp.settings.option import Option
 
-#: The settings, and the parts of a listener, that name files or folders.
+#: The settings, and the attributes of a listener, that name files or folders.
 _FILES = (
     "core_ca",
     "core_cert",
@@ -19,14 +19,14 @@ _FILES = (
     "ca",
 )
 
-#: Seconds that a proxy's or supervisor's timeout is longer than the cluster's, so that
+#: The seconds by which a proxy's or supervisor's timeout exceeds the cluster's, so that
 #: the cluster's own response or exit comes first.
 _MARGIN = 10.0
 
-#: A proxy's response timeout at least where the cluster has none, in seconds.
+#: The least response timeout of a proxy if the cluster has none, in seconds.
 _NO_LIMIT = 3600.0
 
-#: How much earlier than a worker a proxy closes an idle connection at most, in seconds.
+#: By how many seconds at most a proxy closes an idle connection before the worker does.
 _IDLE_MARGIN = 5.0
 
 
@@ -37,7 +37,8 @@ class Timeouts:
     :ivar response: how long a proxy waits for a response.
     :ivar idle: how long a proxy keeps an idle connection to a worker: less than the
         keep-alive timeout, since the proxy's next request could cross a worker's close.
-    :ivar stop: how long a supervisor waits for a stop before it kills.
+    :ivar stop: how long a supervisor waits for a graceful stop before it kills the
+        cluster.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -54,13 +55,13 @@ def bind_address(interface: str, port: int) -> str:
 
 
 def named_files(named: object) -> Iterator[tuple[str, str]]:
-    """Yield the files and folders, except logs, that settings or a listener names."""
+    """Yield the files and folders, except logs, in settings or a listener."""
     paths = ((name, getattr(named, name, None)) for name in _FILES)
     yield from ((name, path) for name, path in paths if path is not None)
 
 
 def file_settings(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield the files and folders that settings and all their listeners name."""
+    """Yield the files and folders in settings and all their listeners."""
     for named in (settings, *settings.listeners, *settings.core_listeners):
         yield from named_files(named)
 
@@ -70,7 +71,7 @@ def flags(settings: Settings, without: Container[str]) -> Iterator[tuple[str, ..
     Yield the flags of all settings that differ from their defaults.
 
     :param without: the names of settings that are left out.
-    :return: for each flag its words.
+    :return: the words of each flag.
     """
     for option in OPTIONS:
         value = getattr(settings, option.name)

@@ -1,4 +1,4 @@
-"""Warnings, for stderr, about what an export does not keep as the operator wrote it."""
+"""Warnings, for stderr, about settings that an export changes or leaves out."""
 
 from collections.abc import Iterator
 from pathlib import PurePath
@@ -11,7 +11,7 @@ def export_warnings(program: str, facts: Facts) -> Iterator[str]:
     """
     Yield what the operator should check in an export, a line for each.
 
-    :param program: what the export is for: a key of `EXPORTS`.
+    :param program: the program of the export: a key of `EXPORTS`.
     :param facts: the facts of the cluster.
     """
     match program:

@@ -1,4 +1,4 @@
-"""What exports are made of: the facts of one running cluster."""
+"""The facts of one running cluster, from which exports are made."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,17 +14,18 @@ from clusterapp.settings.listen import AnyTlsListen, ListenSpec, TcpListen, pars
 from clusterapp.settings.model import OPTIONS, Settings
 from clusterapp.web.trusted_proxies import TrustedProxies
 
-#: What stands for every interface, and where such a listener is reached from here.
+#: The wildcard addresses, and the loopback address at which such a listener is reached.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - they are looked up
 
-#: A label of DNS (RFC 1035, section 2.3.1) has 63 characters; names made of it more.
+#: A DNS label (RFC 1035, section 2.3.1) has at most 63 characters; names derived from
+#: this one are longer.
 _LONGEST_LABEL = 40
 
 
 @dataclass(frozen=True)
 class Place:
     """
-    Where a proxy connects to.
+    An address to which a proxy connects.
 
     :param host: an IP address; the path of a Unix socket.
     :param port: the port; None for a Unix socket.
@@ -34,7 +35,7 @@ class Place:
     port: int | None = None
 
     def __str__(self) -> str:
-        """Write an address and port, or a path."""
+        """Return the address and port, or the path."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port is None else f"{host}:{self.port}"
 
@@ -44,10 +45,10 @@ class Public:
     """
     One of the listeners for clients.
 
-    :param spec: what it was specified as.
-    :param place: where it is reached from this machine.
-    :param sticky: what its clients are known by now, as `--sticky` has it; None if
-        they do not stay with their workers.
+    :param spec: its specification.
+    :param place: its address on this machine.
+    :param sticky: the current key of session affinity, as in `--sticky`; None if it is
+        off.
     """
 
     spec: ListenSpec
@@ -56,14 +57,14 @@ class Public:
 
     @property
     def is_tls(self) -> bool:
-        """Whether it speaks TLS."""
+        """Whether the listener uses TLS."""
         return isinstance(self.spec, AnyTlsListen)
 
 
 @dataclass(frozen=True)
 class Surroundings:
     """
-    What the cluster does not tell, but this machine.
+    Facts that the master does not report, from this machine.
 
     :param programs: the folder of this ``clusterctl``.
     :param user: the name of the user that the master runs as.
@@ -76,20 +77,21 @@ class Surroundings:
 @dataclass(frozen=True)
 class Facts:
     """
-    All that is known of a cluster.
+    The facts of a cluster.
 
-    :param app: what it serves, as ``module:name``.
+    :param app: its application, as ``module:name``.
     :param settings: its settings.
     :param slots: the numbers of its slots.
     :param listeners: its listeners for clients.
-    :param folder: where it was started, by the name that the operator has for it.
-    :param working_folder: its working folder, by the operator's name, links and all.
-    :param resolved_folder: the same, links followed, as its workers know it.
-    :param static: where its static files are, if it has any.
-    :param twistd: the program that runs the master, by the operator's name.
-    :param tells_twistd: whether the master has told which that is; otherwise it is the
-        one beside this ``clusterctl``.
-    :param surroundings: what this machine tells.
+    :param folder: the folder in which it was started, with the operator's name.
+    :param working_folder: its working folder with the operator's name, symbolic links
+        included.
+    :param resolved_folder: the same with symbolic links resolved, as in its workers.
+    :param static: the location of its static files, if it has any.
+    :param twistd: the program that runs the master, with the operator's name.
+    :param tells_twistd: whether the master has reported it; otherwise it is the one
+        beside this ``clusterctl``.
+    :param surroundings: the facts from this machine.
     """
 
     app: str
@@ -112,13 +114,13 @@ class Facts:
         surroundings: Surroundings,
     ) -> "Facts":
         """
-        Read what a master has told.
+        Return the facts in the documents of a master.
 
         :param config: the document of its settings.
         :param status: the document of its status.
-        :param surroundings: what it has not told.
-        :raise SettingsError: if it has settings that this version refuses.
-        :raise ExportError: if it does not tell what is needed.
+        :param surroundings: the facts that it does not report.
+        :raise SettingsError: if it has settings that this version rejects.
+        :raise ExportError: if required facts are missing.
         """
         try:
             return cls._read(config, status, surroundings)
@@ -171,23 +173,23 @@ class Facts:
 
     @property
     def is_linked(self) -> bool:
-        """Whether a symbolic link leads to the working folder, as deploys move it."""
+        """Whether the working folder is a symbolic link, which deploys redirect."""
         return self.working_folder != self.resolved_folder
 
     def keeps(self, path: str) -> bool:
-        """Tell whether a path goes through the name of the working folder."""
+        """Return whether a path is below the working folder by its name."""
         return PurePath(path).is_relative_to(self.working_folder)
 
     @property
     def label(self) -> str:
-        """The application's name, of letters that are good for any other name."""
+        """The application's name in characters that are valid in all formats."""
         module = self.app.partition(":")[0].rpartition(".")[2]
         label = re.sub("[^a-z0-9]+", "-", module.lower()).strip("-")
         return label[:_LONGEST_LABEL].strip("-") or "app"
 
     @property
     def workers(self) -> Mapping[int, Place]:
-        """Where each slot's worker is reached alone; empty if they have no ports."""
+        """The private address of each slot's worker; empty if workers have no ports."""
         first = self.settings.worker_ports
         if first is None:
             return {}
@@ -196,14 +198,14 @@ class Facts:
 
     @property
     def interface(self) -> str:
-        """Where the ports of workers are: at the first TCP listener's interface."""
+        """The interface of the workers' ports: that of the first TCP listener."""
         specs = (each.spec for each in self.listeners)
         tcp = [each for each in specs if isinstance(each, TcpListen | AnyTlsListen)]
         return tcp[0].interface if tcp else "127.0.0.1"
 
     @property
     def agent(self) -> Place | None:
-        """Where agent checks are answered."""
+        """The address of the agent check."""
         spec = self.settings.agent_check
         listener = None if spec is None else parse(spec)
         if not isinstance(listener, TcpListen):
@@ -213,23 +215,23 @@ class Facts:
 
     @property
     def sticky(self) -> Key | None:
-        """What clients are known by, if they stay with their workers at any door."""
+        """The key of session affinity, if any listener has it."""
         text = self.sticky_text
         return None if text is None else Key.parse(text)
 
     @property
     def sticky_text(self) -> str | None:
-        """Give the same as `--sticky` has it."""
+        """The same key, as in `--sticky`."""
         known = (each.sticky for each in self.listeners)
         return next((text for text in known if text is not None), None)
 
     def public(self, *, with_proxy: bool) -> Public:
         """
-        Give the listener that a proxy on this machine is to use.
+        Return the listener that a proxy on this machine should use.
 
-        The first that is not encrypted comes first, since nothing leaves the machine.
+        Unencrypted listeners are preferred, since nothing leaves the machine.
 
-        :param with_proxy: whether the proxy can speak the PROXY protocol.
+        :param with_proxy: whether the proxy can send the PROXY protocol.
         :raise ExportError: if there is none that it can use.
         """
         fit = [
@@ -246,25 +248,25 @@ class Facts:
         return min(fit, key=lambda each: each.is_tls)
 
     def trusts(self, place: Place) -> bool:
-        """Tell whether workers believe what a proxy that connects there says."""
+        """Return whether workers trust a proxy that connects to an address."""
         trusted = TrustedProxies(self.settings.trusted_proxies)
         return trusted.trusts(None if place.port is None else place.host)
 
 
 def _asks_for_more(spec: ListenSpec) -> bool:
-    """Tell whether a listener wants a certificate of whoever connects."""
+    """Return whether a listener requires client certificates."""
     return isinstance(spec, AnyTlsListen) and spec.ca is not None
 
 
 def _renamed(path: str, resolved: str, named: str) -> str:
-    """Write a path through the operator's name of a folder, if it is in that."""
+    """Return a path in a folder with the operator's name of that folder."""
     if not PurePath(path).is_relative_to(resolved):
         return path
     return str(PurePath(named, PurePath(path).relative_to(resolved)))
 
 
 def _place(address: str) -> Place:
-    """Read an address as a master's status has it: a URL, or ``unix:`` and a path."""
+    """Parse an address of a master's status: a URL, or ``unix:`` and a path."""
     kind, _, path = address.partition(":")
     if kind == "unix":
         return Place(path)

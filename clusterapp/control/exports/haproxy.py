@@ -1,4 +1,4 @@
-"""The configuration of HAProxy: made for Debian's 2.6."""
+"""The export for HAProxy: made for Debian's 2.6."""
 
 from clusterapp.control.exports.facts import Facts
 from clusterapp.control.exports.template_environment import render
@@ -9,7 +9,7 @@ def haproxy(facts: Facts) -> str:
     """
     Return HAProxy's configuration.
 
-    :raise ExportError: if HAProxy cannot do what the settings ask of it.
+    :raise ExportError: if HAProxy does not support the settings.
     """
     header = facts.settings.sendfile_header
     if header is not None:

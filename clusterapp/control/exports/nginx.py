@@ -1,4 +1,4 @@
-"""The configuration of nginx, as a file of conf.d: made for Debian's 1.22."""
+"""The export for nginx, as a file of conf.d: made for Debian's 1.22."""
 
 import re
 from itertools import groupby
@@ -9,15 +9,15 @@ from clusterapp.dispatch.keys import Key
 from clusterapp.errors import ExportError
 from clusterapp.web.static.media_types import content_type
 
-#: The types of files that nginx sends; the rest of what a folder may have is seldom
-#: asked for, and comes from a worker.
+#: The types of files that nginx sends; the rest of a folder's files are seldom
+#: requested, and are sent by a worker.
 _EXTENSIONS = (
     *("avif", "css", "csv", "gif", "html", "ico", "jpeg", "jpg", "js", "json", "map"),
     *("mjs", "mp3", "mp4", "otf", "pdf", "png", "svg", "ttf", "txt", "wasm", "webm"),
     *("webmanifest", "webp", "woff", "woff2", "xml", "zip"),
 )
 
-#: Names of fields and of parameters that have a variable in nginx.
+#: Names of fields and of parameters for which nginx has a variable.
 _FIELD = re.compile("[A-Za-z0-9_-]+")
 _PARAMETER = re.compile("[A-Za-z0-9_]+")
 
@@ -31,7 +31,7 @@ def nginx(facts: Facts) -> str:
     """
     Return nginx's configuration.
 
-    :raise ExportError: if nginx cannot do what the settings ask of it.
+    :raise ExportError: if nginx does not support the settings.
     """
     header, key, static = facts.settings.sendfile_header, facts.sticky, facts.static
     if header is not None and not header.startswith(_SENDFILE):
@@ -49,7 +49,7 @@ def nginx(facts: Facts) -> str:
         client=client,
         workers=workers,
         public=None if workers else facts.public(with_proxy=False),
-        # A dollar sign would name a variable in a path, and cannot be escaped.
+        # A dollar sign in a path would start a variable, and cannot be escaped.
         static=None if static is None or "$" in static.folder else static,
         internal=None if header is None else header.removeprefix(_SENDFILE),
         static_pattern=static and _pattern(static.url, name),
@@ -58,13 +58,13 @@ def nginx(facts: Facts) -> str:
 
 
 def _name(label: str) -> str:
-    """Return what upstream and variables are named after, not with a digit first."""
+    """Return the base of upstream and variable names; no digit comes first."""
     name = label.replace("-", "_")
     return (f"app_{name}" if name[0].isdigit() else name)[:_LONGEST_NAME]
 
 
 def _client_variable(key: Key) -> str | None:
-    """Return the name of a client's variable; None if nginx has none."""
+    """Return the name of nginx's variable for a client's key; None if it has none."""
     match key.source:
         case "client-ip":
             return "remote_addr"
@@ -77,7 +77,7 @@ def _client_variable(key: Key) -> str | None:
 
 
 def _pattern(url: str, name: str) -> str:
-    """Return the pattern of paths of files that nginx may send, none of them hidden."""
+    """Return the pattern of file paths that nginx may send; none is hidden."""
     folders, file = r"(?:[^./\\][^/\\]*/)*", r"[^./\\][^/\\]*"
     ends = "|".join(_EXTENSIONS)
     return rf"^{re.escape(url)}(?<{name}_file>{folders}{file}\.(?:{ends}))$"

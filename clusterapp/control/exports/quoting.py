@@ -1,9 +1,9 @@
 """
 Jinja2 filters that quote values, by the syntax of each configuration file.
 
-They are all that stands between a value and the syntax around it: a template writes
-nothing but what one of them has returned. A filter raises `ExportError` for a value
-that its syntax cannot express, such as a line break.
+They are the only protection against injection into the file: a template can only write
+values that one of them has returned. A filter raises `ExportError` for a value that its
+syntax cannot express, such as a line break.
 """
 
 import json
@@ -12,19 +12,19 @@ from collections.abc import Callable, Iterable, Mapping
 
 from clusterapp.errors import ExportError
 
-#: Names, addresses and paths of URLs without a character that any format reads.
+#: Names, addresses and paths of URLs without a character that is special in any format.
 _BARE = re.compile(r"[A-Za-z0-9_./:~\[\]-]+")
 
-#: Arguments that HAProxy and systemd read the same without quotes.
+#: Arguments that HAProxy and systemd parse without quotes.
 _HAPROXY_BARE = re.compile("[A-Za-z0-9_.!$%&*+^`|~()-]+")
 _UNIT_BARE = re.compile(r"[\w./:@%+,=$*-]+")
 
-#: Names that YAML reads as strings without quotes; `on` and `1` are none.
+#: Names that YAML parses as strings without quotes; `on` and `1` are not.
 _YAML_BARE = re.compile("(?!(?:y|n|yes|no|on|off|true|false|null)$)[a-z][a-z0-9-]*")
 
 
 class Quoted(str):
-    """Text that a filter has quoted."""
+    """A text that a filter has quoted."""
 
     __slots__ = ()
 
@@ -33,19 +33,19 @@ def quoted_only(value: object) -> Quoted:
     """
     Return a value that a template may write: the environment's ``finalize``.
 
-    :raise TypeError: if no filter has quoted it.
+    :raise TypeError: if it was not quoted by a filter.
     """
     if isinstance(value, Quoted):
         return value
     raise TypeError(f"no filter has quoted {value!r}")
 
 
-# For several formats.
+# Filters of several formats.
 
 
 def comment(text: str) -> Quoted:
     """
-    Write text as the rest of a comment.
+    Return text as the rest of a comment.
 
     :raise ExportError: if it has line breaks, control characters or lone surrogates.
     """
@@ -55,7 +55,7 @@ def comment(text: str) -> Quoted:
 
 
 def bare(value: object) -> Quoted:
-    """Write a name, an address or a path of a URL, none of which needs quotes."""
+    """Return a name, an address or a path of a URL that needs no quotes."""
     text = str(value)
     if _BARE.fullmatch(text):
         return Quoted(text)
@@ -63,12 +63,12 @@ def bare(value: object) -> Quoted:
 
 
 def integer(number: float) -> Quoted:
-    """Write the whole part of a number."""
+    """Return the integer part of a number."""
     return Quoted(int(number))
 
 
 def duration(seconds: float) -> Quoted:
-    """Write seconds with a unit that all formats know: ``60s``, ``500ms``."""
+    """Return seconds with a unit that all formats support: ``60s``, ``500ms``."""
     whole = int(seconds)
     return Quoted(f"{whole}s" if seconds == whole else f"{round(seconds * 1000)}ms")
 
@@ -78,22 +78,22 @@ def _backslashed(text: str) -> str:
     return f'"{escaped}"'
 
 
-# nginx: a backslash escapes in double quotes; nothing escapes a dollar sign.
+# nginx: a backslash escapes in double quotes; a dollar sign cannot be escaped.
 
 
 def nginx_string(text: str) -> Quoted:
-    """Quote an argument of a directive that expands no variables."""
+    """Quote an argument of a directive that does not expand variables."""
     return Quoted(_backslashed(text))
 
 
 def nginx_without_variables(text: str) -> Quoted:
-    """Quote an argument of a directive that would expand variables in it."""
+    """Quote an argument of a directive that expands variables."""
     if "$" in text:
         raise ExportError(f"{text!r} has a dollar sign, which nginx cannot escape")
     return nginx_string(text)
 
 
-# HAProxy: nothing has a meaning in single quotes, nor can one be escaped there.
+# HAProxy: no character is special in single quotes, and none can be escaped there.
 
 
 def haproxy_string(text: str) -> Quoted:
@@ -104,7 +104,7 @@ def haproxy_string(text: str) -> Quoted:
 
 
 def haproxy_hash_of_header(name: str) -> Quoted:
-    """Write the argument of ``balance`` that hashes a header field."""
+    """Return the argument of ``balance`` that hashes a header field."""
     text = f"hdr({name})"
     return Quoted(text) if _HAPROXY_BARE.fullmatch(text) else haproxy_string(text)
 
@@ -113,7 +113,7 @@ def haproxy_hash_of_header(name: str) -> Quoted:
 
 
 def unit_value(text: str) -> Quoted:
-    """Write a value that reaches to the end of its line, and is not unquoted."""
+    """Return a value that extends to the end of its line, and is not unquoted."""
     if text.endswith("\\") or text != text.strip():
         raise ExportError(f"{text!r} cannot be written into a unit")
     return Quoted(comment(text).replace("%", "%%"))
@@ -125,27 +125,27 @@ def unit_path(path: str) -> Quoted:
 
 
 def unit_program(path: str) -> Quoted:
-    """Write the program of a command, in which systemd expands no variables."""
+    """Return the program of a command, in which systemd expands no variables."""
     text = comment(path).replace("%", "%%")
     return Quoted(text) if _UNIT_BARE.fullmatch(text) else unit_path(path)
 
 
 def unit_words(words: Iterable[str]) -> Quoted:
-    """Write arguments of a command (systemd.service(5), "COMMAND LINES")."""
+    """Return arguments of a command (systemd.service(5), "COMMAND LINES")."""
     return Quoted(" ".join(unit_program(word.replace("$", "$$")) for word in words))
 
 
-# YAML, of which JSON is a part.
+# YAML, a superset of JSON.
 
 
 def yaml_string(text: str) -> Quoted:
-    """Quote a string; YAML does not combine JSON's surrogates for rarer characters."""
+    """Quote a string; YAML does not combine JSON's surrogate pairs."""
     is_ascii = max(comment(text), default="") <= "\uffff"
     return Quoted(json.dumps(text, ensure_ascii=is_ascii))
 
 
 def yaml_name(text: str) -> Quoted:
-    """Write a name, quoted if it would not be read as a string."""
+    """Return a name, quoted if it would not be parsed as a string."""
     return Quoted(text) if _YAML_BARE.fullmatch(text) else yaml_string(text)
 
 
@@ -162,7 +162,7 @@ def kubernetes_argument(text: str) -> Quoted:
 Filters = Mapping[str, Callable[..., Quoted]]
 _COMMON: Filters = {f.__name__: f for f in (bare, comment, duration, integer)}
 
-#: The filters of each template, by the names that it knows them by.
+#: The filters of each template, by their names in it.
 FILTERS: Mapping[str, Filters] = {
     "nginx.conf.j2": {
         **_COMMON,

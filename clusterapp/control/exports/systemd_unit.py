@@ -1,4 +1,4 @@
-"""The unit of a service, and that of its sockets; deploy/ has them with comments."""
+"""The export of systemd units: service and sockets; deploy/ has them with comments."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
@@ -8,19 +8,20 @@ from clusterapp.control.exports.facts import Facts
 from clusterapp.control.exports.template_environment import render
 from clusterapp.settings.listen import SystemdListen, TcpListen, UnixListen
 
-#: Distributions for which the master must have made the socket itself.
+#: Distribution policies for which the master must have created the socket itself.
 _OWN_SOCKETS = ("reuseport", "sticky")
 
-#: Settings that are no flags here, or that `_flags` writes in another way.
+#: Settings that are not flags here, or that `_flags` writes in another way.
 _NOT_AS_FLAGS = ("listen", "workers", "state", "control", "working_folder")
 
-#: The first port that any user may bind.
+#: The lowest port that unprivileged users may bind.
 _FIRST_UNPRIVILEGED_PORT = 1024
 
 
 def systemd(facts: Facts) -> str:
     """
-    Return the unit of a service, followed by that of its sockets if it can have some.
+    Return the unit of a service, followed by that of its sockets if systemd can hold
+    any.
 
     :raise ExportError: if a setting cannot be written into a unit.
     """
@@ -42,7 +43,7 @@ def _held(facts: Facts) -> Sequence[TcpListen]:
     """
     Return the listeners whose sockets systemd can hold.
 
-    Not those with sockets for each slot, which only the master can make, nor with a
+    Not those with sockets for each slot, which only the master can create, nor with a
     zone, which a unit writes in another way; nor any of a cluster with worker ports,
     whose interface is that of its first TCP listener.
     """
@@ -60,7 +61,7 @@ def _held(facts: Facts) -> Sequence[TcpListen]:
 
 
 def _own_ports(facts: Facts, held: Sequence[TcpListen]) -> Iterator[int]:
-    """Yield the ports that the service must bind itself."""
+    """Yield the ports that the service itself must bind."""
     places = [each.place for each in facts.listeners if each.spec not in held]
     places += [*facts.workers.values(), *([facts.agent] if facts.agent else ())]
     yield from (place.port for place in places if place.port is not None)
@@ -77,21 +78,21 @@ def _flags(facts: Facts, held: Sequence[TcpListen]) -> Iterator[tuple[str, ...]]
     if settings.working_folder is not None:
         yield "--working-folder", settings.working_folder
     elif facts.is_linked:
-        # systemd goes to where the link leads; the master is to follow it anew.
+        # systemd resolves the link at the start; the master must follow it anew.
         yield "--working-folder", facts.working_folder
     if settings.workers != "auto":
         yield "--workers", str(len(facts.slots))
 
 
 def _writable_folders(facts: Facts) -> Sequence[str]:
-    """Return the folders of the log and of Unix sockets that the unit has not made."""
+    """Return folders of the log and Unix sockets that the unit does not create."""
     label, settings = facts.label, facts.settings
     files = [spec.path for spec in settings.listeners if isinstance(spec, UnixListen)]
     if settings.access_log not in {None, "-"}:
         files.append(str(settings.access_log))
     own = [f"/run/{label}", f"/var/lib/{label}", f"/var/log/{label}"]
     if not _is_in_tmp(facts):
-        own.append("/tmp")  # noqa: S108 - one that systemd makes
+        own.append("/tmp")  # noqa: S108 - created by systemd
     folders = sorted({PurePath(facts.folder, path).parent for path in files})
     return [str(each) for each in folders if not any(map(each.is_relative_to, own))]
 
@@ -102,7 +103,7 @@ def _is_in_tmp(facts: Facts) -> bool:
 
 
 def _needs_below(facts: Facts, *roots: str) -> bool:
-    """Return whether the service needs a folder below one of some others."""
+    """Return whether the service needs a folder below one of the given roots."""
     needed = (facts.folder, facts.working_folder, facts.resolved_folder)
     folders = [PurePath(each) for each in (*needed, facts.programs)]
     return any(folder.is_relative_to(root) for folder in folders for root in roots)

@@ -1,4 +1,4 @@
-"""The Jinja2 environment of the templates, which writes quoted values only."""
+"""The Jinja2 environment of the templates, which writes only quoted values."""
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -9,7 +9,7 @@ from clusterapp.control.exports.quoting import FILTERS, quoted_only
 
 def environment(template: str) -> Environment:
     """
-    Return the environment of a template: it has the filters of its format only.
+    Return the environment of a template: it has only the filters of its format.
 
     :param template: the name of its file.
     """
@@ -31,7 +31,8 @@ def render(template: str, facts: Facts, **values: object) -> str:
     Render a template.
 
     :param template: the name of its file.
-    :param facts: the variable ``facts``; from it come ``settings`` and ``timeouts``.
+    :param facts: the variable ``facts``; ``settings`` and ``timeouts`` are derived from
+        it.
     :param values: other variables of the template.
     :raise ExportError: if a value cannot be written in the format.
     """

@@ -1,5 +1,5 @@
 """
-The access log: what is recorded of a response, and the formats of its line.
+The access log: the record of a response, and the formats of its line.
 
 Start with `access_record`.
 """

@@ -1,9 +1,9 @@
 r"""
-The lines of the access log, as text; nothing here does I/O or asks for the time.
+The formats of the access log; without I/O, and without reading a clock.
 
-What a client has sent can neither end a line nor close a quotation mark: in a
-combined line every byte but printable ASCII, and each quotation mark and backslash,
-is written as ``\xHH``, so that even a parser that knows no escapes finds the fields.
+Data of a client can neither end a line nor close a quotation mark: in a combined line
+every byte but printable ASCII, and each quotation mark and backslash, is written as
+``\xHH``, so that even a parser without escapes finds the fields.
 """
 
 import time
@@ -16,10 +16,10 @@ from clusterapp.http.access_log.access_record import Answered
 from clusterapp.http.application.request_facts import REQUEST_ID
 from clusterapp.interfaces import Fields
 
-#: Writes the line of a response that ended at this time, in seconds since the epoch.
+#: Formats the line of a response that ended at this time, in seconds since the epoch.
 LineFormat = Callable[[Answered, float], bytes]
 
-#: The status of a request whose client got no response.
+#: The logged status of a request whose client got no response.
 NO_RESPONSE: Final = 499
 
 _MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
@@ -27,8 +27,8 @@ _PLAIN = bytes(sorted(set(range(0x20, 0x7F)) - set(b'"\\')))
 _ESCAPED = [
     bytes([byte]) if byte in _PLAIN else b"\\x%02X" % byte for byte in range(256)
 ]
-#: How many bytes of each value a line that is too long keeps, on the first and on the
-#: last attempt: one byte takes up to six, and a line has four such values.
+#: The bytes to which each value of a line that is too long is cut, on the first and on
+#: the last attempt: one byte takes up to six, and a line has four such values.
 _CUTS = (850, 110)
 _LONGEST_CLIENT = 64
 
@@ -37,7 +37,7 @@ class Place(NamedTuple):
     """
     The process that writes a log.
 
-    :ivar slot: the number of the worker's place.
+    :ivar slot: the number of the worker's slot.
     :ivar generation: the version of code and settings that it runs.
     :ivar pid: its process id.
     """
@@ -49,9 +49,9 @@ class Place(NamedTuple):
 
 def combined_lines(most: int) -> LineFormat:
     """
-    Write lines in the combined format of NCSA's and Apache's servers.
+    Return a formatter of the combined format of NCSA's and Apache's servers.
 
-    :param most: the length of the longest line; in a longer one, values are cut.
+    :param most: the longest line in bytes; in a longer one, values are cut.
     """
     second, stamp = -1, b""
 
@@ -70,10 +70,10 @@ def combined_lines(most: int) -> LineFormat:
 
 def json_lines(place: Place, most: int) -> LineFormat:
     """
-    Write lines that are one JSON object each.
+    Return a formatter whose lines are one JSON object each.
 
-    :param place: the process that writes them.
-    :param most: the length of the longest line; in a longer one, values are cut.
+    :param place: the process that writes the lines.
+    :param most: the longest line in bytes; in a longer one, values are cut.
     """
     second, stamp = -1, ""
     who = f'"slot":{place.slot},"generation":{place.generation},"pid":{place.pid}'
@@ -96,7 +96,7 @@ def _combined(answered: Answered, stamp: bytes) -> bytes:
     client, method, target, version, fields, status, sent, _, _ = answered
     referer = agent = b""
     for name, value in fields:
-        # The length first: it spares nearly every field the rest.
+        # The cheap comparison of lengths first excludes nearly every field.
         if len(name) == 10 and name.lower() == b"user-agent":  # noqa: PLR2004
             agent = agent or value
         elif len(name) == 7 and name.lower() == b"referer":  # noqa: PLR2004
@@ -132,7 +132,7 @@ def _json(answered: Answered, stamp: str, who: str) -> bytes:
 
 
 def _named(fields: Fields) -> tuple[bytes, bytes, bytes]:
-    """Find referer, user agent and request id; of a repeated field, the first."""
+    """Return referer, user agent and request id; the first one of a repeated field."""
     referer = agent = request_id = b""
     for name, value in fields:
         match len(name):
@@ -148,7 +148,7 @@ def _named(fields: Fields) -> tuple[bytes, bytes, bytes]:
 
 
 def _text(value: bytes) -> str:
-    """Write a JSON string, or null for nothing."""
+    """Return a JSON string, or null for an empty value."""
     if not value:
         return "null"
     return encode_basestring_ascii(value.decode("utf-8", "backslashreplace"))
@@ -160,7 +160,7 @@ def _escape(value: bytes) -> bytes:
 
 @lru_cache(1024)
 def _word(text: str) -> bytes:
-    """Write a value that stands without quotation marks, so without spaces either."""
+    """Return a value that is written without quotation marks, so without spaces."""
     return _escape(text.encode("utf-8", "backslashreplace")).replace(b" ", b"\\x20")
 
 
@@ -168,7 +168,7 @@ def _local_time(second: int) -> bytes:
     there = time.localtime(second)
     sign = "-" if there.tm_gmtoff < 0 else "+"
     hours, minutes = divmod(abs(there.tm_gmtoff) // 60, 60)
-    # Not strftime's %b, which follows the locale.
+    # Not strftime's %b, which depends on the locale.
     month = _MONTHS[3 * there.tm_mon - 3 : 3 * there.tm_mon]
     return (
         f"{there.tm_mday:02d}/{month}/{there.tm_year}:"
@@ -180,7 +180,7 @@ def _local_time(second: int) -> bytes:
 def _shorter(
     answered: Answered, most: int, write: Callable[[Answered], bytes]
 ) -> bytes:
-    """Write a line with as much of each value as there is room for."""
+    """Format a line with as much of each value as fits."""
     written = b""
     for length in _CUTS:
         written = write(_cut(answered, length))
@@ -190,7 +190,7 @@ def _shorter(
 
 
 def _cut(answered: Answered, length: int) -> Answered:
-    """Keep the beginning of each value; three dots say that there was more."""
+    """Cut each value to its beginning, marked by three dots."""
 
     def cut(value: bytes) -> bytes:
         return value if len(value) <= length else value[: length - 3] + b"..."
@@ -199,7 +199,7 @@ def _cut(answered: Answered, length: int) -> Answered:
         client=answered.client[:_LONGEST_CLIENT],
         method=cut(answered.method),
         target=cut(answered.target),
-        # Half a request id would be another one.
+        # Half a request id would be another id.
         fields=[
             (name, value if name.lower() == b"x-request-id" else cut(value))
             for name, value in answered.fields

@@ -1,4 +1,4 @@
-"""The access log: one line for each response."""
+"""The record of a response for the access log."""
 
 from typing import NamedTuple, Protocol
 
@@ -7,17 +7,17 @@ from clusterapp.interfaces import Fields
 
 class Answered(NamedTuple):
     """
-    A request that was answered, or broken off.
+    A request that was answered, or whose response was aborted.
 
-    :ivar client: who asked: the address behind trusted proxies, or ``-``.
-    :ivar method: the method, as on the wire; ``-`` for what was no request.
+    :ivar client: the client's address, behind trusted proxies, or ``-``.
+    :ivar method: the method as received; ``-`` if it was not a valid request.
     :ivar target: the request target, byte for byte.
     :ivar version: ``b"HTTP/1.1"`` or ``b"HTTP/1.0"``.
     :ivar fields: the request's fields.
     :ivar status: the status code; 0 if there was no response.
     :ivar sent: the bytes of the response's body.
-    :ivar complete: whether all of the response was sent.
     :ivar seconds: from the end of the request's head to the end of the response.
+    :ivar complete: whether the complete response was sent.
     """
 
     client: str
@@ -32,7 +32,7 @@ class Answered(NamedTuple):
 
 
 class Recorder(Protocol):
-    """Where a site writes down what it has answered."""
+    """The access log of a site."""
 
     def record(self, answered: Answered) -> None:
-        """Note one response; cheap, and never raising."""
+        """Log one response; must be cheap, and must not raise."""

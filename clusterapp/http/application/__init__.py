@@ -1,5 +1,5 @@
 """
-The request and response that an application sees: `twisted.web.server.Request`.
+The application's request and response: `twisted.web.server.Request`.
 
-Start with `request`. Parts of it are made when somebody asks for them.
+Start with `request`. Parts of it are created when they are first used.
 """

@@ -1,29 +1,29 @@
-"""Which request a piece of code works for: found on the stack, when it is asked."""
+"""The request that a piece of code works for, found on the call stack."""
 
 import sys
 
 from clusterapp.channel.log_events import RequestFacts
 from clusterapp.http.application.routable import Routable
 
-#: Frames that are looked at, from the innermost.
+#: The most frames that are searched, from the innermost.
 _MOST_FRAMES = 100
 
 #: The local variables that hold requests, in the engine and in handlers.
 _NAMES = ("request", "self")
 
-#: Twisted's WSGI server and ours on it, whose objects hold the request.
+#: Twisted's WSGI server and our extension of it, whose objects hold the request.
 _WSGI = frozenset({"twisted.web.wsgi", "clusterapp.web.wsgi.wsgi_response"})
 
 
 def request_under_way() -> RequestFacts | None:
     """
-    Describe the request that the calling code works for.
+    Return the facts of the request that the calling code works for.
 
-    It is looked for among the local variables of the callers: the engine's own, and
-    those of handlers, coroutines as well. So nothing is noted for each request, only
-    for what is logged, which is rare. None if there is none, as in other threads, and
-    in finalizers, which run within whatever code is running; and for requests to a
-    site that has none named.
+    The local variables of the callers are searched: the engine's own, and those of
+    handlers, coroutines as well. So nothing is stored per request; the search runs only
+    for log events, which are rare. None if there is no request, as in other threads,
+    and in finalizers, which run within arbitrary code; and for requests of a site that
+    does not name requests.
     """
     frame = sys._getframe(1)  # noqa: SLF001 - there is no public name for it
     for _ in range(_MOST_FRAMES):

@@ -1,8 +1,7 @@
 """
-Requests that `twisted.web.distrib` copies to another process.
+Copying requests to another process with `twisted.web.distrib`.
 
-`_addressToTuple` of twisted.web, which it does not promise, is used as it was in
-Twisted 26.10.
+The private `_addressToTuple` of twisted.web is used as it was in Twisted 26.10.
 """
 
 from io import BytesIO
@@ -13,7 +12,7 @@ from twisted.web import server
 
 from clusterapp.http.application.request_failure import Failing
 
-#: What is copied of a request as it is.
+#: The attributes of a request that are copied unchanged.
 _COPIED: Final = (
     "args",
     "clientproto",
@@ -30,14 +29,14 @@ _COPIED: Final = (
 
 
 class Distributed(Failing):
-    """How a `ClusterRequest` is copied to a `twisted.web.distrib.ResourcePublisher`."""
+    """Copying of a `ClusterRequest` to a `twisted.web.distrib.ResourcePublisher`."""
 
     def getTypeToCopyFor(self, perspective: Any) -> bytes:  # noqa: ARG002
-        """Name the class that the other side knows."""
+        """Return the name of the class that the other side has registered."""
         return b"twisted.web.server.Request"
 
     def getStateToCopyFor(self, issuer: Any) -> dict[str, Any]:
-        """Give what twisted.web's requests have when they are copied."""
+        """Return the state of twisted.web's requests when they are copied."""
         content = BytesIO() if self.content is None else self.content
         content.seek(0)
         return {name: getattr(self, name) for name in _COPIED} | {

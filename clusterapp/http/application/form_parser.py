@@ -1,8 +1,8 @@
 """
-The form that a request's body may be, read in a time that its length bounds.
+Parsing of forms in request bodies, in a time bounded by their length.
 
-The arguments are those that twisted.web finds, whose own parsers have no bounds: a
-body of 16 MB can keep them busy for many seconds, and with them everyone else.
+The arguments are those of twisted.web, whose own parsers have no bounds: a body of 16
+MB can keep them busy for many seconds, and block all other requests.
 """
 
 from base64 import b64decode
@@ -27,25 +27,25 @@ from clusterapp.wording import counted
 _URL_ENCODED: Final = b"application/x-www-form-urlencoded"
 _MULTIPART: Final = b"multipart/form-data"
 
-#: The longest boundary that is read, in bytes; RFC 2046, section 5.1.1, has 70.
+#: The longest accepted boundary, in bytes; the limit of RFC 2046, section 5.1.1, is 70.
 _LONGEST_BOUNDARY: Final = 256
-#: The bytes of a line in a part's head, and the number of its lines.
+#: The most bytes of a line in a part's head, and the most lines.
 _LONGEST_PART_LINE: Final = 2048
 _MOST_PART_LINES: Final = 8
 _CODING: Final = "Content-Transfer-Encoding"
 _ASKED_FOR: Final = ("Content-Disposition", _CODING)
 
-#: The escapes of one form's values with broken escapes: to decode such a value takes
-#: thirty times as long as another one.
+#: The most escapes in those values of one form that have broken escapes: decoding such
+#: a value takes thirty times as long as another one.
 _MOST_AMONG_BROKEN: Final = 1000
 
 
 class BadFormError(Exception):
     """
-    A request says that its body is a form, and it is none, or too large a one.
+    A request's Content-Type is a form's, but its body is malformed or too large.
 
-    :ivar status: the status that answers it.
-    :ivar answer: what the client is told.
+    :ivar status: the status of the response.
+    :ivar answer: the body of the response.
     """
 
     def __init__(
@@ -65,13 +65,13 @@ def form_of(
     content_type: bytes, body: bytes, limits: Limits
 ) -> dict[bytes, list[bytes]]:
     """
-    Read a form, as twisted.web does.
+    Parse a form, with the results of twisted.web.
 
     :param content_type: the request's Content-Type.
     :param body: its body.
     :param limits: the bounds of forms are `form_fields` and `form_size`.
-    :return: the values of each field; none where the body is no form.
-    :raises BadFormError: for a form that cannot be read, or is too large.
+    :return: the values of each field; empty if the body is not a form.
+    :raises BadFormError: for a form that is malformed, or too large.
     """
     kind = content_type.partition(b";")[0].strip().lower()
     if kind == _URL_ENCODED:
@@ -82,7 +82,7 @@ def form_of(
 
 
 def _url_encoded(body: bytes, limits: Limits) -> dict[bytes, list[bytes]]:
-    """Read what `twisted.web.http.parse_qs` does: semicolons divide fields as well."""
+    """Parse like `twisted.web.http.parse_qs`: semicolons separate fields as well."""
     if len(body) > limits.form_size:
         raise _too_large(limits)
     if body.count(b"&") + body.count(b";") >= limits.form_fields:
@@ -104,15 +104,15 @@ class _Decoder:
 
     def decode(self, text: bytes) -> bytes:
         """
-        Decode a name or a value, in which pluses are spaces already.
+        Decode a name or a value, in which pluses have been replaced by spaces.
 
-        :raises BadFormError: if there are many escapes where some are broken.
+        :raises BadFormError: if there are many escapes beside broken ones.
         """
         escapes = text.count(b"%")
         if not escapes:
             return text
-        # As quoted-printable, which is the same with another sign, it is decoded by C.
-        # What is no escape does not get shorter by two, unless it is the end of a line.
+        # As quoted-printable, which only has another escape sign, it is decoded in C. A
+        # broken escape does not get shorter by two, unless it is at the end of a line.
         decoded: bytes = a2b_qp(text.replace(b"=", b"=3D").replace(b"%", b"="))
         ends_line = b"%\n" in text or b"%\r" in text
         if not ends_line and len(decoded) == len(text) - 2 * escapes:
@@ -126,7 +126,7 @@ class _Decoder:
 def _multipart(
     content_type: bytes, body: bytes, limits: Limits
 ) -> dict[bytes, list[bytes]]:
-    """Read the parts that have a name (RFC 7578), files like others."""
+    """Parse the parts that have a name (RFC 7578), files included."""
     try:
         return _parts(_boundary_of(content_type), body, limits)
     except ParserLimitReached as error:
@@ -151,7 +151,7 @@ def _parts(boundary: bytes, body: bytes, limits: Limits) -> dict[bytes, list[byt
         max_header_size=_LONGEST_PART_LINE,
         max_header_count=_MOST_PART_LINES,
         max_segment_count=limits.form_fields,
-        # So that names are the bytes that came, as those of the other kind are.
+        # So that names are the received bytes, like those of urlencoded forms.
         header_charset="latin-1",
     )
     fields: dict[bytes, list[bytes]] = {}
@@ -173,7 +173,7 @@ def _parts(boundary: bytes, body: bytes, limits: Limits) -> dict[bytes, list[byt
 
 
 def _content(part: MultipartSegment, pieces: list[bytes]) -> bytes:
-    """Give a part's content without its Content-Transfer-Encoding (RFC 7578, 4.7)."""
+    """Return a part's content without its Content-Transfer-Encoding (RFC 7578, 4.7)."""
     content = b"".join(pieces)
     coding = part.header(_CODING, "").strip().lower()
     if coding == "quoted-printable":
@@ -188,18 +188,18 @@ def _content(part: MultipartSegment, pieces: list[bytes]) -> bytes:
 
 class _Parser(PushMultipartParser):  # type: ignore[misc]
     """
-    Reads parts that are no form's fields as well: twisted.web passes them over.
+    Also parses parts that are not form fields: twisted.web skips them.
 
-    :ivar size: the bytes of heads so far, to which its user adds those of values.
+    :ivar size: the bytes of heads so far; the caller adds those of values.
     """
 
     size = 0
 
     def _create_segment(self, headerlist: list[tuple[str, str]]) -> MultipartSegment:
-        # Heads count: to read one takes as long as to decode an urlencoded value.
+        # Heads count: parsing one takes as long as decoding an urlencoded value.
         self.size += sum(len(name) + len(value) for name, value in headerlist)
-        # What the library has subclasses override. Of the heads of a thousand parts,
-        # only what is asked for is looked at.
+        # A hook that the library documents for subclasses. Of the heads of a thousand
+        # parts, only the needed fields are parsed.
         if len({name for name, _ in headerlist}) < len(headerlist):
             raise ParserError("a field of a part is there twice")
         return MultipartSegment([pair for pair in headerlist if pair[0] in _ASKED_FOR])

@@ -1,4 +1,4 @@
-"""What a resource's `render` has returned or raised."""
+"""Processing of what a resource's `render` has returned or raised."""
 
 from twisted.web import server
 from twisted.web.error import UnsupportedMethod
@@ -7,10 +7,10 @@ from twisted.web.resource import IResource
 
 class Again:
     """
-    A resource whose first answer is known, for twisted.web to make sense of.
+    A resource whose first result is known, passed to twisted.web for processing.
 
     :param resource: the resource.
-    :param outcome: what it returned, or the `UnsupportedMethod` that it raised.
+    :param outcome: its result, or the `UnsupportedMethod` that it raised.
     """
 
     def __init__(self, resource: IResource, outcome: object) -> None:
@@ -18,10 +18,10 @@ class Again:
         self._outcomes = [outcome]
 
     def __repr__(self) -> str:
-        return repr(self._resource)  # which is what the log shows
+        return repr(self._resource)  # shown in the log
 
     def render(self, request: server.Request) -> object:
-        """Give the known answer once; then ask again, as for a HEAD made of a GET."""
+        """Return the known result once; then render anew, as for HEAD by GET."""
         if not self._outcomes:
             body = self._resource.render(request)
             if not (isinstance(body, bytes) or body is server.NOT_DONE_YET):
@@ -34,7 +34,10 @@ class Again:
 
 
 def not_bytes(resource: IResource, body: object) -> TypeError:
-    """Return the error of a resource that has returned something else than a body."""
+    """
+    Return the error for a resource whose `render` returned neither body nor
+    NOT_DONE_YET.
+    """
     kind = type(resource)
     return TypeError(
         f"render of {kind.__module__}.{kind.__qualname__} returned"

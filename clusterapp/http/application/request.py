@@ -1,12 +1,11 @@
 """
-A request as applications see it: a `twisted.web.server.Request`, made lazily.
+The application's request: a `twisted.web.server.Request`, created lazily.
 
-It is one in every way that an application can see. What most applications do not
-look at is made when they do: the fields as `Headers`, the query and the form, the
-segments of the path, cookies, addresses.
+It is compatible in everything that an application can use. Parts that most applications
+do not use are created on first use: the fields as `Headers`, the query and the form,
+the segments of the path, cookies, addresses.
 
-`_forceSSL` of twisted.web's requests, which it does not promise, is used as it was in
-Twisted 26.10.
+The private `_forceSSL` of twisted.web's requests is used as it was in Twisted 26.10.
 """
 
 from io import BytesIO
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from clusterapp.http.syntax.request_head import Head
 
 
-#: What the system's calls say of a path with a NUL.
+#: The message of system calls for a path with a NUL.
 _NUL: Final = "embedded null byte"
 
 
@@ -47,18 +46,18 @@ class ClusterRequest(Distributed, Addressing):
     """
     A request for a site's resources.
 
-    :param connection: what it came by.
+    :param connection: the connection that it was received on.
     :param head: its head.
     """
 
-    #: Twisted's requests no longer wait behind others, but have the attribute.
+    #: Twisted's requests are no longer queued, but still have the attribute.
     queued = False
     _body: Content | None = None
     _stream: StreamedBody | None = None
     _consumed = 0
 
     def __init__(self, connection: "Connection", head: "Head") -> None:
-        # The base's constructor is not called: it makes what is lazy here.
+        # The base's constructor is not called: it would create what is lazy here.
         self.channel = self._connection = connection
         self._head = head
         self.method = head.method
@@ -68,17 +67,17 @@ class ClusterRequest(Distributed, Addressing):
         self.site = connection.site
         self._plain: dict[bytes, bytes] = {}
 
-    # What is made when it is asked for: of the head, not of what the application may
-    # have put in the place of another attribute.
+    # Created on first use: from the head, not from other attributes, which the
+    # application may have replaced.
 
     @Lazy
     def transport(self) -> Any:
-        """The raw stream."""
+        """The transport of the connection."""
         return self._connection.transport
 
     @Lazy
     def requestHeaders(self) -> Headers:
-        """The request's fields."""
+        """The request's header fields."""
         headers = Headers()
         for name, value in self._head.fields:
             headers.addRawHeader(name, value)
@@ -86,7 +85,7 @@ class ClusterRequest(Distributed, Addressing):
 
     @Lazy
     def received_cookies(self) -> dict[bytes, bytes]:
-        """The client's cookies."""
+        """The cookies that the client has sent."""
         cookies = {}
         for line in self._lines_of(b"cookie"):
             for pair in line.split(b";"):
@@ -108,10 +107,10 @@ class ClusterRequest(Distributed, Addressing):
     @Lazy
     def args(self) -> dict[bytes, list[bytes]]:
         """
-        The query's arguments and those of a form that was sent.
+        The query's arguments and those of a form in the body.
 
-        :raises BadFormError: if there is a form, and it cannot be read, is larger or
-            has more fields than it may.
+        :raises BadFormError: if there is a form that is malformed, or exceeds the
+            limits of size or fields.
         """
         head = self._head
         query = head.target.partition(b"?")[2]
@@ -124,17 +123,17 @@ class ClusterRequest(Distributed, Addressing):
 
     @Lazy
     def prepath(self) -> list[bytes]:
-        """The segments of the path that have led here."""
+        """The segments of the path that have been traversed."""
         return self._segments()[: self._consumed]
 
     @Lazy
     def postpath(self) -> list[bytes]:
-        """The segments of the path that are left."""
+        """The segments of the path that remain."""
         return self._segments()[self._consumed :]
 
     @Lazy
     def sitepath(self) -> list[bytes]:
-        """The segments of the path that have led to the site: none."""
+        """The segments of the path that lead to the site: none."""
         return []
 
     @Lazy
@@ -145,14 +144,15 @@ class ClusterRequest(Distributed, Addressing):
         return [unquote_to_bytes(part) for part in self._head.path[1:].split(b"/")]
 
     def _lines_of(self, name: bytes) -> list[bytes]:
-        """Give the lines of a field as they came; its name in lower case."""
+        """Return the values of a field as received; `name` in lower case."""
         return [value for key, value in self._head.fields if key.lower() == name]
 
-    # What routing asks for instead of splitting the path.
+    # Used by routing instead of splitting the path.
 
     def path_text(self) -> str | None:
         """
-        Give the path as a Klein matches it, when all of it is still to be matched.
+        Return the path as text for Klein's matching, if all of it remains to be
+        matched.
 
         :return: None if it is not UTF-8, or partly matched already.
         """
@@ -163,14 +163,14 @@ class ClusterRequest(Distributed, Addressing):
 
     @property
     def has_nul(self) -> bool:
-        """Whether the path has a NUL, which no file or folder can have."""
+        """Whether the path has a NUL, which no file name can have."""
         return b"%00" in self._head.path
 
     def consume(self, count: int) -> None:
         """
         Move segments from `postpath` to `prepath`.
 
-        :param count: how many.
+        :param count: the number of segments.
         """
         made = self.__dict__
         if "prepath" in made or "postpath" in made:
@@ -180,15 +180,15 @@ class ClusterRequest(Distributed, Addressing):
             self._consumed += count
 
     def stream(self) -> None:
-        """Give the handler the body as a stream rather than as `content`."""
+        """Pass the body to the handler as a stream instead of as `content`."""
         self._stream = StreamedBody(self._head.length, self.channel)
 
     @Lazy
     def body(self) -> StreamedBody:
         """
-        The request's body as a stream, for handlers that are marked for it.
+        The request's body as a stream, for handlers that are marked as streaming.
 
-        :raises RuntimeError: if it has been gathered, for one that is not.
+        :raises RuntimeError: if it was buffered, for a handler that is not.
         """
         if self._stream is not None:
             return self._stream
@@ -198,15 +198,15 @@ class ClusterRequest(Distributed, Addressing):
         empty.ended(())
         return empty
 
-    # From the connection.
+    # Called by the connection.
 
     @property
     def responded(self) -> bool:
-        """Whether any of the response has been sent."""
+        """Whether a part of the response has been sent."""
         return bool(self.startedWriting)
 
     def outcome(self) -> tuple[int, int]:
-        """Give the status, 0 if none was sent, and the bytes of the body so far."""
+        """Return the status, 0 if none was sent, and the body bytes sent so far."""
         return (self.code, self.sentLength) if self.startedWriting else (0, 0)
 
     def serve(self) -> None:
@@ -214,16 +214,16 @@ class ClusterRequest(Distributed, Addressing):
         self.process()
 
     def begin(self) -> None:
-        """Wait for the body, or serve the request while it comes."""
+        """Called before the body: start the handler now if it streams the body."""
         if self._stream is not None:
             self.process()
 
     def expected(self) -> None:
-        """Ask for the body that the client holds back."""
+        """Send a 100 (Continue) to a client that waits for it."""
         self.channel.send_continue()
 
     def received(self, piece: bytes) -> None:
-        """Take a piece of the body."""
+        """Called with each piece of the body."""
         if self._stream is not None:
             self.in_context(self._stream.received, piece)
             return
@@ -232,14 +232,14 @@ class ClusterRequest(Distributed, Addressing):
         self._body.add(piece)
 
     def completed(self, trailers: Fields) -> None:
-        """Serve the request: all of it is here."""
+        """Called when the request is complete: serve it, or end its stream."""
         if self._stream is None:
             self.process()
         else:
             self.in_context(self._stream.ended, trailers)
 
     def lose(self, reason: Failure) -> None:
-        """Know that the client has gone."""
+        """Called when the client has closed the connection."""
         self._disconnected = True
         self.channel = None
         self.drop_body()
@@ -248,15 +248,15 @@ class ClusterRequest(Distributed, Addressing):
         if self._stream is not None:
             self.in_context(self._stream.broken, reason)
 
-    # What twisted.web's requests do, in fewer steps.
+    # The methods of twisted.web's requests, in fewer steps.
 
     def process(self) -> None:
-        """Find the resource, and let it answer in a context of the request's own."""
+        """Find the resource and render it, in the request's own context."""
         context = self._connection.site.context.copy()
         context.run(self._process)
         if forks.is_fork:
             forks.end_fork()
-        # Not before: within the handler, what is called is in it already.
+        # Not earlier: code called by the handler is in the context already.
         self.context = context
 
     def _process(self) -> None:
@@ -281,7 +281,7 @@ class ClusterRequest(Distributed, Addressing):
                 self.processingFailed(Failure())
 
     def render(self, resrc: IResource) -> None:
-        """Let a resource answer."""
+        """Render a resource, and process its result."""
         try:
             body = resrc.render(self)
         except UnsupportedMethod as error:
@@ -290,14 +290,14 @@ class ClusterRequest(Distributed, Addressing):
         except Exception:
             if not self._connection.switched:
                 raise
-            # Error handlers would answer in HTTP.
+            # Error handlers would respond with HTTP.
             self.processingFailed(Failure())
             return
         if body is server.NOT_DONE_YET:
             return
         if type(body) is bytes and self.method != b"HEAD":
             if "responseHeaders" in self.__dict__ and self.code not in BODILESS:
-                # Of a body that is here, the length is known better.
+                # The length of a complete body is known better.
                 self.responseHeaders.removeHeader(b"content-length")
             self.respond(body)
         elif not isinstance(body, bytes):
@@ -306,7 +306,7 @@ class ClusterRequest(Distributed, Addressing):
             super().render(cast("IResource", Again(resrc, body)))
 
     def _render_failed(self, error: TypeError) -> None:
-        """Fail, in place of twisted.web's page, which shows values to the client."""
+        """Fail without twisted.web's error page, which shows values to the client."""
         reason = Failure(error)
         if self.finished:
             self.log_failure(reason, "after the response,")
@@ -315,12 +315,12 @@ class ClusterRequest(Distributed, Addressing):
 
     def getHeader(self, key: AnyStr) -> AnyStr | None:
         """
-        Give the last line of a field of the request.
+        Return the last value of a request field.
 
-        Text that is not UTF-8 is read as latin-1: clients can send anything. A Range
-        without a range is left out, as one may (RFC 9110, section 14.2).
+        Values that are not UTF-8 are decoded as latin-1: clients can send any bytes. A
+        Range without a range is ignored, which is allowed (RFC 9110, section 14.2).
 
-        :raises twisted.web.http_headers.InvalidHeaderName: if it is no token.
+        :raises twisted.web.http_headers.InvalidHeaderName: if the name is not a token.
         """
         if isinstance(key, str):
             try:
@@ -334,18 +334,18 @@ class ClusterRequest(Distributed, Addressing):
         for name, value in reversed(self._head.fields):
             if name.lower() == wanted:
                 return useful(wanted, value)
-        canonical(key)  # which refuses what is no name
+        canonical(key)  # raises for an invalid name
         return None
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
-        Let a producer follow how fast the client reads.
+        Register a producer, which is paused while the send buffer is full.
 
-        :raises ValueError: if there is one already.
+        :raises ValueError: if one is registered already.
         """
         if self.producer:
             raise ValueError(f"there is a producer already: {self.producer}")
-        if self.channel is None:  # nobody is there to produce for
+        if self.channel is None:  # the client has gone
             producer.stopProducing()
             return
         self.streamingProducer = streaming
@@ -355,7 +355,7 @@ class ClusterRequest(Distributed, Addressing):
         )
 
     def drop_body(self) -> None:
-        """Throw the request's body away."""
+        """Discard the request's body."""
         content = self.__dict__.get("content")
         if content is not None:
             content.close()

@@ -1,4 +1,4 @@
-"""Where a request comes from, and by which URL, as applications ask it."""
+"""The client's address and the request's own URL."""
 
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 class Addressing(Responding):
-    """What a `ClusterRequest` tells of its client and of its own URL."""
+    """The addresses and the URL of a `ClusterRequest`."""
 
     _head: "Head"
 
     @Lazy
     def client(self) -> IAddress:
         """
-        The client's address: the peer's, or what a trusted proxy says.
+        The client's address: the peer's, or one reported by a trusted proxy.
 
-        What a proxy says has no port; it is 0 then. A peer on a Unix socket is
-        127.0.0.1 with port 0.
+        An address reported by a proxy has no port; it is 0 then. A peer on a Unix
+        socket is 127.0.0.1 with port 0.
         """
         proxies: Proxies = self._connection.site.proxies
         return as_ip(proxies.address_of_client(self._peer(), self._head.fields))
@@ -37,7 +37,7 @@ class Addressing(Responding):
         """
         The address that the client has connected to.
 
-        A Unix socket is 127.0.0.1, with the port by which the client calls it.
+        A Unix socket is 127.0.0.1, with the port in the client's Host field.
         """
         address = self._listener()
         if is_ip(address):
@@ -45,8 +45,8 @@ class Addressing(Responding):
         return as_ip(address, port_of(self._named_host(), self._scheme()))
 
     def isSecure(self) -> bool:
-        """Return whether the client came over TLS, if only to a trusted proxy."""
-        if self._forceSSL:  # which `setHost` sets
+        """Return whether the client uses TLS, be it only to a trusted proxy."""
+        if self._forceSSL:  # set by `setHost`
             return True
         connection = self.channel
         if connection is None:
@@ -57,7 +57,7 @@ class Addressing(Responding):
         return proxies.is_secure(self._peer(), self._head.fields, secure=secure)
 
     def getRequestHostname(self) -> bytes:
-        """Return the host that was asked for, without port and brackets."""
+        """Return the requested host, without port and brackets."""
         name = split_host(self._named_host() or b"")[0]
         if name:
             return name
@@ -66,7 +66,7 @@ class Addressing(Responding):
         return host if isinstance(host, bytes) else host.encode("ascii")
 
     def authority(self) -> bytes:
-        """Return the authority of the request's URL: that of its Host, if any."""
+        """Return the authority of the request's URL: that of its Host field, if any."""
         address: Any = self.getHost()
         host = address.host if is_ip(self._listener()) else THIS_MACHINE
         return authority(self._named_host(), self._scheme(), host, address.port)

@@ -1,11 +1,11 @@
 """
-Context variables of requests: each request has a `contextvars.Context` of its own.
+Context variables: each request has a `contextvars.Context` of its own.
 
-All requests of a process run on one event loop. If they ran in its context, what a
-handler sets in a `contextvars.ContextVar` would be seen by the requests of other
-clients. So each one runs in a copy of the context in which its site was made, and so
-does what belongs to it and is called later: callbacks of Klein, pieces of its body,
-its producer, a protocol that it has switched to.
+All requests of a process run on one event loop. If they ran in its context, a
+`contextvars.ContextVar` set by a handler would be visible to the requests of other
+clients. So each one runs in a copy of the context in which its site was made, and so do
+its later callbacks: callbacks of Klein, pieces of its body, its producer, a protocol
+that it has switched to.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ Run = Callable[..., Any]
 
 class WithContext:
     """
-    What runs in a context of its own: a request.
+    A request that runs in a context of its own.
 
     :ivar context: the context; None until the request's handler has returned.
     """
@@ -34,10 +34,11 @@ class WithContext:
 
     def in_context(self, function: Callable[..., R], *args: Any) -> R:
         """
-        Call a function in the context, and return what it returns.
+        Call a function in the context, and return its result.
 
-        Where the context is entered already, further down the stack, the function is
-        called in a copy: it sees what was set, and what it sets ends with it.
+        If the context is entered already, further up the call stack, the function is
+        called in a copy: it sees the variables' values, and its own changes end with
+        it.
         """
         context = self.context
         if context is None:
@@ -83,7 +84,7 @@ class ProducerInContext:
 
 
 def unwrapped(protocol: Any) -> Any:
-    """Return the protocol that hears of its connection through this one, or itself."""
+    """Return the protocol wrapped by `protocol_in_context`, or the protocol itself."""
     return (
         vars(protocol)["_protocol"]
         if type(protocol) is _ProtocolInContext
@@ -93,9 +94,9 @@ def unwrapped(protocol: Any) -> Any:
 
 class _ProtocolInContext:
     """
-    A protocol that hears of its connection in the context of a request.
+    A protocol whose callbacks run in the context of a request.
 
-    It has all that the protocol has, and provides the same interfaces.
+    It has all attributes of the protocol, and provides the same interfaces.
 
     :param run: calls functions in the context.
     :param protocol: the protocol.
@@ -111,23 +112,23 @@ class _ProtocolInContext:
         return getattr(self._protocol, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("__"):  # zope.interface notes what this provides
+        if name.startswith("__"):  # zope.interface stores the provided interfaces
             super().__setattr__(name, value)
         else:
             setattr(self._protocol, name, value)
 
     def dataReceived(self, data: bytes) -> None:
-        """Pass on bytes that have come."""
+        """Called with received bytes."""
         self._run(self._protocol.dataReceived, data)
 
     def connectionLost(self, reason: Any) -> None:
-        """Tell that the connection is gone."""
+        """Called when the connection is closed."""
         self._run(self._protocol.connectionLost, reason)
 
 
 def protocol_in_context(run: Run, protocol: IProtocol) -> IProtocol:
     """
-    Return a protocol that hears of its connection in the context of a request.
+    Return a protocol whose callbacks run in the context of a request.
 
     :param run: calls functions in the context of the request that has switched.
     :param protocol: the protocol that it has switched to.

@@ -1,4 +1,4 @@
-"""What the log says of a request, when something has gone wrong with it."""
+"""The facts of a request in log events about failures."""
 
 import re
 from inspect import unwrap
@@ -14,11 +14,11 @@ from clusterapp.http.server.trusted_peers import Proxies
 from clusterapp.interfaces import Fields
 from clusterapp.printable import printable
 
-#: What is accepted as a request id: a token (RFC 9110, section 5.6.2), of bounded
+#: The syntax of accepted request ids: a token (RFC 9110, section 5.6.2), of bounded
 #: length.
 REQUEST_ID = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 
-#: Bytes of a path that are shown.
+#: The most bytes of a path that are logged.
 _LONGEST_PATH = 500
 
 
@@ -30,11 +30,11 @@ def request_facts(
     routed: tuple[Any, str] | None = None,
 ) -> RequestFacts:
     """
-    Describe a request for the log.
+    Return the facts of a request for the log.
 
-    :param target: its query is left out: it may hold what no log should.
+    :param target: its query is left out: it may contain secrets.
     :param client: the client's IP address, if it is known.
-    :param routed: the Klein that it was dispatched by, and the path for that.
+    :param routed: the Klein that it was dispatched by, and the path used for that.
     """
     path = target.partition(b"?")[0]
     rule = None if routed is None else _rule_of(*routed, method)
@@ -49,7 +49,7 @@ def request_facts(
 
 
 def client_of(proxies: Proxies, peer: IAddress | None, fields: Fields) -> str | None:
-    """Return the client's address; None where the connection cannot tell."""
+    """Return the client's address; None if the connection has none."""
     return None if peer is None else proxies.client_of(peer, fields)
 
 
@@ -63,10 +63,10 @@ def request_id_of(fields: Fields) -> str | None:
 
 def handler_of(app: Any, path: str, method: bytes) -> str | None:
     """
-    Name the handler of a request, and the line where it begins; None if it has none.
+    Return the handler of a request, with file and line; None if it has none.
 
     :param app: the Klein that the request was dispatched by.
-    :param path: the path for that.
+    :param path: the path used for that.
     """
     rule = _rule_of(app, path, method)
     handler = None if rule is None else unwrap(app.endpoints[rule.endpoint])
@@ -77,7 +77,7 @@ def handler_of(app: Any, path: str, method: bytes) -> str | None:
 
 
 def _rule_of(app: Any, path: str, method: bytes) -> Rule | None:
-    """Find the rule of a request once more; on its way only the handler was noted."""
+    """Match the request again for its rule: dispatch keeps only the handler."""
     try:
         rule, _ = app.url_map.bind("").match(path, method.decode(), return_rule=True)
     except (HTTPException, ValueError):

@@ -1,13 +1,12 @@
 """
-What becomes of a request whose handling has failed.
+Handling of requests that have failed.
 
-If nothing of the response has been sent, the client gets an error. Otherwise the
-connection is broken off, so that the client sees that the response is not whole:
-neither an error page nor the end of a body is added to it. Either way the failure is
-logged once, with the request.
+If nothing of the response has been sent, the client gets an error response. Otherwise
+the connection is closed, so that the client detects an incomplete response: neither an
+error page nor the end of a body is added to it. Either way the failure is logged once,
+with the request.
 
-`_inFakeHead` of twisted.web's requests, which it does not promise, is used as it was
-in Twisted 26.10.
+The private `_inFakeHead` of twisted.web's requests is used as it was in Twisted 26.10.
 """
 
 from http import HTTPStatus
@@ -21,7 +20,7 @@ from clusterapp import forks
 from clusterapp.http.application.form_parser import BadFormError
 from clusterapp.http.application.response_body import Responding
 
-#: As twisted.web says it.
+#: The page of twisted.web.
 _FAILED: Final = (
     b"<html><head><title>Processing Failed</title></head>"
     b"<body><b>Processing Failed</b></body></html>"
@@ -32,8 +31,8 @@ _TRACEBACK: Final = (
     b"</body></html>\n"
 )
 
-#: Response fields that tell of the content which could not be made, and not of the
-#: error; and those by which a cache would keep it.
+#: Response fields that describe the content that could not be produced, not the error;
+#: and those by which a cache would store it.
 _OF_CONTENT: Final = (
     b"cache-control",
     b"content-disposition",
@@ -46,14 +45,14 @@ _ENCODING: Final = b"content-encoding"
 
 
 class Failing(Responding):
-    """How a `ClusterRequest` fails."""
+    """Failure handling of a `ClusterRequest`."""
 
     #: Whether the error is being sent, which may fail as well.
     _fails = False
 
     def fail(self, reason: Failure) -> None:
-        """End the request whose handling has failed; see `processingFailed`."""
-        self.producer = None  # its connection has stopped it
+        """End a request whose handling has failed; see `processingFailed`."""
+        self.producer = None  # the connection has stopped it
         if not self.ended:
             self.processingFailed(reason)
         elif not reason.check(CancelledError):
@@ -61,19 +60,19 @@ class Failing(Responding):
 
     def processingFailed(self, reason: Failure) -> Failure:
         """
-        End the request with an error, and log the failure.
+        End the request with an error response, and log the failure.
 
-        That is a page with 500, or 400 or 413 for a bad form; if the response
-        has begun, the connection is broken off.
+        The status is 500, or 400 or 413 for a bad form; if the response has begun, the
+        connection is closed.
 
-        :param reason: why it has failed.
-        :return: the reason.
+        :param reason: the failure.
+        :return: the failure.
         :raises RuntimeError: if the client has gone before anything was sent.
         """
         if forks.is_fork:
             forks.end_fork(reason)
         if self._connection.switched:
-            # What is written now is not HTTP.
+            # HTTP can no longer be written on this connection.
             self.log_failure(reason)
             self._connection.fail(reason)
             return reason
@@ -87,7 +86,7 @@ class Failing(Responding):
         if self.channel is None:
             self.log_failure(reason)
             self.setResponseCode(HTTPStatus.INTERNAL_SERVER_ERROR)
-            super().finish()  # which knows what to say
+            super().finish()  # raises the RuntimeError
         if not reason.check(BadFormError):
             self.log_failure(reason)
         self._answer_failure(reason)
@@ -106,7 +105,7 @@ class Failing(Responding):
             self._refuse()
 
     def _refuse(self) -> None:
-        """Let the connection answer, where what the application has set cannot go."""
+        """Have the connection respond if the application's response cannot be sent."""
         if self.channel is not None:
             self._given_up = True
             self.channel.refuse_request(HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -127,7 +126,7 @@ class Failing(Responding):
         self.respond(page)
 
     def _error(self, reason: Failure) -> tuple[HTTPStatus, bytes, bytes]:
-        """Give the status, the type and the text of an error."""
+        """Return the status, the content type and the body of an error response."""
         error = reason.value
         if isinstance(error, BadFormError):
             return error.status, b"text/plain; charset=utf-8", error.answer

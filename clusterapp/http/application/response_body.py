@@ -1,8 +1,8 @@
 """
-The response half of a request, as applications write it.
+The body of a response: writing, framing and finishing it.
 
-Parts of twisted.web's requests that it does not promise are used: `_disconnected`,
-`_inFakeHead` and `_encoder`. They were read in Twisted 26.10.
+The private `_disconnected`, `_inFakeHead` and `_encoder` of twisted.web's requests are
+used as they were in Twisted 26.10.
 """
 
 from typing import Final
@@ -15,13 +15,13 @@ from clusterapp.http.syntax.response_framing import InvalidResponseError
 from clusterapp.http.syntax.status_line import status_line
 from clusterapp.wording import counted
 
-#: The media type of Server-Sent Events: browsers come back for more by themselves
-#: (HTML, section 9.2).
+#: The media type of Server-Sent Events: browsers reconnect by themselves (HTML, section
+#: 9.2).
 EVENT_STREAM: Final = b"text/event-stream"
 _DEFAULT_TYPE: Final = b"Content-Type: text/html\r\n"
 
 
-#: What a request gets by that which makes its response take the long way.
+#: Attributes whose presence on a request excludes the fast path for its response.
 _UNUSUAL: Final = frozenset(
     {
         "_body",
@@ -45,17 +45,17 @@ _UNUSUAL: Final = frozenset(
 
 
 class Responding(HeadWriter):
-    """What a `ClusterRequest` does with its response."""
+    """The response methods of a `ClusterRequest`."""
 
     def respond(self, body: bytes) -> None:
         """
-        Send a body that is all of the response, or the rest of it, and finish.
+        Send the complete body, or the rest of it, and finish the response.
 
-        Like `write` and then `finish`, but that a response which begins here gets a
-        Content-Length; nothing is done for a client that has gone.
+        Like `write` and then `finish`, but a response that begins here gets a
+        Content-Length; does nothing if the client has gone.
 
-        A body that is not as long as the Content-Length that has been set is not sent,
-        but an error: see `processingFailed`.
+        If the body's length differs from a Content-Length that was set, an error is
+        sent instead: see `processingFailed`.
 
         :raises RuntimeError: if the response is finished.
         """
@@ -80,7 +80,7 @@ class Responding(HeadWriter):
             self.finish()
 
     def _respond_at_once(self, body: bytes) -> None:
-        """Send all of a response about which nothing is out of the ordinary."""
+        """Send a complete response in one write (the fast path)."""
         plain = self._plain
         connection = self.channel
         code = self.code
@@ -109,10 +109,10 @@ class Responding(HeadWriter):
 
     def write(self, data: bytes) -> None:
         """
-        Send a piece of the response, and its head before the first.
+        Send a piece of the body, preceded by the head if it is the first.
 
-        A head that is not valid, and a body that gets longer than its Content-Length,
-        are not sent, but end the response: see `processingFailed`.
+        An invalid head, or a body that exceeds its Content-Length, is not sent, but
+        ends the response: see `processingFailed`.
 
         :raises RuntimeError: if the response is finished, and may have a body.
         """
@@ -144,7 +144,7 @@ class Responding(HeadWriter):
 
     def finish(self) -> None:
         """
-        Know that all of the response has been written.
+        Finish the response.
 
         A body that is shorter than its Content-Length is an error: see
         `processingFailed`.
@@ -154,10 +154,10 @@ class Responding(HeadWriter):
         if self._given_up:
             return
         if self._disconnected or self.finished:
-            super().finish()  # which knows what to say
+            super().finish()  # raises the RuntimeError
             return
         if self._inFakeHead:
-            return  # `render` finishes what it has made of a HEAD
+            return  # `render` finishes the response to a HEAD that it renders as a GET
         if self._encoder is not None:
             encoder, self._encoder = self._encoder, None
             if not self.startedWriting:
@@ -177,10 +177,10 @@ class Responding(HeadWriter):
 
     def _give_up(self, wrong_length: str = "") -> None:
         """
-        End a response that is not valid, in place of the application.
+        End an invalid response in place of the application.
 
-        :param wrong_length: what is wrong with the length of the body; otherwise it
-            is what is being handled.
+        :param wrong_length: how the body's length is wrong; if empty, the exception
+            that is being handled is the reason.
         """
         if wrong_length:
             error = InvalidResponseError(f"{wrong_length} than its Content-Length")
@@ -189,24 +189,27 @@ class Responding(HeadWriter):
             why = Failure()
         handler = self.routed and handler_of(*self.routed, self._head.method)
         if handler and why.value is not None:
-            # The traceback does not show it: it has returned.
+            # The traceback does not contain the handler: it has returned.
             why.value.add_note(f"The handler is {handler}.")
         self.processingFailed(why)
 
     def break_off(self) -> None:
-        """Close the connection, so that the client sees what is incomplete."""
+        """Close the connection, so that the client detects the incomplete response."""
         if self.channel is not None:
             self._given_up = True
             self.channel.break_off(self)
 
     def unregisterProducer(self) -> None:
-        """Forget the producer."""
+        """Unregister the producer."""
         if self.channel is not None:
             self.channel.unregisterProducer()
         self.producer = None
 
     def ending(self) -> bytes | None:
-        """Give the end of an event stream, which is whole at any moment."""
+        """
+        Return the bytes that end an event stream, which is complete at any event; or
+        None.
+        """
         endless = self.startedWriting and not self.finished and self._owed is None
         if not endless or not self._is_event_stream():
             return None
@@ -226,9 +229,9 @@ class Responding(HeadWriter):
 
     def _announce(self, length: int) -> bool:
         """
-        Say how long the body is, unless that has been said, or must not be.
+        Set the Content-Length, unless it has been set, or is not allowed.
 
-        :return: False if something else has been said; the response has ended then.
+        :return: False if it was set to another length; the response has ended then.
         """
         if self.method == b"HEAD" or self.code in BODILESS:
             return True
@@ -257,7 +260,7 @@ class Responding(HeadWriter):
         return data
 
     def _end(self) -> None:
-        """Leave the connection to the next request."""
+        """Release the connection for the next request."""
         connection, self.channel = self.channel, None
         if self.producer is not None:
             self._log.error("a producer is still there at {uri}", uri=self.uri)
@@ -269,5 +272,5 @@ class Responding(HeadWriter):
         connection.response_ended(self.code, self.sentLength)
 
     def drop_body(self) -> None:
-        """Throw the request's body away."""
+        """Discard the request's body."""
         raise NotImplementedError

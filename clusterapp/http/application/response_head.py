@@ -1,9 +1,10 @@
 """
-The head of a response, as applications make it.
+The head of a response: status, header fields and framing.
 
-What an application does not change is written without being made into `Headers`.
-`_connection` and `_head` are of `ClusterRequest`. Of twisted.web's requests, whose
-parts this uses, it was read in Twisted 26.10.
+Fields that the application does not access are written without creating `Headers`.
+
+`_connection` and `_head` are attributes of `ClusterRequest`. The parts of twisted.web's
+requests that are used here are those of Twisted 26.10.
 """
 
 from collections.abc import Sequence
@@ -32,15 +33,15 @@ from clusterapp.http.syntax.status_line import check_final, last_modified, statu
 BODILESS: Final = frozenset(
     {HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT, HTTPStatus.NOT_MODIFIED}
 )
-#: Those of them that have no Content-Length of the application's (RFC 9110, 8.6 and
+#: Those of them that may not have the application's Content-Length (RFC 9110, 8.6 and
 #: 15.3.6).
 _UNMEASURED: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT})
-#: What a status code may be (RFC 9110, section 15).
+#: The valid status codes (RFC 9110, section 15).
 _CODES: Final = range(100, 1000)
-# The module gives it away slowly, by a proxy that looks for deprecated names.
+# Bound here, since lookup in that module is slow: a proxy for deprecated names.
 REASONS: Final = RESPONSES
 
-#: Response fields that more depends on than their own line.
+#: Response fields that affect more than their own line.
 _SPECIAL: Final = frozenset(
     {
         b"connection",
@@ -54,30 +55,30 @@ _SPECIAL: Final = frozenset(
 
 
 class HeadWriter(Routable):
-    """What a `ClusterRequest` does with the head of its response."""
+    """The response-head methods of a `ClusterRequest`."""
 
     channel: Any
     site: Any
     #: The request's head.
     _head: Head
-    #: What the request came by. Resources may put other sites in the place of `site`.
+    #: The request's connection. Resources may replace `site` by another one.
     _connection: Any
-    #: Fields that were set and have not been made into `responseHeaders`: their
-    #: lines by their names in lower case.
+    #: Fields that were set before `responseHeaders` was created: their lines by their
+    #: names in lower case.
     _plain: dict[bytes, bytes]
-    #: The bytes of the body that are still to come, if its length is known.
+    #: The bytes of the body that remain to be written, if its length is known.
     _owed: int | None = None
-    #: Whether the response has no body, whatever is written.
+    #: Whether the response has no body, whatever the application writes.
     _drops = False
-    #: Whether the response was ended by this side, in place of the application: what
-    #: it still writes is dropped.
+    #: Whether the server has ended the response in place of the application, whose
+    #: further writes are dropped.
     _given_up = False
-    #: Lines of the head that are not the application's to see or change.
+    #: Header lines that the application can neither read nor change.
     extra_header_lines = b""
 
     @Lazy
     def notifications(self) -> list[Deferred[None]]:
-        """Who is told when this ends."""
+        """The Deferreds that fire when the request ends."""
         return []
 
     @Lazy
@@ -87,7 +88,7 @@ class HeadWriter(Routable):
 
     @Lazy
     def responseHeaders(self) -> Headers:
-        """The response's fields, those among them that have been set before."""
+        """The response's fields, including those set before."""
         headers = ResponseHeaders()
         for line in self._connection.site.lines.split(b"\r\n")[:-1]:
             name, _, value = line.partition(b": ")
@@ -100,9 +101,9 @@ class HeadWriter(Routable):
         return headers
 
     def _add_what_was_sent(self, headers: Headers) -> None:
-        """Add the fields that `_respond_at_once` has written on its own."""
+        """Add the fields that `_respond_at_once` has written itself."""
         if self.chunked or self._drops or self.clientproto != b"HTTP/1.1":
-            return  # it has not
+            return  # it was not used
         headers.setRawHeaders(b"content-length", [b"%d" % self.sentLength])
         if self.sentLength and not headers.hasHeader(b"content-type"):
             headers.setRawHeaders(b"content-type", [self.defaultContentType or b""])
@@ -128,9 +129,9 @@ class HeadWriter(Routable):
 
         :param code: the status code.
         :param message: the reason phrase; the standard one by default.
-        :raises ValueError: if the code has not three digits, or the reason phrase
+        :raises ValueError: if the code does not have three digits, or the reason phrase
             has a line break or a NUL.
-        :raises TypeError: if the code is no int, or the reason phrase no bytes.
+        :raises TypeError: if the code is not an int, or the reason phrase not bytes.
         """
         if code not in _CODES:
             _check_code(code)
@@ -144,8 +145,8 @@ class HeadWriter(Routable):
         """
         Set the time of the last modification; see `twisted.web.http.Request`.
 
-        An If-Modified-Since that is no HTTP-date is ignored (RFC 9110, section
-        13.1.3); Twisted's own parser takes much that is none.
+        An invalid HTTP-date in If-Modified-Since is ignored (RFC 9110, section 13.1.3);
+        Twisted's own parser accepts many.
         """
         self.lastModified = max(ceil(when), self.lastModified or 0)
         since = time_of(self.getHeader(b"if-modified-since") or b"")
@@ -167,12 +168,14 @@ class HeadWriter(Routable):
 
     def _opening(self) -> bytes:
         """
-        Write the head, and settle how the body is framed.
+        Return the head, and choose the framing of the body.
 
-        :raises ValueError: if it is not valid; it may be changed then, and tried again.
+        :raises ValueError: if the head is invalid; it may be changed then, and tried
+            again.
         """
         status = self._status()
-        # What is refused here is forgotten first, or no error could be sent either.
+        # A value that is rejected here is reset first, or no error could be sent,
+        # either.
         if self.lastModified is not None and not self._is_set(b"last-modified"):
             when, self.lastModified = self.lastModified, None
             self.setHeader(b"last-modified", datetimeToString(when))
@@ -186,7 +189,7 @@ class HeadWriter(Routable):
             self.responseHeaders.setRawHeaders(b"set-cookie", cookies)
             self.cookies = cookies
         self._drops = self.method == b"HEAD" or self.code in BODILESS
-        if self.chunked:  # it was tried before
+        if self.chunked:  # an earlier attempt has failed
             self.chunked = 0
         if "responseHeaders" in self.__dict__:
             lines = self._lines()
@@ -212,13 +215,16 @@ class HeadWriter(Routable):
 
     @property
     def _common_lines(self) -> bytes:
-        """The fields that every response has, whatever site a resource has put."""
+        """
+        The fields of every response of this connection, even if a resource replaces
+        `site`.
+        """
         lines: bytes = self._connection.site.lines
         return lines
 
     def _status(self) -> bytes:
         code = self.code
-        # WebSockets begin with a 101 where the client has asked for them.
+        # A WebSocket starts with a 101 if the client has requested an upgrade.
         if code != HTTPStatus.SWITCHING_PROTOCOLS or not self._head.upgrade:
             check_final(code)
             if self.code_message is REASONS.get(code):
@@ -226,7 +232,7 @@ class HeadWriter(Routable):
         return b"HTTP/1.1 %d %b\r\n" % (code, one_line(self.code_message))
 
     def _default_type(self, *, empty: bool) -> bytes | None:
-        """Give the type of a body for which the application has set none."""
+        """Return the default content type; None if the response has no content."""
         return None if empty or self.code in BODILESS else self.defaultContentType
 
     def _is_set(self, name: bytes) -> bool:
@@ -235,7 +241,7 @@ class HeadWriter(Routable):
         return name in self._plain
 
     def _lines(self) -> bytes:
-        """Write the fields that were made into `Headers`; the framing is ours."""
+        """Return the lines of `responseHeaders`; the framing is not included."""
         headers = self.responseHeaders
         length = headers.getRawHeaders(b"content-length")
         self._owed = None
@@ -261,18 +267,18 @@ class HeadWriter(Routable):
         return name not in (b"connection", b"transfer-encoding") or self.code == 101  # noqa: PLR2004
 
     def _date_modification(self, headers: Headers) -> None:
-        """See that no Last-Modified is in the future (RFC 9110, section 8.8.2.1)."""
+        """Correct a Last-Modified in the future (RFC 9110, section 8.8.2.1)."""
         lines = headers.getRawHeaders(b"last-modified")
         if not lines:
             return
         [now] = headers.getRawHeaders(b"date", [b""])[:1]
         when = time_of(lines[0])
         if when is None:
-            return  # what is no date tells clients nothing
+            return  # an invalid date is left as it is
         try:
             date = last_modified(when.timestamp(), now)
         except ValueError:
-            return  # nor does its Date
+            return  # so is one beside an invalid Date
         if date != lines[0]:
             headers.setRawHeaders(b"last-modified", [date])
 

@@ -1,4 +1,4 @@
-"""The fields of a response, which cannot become lines of their own."""
+"""The header fields of a response, protected against header injection."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -9,26 +9,26 @@ from twisted.web.http_headers import Headers
 
 from clusterapp.http.syntax.response_framing import one_line
 
-#: The names of fields that are remembered, and the bytes above which one never is;
+#: The most field names that are cached, and the length in bytes of the longest one;
 #: applications and clients use about a hundred.
 _MOST_NAMES = 1024
 _LONGEST_NAME = 64
-#: The length of a name and a value above which their line is made anew each time.
+#: The length of name and value together up to which their line is cached.
 _LONGEST_LINE = 128
 
 
 class ResponseHeaders(Headers):
     """
-    Header fields that refuse line breaks and NULs, for the application to see.
+    Header fields that reject line breaks and NULs, with an error in the application.
 
-    Twisted's own put a space for a line break, and let NULs pass.
+    Twisted's own replace a line break by a space, and accept NULs.
     """
 
     __slots__ = ()
 
     def setRawHeaders(self, name: str | bytes, values: Sequence[str | bytes]) -> None:
         """
-        Set the lines of a field.
+        Set the values of a field.
 
         :raises ValueError: if a value has a line break or a NUL.
         """
@@ -36,7 +36,7 @@ class ResponseHeaders(Headers):
 
     def addRawHeader(self, name: str | bytes, value: str | bytes) -> None:
         """
-        Add a line.
+        Add a field line.
 
         :raises ValueError: if the value has a line break or a NUL.
         """
@@ -45,10 +45,10 @@ class ResponseHeaders(Headers):
 
 def as_value(value: str | bytes) -> bytes:
     """
-    Encode a field's value.
+    Encode a field value.
 
     :raises ValueError: if it has a line break or a NUL.
-    :raises TypeError: if it is no text.
+    :raises TypeError: if it is neither str nor bytes.
     """
     if isinstance(value, str):
         value = value.encode()
@@ -59,9 +59,9 @@ def as_value(value: str | bytes) -> bytes:
 
 def canonical(name: str | bytes) -> tuple[bytes, bytes]:
     """
-    Give a field's name in lower case, and as Twisted writes it.
+    Return a field name in lower case, and in Twisted's canonical case.
 
-    :raises twisted.web.http_headers.InvalidHeaderName: if it is no token.
+    :raises twisted.web.http_headers.InvalidHeaderName: if it is not a token.
     """
     return _known_name(name) if len(name) <= _LONGEST_NAME else _canonical(name)
 
@@ -78,11 +78,11 @@ _known_name = lru_cache(256)(_canonical)
 
 def field_line(name: str | bytes, value: str | bytes) -> tuple[bytes, bytes]:
     """
-    Give a field's name in lower case, and its line; most are set again and again.
+    Return a field name in lower case, and its line; frequent ones are cached.
 
-    :raises twisted.web.http_headers.InvalidHeaderName: if the name is no token.
+    :raises twisted.web.http_headers.InvalidHeaderName: if the name is not a token.
     :raises ValueError: if the value has a line break or a NUL.
-    :raises TypeError: if it is no text.
+    :raises TypeError: if it is neither str nor bytes.
     """
     is_text = isinstance(value, (str, bytes))
     if is_text and len(name) + len(value) < _LONGEST_LINE:
@@ -100,14 +100,14 @@ _known_line = lru_cache(1024)(_line)
 
 class BoundedNames(dict[bytes | str, bytes]):
     """
-    The names of fields that Twisted has seen, as it writes them.
+    A bounded cache of field names in Twisted's canonical case.
 
-    Takes the place of the dictionary in which `twisted.web.http_headers` keeps 10,000
-    names of any length for ever, whoever has sent them.
+    Replaces the dictionary in which `twisted.web.http_headers` keeps 10,000 names of
+    any length forever, including those that clients send.
     """
 
     def __setitem__(self, name: bytes | str, written: bytes) -> None:
-        """Keep a name, unless it is a long one; forget all if there are many."""
+        """Cache a name, unless it is too long; clear a full cache first."""
         if len(name) > _LONGEST_NAME:
             return
         if len(self) >= _MOST_NAMES:
@@ -117,9 +117,9 @@ class BoundedNames(dict[bytes | str, bytes]):
 
 def bound_names() -> None:
     """
-    Bound what Twisted keeps of the names of fields, to about 256 KiB.
+    Bound Twisted's cache of field names to about 256 KiB.
 
-    `_nameEncoder` and its cache are not promised; read in Twisted 26.10.
+    The private `_nameEncoder` and its cache are used as they were in Twisted 26.10.
     """
     encoder = http_headers._nameEncoder  # noqa: SLF001
     encoder._canonicalHeaderCache = BoundedNames()  # noqa: SLF001
@@ -130,10 +130,10 @@ bound_names()
 
 def useful(name: bytes, value: bytes | None) -> bytes | None:
     """
-    Leave out a Range that no resource of twisted.web can read.
+    Return a field's value; None for a Range that twisted.web cannot parse.
 
     :param name: the field's name.
-    :param value: its value, None if it is not there.
+    :param value: its value; None if the field is missing.
     """
     if value is None or name.lower() != b"range":
         return value
@@ -143,5 +143,5 @@ def useful(name: bytes, value: bytes | None) -> bytes | None:
     return value if fits and value.isascii() and ranges.strip(b" \t,") else None
 
 
-#: The digits of a place in a file, with white space around them.
+#: The most digits of a file offset, with the white space around them.
 _LONGEST_NUMBER: Final = 18

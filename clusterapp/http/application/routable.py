@@ -1,4 +1,4 @@
-"""What Klein dispatch asks of a request of the engine."""
+"""The interface of the engine's request that Klein dispatch uses."""
 
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
@@ -14,28 +14,28 @@ from clusterapp.http.application.request_facts import client_of, request_facts
 from clusterapp.http.syntax.authority import DEFAULT_PORTS, authority
 
 if TYPE_CHECKING:
-    # Not needed to run, and its import installs a reactor.
+    # Only for annotations; importing it installs a reactor.
     from klein import Klein
 
     from clusterapp.http.syntax.request_head import Head
 
-#: What a listener on a Unix socket is called in URLs, where the client names no host.
+#: The host in URLs of a listener on a Unix socket, if the client sends no Host.
 THIS_MACHINE = "localhost"
 
 
 class Routable(WithContext, server.Request):
     """
-    A request that need not divide its path for Klein to dispatch it.
+    A request that Klein can dispatch without splitting its path.
 
-    The engine's request is one. Any other request goes Klein's own way.
+    The engine's request is one. Any other request is dispatched by Klein itself.
     """
 
-    #: The Klein that found a route for this request, and the path that it was found
-    #: for; None before. The mapper is made of it if a handler asks for one.
+    #: The Klein that found a route for this request, and the path that was matched;
+    #: None before. The mapper is created from it if a handler needs one.
     routed: "tuple[Klein, str] | None" = None
 
     def authority(self) -> bytes:
-        """Return the authority of the request's URL: that of its Host, if any."""
+        """Return the authority of the request's URL: that of its Host field, if any."""
         scheme = b"https" if self.isSecure() else b"http"
         address = self.getHost()
         host = getattr(address, "host", THIS_MACHINE)
@@ -44,10 +44,10 @@ class Routable(WithContext, server.Request):
 
     def path_text(self) -> str | None:
         """
-        Return the path that is to be routed, as `routed_path` decodes it.
+        Return the path that is to be routed, decoded as by `routed_path`.
 
-        :returns: None if it is not UTF-8, or once ``prepath`` or ``postpath`` may
-            have been changed, be it by a resource on the way or by `consume`.
+        :returns: None if it is not UTF-8, or once ``prepath`` or ``postpath`` may have
+            been changed, by a resource or by `consume`.
         """
         raise NotImplementedError
 
@@ -55,32 +55,32 @@ class Routable(WithContext, server.Request):
         """
         Move segments from the start of ``postpath`` to the end of ``prepath``.
 
-        :param segments: how many; fewer where there are no more.
+        :param segments: the number of segments; fewer are moved if there are no more.
         """
         raise NotImplementedError
 
     @property
     def has_nul(self) -> bool:
-        """Whether the path has a NUL, which no file or folder can have."""
+        """Whether the path has a NUL, which no file name can have."""
         return any(b"\0" in segment for segment in self.postpath or ())
 
     def respond(self, body: bytes) -> None:
         """
-        Write an answer that is whole, and finish.
+        Send a complete body, and finish.
 
-        As `write` and, unless the request has `ended` by then, `finish`: so it
-        raises what `write` raises after the end, and does nothing if the client has
-        gone. A Content-Length that the application has set stays as it is.
+        Like `write` and, unless the request has `ended` by then, `finish`: so it raises
+        what `write` raises after the end, and does nothing if the client has gone. A
+        Content-Length that the application has set is not changed.
         """
         raise NotImplementedError
 
-    #: What the request came by, and its head.
+    #: The request's connection, and its head.
     _connection: Any
     _head: "Head"
 
     @property
     def facts(self) -> RequestFacts:
-        """What the log says of this request; made when something has failed."""
+        """The facts of this request for the log; computed when something has failed."""
         connection, head = self._connection, self._head
         client = client_of(connection.site.proxies, connection.getPeer(), head.fields)
         routed = self.routed
@@ -88,14 +88,14 @@ class Routable(WithContext, server.Request):
 
     @property
     def event_facts(self) -> RequestFacts | None:
-        """What log events of code that works for this request name; None if nothing."""
+        """The facts for log events about this request; None if disabled."""
         return self.facts if self._connection.site.names_requests else None
 
     def log_failure(self, reason: Failure, what: str = "unhandled") -> None:
         """
         Log an exception that has ended this request.
 
-        :param what: stands before the name of the exception.
+        :param what: the text before the name of the exception.
         """
         add_future_note(reason.value)
         self._log.failure(
@@ -109,19 +109,19 @@ class Routable(WithContext, server.Request):
 
     @property
     def ended(self) -> bool:
-        """Whether the answer is finished or nobody is there any more to get it."""
+        """Whether the response is finished or the client has gone."""
         return bool(self.finished or self._disconnected)
 
 
 class Dispatcher:
-    """A leaf resource that finds out by itself who answers a request."""
+    """A leaf resource that dispatches requests to handlers itself."""
 
     def wants_stream(self, method: bytes, path_text: str) -> bool:
         """
-        Tell whether who answers takes the request's body as a stream.
+        Return whether the handler of a request receives the body as a stream.
 
         :param method: the request's method.
-        :param path_text: its path as `routed_path` decodes it.
+        :param path_text: its path, decoded as by `routed_path`.
         """
         raise NotImplementedError
 
@@ -130,10 +130,10 @@ def routed_path(path: bytes) -> str | None:
     """
     Decode a path to the text that Klein matches its rules with.
 
-    :param path: a request's path as it came, without the query, in origin-form.
-    :returns: None if it is not UTF-8. Of several slashes at the start one is lost,
-        since Klein joins the segments of ``postpath`` by slashes and adds one only
-        where there is none.
+    :param path: a request's path as received, without the query, in origin-form.
+    :returns: None if it is not UTF-8. Of several slashes at the start one is dropped,
+        since Klein joins the segments of ``postpath`` by slashes and adds one only if
+        there is none.
     """
     rest = path[1:]
     try:

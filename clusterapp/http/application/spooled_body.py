@@ -1,4 +1,4 @@
-"""The body of a request that is served when all of it has come."""
+"""The body of a request that is buffered before the request is served."""
 
 from io import BytesIO
 from tempfile import TemporaryFile
@@ -9,9 +9,9 @@ from clusterapp.http.limits import BODY_IN_MEMORY
 
 class Content:
     """
-    Gathers a body: in memory while it is small, else in a file without a name.
+    Buffers a body: in memory while it is small, else in an unnamed temporary file.
 
-    :param length: how long it will be, in bytes; None if that is not known.
+    :param length: the length of the body in bytes; None if it is not known.
     """
 
     __slots__ = ("_file", "_in_memory")
@@ -21,7 +21,7 @@ class Content:
         self._file: BinaryIO = BytesIO() if self._in_memory else _on_disk()
 
     def add(self, piece: bytes) -> None:
-        """Add a piece."""
+        """Add a piece of the body."""
         self._file.write(piece)
         if self._in_memory and self._file.tell() > BODY_IN_MEMORY:
             self._in_memory = False
@@ -30,13 +30,13 @@ class Content:
             self._file = on_disk
 
     def file(self) -> BinaryIO:
-        """Give what has come, from its beginning; a closed file if it is closed."""
+        """Return the file, positioned at its start; a closed file if it is closed."""
         if not self._file.closed:
             self._file.seek(0)
         return self._file
 
     def whole(self) -> bytes:
-        """Read all that has come; the file stays where it stands."""
+        """Return all bytes so far; the position of the file is kept."""
         place = self._file.tell()
         self._file.seek(0)
         body = self._file.read()
@@ -44,10 +44,10 @@ class Content:
         return body
 
     def close(self) -> None:
-        """Throw it away."""
+        """Discard the body."""
         self._file.close()
 
 
 def _on_disk() -> BinaryIO:
-    # Closed by the request that it becomes a part of.
+    # Closed by the request that owns it.
     return cast("BinaryIO", TemporaryFile())

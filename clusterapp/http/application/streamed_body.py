@@ -1,4 +1,4 @@
-"""A request's body for a handler that reads it while it comes."""
+"""A request's body for a handler that reads it while it is received."""
 
 from collections import deque
 from collections.abc import AsyncIterator
@@ -13,11 +13,11 @@ from clusterapp.http.exchange.request_body import IncomingBody
 
 class StreamedBody(IncomingBody):
     """
-    A body that is read from the client only as fast as it is wanted.
+    A body that is read from the client with backpressure.
 
-    In a coroutine: ``async for piece in request.body``. A piece is some bytes, at
-    least one; the loop raises what broke the connection if that happens first. A
-    consumer may take the body by `startProducing` instead. Once, either way.
+    In a coroutine: ``async for piece in request.body``. A piece has at least one byte;
+    the loop raises the reason if the connection breaks first. A consumer may receive
+    the body by `startProducing` instead. The body can be read once, either way.
     """
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -36,7 +36,7 @@ async def _pieces(body: StreamedBody) -> AsyncIterator[bytes]:
 
 @implementer(IConsumer)
 class _Queue:
-    """The pieces that have come and have not been taken."""
+    """The received pieces that have not been consumed."""
 
     def __init__(self, body: StreamedBody) -> None:
         self._body = body
@@ -46,7 +46,7 @@ class _Queue:
         self._ended = False
 
     def next(self) -> Deferred[bytes]:
-        """Give the next piece when it comes; nothing is the end."""
+        """Return the next piece when it is received; empty at the end."""
         if self._pieces:
             return succeed(self._pieces.popleft())
         if self._ended:
@@ -60,29 +60,29 @@ class _Queue:
         return waiting
 
     def write(self, data: bytes) -> None:
-        """Take a piece, and no more until it is wanted."""
+        """Add a piece, and pause reading until the next one is requested."""
         self._body.pauseProducing()
         if data:
             self._pieces.append(data)
             self._settle()
 
     def end(self, _: None) -> None:
-        """Know that the body is whole."""
+        """Called when the body is complete."""
         self._ended = True
         self._settle()
 
     def break_off(self, reason: Failure) -> None:
-        """Know that the rest will not come."""
+        """Called when the connection has broken before the end of the body."""
         self._reason = reason
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.errback(reason)
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
-        """Need no producer: the body is known."""
+        """Do nothing: the producer is the body."""
 
     def unregisterProducer(self) -> None:
-        """Need no producer."""
+        """Do nothing."""
 
     def _settle(self) -> None:
         waiting, self._waiting = self._waiting, None

@@ -1,5 +1,5 @@
 """
-Klein's dispatch of requests of this engine, and the memory of matched routes.
+Klein's dispatch for requests of this engine, with a cache of matched routes.
 
 Start with `klein_resource`.
 """

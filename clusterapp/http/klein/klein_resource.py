@@ -1,35 +1,36 @@
 """
-Klein's dispatch without its cost for each request.
+Klein's dispatch with less work per request.
 
-`KleinRoutes` does what `klein.resource.KleinResource` does. It differs in how:
+`KleinRoutes` does the same as `klein.resource.KleinResource`. It differs in the
+implementation:
 
-- It remembers routes (see `clusterapp.http.klein.klein_routes`).
-- It makes a mapper and its `IKleinRequest` only for who asks.
-- A handler that returns bytes or str at once is answered at once: no Deferred is
-  made, and nothing waits for the client to leave.
+- It caches routes (see `clusterapp.http.klein.klein_routes`).
+- It creates a mapper and its `IKleinRequest` only on first use.
+- If a handler returns bytes or str, the response is sent at once: no Deferred is
+  created, and the client's disconnection is not watched.
 
-Where the routes that are remembered cannot tell, a request is matched as by Klein:
-redirects, host matching, a Klein below another resource. Requests that are none of the
-engine's go to Klein's own code.
+If the cached routes do not decide, a request is matched as by Klein: redirects, host
+matching, a Klein below another resource. Requests that are not the engine's are handled
+by Klein's own code.
 
-The same requests get the same answers, but for these, on purpose:
+The same requests get the same responses, with these intended exceptions:
 
-- A request that fails when its response has begun is not answered any further:
-  neither error handlers nor a failing `IRenderable` append anything to it, and the
-  response is broken off (`Request.processingFailed` does that). An `IRenderable` that
-  fails earlier goes to the error handlers, as every other failure.
-- A path that is not UTF-8 is not found. In Klein it is a 400, with a traceback in the
-  log that any client may cause.
+- If a request fails after its response has begun, nothing more is sent: neither error
+  handlers nor a failing `IRenderable` append anything to it, and the connection is
+  closed (by `Request.processingFailed`). An `IRenderable` that fails earlier is passed
+  to the error handlers, like every other failure.
+- A path that is not UTF-8 is a 404. In Klein it is a 400, with a traceback in the log
+  that any client can cause.
 
-- The Host field is read only to make a mapper. One that is no name, as ``a..b``, is
-  an internal error in Klein for every route, and here a 400 where a mapper is needed
-  to find one. A handler that has called ``setHost``
-  before it asks for the mapper gets one of the new host.
-- Redirects, and URLs that a handler makes, have the host and port that the client has
-  named. Klein puts the listener's port there, and writes IPv6 without brackets.
-- An answer that cannot be written (a str with a lone surrogate) is an internal error,
-  where Klein would log it and let the client wait.
-- A rule may have a variable named ``f``, which Klein trips over.
+- The Host field is parsed only to create a mapper. An invalid name, such as ``a..b``,
+  is an internal error in Klein for every route, and here a 400 if a mapper is needed to
+  find the route. A handler that has called ``setHost`` before it accesses the mapper
+  gets one for the new host.
+- Redirects, and URLs that a handler builds, have the host and port of the client's Host
+  field. Klein puts the listener's port there, and writes IPv6 without brackets.
+- A response that cannot be encoded (a str with a lone surrogate) is an internal error;
+  Klein would log it and leave the client waiting.
+- A rule may have a variable named ``f``, with which Klein fails.
 """
 
 from collections.abc import Iterator
@@ -56,16 +57,16 @@ from clusterapp import forks
 from clusterapp.http.application.routable import Dispatcher, Routable
 from clusterapp.http.klein.klein_routes import Route, RouteMemory
 
-#: What is left to do when something else writes the answer.
+#: The result of a handler whose response is written by other code.
 _ANSWERED_ELSEWHERE = object()
 
 
 def klein_resource(app: Klein) -> IResource:
     """
-    Make the resource that serves an application, in place of ``app.resource()``.
+    Return the resource that serves an application, in place of ``app.resource()``.
 
-    :returns: a `KleinRoutes`; what ``app.resource()`` returns if a subclass of Klein
-        makes something else there.
+    :returns: a `KleinRoutes`; the result of ``app.resource()`` if a subclass of Klein
+        overrides it.
     """
     own = app.resource()
     return KleinRoutes(own._app) if type(own) is KleinResource else own  # noqa: SLF001
@@ -73,7 +74,7 @@ def klein_resource(app: Klein) -> IResource:
 
 class KleinRoutes(KleinResource, Dispatcher):
     """
-    Serves a Klein: a leaf, the root of a site or a part of one.
+    A resource that serves a Klein: a leaf, the root of a site or a part of one.
 
     :param app: the application; routes may be added to it at any time.
     """
@@ -84,20 +85,20 @@ class KleinRoutes(KleinResource, Dispatcher):
 
     def wants_stream(self, method: bytes, path_text: str) -> bool:
         """
-        Whether the handler of a request takes the request's body as a stream.
+        Return whether the handler of a request receives the body as a stream.
 
-        It says so with `clusterapp.http.klein.klein_routes.STREAMED`. Without a handler
-        that does, this costs nothing.
+        Handlers are marked by `clusterapp.http.klein.klein_routes.STREAMED`. If no
+        handler is, this costs nothing.
 
         :param method: the request's method.
-        :param path_text: its path as `routed_path` decodes it.
-        :returns: False also where no single route can be told from these alone, as
-            with host matching.
+        :param path_text: its path, decoded as by `routed_path`.
+        :returns: False also if these alone do not determine the route, as with host
+            matching.
         """
         return self._routes.wants_stream(method, path_text)
 
     def render(self, request: IRequest) -> Any:
-        """Dispatch a request; it is answered now or later."""
+        """Dispatch a request; the response may be sent later."""
         if not isinstance(request, Routable):
             return super().render(request)
         app = self._app
@@ -112,7 +113,7 @@ class KleinRoutes(KleinResource, Dispatcher):
         return self._execute(request, route)
 
     def _render_as_klein(self, request: Routable) -> Any:
-        """Dispatch a request with a mapper of its host, as `KleinResource` does."""
+        """Dispatch a request with a mapper of its host, like `KleinResource`."""
         app = self._app
         try:
             IKleinRequest(request).mapper = mapper = _bind(app, request)
@@ -150,15 +151,15 @@ class KleinRoutes(KleinResource, Dispatcher):
 
 
 class _Dispatched:
-    """A request whose handler was called, and gave no body at once."""
+    """A request whose handler has not returned a body immediately."""
 
     def __init__(self, app: Klein, request: Routable) -> None:
         self._app = app
         self._request = request
 
     def follow(self, called: Deferred[Any]) -> None:
-        """Answer with what the handler's Deferred comes to."""
-        run = self._request.in_context  # who fires it may be another request
+        """Send the result of the handler's Deferred when it fires."""
+        run = self._request.in_context  # it may be fired by code of another request
         handlers = iter(self._app._error_handlers)  # noqa: SLF001
         self._request.notifyFinish().addErrback(lambda _: called.cancel())
         called.addCallback(partial(run, self._render))
@@ -167,7 +168,7 @@ class _Dispatched:
         called.addErrback(_cannot_write, self._request)
 
     def _render(self, result: Any) -> Any:
-        """Let what can write an answer by itself do so; return anything else."""
+        """Render a result that writes its own response; return any other one."""
         if forks.is_fork:
             forks.end_fork()
         request = self._request
@@ -182,11 +183,11 @@ class _Dispatched:
 
     def _flatten(self, element: IRenderable) -> Deferred[None]:
         """
-        Write a page as `twisted.web.template.renderElement` does.
+        Render an element like `twisted.web.template.renderElement`.
 
-        What fails before there is anything to write can still be answered with an
-        error; `renderElement` has begun the response by then, and ends it as if it
-        were whole.
+        A failure before the first output can still be answered with an error;
+        `renderElement` has begun the response by then, and ends it as if it were
+        complete.
         """
         request = self._request
         doctype = [b"\n", b"<!DOCTYPE html>"]
@@ -200,7 +201,7 @@ class _Dispatched:
         return flatten(request, element, write).addCallback(lambda _: write(b""))
 
     def _handle(self, failure: Failure, handlers: Iterator[Any]) -> Any:
-        """Ask the first of the error handlers that takes such a failure."""
+        """Call the first error handler that is registered for such a failure."""
         if forks.is_fork:
             forks.end_fork(failure)
         request = self._request
@@ -241,7 +242,7 @@ class _Dispatched:
 
 
 def _is_cancelled(failure: Failure) -> bool:
-    """Tell whether what a client's leaving has cancelled has failed, and no more."""
+    """Return whether a failure is only the cancellation for a client that left."""
     error = failure.value
     if isinstance(error, FlattenerError):
         error = error.args[0]
@@ -263,32 +264,32 @@ def _cannot_write(failure: Failure, request: Routable) -> None:
 
 
 class _LateKleinRequest(KleinRequest):
-    """What Klein knows of a request, with a mapper that is made when asked for."""
+    """Klein's view of a request, with a mapper that is created on first use."""
 
     def __init__(self, request: Routable) -> None:
         super().__init__(request)
         self._request = request
 
-    # It can be set as well, and is, by Klein's own resource.
+    # It can also be set, which Klein's own resource does.
     @cached_property
     def mapper(self) -> MapAdapter:  # type: ignore[override]
-        """The application's map, bound to this request as Klein binds it."""
+        """The application's URL map, bound to this request like in Klein."""
         request = self._request
         if request.routed is None:
             raise AttributeError("mapper: no Klein has routed this request")
-        del self._request  # which holds this object: no cycle is left
+        del self._request  # breaks the reference cycle with the request
         app, path = request.routed
         return _bind(app, request, path)
 
 
 def _bind(app: Klein, request: Routable, path: str | None = None) -> MapAdapter:
     """
-    Bind an application's map to a request, as Klein does, but for the host.
+    Bind an application's URL map to a request like Klein, but for the host.
 
-    :param path: the path that is to be matched, where nothing stands before it; None
-        for what is left of the request's.
+    :param path: the path that is to be matched, if nothing precedes it; None for the
+        remaining path of the request.
     :raises URLDecodeError: if the path is not UTF-8.
-    :raises werkzeug.routing.exceptions.BadHost: if the host is no name.
+    :raises werkzeug.routing.exceptions.BadHost: if the host is not a valid name.
     """
     scheme, _, _, path_info, script_name = extractURLparts(request)
     return app.url_map.bind(

@@ -1,11 +1,11 @@
 """
-The routes that an application has found, remembered.
+A cache of an application's matched routes.
 
-Werkzeug's own matcher finds them; what it found for a method and a path is then
-remembered as long as the application has the same rules. That is sound where the
-method and the path decide alone, which is nearly everywhere: in a plain map without
-host matching, for rules whose converters are werkzeug's own. Other routes are looked
-up each time. What is not found is never remembered, nor are redirects.
+Werkzeug's own matcher finds a route; the result for a method and a path is cached as
+long as the application has the same rules. That is correct if only the method and the
+path decide, which is nearly always so: in a plain map without host matching, for rules
+with werkzeug's own converters. Other routes are matched each time. Paths that are not
+found are never cached, nor are redirects.
 """
 
 from collections.abc import Mapping
@@ -17,28 +17,27 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import Map, MapAdapter, Rule
 from werkzeug.routing.converters import DEFAULT_CONVERTERS
 
-#: A handler that has this attribute, and it is true, takes its request's body as a
-#: stream.
+#: A handler on which this attribute is true receives its request's body as a stream.
 STREAMED: Final = "__clusterapp_streamed__"
 
-#: Routes that are remembered, and the characters of a path above which its route
-#: never is; together they bound the memory to a few MiB, whatever clients send.
+#: The most cached routes, and the longest path of one, in characters; together they
+#: bound the memory to a few MiB, whatever clients send.
 _REMEMBERED_ROUTES = 1024
 _LONGEST_REMEMBERED = 256
 
-#: They make of the same text always the same value, and one that nobody can change.
+#: They convert the same text always to the same immutable value.
 _OWN_CONVERTERS = frozenset(DEFAULT_CONVERTERS.values())
 
 
 class Route(NamedTuple):
     """
-    What a request is dispatched to.
+    The route of a request.
 
     :param endpoint: the name of the handler within its Klein.
-    :param values: the keyword arguments that are taken from the path.
-    :param segments: how many segments of the path the rule stands for; the others
-        are for the handler.
-    :param streamed: whether the handler takes the body as a stream.
+    :param values: the keyword arguments from the path.
+    :param segments: the number of path segments that the rule matches; the rest is left
+        to the handler.
+    :param streamed: whether the handler receives the body as a stream.
     """
 
     endpoint: str
@@ -47,16 +46,16 @@ class Route(NamedTuple):
     streamed: bool
 
 
-#: Why there is no route; the same whatever the host is, unlike a redirect.
+#: The error if there is no route; independent of the host, unlike a redirect.
 NotRouted = NotFound | MethodNotAllowed
 
 
 class _Mark:
     """
-    Stands in a map's ``_remap`` for "not changed since"; false, as werkzeug expects.
+    A value of a map's ``_remap`` that means "unchanged"; false, as werkzeug expects.
 
-    Werkzeug sets ``_remap`` true when a rule is added and false at the next use,
-    whoever's that is. Only a mark of our own tells both from "nothing happened".
+    Werkzeug sets ``_remap`` true when a rule is added and false at the next use, by any
+    user of the map. Only a mark of our own distinguishes both from "nothing happened".
     """
 
     def __bool__(self) -> bool:
@@ -66,9 +65,9 @@ class _Mark:
 @dataclass
 class RouteMemory:
     """
-    Find the routes of an application, and remember them.
+    Finds and caches the routes of an application.
 
-    Two memories of one application are equal, whatever each remembers, since Klein
+    Two caches of one application are equal, whatever their contents, since Klein
     compares resources by all their attributes.
     """
 
@@ -82,24 +81,23 @@ class RouteMemory:
 
     def find(self, method: bytes, path: str) -> Route | NotRouted | None:
         """
-        Find what a request is dispatched to.
+        Return the route of a request.
 
         :param method: the request's method.
-        :param path: its path as `routed_path` decodes it.
-        :returns: the error if there is no such path, or not for this method; None
-            if only Klein itself can tell: where werkzeug raises anything else
-            (redirects, whatever a converter of the application raises), where the
-            host decides as well, and in maps of the application's own class.
+        :param path: its path, decoded as by `routed_path`.
+        :returns: the error if there is no such path, or not for this method; None if
+            only Klein itself can decide: if werkzeug raises another exception
+            (redirects, exceptions of the application's converters), if the host decides
+            as well, and in maps of the application's own class.
         """
         self._notice_changes()
         return self._remembered.get((method, path)) or self._match(method, path)
 
     def wants_stream(self, method: bytes, path: str) -> bool:
         """
-        Whether the handler of a request takes the request's body as a stream.
+        Return whether the handler of a request receives the body as a stream.
 
-        It costs nothing if no handler does. It is always false where `find` returns
-        None.
+        It costs nothing if no handler does. It is always false if `find` returns None.
         """
         self._notice_changes()
         if not self._streams:
@@ -108,17 +106,17 @@ class RouteMemory:
         return isinstance(route, Route) and route.streamed
 
     def _notice_changes(self) -> None:
-        """Forget everything if rules were added since the last time."""
+        """Clear the cache if rules were added since the last call."""
         url_map: Any = self.app.url_map
-        if url_map._remap is self._mark:  # noqa: SLF001  (nothing public tells)
+        if url_map._remap is self._mark:  # noqa: SLF001  (there is no public API)
             return
         url_map.update()
         if not isinstance(url_map._remap, _Mark):  # noqa: SLF001
             url_map._remap = _Mark()  # noqa: SLF001
-        # A mark of another memory serves this one too.
+        # The mark of another cache of this map is valid for this one, too.
         self._mark = url_map._remap  # noqa: SLF001
         self._remembered.clear()
-        # Without host matching, nothing of a match depends on host and scheme.
+        # Without host matching, no match depends on host and scheme.
         self._mapper = url_map.bind("localhost")
         self._streams = any(map(_is_streamed, self.app.endpoints.values()))
 
@@ -131,7 +129,7 @@ class RouteMemory:
             route = self._route(rule, values)
         except (NotFound, MethodNotAllowed) as error:
             return error
-        except Exception:  # noqa: BLE001  (Klein meets it again, and handles it)
+        except Exception:  # noqa: BLE001  (Klein matches again, and handles it)
             return None
         if len(path) <= _LONGEST_REMEMBERED and _is_constant(rule):
             self._remember(method, path, route)
@@ -150,7 +148,7 @@ class RouteMemory:
 
 
 def _is_streamed(handler: Any) -> bool:
-    """Whether a handler, or what Klein has wrapped in it, takes a stream."""
+    """Return whether a handler, or one that Klein has wrapped in it, is streaming."""
     while handler is not None:
         if getattr(handler, STREAMED, False):
             return True
@@ -159,6 +157,6 @@ def _is_streamed(handler: Any) -> bool:
 
 
 def _is_constant(rule: Rule) -> bool:
-    """Whether a rule makes of the same path always the same values."""
-    converters = rule._converters.values()  # noqa: SLF001  (nothing public tells)
+    """Return whether a rule converts the same path always to the same values."""
+    converters = rule._converters.values()  # noqa: SLF001  (there is no public API)
     return _OWN_CONVERTERS.issuperset(map(type, converters))

@@ -1,6 +1,6 @@
 """
-The bytes of HTTP: request heads, chunked bodies, response heads, WebSocket frames.
+The syntax of HTTP: request heads, chunked bodies, response heads, WebSocket frames.
 
-Sans-I/O: bytes in, values out, `BadMessageError` for what is malformed. Start with
-`request_head`. It may import `clusterapp.http.limits` and what is below `http`.
+Sans-I/O: bytes in, values out, `BadMessageError` for malformed input. Start with
+`request_head`. It may import `clusterapp.http.limits` and the packages below `http`.
 """

@@ -1,4 +1,4 @@
-"""Chunked bodies out of bytes: pure parsing, no I/O (RFC 9112, section 7.1)."""
+"""A parser of chunked bodies, without I/O (RFC 9112, section 7.1)."""
 
 import re
 import sys
@@ -16,47 +16,48 @@ if TYPE_CHECKING:
 
     from clusterapp.interfaces import Fields
 
-#: The bytes that a token may have (RFC 9110, section 5.6.2).
+#: The bytes allowed in a token (RFC 9110, section 5.6.2).
 _TOKEN: Final = b"!#$%&'*+.^_`|~-" + (ascii_letters + digits).encode()
-#: The bytes that a field's value may have (section 5.5).
+#: The bytes allowed in a field value (section 5.5).
 _TEXT: Final = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 
 _NAME: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED: Final = rb'"(?:[\t !#-[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
-#: A chunk's size, of at most 2**60, and its extensions, which are ignored (RFC 9112,
-#: section 7.1.1). White space may stand around a semicolon and an equals sign, but
-#: not behind a size alone, and an extension has the form of one: some readers take a
-#: quotation mark, or other bytes, for something else. In each place only one part of
-#: the pattern can match, so it does not backtrack.
+#: A chunk size, of at most 2**60, and its extensions, which are ignored (RFC 9112,
+#: section 7.1.1). White space may surround a semicolon and an equals sign, but may not
+#: follow a size alone, and an extension must be well-formed: some parsers misinterpret
+#: a quotation mark, or other bytes. At each position only one part of the pattern can
+#: match, so it does not backtrack.
 _SIZE_LINE: Final = re.compile(
     rb"([0-9A-Fa-f]{1,15})"
     rb"(?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?)*" % (_NAME, _NAME, _QUOTED)
 )
 
-#: The longest line with a chunk's size, and all extensions of one body together;
-#: real ones are empty.
+#: The longest chunk-size line in bytes, and the most bytes of all extensions of one
+#: body; real ones are empty.
 _LONGEST_LINE: Final = 1024
 _MOST_EXTENSIONS: Final = 16 * 1024
 
 _HEX_DIGITS: Final = hexdigits.encode()
-#: The sizes of small chunks by their digits, in any case. A body of one byte a chunk
-#: has six times its length on the wire: its chunks must cost little.
+#: The sizes of small chunks by their digits, in any case. A body of one-byte chunks has
+#: six times its length on the wire: parsing its chunks must be cheap.
 _SMALL: Final = {
     bytes(size_digits): size
     for length in (1, 2)
     for size_digits in product(_HEX_DIGITS, repeat=length)
     if (size := int(bytes(size_digits), 16))
 }
-#: How far from its beginning such a size ends: two digits and the line end.
+#: The distance from its start at which such a size line ends: two digits and the line
+#: end.
 _SMALL_LINE: Final = 4
 
 
 class ChunkedReader:
     """
-    Reads one chunked body.
+    A parser of one chunked body.
 
-    :param most_bytes: what the trailer section may have, in bytes.
-    :param most_fields: what it may have, in lines.
+    :param most_bytes: the most bytes of the trailer section.
+    :param most_fields: the most lines of the trailer section.
     """
 
     __slots__ = (
@@ -78,35 +79,36 @@ class ChunkedReader:
     def __init__(self, most_bytes: int, most_fields: int) -> None:
         self._most_bytes = most_bytes
         self._most_fields = most_fields
-        # What has been seen, and how much of it is done with: cutting it at each
-        # chunk would copy it as often as there are chunks.
+        # The received bytes, and the offset of the first unparsed one: cutting them at
+        # each chunk would copy them as often as there are chunks.
         self._seen = b""
         self._at = 0
         self._left = 0
         self._extensions = 0
-        # How many bytes of the trailer section have been searched for its end.
+        # The number of bytes of the trailer section that have been searched for its
+        # end.
         self._looked_at = 0
         self._next: Callable[[list[bytes]], bool] = self._size
         self._bound = 0
-        #: The chunks that `feed` has read last, whole or in part.
+        #: The number of chunks that the last `feed` has parsed, whole or in part.
         self.count = 0
-        #: Whether it has left some bytes for the next time.
+        #: Whether the last `feed` has left unparsed bytes.
         self.pending = False
         #: Whether the body has ended.
         self.complete = False
-        #: The fields after it, once it has.
+        #: The trailer fields, once the body has ended.
         self.trailers: Fields = ()
 
     def feed(self, data: bytes, most_chunks: int = sys.maxsize) -> list[bytes]:
         """
-        Read on, until the body's end.
+        Parse more bytes, up to the end of the body.
 
         The time is linear in the bytes, whatever the chunks.
 
-        :param most_chunks: how many to read; what is behind them is `pending`.
-        :return: the part of the body that is in these bytes, in one piece; an empty
-            list if there is none.
-        :raises BadMessageError: for what is not a chunked body.
+        :param most_chunks: the most chunks to parse; bytes after them are `pending`.
+        :return: the part of the body in these bytes, in one piece; an empty list if
+            there is none.
+        :raises BadMessageError: for a malformed chunked body.
         """
         if data:
             self._seen = self._seen[self._at :] + data if self._seen else data
@@ -120,16 +122,17 @@ class ChunkedReader:
             self._at = 0
         self.count = len(pieces)
         self.pending = self.count >= most_chunks and bool(self._seen)
-        # Each piece that is passed on costs its readers more than it does here.
+        # Each piece that is returned costs its consumers more than joining it costs
+        # here.
         return [b"".join(pieces)] if pieces else pieces
 
     def rest(self) -> bytes:
-        """Take what came behind the end of the body."""
+        """Return and drop the bytes after the end of the body."""
         rest, self._seen = self._seen[self._at :], b""
         self._at = 0
         return rest
 
-    # Each step does its part, and tells whether the next one may begin.
+    # Each step parses its part, and returns whether the next step can start.
 
     def _size(self, pieces: list[bytes]) -> bool:
         self._read_small(pieces)
@@ -149,7 +152,7 @@ class ChunkedReader:
         return True
 
     def _read_small(self, pieces: list[bytes]) -> None:
-        """Read the small chunks that have come whole, and have no extensions."""
+        """Parse the small chunks that are complete and have no extensions."""
         seen, at = self._seen, self._at
         find, small, add = seen.find, _SMALL.get, pieces.append
         for _ in range(self._bound):
@@ -193,7 +196,8 @@ class ChunkedReader:
         if seen.startswith(b"\r\n", at):
             self._end_with(at, 2)
             return False
-        # What has been searched before is not again, but for what may begin the end.
+        # Bytes searched before are not searched again, but for a possible start of the
+        # end.
         end = seen.find(b"\r\n\r\n", at + max(self._looked_at - 3, 0))
         stop = len(seen) if end < 0 else end
         if stop - at > self._most_bytes:
@@ -239,7 +243,7 @@ def _field(line: bytes) -> tuple[bytes, bytes]:
     if value.translate(None, _TEXT):
         raise _bad("no field after the body")
     if name.lower() in FRAMING or name.lower() == b"host":
-        # RFC 9110, section 6.5.1: what frames or routes a message comes before it.
+        # RFC 9110, section 6.5.1: framing and routing fields must precede the body.
         raise _bad("a field that may not come after the body")
     return name, value
 

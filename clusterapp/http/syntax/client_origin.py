@@ -1,9 +1,9 @@
 """
-Whose a request is that a worker has passed on: the field that says so, and its value.
+The origin of a forwarded request: the header field with the client's connection.
 
-A worker writes it before all other fields of a request that it passes to another
-worker or to the core. It is believed on connections that only workers can make; on
-every other connection it is taken out of the head, so that no client can write it.
+A worker adds it before all other fields of a request that it forwards to another worker
+or to the core. It is trusted on connections that only workers can make; on every other
+connection it is removed from the head, so that no client can set it.
 """
 
 import re
@@ -21,25 +21,25 @@ from clusterapp.http.syntax.socket_addresses import address_of
 if TYPE_CHECKING:
     from clusterapp.interfaces import Fields
 
-#: The name of the field, and as it is compared.
+#: The name of the field, and its lower-case form for comparisons.
 NAME: Final = b"Clusterapp-From"
 LOWER_NAME: Final = NAME.lower()
 
-#: Whether the client came over TLS, its address, and the one that it connected to;
-#: then whether it sent no Host, and the certificate that it has shown.
+#: Whether the client uses TLS, its address, and the address that it has connected to;
+#: then whether it sent no Host, and its client certificate.
 _VALUE: Final = re.compile(
     rb"([01]) ([^ ]+) ([0-9]{1,5}) ([^ ]+) ([0-9]{1,5})"
     rb"( no-host)?(?: cert=([A-Za-z0-9+/=]+))?"
 )
 
-#: The longest certificate that is passed on, in bytes of DER. A longer one is left out.
+#: The longest certificate that is forwarded, in bytes of DER. A longer one is left out.
 LONGEST_CERTIFICATE: Final = 8 * 1024
 
-#: What a worker may add to a head by this field and by a Host of its own, in bytes.
+#: The most bytes and fields that a worker adds to a head: this field and a Host.
 OWN_BYTES: Final = 512 + LONGEST_CERTIFICATE * 4 // 3
 OWN_FIELDS: Final = 2
 
-#: The longest value that is remembered, in bytes, and how many.
+#: The longest value that is cached, in bytes, and the size of the cache.
 _SHORT: Final = 256
 _REMEMBERED: Final = 1024
 
@@ -47,13 +47,14 @@ _REMEMBERED: Final = 1024
 @dataclass(frozen=True)
 class Origin:
     """
-    The connection that a client has made to the cluster.
+    The connection of a client to the cluster.
 
-    :param peer: the other end of it.
-    :param host: this end of it.
+    :param peer: the client's address.
+    :param host: the local address.
     :param secure: whether it is encrypted.
-    :param has_host: whether the client has sent a Host, which HTTP/1.0 need not.
-    :param certificate: the client's certificate in DER; None if it has shown none.
+    :param has_host: whether the client has sent a Host, which HTTP/1.0 does not
+        require.
+    :param certificate: the client's certificate in DER; None if it has sent none.
     """
 
     peer: IAddress
@@ -64,7 +65,7 @@ class Origin:
 
     @Lazy
     def field(self) -> tuple[bytes, bytes]:
-        """The field that tells this; it must be the first of a request."""
+        """The header field for this origin; it must be the first of a request."""
         value = b"%d %b %b" % (self.secure, _written(self.peer), _written(self.host))
         if not self.has_host:
             value += b" no-host"
@@ -76,9 +77,9 @@ class Origin:
 
 def read_origin(value: bytes) -> Origin | None:
     """
-    Read the value of the field.
+    Parse the value of the field.
 
-    :return: None if it is none that `Origin.field` has.
+    :return: None if it is not a valid value of `Origin.field`.
     """
     return (_read_short if len(value) <= _SHORT else _read)(value)
 
@@ -109,13 +110,13 @@ def take_origin(
     fields: "Fields", told: bytes, *, believed: bool
 ) -> tuple[list[tuple[bytes, bytes]], Origin | None]:
     """
-    Take the field out of a head, every line of it.
+    Remove the field from a head, every line of it.
 
-    :param fields: the fields of a head in which it is.
-    :param told: its value; those of all its lines, where there are more.
+    :param fields: the fields of a head that contains it.
+    :param told: its value; the values of all its lines, if it is repeated.
     :param believed: whether the head comes from a worker.
-    :return: the other fields, as the client has sent them; and what the first field
-        tells, None if it is not this one, or none that can be read.
+    :return: the other fields, as the client has sent them; and the origin in the first
+        field, None if that is another field or malformed.
     """
     if not believed:
         return _without(LOWER_NAME, fields), None
@@ -124,7 +125,7 @@ def take_origin(
     alone = origin is not None and told == value
     kept = list(fields[1:]) if alone else _without(LOWER_NAME, fields)
     if origin is not None and not origin.has_host:
-        # The worker has added it, since HTTP/1.1 must have one.
+        # Added by the worker, since HTTP/1.1 requires one.
         kept = _without(b"host", kept)
     return kept, origin
 

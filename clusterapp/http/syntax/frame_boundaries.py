@@ -1,20 +1,20 @@
-"""Where WebSocket frames begin and end on a raw stream (RFC 6455, section 5.2)."""
+"""The boundaries of WebSocket frames in a raw stream (RFC 6455, section 5.2)."""
 
 from typing import Final
 
-#: A close frame of a server with status 1012, which IANA's registry of WebSocket
-#: close codes calls "service restart": clients should come back.
+#: A server's close frame with status 1012, which IANA's registry of WebSocket close
+#: codes calls "service restart": clients should reconnect.
 SERVICE_RESTART: Final = b"\x88\x02\x03\xf4"
 
 _SHORTEST_HEAD: Final = 2
 _MASKED: Final = 0x80
 _MASK_BYTES: Final = 4
-#: How many bytes of extended length follow these seven bits.
+#: The number of bytes of extended length, by these values of the seven-bit length.
 _EXTENDED: Final = {126: 2, 127: 8}
 
 
 class FrameBoundaries:
-    """Follows one direction of a WebSocket, from its first byte on."""
+    """Tracks the frames in one direction of a WebSocket, from its first byte."""
 
     def __init__(self) -> None:
         self._head = bytearray()
@@ -22,21 +22,22 @@ class FrameBoundaries:
 
     @property
     def between(self) -> bool:
-        """Whether what has come so far ends with a whole frame."""
+        """Whether the bytes so far end with a complete frame."""
         return not self._head and not self._left
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes of the stream."""
+        """Process the next bytes of the stream."""
         at = 0
         while at < len(data):
             at = self.feed_one(data, at)
 
     def feed_one(self, data: bytes, at: int = 0) -> int:
         """
-        Take bytes up to the end of one frame.
+        Process bytes up to the end of one frame.
 
         :param data: the next bytes of the stream, from `at` on.
-        :return: where in them the frame ends, or where they end before it does.
+        :return: the offset of the frame's end; the length of the data if they end
+            before it.
         """
         while at < len(data):
             if self._left:
@@ -50,7 +51,7 @@ class FrameBoundaries:
         return at
 
     def _read_head(self, data: bytes, at: int) -> int:
-        """Take a piece of a frame's head; tell how many bytes that is."""
+        """Process a piece of a frame's head; return its length in bytes."""
         head = self._head
         piece = data[at : at + _head_length(head) - len(head)]
         head += piece
@@ -61,7 +62,7 @@ class FrameBoundaries:
 
 
 def _head_length(head: bytearray) -> int:
-    """Tell how long a head is, as far as it is here to tell."""
+    """Return the length of a head, as far as its first bytes determine it."""
     if len(head) < _SHORTEST_HEAD:
         return _SHORTEST_HEAD
     masks = _MASK_BYTES if head[1] & _MASKED else 0

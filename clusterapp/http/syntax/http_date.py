@@ -1,4 +1,4 @@
-"""HTTP-dates (RFC 9110, section 5.6.7): three forms, and nothing that is nearly one."""
+"""HTTP-dates (RFC 9110, section 5.6.7): exactly the three standard forms."""
 
 import re
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ _LONG_NAME = rb"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
 _TIME = rb"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
 _DAY, _YEAR = rb"(?P<day>[0-9]{2})", rb"(?P<year>[0-9]{4})"
 
-#: The forms of RFC 9110, section 5.6.7.
+#: The three forms of RFC 9110, section 5.6.7.
 _IMF_FIXDATE: Final = re.compile(
     _DAY_NAME + b", " + _DAY + b" " + _MONTH + b" " + _YEAR + b" " + _TIME + b" GMT"
 )
@@ -37,9 +37,9 @@ _ASCTIME: Final = re.compile(
 
 def time_of(value: bytes) -> datetime | None:
     """
-    Read an HTTP-date in any of its three forms (RFC 9110, section 5.6.7).
+    Parse an HTTP-date in any of its three forms (RFC 9110, section 5.6.7).
 
-    :return: None for what is no HTTP-date: conditions with it are ignored (sections
+    :return: None for an invalid HTTP-date: conditions with it are ignored (sections
         13.1.3 and 13.1.4).
     """
     for form in (_IMF_FIXDATE, _RFC_850, _ASCTIME):
@@ -57,7 +57,7 @@ def _time_in(found: re.Match[bytes]) -> datetime | None:
         year = _whole_year(year)
     month = _MONTHS.index(found["month"]) + 1
     try:
-        # A leap second, 60, is taken for the one before: datetime has none.
+        # A leap second, 60, becomes 59: datetime has none.
         second = 59 if second == 60 else second  # noqa: PLR2004
         return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
@@ -65,7 +65,7 @@ def _time_in(found: re.Match[bytes]) -> datetime | None:
 
 
 def _whole_year(year: int) -> int:
-    """Return the year of two digits, which is at most 50 years from now."""
+    """Return the full year for two digits; it is at most 50 years in the future."""
     now = datetime.now(UTC).year
     year += now - now % 100
     return year - 100 if year > now + 50 else year

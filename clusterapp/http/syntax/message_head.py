@@ -1,8 +1,8 @@
 """
-The heads of HTTP/1.1 messages, and what may be asked of their fields.
+The heads of HTTP/1.1 messages, and queries about their fields.
 
 Nothing here does I/O.  Field names and values are the bytes of the wire; names are
-compared without regard to case (RFC 9110 5.1) and never re-spelt.
+compared case-insensitively (RFC 9110 5.1), and their case is preserved.
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,10 @@ from typing import Final
 
 from clusterapp.interfaces import Fields
 
-#: Fields that mean something to the next hop only, in lower case.
-#:
-#: RFC 9110 7.6.1 lists all but the last two, which RFC 9110 11.7 gives to the next
-#: hop as well.  ``Trailer`` is not among them: it tells the final recipient what the
-#: end of the body brings (RFC 9110 6.6.2).
+#: Hop-by-hop fields, in lower case.
+#: RFC 9110 7.6.1 lists all but the last two, which RFC 9110 11.7 also defines for the
+#: next hop.  ``Trailer`` is not among them: it announces the trailer fields to the
+#: final recipient (RFC 9110 6.6.2).
 HOP_BY_HOP: Final = frozenset(
     {
         b"connection",
@@ -28,15 +27,15 @@ HOP_BY_HOP: Final = frozenset(
     }
 )
 
-#: Fields that a request's ``Connection`` cannot make hop-by-hop, in lower case: those
-#: that proxies in front have written about the client, and those that RFC 9110 and
-#: others define for every recipient, of which RFC 9110 7.6.1 says that they MUST NOT
-#: be named there.  To drop one would let a client hide what a trusted proxy has said,
-#: or make the core see another request than a worker does: without credentials,
+#: End-to-end fields that a request's ``Connection`` cannot make hop-by-hop, in lower
+#: case: those that proxies in front have added about the client, and those that RFC
+#: 9110 and others define for every recipient, which RFC 9110 7.6.1 says MUST NOT be
+#: listed there.  Dropping one would let a client hide what a trusted proxy has added,
+#: or make the core receive a different request than the worker: without credentials,
 #: preconditions, ranges or the origin of a cross-site request.
 _FOR_ALL: Final = frozenset(
     {
-        # What proxies say of the client; see also `_FOR_ALL_PREFIXES`.
+        # Fields of proxies about the client; see also `_FOR_ALL_PREFIXES`.
         b"cdn-loop",
         b"client-cert",
         b"client-cert-chain",
@@ -54,7 +53,7 @@ _FOR_ALL: Final = frozenset(
         b"x-request-id",
         b"x-rewrite-url",
         b"x-ssl-client-cert",
-        # What the request is.
+        # Fields of the request itself.
         b"authorization",
         b"cache-control",
         b"cookie",
@@ -86,17 +85,17 @@ _FOR_ALL_PREFIXES: Final = (
     b"x-real-",
 )
 
-#: Fields that say where a body ends, in lower case (RFC 9112 6).
+#: Fields that frame a body, in lower case (RFC 9112 6).
 FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 #: The field that makes a 100 response a close notice; with `Connection: close` the
-#: parser would read nothing behind it.
+#: parser would not parse anything after it.
 _NOTICE_FIELD: Final = (b"Clusterapp-Notice", b"close")
 
-#: What a server that drains sends on an idle connection from another process of a
-#: cluster: an interim response (RFC 9110 15.2), which asks that process to close the
-#: connection. A request that crosses the notice on the wire is answered as usual
-#: behind it, so no request is ever lost to a close.
+#: Sent by a draining server on an idle connection from another process of the cluster:
+#: an interim response (RFC 9110 15.2) that asks that process to close the connection. A
+#: request that crosses the notice on the wire is answered as usual after it, so no
+#: request is lost to a close.
 CLOSE_NOTICE: Final = b"HTTP/1.1 100 Continue\r\n%b: %b\r\n\r\n" % _NOTICE_FIELD
 
 
@@ -105,9 +104,9 @@ class RequestHead:
     """
     The head of a request.
 
-    :param method: as on the wire, such as ``b"GET"``.
+    :param method: the method as received, such as ``b"GET"``.
     :param target: the request target, byte for byte, such as ``b"/a%2Fb?"``.
-    :param fields: the header fields in their order, repeats and all.
+    :param fields: the header fields in their order, with repeated ones.
     """
 
     method: bytes
@@ -122,7 +121,7 @@ class ResponseHead:
 
     :param status: the status code, from 100 to 999.
     :param reason: the reason phrase, often empty.
-    :param fields: the header fields in their order, repeats and all.
+    :param fields: the header fields in their order, with repeated ones.
     """
 
     status: int
@@ -131,13 +130,13 @@ class ResponseHead:
 
 
 def is_close_notice(head: ResponseHead) -> bool:
-    """Tell whether an interim response is a `CLOSE_NOTICE`."""
+    """Return whether an interim response is a `CLOSE_NOTICE`."""
     return _NOTICE_FIELD in head.fields
 
 
 def values(fields: Fields, name: bytes) -> list[bytes]:
     """
-    Find the value of every line of a field.
+    Return the values of all lines of a field.
 
     :param name: the field's name in lower case.
     """
@@ -146,9 +145,9 @@ def values(fields: Fields, name: bytes) -> list[bytes]:
 
 def options(fields: Fields) -> frozenset[bytes]:
     """
-    Collect what the ``Connection`` lines name, in lower case.
+    Return the options in the ``Connection`` lines, in lower case.
 
-    All the lines count, not the first alone (RFC 9110 5.3 and 7.6.1).
+    All the lines count, not only the first (RFC 9110 5.3 and 7.6.1).
     """
     lines = values(fields, b"connection")
     if not lines:
@@ -160,13 +159,13 @@ def options(fields: Fields) -> frozenset[bytes]:
 
 def end_to_end(fields: Fields) -> list[tuple[bytes, bytes]]:
     """
-    Leave out the fields that are meant for one hop only.
+    Return the end-to-end fields.
 
-    These are :data:`HOP_BY_HOP` and what a ``Connection`` line names, unless that is
-    a field for every recipient, such as ``X-Forwarded-For``, ``Host`` and
+    Removed are :data:`HOP_BY_HOP` and the fields listed in ``Connection``, except
+    fields for every recipient, such as ``X-Forwarded-For``, ``Host`` and
     ``Authorization``.
 
-    :return: the other fields, in their order and spelling, with their repeats.
+    :return: the other fields, in their order and case, with repeated ones.
     """
     kept = []
     named = False
@@ -184,18 +183,18 @@ def end_to_end(fields: Fields) -> list[tuple[bytes, bytes]]:
 
 def without_hop_by_hop(fields: Fields) -> list[tuple[bytes, bytes]]:
     """
-    Leave out :data:`HOP_BY_HOP` alone, whatever ``Connection`` names.
+    Return the fields but :data:`HOP_BY_HOP`, whatever ``Connection`` lists.
 
-    For a hop within one server, which an application is not to notice.
+    For a hop within one server, which is transparent to the application.
     """
     return [field for field in fields if field[0].lower() not in HOP_BY_HOP]
 
 
 def _is_for_all(name: bytes) -> bool:
-    """Return whether no ``Connection`` may name a field; its name in lower case."""
+    """Return whether ``Connection`` may not list a field; its name in lower case."""
     return name in _FOR_ALL or name.startswith(_FOR_ALL_PREFIXES)
 
 
 def asks_upgrade(fields: Fields) -> bool:
-    """Tell whether a request offers to switch protocols (RFC 9110 7.8)."""
+    """Return whether a request offers to switch protocols (RFC 9110 7.8)."""
     return b"upgrade" in options(fields) and bool(values(fields, b"upgrade"))

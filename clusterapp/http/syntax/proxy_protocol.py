@@ -1,9 +1,9 @@
 """
-The header of the PROXY protocol: the address that a balancer has a connection from.
+The header of the PROXY protocol, with which a load balancer sends a client's address.
 
-It stands before everything else on a connection, TLS included. Versions 1 and 2 are
-read as HAProxy's proxy-protocol.txt has them, strictly: what is not exactly a header
-is an error, as early as that can be seen. Nothing here knows a connection.
+It precedes everything else on a connection, TLS included. Versions 1 and 2 are parsed
+strictly by HAProxy's proxy-protocol.txt: a malformed header is an error, as soon as it
+is detectable. Sans-I/O.
 """
 
 import re
@@ -16,10 +16,10 @@ from typing import Final
 #: The longest line of version 1 (section 2.1).
 _LONGEST_LINE: Final = 107
 
-#: The longest header of version 2. The protocol knows up to 65551 bytes (section 2.2),
-#: and calls what fits into one segment usual; of the extensions in use the longest is
-#: a client's certificate, of some KiB. Whoever peeks at a header reads all of it again
-#: for each part that comes.
+#: The longest header of version 2. The protocol allows up to 65551 bytes (section 2.2),
+#: and calls headers that fit into one segment usual; of the extensions in use the
+#: longest is a client's certificate, of some KiB. A process that peeks at a header
+#: reads all of it again for each segment that arrives.
 LONGEST: Final = 4096
 
 _LINE_BEGINS: Final = b"PROXY "
@@ -37,8 +37,8 @@ _FIXED: Final = struct.Struct("!12sBBH")
 _VERSION: Final = 2
 _LOCAL, _PROXY = 0, 1
 _UNSPECIFIED, _INET, _INET6, _UNIX = 0, 1, 2, 3
-_DATAGRAM: Final = 2  # the last transport there is
-#: What the addresses of a family are: of the source, of the target, and their ports.
+_DATAGRAM: Final = 2  # the last transport that is defined
+#: The layout of a family's addresses: source, target, and their ports.
 _ADDRESSES: Final = {
     _INET: struct.Struct("!4s4sHH"),
     _INET6: struct.Struct("!16s16sHH"),
@@ -48,28 +48,28 @@ _ADDRESSES: Final = {
 _EXTENSION: Final = struct.Struct("!BH")
 _CRC32C: Final = 0x03
 _SSL: Final = 0x20
-#: An SSL extension begins with what the client had, and with how its certificate was
-#: verified (section 2.2.6); further extensions follow.
+#: An SSL extension begins with flags about the client's TLS, and with the result of
+#: verifying its certificate (section 2.2.6); further extensions follow.
 _SSL_FIXED: Final = struct.Struct("!BI")
-#: The bit of the former that says that the client had TLS.
+#: The flag that is set if the client uses TLS.
 _CLIENT_SSL: Final = 0x01
 
 Source = tuple[str, int] | tuple[str, int, int, int]
 
 
 class ProxyHeaderError(ValueError):
-    """What a connection begins with is no header that is allowed there."""
+    """The first bytes of a connection are not a PROXY header that is allowed there."""
 
 
 @dataclass(frozen=True)
 class ProxyHeader:
     """
-    What a header says.
+    The contents of a header.
 
-    :ivar length: how many bytes the header has.
-    :ivar source: the client's address as accept(2) gives it; None if the connection
+    :ivar length: the length of the header in bytes.
+    :ivar source: the client's address as returned by accept(2); None if the connection
         is the proxy's own, or its client has no Internet address.
-    :ivar secure: whether the client came over TLS.
+    :ivar secure: whether the client uses TLS.
     """
 
     length: int
@@ -79,13 +79,12 @@ class ProxyHeader:
 
 def read(data: bytes, versions: str) -> ProxyHeader | None:
     """
-    Read the header at the beginning of a connection.
+    Parse the header at the beginning of a connection.
 
-    :param data: what has come so far; it may go on behind the header.
-    :param versions: which are allowed: ``v1``, ``v2``, or ``auto`` for both.
-    :return: None if more must come before this can be told: then all of `data`
-        belongs to the header.
-    :raises ProxyHeaderError: it is malformed, too long, or of another version.
+    :param data: the bytes received so far; more may follow the header.
+    :param versions: the allowed versions: ``v1``, ``v2``, or ``auto`` for both.
+    :return: None if more bytes are needed: then all of `data` belongs to the header.
+    :raises ProxyHeaderError: if it is malformed, too long, or of another version.
     """
     if not data:
         return None
@@ -101,7 +100,7 @@ def read(data: bytes, versions: str) -> ProxyHeader | None:
 
 
 def _read_line(data: bytes) -> ProxyHeader | None:
-    """Read a header of version 1 (section 2.1)."""
+    """Parse a header of version 1 (section 2.1)."""
     line, end, _ = data[:_LONGEST_LINE].partition(b"\r\n")
     if end:
         return ProxyHeader(len(line) + len(end), _source_of(line))
@@ -119,7 +118,8 @@ def _source_of(line: bytes) -> Source | None:
     kind = IPv4Address if found["kind"] == b"TCP4" else IPv6Address
     ports = int(found["port"]), int(found["target_port"])
     try:
-        # Neither takes leading zeroes in IPv4; a zone in IPv6 is no part of it here.
+        # Neither class accepts leading zeros in IPv4; a zone in IPv6 is not allowed
+        # here.
         source, _ = (kind(found[name].decode("ascii")) for name in ("source", "target"))
     except ValueError:
         raise ProxyHeaderError("an address in a PROXY line that is none") from None
@@ -135,7 +135,7 @@ def _sockname(address: IPv4Address | IPv6Address, port: int) -> Source:
 
 
 def _read_binary(data: bytes) -> ProxyHeader | None:
-    """Read a header of version 2 (section 2.2)."""
+    """Parse a header of version 2 (section 2.2)."""
     if len(data) < _FIXED.size:
         return None
     _, version_command, kind, rest = _FIXED.unpack_from(data)
@@ -147,7 +147,7 @@ def _read_binary(data: bytes) -> ProxyHeader | None:
         raise ProxyHeaderError(f"a PROXY header of more than {LONGEST} bytes")
     family, transport = divmod(kind, 16)
     if command == _LOCAL:
-        # Whatever else it says is to be ignored.
+        # The rest of a LOCAL header must be ignored.
         family = _UNSPECIFIED
     elif family > _UNIX or transport > _DATAGRAM:
         raise ProxyHeaderError(f"a PROXY header of the unknown family {kind:#04x}")
@@ -166,7 +166,8 @@ def _read_body(header: bytes, family: int) -> ProxyHeader:
     secure = is_checked = False
     for kind, start, value in _extensions(header, begin):
         if kind == _CRC32C:
-            # Hundreds of them fit into a header, and each takes a look at all of it.
+            # Hundreds of checksums fit into a header, and each is computed over all of
+            # it.
             if is_checked:
                 raise ProxyHeaderError("a PROXY header with two checksums")
             is_checked = True
@@ -182,19 +183,19 @@ def _read_body(header: bytes, family: int) -> ProxyHeader:
 
 def _client_had_tls(value: bytes) -> bool:
     """
-    Read an SSL extension.
+    Return whether an SSL extension says that the client uses TLS.
 
-    :raises ProxyHeaderError: if it, or one within it, is too short.
+    :raises ProxyHeaderError: if it, or an extension within it, is too short.
     """
     if len(value) < _SSL_FIXED.size:
         raise ProxyHeaderError("a PROXY header whose SSL extension is too short")
     client, _ = _SSL_FIXED.unpack_from(value)
-    list(_extensions(value, _SSL_FIXED.size))  # raises for one that is cut
+    list(_extensions(value, _SSL_FIXED.size))  # raises for a truncated one
     return bool(client & _CLIENT_SSL)
 
 
 def _extensions(header: bytes, begin: int) -> Iterator[tuple[int, int, bytes]]:
-    """Give the kind of each extension, where its value starts, and that."""
+    """Return the kind of each extension, the offset of its value, and the value."""
     while begin < len(header):
         start = begin + _EXTENSION.size
         if start > len(header):
@@ -207,14 +208,14 @@ def _extensions(header: bytes, begin: int) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _check_sum(header: bytes, start: int, value: bytes) -> None:
-    """Check the sum over a header in which it is zero itself (section 2.2.3)."""
+    """Verify a header's checksum, computed with zeros in its place (2.2.3)."""
     blank = header[:start] + bytes(len(value)) + header[start + len(value) :]
     if value != _crc32c(blank).to_bytes(4, "big"):
         raise ProxyHeaderError("a PROXY header whose checksum is wrong")
 
 
 def _crc32c(data: bytes) -> int:
-    """Make the CRC-32C of bytes (RFC 9260, appendix A)."""
+    """Return the CRC-32C of bytes (RFC 9260, appendix A)."""
     value = 0xFFFFFFFF
     for byte in data:
         value = _CRC_TABLE[(value ^ byte) & 0xFF] ^ value >> 8

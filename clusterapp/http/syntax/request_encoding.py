@@ -1,4 +1,4 @@
-"""Requests into bytes (in a worker): the head, and the body as it is produced."""
+"""Encoding of requests (in a worker): the head, and the body as it is produced."""
 
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -19,10 +19,10 @@ _SPACES_OF_REQUEST_LINE: Final = 2
 
 class Encoded(NamedTuple):
     """
-    A request's head as it is sent.
+    The encoded head of a request.
 
     :param wire: its bytes.
-    :param options: what its ``Connection`` lines name, in lower case.
+    :param options: the options in its ``Connection`` lines, in lower case.
     """
 
     wire: bytes
@@ -31,13 +31,13 @@ class Encoded(NamedTuple):
 
 def encode(head: RequestHead, body: IBodyProducer | None) -> Encoded:
     """
-    Write a request's head: target and fields as they are, framing of our own.
+    Encode a request's head: target and fields unchanged, framing fields replaced.
 
-    Fields that frame a body are replaced by the one that fits `body`.  Without a
-    body there is none, except that a ``Content-Length: 0`` stays.
+    The framing fields are replaced by the one for `body`.  Without a body there is
+    none, except that a ``Content-Length: 0`` is kept.
 
-    :raise ValueError: for a head with a line break or a NUL inside, or a request
-        line that would not be of three words: it would be read as something else.
+    :raise ValueError: for a head that contains a line break or a NUL, or whose request
+        line does not have three words: it would be parsed as something else.
     """
     lines = [b"%b %b HTTP/1.1\r\n" % (head.method, head.target)]
     framing = b""
@@ -72,24 +72,24 @@ def _framing(body: IBodyProducer) -> bytes:
 
 
 def _has_lines(wire: bytes, number: int) -> bool:
-    """Tell whether these are so many lines, with nothing that could split one."""
+    """Return whether these are so many lines, with no other byte that splits one."""
     return wire.count(b"\r") == number and wire.count(b"\n") == number and 0 not in wire
 
 
 @implementer(IPushProducer)
 class BodySender:
     """
-    Sends one request's body at the pace of the transport.
+    Sends one request's body with the transport's backpressure.
 
-    It stands between the transport and the producer of the body: a consumer to the
-    producer, a producer to the transport.  So what reaches the producer is bounded
-    by its own beginning and end, and it is stopped once.
+    It stands between the transport and the producer of the body: a consumer for the
+    producer, a producer for the transport.  So the transport's calls reach the producer
+    only between its start and its end, and it is stopped once.
 
-    :param transport: where to write; nothing else may produce for it.
-    :param body: the producer; a ``trailers`` of it (fields) is sent after a body of
-        unknown length.
+    :param transport: the transport; it must have no other producer.
+    :param body: the producer; its ``trailers`` (fields), if any, are sent after a body
+        of unknown length.
     :param ended: called once unless :meth:`stopProducing` comes first: with None when
-        the whole body is written, else with what went wrong.
+        the complete body is written, else with the failure.
     """
 
     __slots__ = ("_body", "_chunked", "_ended", "_left", "_producing", "_transport")
@@ -108,31 +108,31 @@ class BodySender:
         self._producing = False
 
     def start(self) -> None:
-        """Begin; the head has been written."""
+        """Start sending; the head has been written."""
         self._producing = True
         self._transport.registerProducer(self, True)
         sending = maybeDeferred(self._body.startProducing, self)
         sending.addCallbacks(self._finished, self._failed)
 
-    # What the transport calls.
+    # Called by the transport.
 
     def pauseProducing(self) -> None:
-        """Produce nothing for now: the transport is full."""
+        """Called when the transport's buffer is full: pause the producer."""
         if self._producing:
             self._body.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Go on: the transport has room."""
+        """Called when the transport's buffer has drained: resume the producer."""
         if self._producing:
             self._body.resumeProducing()
 
     def stopProducing(self) -> None:
-        """Stop for good: nobody wants the rest.  Does nothing after the end."""
+        """Stop the producer: the rest is not wanted.  Does nothing after the end."""
         if self._producing:
             self._leave()
             self._body.stopProducing()
 
-    # What the producer of the body calls: we are its consumer.
+    # Called by the producer of the body, whose consumer this is.
 
     def write(self, data: bytes) -> None:
         """Send a piece of the body; none is sent after the end."""

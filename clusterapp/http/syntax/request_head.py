@@ -1,11 +1,11 @@
 """
-Request heads out of bytes: pure parsing, no I/O (RFC 9112, sections 2, 3 and 6).
+A parser of request heads, without I/O (RFC 9112, sections 2, 3 and 6).
 
-httptools splits a whole head, with all of llhttp's leniencies off. What llhttp lets
-through although a server must not, is refused here; each place says why.
+httptools parses a complete head, with all of llhttp's leniencies off. Input that llhttp
+accepts although a server must not is rejected here; each place says why.
 
-Bodies are not given to llhttp: it does not tell where in a piece of data a message
-ends, and what follows may be another request that must wait for its turn.
+Bodies are not passed to llhttp: it does not report where in a piece of data a message
+ends, and the following bytes may be another request that must wait for its turn.
 """
 
 import re
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 END: Final = b"\r\n\r\n"
 
-#: The fields that decide how a message is read, in lower case.
+#: The fields that decide how a message is processed, in lower case.
 _NOTED: Final = frozenset(
     {
         LOWER_NAME,
@@ -48,35 +48,35 @@ _NOTED: Final = frozenset(
     }
 )
 
-#: Clients that ask the same again send the same bytes: health checks, those that
-#: poll, proxies. So heads without a body are remembered: this many, up to so many
-#: bytes, which bounds the memory to about 1 MiB. Only what has come twice is: to keep
-#: what never comes again would cost more than to read it.
+#: Repeated requests of a client have the same bytes: health checks, polling clients,
+#: proxies. So heads without a body are cached: this many, up to so many bytes, which
+#: bounds the memory to about 1 MiB. Only a head that is received a second time is
+#: cached: storing heads that never recur would cost more than parsing them.
 _REMEMBERED: Final = 256
 _LONGEST_REMEMBERED: Final = 1024
 
-#: How an authority without a host begins.
+#: The beginnings of an authority without a host.
 _NO_HOST: Final = frozenset({b"", b":"})
-#: What llhttp skips before a method, and we would take for a part of it.
+#: llhttp skips these before a method; here they would become a part of it.
 _LINE_ENDS: Final = frozenset({b"\r", b"\n"})
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VERSION: Final = re.compile(rb"HTTP/[0-9]\.[0-9]")
-#: What a target may consist of (RFC 3986, section 2): no "#", which begins what a
-#: client keeps to itself, no space, no control, nothing beyond ASCII. Some more
-#: than the RFC names are let through, since browsers send them in queries.
+#: The bytes allowed in a target (RFC 3986, section 2): no "#", which begins a fragment
+#: that a client does not send, no space, no control character, nothing beyond ASCII.
+#: Some more than the RFC lists are allowed, since browsers send them in queries.
 _TARGET: Final = re.compile(rb'[!"$-~]+')
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
-#: The digits of the largest Content-Length: below 2**63, the longest file.
+#: The most digits of a Content-Length: below 2**63, the longest file.
 _MOST_DIGITS: Final = 18
 _REPEATED_ONCE: Final = frozenset({LOWER_NAME, b"connection", b"expect", b"upgrade"})
 
 
 class BadMessageError(Exception):
     """
-    A message that is answered with an error and the end of the connection.
+    A message that is answered with an error, after which the connection is closed.
 
-    :ivar status: the status of that answer.
-    :ivar fields: the fields that it has besides the usual ones.
+    :ivar status: the status of the response.
+    :ivar fields: additional fields of the response.
     """
 
     def __init__(self, status: HTTPStatus, reason: str, fields: "Fields" = ()) -> None:
@@ -89,22 +89,22 @@ class Head:
     """
     The head of a request.
 
-    :ivar method: as on the wire, such as ``b"GET"``.
+    :ivar method: the method as received, such as ``b"GET"``.
     :ivar target: the request target in origin-form or ``b"*"``, byte for byte.
     :ivar version: ``b"HTTP/1.0"`` or ``b"HTTP/1.1"``.
-    :ivar fields: the fields in their order and spelling. Where the target came in
-        absolute-form, its authority stands in the Host field (RFC 9112, 3.2.2).
-    :ivar length: the body's length in bytes, 0 without a body, None if in chunks.
+    :ivar fields: the fields in their order and case. If the target was in
+        absolute-form, its authority replaces the Host field (RFC 9112, 3.2.2).
+    :ivar length: the body's length in bytes, 0 without a body, None if chunked.
     :ivar keeps: whether another request may follow on the connection.
     :ivar expects: whether the client waits for a 100 before it sends the body.
-    :ivar upgrade: the protocols that it offers to switch to, in lower case; empty
-        if it does not (RFC 9110, section 7.8).
-    :ivar websocket: whether it is the opening handshake of a WebSocket, which has
-        been checked.
-    :ivar origin: the client's connection, as a worker tells it that has passed the
-        request on; None if the client is at the other end of this one.
+    :ivar upgrade: the protocols that it offers to switch to, in lower case; empty if it
+        does not (RFC 9110, section 7.8).
+    :ivar websocket: whether it is the opening handshake of a WebSocket, which has been
+        checked.
+    :ivar origin: the client's connection, as sent by the worker that has forwarded the
+        request; None if this connection is the client's.
 
-    It may be that of many requests, and must not be changed.
+    It may be shared by many requests, and must not be changed.
     """
 
     length: int | None = 0
@@ -133,19 +133,20 @@ class Head:
 
     @Lazy
     def path_text(self) -> str | None:
-        """The path as a Klein matches it; None if it is not UTF-8."""
+        """The path for Klein's matching; None if it is not UTF-8."""
         return routed_path(self.path)
 
 
 class HeadReader:
     """
-    Reads heads, of one connection or of many.
+    A parser of heads, for one connection or for many.
 
-    Each head has a parser of its own, so that nothing of one client's bytes is left
-    in it for another's, whatever is raised meanwhile.
+    Each head gets a parser of its own, so that no bytes of one client are left in it
+    for another client's head, whatever is raised meanwhile.
 
-    :param limits: the bounds of a head, among others.
-    :param of_workers: whether the heads come from workers, which tell whose they are.
+    :param limits: the limits of a head, among others.
+    :param of_workers: whether the heads come from workers, which send the client's
+        origin.
     """
 
     def __init__(self, limits: Limits, *, of_workers: bool = False) -> None:
@@ -154,15 +155,15 @@ class HeadReader:
         self._fields: list[tuple[bytes, bytes]] = []
         self._noted: dict[bytes, bytes] = {}
         self._known: dict[bytes, Head] = {}
-        # The hashes of heads that came once.
+        # The hashes of heads that were received once.
         self._once: set[int] = set()
 
     def read(self, raw: bytes) -> Head:
         """
-        Read one head.
+        Parse one head.
 
         :param raw: the head with the empty line that ends it.
-        :raises BadMessageError: for what must not be served.
+        :raises BadMessageError: for a request that must not be served.
         """
         head = self._known.get(raw)
         if head is not None:
@@ -173,7 +174,7 @@ class HeadReader:
         return head
 
     def _consider(self, raw: bytes, head: Head) -> None:
-        """Remember a head if it came not long ago as well."""
+        """Cache a head if it has been received before, not long ago."""
         mark = hash(raw)
         if mark in self._once:
             if len(self._known) >= _REMEMBERED:
@@ -198,7 +199,7 @@ class HeadReader:
         try:
             HttpRequestParser(self).feed_data(raw)
         except HttpParserUpgrade:
-            # llhttp takes what comes next for another protocol.
+            # llhttp treats the following bytes as another protocol's.
             if method == b"CONNECT":
                 raise BadMessageError(
                     HTTPStatus.NOT_IMPLEMENTED, "this is no proxy"
@@ -216,7 +217,7 @@ class HeadReader:
         return head
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field: httptools calls this."""
+        """Called by httptools with each field."""
         if len(name) > LONGEST_NAME:
             raise _too_large("a field's name is too long")
         value = value.rstrip(b" \t")
@@ -232,7 +233,7 @@ class HeadReader:
         elif name in _REPEATED_ONCE:
             noted[name] += b"," + value
         else:
-            # llhttp refuses a second Content-Length; for Host see RFC 9112, 3.2.
+            # llhttp rejects a second Content-Length; for Host see RFC 9112, 3.2.
             raise _bad(f"{name.decode()} is there twice")
 
 
@@ -241,9 +242,9 @@ _VERSIONS: Final = frozenset({b"HTTP/1.1", b"HTTP/1.0"})
 
 def check_start(start: bytes, limits: Limits) -> None:
     """
-    Look at the beginning of a head that has not come whole yet.
+    Check the beginning of an incomplete head.
 
-    :raises BadMessageError: if it is too long, or can never become a head.
+    :raises BadMessageError: if it is too long, or can never become a valid head.
     """
     line_end = start.find(b"\r\n")
     if max(line_end, 0) > limits.request_line or (
@@ -252,19 +253,19 @@ def check_start(start: bytes, limits: Limits) -> None:
         raise BadMessageError(HTTPStatus.REQUEST_URI_TOO_LONG, "request line")
     if len(start) > limits.head:
         raise _too_large("the head is too large")
-    # Its end would not be recognized, and the client wait in vain.
+    # Its end would not be detected, and the client would wait in vain.
     if start.count(b"\n") != start.count(b"\r\n"):
         raise _bad("a line feed without a carriage return")
 
 
 def _as_known_version(raw: bytes, line: bytes) -> tuple[bytes, list[bytes]]:
     """
-    Read a request of a later minor version as one of HTTP/1.1 (RFC 9110, section 2.5).
+    Convert a request of a later minor version to HTTP/1.1 (RFC 9110, section 2.5).
 
-    :param raw: a head whose request line is none of HTTP/1.1 or 1.0.
+    :param raw: a head whose request line is not one of HTTP/1.1 or 1.0.
     :param line: that line.
     :return: the head as one of HTTP/1.1, and the three words of its first line.
-    :raises BadMessageError: if it is no request line, or of another major version.
+    :raises BadMessageError: if it is not a request line, or of another major version.
     """
     words = line.split(b" ")
     if len(words) != 3 or line[:1] in _LINE_ENDS or not _VERSION.fullmatch(words[2]):  # noqa: PLR2004
@@ -277,9 +278,9 @@ def _as_known_version(raw: bytes, line: bytes) -> tuple[bytes, list[bytes]]:
 
 
 def _as_refusal(error: HttpParserError, method: bytes) -> BadMessageError:
-    """Say what is wrong with a head that llhttp does not take."""
+    """Return the error for a head that llhttp has rejected."""
     if isinstance(error, HttpParserCallbackError):
-        cause = error.__context__  # `on_header` has raised it
+        cause = error.__context__  # raised by `on_header`
         if not isinstance(cause, BadMessageError):
             raise cause or error
         return cause
@@ -291,7 +292,7 @@ def _as_refusal(error: HttpParserError, method: bytes) -> BadMessageError:
 
 
 def _check_target(head: Head, noted: dict[bytes, bytes]) -> None:
-    """Accept the other forms of a target (RFC 9112, section 3.2)."""
+    """Process the other forms of a target (RFC 9112, section 3.2)."""
     target = head.target
     if not _TARGET.fullmatch(target):
         raise _bad("a target has no fragment")
@@ -310,7 +311,7 @@ def _check_target(head: Head, noted: dict[bytes, bytes]) -> None:
     head.target = rest
     if b"host" in noted:
         _replace_host(head, authority)
-    else:  # HTTP/1.0; without one, HTTP/1.1 is refused
+    else:  # HTTP/1.0; HTTP/1.1 without one is rejected
         head.fields = [*head.fields, (b"Host", authority)]
 
 
@@ -330,7 +331,7 @@ def _replace_host(head: Head, authority: bytes) -> None:
 
 
 def _note(head: Head, noted: dict[bytes, bytes], *, of_workers: bool) -> None:
-    """Read the fields that decide how the message goes on, and whose it is."""
+    """Process the fields that affect the rest of the message, and its origin."""
     told = noted.get(LOWER_NAME)
     if told is not None:
         head.fields, head.origin = take_origin(head.fields, told, believed=of_workers)
@@ -363,12 +364,13 @@ def _note(head: Head, noted: dict[bytes, bytes], *, of_workers: bool) -> None:
 
 
 def _length(noted: dict[bytes, bytes], *, is_new: bool) -> int | None:
-    """Find the body's length (RFC 9112, section 6.3); llhttp has checked its form."""
+    """Return the body's length (RFC 9112, 6.3); llhttp has checked its syntax."""
     coding = noted.get(b"transfer-encoding")
     if coding is None:
         return content_length(noted.get(b"content-length", b"0"))
     if b"content-length" in noted or not is_new:
-        # A sign of smuggling, or of a proxy that does not know what it passes on.
+        # A sign of request smuggling, or of a proxy that does not understand the
+        # message.
         raise _bad("Transfer-Encoding where none may be")
     if coding.lower() != b"chunked":
         # RFC 9112, section 6.1.
@@ -381,10 +383,10 @@ def content_length(value: bytes) -> int:
     Return the value of a Content-Length field (RFC 9110, section 8.6).
 
     The digits are counted before they are converted: Python refuses to convert more
-    than 4,300, which leading zeros may be, and takes quadratic time for fewer.
+    than 4,300, which may be leading zeros, and takes quadratic time for fewer.
 
     :param value: one digit or more.
-    :raises BadMessageError: 413 if the length is of more than 18 digits.
+    :raises BadMessageError: 413 if the length has more than 18 digits.
     """
     digits = value.lstrip(b"0")
     if len(digits) > _MOST_DIGITS:

@@ -1,4 +1,4 @@
-"""How a response is written so that its reader knows where it ends."""
+"""The framing of responses: how the end of a body is marked."""
 
 from http import HTTPStatus
 
@@ -16,22 +16,22 @@ _BODILESS = frozenset(
 
 
 class InvalidResponseError(ValueError):
-    """A response that must not be sent as its application has made it."""
+    """A response of an application that is invalid and must not be sent."""
 
 
 class Framing:
     """
     The framing of one response (RFC 9112, section 6).
 
-    A `Content-Length` among the head's fields is kept; without one the body is
-    chunked for HTTP/1.1, and ended by the end of the connection for HTTP/1.0.
+    A `Content-Length` among the head's fields is kept; without one the body is chunked
+    for HTTP/1.1, and delimited by the close of the connection for HTTP/1.0.
 
-    :param method: the method of the request that is answered.
-    :param version: the version that the client speaks, as ``b"HTTP/1.1"``.
-    :param head: the response's head; its fields are end-to-end ones, but for a
-        101's ``Upgrade`` and ``Connection``.
-    :raises ValueError: if a field cannot be written as it is, or if the head
-        has no sensible length.
+    :param method: the method of the request.
+    :param version: the version of the request, such as ``b"HTTP/1.1"``.
+    :param head: the response's head; its fields are end-to-end ones, but for a 101's
+        ``Upgrade`` and ``Connection``.
+    :raises ValueError: if a field cannot be written as it is, or if the head has an
+        invalid length.
     """
 
     def __init__(self, method: bytes, version: bytes, head: ResponseHead) -> None:
@@ -39,12 +39,12 @@ class Framing:
         self._is_old = version == b"HTTP/1.0"
         length = _content_length(head.fields)
         self._bodiless = method == b"HEAD" or head.status in _BODILESS
-        #: The bytes that are still to be written of a body of known length.
+        #: The bytes of a body of known length that remain to be written.
         self.owed = 0 if self._bodiless or length is None else length
         unknown = not self._bodiless and length is None
-        #: Whether the body is sent in chunks.
+        #: Whether the body is chunked.
         self.chunked = unknown and version == b"HTTP/1.1"
-        #: Whether only the end of the connection ends the body.
+        #: Whether the close of the connection delimits the body.
         self.until_close = unknown and not self.chunked
 
     def opening(self, *, closing: bool) -> bytes:
@@ -60,7 +60,7 @@ class Framing:
             if closing:
                 fields.append((b"Connection", b"close"))
             elif self._is_old:
-                # It would take the connection for closed (RFC 9112, section 9.3).
+                # Such a client would assume a close otherwise (RFC 9112, section 9.3).
                 fields.append((b"Connection", b"keep-alive"))
         return encode(ResponseHead(self._head.status, self._head.reason, fields))
 
@@ -68,7 +68,7 @@ class Framing:
         """
         Encode a piece of the body.
 
-        :raises ValueError: if the body gets longer than was announced.
+        :raises ValueError: if the body exceeds its Content-Length.
         """
         if self._bodiless or not body:
             return []
@@ -81,7 +81,7 @@ class Framing:
         return [body]
 
     def ending(self, trailers: Fields) -> bytes:
-        """Encode what ends the body; only chunked ones have trailers."""
+        """Encode the end of the body; only chunked bodies have trailers."""
         return b"0\r\n" + _lines(trailers) + b"\r\n" if self.chunked else b""
 
     def _is_kept(self, name: bytes) -> bool:
@@ -93,7 +93,7 @@ class Framing:
 
 def encode(head: ResponseHead) -> bytes:
     """
-    Write a status line and its fields, in their order and spelling.
+    Encode a status line and its fields, in their order and case.
 
     :raises ValueError: if the reason or a field has a line break or a NUL.
     """
@@ -103,7 +103,7 @@ def encode(head: ResponseHead) -> bytes:
 
 def one_line(text: bytes) -> bytes:
     """
-    Return the text if it cannot become lines of its own (RFC 9110, section 5.5).
+    Return the text if it cannot be split into lines (RFC 9110, section 5.5).
 
     :raises ValueError: if it has a line break or a NUL.
     """

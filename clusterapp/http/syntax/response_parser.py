@@ -1,9 +1,9 @@
 """
-Responses out of bytes (in a worker): pure parsing, no I/O.
+A parser of responses (in a worker), without I/O.
 
-httptools splits the bytes, with all of its leniencies off.  What it leaves to its
-user is here: which responses have no body, what ends the others, how large a head
-may grow, and that nothing may follow the end.
+httptools splits the bytes, with all of its leniencies off.  The checks that it leaves
+to its user are here: which responses have no body, how other bodies are delimited, the
+largest head, and that no bytes follow the end.
 """
 
 from typing import Final
@@ -21,11 +21,11 @@ from clusterapp.http.syntax.message_head import (
 )
 from clusterapp.interfaces import Fields
 
-#: The most bytes of one head, of one body's trailers, or of what lies between two
-#: pieces of a body (a chunk's extensions).
+#: The most bytes of one head, of one body's trailers, or between two pieces of a body
+#: (a chunk's extensions).
 LIMIT: Final = 64 * 1024
 
-#: The digits of the longest Content-Length that is read: 2**63 has 19.
+#: The most digits of a Content-Length: 2**63 has 19.
 _LONGEST_LENGTH: Final = 19
 
 _FIRST_INTERIM: Final = 100
@@ -37,10 +37,10 @@ _END_OF_HEAD: Final = b"\r\n\r\n"
 
 class ResponseReader:
     """
-    Reads the responses that come over one connection, one after another.
+    Parses the responses on one connection, one after another.
 
     Call :meth:`expect`, then :meth:`feed` until :attr:`complete`; after each call of
-    :meth:`feed` take what is there.
+    :meth:`feed` read the attributes and :meth:`take_body`.
     """
 
     __slots__ = (
@@ -63,15 +63,15 @@ class ResponseReader:
         "trailers",
     )
 
-    #: Heads of 1xx responses, in order; whoever takes them empties the list.
+    #: Heads of 1xx responses, in order; the consumer empties the list.
     interims: list[ResponseHead]
-    #: The final response's head (or that of a 101), once it is there.
+    #: The head of the final response (or of a 101), once it is complete.
     head: ResponseHead | None
     #: The minor version of the final response: 0 or 1.
     minor: int
     #: The body's length, or UNKNOWN_LENGTH.
     length: int | str
-    #: The fields after the body; all of them once `complete`.
+    #: The trailer fields; complete once `complete`.
     trailers: list[tuple[bytes, bytes]]
     #: Whether the response has ended.
     complete: bool
@@ -86,13 +86,13 @@ class ResponseReader:
 
     def expect(self, *, head_only: bool, upgrade: bool) -> None:
         """
-        Make ready for the response to the next request.
+        Prepare for the response to the next request.
 
         :param head_only: the request was a HEAD, so its response has no body.
         :param upgrade: the request offered to switch protocols.
         """
         if self._head_only:
-            # The parser cannot be told of a HEAD: it still waits for that body.
+            # The parser has no setting for HEAD: it still expects that body.
             self._parser = HttpResponseParser(self)
         self._head_only = head_only
         self._upgrade = upgrade
@@ -107,10 +107,10 @@ class ResponseReader:
 
     def feed(self, data: bytes) -> None:
         """
-        Read on.
+        Parse more bytes.
 
-        :raise CoreBrokenError: for what is not HTTP, for a head without measure, and
-            for bytes beyond the end of the body.
+        :raise CoreBrokenError: for malformed HTTP, for a head that exceeds its limit,
+            and for bytes after the end of the body.
         """
         self._fruitless += len(data)
         try:
@@ -120,7 +120,7 @@ class ResponseReader:
         except HttpParserError as error:
             if not (self.complete and data.endswith(CLOSE_NOTICE)):
                 self._refuse(error)
-            # A server that drains may send it right behind a response.
+            # A draining server may send it directly after a response.
             self.keep_alive = False
         if self._fruitless > LIMIT and not self.complete:
             raise CoreBrokenError("its answer has a head without end")
@@ -128,7 +128,7 @@ class ResponseReader:
             self._look_behind_head(data)
 
     def take_body(self) -> bytes:
-        """Take what has come of the body, or of the stream after a 101."""
+        """Return and drop the received part of the body, or the stream after a 101."""
         pieces = self._pieces
         if not pieces:
             return b""
@@ -138,22 +138,22 @@ class ResponseReader:
 
     @property
     def ends_with_stream(self) -> bool:
-        """Whether an end of the connection, in order, is the end of the body."""
+        """Whether an orderly close of the connection is the end of the body."""
         return self._until_close
 
-    # What the parser calls.
+    # Called by the parser.
 
     def on_message_begin(self) -> None:
-        """Refuse a response to nothing."""
+        """Raise an error for a second response to one request."""
         if self.head is not None:
             raise CoreBrokenError("there are bytes after its end")
 
     def on_status(self, reason: bytes) -> None:
-        """Take a piece of the reason phrase."""
+        """Called with each piece of the reason phrase."""
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head, or one after the body."""
+        """Called with each field of the head, or of the trailers."""
         if len(name) > LONGEST_NAME:
             raise CoreBrokenError("the name of a field is longer than 256 bytes")
         self._size += len(name) + len(value)
@@ -168,7 +168,7 @@ class ResponseReader:
             self.trailers.append(field)
 
     def on_headers_complete(self) -> None:
-        """Take a whole head, and see what it says of the body."""
+        """Called at the end of a head: process its framing."""
         parser = self._parser
         head = ResponseHead(parser.get_status_code(), self._reason, tuple(self._fields))
         self._begin_head()
@@ -183,11 +183,11 @@ class ResponseReader:
             self._begin_body(head)
 
     def on_chunk_header(self) -> None:
-        """See that a chunk begins where one may."""
+        """Check that a chunk may begin here."""
         self.on_body(b"")
 
     def on_body(self, piece: bytes) -> None:
-        """Take a piece of the body."""
+        """Called with each piece of the body."""
         self._fruitless = 0
         if self.head is None:
             raise CoreBrokenError("an interim response has a body")
@@ -197,7 +197,7 @@ class ResponseReader:
             self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
-        """Note the end of the response, unless it was an interim one."""
+        """Called at the end of a message; ignored for an interim one."""
         head = self.head
         if head is not None and head.status != _SWITCHING and not self.complete:
             self.complete = True
@@ -209,7 +209,7 @@ class ResponseReader:
         self._size = 0
 
     def _switch(self, head: ResponseHead) -> None:
-        # The parser has refused one that does not say to which.
+        # The parser has rejected a 101 that names no protocol.
         if not self._upgrade:
             raise CoreBrokenError("it switches protocols unasked")
         self._set_head(head)
@@ -232,14 +232,14 @@ class ResponseReader:
         self.head = head
 
     def _framing(self, fields: Fields) -> int | None:
-        """Find the body's length, if a field gives it (RFC 9112 6.3)."""
+        """Return the body's length, if a field defines it (RFC 9112 6.3)."""
         length = None
         chunked = False
         for name, value in fields:
             lowered = name.lower()
             if lowered == b"content-length":
-                # The parser has read it as one of 64 bits, but int() has a bound of
-                # its own, which zeros in front reach.
+                # The parser has accepted it as a 64-bit number, but int() has a limit
+                # of its own, which leading zeros can exceed.
                 if len(value) > _LONGEST_LENGTH:
                     raise CoreBrokenError("its Content-Length is too long")
                 length = int(value)
@@ -257,8 +257,8 @@ class ResponseReader:
             and self.complete
             and (self._head_only or head.status in _BODILESS)
         ):
-            # Some send a body where none belongs.  The response is whole without
-            # it, but what comes next on the connection cannot be known.
+            # Some servers send a body where none is allowed.  The response is complete
+            # without it, but the next bytes on the connection are ambiguous.
             self.keep_alive = False
             return
         raise CoreBrokenError(
@@ -267,9 +267,9 @@ class ResponseReader:
 
     def _look_behind_head(self, data: bytes) -> None:
         """
-        See that nothing came with the head of the response to a HEAD.
+        Check that no bytes came with the head of the response to a HEAD.
 
-        The parser swallows the beginning of a chunk without a word.
+        The parser silently consumes the beginning of a chunk.
         """
         self._tail = (self._tail + data)[-len(_END_OF_HEAD) :]
         if self.complete and self._tail != _END_OF_HEAD:

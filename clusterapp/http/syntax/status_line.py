@@ -1,4 +1,4 @@
-"""Status lines, and the fields that every response has."""
+"""Status lines, and the fields common to all responses."""
 
 import time
 from functools import lru_cache
@@ -10,20 +10,20 @@ from twisted.web.http import RESPONSES, datetimeToString
 from clusterapp.http.syntax.http_date import time_of
 from clusterapp.http.syntax.response_framing import InvalidResponseError
 
-#: The statuses that a final response may have: three digits, and no interim one
-#: (RFC 9110, section 15).
+#: The statuses of final responses: three digits, and not an interim one (RFC 9110,
+#: section 15).
 _FINAL: Final = range(200, 1000)
 
 _DATE: Final = b"Date: "
 
 
-#: An application may choose any number, even one that a client has sent.
+#: Bounded: an application may choose any number, even one that a client has sent.
 @lru_cache(1024)
 def status_line(status: int) -> bytes:
     """
-    Write the status line of a final response, with its line end.
+    Return the status line of a final response, with its line end.
 
-    :raises InvalidResponseError: for what is no final status.
+    :raises InvalidResponseError: if the status is not a final one.
     """
     check_final(status)
     return b"HTTP/1.1 %d %b\r\n" % (status, RESPONSES.get(status) or _phrase(status))
@@ -33,14 +33,14 @@ def check_final(status: object) -> None:
     """
     Check the status of a final response (RFC 9110, section 15).
 
-    :raises InvalidResponseError: if it is interim (1xx), or has not three digits.
+    :raises InvalidResponseError: if it is interim (1xx), or does not have three digits.
     """
     if not isinstance(status, int) or status not in _FINAL:
         raise InvalidResponseError(f"{status!r} is no status of a final response")
 
 
 def _phrase(status: int) -> bytes:
-    """Give the reason of a status that Twisted does not know, such as 431."""
+    """Return the reason phrase of a status missing in Twisted, such as 431."""
     try:
         return HTTPStatus(status).phrase.encode()
     except ValueError:
@@ -48,24 +48,24 @@ def _phrase(status: int) -> bytes:
 
 
 def common_lines() -> bytes:
-    """Write the Server and Date fields as they are now, each with its line end."""
+    """Return the current Server and Date fields, each with its line end."""
     date = datetimeToString(time.time())
     return b"Server: clusterapp\r\n%b%b\r\n" % (_DATE, date)
 
 
 def date_in(lines: bytes) -> bytes:
-    """Return the value of the Date field among `common_lines`; empty without it."""
+    """Return the value of the Date field in `common_lines`; empty if there is none."""
     return lines.partition(_DATE)[2].partition(b"\r\n")[0]
 
 
 def last_modified(when: float, date: bytes) -> bytes:
     """
-    Write a Last-Modified that is not later than its message (RFC 9110, 8.8.2.1).
+    Return a Last-Modified that is not later than its message (RFC 9110, 8.8.2.1).
 
     :param when: the time of the last modification, in seconds since the epoch.
     :param date: the Date of the message, empty if it has none.
     :return: the HTTP-date.
-    :raises ValueError: if the Date is no HTTP-date.
+    :raises ValueError: if the Date is not an HTTP-date.
     """
     now = _seconds(date) if date else time.time()
     written: bytes = datetimeToString(min(when, now))

@@ -1,16 +1,16 @@
 """
-What a client sends on a WebSocket: checked, and bounded (RFC 6455, section 5).
+A client's WebSocket frames: validated and bounded (RFC 6455, section 5).
 
-Pure bytes in and out. A library of WebSockets that gets a message in many pieces may
-take quadratic time to put it together, and knows its length only when all of it has
-been kept. So the frames are followed before the library sees them:
+Sans-I/O. A WebSocket library that receives a message in many pieces may take quadratic
+time to join them, and knows its length only after all of it has been stored. So the
+frames are processed before the library receives them:
 
-- what RFC 6455 forbids, and a message that is too long, is refused at the frame's
-  header, before its payload is kept;
+- frames that RFC 6455 forbids, and a message that is too long, are rejected at the
+  frame's header, before its payload is stored;
 - frames that are shorter than `JOINED` are passed on whole;
 - such fragments of a message are joined to frames of at least that length, and longer
-  frames are passed on in pieces of at least that length: the longer the message is,
-  the longer the pieces, so that there are few of them.
+  frames are passed on in pieces of at least that length: the longer the message is, the
+  longer the pieces, so that there are few of them.
 """
 
 from typing import Final
@@ -20,21 +20,22 @@ PROTOCOL_ERROR: Final = 1002
 MESSAGE_TOO_BIG: Final = 1009
 INTERNAL_ERROR: Final = 1011
 
-#: The shortest pieces of a message, in bytes, unless it is shorter itself.
+#: The shortest piece of a message that is passed on, in bytes, unless the message is
+#: shorter.
 JOINED: Final = 64 * 1024
 
-#: Of what was passed on of a message, the part by which its next piece is bounded
-#: from below. Each piece may make a library copy what it has: so it copies nine times
-#: the message in all, however long that is.
+#: A piece of a message is at least this part of the bytes already passed on. Each piece
+#: may make a library copy all previous ones: so it copies nine times the message in
+#: all, whatever its length.
 _GROWTH: Final = 8
 
-#: How many frames, and about how many bytes of them, are passed on at once: a library
-#: needs some 30 microseconds for each frame.
+#: The most frames, and about the most bytes of them, that are passed on at once: a
+#: library needs some 30 microseconds for each frame.
 FRAMES_AT_ONCE: Final = 100
 _BYTES_AT_ONCE: Final = 64 * 1024
 
 _FIN: Final = 0x80
-#: Marks the first frame of a compressed message (RFC 7692, section 6).
+#: Set in the first frame of a compressed message (RFC 7692, section 6).
 _COMPRESSED: Final = 0x40
 #: The other reserved bits; no registered extension uses them.
 _RESERVED: Final = 0x30
@@ -47,14 +48,14 @@ _MASKED: Final = 0x80
 _NO_MASK: Final = bytes(4)
 _SHORTEST_HEADER: Final = 2
 _MOST_CONTROL: Final = 125
-#: For seven bits of length: how many bytes of extended length follow, and the least
-#: that these must say.
+#: For seven bits of length: the number of bytes of extended length, and its smallest
+#: allowed value.
 _EXTENDED: Final = {126: (2, 126), 127: (8, 1 << 16)}
 
 
 class FramingError(Exception):
     """
-    A frame that ends the connection (RFC 6455, section 7.1.7).
+    A frame that must close the connection (RFC 6455, section 7.1.7).
 
     :ivar code: the status code of the close frame.
     """
@@ -75,12 +76,12 @@ def close_frame(code: int) -> bytes:
 
 class ClientFrames:
     """
-    The frames of one client, from the first byte behind the handshake on.
+    The frames of one client, from the first byte after the handshake.
 
-    :param most: the longest message, in bytes of payload as they are sent; a
-        compressed one is longer when it is inflated.
+    :param most: the longest message, in bytes of payload as sent; a compressed one is
+        longer when it is inflated.
     :ivar most: the longest message.
-    :ivar more: whether `take` has left whole frames for its next call.
+    :ivar more: whether `take` has left complete frames for its next call.
     :ivar compressed: whether a message was marked as compressed.
     """
 
@@ -89,35 +90,35 @@ class ClientFrames:
         self.compressed = False
         self.most = most
         self._buffer = bytearray()
-        #: What is still to come of a long frame's payload.
+        #: The bytes of a long frame's payload that have not been passed on.
         self._left = 0
-        # Of the message under way: whether there is one, how long its frames say that
-        # it is, how much was passed on, and short fragments that were not.
+        # Of the current message: whether there is one, the total length of its frames,
+        # the bytes that were passed on, and the short fragments that were not.
         self._in_message = False
         self._length = 0
         self._passed = 0
         self._joined = bytearray()
-        #: The opcode and reserved bits of the next frame that is made of fragments.
+        #: The opcode and reserved bits of the next frame that joins fragments.
         self._first = 0
 
     @property
     def waiting(self) -> bool:
-        """Whether bytes are held, be it for the rest of a frame or for `take`."""
+        """Whether bytes are buffered, be it for the rest of a frame or for `take`."""
         return bool(self._buffer)
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes of the stream."""
+        """Buffer the next bytes of the stream."""
         self._buffer += data
 
     def take(self, most_frames: int = FRAMES_AT_ONCE) -> bytes:
         """
         Return the next bytes for the protocol: whole frames, or a piece of a long one.
 
-        :param most_frames: how many frames at most.
-        :return: nothing if more must come first, or if there was nothing but fragments
-            that wait to be joined.
-        :raises FramingError: for a frame that ends the connection; what came before
-            it was returned.
+        :param most_frames: the most frames.
+        :return: empty if more bytes are needed, or if all frames were fragments that
+            are kept to be joined.
+        :raises FramingError: for a frame that must close the connection; the bytes
+            before it were returned.
         """
         self.more = False
         if self._left:
@@ -133,7 +134,7 @@ class ClientFrames:
             except FramingError:
                 if not pieces:
                     raise
-                self.more = True  # the next call raises it again
+                self.more = True  # raised again by the next call
                 break
             if frame is None:
                 break
@@ -145,7 +146,7 @@ class ClientFrames:
         return b"".join(pieces)
 
     def _take_piece(self) -> bytes:
-        """Return what has come of a long frame's payload, if it is enough."""
+        """Return the buffered payload of a long frame, if it is long enough."""
         buffer = self._buffer
         size = min(self._left, len(buffer))
         if size < min(self._left, self._least):
@@ -163,10 +164,10 @@ class ClientFrames:
 
     def _take_frame(self) -> bytes | None:
         """
-        Take one frame, or the header of a long one.
+        Process one frame, or the header of a long one.
 
-        :return: what the protocol is to get, which is nothing for a fragment that is
-            to be joined with the next; None if more must come first.
+        :return: the bytes for the protocol, which are empty for a fragment that is
+            joined with the next one; None if more bytes are needed.
         """
         buffer = self._buffer
         if len(buffer) < _SHORTEST_HEADER:
@@ -197,7 +198,7 @@ class ClientFrames:
         return self._join(first, start, length)
 
     def _check(self, first: int, second: int) -> None:
-        """Refuse what the first two bytes of a frame tell."""
+        """Validate the first two bytes of a frame."""
         opcode = first & _OPCODE
         if not second & _MASKED:
             raise _wrong("a frame that is not masked")
@@ -214,7 +215,7 @@ class ClientFrames:
             self.compressed = True
 
     def _cut(self, end: int) -> bytes | None:
-        """Take a whole frame as it is, or None if it has not come whole."""
+        """Return a whole frame unchanged; None if it is incomplete."""
         buffer = self._buffer
         if len(buffer) < end:
             return None
@@ -223,10 +224,10 @@ class ClientFrames:
         return frame
 
     def _begin_long(self, first: int, start: int, length: int) -> bytes:
-        """Take the header of a long frame, behind the fragments before it."""
+        """Process the header of a long frame; return it after the joined fragments."""
         before = self._flush(fin=False) if self._joined else b""
         self._begin_message(first)
-        # It takes the place of fragments that were all empty.
+        # The frame replaces preceding fragments that were all empty.
         first |= self._first
         self._first = _CONTINUATION
         self._length += length
@@ -237,7 +238,7 @@ class ClientFrames:
         return before + header
 
     def _join(self, first: int, start: int, length: int) -> bytes | None:
-        """Take a short fragment."""
+        """Process a short fragment."""
         end = start + length
         fragment = self._cut(end)
         if fragment is None:
@@ -257,7 +258,7 @@ class ClientFrames:
             self._first = first & ~_FIN
 
     def _flush(self, *, fin: bool) -> bytes:
-        """Return the fragments that were joined, as one frame."""
+        """Return the joined fragments as one frame."""
         joined, self._joined = self._joined, bytearray()
         first, self._first = self._first, _CONTINUATION
         self._passed += len(joined)

@@ -1,4 +1,4 @@
-"""The opening handshake of a WebSocket, as a server checks it (RFC 6455, 4.2)."""
+"""The server's checks of a WebSocket opening handshake (RFC 6455, 4.2)."""
 
 import re
 from http import HTTPStatus
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 #: The only version of the protocol (RFC 6455, section 4.4).
 VERSION: Final = b"13"
 
-#: The name of the protocol in Upgrade, whose case does not matter (section 4.2.1).
+#: The name of the protocol in Upgrade, compared case-insensitively (section 4.2.1).
 _WEBSOCKET: Final = b"websocket"
 
 _KEY_NAME: Final = b"sec-websocket-key"
@@ -21,8 +21,8 @@ _VERSION_NAME: Final = b"sec-websocket-version"
 #: 16 bytes in base64.
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
 
-#: What a client that speaks another version is told (RFC 6455, section 4.4; RFC 9110,
-#: section 15.5.22).
+#: The fields of the response to a client of another version (RFC 6455, section 4.4; RFC
+#: 9110, section 15.5.22).
 _UPGRADE_REQUIRED: Final = (
     (b"Sec-WebSocket-Version", VERSION),
     (b"Upgrade", _WEBSOCKET),
@@ -32,10 +32,10 @@ _UPGRADE_REQUIRED: Final = (
 
 class Refusal(NamedTuple):
     """
-    Why a handshake is refused.
+    The response that rejects a handshake.
 
     :ivar status: the status of the response.
-    :ivar reason: what is wrong.
+    :ivar reason: the cause.
     :ivar fields: the fields of the response.
     """
 
@@ -46,11 +46,11 @@ class Refusal(NamedTuple):
 
 def offers_websocket(upgrade: bytes) -> bool:
     """
-    Return whether a request asks for the WebSocket protocol.
+    Return whether a request offers the WebSocket protocol.
 
-    Whatever a library of WebSockets might take for its name is taken for it here: one
-    that trims or lowers other characters than ASCII's must not see a handshake that
-    was not checked.
+    Every value that a WebSocket library might accept as its name counts: a library that
+    trims or lowers characters beyond ASCII must not receive a handshake that was not
+    checked.
 
     :param upgrade: the value of the Upgrade field, of all its lines.
     """
@@ -61,16 +61,16 @@ def accept_handshake(
     head: "Head", upgrade: bytes, *, connection_upgrades: bool
 ) -> Refusal | None:
     """
-    Check the handshake of a client, and mark its head as one if it is right.
+    Check a client's handshake; if it is valid, mark its head as a WebSocket.
 
     From now on ``websocket`` is its only Upgrade. A client may list other protocols
-    beside it (RFC 9110, section 7.8), but libraries of WebSockets refuse such a list,
-    and workers forward none: applications in workers and in the core get the same.
+    beside it (RFC 9110, section 7.8), but WebSocket libraries reject such a list, and
+    workers forward none: applications in workers and in the core get the same.
 
     :param head: the head of the request.
     :param upgrade: the value of its Upgrade field, of all its lines.
     :param connection_upgrades: whether Connection lists ``upgrade``.
-    :return: None for a handshake that is right.
+    :return: None for a valid handshake.
     """
     refusal = _refusal_of(head, upgrade, connection_upgrades=connection_upgrades)
     if refusal is None:
@@ -84,16 +84,16 @@ def _refusal_of(
     head: "Head", upgrade: bytes, *, connection_upgrades: bool
 ) -> Refusal | None:
     """
-    Check the handshake of a client (RFC 6455, section 4.2.1).
+    Validate a client's handshake (RFC 6455, section 4.2.1).
 
-    The Host is checked for every request. Origin, subprotocols and extensions are the
-    application's to judge.
+    The Host is checked for every request. Origin, subprotocols and extensions are left
+    to the application.
 
-    :param head: the head of the request. It has no body, which a library might take
-        for the first frames.
+    :param head: the head of the request. It may have no body, which a library might
+        parse as the first frames.
     :param upgrade: the value of its Upgrade field, of all its lines.
     :param connection_upgrades: whether Connection lists ``upgrade``.
-    :return: None for a handshake that is right.
+    :return: None for a valid handshake.
     """
     if head.method != b"GET" or head.version != b"HTTP/1.1" or head.length != 0:
         return _bad("a WebSocket begins with a GET of HTTP/1.1 without a body")

@@ -1,5 +1,5 @@
 """
-The client side: connections from a worker to the core, or to another worker.
+The upstream client: connections from a worker to the core, or to another worker.
 
-Start with `core_agent`. Of the rest of `http` it imports `syntax` alone.
+Start with `core_agent`. Of the other packages of `http` it imports only `syntax`.
 """

@@ -1,4 +1,4 @@
-"""Idle connections to the core (in a worker)."""
+"""The pool of idle connections to the core (in a worker)."""
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -8,38 +8,38 @@ from clusterapp.http.upstream.upstream_connection import CoreConnection
 
 class IdleConnections:
     """
-    Connections that wait for their next call, the last one in being the first out.
+    Idle connections, reused last in, first out.
 
-    :param clock: tells the time.
+    :param clock: the source of time.
     :param timeout: seconds after which an idle connection is closed.
-    :param limit: how many are kept at most.
+    :param limit: the most idle connections that are kept.
     """
 
     def __init__(self, clock: IReactorTime, timeout: float, limit: int) -> None:
         self._clock = clock
         self._timeout = timeout
         self._limit = limit
-        #: The one that has been idle longest comes first.
+        #: Sorted: the connection that has been idle longest comes first.
         self._idle: list[CoreConnection] = []
         self._sweep: IDelayedCall | None = None
 
     def put(self, connection: CoreConnection) -> None:
-        """Keep a connection, or close it if there are enough."""
+        """Keep a connection, or close it if the pool is full."""
         if len(self._idle) >= self._limit:
             connection.abort()
             return
         connection.idle_since = self._clock.seconds()
         self._idle.append(connection)
-        # One timer for all: a request on a kept connection touches none.
+        # One timer for all connections: reusing a connection does not touch it.
         if self._sweep is None:
             self._sweep = self._clock.callLater(self._timeout, self._close_old)
 
     def take(self) -> CoreConnection | None:
         """
-        Find a connection that the core has not closed.
+        Return a connection that the core has not closed; None if there is none.
 
-        Others are forgotten: the reactor's next turn brings what waits on them, and
-        that closes them.
+        Connections with pending input are dropped from the pool: in its next iteration
+        the reactor reads that, and they are closed.
         """
         while self._idle:
             connection = self._idle.pop()
@@ -48,12 +48,12 @@ class IdleConnections:
         return None
 
     def discard(self, connection: CoreConnection) -> None:
-        """Forget a connection that is gone, if it was here."""
+        """Remove a connection that is closed, if it is in the pool."""
         if connection in self._idle:
             self._idle.remove(connection)
 
     def stop(self) -> None:
-        """Stop the clock; whoever made the connections closes them."""
+        """Cancel the timer; the owner of the connections closes them."""
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None

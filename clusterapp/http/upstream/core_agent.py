@@ -1,10 +1,10 @@
 """
-The agent through which a worker asks the core.
+The HTTP agent that sends a worker's requests to the core.
 
-It is made for one server that is trusted and near, reached through one endpoint, and
-for a proxy in front of it: what it is given goes out byte for byte, bodies stream both
-ways at once, and every part of an answer comes back as it was.  Nothing is repeated:
-a request that may have reached the core fails rather than be sent again.
+It is made for one trusted server nearby, reached through one endpoint, and for a proxy
+in front of it: requests are sent byte for byte, bodies are streamed in both directions
+at once, and every part of a response is returned as received. Nothing is retried: a
+request that may have reached the core fails rather than be sent again.
 """
 
 import re
@@ -28,28 +28,29 @@ from clusterapp.http.upstream.connection_pool import IdleConnections
 from clusterapp.http.upstream.upstream_connection import Call, CoreConnection
 from clusterapp.http.upstream.upstream_response import WireResponse
 
-#: Seconds for which a connection that nobody uses is kept.
+#: The default time, in seconds, for which an idle connection is kept.
 IDLE_TIMEOUT = 30.0
 
-#: Scheme, user, authority, and what makes the request target (RFC 3986 3).
+#: Scheme, userinfo, authority, and the request target (RFC 3986 3).
 _URI: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#]*)([^#]*)")
 
-#: Methods whose requests say so when they have no content (RFC 9110 8.6).
+#: Methods whose requests have a Content-Length even without content (RFC 9110 8.6).
 _WITH_CONTENT: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 
 
 @implementer(IAgent)
 class CoreAgent:
     """
-    Asks the core, on connections that are kept for the next request.
+    Sends requests to the core, over persistent connections.
 
-    There are as many connections as there are requests at once.
+    There are as many connections as concurrent requests.
 
-    :param clock: tells when an idle connection is too old.
-    :param endpoint: where the core is.
-    :param idle_timeout: seconds after which an idle connection is closed; shorter
-        than the core waits, so that requests do not cross a close on the wire.
-    :param max_idle: how many idle connections are kept.
+    :param clock: schedules the closing of idle connections.
+    :param endpoint: the endpoint of the core.
+    :param idle_timeout: seconds after which an idle connection is closed; shorter than
+        the core's keep-alive timeout, so that requests do not cross a close on the
+        wire.
+    :param max_idle: the most idle connections that are kept.
     :param path: the path of the core's Unix socket, for errors; None if it has none.
     """
 
@@ -80,10 +81,10 @@ class CoreAgent:
         bodyProducer: IBodyProducer | None = None,
     ) -> Deferred[IResponse]:
         """
-        Send a request for an absolute URI, whose host is not looked up.
+        Send a request for an absolute URI, whose host is not resolved.
 
-        A ``Host`` is added where there is none.  The Deferred fails as that of
-        :meth:`send` does.
+        A ``Host`` is added if there is none.  The Deferred fails like that of
+        :meth:`send`.
         """
         parts = _URI.match(uri)
         if parts is None:
@@ -94,7 +95,7 @@ class CoreAgent:
             target if target.startswith(b"/") else b"/" + target,
             _fields(headers or Headers(), host, method),
         )
-        # A Deferred of a WireResponse is one of an IResponse, to its readers.
+        # To its readers, a Deferred of a WireResponse is one of an IResponse.
         return self._send(head, bodyProducer, None, uri)  # type: ignore[return-value]
 
     def send(
@@ -106,27 +107,27 @@ class CoreAgent:
         """
         Send a request, its target and fields byte for byte.
 
-        Only the fields that frame the body are ours.  The body is sent while the
-        response is awaited and read; if the response ends first, the body is stopped.
+        Only the fields that frame the body are changed.  The body is sent while the
+        response is awaited and read; if the response ends first, sending stops.
 
-        :param head: what to ask.
+        :param head: the request's head.
         :param body: produces the body; its ``trailers`` (fields), if it has any, are
             read when its Deferred fires, and sent if its length was unknown.
         :param interim: called with each 1xx response that precedes the final one.
-        :return: a Deferred of the response, which fires when its head has come.
-            Cancelling it closes the connection.  It fails with a CoreUnreachableError
-            or a CoreUntrustedError if nothing was sent, a CoreBrokenError if the
-            connection broke, the answer was not HTTP or the body not of its length, a
-            ValueError for a head that cannot be written, or as the producer's own
-            Deferred failed.
+        :return: a Deferred of the response, which fires when its head has been
+            received.  Cancelling it closes the connection.  It fails with a
+            CoreUnreachableError or a CoreUntrustedError if nothing was sent, a
+            CoreBrokenError if the connection broke, the response was not HTTP or the
+            body not of its length, a ValueError for a head that cannot be written, or
+            as the producer's own Deferred failed.
         """
         return self._send(head, body, interim, None)
 
     def close(self) -> Deferred[None]:
         """
-        Close all connections, those in use as well; no more are made.
+        Close all connections, also those in use; no new ones are opened.
 
-        :return: a Deferred that fires when the last one is gone.
+        :return: a Deferred that fires when the last one is closed.
         """
         self._closed = True
         self._idle.stop()
@@ -140,18 +141,18 @@ class CoreAgent:
         self._closing.append(gone)
         return gone
 
-    # What the connections call.
+    # Called by the connections.
 
     def connected(self, connection: CoreConnection) -> None:
-        """Count a connection in."""
+        """Called when a connection is made: register it."""
         self._alive.add(connection)
 
     def released(self, connection: CoreConnection) -> None:
-        """Keep a connection for the next call."""
+        """Called when a call is complete: return the connection to the pool."""
         self._idle.put(connection)
 
     def lost(self, connection: CoreConnection) -> None:
-        """Count a connection out."""
+        """Called when a connection is closed: remove it."""
         self._alive.discard(connection)
         self._idle.discard(connection)
         if not self._alive:
@@ -210,7 +211,7 @@ def _unreachable(failure: Failure, call: Call, where: str) -> None:
 
 
 def _said(failure: Failure) -> str:
-    # What OpenSSL and service-identity raise has no message of its own.
+    # Exceptions of OpenSSL and service-identity have no message.
     return failure.getErrorMessage() or repr(failure.value)
 
 
@@ -221,6 +222,6 @@ def _fields(headers: Headers, host: bytes, method: bytes) -> list[tuple[bytes, b
     if not headers.hasHeader(b"host"):
         fields.insert(0, (b"Host", host))
     if method in _WITH_CONTENT:
-        # Where there is a body, its own framing takes the place of this.
+        # If there is a body, its own framing replaces this field.
         fields.append((b"Content-Length", b"0"))
     return fields

@@ -1,4 +1,4 @@
-"""Two raw streams, joined: what a WebSocket is to a proxy."""
+"""A proxied WebSocket: two raw streams, bridged."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +12,10 @@ from clusterapp.http.syntax.frame_boundaries import FrameBoundaries
 
 def bridge(near: Callable[[IProtocol], None], far: Callable[[IProtocol], None]) -> None:
     """
-    Join two streams, each as slow as the other; the end of one ends both.
+    Bridge two streams with backpressure; the end of either ends both.
 
     :param near: connects a protocol to the client's stream.
-    :param far: connects a protocol to the other.
+    :param far: connects a protocol to the upstream stream.
     """
     left, right = Tunnel(), _End()
     left.other, right.other = right, left
@@ -24,17 +24,17 @@ def bridge(near: Callable[[IProtocol], None], far: Callable[[IProtocol], None]) 
 
 
 class _End(Protocol):
-    """One of the two ends."""
+    """One of the two ends of a bridge."""
 
     other: "_End"
-    #: A socket's transport: it consumes, and is a push producer too.
+    #: A socket's transport: a consumer, and a push producer as well.
     transport: Any = None
 
     def __init__(self) -> None:
         self._early: list[bytes] = []
 
     def connectionMade(self) -> None:
-        """Join the streams once both are there."""
+        """Called when a stream is connected; bridge the streams once both are."""
         if self.other.transport is None:
             return
         self.transport.registerProducer(self.other.transport, True)
@@ -43,25 +43,25 @@ class _End(Protocol):
         self.transport.writeSequence(early)
 
     def dataReceived(self, data: bytes) -> None:
-        """Pass on what came."""
+        """Called with received bytes: write them to the other end."""
         self.other.take(data)
 
     def take(self, data: bytes) -> None:
-        """Write what came from the other end."""
+        """Write bytes that were received by the other end."""
         if self.transport is None:
             self._early.append(data)
         else:
             self.transport.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
-        """Close the other end, after what was written to it."""
+        """Close the other end, after its pending writes."""
         if self.other.transport is not None:
             self.other.transport.unregisterProducer()
             self.other.transport.loseConnection()
 
 
 class Tunnel(_End):
-    """The client's end, which knows where WebSocket frames begin and end."""
+    """The client's end, which tracks the boundaries of WebSocket frames."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Tunnel(_End):
         self._is_mute = False
 
     def take(self, data: bytes) -> None:
-        """Write what came from the other end."""
+        """Write bytes that were received by the other end."""
         if self._is_mute:
             return
         if self._last is None:
@@ -82,12 +82,15 @@ class Tunnel(_End):
 
     @property
     def between_frames(self) -> bool:
-        """Whether a frame may be written here: no other is under way, nor the last."""
+        """
+        Whether a frame may be written now: none is incomplete, nor was the last one
+        sent.
+        """
         return self._frames.between and self._last is None
 
     def end_with(self, data: bytes, then: Callable[[], None]) -> None:
         """
-        Write a last frame behind the one under way, and nothing else after it.
+        Write a last frame after the current one, and nothing after it.
 
         :param data: the frame.
         :param then: called when it has been written.

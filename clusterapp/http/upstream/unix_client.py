@@ -1,10 +1,10 @@
 """
 Connections to a Unix socket on an asyncio loop's own transports (in a worker).
 
-Twisted's transports ask a loop for every single read and write; the loop's own do
-that work by themselves, on uvloop without any Python.  What speaks over them stays a
-Twisted protocol: the loop calls it without a detour, and what it writes to looks like
-one of Twisted's transports.
+Twisted's transports call the loop for every single read and write; the loop's own do
+that work themselves, on uvloop without any Python.  The protocol on them remains a
+Twisted one: the loop calls it directly, and it writes to an object with the interface
+of Twisted's transports.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class NativeUnixEndpoint:
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            # On a Unix socket that happens at once, or not at all.
+            # For a Unix socket connect succeeds or fails immediately.
             sock.connect(self._path)
             transport, carrier = await self._loop.create_unix_connection(
                 _Carrier, sock=sock
@@ -85,7 +85,7 @@ class NativeUnixEndpoint:
 
 @guarded("tell of a connection")
 def _tell(done: asyncio.Task[IProtocol], connected: Deferred[IProtocol]) -> None:
-    """Hand over what became of an attempt, unless it was given up."""
+    """Report the result of a connection attempt, unless it was cancelled."""
     if done.cancelled():
         return
     error = done.exception()
@@ -100,15 +100,15 @@ def _tell(done: asyncio.Task[IProtocol], connected: Deferred[IProtocol]) -> None
 
 def _as_twisted(error: BaseException) -> BaseException:
     if isinstance(error, BlockingIOError):
-        # What EAGAIN means on a Unix socket: connect(2).
+        # The meaning of EAGAIN for a Unix socket: connect(2).
         return ConnectError(error.errno, "the socket's queue is full")
     return getConnectError(error) if isinstance(error, OSError) else error
 
 
 class _Carrier(asyncio.Protocol):
-    """What the loop calls until it has let go of the making of the connection."""
+    """The loop's protocol until the connection has been set up."""
 
-    #: What came already, though nobody has asked for anything yet.
+    #: Events that arrive before the Twisted protocol is connected.
     _early: list[Callable[["NativeStream"], object]]
 
     def __init__(self) -> None:
@@ -121,13 +121,13 @@ class _Carrier(asyncio.Protocol):
         self._early.append(NativeStream.eof_received)
 
     def hand_over(self, protocol: IProtocol, face: "NativeStream") -> None:
-        """Connect the protocol, and tell it what there is to tell."""
+        """Connect the Twisted protocol, and pass on the events so far."""
         protocol.makeConnection(face)
         for came in self._early:
             came(face)
 
 
-#: Guards what the loop calls of a stream: an exception ends that stream.
+#: Guards the loop's callbacks of a stream: an exception closes that stream.
 _ends_stream = guarded(
     "follow the pace of a connection", lambda _failure, stream: stream.abortConnection()
 )
@@ -136,12 +136,12 @@ _ends_stream = guarded(
 @implementer(ITransport, IConsumer, IPushProducer, ISystemHandle)
 class NativeStream(asyncio.Protocol):
     """
-    A Twisted transport that is a loop's own, and hears from it in the protocol's place.
+    A Twisted transport over a loop's transport, whose protocol it is.
 
     :param transport: the loop's transport.
     :param protocol: the Twisted protocol.
-    :param sock: the socket, for those who look at it.
-    :param address: the other end.
+    :param sock: the socket, for `getHandle`.
+    :param address: the peer's address.
     """
 
     def __init__(
@@ -164,19 +164,19 @@ class NativeStream(asyncio.Protocol):
         self._lost = False
         self._aborted = False
 
-    # What the Twisted side calls.
+    # Called by the Twisted side.
 
     def write(self, data: bytes) -> None:
-        """Send bytes; after the end of the connection they are dropped."""
+        """Send bytes; after the connection is closed they are dropped."""
         if not self._lost:
             self._transport.write(data)
 
     def writeSequence(self, data: Any) -> None:
-        """Send pieces of bytes."""
+        """Send a sequence of bytes."""
         self.write(b"".join(data))
 
     def loseConnection(self) -> None:
-        """Close the connection when all is written."""
+        """Close the connection after all pending writes."""
         self.disconnecting = True
         self._transport.close()
 
@@ -188,19 +188,19 @@ class NativeStream(asyncio.Protocol):
     stopProducing = loseConnection
 
     def pauseProducing(self) -> None:
-        """Read nothing for now."""
+        """Pause reading."""
         self._transport.pause_reading()
 
     def resumeProducing(self) -> None:
-        """Read on."""
+        """Resume reading."""
         self._transport.resume_reading()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
-        Let a producer follow how fast the other end reads.
+        Register a push producer, which is paused while the send buffer is full.
 
-        :raise RuntimeError: when there is another.
-        :raise ValueError: for one that wants to be asked for every piece.
+        :raise RuntimeError: if one is registered already.
+        :raise ValueError: for a pull producer.
         """
         if self._producer is not None:
             raise RuntimeError(f"there is a producer already: {self._producer!r}")
@@ -214,46 +214,49 @@ class NativeStream(asyncio.Protocol):
             producer.pauseProducing()
 
     def unregisterProducer(self) -> None:
-        """Forget the producer."""
+        """Unregister the producer."""
         self._producer = None
 
     def getHandle(self) -> socket.socket:
-        """Give the socket itself."""
+        """Return the socket."""
         return self._socket
 
     def getPeer(self) -> UNIXAddress:
-        """Tell the address that was connected to."""
+        """Return the address that was connected to."""
         return self._address
 
     def getHost(self) -> UNIXAddress:
-        """Tell this end's address: it has no name."""
+        """Return this end's address, which has no name."""
         return UNIXAddress(None)
 
-    # What the loop calls; and `data_received`, which is the protocol's own.
+    # Called by the loop; `data_received` is the Twisted protocol's own method.
 
     @_ends_stream
     def pause_writing(self) -> None:
-        """Hold the producer back."""
+        """Called when the send buffer is full: pause the producer."""
         self._full = True
         if self._producer is not None:
             self._producer.pauseProducing()
 
     @_ends_stream
     def resume_writing(self) -> None:
-        """Let the producer go on."""
+        """Called when the send buffer has drained: resume the producer."""
         self._full = False
         if self._producer is not None:
             self._producer.resumeProducing()
 
     @_ends_stream
     def eof_received(self) -> None:
-        """End the connection: Twisted's own do not wait to write the rest, either."""
+        """
+        Called at end of file; close the connection without writing the rest, like
+        Twisted.
+        """
         self._lose(ConnectionDone())
         self._transport.abort()
 
     @guarded("tell of the end of a connection")
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell of the end, unless that is known."""
+        """Called when the connection is closed: notify the protocol, unless it was."""
         if self._aborted:
             self._lose(ConnectionAborted())
         elif exc is None:

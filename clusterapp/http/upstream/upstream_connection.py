@@ -1,4 +1,4 @@
-"""One connection to the core (in a worker), and the call that is on it."""
+"""A connection to the core (in a worker), and its current call."""
 
 import select
 import socket
@@ -38,7 +38,7 @@ _SWITCHING: Final = 101
 
 class Call:
     """
-    A request that waits for its response's head.
+    A request that awaits the head of its response.
 
     :param head: the request's head.
     :param body: the producer of its body.
@@ -58,7 +58,7 @@ class Call:
         "wire",
     )
 
-    #: How to give up what is under way for the call.
+    #: Cancels the operation under way for the call.
     give_up: Callable[[], object]
 
     def __init__(
@@ -76,18 +76,18 @@ class Call:
         self._result: Deferred[WireResponse] | None = None
 
     def result(self) -> Deferred[WireResponse]:
-        """Make the Deferred of the response; cancelling it gives the call up."""
+        """Return a Deferred of the response; cancelling it aborts the call."""
         self._result = Deferred(self._cancelled)
         return self._result
 
     def answer(self, response: WireResponse) -> None:
-        """Hand over the response."""
+        """Fire the Deferred with the response."""
         result, self._result = self._result, None
         if result is not None:
             result.callback(response)
 
     def fail(self, failure: Failure) -> None:
-        """Say that there will be no response; does nothing for a cancelled call."""
+        """Fail the Deferred; does nothing for a cancelled call."""
         result, self._result = self._result, None
         if result is not None:
             result.errback(failure)
@@ -99,23 +99,24 @@ class Call:
 
 
 class IStream(ITCPTransport, IConsumer, IPushProducer):
-    """What TCP, Unix and TLS transports have in common."""
+    """The interface that TCP, Unix and TLS transports share."""
 
 
 class Pool(Face):
-    """Whoever keeps the connections."""
+    """The owner of the connections."""
 
     def connected(self, connection: "CoreConnection") -> None:
-        """A connection has been made."""
+        """Called when a connection has been made."""
 
     def released(self, connection: "CoreConnection") -> None:
-        """A connection may carry another call."""
+        """Called when a connection is ready for another call."""
 
     def lost(self, connection: "CoreConnection") -> None:
-        """A connection is gone."""
+        """Called when a connection is closed."""
 
 
-#: Guards what the transport calls: an exception ends that connection and its call.
+#: Guards the transport's callbacks: an exception closes that connection and fails its
+#: call.
 _ends_call = guarded(
     "read a response of the core",
     lambda failure, connection, *_: connection.break_off(failure),
@@ -125,9 +126,9 @@ _ends_call = guarded(
 @implementer(IHandshakeListener)
 class CoreConnection(Protocol):
     """
-    A connection to the core, with at most one call on it.
+    A connection to the core, with at most one call at a time.
 
-    :param pool: told of the connection's life.
+    :param pool: notified of the connection's state.
     """
 
     transport: IStream
@@ -143,14 +144,15 @@ class CoreConnection(Protocol):
         self._keep = True
         self._paused = False
         self._closing = False
-        #: When it was released last, in the clock's seconds.
+        #: The time of its last release, in the clock's seconds.
         self.idle_since = 0.0
 
-    # What the pool and the agent call.
+    # Called by the pool and the agent.
 
     def when_ready(self) -> "Deferred[CoreConnection] | CoreConnection":
         """
-        Wait until requests can be written: over TLS, until both sides are known.
+        Wait until requests can be written: with TLS, until both sides are
+        authenticated.
 
         Call it once, as soon as the connection is made.
         """
@@ -161,17 +163,17 @@ class CoreConnection(Protocol):
 
     def is_quiet(self) -> bool:
         """
-        Look whether an idle connection is still good, as far as one can see.
+        Return whether an idle connection is still usable, as far as is known.
 
-        Its end, or a byte that belongs to no request, may wait in the kernel when
-        the reactor has not come to it yet.
+        Its end of file, or a byte that belongs to no response, may be in the kernel
+        before the reactor has read it.
         """
         if self._closing:
             return False
         return self._watch is None or not self._watch.poll(0)
 
     def start(self, call: Call) -> None:
-        """Send a request; the connection is idle and quiet."""
+        """Send a request; the connection must be idle and quiet."""
         head = call.head
         self._call = call
         named = call.options
@@ -186,16 +188,16 @@ class CoreConnection(Protocol):
             self._sender = BodySender(self.transport, call.body, self._sent)
             self._sender.start()
 
-    # What the response calls.
+    # Called by the response.
 
     def pause(self) -> None:
-        """Read nothing for now."""
+        """Pause reading."""
         if not self._paused:
             self._paused = True
             self.transport.pauseProducing()
 
     def resume(self) -> None:
-        """Read on."""
+        """Resume reading."""
         if self._paused:
             self._paused = False
             self.transport.resumeProducing()
@@ -207,11 +209,14 @@ class CoreConnection(Protocol):
             self._stop_sending()
             self.transport.abortConnection()
 
-    # What the transport calls.
+    # Called by the transport.
 
     @_ends_call
     def connectionMade(self) -> None:
-        """Find the socket, where there is one that shows HTTP's own bytes."""
+        """
+        Called when connected: register the socket for `is_quiet`, unless TLS hides
+        HTTP.
+        """
         if ISystemHandle.providedBy(self.transport):
             handle = self.transport.getHandle()
             if isinstance(handle, socket.socket):
@@ -221,19 +226,19 @@ class CoreConnection(Protocol):
 
     @_ends_call
     def handshakeCompleted(self) -> None:
-        """Let the first request go: the core is who it should be."""
+        """Called after the TLS handshake, which authenticates the core."""
         ready, self._ready = self._ready, None
         if ready is not None:
             ready.callback(self)
 
     @_ends_call
     def dataReceived(self, data: bytes) -> None:
-        """Read a piece of the response."""
+        """Called with received bytes: parse them as a part of the response."""
         if self._closing:
             return
         call, response = self._call, self._response
         if call is None:
-            # Nothing was asked: this is a close notice, or no response at all.
+            # No request is under way: a close notice, or bytes that are not a response.
             self.abort()
         elif response is not None and response.head.status == _SWITCHING:
             response.receive(data)
@@ -242,7 +247,10 @@ class CoreConnection(Protocol):
 
     @guarded("tell of the end of a connection to the core")
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """End what is under way; the transport has stopped the body, if any."""
+        """
+        Called when the connection is closed: end the call; the body's producer is
+        stopped.
+        """
         clean = not self._closing and reason.check(ConnectionDone) is not None
         self._closing = True
         self._pool.lost(self)
@@ -291,7 +299,8 @@ class CoreConnection(Protocol):
             call.answer(response)
             self._go_on(response)
             return
-        # All of it is here: the connection is free before anybody asks again.
+        # The response is complete: release the connection before the caller sends
+        # again.
         response.receive(reader.take_body())
         self._complete()
         call.answer(response)
@@ -310,15 +319,15 @@ class CoreConnection(Protocol):
         interims, self._reader.interims = self._reader.interims, []
         for head in interims:
             if is_close_notice(head):
-                # It has crossed the request, which is answered all the same.
+                # The notice has crossed the request, which is still answered.
                 self._keep = False
             elif call.interim is not None and not self._closing:
                 call.interim(head)
 
     def _complete(self) -> None:
-        """End a whole response; keep the connection if its state is known."""
-        # An answer may come before the end of its request.  The rest of that would
-        # be taken for another request, so neither may go on.
+        """End a complete response; keep the connection if its state is known."""
+        # A response may be complete before its request.  The rest of the request would
+        # be parsed as another request, so neither may continue.
         if self._sender is None and self._reader.keep_alive and self._keep:
             self.resume()
             self._pool.released(self)

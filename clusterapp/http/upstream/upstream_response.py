@@ -1,4 +1,4 @@
-"""What came back from the core (in a worker)."""
+"""A response of the core (in a worker)."""
 
 from typing import Final, Protocol
 
@@ -12,24 +12,25 @@ from zope.interface import implementer
 from clusterapp.http.syntax.message_head import RequestHead, ResponseHead
 from clusterapp.interfaces import Fields
 
-#: A body is whole.  One for all, as Twisted's own connectionDone is.
+#: The reason at the end of a complete body.  One for all, like Twisted's
+#: connectionDone.
 DONE: Final = Failure(ResponseDone())
 
 _SWITCHING: Final = 101
 
 
 class Source(Protocol):
-    """The connection that a response comes from, as long as it does."""
+    """The connection of a response, until the response is complete."""
 
     @property
     def transport(self) -> ITransport:
-        """The transport, for who takes the stream after a 101."""
+        """The transport, for the protocol after a 101."""
 
     def pause(self) -> None:
-        """Read nothing for now."""
+        """Pause reading."""
 
     def resume(self) -> None:
-        """Read on."""
+        """Resume reading."""
 
     def abort(self) -> None:
         """Close the connection at once; the response ends when it is closed."""
@@ -38,9 +39,9 @@ class Source(Protocol):
 @implementer(IClientRequest)
 class WireRequest:
     """
-    What was asked, for those who find it in the response.
+    The request of a response, as in `IResponse.request`.
 
-    :param head: the head, as it was given.
+    :param head: the head, as it was passed to the agent.
     :param uri: the absolute URI, if it is known.
     """
 
@@ -64,13 +65,13 @@ class WireRequest:
 @implementer(IResponse)
 class WireResponse:
     """
-    A response of the core, from the moment its head has come.
+    A response of the core, from the moment its head has been received.
 
-    Its body, or the stream after a 101, waits in the kernel until :meth:`deliverBody`
-    or :meth:`upgrade`.  Who wants neither calls :meth:`abort`.
+    Its body, or the stream after a 101, remains in the kernel until :meth:`deliverBody`
+    or :meth:`upgrade`.  A caller that wants neither calls :meth:`abort`.
 
     :param source: the connection.
-    :param request: what was asked.
+    :param request: the request.
     :param head: the response's head.
     :param minor: the minor version of HTTP.
     :param length: the length of the body, or UNKNOWN_LENGTH.
@@ -108,7 +109,7 @@ class WireResponse:
         self.version = (b"HTTP", 1, minor)
         self.request = request
         self.previousResponse: IResponse | None = None
-        #: The fields after the body; all of them once the body is done.
+        #: The trailer fields; complete once the body is done.
         self.trailers: Fields = ()
 
     @property
@@ -123,40 +124,41 @@ class WireResponse:
 
     @property
     def headers(self) -> Headers:
-        """All the header fields."""
+        """The header fields."""
         if self._headers is None:
             self._headers = _headers(self.head.fields)
         return self._headers
 
     def setPreviousResponse(self, response: IResponse) -> None:
-        """Note the response that was a redirection to this one."""
+        """Set the response that redirected to this one."""
         self.previousResponse = response
 
     def deliverBody(self, protocol: IProtocol) -> None:
         """
-        Give the body to a protocol.
+        Deliver the body to a protocol.
 
-        Its transport has ``pauseProducing`` and ``resumeProducing``, which hold the
-        core back, and ``stopProducing``, ``abortConnection`` and ``loseConnection``,
-        which close the connection.  Its ``connectionLost`` gets a ResponseDone for a
-        whole body, or a CoreBrokenError.
+        Its transport has ``pauseProducing`` and ``resumeProducing``, which apply
+        backpressure to the core, and ``stopProducing``, ``abortConnection`` and
+        ``loseConnection``, which close the connection.  Its ``connectionLost`` gets a
+        ResponseDone for a complete body, or a CoreBrokenError.
 
-        :raise RuntimeError: when the body has been taken before, or there is none
+        :raise RuntimeError: if the body has been delivered before, or there is none
             because the connection has switched protocols.
         """
         if self.head.status == _SWITCHING:
             raise RuntimeError("a 101 has no body: use upgrade")
-        # Twisted, too, passes a mere producer where IProtocol says ITransport.
+        # Twisted, too, passes a mere producer where IProtocol has an ITransport.
         self._give_to(protocol, BodyTransport(self))  # type: ignore[arg-type]
 
     def upgrade(self, protocol: IProtocol) -> None:
         """
         Connect a protocol to the raw stream that follows a 101.
 
-        What has been read is delivered at once; from then on the transport is the
-        protocol's own.  Its ``connectionLost`` gets the transport's reason.
+        Bytes that were read already are delivered at once; from then on the transport
+        is the protocol's own.  Its ``connectionLost`` gets the transport's reason.
 
-        :raise RuntimeError: when the status is not 101, or the stream is taken.
+        :raise RuntimeError: if the status is not 101, or the stream has been taken
+            before.
         """
         if self.head.status != _SWITCHING:
             raise RuntimeError(f"a {self.head.status} does not switch protocols")
@@ -164,33 +166,33 @@ class WireResponse:
 
     @property
     def whole(self) -> bool:
-        """Whether all of the body has come."""
+        """Whether the complete body has been received."""
         return self._reason is DONE
 
     def take_body(self) -> bytes:
         """
-        Take what has come of the body; it is not delivered then.
+        Return the part of the body that has been received; it is not delivered then.
 
-        That is all of it if the response is :attr:`whole`.
+        It is the complete body if the response is :attr:`whole`.
         """
         held, self._held = self._held, []
         return held[0] if len(held) == 1 else b"".join(held)
 
     def abort(self) -> None:
-        """Close the connection: no more of the body is wanted."""
-        # After its end, the connection may be another's.
+        """Close the connection: the rest of the body is not wanted."""
+        # After the response's end, the connection may serve another call.
         if self._reason is None:
             self._source.abort()
 
-    # What the connection calls.
+    # Called by the connection.
 
     @property
     def taken(self) -> bool:
-        """Whether somebody takes the body, or the stream."""
+        """Whether a protocol receives the body, or the stream."""
         return self._protocol is not None
 
     def receive(self, data: bytes) -> None:
-        """Pass on what has come, if anything, or hold it until somebody takes it."""
+        """Deliver received bytes, or keep them until a protocol is connected."""
         if not data:
             return
         if self._protocol is None:
@@ -199,20 +201,20 @@ class WireResponse:
             self._protocol.dataReceived(data)
 
     def end(self, reason: Failure) -> None:
-        """Tell that no more will come, and why."""
+        """Called at the end of the response: notify the protocol of the reason."""
         self._reason = reason
         if self._protocol is not None:
             self._protocol.connectionLost(reason)
 
-    # What the body's transport calls.
+    # Called by the body's transport.
 
     def pause(self) -> None:
-        """Hold the core back."""
+        """Pause reading from the core."""
         if self._reason is None:
             self._source.pause()
 
     def resume(self) -> None:
-        """Let the core go on."""
+        """Resume reading from the core."""
         if self._reason is None:
             self._source.resume()
 
@@ -220,7 +222,7 @@ class WireResponse:
         if self._protocol is not None:
             raise RuntimeError("the body can be taken once only")
         self._protocol = protocol
-        # It may pause us as soon as it is connected; that shall hold.
+        # Before it is connected: the protocol may pause reading then.
         self.resume()
         protocol.makeConnection(transport)
         held, self._held = self._held, []
@@ -232,7 +234,7 @@ class WireResponse:
 
 @implementer(IPushProducer)
 class BodyTransport:
-    """What the receiver of a body sees as its transport."""
+    """The transport of the protocol that receives a body."""
 
     __slots__ = ("_response",)
 
@@ -240,15 +242,15 @@ class BodyTransport:
         self._response = response
 
     def pauseProducing(self) -> None:
-        """Hold the core back."""
+        """Pause reading from the core."""
         self._response.pause()
 
     def resumeProducing(self) -> None:
-        """Let the core go on."""
+        """Resume reading from the core."""
         self._response.resume()
 
     def stopProducing(self) -> None:
-        """Close the connection: no more of the body is wanted."""
+        """Close the connection: the rest of the body is not wanted."""
         self._response.abort()
 
     abortConnection = stopProducing

@@ -1,4 +1,4 @@
-"""TLS between a worker and a core on another machine, both ends named."""
+"""TLS between a worker and a core on another machine, with mutual authentication."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from clusterapp.errors import SettingsError
 from clusterapp.regular import read_regular
 
-#: A certificate in a file that may hold much else (RFC 7468 2).
+#: A PEM certificate in a file that may contain other objects (RFC 7468 2).
 _PEM = re.compile(
     rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL
 )
@@ -21,12 +21,12 @@ def client_options(
     host: str, *, ca: str | None, certificate: str | None, key: str | None
 ) -> IOpenSSLClientConnectionCreator:
     """
-    Say how to reach a core over TLS; service-identity checks its name.
+    Return the TLS client options for a core; service-identity checks its name.
 
-    :param host: the name that its certificate must be for.
-    :param ca: PEM file of the authorities to trust; None for the platform's.
-    :param certificate: PEM file with this side's certificate, its chain behind it;
-        None to show none.
+    :param host: the host name that its certificate must be valid for.
+    :param ca: PEM file of the trusted authorities; None for the platform's.
+    :param certificate: PEM file with the client certificate, followed by its chain;
+        None to send none.
     :param key: PEM file with that certificate's key.
     :raise SettingsError: if a file cannot be read or used.
     """
@@ -43,12 +43,12 @@ def server_options(
     *, certificate: str, key: str, ca: str | None
 ) -> ssl.CertificateOptions:
     """
-    Say how to serve over TLS, as a rule to those with a certificate only.
+    Return the TLS server options, usually with client certificates required.
 
-    :param certificate: PEM file with the certificate, its chain behind it.
+    :param certificate: PEM file with the certificate, followed by its chain.
     :param key: PEM file with the certificate's key.
-    :param ca: PEM file of the authorities that sign clients' certificates; None
-        asks clients for none.
+    :param ca: PEM file of the authorities that sign clients' certificates; None to
+        require no client certificate.
     :raise SettingsError: if a file cannot be read or used.
     """
     return ssl.CertificateOptions(
@@ -58,15 +58,15 @@ def server_options(
 
 
 def _shown(name: str, certificate: str, key_name: str, key: str) -> dict[str, Any]:
-    """Give the options of `ssl.CertificateOptions` that are one's own certificate."""
+    """Return the options of `ssl.CertificateOptions` for one's own certificate."""
     first, *chain = (each.original for each in _read_certificates(name, certificate))
     pem = _read(key_name, key)
     try:
-        # Without a passphrase OpenSSL would ask at the terminal for one.
+        # Without a passphrase OpenSSL would prompt for one at the terminal.
         own = crypto.load_privatekey(crypto.FILETYPE_PEM, pem, passphrase=b"")
         context = SSL.Context(SSL.TLS_METHOD)
         context.use_certificate(first)
-        context.use_privatekey(own)  # which is compared to the certificate
+        context.use_privatekey(own)  # compares it to the certificate
     except (SSL.Error, crypto.Error, ValueError) as error:
         raise SettingsError(
             f"{key_name} = {key!r}: not the key of {certificate!r}: {error}"
