@@ -38,7 +38,7 @@ class Case:
         """Remove the state folder, and wait for the master's word on it."""
         shutil.rmtree(self._state)
         path = f"{self._state}/{self.running.pid}-"
-        self.running.wait_for(f"{path}.* was removed or replaced.*--state")
+        self.running.wait_for(f"{path}.* (?:was|were) removed or replaced.*--state")
 
     def clusterctl(self, *arguments: str) -> str:
         """Run a command, which must succeed; return what it printed."""
