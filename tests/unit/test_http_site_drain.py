@@ -231,6 +231,7 @@ class UpgradeTests(SiteTestCase):
         listener = Listener()
         exchange.upgrade(listener)
         client.send(LATE)
+        self.assertEqual(self.site.waiting, 0)  # or turns would be shared wrongly
         self.clock.advance(1000)
         client.goes()
         self.assertEqual(listener.heard, [EARLY, LATE, "lost"])

@@ -187,12 +187,16 @@ class Switching(Ending):
     def read_on_soon(self) -> None:
         """Schedule a call of `read_on` in the next turn of the event loop."""
         self.site.waiting += 1
-        self._call_soon(self.read_on)
+        self._call_soon(self._take_upgraded_turn)
+
+    @ends_connection
+    def _take_upgraded_turn(self) -> None:
+        self.site.waiting -= 1
+        self.read_on()
 
     @ends_connection
     def read_on(self) -> None:
         """Pass pending input of an upgraded connection to its protocol."""
-        self.site.waiting -= 1
         if self._protocol is not None:
             self._protocol.go_on()
 
