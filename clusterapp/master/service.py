@@ -180,7 +180,7 @@ class ClusterService(Service):
             self._deployment.drop()
 
     def reopen_logs(self) -> None:
-        """Have the workers reopen the access log file, after it was renamed."""
+        """Send the workers the command to reopen the access log file."""
         if self._deployment is not None:
             self._deployment.pool.reopen_logs()
 

@@ -105,7 +105,7 @@ class Failing(Responding):
             self._refuse()
 
     def _refuse(self) -> None:
-        """Have the connection respond if the application's response cannot be sent."""
+        """Refuse the request with a 500: no response of the application can be sent."""
         if self.channel is not None:
             self._given_up = True
             self.channel.refuse_request(HTTPStatus.INTERNAL_SERVER_ERROR)

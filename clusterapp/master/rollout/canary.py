@@ -143,7 +143,7 @@ class Trial:
     def hand_over(
         self, slot: ChildSlot, connection: socket.socket, door: str
     ) -> Deferred[bool]:
-        """Have another worker adopt a connection that the process cannot finish."""
+        """Transfer a connection of the process on trial to another worker."""
         return self._watcher.hand_over(slot, connection, door)
 
     def _heard(self, news: Failure | None) -> None:

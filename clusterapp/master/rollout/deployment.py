@@ -225,7 +225,7 @@ class Deployment:
     def hand_over(
         self, slot: ChildSlot, connection: socket.socket, door: str
     ) -> Deferred[bool]:
-        """Have another worker adopt a connection; fires with whether one has."""
+        """Transfer a connection to another worker; fires with whether one has it."""
         return self.pool.adopt(connection, door, before=slot)
 
     def core_ready(self, ready: bool, *, back: bool = False) -> None:

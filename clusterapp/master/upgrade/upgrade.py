@@ -140,7 +140,7 @@ class Succession:
             self._inheritance.unfit(str(error))
 
     def adopt(self, connection: socket.socket, door: str) -> Deferred[bool]:
-        """Have a worker serve a connection that the older master hands over."""
+        """Pass a connection of the older master on to a worker."""
         return self._master.deployment.pool.adopt(connection, door)
 
     def predecessor_gone(self) -> None:

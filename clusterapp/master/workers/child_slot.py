@@ -173,7 +173,7 @@ class ChildSlot:
         self._life.start()
 
     def activate(self) -> None:
-        """Let a process on trial take the slot and accept connections."""
+        """Send `Activate` to a process on trial: it takes the slot."""
         if self._child is not None:
             self._child.activate()
 
@@ -216,7 +216,7 @@ class ChildSlot:
             self._child.broken(why)
 
     def reopen_logs(self) -> None:
-        """Have the slot's process reopen its log files, which were renamed."""
+        """Send the slot's process the command to reopen its log files."""
         if self._child is not None:
             self._child.reopen_logs()
 
@@ -238,7 +238,7 @@ class ChildSlot:
             self._child.accept(listener, listening, shared=shared)
 
     def refuse(self, listener: str) -> None:
-        """Have the slot's process stop accepting connections of a listener itself."""
+        """Send `Refuse`: the process stops accepting connections of a listener."""
         if self._child is not None and self.serves:
             self._child.refuse(listener)
 
@@ -368,7 +368,7 @@ class ChildSlot:
         self._watchdog.reported()
 
     def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
-        """Have another worker serve a connection of the process."""
+        """Transfer a connection of the process to another worker."""
         return self.watcher.hand_over(self, connection, door)
 
     def terminating(self) -> None:

@@ -113,7 +113,7 @@ class Recycling(TimerService):
         self._left_alone_until = 0.0
 
     def look(self) -> None:
-        """Have one worker replaced, if one has reached a limit."""
+        """Replace one worker that has reached a limit, if there is one."""
         slots = self._deployment.pool.running()
         self._forget(slots)
         if self._operations.under_way or self.clock.seconds() < self._left_alone_until:

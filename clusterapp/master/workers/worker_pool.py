@@ -57,7 +57,7 @@ class Pool:
         slot.start()
 
     def put(self, slot: ChildSlot) -> None:
-        """Give a slot to a running worker, and retire the one before it."""
+        """Put a running worker into a slot, and retire its predecessor."""
         before = self.slots.get(slot.number)
         self.slots[slot.number] = slot
         if before is not None:
@@ -114,7 +114,7 @@ class Pool:
             slot.broken(why)
 
     def reopen_logs(self) -> None:
-        """Have every process reopen its log files, which were renamed."""
+        """Send every process the command to reopen its log files."""
         for slot in self.everyone():
             slot.reopen_logs()
 
