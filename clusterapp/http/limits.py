@@ -39,8 +39,13 @@ BODY_IN_MEMORY = 64 * 1024
 DISCARD_LIMIT = 1024 * 1024
 DISCARD_SECONDS = 30.0
 
-#: How long a client may read the response after we have closed our side, in seconds.
+#: How long a lingering close waits for the client to close, in seconds, where the
+#: client has sent input that is not read: it may send more.
 LINGER_SECONDS = 10.0
+
+#: Seconds between two checks of whether the client's kernel has acknowledged all that
+#: was sent, after which a lingering close needs to wait no longer.
+LINGER_CHECK = 1.0
 
 #: How long a client may take to answer our close_notify when all is written, in
 #: seconds. RFC 8446, section 6.1, does not require waiting for it, but some clients

@@ -138,9 +138,10 @@ class Client:
         return before + marker
 
     async def rest(self) -> bytes:
-        """Receive until the end, which must be a proper one."""
+        """Receive until the end, which must be a proper one, and close as well."""
         while await self.some():
             pass
+        self.goes()
         return self.received
 
     async def rest_of(self, length: int) -> None:
@@ -225,6 +226,13 @@ class NativeCase(SynchronousTestCase):
         for _ in range(int(seconds) + 1):
             self.clock.advance(1)
             await asyncio.sleep(0)
+
+    async def lingered(self) -> None:
+        """Let time pass until all are closed; kernels acknowledge by their own time."""
+        self.accept_all()
+        while self.site.connections:
+            self.clock.advance(1)
+            await asyncio.sleep(0.005)
 
     async def turns(self, count: int = 50) -> None:
         """Let the loop do what it has to do."""

@@ -142,6 +142,7 @@ class GoodbyeTests(NativeCase):
     async def closed(self, drained: Deferred[None]) -> None:
         """Expect the end, for the client, the application and the drain."""
         self.assertEqual(await self.speaker.client.some(), b"")
+        self.speaker.client.goes()
         await self.so(lambda: drained.called)
         self.assertEqual(self.server.heard[-1], "over")
         self.assertEqual(self.server.heard.count("over"), 1)

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 
-from clusterapp.http.limits import CLOSE_NOTIFY_SECONDS, LINGER_SECONDS
+from clusterapp.http.limits import LINGER_SECONDS
 from tests.unit.native_sites import NativeCase, Tls, on_each_loop
 from tests.unit.tls_clients import RawTls, soon
 
@@ -25,14 +25,13 @@ class ClosingTests(NativeCase):
 
     @on_each_loop
     async def test_response(self) -> None:
-        """Its descriptor is free a second after the response is written."""
+        """Its descriptor is free soon after the response is acknowledged."""
         client = await self.raw()
         await client.ask("/hi", CLOSE)
         self.assertTrue((await client.rest()).endswith(b"\r\n\r\nhi"))
         await self.turns()
         self.assertEqual(self.site.connections, 1)
-        await self.later(CLOSE_NOTIFY_SECONDS)
-        await self.gone()
+        await self.lingered()
         client.socket.close()
 
     @on_each_loop
@@ -70,7 +69,7 @@ class ClosingTests(NativeCase):
         await self.later(LINGER_SECONDS + 5)
         self.assertEqual(self.site.connections, 1)
         rest = await client.rest()
-        await self.later(CLOSE_NOTIFY_SECONDS)
+        await self.lingered()
         self.assertEqual(rest.count(b"~"), 1_000_000)
         await self.gone()
         client.socket.close()

@@ -103,7 +103,7 @@ class OrderTests(SiteTestCase):
         client.send(b"GET /core HTTP/1.1\r\nHost: h\r\n\r\n")
         self.assertEqual(len(self.taken), 1)
         self.clock.advance(11)
-        self.assertEqual(client.transport.ended, "reset")
+        self.assertEqual(client.transport.ended, "closed")
 
     def test_long_rest_over_tls(self) -> None:
         """TLS has no half-closed connections: it is closed as a whole."""

@@ -169,7 +169,7 @@ class ResponseTests(SiteTestCase):
         self.assertEqual(client.transport.ended, "half")
         self.assertNoResult(exchange.gone)
         self.clock.advance(11)
-        self.assertEqual(client.transport.ended, "reset")
+        self.assertEqual(client.transport.ended, "closed")
 
     def test_abort_resets_what_the_close_would_end(self) -> None:
         """A body that the close ends is cut by a reset; so is no response."""

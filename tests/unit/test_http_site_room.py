@@ -52,7 +52,7 @@ class RoomTests(SynchronousTestCase):
                 clients[number].goes()
         self.assertEqual(order, [[4], [3], [2], [1], []])
         ended = [client.transport.ended for client in clients]
-        self.assertEqual(ended, ["", "reset", "reset", "closed", "reset", ""])
+        self.assertEqual(ended, ["", "reset", "reset", "closed", "closed", ""])
 
     def test_rest_of_a_response(self) -> None:
         """A closed connection that its client keeps open is reset, if nothing else."""

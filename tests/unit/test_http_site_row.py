@@ -105,6 +105,7 @@ class EndTests(RowCase):
             await self.asking(data)
             self.assertEqual(self.row[OPEN], 1)
             await self.later(30)
+            await self.lingered()
             await self.none()
 
     @on_each_loop

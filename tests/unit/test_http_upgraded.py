@@ -246,7 +246,7 @@ class HostedTests(SynchronousTestCase):
         client, _ = self.upgraded()
         client.send(b"\xff\xff")
         self.clock.pump([1.0] * (int(LINGER_SECONDS) + 2))
-        self.assertEqual(client.transport.ended, "reset")
+        self.assertEqual(client.transport.ended, "closed")
 
     def test_drain_while_writing_is_paused(self) -> None:
         """The close frame waits behind the rest; time is bounded; it is sent once."""

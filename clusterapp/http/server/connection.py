@@ -207,8 +207,9 @@ class Connection(Switching):
         self.deadline = inf
         self._head = head
         self._count += 1
+        self._client_closes = not head.keeps
         self._closing = (
-            not head.keeps or site.draining or self._count == self.limits.requests
+            self._client_closes or site.draining or self._count == self.limits.requests
         )
         # The exact time is read for the access log only: for listing the current
         # requests, an error of a second does not matter.

@@ -10,9 +10,11 @@ from twisted.python.failure import Failure
 
 from clusterapp.http.exchange.connection_exchange import StreamedExchange
 from clusterapp.http.limits import (
+    BODY_RATE,
     CLOSE_NOTICE_SECONDS,
     FIRST_REQUEST_SECONDS,
     GOODBYE_SECONDS,
+    LINGER_CHECK,
     LINGER_SECONDS,
     WRITE_STALL,
 )
@@ -82,11 +84,30 @@ class Ending(Reading):
         elif self.deadline <= now:
             getattr(self, _AT_THE_END.get(self.phase, "abortConnection"))()
 
+    def check_linger(self) -> None:
+        """
+        Called after some time of a lingering close: end it if it may end.
+
+        It ends a while after the client has acknowledged everything; a client that
+        reads nothing for too long, or too slowly, is aborted.
+        """
+        left, before = self.unacknowledged(), self._unacknowledged
+        if not (left or before):
+            self._end_linger()
+            return
+        now = self.site.clock.seconds()
+        if not left or before - left >= BODY_RATE * WRITE_STALL:
+            self._unacknowledged = left
+            self._linger_end = now + WRITE_STALL
+        if self._linger_end <= now:
+            self.abortConnection()
+        else:
+            self._wait_for("linger", LINGER_CHECK)
+
     @property
-    def lingers(self) -> bool:
-        """Whether the connection has lingered for a second or longer."""
-        left = self.deadline - self.site.clock.seconds()
-        return self.phase == "end" and left <= LINGER_SECONDS - 1
+    def has_been_read(self) -> bool:
+        """Whether only the client's closing is awaited: it has acknowledged all."""
+        return self.phase == "linger" and not self.unacknowledged()
 
     @ends_connection
     def end_early(self) -> None:
@@ -94,20 +115,30 @@ class Ending(Reading):
         Close the connection now, since file descriptors are scarce.
 
         An idle connection is closed as after its keep-alive timeout, but without
-        waiting for a close_notify. Any other one is aborted, since a connection that
-        lingers keeps its file descriptor.
+        waiting for the client to close, and so is a lingering one whose client has
+        acknowledged everything. Any other one is aborted.
         """
         if self.phase == "request":
-            self.loseConnection()
-        elif self.phase != "notify":
+            self._close_now()
+        elif not self.has_been_read:
             self.abortConnection()
-        if self.phase == "notify":
-            self.close_notify_is_late()
+        self._end_linger_early()
 
-    def close_notify_is_late(self) -> None:
-        """Close without waiting for the peer's close_notify, once all is written."""
-        self._wait_for("end", WRITE_STALL)
-        self._end_input()
+    def _end_linger_early(self) -> None:
+        if self.phase == "linger":  # also if it has only begun, for a close_notify
+            self._end_linger()
+
+    @ends_connection
+    def end_late(self) -> None:
+        """
+        Close the connection now, since the graceful timeout is over.
+
+        It is aborted, unless the whole response is written: then the kernel sends on.
+        """
+        if self.phase == "linger" and self._is_flushed():
+            self._end_linger()
+        else:
+            self.abortConnection()
 
     def head_is_late(self) -> None:
         """Called when the header timeout is over: answer 408 and close."""
@@ -318,10 +349,14 @@ class Ending(Reading):
         self._wait_for("goodbye", GOODBYE_SECONDS)
 
     def close_protocol(self) -> None:
-        """Close a connection that was upgraded to another protocol."""
-        self._wait_for("end", LINGER_SECONDS)
-        self.unregisterProducer()
-        self._close()
+        """
+        Close a connection that was upgraded to another protocol.
+
+        Its client, which is to come back elsewhere, has less time to read than that of
+        a response.
+        """
+        self.loseConnection()
+        self._linger_end = self.site.clock.seconds() + LINGER_SECONDS
 
 
 #: The method called when the deadline of each phase has passed. These are names, so
@@ -336,5 +371,5 @@ _AT_THE_END: Final = {
     "upgraded": "send_close_frame",
     "goodbye": "close_protocol",
     "discard": "linger",
-    "notify": "close_notify_is_late",
+    "linger": "check_linger",
 }

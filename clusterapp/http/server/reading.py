@@ -161,10 +161,10 @@ class Reading(Wire):
     @ends_connection
     def received(self, data: bytes) -> None:
         """Called with bytes that the client has sent."""
+        if self._input_closed:
+            return
         if self._protocol is not None:
             self._protocol.received(data)
-        elif self._input_closed:
-            return
         elif self._sink is not None:
             self._read_body(data)
             self._go_on()

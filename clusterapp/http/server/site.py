@@ -26,6 +26,7 @@ from clusterapp.http.server.prepared_response import Answer
 from clusterapp.http.server.reading import Message
 from clusterapp.http.server.session_affinity import SessionAffinity
 from clusterapp.http.server.trusted_peers import NoProxies, Proxies
+from clusterapp.http.server.wire import CLOSING
 from clusterapp.http.syntax.request_head import Head, HeadReader
 from clusterapp.http.syntax.status_line import common_lines
 from clusterapp.http.transports.twisted_connection import HostedConnection
@@ -43,12 +44,11 @@ _SWEEP_SECONDS = 1.0
 
 #: The order in which connections are closed where file descriptors are scarce.
 _OF_LEAST_USE: Final[Sequence[Callable[[Connection], bool]]] = (
-    lambda connection: connection.phase == "notify",
-    lambda connection: connection.lingers,
+    lambda connection: connection.has_been_read,
     lambda connection: connection.phase == "request",
     lambda connection: connection.phase == "head",
     lambda connection: connection.is_slow,
-    lambda connection: connection.phase == "end",
+    lambda connection: connection.phase in CLOSING,
 )
 
 
@@ -180,9 +180,9 @@ class ClusterSite(server.Site):
         return done
 
     def abort(self) -> None:
-        """Abort every connection."""
+        """Abort every connection whose response is not completely written."""
         for connection in list(self._connections):
-            connection.abortConnection()
+            connection.end_late()
 
     def startFactory(self) -> None:
         """Do nothing: `HTTPFactory`'s access log would wake up every second."""

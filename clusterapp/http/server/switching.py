@@ -11,9 +11,10 @@ from twisted.python.failure import Failure
 from clusterapp.channel.log_events import RequestFacts
 from clusterapp.http.application.request_context import WithContext, protocol_in_context
 from clusterapp.http.application.request_facts import client_of, request_facts
+from clusterapp.http.limits import LINGER_SECONDS
 from clusterapp.http.server.ending import Ending
 from clusterapp.http.server.upgraded_stream import RawBytes, Upgraded
-from clusterapp.http.server.wire import ends_connection
+from clusterapp.http.server.wire import CLOSING, ends_connection
 from clusterapp.http.syntax.websocket_frames import (
     ClientFrames,
     FramingError,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from clusterapp.http.server.site import ClusterSite
 
 #: The phases of a connection on which a WebSocket close frame has been sent.
-_CLOSING: Final = frozenset({"goodbye", "end"})
+_CLOSING: Final = CLOSING | {"goodbye"}
 
 
 class Switching(Ending):
@@ -146,6 +147,12 @@ class Switching(Ending):
         if isinstance(message, WithContext):
             return protocol_in_context(message.in_context, protocol)
         return protocol  # the request is forwarded
+
+    def linger(self, seconds: float = LINGER_SECONDS) -> None:
+        """Close with a lingering close; the protocol gets no further input."""
+        if self._protocol is not None:
+            self._protocol.close()
+        super().linger(seconds)
 
     def upgrade_facts(self) -> RequestFacts | None:
         """Return the log fields of the upgrade request; None without a request."""

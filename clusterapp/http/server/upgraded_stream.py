@@ -141,6 +141,10 @@ class Upgraded:
         self._has_ended = True
         self.schedule()
 
+    def close(self) -> None:
+        """Pass nothing on any more, and leave reading to the connection."""
+        self._is_over = True
+
     def lost(self, reason: "Failure") -> None:
         """Called when the connection is lost: call the protocol's connectionLost."""
         self._is_over = True

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
 
 from twisted.internet.interfaces import IAddress, IProducer, IPushProducer
 from twisted.python.failure import Failure
 
 from clusterapp.guards import guarded
-from clusterapp.http.limits import LINGER_SECONDS, WRITE_STALL
+from clusterapp.http.limits import LINGER_CHECK, LINGER_SECONDS, WRITE_STALL
 from clusterapp.http.server.pull_producer import Pulling
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class Cancellable(Protocol):
 
 #: What a connection waits for, which decides what is done at its deadline. In "rest"
 #: the client has yet to read the end of a response, before the connection is offered
-#: to another process; in "notify" the peer's close_notify is awaited, with everything
-#: written.
+#: to another process; in "linger" the write side is closed, and the client has yet to
+#: read the rest or to close; in "end" the transport closes once everything is written.
 Phase = Literal[
     "nothing",
     "request",
@@ -41,9 +41,12 @@ Phase = Literal[
     "upgraded",
     "goodbye",
     "discard",
-    "notify",
+    "linger",
     "end",
 ]
+
+#: The phases of a connection that has been closed at this end.
+CLOSING: Final = frozenset({"linger", "end"})
 
 
 #: Guards the callbacks of a connection: an exception ends that connection, and the
@@ -66,9 +69,12 @@ class Wire:
     """
 
     __slots__ = (
+        "_client_closes",
         "_input_closed",
+        "_linger_end",
         "_producer",
         "_reading_paused",
+        "_unacknowledged",
         "_writing_paused",
         "deadline",
         "phase",
@@ -84,6 +90,12 @@ class Wire:
         #: The deadline of a write stall: the client must have read enough by then.
         self.stall = inf
         self._input_closed = False
+        # Whether the client has announced that it sends no further request.
+        self._client_closes = False
+        # Bytes that the client has not acknowledged at the last progress of a lingering
+        # close, and when the close ends unless there is more progress.
+        self._unacknowledged = 0
+        self._linger_end = inf
         self._reading_paused = False
         self._writing_paused = False
         self._producer: IPushProducer | Pulling | None = None
@@ -124,8 +136,16 @@ class Wire:
         """Close the transport once everything is written."""
         raise NotImplementedError
 
-    def _end_input(self) -> None:
-        """Stop waiting for input on a connection that was closed at this end."""
+    def _end_linger(self) -> None:
+        """Close the transport of a connection whose write side is closed."""
+        raise NotImplementedError
+
+    def _is_flushed(self) -> bool:
+        """Return whether all written bytes have been passed to the kernel."""
+        raise NotImplementedError
+
+    def unacknowledged(self) -> int:
+        """Return how many written bytes the client has not acknowledged yet."""
         raise NotImplementedError
 
     def _abort(self) -> None:
@@ -264,7 +284,23 @@ class Wire:
             self._producer_failed(Failure())
 
     def loseConnection(self) -> None:
-        """Close the connection once everything is written."""
+        """
+        Close the connection once everything is written.
+
+        If the client may send more while it has yet to read, the close is a lingering
+        one.
+        """
+        if self._needs_linger():
+            self.linger(LINGER_CHECK)
+        else:
+            self._close_now()
+
+    def _needs_linger(self) -> bool:
+        """Return whether to close with a lingering close."""
+        return not self._client_closes and self.unacknowledged() > 0
+
+    def _close_now(self) -> None:
+        """Close once everything is written, without a lingering close."""
         self.unregisterProducer()
         self._input_closed = True
         self._wait_for("end", WRITE_STALL)
@@ -291,17 +327,26 @@ class Wire:
             self._reading_paused = False
             self._start_reading()
 
-    def linger(self) -> None:
-        """Close with a lingering close, so that the client can read the response."""
-        # Closing a socket with unread input resets the connection, and the client may
-        # lose the part of the response that it has not read (RFC 9112, section 9.6).
+    def linger(self, seconds: float = LINGER_SECONDS) -> None:
+        """
+        Close with a lingering close, so that the client can read the response.
+
+        Only the write side is closed, and input is read and discarded until the client
+        closes or has acknowledged everything: if a socket is closed before, input that
+        is not read, or comes later, resets the connection, and the client loses what
+        it has not read (RFC 9112, section 9.6).
+
+        :param seconds: how long to wait for the client to close, even if it has
+            acknowledged everything.
+        """
         self.unregisterProducer()
         self._input_closed = True
-        self._wait_for("end", LINGER_SECONDS)
-        if self._close_writing():
-            self.resume_reading()
-        else:
-            self._close()
+        self._unacknowledged = self.unacknowledged()
+        self._wait_for("linger", seconds)
+        self._linger_end = self.deadline + WRITE_STALL
+        self.resume_reading()
+        if not self._close_writing():
+            self._end_linger()
 
     def _wait_for(self, phase: Phase, seconds: float) -> None:
         self.phase = phase

@@ -15,7 +15,6 @@ from zope.interface import noLongerProvides
 from clusterapp.http.limits import (
     CLOSE_NOTIFY_SECONDS,
     FIRST_REQUEST_SECONDS,
-    LINGER_SECONDS,
 )
 from clusterapp.http.server.connection import Connection
 from clusterapp.http.server.wire import ends_connection
@@ -28,6 +27,7 @@ from clusterapp.http.transports.shared_sockets import (
     duplicate_of,
     end_input,
     shut_down,
+    unacknowledged,
 )
 
 if TYPE_CHECKING:
@@ -185,7 +185,6 @@ class NativeConnection(Connection, asyncio.Protocol):
         """Called when most of the write buffer has been sent."""
         self.writing_resumed()
         if self._closes_when_written:
-            self._closes_when_written = False
             self._close_tls()
 
     def eof_received(self) -> bool:
@@ -199,6 +198,9 @@ class NativeConnection(Connection, asyncio.Protocol):
             an upgraded connection.
         """
         stream = self._protocol
+        if self._input_closed:
+            self._end_with_peer()
+            return False
         if stream is not None and stream.waiting:
             stream.ended()
             return not self._secure  # TLS has no half-closed connections
@@ -220,6 +222,7 @@ class NativeConnection(Connection, asyncio.Protocol):
             if not self._secure:
                 self._native.close()
             return
+        self._client_closes = True
         message = self._message
         if message is not None and (
             message.responded or self._native.get_write_buffer_size()
@@ -378,8 +381,7 @@ class NativeConnection(Connection, asyncio.Protocol):
 
     def _close_writing(self) -> bool:
         if self._secure:
-            # The transport reads on until the peer's close_notify has arrived.
-            self._native.close()
+            self._close_tls()
             return True
         try:
             self._native.write_eof()
@@ -390,32 +392,48 @@ class NativeConnection(Connection, asyncio.Protocol):
     def _close(self) -> None:
         if self._native is None:
             self._abort()
-        elif self._has_duplicates:
-            # The client gets no FIN before the last duplicate is closed.
-            self._native.write_eof()
-            self._wait_for("end", LINGER_SECONDS)
-            self.resume_reading()
-        elif self._secure:
-            self._close_tls()
+        elif self._secure or self._has_duplicates:
+            # TLS waits for the peer's close_notify. And while another process has a
+            # duplicate of the socket, closing this one sends no FIN.
+            self.linger(CLOSE_NOTIFY_SECONDS)
         else:
             self._native.close()
 
-    def _close_tls(self) -> None:
-        """Close TLS once all is written, and wait for the peer's close_notify."""
+    def _needs_linger(self) -> bool:
+        # The other process may serve an offered socket: its write side stays open.
+        return not self._lent and super()._needs_linger()
+
+    def unacknowledged(self) -> int:
+        """Return how many written bytes the client has not acknowledged yet."""
         native = self._native
-        if native.get_write_buffer_size():
+        if native is None:
+            return 0
+        in_kernel = unacknowledged(native.get_extra_info("socket"))
+        return in_kernel + int(native.get_write_buffer_size())
+
+    def _is_flushed(self) -> bool:
+        return not self._native.get_write_buffer_size()
+
+    def _close_tls(self) -> None:
+        """Send a close_notify once all is written; the transport reads on for one."""
+        native = self._native
+        self._closes_when_written = bool(native.get_write_buffer_size())
+        if self._closes_when_written:
             # The transport's own close() would limit the flush to the
             # ssl_shutdown_timeout, and has no callback for its end.
-            self._closes_when_written = True
             native.set_write_buffer_limits(high=0)
             return
         native.close()
-        self._wait_for("notify", CLOSE_NOTIFY_SECONDS)
+        soon = self.site.clock.seconds() + CLOSE_NOTIFY_SECONDS
+        self.deadline = max(self.deadline, soon)
 
-    def _end_input(self) -> None:
-        # Our close_notify is in the kernel, or in the buffer of the transport below
-        # TLS, which closes as at the peer's EOF: it flushes its buffer first.
-        end_input(self._native.get_extra_info("socket"))
+    def _end_linger(self) -> None:
+        if self._secure:
+            # Our close_notify is in the kernel, or in the buffer of the transport below
+            # TLS, which closes as at the peer's EOF: it flushes its buffer first.
+            end_input(self._native.get_extra_info("socket"))
+        else:
+            self._native.close()
 
     def _abort(self) -> None:
         if self._native is None:

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import alsoProvides, implementer
 
+from clusterapp.http.server.wire import CLOSING
 from clusterapp.http.syntax.socket_addresses import as_ip
 from clusterapp.http.tls.x509 import pyopenssl_certificate
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from clusterapp.http.transports.asyncio_connection import NativeConnection
 
 #: The phases in which nothing more is written: also after a WebSocket's close frame.
-_OVER = frozenset({"end", "goodbye"})
+_OVER = CLOSING | {"goodbye"}
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer)
@@ -68,7 +69,7 @@ class NativeTransport:
 
     def loseConnection(self) -> None:
         """Close the connection once everything is written."""
-        if self._connection.phase != "end":
+        if self._connection.phase not in CLOSING:
             self._connection.loseConnection()
 
     def getPeer(self) -> Any:
@@ -82,12 +83,13 @@ class NativeTransport:
     @property
     def disconnecting(self) -> bool:
         """Whether the transport is closing."""
-        return bool(self._native.is_closing())
+        return not self.connected
 
     @property
     def connected(self) -> bool:
         """Whether the transport is not closing."""
-        return not self._native.is_closing()
+        closing = self._connection.phase in CLOSING or self._native.is_closing()
+        return not closing
 
     @property
     def protocol(self) -> Any:

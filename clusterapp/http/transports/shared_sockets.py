@@ -1,6 +1,9 @@
 """Duplicates of sockets, and shutting down sockets that other processes share."""
 
+import fcntl
 import socket
+import struct
+import termios
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +16,23 @@ def duplicate_of(original: Any) -> socket.socket | None:
         return copy_socket(original)
     except OSError:
         return None
+
+
+def unacknowledged(there: Any) -> int:
+    """
+    Return how many bytes in the send queue the peer has not acknowledged (tcp(7)).
+
+    :param there: the socket, as returned by the transport; None if it is closed.
+    """
+    if there is None or there.fileno() == -1:
+        return 0
+    try:
+        # SIOCOUTQ has the number of TIOCOUTQ.
+        queued = fcntl.ioctl(there.fileno(), termios.TIOCOUTQ, bytes(4))
+    except OSError:  # the connection has been lost
+        return 0
+    count: int = struct.unpack("i", queued)[0]
+    return count
 
 
 def shut_down(there: Any) -> None:

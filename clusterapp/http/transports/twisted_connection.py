@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet import tcp
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import (
     IAddress,
@@ -15,9 +16,11 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from clusterapp.http.limits import CLOSE_NOTIFY_SECONDS
 from clusterapp.http.server.connection import Connection
 from clusterapp.http.server.wire import ends_connection
 from clusterapp.http.tls.x509 import der_of
+from clusterapp.http.transports.shared_sockets import unacknowledged
 from clusterapp.http.transports.twisted_transport import HostedTransport
 
 if TYPE_CHECKING:
@@ -115,22 +118,62 @@ class HostedConnection(Connection, Protocol):
         self._native.resumeProducing()
 
     def _close_writing(self) -> bool:
-        if self._encrypted:
-            return False  # TLS has no half-closed connections
         # With a registered producer, the transport would first wait for its data.
         self._native.unregisterProducer()
-        self._native.loseWriteConnection()
+        if self._encrypted:
+            self._native.loseConnection()  # and reads on for the peer's close_notify
+        else:
+            self._native.loseWriteConnection()
         return True
 
     def _close(self) -> None:
-        self._native.unregisterProducer()
-        self._native.loseConnection()
+        if self._encrypted:
+            self.linger(CLOSE_NOTIFY_SECONDS)
+        else:
+            self._native.unregisterProducer()
+            self._native.loseConnection()
+
+    def _end_linger(self) -> None:
+        _below_tls(self._native).loseConnection()
+
+    def unacknowledged(self) -> int:
+        """Return how many written bytes the client has not acknowledged yet."""
+        transport = _below_tls(self._native)
+        if isinstance(transport, tcp.Connection) and transport.connected:
+            return _unsent(self._native) + unacknowledged(transport.getHandle())
+        return 0
+
+    def _is_flushed(self) -> bool:
+        return not _unsent(self._native)
 
     def _call_soon(self, callback: Callable[[], None]) -> IDelayedCall:
         return self.site.clock.callLater(0, callback)
 
     def _abort(self) -> None:
         self._native.abortConnection()
+
+
+def _below_tls(transport: Any) -> Any:
+    """Return the transport below TLS, or the transport itself."""
+    if isinstance(transport, TLSMemoryBIOProtocol):
+        return transport.transport
+    return transport
+
+
+def _unsent(transport: Any) -> int:
+    """
+    Return how many bytes a transport has not passed to the kernel yet.
+
+    :param transport: a transport of a reactor, or TLS on top of one.
+    """
+    count = 0
+    if isinstance(transport, TLSMemoryBIOProtocol):
+        count = sum(map(len, transport._appSendBuffer))  # noqa: SLF001
+        transport = transport.transport
+    if isinstance(transport, FileDescriptor):
+        count += len(transport.dataBuffer) - transport.offset
+        count += transport._tempDataLen  # noqa: SLF001
+    return count
 
 
 def _drop_unsent(transport: Any) -> None:

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from zope.interface import directlyProvides, providedBy
 
+from clusterapp.http.server.wire import CLOSING
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from clusterapp.http.transports.twisted_connection import HostedConnection
 
 #: The phases in which nothing more is written: also after a WebSocket's close frame.
-_OVER = frozenset({"end", "goodbye"})
+_OVER = CLOSING | {"goodbye"}
 
 
 class HostedTransport:
@@ -61,7 +63,7 @@ class HostedTransport:
 
     def loseConnection(self) -> None:
         """Close the connection once everything is written."""
-        if self._connection.phase != "end":
+        if self._connection.phase not in CLOSING:
             self._connection.loseConnection()
 
     def abortConnection(self) -> None:
