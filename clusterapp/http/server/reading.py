@@ -219,7 +219,8 @@ class Reading(Wire):
         :param most: the bound per turn, shared by all connections that wait for the
             next turn.
         """
-        return max(1, most // max(1, self.site.waiting))
+        waiting = self.site.waiting
+        return most if waiting < 2 else max(1, most // waiting)  # noqa: PLR2004
 
     def _wait_for_turn(self) -> None:
         """Continue in the next turn of the event loop, after other connections."""
@@ -248,11 +249,12 @@ class Reading(Wire):
     def _parse(self) -> None:
         """Serve the complete requests in the pending input, one after the other."""
         self._parsing = True
-        left = self.share(PIPELINED)
+        served = 0
         try:
-            while self._pending_input and self._parse_one():
-                left -= 1
-                if not left and self._pending_input:
+            # Nearly always there is one request, with nothing behind it.
+            while self._parse_one() and self._pending_input:
+                served += 1
+                if served >= self.share(PIPELINED):
                     self._wait_for_turn()
                     break
         except BadMessageError as error:

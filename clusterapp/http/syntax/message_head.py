@@ -157,6 +157,17 @@ def options(fields: Fields) -> frozenset[bytes]:
     )
 
 
+def has_lines(wire: bytes, number: int) -> bool:
+    """
+    Return whether an encoded head has so many lines (RFC 9110, section 5.5).
+
+    :param wire: the head; a name or value that a recipient could split into lines, or
+        end at a NUL, makes it invalid.
+    :param number: the number of lines that were encoded, each with its CRLF.
+    """
+    return wire.count(b"\r") == number and wire.count(b"\n") == number and 0 not in wire
+
+
 def end_to_end(fields: Fields) -> list[tuple[bytes, bytes]]:
     """
     Return the end-to-end fields.
@@ -167,7 +178,9 @@ def end_to_end(fields: Fields) -> list[tuple[bytes, bytes]]:
 
     :return: the other fields, in their order and case, with repeated ones.
     """
-    kept = []
+    kept: list[tuple[bytes, bytes]] = []
+    if not fields:  # as most trailers are
+        return kept
     named = False
     for field in fields:
         name = field[0].lower()

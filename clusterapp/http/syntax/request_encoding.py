@@ -10,7 +10,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
 from clusterapp.errors import CoreBrokenError
-from clusterapp.http.syntax.message_head import FRAMING, RequestHead, options
+from clusterapp.http.syntax.message_head import FRAMING, RequestHead, has_lines, options
 from clusterapp.interfaces import Fields
 from clusterapp.wording import counted
 
@@ -57,7 +57,7 @@ def encode(head: RequestHead, body: IBodyProducer | None) -> Encoded:
     lines.append(b"\r\n")
     wire = b"".join(lines)
     if (
-        not _has_lines(wire, len(lines))
+        not has_lines(wire, len(lines))
         or not (head.method and head.target)
         or lines[0].count(b" ") != _SPACES_OF_REQUEST_LINE
     ):
@@ -69,11 +69,6 @@ def _framing(body: IBodyProducer) -> bytes:
     if body.length == UNKNOWN_LENGTH:
         return b"Transfer-Encoding: chunked\r\n"
     return b"Content-Length: %d\r\n" % body.length
-
-
-def _has_lines(wire: bytes, number: int) -> bool:
-    """Return whether these are so many lines, with no other byte that splits one."""
-    return wire.count(b"\r") == number and wire.count(b"\n") == number and 0 not in wire
 
 
 @implementer(IPushProducer)
@@ -172,7 +167,7 @@ class BodySender:
         ]
         lines.append(b"\r\n")
         wire = b"".join(lines)
-        if not _has_lines(wire, len(lines)):
+        if not has_lines(wire, len(lines)):
             self._ended(Failure(ValueError(f"no valid trailers: {trailers!r}")))
             return
         self._transport.write(wire)

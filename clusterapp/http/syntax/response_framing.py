@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from clusterapp.http.syntax.message_head import ResponseHead
+from clusterapp.http.syntax.message_head import ResponseHead, has_lines
 from clusterapp.interfaces import Fields
 
 #: The statuses whose responses never have a body (RFC 9110, section 6.4.1).
@@ -13,6 +13,12 @@ _BODILESS = frozenset(
         HTTPStatus.NOT_MODIFIED,
     }
 )
+
+
+#: The fields that are not passed on: the coding is that of the upstream's connection,
+#: and a response without a body has no length (RFC 9110, section 8.6).
+_CODING = frozenset({b"transfer-encoding"})
+_FRAMING_FIELDS = _CODING | {b"content-length"}
 
 
 class InvalidResponseError(ValueError):
@@ -53,7 +59,9 @@ class Framing:
 
         :param closing: whether the connection is closed after this response.
         """
-        fields = [pair for pair in self._head.fields if self._is_kept(pair[0])]
+        without_length = self._head.status == HTTPStatus.NO_CONTENT
+        dropped = _FRAMING_FIELDS if without_length else _CODING
+        fields = [pair for pair in self._head.fields if pair[0].lower() not in dropped]
         if self.chunked:
             fields.append((b"Transfer-Encoding", b"chunked"))
         if self._head.status != HTTPStatus.SWITCHING_PROTOCOLS:
@@ -82,13 +90,7 @@ class Framing:
 
     def ending(self, trailers: Fields) -> bytes:
         """Encode the end of the body; only chunked bodies have trailers."""
-        return b"0\r\n" + _lines(trailers) + b"\r\n" if self.chunked else b""
-
-    def _is_kept(self, name: bytes) -> bool:
-        lowered = name.lower()
-        if lowered == b"content-length":  # RFC 9110, section 8.6
-            return self._head.status != HTTPStatus.NO_CONTENT
-        return lowered != b"transfer-encoding"
+        return _encoded(b"0\r\n", trailers) if self.chunked else b""
 
 
 def encode(head: ResponseHead) -> bytes:
@@ -97,8 +99,7 @@ def encode(head: ResponseHead) -> bytes:
 
     :raises ValueError: if the reason or a field has a line break or a NUL.
     """
-    status = b"HTTP/1.1 %d %s\r\n" % (head.status, one_line(head.reason))
-    return status + _lines(head.fields) + b"\r\n"
+    return _encoded(b"HTTP/1.1 %d %s\r\n" % (head.status, head.reason), head.fields)
 
 
 def one_line(text: bytes) -> bytes:
@@ -112,8 +113,14 @@ def one_line(text: bytes) -> bytes:
     return text
 
 
-def _lines(fields: Fields) -> bytes:
-    return b"".join([one_line(b"%s: %s" % pair) + b"\r\n" for pair in fields])
+def _encoded(first: bytes, fields: Fields) -> bytes:
+    """Encode a first line, fields, and the empty line behind them."""
+    lines = [first, *[b"%s: %s\r\n" % pair for pair in fields], b"\r\n"]
+    wire = b"".join(lines)
+    if not has_lines(wire, len(lines)):  # all at once; now find the culprit
+        for line in lines:
+            one_line(line.removesuffix(b"\r\n"))
+    return wire
 
 
 def _content_length(fields: Fields) -> int | None:
