@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -11,7 +10,6 @@ from twisted.internet.interfaces import (
     ISSLTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -19,9 +17,12 @@ from clusterapp.http.server.connection import Connection
 from clusterapp.http.server.wire import ends_connection
 from clusterapp.http.tls.x509 import der_of
 from clusterapp.http.transports.twisted_transport import HostedTransport
+from clusterapp.private_names.reactors import unsent_dropper
 
 if TYPE_CHECKING:
     from clusterapp.http.server.site import ClusterSite
+
+_drop_unsent = unsent_dropper()
 
 
 @implementer(IPushProducer)
@@ -131,23 +132,3 @@ class HostedConnection(Connection, Protocol):
 
     def _abort(self) -> None:
         self._native.abortConnection()
-
-
-def _drop_unsent(transport: Any) -> None:
-    """
-    Free the unsent bytes of a closed transport.
-
-    Twisted keeps them as long as the transport is referenced, as it is by the protocol
-    of an application, in a reference cycle that only a full garbage collection frees.
-    The attributes are those of Twisted 26.10.
-
-    :param transport: a transport of a reactor, or TLS on top of one.
-    """
-    if isinstance(transport, TLSMemoryBIOProtocol):
-        transport._appSendBuffer.clear()  # noqa: SLF001
-        transport = transport.transport
-    if isinstance(transport, FileDescriptor):
-        transport.dataBuffer = b""
-        transport.offset = 0
-        transport._tempDataBuffer = []  # noqa: SLF001
-        transport._tempDataLen = 0  # noqa: SLF001
