@@ -122,7 +122,6 @@ def _find_error_handlers() -> Callable[[Any], Any] | None:
     from klein import Klein
 
     app = Klein()
-
     handler: Any = print
     app.handle_errors(LookupError)(handler)
     handlers_of: Callable[[Any], Any] = attrgetter("_error_handlers")

@@ -5,10 +5,13 @@ import socket
 from collections.abc import Iterator
 from importlib import import_module
 
+from klein import Klein
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
+from werkzeug.exceptions import NotFound
 
 from clusterapp.channel.log_events import ChildEvent
+from clusterapp.http.klein import klein_routes
 from clusterapp.master.workers.child_log import ChildLog
 from clusterapp.private_names import check, cpython, reactors, web
 from clusterapp.private_names.check import NAMESPACE, PrivateName
@@ -222,3 +225,27 @@ class FallbackTests(SynchronousTestCase):
         with socket.socket(fileno=number) as accepted:
             self.assertEqual(accepted.getpeername(), client.getsockname())
         self.assertEqual(address, client.getsockname())
+
+    def test_routes(self) -> None:
+        """Rules that are added later are found, and routes are remembered."""
+        self.patch(klein_routes, "_state_of", klein_routes._count_rules)
+        self.patch(web.REMAP_OF, "value", None)
+        self.patch(web.CONVERTERS_OF, "value", None)
+        app = Klein()
+
+        def handle(request: object, **_: str) -> bytes:
+            return b""
+
+        app.route("/a")(handle)
+        app.route("/b/<name>")(handle)
+        memory = klein_routes.RouteMemory(app)
+        route = memory.find(b"GET", "/a")
+        self.assertIsNotNone(route)
+        self.assertIs(memory.find(b"GET", "/a"), route)
+        self.assertEqual(
+            memory.find(b"GET", "/b/c"), ("handle", {"name": "c"}, 2, False)
+        )
+        self.assertIsNot(memory.find(b"GET", "/b/c"), memory.find(b"GET", "/b/c"))
+        self.assertIsInstance(memory.find(b"GET", "/d"), NotFound)
+        app.route("/d")(handle)
+        self.assertIsInstance(memory.find(b"GET", "/d"), klein_routes.Route)

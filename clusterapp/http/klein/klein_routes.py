@@ -69,12 +69,17 @@ class _Mark:
         return False
 
 
+#: The same object for the same number of rules.
+_counts: dict[int, int] = {}
+
+
 def _count_rules(url_map: Map) -> int:
     """Return the number of rules, which are never removed."""
-    return sum(1 for _ in url_map.iter_rules())
+    count = sum(1 for _ in url_map.iter_rules())
+    return _counts.setdefault(count, count)
 
 
-#: Returns a value that is another one after rules were added to a map.
+#: Returns an object that is another one after rules were added to a map.
 _state_of: Callable[[Map], object] = REMAP_OF.value or _count_rules
 
 
@@ -115,7 +120,8 @@ class RouteMemory:
             (redirects, exceptions of the application's converters), if the host decides
             as well, and in maps of the application's own class.
         """
-        self._notice_changes()
+        if _state_of(self.app.url_map) is not self._mark:
+            self._update()
         return self._remembered.get((method, path)) or self._match(method, path)
 
     def wants_stream(self, method: bytes, path: str) -> bool:
@@ -124,17 +130,16 @@ class RouteMemory:
 
         It costs nothing if no handler does. It is always false if `find` returns None.
         """
-        self._notice_changes()
+        if _state_of(self.app.url_map) is not self._mark:
+            self._update()
         if not self._streams:
             return False
         route = self.find(method, path)
         return isinstance(route, Route) and route.streamed
 
-    def _notice_changes(self) -> None:
-        """Clear the cache if rules were added since the last call."""
+    def _update(self) -> None:
+        """Clear the cache: rules were added since the last call."""
         url_map = self.app.url_map
-        if _state_of(url_map) == self._mark:
-            return
         self._mark = _mark(url_map)
         self._remembered.clear()
         # Without host matching, no match depends on host and scheme.
