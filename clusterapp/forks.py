@@ -18,13 +18,21 @@ import threading
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+from twisted.internet.base import ReactorBase
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from clusterapp.descriptors import owned, socket_addresses
+from clusterapp.private_names.cpython import HANDLE_RUN, READY_CALLS
+from clusterapp.private_names.reactors import SELECTABLES, THREAD_CALLS, event_loop_of
 from clusterapp.titles import mark_fork
+
+if TYPE_CHECKING:
+    from clusterapp.private_names.check import PrivateName
 
 #: Handlers that are defined in these packages are not the application's.
 _PACKAGES = frozenset({"clusterapp", "twisted"})
@@ -41,10 +49,8 @@ _THREADED: Final = frozenset(
     }
 )
 
-#: The frames that call tasks of asyncio, whose steps have no frame of their own.
-_LOOPS: Final = frozenset(
-    {("twisted.internet.asyncioreactor", "run"), ("asyncio.events", "_run")}
-)
+#: Seconds after which no timer of the parent is due in a fork.
+_NEVER: Final = 1e9
 
 #: Whether this process is a fork that the application has made of one of ours.
 is_fork = False
@@ -67,7 +73,7 @@ def clean_up_forks() -> None:
     """Remove our handlers and sockets from each fork of this process, from now on."""
     global _installed  # noqa: PLW0603 - os.register_at_fork is for life
     if not _installed:
-        os.register_at_fork(after_in_child=_clean_up)
+        os.register_at_fork(before=_check_names, after_in_child=_clean_up)
         _installed = True
 
 
@@ -123,6 +129,20 @@ def _exit_status(failure: Failure | None) -> int:
     return 1
 
 
+def _check_names() -> None:
+    """Check, before the first fork, what `_stop_loop` uses: a fork must not warn."""
+    reactor = _reactor()
+    if _suspension.depth or reactor is None:
+        return
+    names: list[PrivateName[Any]] = [THREAD_CALLS]
+    if _is_epoll(reactor):
+        names.append(SELECTABLES)
+    if isinstance(event_loop_of(reactor), asyncio.BaseEventLoop):
+        names += (READY_CALLS, HANDLE_RUN)
+    for name in names:
+        _ = name.value
+
+
 def _clean_up() -> None:
     global is_fork  # noqa: PLW0603 - it is one for life
     if _suspension.depth:
@@ -147,41 +167,59 @@ def _stop_loop() -> None:
     Calls that are due in the same iteration of the loop are dropped, as far as they can
     be reached.
     """
-    reactor: Any = sys.modules.get("twisted.internet.reactor")
+    reactor = _reactor()
     if reactor is None:
         return
     call_from_thread = reactor.callFromThread
 
     def call(function: Any, *args: Any, **kwargs: Any) -> None:
         # The thread would otherwise wait for more work, which never comes.
-        if sys._getframe(1).f_globals.get("__name__") in _THREADED:  # noqa: SLF001
+        if sys._getframe(1).f_globals.get("__name__") in _THREADED:  # noqa: SLF001 - as below
             raised = args[-1] if args and isinstance(args[-1], Failure) else None
             end_fork(raised)
         call_from_thread(function, *args, **kwargs)
 
     reactor.callFromThread = call
     reactor.runUntilCurrent = reactor.doIteration = _returned
-    # If timers are being called now, the reactor does this after them.
-    reactor._justStopped, reactor.fireSystemEvent = True, _returned  # noqa: SLF001
-    for name in ("_selectables", "_pendingTimedCalls", "threadCallQueue"):
-        with suppress(AttributeError):
-            getattr(reactor, name).clear()
-    loop = getattr(reactor, "_asyncioEventloop", None)
+    # If timers are being called now, the reactor fires this event after them.
+    reactor.fireSystemEvent = _returned
+    with suppress(ReactorNotRunning):
+        ReactorBase.stop(reactor)
+    for timer in reactor.getDelayedCalls():
+        timer.reset(_NEVER)
+    if THREAD_CALLS.value is not None:
+        THREAD_CALLS.value(reactor).clear()
+    if _is_epoll(reactor) and SELECTABLES.value is not None:
+        SELECTABLES.value(reactor).clear()
+    loop = event_loop_of(reactor)
     if loop is not None:
         _stop_asyncio(loop)
 
 
+def _reactor() -> Any:
+    """Return the reactor of this process; None if it has none, or not Twisted's."""
+    reactor: Any = sys.modules.get("twisted.internet.reactor")
+    return reactor if isinstance(reactor, ReactorBase) else None
+
+
+def _is_epoll(reactor: Any) -> bool:
+    module: Any = sys.modules.get("twisted.internet.epollreactor")
+    return module is not None and isinstance(reactor, module.EPollReactor)
+
+
 def _stop_asyncio(loop: Any) -> None:
-    with suppress(AttributeError):  # uvloop does not expose it
-        loop._ready.clear()  # noqa: SLF001
+    # uvloop does not expose the calls that are due.
+    if isinstance(loop, asyncio.BaseEventLoop) and READY_CALLS.value is not None:
+        READY_CALLS.value(loop).clear()
     loop.call_soon(end_fork)
+    # What calls tasks of asyncio, whose steps have no frame of their own.
+    callers = (AsyncioSelectorReactor.run.__code__, HANDLE_RUN.value)
     call_soon = loop.call_soon
 
     def call(function: Any, *args: Any, **kwargs: Any) -> Any:
         # Called by a task that is done, or is to be resumed later. libuv polls before
         # it calls anything else, and aborts: the descriptors that it polls are closed.
-        caller = sys._getframe(1)  # noqa: SLF001
-        if (caller.f_globals.get("__name__"), caller.f_code.co_name) in _LOOPS:
+        if sys._getframe(1).f_code in callers:  # noqa: SLF001 - documented
             end_fork(_failure_of(args[0]) if args else None)
         return call_soon(function, *args, **kwargs)
 

@@ -2,6 +2,7 @@
 
 import atexit
 import fcntl
+import logging
 import os
 import sys
 from collections.abc import Iterator, MutableMapping
@@ -17,6 +18,7 @@ from twisted.internet.error import ReactorNotRunning
 from clusterapp.channel.bootstrap import DEMO
 from clusterapp.clock import make_monotonic
 from clusterapp.errors import ClusterError
+from clusterapp.private_names.cpython import RUN_EXIT_FUNCTIONS
 from clusterapp.settings import command_line
 from clusterapp.settings.option_types import OFF
 from clusterapp.terminal import TOLD, Terminal, check_paths, print_error, start_error
@@ -338,6 +340,9 @@ class Program(MultiService):
             self._reactor.stop()
 
 
+_run_exit_functions = RUN_EXIT_FUNCTIONS.value or logging.shutdown
+
+
 def _write_whole(path: Path, text: str) -> None:
     """Replace a file atomically, so that no reader finds it half written."""
     beside = path.with_name(f"{path.name}.{os.getpid()}")
@@ -348,7 +353,7 @@ def _write_whole(path: Path, text: str) -> None:
 def _exit(status: int) -> None:
     # Exit functions registered earlier run after this one, and os._exit skips them.
     atexit.unregister(_exit)
-    atexit._run_exitfuncs()  # noqa: SLF001 - the only way to have them run now
+    _run_exit_functions()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

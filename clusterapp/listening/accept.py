@@ -16,6 +16,7 @@ from clusterapp.listening.socket_watching import (
     keeps_watching,
     no_room,
 )
+from clusterapp.private_names.cpython import ACCEPT, accept_slowly
 
 #: The number of connections accepted per wake-up if no other process accepts: most of
 #: what more would save, and requests on open connections do not wait long.
@@ -40,16 +41,9 @@ CONNECTION_LOST = {
 }
 
 
-def accept(listening: socket.socket) -> tuple[int, Any]:
-    """
-    Accept a connection without creating a socket object, which is the slow part.
-
-    :param listening: a non-blocking socket.
-    :return: the connection's descriptor, and the peer's address.
-    :raise OSError: as accept(2) fails.
-    """
-    accepted: tuple[int, Any] = listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001
-    return accepted
+#: Accepts a connection of a non-blocking socket; returns its descriptor, and the peer's
+#: address. Without creating a socket object, which is the slow part.
+accept: Callable[[socket.socket], tuple[int, Any]] = ACCEPT.value or accept_slowly
 
 
 class Room(Protocol):

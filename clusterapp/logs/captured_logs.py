@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, TextIO
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from clusterapp.private_names.cpython import EMIT, FORMAT_OF
+
 _threads = Logger("threading")
 _warnings = Logger("py.warnings")
 _unraisable = Logger("sys.unraisablehook")
@@ -23,9 +25,11 @@ _LEVELS: tuple[tuple[int, LogLevel], ...] = (
 )
 
 
-#: The code that writes a record of `logging` to a stream. Its variables are ``self``,
-#: ``record`` and ``msg``, the formatted record.
-_EMIT = logging.StreamHandler.emit.__code__
+#: The code that writes a record of `logging` to a stream; None if its variables are
+#: unknown.
+_EMIT = EMIT.value
+
+_format_of = FORMAT_OF.value or (lambda _formatter: None)
 
 
 class EventHandler(logging.Handler):
@@ -72,7 +76,7 @@ class WrittenRecord(NamedTuple):
     @property
     def _is_formatted(self) -> bool:
         formatter = self.handler.formatter
-        default = formatter is None or formatter._fmt == logging.BASIC_FORMAT  # noqa: SLF001
+        default = formatter is None or _format_of(formatter) == logging.BASIC_FORMAT
         return not default or type(self.handler).format is not logging.Handler.format
 
 

@@ -1,6 +1,7 @@
 """The log of the master's program under twistd: escaped, rate-limited, for journald."""
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -19,7 +20,7 @@ from twisted.logger import (
 )
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
-from twisted.scripts._twistd_unix import UnixAppLogger
+from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
 from clusterapp.logs.event_request import FindRequest, request_of
@@ -46,10 +47,9 @@ class ProgramLog:
     Repeated events are counted, and control characters are escaped. If stdout is the
     journal, each line is prefixed with its priority (sd-daemon(3)).
 
-    :param observer: the observer that twistd would have used.
+    :param observer: the observer that writes: one of `line_observer`, or a legacy one.
     :param later: schedules a call after some seconds; any thread may call it.
     :param find_request: returns the request that the calling code works for.
-    :param environ: the environment of the program.
     :ivar upgrading: whether this program is a new master before the end of its upgrade.
         Its events are tagged: the old master, which still serves, writes to the same
         output.
@@ -60,19 +60,10 @@ class ProgramLog:
         observer: Any,
         later: Later,
         find_request: FindRequest,
-        environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._find_request = find_request
         self.upgrading = False
-        if isinstance(observer, FileLogObserver):
-            stream = observer._outFile  # noqa: SLF001 - it has no public name
-            journal = stream is sys.stdout and is_journal(1, environ)
-            observer.formatEvent = partial(line_of, journal=journal)
-            if isinstance(stream, TextIOWrapper):
-                # Characters that its encoding lacks are escaped; otherwise the line
-                # would be lost.
-                stream.reconfigure(errors="backslashreplace")
-        elif not ILogObserver.providedBy(observer):
+        if not ILogObserver.providedBy(observer):
             wrapped = LegacyLogObserverWrapper(observer)
 
             def observer(event: LogEvent) -> None:
@@ -100,6 +91,23 @@ class ProgramLog:
     def flush(self) -> None:
         """Log the counts of suppressed events: the program exits."""
         self._repeats.flush()
+
+
+def line_observer(
+    stream: Any, environ: Mapping[str, str] = os.environ
+) -> FileLogObserver:
+    """
+    Return an observer that writes events to a stream, as `line_of` formats them.
+
+    :param stream: a text stream, or a `twisted.python.logfile.LogFile`.
+    :param environ: the environment of the program.
+    """
+    journal = stream is sys.stdout and is_journal(1, environ)
+    if isinstance(stream, TextIOWrapper):
+        # Characters that its encoding lacks are escaped; otherwise the line would be
+        # lost.
+        stream.reconfigure(errors="backslashreplace")
+    return FileLogObserver(stream, partial(line_of, journal=journal))
 
 
 def _before(prefix: str, event: LogEvent) -> LogEvent:
@@ -176,11 +184,31 @@ def log_with_twistd(
         or twistd.get("logger")
     ):
         return None
-    # The stream or file that twistd chooses, with its rotation; private in twistd.
-    observer = UnixAppLogger(twistd)._getLogObserver()  # noqa: SLF001
-    log = ProgramLog(observer, later, find_request)
+    log = ProgramLog(_twistd_observer(twistd, later), later, find_request)
     application.setComponent(ILogObserver, log)
     return log
+
+
+def _twistd_observer(twistd: Mapping[str, Any], later: Later) -> Any:
+    """
+    Return an observer for the output that twistd chooses by its options.
+
+    twistd's own is private. As there, a log file that Twisted rotates is rotated at
+    SIGUSR1, too, unless the program handles that signal.
+    """
+    if twistd.get("syslog"):
+        from twisted.python.syslog import SyslogObserver  # noqa: PLC0415 - it opens it
+
+        return SyslogObserver(twistd.get("prefix", "")).emit
+    name = twistd.get("logfile")
+    if name == "-" and not twistd["nodaemon"]:
+        sys.exit("Daemons cannot log to stdout, exiting!")
+    if name == "-" or (twistd["nodaemon"] and not name):
+        return line_observer(sys.stdout)
+    file = LogFile.fromFullPath(name or "twistd.log")
+    if not signal.getsignal(signal.SIGUSR1):  # SIG_DFL
+        signal.signal(signal.SIGUSR1, lambda *_: later(0, file.rotate))
+    return line_observer(file)
 
 
 def capture_streams() -> None:

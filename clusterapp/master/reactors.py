@@ -5,12 +5,12 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.interfaces import IReactorFDSet, IReactorProcess, IReactorSocket
 from twisted.internet.selectreactor import SelectReactor
 
 from clusterapp.errors import ReactorError
 from clusterapp.limits import raise_descriptor_limit, warn_of_low_limit
+from clusterapp.private_names.reactors import event_loop_of
 
 _ADVICE = "run it on epoll, select or asyncio's own event loop instead"
 
@@ -26,10 +26,8 @@ def check_reactor(reactor: Any) -> None:
             raise ReactorError(
                 f"{_name(reactor)} does not provide {needed.__name__}: {_ADVICE}"
             )
-    if not isinstance(reactor, AsyncioSelectorReactor):
-        return
-    loop = reactor._asyncioEventloop  # noqa: SLF001 - there is no public way to ask
-    if not isinstance(loop, asyncio.SelectorEventLoop):
+    loop = event_loop_of(reactor)
+    if loop is not None and not isinstance(loop, asyncio.SelectorEventLoop):
         # uvloop takes over the descriptor by which Twisted is notified of SIGCHLD.
         raise ReactorError(
             f"the event loop {_name(loop)} does not let Twisted see child processes"

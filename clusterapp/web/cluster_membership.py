@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
-from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.endpoints import (
     HostnameEndpoint,
     UNIXClientEndpoint,
@@ -20,6 +19,7 @@ from clusterapp.http.upstream.core_agent import CoreAgent
 from clusterapp.http.upstream.unix_client import NativeUnixEndpoint
 from clusterapp.http.upstream.upstream_tls import client_options
 from clusterapp.interfaces import Role
+from clusterapp.private_names.reactors import event_loop_of
 from clusterapp.settings.model import Settings
 
 
@@ -74,11 +74,10 @@ def agent_beside(reactor: Any, path: str) -> CoreAgent:
 
 def _beside(reactor: Any, path: str) -> IStreamClientEndpoint:
     """Return the client endpoint of a Unix socket that is fastest on the reactor."""
-    if isinstance(reactor, AsyncioSelectorReactor):
-        # In a child this loop is the current one before the reactor is installed.
-        loop = reactor._asyncioEventloop  # noqa: SLF001 - there is no public way to ask
-        return NativeUnixEndpoint(loop, path)
-    return UNIXClientEndpoint(reactor, path)
+    loop = event_loop_of(reactor)
+    if loop is None:
+        return UNIXClientEndpoint(reactor, path)
+    return NativeUnixEndpoint(loop, path)
 
 
 def core_client(agent: IAgent) -> HTTPClient:

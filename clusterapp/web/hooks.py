@@ -1,7 +1,6 @@
 """The start and stop hooks of an application."""
 
 from collections.abc import Callable
-from copy import copy
 from inspect import isawaitable, iscoroutine
 from typing import TypeVar
 
@@ -22,14 +21,21 @@ class Hooks:
 
     :param instance: passed to every hook as its only argument, as Klein passes it to
         routes declared in a class body; None for plain functions.
+    :param start: the start hooks, to which `on_start` adds.
+    :param stop: the stop hooks, to which `on_stop` adds.
     """
 
     _log = Logger()
 
-    def __init__(self, instance: object = None) -> None:
+    def __init__(
+        self,
+        instance: object = None,
+        start: list[Hook] | None = None,
+        stop: list[Hook] | None = None,
+    ) -> None:
         self._instance = instance
-        self._start: list[Hook] = []
-        self._stop: list[Hook] = []
+        self._start: list[Hook] = [] if start is None else start
+        self._stop: list[Hook] = [] if stop is None else stop
 
     def on_start(self, hook: HookT) -> HookT:
         """Register a hook to run before the first request (a decorator)."""
@@ -43,9 +49,7 @@ class Hooks:
 
     def bound_to(self, instance: object) -> "Hooks":
         """Return the same hooks, to be called with ``instance``."""
-        bound = copy(self)
-        bound._instance = instance  # noqa: SLF001 - a copy of this very object
-        return bound
+        return Hooks(instance, self._start, self._stop)
 
     def __bool__(self) -> bool:
         """Return whether any hook is registered."""

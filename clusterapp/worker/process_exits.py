@@ -13,12 +13,15 @@ import os
 import threading
 from typing import Any
 
-from twisted.internet.process import reapProcessHandlers
+from twisted.internet.process import reapAllProcesses
 from twisted.logger import Logger
 
 from clusterapp.guards import guarded
+from clusterapp.private_names.reactors import REAP_HANDLERS
 
 _log = Logger()
+
+_handlers = REAP_HANDLERS.value
 
 
 def reap_when_exited(loop: asyncio.AbstractEventLoop, process: Any) -> None:
@@ -61,6 +64,9 @@ def _wait_in_thread(loop: asyncio.AbstractEventLoop, process: Any, pid: int) -> 
 @guarded("tell of the exit of a process")
 def _reap(process: Any, pid: int) -> None:
     # Twisted reaps the process itself when the last pipe closes: it may be done.
-    found = reapProcessHandlers.get(pid)
+    if _handlers is None:
+        reapAllProcesses()
+        return
+    found = _handlers.get(pid)
     if found is not None and found is process:
         found.reapProcess()

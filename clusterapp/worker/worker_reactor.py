@@ -8,17 +8,26 @@ from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.main import installReactor
 
 from clusterapp.forks import suspended
+from clusterapp.private_names.reactors import with_read_hook
 from clusterapp.worker.process_exits import reap_when_exited
 
 
 class ChildReactor(AsyncioSelectorReactor):
-    """The asyncio reactor, with exits of processes noticed through a pidfd each."""
+    """
+    The asyncio reactor, with exits of processes noticed through a pidfd each.
+
+    :param event_loop: the event loop that it runs on.
+    """
+
+    def __init__(self, event_loop: asyncio.AbstractEventLoop) -> None:
+        self.event_loop = event_loop
+        super().__init__(event_loop)
 
     def spawnProcess(self, *args: Any, **kwargs: Any) -> IProcessTransport:
         """Start a process, and have Twisted reap it once it has exited."""
         with suspended():
             process: IProcessTransport = super().spawnProcess(*args, **kwargs)
-        reap_when_exited(self._asyncioEventloop, process)
+        reap_when_exited(self.event_loop, process)
         return process
 
 
@@ -31,9 +40,9 @@ class UvloopReactor(ChildReactor):
     reset.
     """
 
-    def _readOrWrite(self, selectable: Any, read: bool) -> None:
-        super()._readOrWrite(selectable, read)
-        if read and selectable in self._readers:
+    def after_read(self, selectable: Any) -> None:
+        """Called after each read: register a descriptor that is still read anew."""
+        if selectable in self.getReaders():
             self.removeReader(selectable)
             self.addReader(selectable)
 
@@ -45,7 +54,7 @@ def install() -> None:
     except ImportError:  # uvloop is not available for this platform
         _install_on(asyncio.new_event_loop(), ChildReactor)
     else:
-        _install_on(uvloop.new_event_loop(), UvloopReactor)
+        _install_on(uvloop.new_event_loop(), with_read_hook(UvloopReactor))
 
 
 def _install_on(loop: asyncio.AbstractEventLoop, kind: type[ChildReactor]) -> None:

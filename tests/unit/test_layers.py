@@ -22,6 +22,7 @@ LAYERS = {
     "guards": 0,
     "interfaces": 0,
     "printable": 0,
+    "private_names": 0,
     "regular": 0,
     "titles": 0,
     "wording": 0,

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from clusterapp.listening import accept
 from clusterapp.listening.accept import AT_ONCE, Acceptor, ConnectionAdopter
 from tests.unit.fakes import Log
 
@@ -66,7 +67,7 @@ class Broken:
     def close(self) -> None:
         """Do nothing."""
 
-    def _accept(self) -> None:
+    def fail(self, _: object) -> tuple[int, object]:
         raise self.error
 
 
@@ -200,7 +201,9 @@ class TroubleTests(AcceptorCase):
     def broken(self, number: int) -> Acceptor:
         """Let accept fail in this way."""
         error = OSError(number, os.strerror(number))
-        acceptor = self.make(Broken(error))
+        broken = Broken(error)
+        self.patch(accept, "accept", broken.fail)
+        acceptor = self.make(broken)
         acceptor.start()
         acceptor.doRead()
         return acceptor
@@ -276,7 +279,9 @@ class TroubleTests(AcceptorCase):
 
     def test_anything_else(self) -> None:
         """An exception that nobody expects is logged, and the listener kept."""
-        acceptor = self.make(Broken(ZeroDivisionError()))  # type: ignore[arg-type]
+        broken = Broken(ZeroDivisionError())  # type: ignore[arg-type]
+        self.patch(accept, "accept", broken.fail)
+        acceptor = self.make(broken)
         acceptor.start()
         acceptor.doRead()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

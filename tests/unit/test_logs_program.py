@@ -17,7 +17,6 @@ from twisted.logger import (
     LogLevel,
     LogPublisher,
     formatEvent,
-    textFileLogObserver,
 )
 from twisted.python.failure import Failure
 from twisted.python.log import textFromEventDict
@@ -29,6 +28,7 @@ from clusterapp.logs.program import (
     ProgramLog,
     capture_streams,
     is_journal,
+    line_observer,
     line_of,
     log_with_twistd,
 )
@@ -50,10 +50,9 @@ class ProgramLogTests(SynchronousTestCase):
         stream = io.TextIOWrapper(self.raw, encoding)
         self.addCleanup(stream.detach)
         self.log = ProgramLog(
-            textFileLogObserver(stream),
+            line_observer(stream, self.environ),
             Clock().callLater,
             lambda: self.facts,
-            self.environ,
         )
         verifyObject(ILogObserver, self.log)
         return Logger("shop", observer=LogPublisher(self.log))
@@ -203,7 +202,7 @@ class JournalTests(SynchronousTestCase):
         stream = io.StringIO()
         self.patch(sys, "stdout", stream)
         log = ProgramLog(
-            textFileLogObserver(stream), Clock().callLater, lambda: None, environ
+            line_observer(stream, environ), Clock().callLater, lambda: None
         )
         Logger("shop", observer=LogPublisher(log)).error("no")
         self.assertTrue(stream.getvalue().startswith("<3>"))

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
+from clusterapp.master.distribution import accept_loop
 from clusterapp.master.distribution.accept_loop import AcceptLoop
 from tests.unit.arriving import ArrivingCase, descriptors_left
 from tests.unit.fakes import Log
@@ -25,7 +26,7 @@ class Failing:
     def fileno(self) -> int:
         return 99
 
-    def _accept(self) -> None:
+    def fail(self, _: object) -> tuple[int, object]:
         raise self.error
 
 
@@ -153,7 +154,9 @@ class TroubleTests(ArrivalsCase):
 
     def failing(self, number: int) -> AcceptLoop:
         """Let accept fail in this way."""
-        arrivals = self.make(Failing(number))
+        failing = Failing(number)
+        self.patch(accept_loop, "accept", failing.fail)
+        arrivals = self.make(failing)
         arrivals.turn(on=True)
         arrivals.doRead()
         return arrivals

@@ -1,14 +1,10 @@
-"""
-Copying requests to another process with `twisted.web.distrib`.
-
-The private `_addressToTuple` of twisted.web is used as it was in Twisted 26.10.
-"""
+"""Copying requests to another process with `twisted.web.distrib`."""
 
 from io import BytesIO
 from typing import Any, Final
 
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.spread.pb import ViewPoint
-from twisted.web import server
 
 from clusterapp.http.application.request_failure import Failing
 
@@ -40,10 +36,19 @@ class Distributed(Failing):
         content = BytesIO() if self.content is None else self.content
         content.seek(0)
         return {name: getattr(self, name) for name in _COPIED} | {
-            "client": server._addressToTuple(self.client),  # noqa: SLF001
+            "client": _as_tuple(self.client),
             "content_data": content.read(),
-            "host": server._addressToTuple(self.getHost()),  # noqa: SLF001
+            "host": _as_tuple(self.getHost()),
             "notifications": [],
             "remote": ViewPoint(issuer, self),
             "requestHeaders": list(self.requestHeaders.getAllRawHeaders()),
         }
+
+
+def _as_tuple(address: Any) -> tuple[Any, ...]:
+    """Return an address as twisted.web copies it."""
+    if isinstance(address, IPv4Address):
+        return ("INET", address.host, address.port)
+    if isinstance(address, UNIXAddress):
+        return ("UNIX", address.name)
+    return tuple(address)

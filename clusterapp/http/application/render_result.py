@@ -1,6 +1,5 @@
 """Processing of what a resource's `render` has returned or raised."""
 
-from twisted.web import server
 from twisted.web.error import UnsupportedMethod
 from twisted.web.resource import IResource
 
@@ -15,22 +14,16 @@ class Again:
 
     def __init__(self, resource: IResource, outcome: object) -> None:
         self._resource = resource
-        self._outcomes = [outcome]
+        self._outcome = outcome
 
     def __repr__(self) -> str:
         return repr(self._resource)  # shown in the log
 
-    def render(self, request: server.Request) -> object:
-        """Return the known result once; then render anew, as for HEAD by GET."""
-        if not self._outcomes:
-            body = self._resource.render(request)
-            if not (isinstance(body, bytes) or body is server.NOT_DONE_YET):
-                raise not_bytes(self._resource, body)
-            return body
-        outcome = self._outcomes.pop()
-        if isinstance(outcome, UnsupportedMethod):
-            raise outcome
-        return outcome
+    def render(self, request: object) -> object:  # noqa: ARG002
+        """Return the known result, or raise the known exception."""
+        if isinstance(self._outcome, UnsupportedMethod):
+            raise self._outcome
+        return self._outcome
 
 
 def not_bytes(resource: IResource, body: object) -> TypeError:

@@ -4,21 +4,21 @@ The application's request: a `twisted.web.server.Request`, created lazily.
 It is compatible in everything that an application can use. Parts that most applications
 do not use are created on first use: the fields as `Headers`, the query and the form,
 the segments of the path, cookies, addresses.
-
-The private `_forceSSL` of twisted.web's requests is used as it was in Twisted 26.10.
 """
 
+from http import HTTPStatus
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, AnyStr, BinaryIO, Final, cast
 from urllib.parse import unquote_to_bytes
 
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.error import UnsupportedMethod
 from twisted.web.http import parse_qs
 from twisted.web.http_headers import Headers
 from twisted.web.pages import notFound
-from twisted.web.resource import IResource, _IEncodingResource
+from twisted.web.resource import IResource
 
 from clusterapp import forks
 from clusterapp.http.application.distrib import Distributed
@@ -32,11 +32,14 @@ from clusterapp.http.application.spooled_body import Content
 from clusterapp.http.application.streamed_body import StreamedBody
 from clusterapp.http.lazy import Lazy
 from clusterapp.interfaces import Fields
+from clusterapp.private_names.web import encoding_check
 
 if TYPE_CHECKING:
     from clusterapp.http.server.connection import Connection
     from clusterapp.http.syntax.request_head import Head
 
+
+_has_encoder = encoding_check()
 
 #: The message of system calls for a path with a NUL.
 _NUL: Final = "embedded null byte"
@@ -135,10 +138,6 @@ class ClusterRequest(Distributed, Addressing):
     def sitepath(self) -> list[bytes]:
         """The segments of the path that lead to the site: none."""
         return []
-
-    @Lazy
-    def _adapterCache(self) -> dict[str, Any]:
-        return {}
 
     def _segments(self) -> list[bytes]:
         return [unquote_to_bytes(part) for part in self._head.path[1:].split(b"/")]
@@ -261,7 +260,7 @@ class ClusterRequest(Distributed, Addressing):
 
     def _process(self) -> None:
         if self._head.target == b"*":
-            self._handleStar()
+            self._serve_star()
             return
         site = self.site
         try:
@@ -269,7 +268,7 @@ class ClusterRequest(Distributed, Addressing):
             if found is not site.dispatcher:
                 if not found.isLeaf:
                     found = site.getResourceFor(self)
-                if _IEncodingResource.providedBy(found):
+                if _has_encoder(found):
                     self._encoder = found.getEncoder(self)
             self.render(found)
         except BaseException as error:  # noqa: BLE001 - as twisted.web does
@@ -285,7 +284,10 @@ class ClusterRequest(Distributed, Addressing):
         try:
             body = resrc.render(self)
         except UnsupportedMethod as error:
-            super().render(cast("IResource", Again(resrc, error)))
+            if self.method == b"HEAD" and b"GET" in error.allowedMethods:
+                self._render_head_by_get(resrc)
+            else:
+                super().render(cast("IResource", Again(resrc, error)))
             return
         except Exception:
             if not self._connection.switched:
@@ -304,6 +306,28 @@ class ClusterRequest(Distributed, Addressing):
             self._render_failed(not_bytes(resrc, body))
         else:
             super().render(cast("IResource", Again(resrc, body)))
+
+    def _render_head_by_get(self, resrc: IResource) -> None:
+        """Respond to a HEAD with the head of the response to a GET."""
+        self.method = b"GET"
+        self._inFakeHead = True
+        body = resrc.render(self)
+        if isinstance(body, bytes):
+            self.setHeader(b"content-length", b"%d" % len(body))
+        elif body is not server.NOT_DONE_YET:  # then the length stays unknown
+            raise not_bytes(resrc, body)
+        self._inFakeHead = False
+        self.method = b"HEAD"
+        self.write(b"")
+        self.finish()
+
+    def _serve_star(self) -> None:
+        """Respond to an ``OPTIONS *``; there is nothing else to do with a server."""
+        if self.method != b"OPTIONS":
+            self.setResponseCode(HTTPStatus.METHOD_NOT_ALLOWED)
+            self.setHeader(b"allow", b"OPTIONS")
+        self.setHeader(b"content-length", b"0")
+        self.finish()
 
     def _render_failed(self, error: TypeError) -> None:
         """Fail without twisted.web's error page, which shows values to the client."""
@@ -365,3 +389,14 @@ class ClusterRequest(Distributed, Addressing):
             self._body.close()
         elif self._stream is not None and not self._stream.complete:
             self._stream.stopProducing()
+
+
+def _set_lazily(name: str) -> None:
+    """Have what the constructor of `Componentized` sets created on first use."""
+    made = Lazy[Any](lambda _: vars(Componentized())[name])
+    made.__set_name__(ClusterRequest, name)
+    setattr(ClusterRequest, name, made)
+
+
+for _name in vars(Componentized()):
+    _set_lazily(_name)

@@ -20,6 +20,8 @@ class Addressing(Responding):
     """The addresses and the URL of a `ClusterRequest`."""
 
     _head: "Head"
+    #: Whether `setHost` was called for a request over TLS.
+    _is_forced_secure = False
 
     @Lazy
     def client(self) -> IAddress:
@@ -46,7 +48,7 @@ class Addressing(Responding):
 
     def isSecure(self) -> bool:
         """Return whether the client uses TLS, be it only to a trusted proxy."""
-        if self._forceSSL:  # set by `setHost`
+        if self._is_forced_secure:
             return True
         connection = self.channel
         if connection is None:
@@ -71,7 +73,24 @@ class Addressing(Responding):
         host = address.host if is_ip(self._listener()) else THIS_MACHINE
         return authority(self._named_host(), self._scheme(), host, address.port)
 
-    def _prePathURL(self, prepath: list[bytes]) -> bytes:
+    def setHost(self, host: bytes, port: int, ssl: bool = False) -> None:
+        """
+        Set the host that the client has connected to; see `twisted.web.http.Request`.
+
+        :param ssl: whether `isSecure` returns true from now on.
+        """
+        self._is_forced_secure = bool(ssl)
+        super().setHost(host, port, ssl)
+
+    def prePathURL(self) -> bytes:
+        """Return the URL up to the segments that have been traversed."""
+        return self._url_of(self.prepath or [])
+
+    def rememberRootURL(self) -> None:
+        """Remember the URL before the last traversed segment."""
+        self.appRootURL = self._url_of((self.prepath or [])[:-1])
+
+    def _url_of(self, prepath: list[bytes]) -> bytes:
         path = "/".join(quote(segment, safe="") for segment in prepath)
         return b"%b://%b/%b" % (self._scheme(), self.authority(), path.encode("ascii"))
 

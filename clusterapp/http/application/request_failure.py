@@ -5,8 +5,6 @@ If nothing of the response has been sent, the client gets an error response. Oth
 the connection is closed, so that the client detects an incomplete response: neither an
 error page nor the end of a body is added to it. Either way the failure is logged once,
 with the request.
-
-The private `_inFakeHead` of twisted.web's requests is used as it was in Twisted 26.10.
 """
 
 from http import HTTPStatus
@@ -18,7 +16,7 @@ from twisted.web.util import formatFailure
 
 from clusterapp import forks
 from clusterapp.http.application.form_parser import BadFormError
-from clusterapp.http.application.response_body import Responding
+from clusterapp.http.application.response_body import Responding, client_has_gone
 
 #: The page of twisted.web.
 _FAILED: Final = (
@@ -86,7 +84,7 @@ class Failing(Responding):
         if self.channel is None:
             self.log_failure(reason)
             self.setResponseCode(HTTPStatus.INTERNAL_SERVER_ERROR)
-            super().finish()  # raises the RuntimeError
+            raise client_has_gone()
         if not reason.check(BadFormError):
             self.log_failure(reason)
         self._answer_failure(reason)

@@ -1,11 +1,6 @@
-"""
-The body of a response: writing, framing and finishing it.
+"""The body of a response: writing, framing and finishing it."""
 
-The private `_disconnected`, `_inFakeHead` and `_encoder` of twisted.web's requests are
-used as they were in Twisted 26.10.
-"""
-
-from typing import Final
+from typing import Any, Final
 
 from twisted.python.failure import Failure
 
@@ -46,6 +41,11 @@ _UNUSUAL: Final = frozenset(
 
 class Responding(HeadWriter):
     """The response methods of a `ClusterRequest`."""
+
+    #: Whether a HEAD is being rendered as a GET.
+    _inFakeHead = False
+    #: Encodes the body, such as with gzip.
+    _encoder: Any = None
 
     def respond(self, body: bytes) -> None:
         """
@@ -154,7 +154,7 @@ class Responding(HeadWriter):
         if self._given_up:
             return
         if self._disconnected or self.finished:
-            super().finish()  # raises the RuntimeError
+            self._finish_again()
             return
         if self._inFakeHead:
             return  # `render` finishes the response to a HEAD that it renders as a GET
@@ -174,6 +174,11 @@ class Responding(HeadWriter):
         if self.chunked:
             self.channel.write(b"0\r\n\r\n")
         self._end()
+
+    def _finish_again(self) -> None:
+        if self._disconnected:
+            raise client_has_gone()
+        super().finish()  # warns
 
     def _give_up(self, wrong_length: str = "") -> None:
         """
@@ -263,7 +268,7 @@ class Responding(HeadWriter):
         """Release the connection for the next request."""
         connection, self.channel = self.channel, None
         if self.producer is not None:
-            self._log.error("a producer is still there at {uri}", uri=self.uri)
+            self._failures.error("a producer is still there at {uri}", uri=self.uri)
             self.producer = None
         self.drop_body()
         if "notifications" in self.__dict__:
@@ -274,3 +279,11 @@ class Responding(HeadWriter):
     def drop_body(self) -> None:
         """Discard the request's body."""
         raise NotImplementedError
+
+
+def client_has_gone() -> RuntimeError:
+    """Return the error of a response that is finished after the client has gone."""
+    return RuntimeError(
+        "Request.finish called on a request after its connection was lost; "
+        "use Request.notifyFinish to keep track of this."
+    )

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from twisted.web import http_headers
 from twisted.web.http_headers import Headers
 
 from clusterapp.http.syntax.response_framing import one_line
+from clusterapp.private_names.web import replace_name_cache
 
 #: The most field names that are cached, and the length in bytes of the longest one;
 #: applications and clients use about a hundred.
@@ -115,17 +115,8 @@ class BoundedNames(dict[bytes | str, bytes]):
         super().__setitem__(name, written)
 
 
-def bound_names() -> None:
-    """
-    Bound Twisted's cache of field names to about 256 KiB.
-
-    The private `_nameEncoder` and its cache are used as they were in Twisted 26.10.
-    """
-    encoder = http_headers._nameEncoder  # noqa: SLF001
-    encoder._canonicalHeaderCache = BoundedNames()  # noqa: SLF001
-
-
-bound_names()
+# To about 256 KiB.
+replace_name_cache(BoundedNames())
 
 
 def useful(name: bytes, value: bytes | None) -> bytes | None:

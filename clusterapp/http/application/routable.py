@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
-from twisted.logger import LogLevel
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.web import server
 
@@ -33,6 +33,9 @@ class Routable(WithContext, server.Request):
     #: The Klein that found a route for this request, and the path that was matched;
     #: None before. The mapper is created from it if a handler needs one.
     routed: "tuple[Klein, str] | None" = None
+    #: Whether the client has gone; applications know it by this name.
+    _disconnected = False
+    _failures = Logger("twisted.web.server.Request")
 
     def authority(self) -> bytes:
         """Return the authority of the request's URL: that of its Host field, if any."""
@@ -98,7 +101,7 @@ class Routable(WithContext, server.Request):
         :param what: the text before the name of the exception.
         """
         add_future_note(reason.value)
-        self._log.failure(
+        self._failures.failure(
             "{what} {exception} in {request.facts}",
             reason,
             LogLevel.error,

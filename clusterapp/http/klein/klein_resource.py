@@ -33,12 +33,11 @@ The same requests get the same responses, with these intended exceptions:
 - A rule may have a variable named ``f``, with which Klein fails.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any
 
 from klein import Klein, Response
-from klein._resource import URLDecodeError, extractURLparts
 from klein.app import KleinRequest
 from klein.interfaces import IKleinRequest
 from klein.resource import KleinResource
@@ -55,10 +54,21 @@ from werkzeug.routing import MapAdapter
 
 from clusterapp import forks
 from clusterapp.http.application.routable import Dispatcher, Routable
-from clusterapp.http.klein.klein_routes import Route, RouteMemory
+from clusterapp.http.klein.klein_routes import Route, RouteMemory, segments_of
+from clusterapp.private_names.web import APP_OF, ERROR_HANDLERS, SEGMENT_COUNT
 
 #: The result of a handler whose response is written by other code.
 _ANSWERED_ELSEWHERE = object()
+
+
+class _NoRequest(Routable):
+    """A class without instances."""
+
+
+#: The requests that are dispatched here: the engine's, unless Klein's parts are not
+#: where they are expected.
+_DISPATCHED = Routable if ERROR_HANDLERS.found and SEGMENT_COUNT.found else _NoRequest
+_error_handlers_of = ERROR_HANDLERS.value or (lambda _app: ())
 
 
 def klein_resource(app: Klein) -> IResource:
@@ -69,7 +79,11 @@ def klein_resource(app: Klein) -> IResource:
         overrides it.
     """
     own = app.resource()
-    return KleinRoutes(own._app) if type(own) is KleinResource else own  # noqa: SLF001
+    if type(app).resource is Klein.resource:
+        return KleinRoutes(app)
+    if type(own) is KleinResource and APP_OF.value is not None:
+        return KleinRoutes(APP_OF.value(own))
+    return own
 
 
 class KleinRoutes(KleinResource, Dispatcher):
@@ -81,6 +95,7 @@ class KleinRoutes(KleinResource, Dispatcher):
 
     def __init__(self, app: Klein) -> None:
         super().__init__(app)
+        self._klein = app
         self._routes = RouteMemory(app)
 
     def wants_stream(self, method: bytes, path_text: str) -> bool:
@@ -99,9 +114,9 @@ class KleinRoutes(KleinResource, Dispatcher):
 
     def render(self, request: IRequest) -> Any:
         """Dispatch a request; the response may be sent later."""
-        if not isinstance(request, Routable):
+        if not isinstance(request, _DISPATCHED):
             return super().render(request)
-        app = self._app
+        app = self._klein
         path = request.path_text()
         route = None if path is None else self._routes.find(request.method, path)
         if path is None or route is None:
@@ -114,13 +129,13 @@ class KleinRoutes(KleinResource, Dispatcher):
 
     def _render_as_klein(self, request: Routable) -> Any:
         """Dispatch a request with a mapper of its host, like `KleinResource`."""
-        app = self._app
+        app = self._klein
         try:
             IKleinRequest(request).mapper = mapper = _bind(app, request)
             rule, values = mapper.match(return_rule=True)
             handler: Any = app.endpoints[rule.endpoint]
-            route = Route(rule.endpoint, values, handler.segment_count, streamed=False)
-        except URLDecodeError:
+            route = Route(rule.endpoint, values, segments_of(handler), streamed=False)
+        except UndecodablePathError:
             _Dispatched(app, request).follow(fail(Failure(NotFound())))
             return NOT_DONE_YET
         except Exception:  # noqa: BLE001  (converters may raise anything)
@@ -129,7 +144,7 @@ class KleinRoutes(KleinResource, Dispatcher):
         return self._execute(request, route)
 
     def _execute(self, request: Routable, route: Route) -> Any:
-        app = self._app
+        app = self._klein
         request.consume(route.segments)
         try:
             result: Any = app.execute_endpoint(route.endpoint, request, **route.values)
@@ -160,7 +175,7 @@ class _Dispatched:
     def follow(self, called: Deferred[Any]) -> None:
         """Send the result of the handler's Deferred when it fires."""
         run = self._request.in_context  # it may be fired by code of another request
-        handlers = iter(self._app._error_handlers)  # noqa: SLF001
+        handlers = iter(_error_handlers_of(self._app))
         self._request.notifyFinish().addErrback(lambda _: called.cancel())
         called.addCallback(partial(run, self._render))
         called.addErrback(partial(run, self._handle), handlers)
@@ -173,7 +188,7 @@ class _Dispatched:
             forks.end_fork()
         request = self._request
         if isinstance(result, Response):
-            result = result._applyToRequest(request)  # noqa: SLF001
+            result = _apply(result, request)
         if IResource.providedBy(result):
             if request.has_nul:
                 raise NotFound
@@ -241,6 +256,15 @@ class _Dispatched:
             self._request.finish()
 
 
+def _apply(response: Response, request: Routable) -> Any:
+    """Set the status and the fields of Klein's `Response`, and return its body."""
+    request.setResponseCode(response.code)
+    for name, said in response.headers.items():
+        values = [said] if isinstance(said, str | bytes) else said
+        request.responseHeaders.setRawHeaders(name, values)
+    return response.body
+
+
 def _is_cancelled(failure: Failure) -> bool:
     """Return whether a failure is only the cancellation for a client that left."""
     error = failure.value
@@ -261,6 +285,10 @@ def _cannot_write(failure: Failure, request: Routable) -> None:
         request.log_failure(failure, "the response could not be written:")
     else:
         request.processingFailed(failure)
+
+
+class UndecodablePathError(ValueError):
+    """Raised for a path that is not UTF-8."""
 
 
 class _LateKleinRequest(KleinRequest):
@@ -288,17 +316,26 @@ def _bind(app: Klein, request: Routable, path: str | None = None) -> MapAdapter:
 
     :param path: the path that is to be matched, if nothing precedes it; None for the
         remaining path of the request.
-    :raises URLDecodeError: if the path is not UTF-8.
+    :raises UndecodablePathError: if the path is not UTF-8.
     :raises werkzeug.routing.exceptions.BadHost: if the host is not a valid name.
     """
-    scheme, _, _, path_info, script_name = extractURLparts(request)
     return app.url_map.bind(
         request.authority().decode("ascii"),
-        script_name if path is None else "",
-        path_info=path_info if path is None else path,
+        _joined(request.prepath) if path is None else "",
+        path_info=_joined(request.postpath) if path is None else path,
         default_method=request.method.decode(),
-        url_scheme=scheme,
+        url_scheme="https" if request.isSecure() else "http",
     )
+
+
+def _joined(segments: Sequence[bytes] | None) -> str:
+    """Return the path of segments, which begins with a slash if there are any."""
+    path = b"/".join(segments or ())
+    try:
+        text = path.decode()
+    except UnicodeDecodeError:
+        raise UndecodablePathError(repr(path)) from None
+    return text if text.startswith("/") or not segments else f"/{text}"
 
 
 registerAdapter(_LateKleinRequest, Routable, IKleinRequest)

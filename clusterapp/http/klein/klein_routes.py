@@ -8,7 +8,7 @@ with werkzeug's own converters. Other routes are matched each time. Paths that a
 found are never cached, nor are redirects.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +16,13 @@ from klein import Klein
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import Map, MapAdapter, Rule
 from werkzeug.routing.converters import DEFAULT_CONVERTERS
+
+from clusterapp.private_names.web import (
+    CONVERTERS_OF,
+    REMAP_OF,
+    SEGMENT_COUNT,
+    set_remap,
+)
 
 #: A handler on which this attribute is true receives its request's body as a stream.
 STREAMED: Final = "__clusterapp_streamed__"
@@ -62,6 +69,29 @@ class _Mark:
         return False
 
 
+#: The same object for the same number of rules.
+_counts: dict[int, int] = {}
+
+
+def _count_rules(url_map: Map) -> int:
+    """Return the number of rules, which are never removed."""
+    count = sum(1 for _ in url_map.iter_rules())
+    return _counts.setdefault(count, count)
+
+
+#: Returns an object that is another one after rules were added to a map.
+_state_of: Callable[[Map], object] = REMAP_OF.value or _count_rules
+
+
+def _mark(url_map: Map) -> object:
+    """Have werkzeug take up added rules; return the value of `_state_of` from now."""
+    url_map.update()
+    # The mark of another cache of this map is valid for this one, too.
+    if REMAP_OF.found and not isinstance(_state_of(url_map), _Mark):
+        set_remap(url_map, _Mark())
+    return _state_of(url_map)
+
+
 @dataclass
 class RouteMemory:
     """
@@ -90,7 +120,8 @@ class RouteMemory:
             (redirects, exceptions of the application's converters), if the host decides
             as well, and in maps of the application's own class.
         """
-        self._notice_changes()
+        if _state_of(self.app.url_map) is not self._mark:
+            self._update()
         return self._remembered.get((method, path)) or self._match(method, path)
 
     def wants_stream(self, method: bytes, path: str) -> bool:
@@ -99,22 +130,17 @@ class RouteMemory:
 
         It costs nothing if no handler does. It is always false if `find` returns None.
         """
-        self._notice_changes()
+        if _state_of(self.app.url_map) is not self._mark:
+            self._update()
         if not self._streams:
             return False
         route = self.find(method, path)
         return isinstance(route, Route) and route.streamed
 
-    def _notice_changes(self) -> None:
-        """Clear the cache if rules were added since the last call."""
-        url_map: Any = self.app.url_map
-        if url_map._remap is self._mark:  # noqa: SLF001  (there is no public API)
-            return
-        url_map.update()
-        if not isinstance(url_map._remap, _Mark):  # noqa: SLF001
-            url_map._remap = _Mark()  # noqa: SLF001
-        # The mark of another cache of this map is valid for this one, too.
-        self._mark = url_map._remap  # noqa: SLF001
+    def _update(self) -> None:
+        """Clear the cache: rules were added since the last call."""
+        url_map = self.app.url_map
+        self._mark = _mark(url_map)
         self._remembered.clear()
         # Without host matching, no match depends on host and scheme.
         self._mapper = url_map.bind("localhost")
@@ -137,14 +163,16 @@ class RouteMemory:
 
     def _route(self, rule: Rule, values: Mapping[str, Any]) -> Route:
         handler: Any = self.app.endpoints[rule.endpoint]
-        return Route(
-            rule.endpoint, values, handler.segment_count, _is_streamed(handler)
-        )
+        return Route(rule.endpoint, values, segments_of(handler), _is_streamed(handler))
 
     def _remember(self, method: bytes, path: str, route: Route) -> None:
         if len(self._remembered) >= _REMEMBERED_ROUTES:
             self._remembered.clear()
         self._remembered[method, path] = route
+
+
+#: Returns how many segments of the path the rule of a handler matches.
+segments_of: Callable[[Any], int] = SEGMENT_COUNT.value or (lambda _handler: 0)
 
 
 def _is_streamed(handler: Any) -> bool:
@@ -158,5 +186,7 @@ def _is_streamed(handler: Any) -> bool:
 
 def _is_constant(rule: Rule) -> bool:
     """Return whether a rule converts the same path always to the same values."""
-    converters = rule._converters.values()  # noqa: SLF001  (there is no public API)
+    if CONVERTERS_OF.value is None:
+        return not rule.arguments
+    converters = CONVERTERS_OF.value(rule).values()
     return _OWN_CONVERTERS.issuperset(map(type, converters))

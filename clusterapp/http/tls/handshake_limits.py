@@ -71,7 +71,7 @@ class BoundedTLSFactory(TLSMemoryBIOFactory):
         self, options: IOpenSSLServerConnectionCreator, site: Any, clock: Any
     ) -> None:
         super().__init__(options, isClient=False, wrappedFactory=site, clock=clock)
-        self._clock = clock
+        self._time = clock
         #: The connections that have received no request yet.
         self.pending = PendingConnections[_PendingTLSTransport](
             part_of_descriptors(MOST_PENDING)
@@ -92,7 +92,7 @@ class BoundedTLSFactory(TLSMemoryBIOFactory):
         address = getattr(connection.getPeer(), "host", "a Unix peer")
         connection.abortConnection()
         self._evicted += 1
-        now = self._clock.seconds()
+        now = self._time.seconds()
         if now < self._quiet_until:
             return
         self._log.warn(

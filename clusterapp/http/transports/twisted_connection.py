@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import tcp
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -22,9 +21,13 @@ from clusterapp.http.server.wire import ends_connection
 from clusterapp.http.tls.x509 import der_of
 from clusterapp.http.transports.shared_sockets import unacknowledged
 from clusterapp.http.transports.twisted_transport import HostedTransport
+from clusterapp.private_names.reactors import unsent_bytes
 
 if TYPE_CHECKING:
     from clusterapp.http.server.site import ClusterSite
+
+#: Bytes that a transport has not passed to the kernel yet.
+_UNSENT = unsent_bytes()
 
 
 @implementer(IPushProducer)
@@ -67,7 +70,7 @@ class HostedConnection(Connection, Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Called when the connection is lost: also free the unsent bytes."""
         self.lost(reason)
-        _drop_unsent(self._native)
+        _UNSENT.drop(self._native)
 
     def pauseProducing(self) -> None:
         """Called when the write buffer is full: the client reads too slowly."""
@@ -140,11 +143,11 @@ class HostedConnection(Connection, Protocol):
         """Return how many written bytes the client has not acknowledged yet."""
         transport = _below_tls(self._native)
         if isinstance(transport, tcp.Connection) and transport.connected:
-            return _unsent(self._native) + unacknowledged(transport.getHandle())
+            return _UNSENT.count(self._native) + unacknowledged(transport.getHandle())
         return 0
 
     def _is_flushed(self) -> bool:
-        return not _unsent(self._native)
+        return not _UNSENT.count(self._native)
 
     def _call_soon(self, callback: Callable[[], None]) -> IDelayedCall:
         return self.site.clock.callLater(0, callback)
@@ -158,39 +161,3 @@ def _below_tls(transport: Any) -> Any:
     if isinstance(transport, TLSMemoryBIOProtocol):
         return transport.transport
     return transport
-
-
-def _unsent(transport: Any) -> int:
-    """
-    Return how many bytes a transport has not passed to the kernel yet.
-
-    :param transport: a transport of a reactor, or TLS on top of one.
-    """
-    count = 0
-    if isinstance(transport, TLSMemoryBIOProtocol):
-        count = sum(map(len, transport._appSendBuffer))  # noqa: SLF001
-        transport = transport.transport
-    if isinstance(transport, FileDescriptor):
-        count += len(transport.dataBuffer) - transport.offset
-        count += transport._tempDataLen  # noqa: SLF001
-    return count
-
-
-def _drop_unsent(transport: Any) -> None:
-    """
-    Free the unsent bytes of a closed transport.
-
-    Twisted keeps them as long as the transport is referenced, as it is by the protocol
-    of an application, in a reference cycle that only a full garbage collection frees.
-    The attributes are those of Twisted 26.10.
-
-    :param transport: a transport of a reactor, or TLS on top of one.
-    """
-    if isinstance(transport, TLSMemoryBIOProtocol):
-        transport._appSendBuffer.clear()  # noqa: SLF001
-        transport = transport.transport
-    if isinstance(transport, FileDescriptor):
-        transport.dataBuffer = b""
-        transport.offset = 0
-        transport._tempDataBuffer = []  # noqa: SLF001
-        transport._tempDataLen = 0  # noqa: SLF001

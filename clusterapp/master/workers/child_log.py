@@ -6,6 +6,7 @@ from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 
 from clusterapp.channel.log_events import ChildEvent
 from clusterapp.printable import printable
+from clusterapp.private_names.check import NAMESPACE, is_first
 
 _FORMAT = "[{label} generation {generation}] {line}"
 _LEVELS = {level.name: level for level in LogLevel.iterconstants()}
@@ -39,6 +40,8 @@ class ChildLog:
 
     def logged(self, event: ChildEvent) -> None:
         """Log an event of the child, with its own level, namespace and time."""
+        if event.namespace == NAMESPACE and not is_first(event.text):
+            return  # every process of the cluster finds the same libraries
         request = "" if event.request is None else str(event.request)
         text = event.text
         if request and request not in text:

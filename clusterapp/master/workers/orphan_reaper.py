@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.internet import TimerService
-from twisted.internet.process import reapProcessHandlers
 from twisted.logger import Logger
+
+from clusterapp.private_names.reactors import REAP_HANDLERS
 
 _log = Logger()
 
@@ -24,7 +25,10 @@ class ZombieReaper(TimerService):
         self._seen: frozenset[int] = frozenset()
 
     def _look(self) -> None:
-        zombies = frozenset(_zombies_of(os.getpid())) - reapProcessHandlers.keys()
+        handlers = REAP_HANDLERS.value
+        if handlers is None:  # zombies may be Twisted's
+            return
+        zombies = frozenset(_zombies_of(os.getpid())) - handlers.keys()
         for pid in zombies & self._seen:
             _reap(pid)
         self._seen = zombies

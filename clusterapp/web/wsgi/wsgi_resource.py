@@ -10,6 +10,7 @@ from twisted.web.pages import notFound
 from twisted.web.server import NOT_DONE_YET, Request
 from twisted.web.wsgi import WSGIResource
 
+from clusterapp.private_names.web import WSGI_RESPONSE
 from clusterapp.web.wsgi.wsgi_response import ContainedResponse
 
 
@@ -25,7 +26,8 @@ class WSGIRoot(WSGIResource):
     """
 
     def __init__(self, reactor: IReactorThreads, application: Any) -> None:
-        super().__init__(reactor, _Threads(reactor.getThreadPool()), application)
+        self._called = reactor, _Threads(reactor.getThreadPool()), application
+        super().__init__(*self._called)
 
     def render(self, request: Request) -> Any:
         """Call the application in a thread; a path with a NUL is 404, as for files."""
@@ -34,10 +36,9 @@ class WSGIRoot(WSGIResource):
             return notFound().render(request)
         _drop_ambiguous(request)
         _tell_length(request)
-        response = ContainedResponse(
-            self._reactor, self._threadpool, self._application, request
-        )
-        response.start()
+        if not WSGI_RESPONSE.found:
+            return super().render(request)
+        ContainedResponse(*self._called, request).start()
         return NOT_DONE_YET
 
 

@@ -3,7 +3,7 @@ The response of a WSGI application (PEP 3333), whose errors end only one request
 
 `twisted.web.wsgi` runs the application. Its response is changed where an exception
 would leave the client without a response, and the application's iterable unclosed.
-`_WSGIResponse` is private; this module follows its code in Twisted 26.10.
+Its class is private: without it, nothing here is used (see `WSGIRoot`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -11,14 +11,13 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorThreads
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.server import Request
-from twisted.web.wsgi import _WSGIResponse
 
 from clusterapp.guards import guarded
 from clusterapp.http.syntax.response_framing import InvalidResponseError, one_line
+from clusterapp.private_names.web import WSGI_RESPONSE
 from clusterapp.web.wsgi.wsgi_errors import ErrorStream
 
 _DIGITS: Final = 3
@@ -28,7 +27,10 @@ _DIGITS: Final = 3
 _TOLD_ALREADY: Final = ("HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE")
 
 
-class ContainedResponse(_WSGIResponse):
+_Response: Any = WSGI_RESPONSE.value or object
+
+
+class ContainedResponse(_Response):  # type: ignore[misc]
     """
     The response of a WSGI application to one request.
 
@@ -37,7 +39,6 @@ class ContainedResponse(_WSGIResponse):
     called.
     """
 
-    _log = Logger()
     #: The status passed to ``start_response``; empty before that.
     status: str = ""
     headers: Sequence[tuple[str, str]]
@@ -99,7 +100,7 @@ class ContainedResponse(_WSGIResponse):
             for piece in body:
                 if piece or not isinstance(piece, bytes):
                     self.write(piece)
-                if self._requestFinished:
+                if self.is_over:
                     break
             self._check_started()
         finally:
@@ -113,9 +114,9 @@ class ContainedResponse(_WSGIResponse):
 
     def _completed(self) -> None:
         try:
-            if not self._requestFinished:
+            if not self.is_over:
                 if not self.started:
-                    self._sendResponseHeaders()
+                    self.send_head()
                 self.request.finish()
         except Exception:  # noqa: BLE001 - the reactor would only log it
             self._failed(Failure())
