@@ -15,7 +15,7 @@ from clusterapp.channel.inspection import UnderWay
 from clusterapp.channel.request_record import RequestRecord
 from clusterapp.http.limits import Limits
 from clusterapp.http.server.drain_policy import HandOver
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.client_origin import OWN_BYTES, OWN_FIELDS
 from clusterapp.http.syntax.request_head import HeadReader
 from clusterapp.http.tls.certificates import certificates_of

@@ -7,8 +7,8 @@ from twisted.internet.interfaces import IAddress
 
 from clusterapp.channel.bootstrap import PRIVATE
 from clusterapp.channel.stickiness import Stickiness
-from clusterapp.http.server.connection import Connection
-from clusterapp.http.server.session_affinity import Take
+from clusterapp.http.exchange.session_affinity import Take
+from clusterapp.http.server.interfaces import Channel
 from clusterapp.http.syntax.request_head import Head
 from clusterapp.web.client_slot import Belonging
 from clusterapp.web.trusted_proxies import TrustedProxies
@@ -45,7 +45,7 @@ class SlotAffinity:
             # New clients that other workers relay here get their cookie here.
             self.doors |= {PRIVATE}
 
-    def receive(self, head: Head, connection: Connection) -> tuple[Take | None, bytes]:
+    def receive(self, head: Head, connection: Channel) -> tuple[Take | None, bytes]:
         """
         Return how to serve a request: the relay to another slot, or None for here.
 

@@ -9,8 +9,8 @@ from twisted.python.failure import Failure
 
 from clusterapp.channel.log_events import RequestFacts
 from clusterapp.errors import CoreError, CoreUnreachableError
-from clusterapp.http.application.request_facts import request_facts
 from clusterapp.http.exchange.exchange import Exchange
+from clusterapp.http.server.request_facts import request_facts
 from clusterapp.http.syntax.client_origin import Origin
 from clusterapp.http.syntax.message_head import RequestHead, ResponseHead, end_to_end
 from clusterapp.http.upstream.core_agent import CoreAgent

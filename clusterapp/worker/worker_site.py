@@ -14,7 +14,7 @@ from clusterapp.http.access_log.access_record import Recorder
 from clusterapp.http.exchange.exchange import Exchange, Forward
 from clusterapp.http.limits import Limits
 from clusterapp.http.server.load_counters import LoadCounters
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.tls.certificates import certificates_of
 from clusterapp.http.upstream.core_agent import CoreAgent
 from clusterapp.listening.scoreboard import Scoreboard

@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from clusterapp.http.exchange.exchange import Exchange
 from clusterapp.http.limits import Limits
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.message_head import ResponseHead
 from clusterapp.http.transports.twisted_connection import HostedConnection
 
@@ -61,6 +61,7 @@ class Client:
     """One client."""
 
     def __init__(self, site: ClusterSite, clock: Clock) -> None:
+        self.site = site
         self.transport = ClientTransport(clock)
         channel = site.buildProtocol(None)
         assert isinstance(channel, HostedConnection)

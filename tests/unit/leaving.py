@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from clusterapp.channel.fd_claims import LentSocket
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.transports.asyncio_server import NativeServer
 from tests.unit.native_sites import Client, NativeCase, Scripted
 

@@ -21,7 +21,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from clusterapp.http.limits import Limits
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.transports.asyncio_server import NativeServer
 
 if TYPE_CHECKING:
@@ -276,6 +276,10 @@ class NativeCase(SynchronousTestCase):
         """Give a request that waits, when there are so many."""
         await self.so(lambda: len(self.resource.requests) >= count)
         return self.resource.requests[number]
+
+    def connections(self) -> list[Any]:
+        """Give the server's sides of all connections."""
+        return list(self.site._connections)
 
     def connection(self) -> Any:
         """Give the server's side of the only connection."""

@@ -50,7 +50,7 @@ CLIENTS = {
     "demo:_HOST": ("fullmatch", b"a"),
     "dispatch.cookies:_VALUE": ("fullmatch", b"1."),
     "dispatch.keys:_cookie": ("search", b"a="),
-    "http.application.request_facts:REQUEST_ID": ("fullmatch", b"a"),
+    "http.syntax.request_id:REQUEST_ID": ("fullmatch", b"a"),
     "http.syntax.chunked_body:_SIZE_LINE": ("fullmatch", b'5;a="'),
     "http.syntax.request_head:_ABSOLUTE": ("fullmatch", b"http://"),
     "http.syntax.request_head:_TARGET": ("fullmatch", b"/"),

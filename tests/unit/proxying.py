@@ -20,7 +20,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 
 from clusterapp.http.limits import Limits
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.upstream.core_agent import CoreAgent
 from clusterapp.web.trusted_proxies import TrustedProxies
 from clusterapp.worker.reverse_proxy import CoreProxy

@@ -1,6 +1,7 @@
 """A request that Klein's dispatch in clusterapp takes for one of the engine's."""
 
-from clusterapp.http.application.routable import Routable, routed_path
+from clusterapp.http.application.routable import Routable
+from clusterapp.http.syntax.target_path import routed_path
 
 
 class PlainRoutable(Routable):

@@ -25,13 +25,13 @@ from clusterapp.dispatch.keys import Key
 from clusterapp.http.access_log.access_formats import combined_lines
 from clusterapp.http.access_log.access_record import Answered
 from clusterapp.http.application.form_parser import BadFormError, form_of
-from clusterapp.http.application.routable import routed_path
 from clusterapp.http.limits import Limits
 from clusterapp.http.syntax.chunked_body import ChunkedReader
 from clusterapp.http.syntax.message_head import end_to_end
 from clusterapp.http.syntax.proxy_protocol import ProxyHeaderError
 from clusterapp.http.syntax.proxy_protocol import read as read_proxy_header
 from clusterapp.http.syntax.request_head import BadMessageError, HeadReader, check_start
+from clusterapp.http.syntax.target_path import routed_path
 from clusterapp.settings.endpoint_syntax import decimal
 from clusterapp.web.forwarded_header import (
     is_whole,

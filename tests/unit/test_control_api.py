@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.control.api import ControlApi
 from clusterapp.errors import BusyError, OperationError, UnknownSlotError
 from clusterapp.http.klein.klein_resource import klein_resource
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.operations import Dispatch, Health, Step, Verdict
 from tests.unit.clients import Client
 from tests.unit.operating import CONFIG, FakeOperations, status

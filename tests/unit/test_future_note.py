@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.future_note import NOTE, add_future_note
 from clusterapp.http.klein.klein_resource import klein_resource
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.logs.child import child_event_of
 from clusterapp.tracebacks import format_failure
 from tests.unit.clients import Client

@@ -11,7 +11,7 @@ from twisted.web.server import NOT_DONE_YET
 from clusterapp.http.application import request as request_module
 from clusterapp.http.application.spooled_body import Content
 from clusterapp.http.limits import BODY_IN_MEMORY, Limits
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from tests.unit.clients import Client
 from tests.unit.side_by_side import Calling, get, post
 

@@ -14,9 +14,9 @@ from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from clusterapp import streamed
-from clusterapp.http.application.request_context import WithContext, protocol_in_context
 from clusterapp.http.klein.klein_resource import klein_resource
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.server.request_context import WithContext, protocol_in_context
+from clusterapp.http.site import ClusterSite
 from clusterapp.web.wsgi.wsgi_resource import WSGIRoot
 from tests.unit.clients import Client
 

@@ -12,7 +12,7 @@ from twisted.web.server import GzipEncoderFactory
 from zope.interface import implementer
 
 from clusterapp.http.klein.klein_resource import klein_resource
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from tests.unit.clients import Client, SiteTestCase, Slow
 
 GET = b"GET /own HTTP/1.1\r\nHost: h\r\n\r\n"

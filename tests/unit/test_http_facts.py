@@ -22,9 +22,10 @@ from twisted.web.wsgi import WSGIResource
 from zope.interface import implementer
 
 from clusterapp.http.application.current_request import request_under_way
-from clusterapp.http.application.request_facts import request_facts, request_id_of
 from clusterapp.http.klein.klein_resource import klein_resource
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.server.request_facts import request_facts
+from clusterapp.http.site import ClusterSite
+from clusterapp.http.syntax.request_id import request_id_of
 from tests.unit.clients import Client
 from tests.unit.fakes import Log
 

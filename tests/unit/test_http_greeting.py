@@ -17,7 +17,7 @@ from clusterapp.channel.stickiness import Stickiness
 from clusterapp.http.klein.klein_resource import klein_resource
 from clusterapp.http.limits import Limits
 from clusterapp.http.server.prepared_response import Prepared
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.message_head import ResponseHead
 from clusterapp.web.trusted_proxies import TrustedProxies
 from clusterapp.worker.relay import Relay

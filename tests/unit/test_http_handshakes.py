@@ -13,7 +13,7 @@ from twisted.test.iosim import FakeTransport, connect
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.limits import Limits
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.tls.handshake_limits import BoundedTLSFactory
 from tests.unit.clients import Greeting
 from tests.unit.fakes import Log

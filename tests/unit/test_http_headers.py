@@ -13,7 +13,7 @@ from clusterapp.http.application.response_headers import (
     as_value,
     canonical,
 )
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.request_head import Head
 from tests.unit.side_by_side import Calling, Side
 

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
 from clusterapp.http.klein.klein_resource import klein_resource
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from tests.unit.clients import Client
 
 with warnings.catch_warnings():

@@ -14,7 +14,7 @@ from clusterapp.http.application import spooled_body as content
 from clusterapp.http.application.request import ClusterRequest
 from clusterapp.http.limits import Limits
 from clusterapp.http.server.connection import Connection
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.request_head import (
     BadMessageError,
     HeadReader,

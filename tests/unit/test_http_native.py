@@ -196,7 +196,7 @@ class DisconnectTests(NativeCase):
         most = seen = 0
         while self.site.requests < len(clients):
             await asyncio.sleep(0)
-            got = sum(each._got for each in self.site._connections)
+            got = sum(each._got for each in self.connections())
             most = max(most, got - seen)
             seen = got
         # The first ones do not know of the others yet.
@@ -247,7 +247,7 @@ class DisconnectTests(NativeCase):
         for leave in ("goes", "resets"):
             client = await self.client()
             await client.send(POST + b"12345")
-            await self.so(lambda: any(each._got for each in self.site._connections))
+            await self.so(lambda: any(each._got for each in self.connections()))
             getattr(client, leave)()
             await self.so(lambda: not self.site._connections)
         self.assertEqual(self.resource.requests, [])

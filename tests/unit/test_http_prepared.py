@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.access_log.access_record import Answered
 from clusterapp.http.server.prepared_response import FilePart, OpenFile, Prepared
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from tests.unit.clients import Client, Greeting
 
 

@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.access_log.access_record import Answered
 from clusterapp.http.exchange.exchange import Exchange
-from clusterapp.http.server.site import ClusterSite
 from clusterapp.http.server.trusted_peers import NoProxies
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.message_head import ResponseHead
 from clusterapp.interfaces import Fields
 from tests.unit.clients import CHUNKED, OK, Client, Slow

@@ -13,7 +13,7 @@ from twisted.web.resource import IResource
 from clusterapp.http.application.request import ClusterRequest
 from clusterapp.http.klein.klein_resource import klein_resource
 from clusterapp.http.lazy import Lazy
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from tests.unit.side_by_side import Calling, Side, get, post
 
 #: All that a request is to have in it when an ordinary one has been answered.

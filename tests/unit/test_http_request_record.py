@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.request_record import SIZE, ChildRequests, RequestRecord
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from tests.unit.clients import Client
 from tests.unit.wire import Slow, get, post
 

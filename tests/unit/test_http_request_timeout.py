@@ -9,7 +9,7 @@ from twisted.web.wsgi import WSGIResource
 
 from clusterapp.http.klein.klein_resource import klein_resource
 from clusterapp.http.limits import Limits
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.web.streaming import streamed
 from tests.unit.clients import CHUNKED, Client, SiteTestCase
 from tests.unit.fakes import Log

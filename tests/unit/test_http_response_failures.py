@@ -23,7 +23,7 @@ from werkzeug.exceptions import NotFound
 
 from clusterapp.http.access_log.access_record import Answered
 from clusterapp.http.klein.klein_resource import klein_resource
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.response_framing import InvalidResponseError
 from tests.unit.clients import Client
 from tests.unit.side_by_side import Calling
@@ -535,7 +535,7 @@ class LengthTests(FailureCase):
         """Neither for one that is too long nor for one that is too short."""
         for pieces in ((b"four and more",), (b"fo",), (b"fo", b"ur and more")):
             client = self.sized(4, *pieces)
-            drained = client.channel.site.drain()
+            drained = client.site.drain()
             self.clock.advance(10)
             client.goes()
             self.successResultOf(drained)

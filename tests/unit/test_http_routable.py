@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Request, Site
 from twisted.web.test.requesthelper import DummyChannel
 
-from clusterapp.http.application.routable import routed_path
+from clusterapp.http.syntax.target_path import routed_path
 from tests.unit.routable_requests import PlainRoutable
 
 _paths = st.lists(

@@ -6,7 +6,7 @@ from twisted.python.failure import Failure
 
 from clusterapp.http.exchange.exchange import Exchange
 from clusterapp.http.limits import MAX_PENDING_INPUT
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
 from clusterapp.http.syntax.message_head import ResponseHead
 from clusterapp.http.upstream.tunnel import bridge

@@ -8,7 +8,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
 from clusterapp.http.syntax.websocket_frames import close_frame
 from clusterapp.http.upstream.tunnel import bridge

@@ -12,7 +12,7 @@ from twisted.web.resource import Resource
 
 from clusterapp.http.limits import Limits
 from clusterapp.http.server.load_counters import LoadCounters
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.transports.asyncio_server import NativeServer
 from clusterapp.http.transports.proxy_protocol_listener import AnnouncedServer
 from clusterapp.interfaces import LOAD, OPEN, private_row

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp import streamed
 from clusterapp.http.klein.klein_resource import klein_resource
 from clusterapp.http.limits import Limits
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from tests.unit.clients import Client
 
 UPLOAD = b"PUT /upload HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\n"

@@ -48,6 +48,24 @@ LAYERS = {
     "demo": 5,
     "tap": 6,
 }
+#: The rooms of a part, where they are layers themselves. Modules that lie beside the
+#: rooms have a layer of their own.
+ROOMS = {
+    "http": {
+        "lazy": 0,
+        "limits": 0,
+        "syntax": 1,
+        "access_log": 2,
+        "tls": 2,
+        "upstream": 2,
+        "server": 3,
+        "exchange": 4,
+        "transports": 4,
+        "application": 5,
+        "klein": 6,
+        "site": 6,
+    },
+}
 #: Parts that must not do anything, nor wait for anything.
 PURE = (
     "errors",
@@ -106,6 +124,24 @@ def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text("utf-8"), str(path))
 
 
+def module_of(path: Path) -> str:
+    """Return the dotted name of a module."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(
+        ".__init__"
+    )
+
+
+NAMES = frozenset(map(module_of, MODULES))
+
+
+def modules_in(path: Path) -> Iterator[str]:
+    """Give the modules of ours that a module imports."""
+    for name in imported(parse(path)):
+        found = name if name in NAMES else name.rpartition(".")[0]
+        if found in NAMES and found not in {module_of(path), "clusterapp"}:
+            yield found
+
+
 def lines_of_body(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Return how many lines a function has without its signature and docstring."""
     body = function.body
@@ -151,6 +187,37 @@ class LayerTests(SynchronousTestCase):
                         other == part or LAYERS[other] < LAYERS[part],
                         f"{path.relative_to(ROOT)} ({part}) imports {name}",
                     )
+
+    def test_rooms_point_down(self) -> None:
+        """So do the rooms of a part; types count as well."""
+        for part, layers in ROOMS.items():
+            found = set()
+            for path in (PACKAGE / part).rglob("*.py"):
+                room = path.relative_to(PACKAGE / part).parts[0].removesuffix(".py")
+                if room == "__init__":
+                    continue
+                found.add(room)
+                for name in imported(parse(path)):
+                    words = name.split(".")
+                    if words[:2] != ["clusterapp", part] or words[2] not in layers:
+                        continue
+                    self.assertTrue(
+                        words[2] == room or layers[words[2]] < layers[room],
+                        f"{path.relative_to(ROOT)} imports {name}",
+                    )
+            self.assertEqual(found, set(layers))
+
+    def test_no_circles(self) -> None:
+        """No module is imported by what it imports, for types neither."""
+        imports = {module_of(path): set(modules_in(path)) for path in MODULES}
+        # It hands out names of other modules when it is asked for them.
+        del imports["clusterapp"]
+        while leaves := [name for name, others in imports.items() if not others]:
+            for leaf in leaves:
+                del imports[leaf]
+            for others in imports.values():
+                others.difference_update(leaves)
+        self.assertEqual(imports, {})
 
     def test_reactor_is_never_imported_at_once(self) -> None:
         """Nobody installs a reactor by importing a module of ours."""

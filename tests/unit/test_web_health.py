@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.server.prepared_response import Answer, Prepared
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.interfaces import Fields
 from clusterapp.web.health_path import PublicHealth
 from tests.unit.clients import Client, Greeting

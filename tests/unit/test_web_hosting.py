@@ -16,7 +16,7 @@ from clusterapp.channel.inspection import UnderWay
 from clusterapp.channel.request_record import RequestRecord
 from clusterapp.errors import SettingsError
 from clusterapp.http.server.drain_policy import HandOver
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.upstream.core_agent import IDLE_TIMEOUT
 from clusterapp.settings.model import Settings
 from clusterapp.web.application import Application

@@ -11,7 +11,7 @@ from twisted.web.http import datetimeToString, stringToDatetime
 from twisted.web.server import NOT_DONE_YET
 
 from clusterapp.http.klein.klein_resource import klein_resource
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.status_line import common_lines, date_in
 from tests.unit.clients import Client
 from tests.unit.side_by_side import Calling

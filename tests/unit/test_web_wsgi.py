@@ -5,7 +5,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.web.trusted_proxies import TrustedProxies
 from clusterapp.web.wsgi.wsgi_resource import WSGIRoot
 from tests.unit.clients import Client

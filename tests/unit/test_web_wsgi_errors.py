@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.lines import LONGEST_LINE
 from clusterapp.http.application.current_request import request_under_way
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.web.wsgi.wsgi_errors import ErrorStream
 from clusterapp.web.wsgi.wsgi_resource import WSGIRoot
 from tests.unit.clients import Client

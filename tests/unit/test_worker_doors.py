@@ -13,7 +13,7 @@ from twisted.logger import capturedLogs
 
 from clusterapp.channel.bootstrap import PORT, PRIVATE
 from clusterapp.http.server.load_counters import LoadCounters
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.transports.relay_connection import RelayedConnection
 from clusterapp.interfaces import OPEN, RECEIVED, SERVING, private_row
 from clusterapp.listening.handoff import MOST_AT_ONCE, Queue

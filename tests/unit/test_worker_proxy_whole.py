@@ -13,7 +13,7 @@ from twisted.web.websocket import (
 )
 
 from clusterapp.http.limits import Limits
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from tests.unit.proxying import ProxyTestCase, reactor
 from tests.unit.wire import Application
 

@@ -10,7 +10,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from clusterapp.http.exchange.exchange import Exchange
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.message_head import ResponseHead
 from tests.unit.clients import Client, Sink
 from tests.unit.replies import Reply, parse

@@ -16,7 +16,7 @@ from clusterapp.channel.bootstrap import PRIVATE, private_name
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.http.access_log.access_record import Answered
 from clusterapp.http.server.load_counters import LoadCounters
-from clusterapp.http.server.site import ClusterSite
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.upstream.core_agent import CoreAgent
 from clusterapp.http.upstream.unix_client import NativeUnixEndpoint
 from clusterapp.interfaces import OPEN, private_row

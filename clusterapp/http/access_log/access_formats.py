@@ -13,7 +13,7 @@ from json.encoder import encode_basestring_ascii
 from typing import Final, NamedTuple
 
 from clusterapp.http.access_log.access_record import Answered
-from clusterapp.http.application.request_facts import REQUEST_ID
+from clusterapp.http.syntax.request_id import REQUEST_ID
 from clusterapp.interfaces import Fields
 
 #: Formats the line of a response that ended at this time, in seconds since the epoch.

@@ -25,17 +25,17 @@ from clusterapp.http.application.distrib import Distributed
 from clusterapp.http.application.form_parser import form_of
 from clusterapp.http.application.render_result import Again, not_bytes
 from clusterapp.http.application.request_addresses import Addressing
-from clusterapp.http.application.request_context import ProducerInContext
 from clusterapp.http.application.response_head import BODILESS
 from clusterapp.http.application.response_headers import canonical, useful
 from clusterapp.http.application.spooled_body import Content
 from clusterapp.http.application.streamed_body import StreamedBody
 from clusterapp.http.lazy import Lazy
+from clusterapp.http.server.interfaces import Channel
+from clusterapp.http.server.request_context import ProducerInContext
 from clusterapp.interfaces import Fields
 from clusterapp.private_names.web import encoding_check
 
 if TYPE_CHECKING:
-    from clusterapp.http.server.connection import Connection
     from clusterapp.http.syntax.request_head import Head
 
 
@@ -55,11 +55,12 @@ class ClusterRequest(Distributed, Addressing):
 
     #: Twisted's requests are no longer queued, but still have the attribute.
     queued = False
+    late_status = HTTPStatus.SERVICE_UNAVAILABLE
     _body: Content | None = None
     _stream: StreamedBody | None = None
     _consumed = 0
 
-    def __init__(self, connection: "Connection", head: "Head") -> None:
+    def __init__(self, connection: Channel, head: "Head") -> None:
         # The base's constructor is not called: it would create what is lazy here.
         self.channel = self._connection = connection
         self._head = head

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from twisted.python.failure import Failure
 
-from clusterapp.http.application.request_facts import handler_of
 from clusterapp.http.application.response_head import BODILESS, REASONS, HeadWriter
+from clusterapp.http.server.request_facts import handler_of
 from clusterapp.http.syntax.response_framing import InvalidResponseError
 from clusterapp.http.syntax.status_line import status_line
 from clusterapp.wording import counted

@@ -1,7 +1,6 @@
 """The interface of the engine's request that Klein dispatch uses."""
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes
 
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
@@ -9,8 +8,8 @@ from twisted.web import server
 
 from clusterapp.channel.log_events import RequestFacts
 from clusterapp.future_note import add_future_note
-from clusterapp.http.application.request_context import WithContext
-from clusterapp.http.application.request_facts import client_of, request_facts
+from clusterapp.http.server.request_context import WithContext
+from clusterapp.http.server.request_facts import client_of, request_facts
 from clusterapp.http.syntax.authority import DEFAULT_PORTS, authority
 
 if TYPE_CHECKING:
@@ -127,20 +126,3 @@ class Dispatcher:
         :param path_text: its path, decoded as by `routed_path`.
         """
         raise NotImplementedError
-
-
-def routed_path(path: bytes) -> str | None:
-    """
-    Decode a path to the text that Klein matches its rules with.
-
-    :param path: a request's path as received, without the query, in origin-form.
-    :returns: None if it is not UTF-8. Of several slashes at the start one is dropped,
-        since Klein joins the segments of ``postpath`` by slashes and adds one only if
-        there is none.
-    """
-    rest = path[1:]
-    try:
-        text = (unquote_to_bytes(rest) if b"%" in rest else rest).decode()
-    except UnicodeDecodeError:
-        return None
-    return text if text.startswith("/") else f"/{text}"

@@ -12,13 +12,13 @@ from twisted.python.failure import Failure
 from clusterapp.guards import report
 from clusterapp.http.exchange.exchange import Exchange
 from clusterapp.http.exchange.request_body import IncomingBody
+from clusterapp.http.server.interfaces import Channel
 from clusterapp.http.syntax.client_origin import Origin
 from clusterapp.http.syntax.message_head import ResponseHead, end_to_end, values
 from clusterapp.http.syntax.response_framing import Framing, encode
 from clusterapp.interfaces import Fields
 
 if TYPE_CHECKING:
-    from clusterapp.http.server.connection import Connection
     from clusterapp.http.syntax.request_head import Head
 
 
@@ -33,10 +33,12 @@ class StreamedExchange:
     :param take: the handler that responds, called with this exchange.
     """
 
+    late_status = HTTPStatus.GATEWAY_TIMEOUT
+
     def __init__(
         self,
         head: "Head",
-        connection: "Connection",
+        connection: Channel,
         take: Callable[[Exchange], object],
     ) -> None:
         self.method = head.method

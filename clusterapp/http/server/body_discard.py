@@ -1,12 +1,8 @@
 """Sink that discards the rest of a request body that is not needed."""
 
-from typing import TYPE_CHECKING
-
 from clusterapp.http.limits import DISCARD_LIMIT
+from clusterapp.http.server.interfaces import Channel
 from clusterapp.interfaces import Fields
-
-if TYPE_CHECKING:
-    from clusterapp.http.server.connection import Connection
 
 
 class Discard:
@@ -16,7 +12,7 @@ class Discard:
     :param connection: the connection that the body is received on.
     """
 
-    def __init__(self, connection: "Connection") -> None:
+    def __init__(self, connection: Channel) -> None:
         self._connection = connection
         self._discarded = 0
 

@@ -9,8 +9,7 @@ drops the rest.
 
 import errno
 from http import HTTPStatus
-from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from twisted.internet.error import ConnectionLost
 from twisted.logger import LogLevel
@@ -18,7 +17,6 @@ from twisted.python.failure import Failure
 
 from clusterapp.guards import guarded, report
 from clusterapp.http.access_log.access_record import Answered
-from clusterapp.http.application.request_context import unwrapped
 from clusterapp.http.limits import (
     CLOSE_NOTICE_SECONDS,
     DISCARD_LIMIT,
@@ -26,9 +24,11 @@ from clusterapp.http.limits import (
     FIRST_REQUEST_SECONDS,
 )
 from clusterapp.http.server.body_discard import Discard
+from clusterapp.http.server.deadlines import Phase
 from clusterapp.http.server.file_response import FileSending
+from clusterapp.http.server.interfaces import Message, Server
 from clusterapp.http.server.prepared_response import Prepared
-from clusterapp.http.server.reading import Message
+from clusterapp.http.server.request_context import unwrapped
 from clusterapp.http.server.switching import Switching
 from clusterapp.http.server.wire import ends_connection
 from clusterapp.http.syntax.client_origin import Origin
@@ -36,13 +36,13 @@ from clusterapp.http.syntax.request_head import Head
 from clusterapp.http.syntax.websocket_frames import INTERNAL_ERROR
 from clusterapp.interfaces import Fields
 
-if TYPE_CHECKING:
-    from clusterapp.http.server.site import ClusterSite
-
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE: Final = b"Connection: close\r\n"
 _KEEP: Final = b"Connection: keep-alive\r\n"
 _OLD: Final = b"HTTP/1.0"
+
+# Members of an Enum are looked up slowly, and this one is set for each request.
+_REQUEST: Final = Phase.REQUEST
 
 #: The errno values for a full disk or an exceeded quota.
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -57,7 +57,7 @@ class Connection(Switching):
 
     __slots__ = ("_began", "_noted", "_origin")
 
-    def __init__(self, site: "ClusterSite") -> None:
+    def __init__(self, site: Server) -> None:
         super().__init__(site)
         self._began = 0.0
         self._origin: Origin | None = None
@@ -66,7 +66,7 @@ class Connection(Switching):
         self._noted = 0
 
     @property
-    def factory(self) -> "ClusterSite":
+    def factory(self) -> Server:
         """The site, under the name that channels of twisted.web use for it."""
         return self.site
 
@@ -149,7 +149,7 @@ class Connection(Switching):
         if self.site.draining:
             agent = self._of_agent
             seconds = CLOSE_NOTICE_SECONDS if agent else FIRST_REQUEST_SECONDS
-        self._wait_for("request", seconds)
+        self.deadlines.wait_for(Phase.REQUEST, seconds)
 
     @guarded(
         "tell of the end of a connection",
@@ -158,7 +158,7 @@ class Connection(Switching):
     def lost(self, reason: Failure) -> None:
         """Called when the connection is lost: notify the message, protocol and site."""
         self._input_closed = True
-        self.phase = "nothing"
+        self.deadlines.clear()
         self._pending_input = b""
         self._sink = None
         protocol, self._protocol = self._protocol, None
@@ -203,8 +203,7 @@ class Connection(Switching):
     def _begin(self, head: Head) -> None:
         """Start serving a request whose head has been received."""
         site = self.site
-        self.phase = "nothing"
-        self.deadline = inf
+        self.deadlines.clear()
         self._head = head
         self._count += 1
         self._client_closes = not head.keeps
@@ -307,7 +306,7 @@ class Connection(Switching):
             self.linger()
         else:
             self._sink = Discard(self)
-            self._wait_for("discard", DISCARD_SECONDS)
+            self.deadlines.wait_for(Phase.DISCARD, DISCARD_SECONDS)
             self.resume_reading()
 
     def _next(self) -> None:
@@ -319,8 +318,9 @@ class Connection(Switching):
             else:
                 self.loseConnection()
             return
-        self.phase = "request"
-        self.deadline = site.now + self.limits.keepalive_timeout
+        deadlines = self.deadlines
+        deadlines.phase = _REQUEST
+        deadlines.at = site.now + self.limits.keepalive_timeout
         if self._pending_input:
             self._go_on()
         elif site.draining:

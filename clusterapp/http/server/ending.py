@@ -1,14 +1,12 @@
 """Closing of a client connection: by timeouts, after errors, and while draining."""
 
 from http import HTTPStatus
-from math import inf
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from clusterapp.http.exchange.connection_exchange import StreamedExchange
 from clusterapp.http.limits import (
     BODY_RATE,
     CLOSE_NOTICE_SECONDS,
@@ -18,16 +16,15 @@ from clusterapp.http.limits import (
     LINGER_SECONDS,
     WRITE_STALL,
 )
-from clusterapp.http.server.reading import Message, Reading
+from clusterapp.http.server.deadlines import Phase
+from clusterapp.http.server.interfaces import Message, Server
+from clusterapp.http.server.reading import Reading
 from clusterapp.http.server.wire import ends_connection
-from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
+from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART, IFramedOutput
 from clusterapp.http.syntax.message_head import CLOSE_NOTICE
-from clusterapp.http.upstream.tunnel import Tunnel
 
 if TYPE_CHECKING:
     import socket
-
-    from clusterapp.http.server.site import ClusterSite
 
 
 #: The logged reason why the rest of a file cannot be sent.
@@ -37,7 +34,7 @@ SHORTER: Final = "the file has become shorter than was announced"
 _NEXT_LOOK: Final = 1.0
 
 #: The phases of a connection that has no request.
-_BETWEEN_REQUESTS: Final = frozenset({"request", "rest"})
+_BETWEEN_REQUESTS: Final = (Phase.REQUEST, Phase.REST)
 
 
 class Ending(Reading):
@@ -61,7 +58,7 @@ class Ending(Reading):
 
     _log = Logger()
 
-    def __init__(self, site: "ClusterSite") -> None:
+    def __init__(self, site: Server) -> None:
         super().__init__(site)
         self._count = 0
         #: Whether the connection is closed after this response, whose head tells the
@@ -79,10 +76,10 @@ class Ending(Reading):
 
         :param now: the current time on the site's clock, in seconds.
         """
-        if self.stall <= now:
+        if self.deadlines.stall <= now:
             self.abortConnection()
-        elif self.deadline <= now:
-            getattr(self, _AT_THE_END.get(self.phase, "abortConnection"))()
+        elif self.deadlines.at <= now:
+            getattr(self, _AT_THE_END.get(self.deadlines.phase, "abortConnection"))()
 
     def check_linger(self) -> None:
         """
@@ -102,12 +99,12 @@ class Ending(Reading):
         if self._linger_end <= now:
             self.abortConnection()
         else:
-            self._wait_for("linger", LINGER_CHECK)
+            self.deadlines.wait_for(Phase.LINGER, LINGER_CHECK)
 
     @property
     def has_been_read(self) -> bool:
         """Whether only the client's closing is awaited: it has acknowledged all."""
-        return self.phase == "linger" and not self.unacknowledged()
+        return self.deadlines.phase == Phase.LINGER and not self.unacknowledged()
 
     @ends_connection
     def end_early(self) -> None:
@@ -118,14 +115,15 @@ class Ending(Reading):
         waiting for the client to close, and so is a lingering one whose client has
         acknowledged everything. Any other one is aborted.
         """
-        if self.phase == "request":
+        if self.deadlines.phase == Phase.REQUEST:
             self._close_now()
         elif not self.has_been_read:
             self.abortConnection()
         self._end_linger_early()
 
     def _end_linger_early(self) -> None:
-        if self.phase == "linger":  # also if it has only begun, for a close_notify
+        # Also if it has only begun, and waits for a close_notify.
+        if self.deadlines.phase == Phase.LINGER:
             self._end_linger()
 
     @ends_connection
@@ -135,7 +133,7 @@ class Ending(Reading):
 
         It is aborted, unless the whole response is written: then the kernel sends on.
         """
-        if self.phase == "linger" and self._is_flushed():
+        if self.deadlines.phase == Phase.LINGER and self._is_flushed():
             self._end_linger()
         else:
             self.abortConnection()
@@ -147,8 +145,7 @@ class Ending(Reading):
     def response_is_late(self) -> None:
         """Called when the request timeout is over: answer 504 or 503, and close."""
         message, head = self._message, self._head
-        self.phase = "nothing"
-        self.deadline = inf
+        self.deadlines.clear()
         if message is None or head is None or message.responded:
             return
         self._log.error(
@@ -157,10 +154,7 @@ class Ending(Reading):
             path=head.target.partition(b"?")[0].decode("latin-1"),
             seconds=self.limits.request_timeout,
         )
-        forwarded = isinstance(message, StreamedExchange)
-        self._refuse(
-            HTTPStatus.GATEWAY_TIMEOUT if forwarded else HTTPStatus.SERVICE_UNAVAILABLE
-        )
+        self._refuse(message.late_status)
 
     # When producing a response has failed.
 
@@ -237,8 +231,8 @@ class Ending(Reading):
         drain_policy = self.site.drain_policy
         # Never closed at once: a request may have arrived while reading was paused, and
         # the first request of a new connection may be in flight.
-        self._wait_for(
-            "request",
+        self.deadlines.wait_for(
+            Phase.REQUEST,
             drain_policy.moment()
             if self._count
             else max(drain_policy.spread, FIRST_REQUEST_SECONDS),
@@ -270,12 +264,12 @@ class Ending(Reading):
         """
         if self._count:
             self.write(CLOSE_NOTICE)
-        self._wait_for("request", CLOSE_NOTICE_SECONDS)
+        self.deadlines.wait_for(Phase.REQUEST, CLOSE_NOTICE_SECONDS)
 
     @property
     def _is_idle(self) -> bool:
         return (
-            self.phase in _BETWEEN_REQUESTS
+            self.deadlines.phase in _BETWEEN_REQUESTS
             and not self._input_closed
             and not self._pending_input
             and self._message is None
@@ -298,8 +292,7 @@ class Ending(Reading):
 
     def end_stream(self) -> None:
         """Complete a response that would not end by itself, such as an event stream."""
-        self.phase = "nothing"
-        self.deadline = inf
+        self.deadlines.clear()
         message = self._message
         if message is None:
             return
@@ -318,26 +311,25 @@ class Ending(Reading):
             self._give_up(message, Failure(ConnectionDone()))
 
     def _end_stream_in(self, seconds: float, message: Message) -> None:
-        self._wait_for("stream", seconds)
+        self.deadlines.wait_for(Phase.STREAM, seconds)
         if not message.responded:
-            self.deadline = min(self.deadline, self._late)
+            self.deadlines.at = min(self.deadlines.at, self._late)
 
     def _drain_protocol(self) -> None:
-        if self.phase != "nothing":
+        if self.deadlines.phase != Phase.NOTHING:
             return  # closing has begun already
         if not self._speaks_websocket:
             self.close_protocol()
         elif seconds := self.site.drain_policy.moment():
-            self._wait_for("upgraded", seconds)
+            self.deadlines.wait_for(Phase.UPGRADED, seconds)
         else:
             self.send_close_frame()
 
     def send_close_frame(self) -> None:
         """Send a WebSocket close frame with 1012, and wait briefly for the peer's."""
-        self.phase = "nothing"
-        self.deadline = inf
+        self.deadlines.clear()
         protocol = self._protocol and self._protocol.protocol
-        if isinstance(protocol, Tunnel):
+        if IFramedOutput.providedBy(protocol):
             # The core's frames arrive in pieces: the close frame must wait for the
             # end of a frame.
             protocol.end_with(SERVICE_RESTART, self._wait_for_answer)
@@ -346,7 +338,7 @@ class Ending(Reading):
             self._wait_for_answer()
 
     def _wait_for_answer(self) -> None:
-        self._wait_for("goodbye", GOODBYE_SECONDS)
+        self.deadlines.wait_for(Phase.GOODBYE, GOODBYE_SECONDS)
 
     def close_protocol(self) -> None:
         """
@@ -362,14 +354,14 @@ class Ending(Reading):
 #: The method called when the deadline of each phase has passed. These are names, so
 #: that the methods of subclasses are called where they override these.
 _AT_THE_END: Final = {
-    "request": "loseConnection",
-    "rest": "leave",
-    "head": "head_is_late",
-    "body": "check_rate",
-    "response": "response_is_late",
-    "stream": "end_stream",
-    "upgraded": "send_close_frame",
-    "goodbye": "close_protocol",
-    "discard": "linger",
-    "linger": "check_linger",
+    Phase.REQUEST: "loseConnection",
+    Phase.REST: "leave",
+    Phase.HEAD: "head_is_late",
+    Phase.BODY: "check_rate",
+    Phase.RESPONSE: "response_is_late",
+    Phase.STREAM: "end_stream",
+    Phase.UPGRADED: "send_close_frame",
+    Phase.GOODBYE: "close_protocol",
+    Phase.DISCARD: "linger",
+    Phase.LINGER: "check_linger",
 }

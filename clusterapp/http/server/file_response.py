@@ -1,17 +1,15 @@
 """Sending of a prepared response with file parts, as fast as the client reads."""
 
-from typing import TYPE_CHECKING
+from http import HTTPStatus
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from clusterapp.guards import report
+from clusterapp.http.server.interfaces import Channel
 from clusterapp.http.server.prepared_response import FilePart, Prepared
 from clusterapp.interfaces import Fields
-
-if TYPE_CHECKING:
-    from clusterapp.http.server.connection import Connection
 
 
 @implementer(IPushProducer)
@@ -31,10 +29,10 @@ class FileSending:
 
     __slots__ = ("_connection", "_offset", "_paused", "_prepared", "_todo")
 
-    def __init__(
-        self, connection: "Connection", opening: bytes, prepared: Prepared
-    ) -> None:
-        self._connection: Connection | None = connection
+    late_status = HTTPStatus.SERVICE_UNAVAILABLE
+
+    def __init__(self, connection: Channel, opening: bytes, prepared: Prepared) -> None:
+        self._connection: Channel | None = connection
         self._prepared = prepared
         self._todo = [*filter(len, reversed(prepared.parts)), opening]
         self._offset = 0
@@ -99,7 +97,7 @@ class FileSending:
         """Called when the connection is lost: stop sending."""
         self._connection = None
 
-    def _send(self, connection: "Connection", part: bytes | FilePart) -> bool:
+    def _send(self, connection: Channel, part: bytes | FilePart) -> bool:
         if isinstance(part, bytes):
             self._todo.pop()
             if self._todo:

@@ -9,9 +9,7 @@ bad message is never parsed.
 import re
 from http import HTTPStatus
 from math import inf
-from typing import TYPE_CHECKING, Protocol
-
-from twisted.python.failure import Failure
+from typing import TYPE_CHECKING
 
 from clusterapp.http.limits import (
     BODY_RATE,
@@ -21,74 +19,18 @@ from clusterapp.http.limits import (
     MAX_PENDING_INPUT,
     PIPELINED,
 )
+from clusterapp.http.server.deadlines import Phase
+from clusterapp.http.server.interfaces import Message, Server, Sink
 from clusterapp.http.server.wire import Cancellable, Wire, ends_connection
 from clusterapp.http.syntax.chunked_body import ChunkedReader
 from clusterapp.http.syntax.request_head import END, BadMessageError, Head, check_start
 from clusterapp.interfaces import Fields
 
 if TYPE_CHECKING:
-    from clusterapp.http.server.site import ClusterSite
     from clusterapp.http.server.upgraded_stream import Upgraded
 
 
 _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
-
-
-class Message(Protocol):
-    """The object that answers one request."""
-
-    @property
-    def responded(self) -> bool:
-        """Whether any part of the response has been sent."""
-
-    def outcome(self) -> tuple[int, int]:
-        """Return the status sent, 0 if none, and the number of body bytes so far."""
-
-    def serve(self) -> None:
-        """Called for a request without a body: answer it, now or later."""
-
-    def begin(self) -> None:
-        """Called for a request with a body, before any of the body is received."""
-
-    def completed(self, trailers: Fields) -> None:
-        """Called when the request body is complete."""
-
-    def expected(self) -> None:
-        """Called when the client waits for 100 Continue before it sends the body."""
-
-    def received(self, piece: bytes) -> None:
-        """Called with each piece of the request body."""
-
-    def ending(self) -> bytes | None:
-        """
-        Return the bytes that complete a response that would not end by itself.
-
-        :return: None if the response will end by itself.
-        """
-
-    def break_off(self) -> None:
-        """Abort the connection, so that the client sees an incomplete response."""
-
-    def fail(self, reason: Failure) -> None:
-        """
-        Called when producing the response has failed: end it, and log the reason.
-
-        The client gets an error response if nothing has been sent; otherwise the
-        connection is aborted.
-        """
-
-    def lose(self, reason: Failure) -> None:
-        """Called when the connection is lost, or the request will not be answered."""
-
-
-class Sink(Protocol):
-    """The receiver of a request body."""
-
-    def received(self, piece: bytes) -> None:
-        """Called with each piece of the body."""
-
-    def completed(self, trailers: Fields) -> None:
-        """Called when the body is complete."""
 
 
 class Reading(Wire):
@@ -115,7 +57,7 @@ class Reading(Wire):
         "limits",
     )
 
-    def __init__(self, site: "ClusterSite") -> None:
+    def __init__(self, site: Server) -> None:
         super().__init__(site)
         #: The connection's limits, and the head parser that applies them.
         self.limits = site.limits
@@ -151,8 +93,8 @@ class Reading(Wire):
         """Start the response timeout, if the request is still unanswered."""
         seconds = self.limits.request_timeout
         if seconds is not None and self._message is not None and not self._input_closed:
-            self._wait_for("response", seconds)
-            self._late = self.deadline
+            self.deadlines.wait_for(Phase.RESPONSE, seconds)
+            self._late = self.deadlines.at
 
     def _refuse(self, status: HTTPStatus, fields: Fields = ()) -> None:
         """Send an error response and close; no input after the request is parsed."""
@@ -282,8 +224,8 @@ class Reading(Wire):
             return True
         end = data.find(END) + 4
         if end < 4:  # noqa: PLR2004 - the end of the head is missing
-            if self.phase != "head":
-                self._wait_for("head", self.limits.header_timeout)
+            if self.deadlines.phase != Phase.HEAD:
+                self.deadlines.wait_for(Phase.HEAD, self.limits.header_timeout)
             self._head = None
             check_start(data, self.limits)
             return False
@@ -309,7 +251,7 @@ class Reading(Wire):
         else:
             self._left = head.length
         self._got = self._marked = 0
-        self._wait_for("body", BODY_WINDOW)
+        self.deadlines.wait_for(Phase.BODY, BODY_WINDOW)
         self._message = self._sink = message = self._make(head)
         message.begin()
         if head.expects and not self._pending_input and self._sink is message:
@@ -358,8 +300,7 @@ class Reading(Wire):
     def _end_body(self, trailers: Fields) -> None:
         sink, self._sink = self._sink, None
         self._chunks = None
-        self.phase = "nothing"
-        self.deadline = inf
+        self.deadlines.clear()
         # Back-pressure may have paused reading. From now on only reading detects that
         # the client disconnects, and the input that it may still send is bounded.
         self.resume_reading()
@@ -370,9 +311,9 @@ class Reading(Wire):
     @property
     def is_slow(self) -> bool:
         """Whether the body arrives below the minimum rate, if known already."""
-        if self.phase != "body" or self._reading_paused:
+        if self.deadlines.phase != Phase.BODY or self._reading_paused:
             return False
-        seconds = BODY_WINDOW - (self.deadline - self.site.clock.seconds())
+        seconds = BODY_WINDOW - (self.deadlines.at - self.site.clock.seconds())
         return seconds > 1 and self._got - self._marked < BODY_RATE * seconds
 
     def check_rate(self) -> None:
@@ -387,7 +328,7 @@ class Reading(Wire):
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
             return
         self._marked = self._got
-        self._wait_for("body", BODY_WINDOW)
+        self.deadlines.wait_for(Phase.BODY, BODY_WINDOW)
 
 
 def _too_large() -> BadMessageError:

@@ -1,32 +1,30 @@
 """Upgrade of a client connection from HTTP to another protocol (RFC 9110, 7.8)."""
 
 from http import HTTPStatus
-from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
 from clusterapp.channel.log_events import RequestFacts
-from clusterapp.http.application.request_context import WithContext, protocol_in_context
-from clusterapp.http.application.request_facts import client_of, request_facts
 from clusterapp.http.limits import LINGER_SECONDS
+from clusterapp.http.server.deadlines import CLOSING, Phase
 from clusterapp.http.server.ending import Ending
+from clusterapp.http.server.interfaces import Server
+from clusterapp.http.server.request_context import WithContext, protocol_in_context
+from clusterapp.http.server.request_facts import client_of, request_facts
 from clusterapp.http.server.upgraded_stream import RawBytes, Upgraded
-from clusterapp.http.server.wire import CLOSING, ends_connection
+from clusterapp.http.server.wire import ends_connection
+from clusterapp.http.syntax.frame_boundaries import IFramedOutput
 from clusterapp.http.syntax.websocket_frames import (
     ClientFrames,
     FramingError,
     close_frame,
 )
-from clusterapp.http.upstream.tunnel import Tunnel
-
-if TYPE_CHECKING:
-    from clusterapp.http.server.site import ClusterSite
 
 #: The phases of a connection on which a WebSocket close frame has been sent.
-_CLOSING: Final = CLOSING | {"goodbye"}
+_CLOSING: Final = (*CLOSING, Phase.GOODBYE)
 
 
 class Switching(Ending):
@@ -39,7 +37,7 @@ class Switching(Ending):
 
     __slots__ = ("_face", "_routed", "_taken", "switched")
 
-    def __init__(self, site: "ClusterSite") -> None:
+    def __init__(self, site: Server) -> None:
         super().__init__(site)
         self.switched = False
         self._face: Any = None
@@ -125,8 +123,7 @@ class Switching(Ending):
         """Switch from HTTP: all further input goes to the returned stream."""
         self.unregisterProducer()
         self.resume_reading()
-        self.phase = "nothing"
-        self.deadline = inf
+        self.deadlines.clear()
         head = self._head
         self._speaks_websocket = head is not None and head.websocket
         self.switched = True
@@ -235,8 +232,8 @@ class Switching(Ending):
             return
         protocol = stream.protocol
         if not (
-            self.phase in _CLOSING
-            or (isinstance(protocol, Tunnel) and not protocol.between_frames)
+            self.deadlines.phase in _CLOSING
+            or (IFramedOutput.providedBy(protocol) and not protocol.between_frames)
         ):
             self.write(close_frame(code))
         self.linger()

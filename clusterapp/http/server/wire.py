@@ -3,17 +3,16 @@
 import os
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
+from typing import Protocol, cast
 
 from twisted.internet.interfaces import IAddress, IProducer, IPushProducer
 from twisted.python.failure import Failure
 
 from clusterapp.guards import guarded
 from clusterapp.http.limits import LINGER_CHECK, LINGER_SECONDS, WRITE_STALL
+from clusterapp.http.server.deadlines import Deadlines, Phase
+from clusterapp.http.server.interfaces import Server
 from clusterapp.http.server.pull_producer import Pulling
-
-if TYPE_CHECKING:
-    from clusterapp.http.server.site import ClusterSite
 
 #: How many bytes of a file are read at once, where sendfile(2) cannot be used.
 _PIECE = 128 * 1024
@@ -24,29 +23,6 @@ class Cancellable(Protocol):
 
     def cancel(self) -> None:
         """Cancel the call."""
-
-
-#: What a connection waits for, which decides what is done at its deadline. In "rest"
-#: the client has yet to read the end of a response, before the connection is offered
-#: to another process; in "linger" the write side is closed, and the client has yet to
-#: read the rest or to close; in "end" the transport closes once everything is written.
-Phase = Literal[
-    "nothing",
-    "request",
-    "rest",
-    "head",
-    "body",
-    "response",
-    "stream",
-    "upgraded",
-    "goodbye",
-    "discard",
-    "linger",
-    "end",
-]
-
-#: The phases of a connection that has been closed at this end.
-CLOSING: Final = frozenset({"linger", "end"})
 
 
 #: Guards the callbacks of a connection: an exception ends that connection, and the
@@ -76,19 +52,13 @@ class Wire:
         "_reading_paused",
         "_unacknowledged",
         "_writing_paused",
-        "deadline",
-        "phase",
+        "deadlines",
         "site",
-        "stall",
     )
 
-    def __init__(self, site: "ClusterSite") -> None:
+    def __init__(self, site: Server) -> None:
         self.site = site
-        #: The deadline of the current `phase`, on the site's clock.
-        self.deadline = inf
-        self.phase: Phase = "nothing"
-        #: The deadline of a write stall: the client must have read enough by then.
-        self.stall = inf
+        self.deadlines = Deadlines(site.clock)
         self._input_closed = False
         # Whether the client has announced that it sends no further request.
         self._client_closes = False
@@ -225,14 +195,14 @@ class Wire:
         if self._writing_paused:
             return  # a connection's second transport calls this once more
         self._writing_paused = True
-        self.stall = self.site.now + WRITE_STALL
+        self.deadlines.stall = self.site.now + WRITE_STALL
         if self._producer is not None:
             self._tell_producer(self._producer.pauseProducing)
 
     def writing_resumed(self) -> None:
         """Called when most of the write buffer has been sent."""
         self._writing_paused = False
-        self.stall = inf
+        self.deadlines.stall = inf
         if self._producer is not None:
             self._tell_producer(self._producer.resumeProducing)
 
@@ -303,14 +273,14 @@ class Wire:
         """Close once everything is written, without a lingering close."""
         self.unregisterProducer()
         self._input_closed = True
-        self._wait_for("end", WRITE_STALL)
+        self.deadlines.wait_for(Phase.END, WRITE_STALL)
         self._close()
 
     def abortConnection(self) -> None:
         """Abort the connection: close at once, so that the client sees an error."""
         self._input_closed = True
         self._stop_producer()
-        self._wait_for("nothing", inf)
+        self.deadlines.clear()
         self._abort()
 
     # Also called by the current message.
@@ -342,14 +312,8 @@ class Wire:
         self.unregisterProducer()
         self._input_closed = True
         self._unacknowledged = self.unacknowledged()
-        self._wait_for("linger", seconds)
-        self._linger_end = self.deadline + WRITE_STALL
+        self.deadlines.wait_for(Phase.LINGER, seconds)
+        self._linger_end = self.deadlines.at + WRITE_STALL
         self.resume_reading()
         if not self._close_writing():
             self._end_linger()
-
-    def _wait_for(self, phase: Phase, seconds: float) -> None:
-        self.phase = phase
-        # Not by `site.now`, which is up to a second old: no connection may be closed
-        # before its timeout.
-        self.deadline = self.site.clock.seconds() + seconds

@@ -1,6 +1,9 @@
 """The boundaries of WebSocket frames in a raw stream (RFC 6455, section 5.2)."""
 
+from collections.abc import Callable
 from typing import Final
+
+from zope.interface import Attribute, Interface
 
 #: A server's close frame with status 1012, which IANA's registry of WebSocket close
 #: codes calls "service restart": clients should reconnect.
@@ -11,6 +14,23 @@ _MASKED: Final = 0x80
 _MASK_BYTES: Final = 4
 #: The number of bytes of extended length, by these values of the seven-bit length.
 _EXTENDED: Final = {126: 2, 127: 8}
+
+
+class IFramedOutput(Interface):
+    """A protocol whose output to the client consists of WebSocket frames."""
+
+    between_frames = Attribute(
+        "Whether a frame may be written now: none is incomplete, nor was the last one"
+        " sent."
+    )
+
+    def end_with(data: bytes, then: Callable[[], None]) -> None:  # noqa: N805
+        """
+        Write a last frame after the current one, and nothing after it.
+
+        :param data: the frame.
+        :param then: called when it has been written.
+        """
 
 
 class FrameBoundaries:

@@ -2,12 +2,9 @@
 
 import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from clusterapp.interfaces import Fields
-
-if TYPE_CHECKING:
-    from clusterapp.http.syntax.request_head import Head
 
 #: The only version of the protocol (RFC 6455, section 4.4).
 VERSION: Final = b"13"
@@ -28,6 +25,16 @@ _UPGRADE_REQUIRED: Final = (
     (b"Upgrade", _WEBSOCKET),
     (b"Connection", b"Upgrade"),
 )
+
+
+class Handshake(Protocol):
+    """The head of a request that may be an opening handshake."""
+
+    method: bytes
+    version: bytes
+    fields: Fields
+    length: int | None
+    websocket: bool
 
 
 class Refusal(NamedTuple):
@@ -58,7 +65,7 @@ def offers_websocket(upgrade: bytes) -> bool:
 
 
 def accept_handshake(
-    head: "Head", upgrade: bytes, *, connection_upgrades: bool
+    head: Handshake, upgrade: bytes, *, connection_upgrades: bool
 ) -> Refusal | None:
     """
     Check a client's handshake; if it is valid, mark its head as a WebSocket.
@@ -81,7 +88,7 @@ def accept_handshake(
 
 
 def _refusal_of(
-    head: "Head", upgrade: bytes, *, connection_upgrades: bool
+    head: Handshake, upgrade: bytes, *, connection_upgrades: bool
 ) -> Refusal | None:
     """
     Validate a client's handshake (RFC 6455, section 4.2.1).

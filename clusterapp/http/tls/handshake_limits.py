@@ -1,8 +1,12 @@
 """Limit on unauthenticated TLS connections (in a core)."""
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from twisted.internet.interfaces import IAddress, IOpenSSLServerConnectionCreator
+from twisted.internet.interfaces import (
+    IAddress,
+    IOpenSSLServerConnectionCreator,
+    ITCPTransport,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
@@ -11,9 +15,6 @@ from twisted.python.failure import Failure
 from clusterapp.guards import guarded
 from clusterapp.http.tls.pending_connections import PendingConnections, network_of
 from clusterapp.limits import part_of_descriptors
-
-if TYPE_CHECKING:
-    from clusterapp.http.transports.twisted_connection import HostedConnection
 
 #: The maximum number of connections without a request yet, if the process may have
 #: enough file descriptors.
@@ -33,7 +34,8 @@ class _PendingTLSTransport(BufferingTLSTransport):
     """TLS transport that counts as pending in its factory until the first request."""
 
     factory: "BoundedTLSFactory"
-    wrappedProtocol: "HostedConnection"
+    #: The connection, which says whether it has received a request.
+    wrappedProtocol: Any
 
     @_ends_connection
     def dataReceived(self, data: bytes) -> None:
@@ -88,7 +90,7 @@ class BoundedTLSFactory(TLSMemoryBIOFactory):
             self._evict(evicted.wrappedProtocol)
         return protocol
 
-    def _evict(self, connection: "HostedConnection") -> None:
+    def _evict(self, connection: ITCPTransport) -> None:
         address = getattr(connection.getPeer(), "host", "a Unix peer")
         connection.abortConnection()
         self._evicted += 1

@@ -17,6 +17,8 @@ from clusterapp.http.limits import (
     FIRST_REQUEST_SECONDS,
 )
 from clusterapp.http.server.connection import Connection
+from clusterapp.http.server.deadlines import Phase
+from clusterapp.http.server.interfaces import Server
 from clusterapp.http.server.wire import ends_connection
 from clusterapp.http.syntax.proxy_protocol import ProxyHeader
 from clusterapp.http.syntax.socket_addresses import address_of
@@ -33,7 +35,6 @@ from clusterapp.http.transports.shared_sockets import (
 if TYPE_CHECKING:
     import ssl
 
-    from clusterapp.http.server.site import ClusterSite
 
 #: The SO_LINGER value for closing with a reset (socket(7)): unsent bytes are discarded,
 #: and the client sees an error rather than an orderly close.
@@ -70,7 +71,7 @@ class NativeConnection(Connection, asyncio.Protocol):
 
     def __init__(
         self,
-        site: "ClusterSite",
+        site: Server,
         loop: asyncio.AbstractEventLoop,
         peer: Any,
         door: str = "",
@@ -107,7 +108,7 @@ class NativeConnection(Connection, asyncio.Protocol):
         """
         self.arrives(task)
         if not self.site.draining:
-            self._wait_for("request", self.limits.header_timeout)
+            self.deadlines.wait_for(Phase.REQUEST, self.limits.header_timeout)
 
     def announced(self, client: ProxyHeader) -> None:
         """
@@ -273,7 +274,8 @@ class NativeConnection(Connection, asyncio.Protocol):
         if self._lent or not self._is_idle or isinstance(native, EarlyTransport):
             return None
         if native.get_write_buffer_size():
-            self._wait_for("rest", 0)  # until the site's next check of timeouts
+            # Until the site's next check of timeouts.
+            self.deadlines.wait_for(Phase.REST, 0)
             return None
         # TLS state, or a PROXY header once read, cannot be had from the socket again.
         stays = self._secure or self._announced
@@ -298,7 +300,7 @@ class NativeConnection(Connection, asyncio.Protocol):
         self.keep()
         # Reading was paused for a while: leave time to read what arrived meanwhile.
         soon = self.site.clock.seconds() + FIRST_REQUEST_SECONDS
-        self.deadline = max(self.deadline, soon)
+        self.deadlines.at = max(self.deadlines.at, soon)
 
     @ends_connection
     def transferred(self) -> None:
@@ -425,7 +427,7 @@ class NativeConnection(Connection, asyncio.Protocol):
             return
         native.close()
         soon = self.site.clock.seconds() + CLOSE_NOTIFY_SECONDS
-        self.deadline = max(self.deadline, soon)
+        self.deadlines.at = max(self.deadlines.at, soon)
 
     def _end_linger(self) -> None:
         if self._secure:

@@ -5,12 +5,13 @@ import socket
 import ssl
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.logger import Logger
 
 from clusterapp.guards import guarded
 from clusterapp.http.limits import WRITE_STALL
+from clusterapp.http.server.interfaces import Server
 from clusterapp.http.tls.alerts import connecting
 from clusterapp.http.transports.asyncio_connection import NativeConnection
 from clusterapp.http.transports.inline_transport import Arrival, EarlyTransport
@@ -19,9 +20,6 @@ from clusterapp.http.transports.tls_handshakes import (
     has_begun,
     readable,
 )
-
-if TYPE_CHECKING:
-    from clusterapp.http.server.site import ClusterSite
 
 #: How many bytes are read when a connection is accepted: as many as asyncio reads.
 _FIRST_READ = 256 * 1024
@@ -50,7 +48,7 @@ class NativeServer:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        site: "ClusterSite",
+        site: Server,
         context: Callable[[], ssl.SSLContext] | None = None,
         *,
         door: str = "",

@@ -1,7 +1,7 @@
 """Twisted transport interface of a connection on an asyncio transport."""
 
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.interfaces import (
     IConsumer,
@@ -13,7 +13,8 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import alsoProvides, implementer
 
-from clusterapp.http.server.wire import CLOSING
+from clusterapp.http.server.deadlines import CLOSING, Phase
+from clusterapp.http.server.interfaces import StreamChannel
 from clusterapp.http.syntax.socket_addresses import as_ip
 from clusterapp.http.tls.x509 import pyopenssl_certificate
 
@@ -21,10 +22,21 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
 
-    from clusterapp.http.transports.asyncio_connection import NativeConnection
 
 #: The phases in which nothing more is written: also after a WebSocket's close frame.
-_OVER = CLOSING | {"goodbye"}
+_OVER = (*CLOSING, Phase.GOODBYE)
+
+
+class NativeChannel(StreamChannel, Protocol):
+    """What the transport of a request needs of its connection."""
+
+    @property
+    def native(self) -> Any:
+        """The current transport, with the methods of `asyncio.Transport`."""
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the connection itself uses TLS."""
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer)
@@ -38,7 +50,7 @@ class NativeTransport:
     :param connection: the connection of the request.
     """
 
-    def __init__(self, connection: "NativeConnection") -> None:
+    def __init__(self, connection: NativeChannel) -> None:
         self._connection = connection
         self._protocol: IProtocol | None = None
         self._ended = False
@@ -59,7 +71,7 @@ class NativeTransport:
 
     def write(self, data: bytes) -> None:
         """Write bytes; do nothing once the write side is closed."""
-        ended = self._ended or self._connection.phase in _OVER
+        ended = self._ended or self._connection.deadlines.phase in _OVER
         if not (ended or self._native.is_closing()):
             self._native.write(data)
 
@@ -69,7 +81,7 @@ class NativeTransport:
 
     def loseConnection(self) -> None:
         """Close the connection once everything is written."""
-        if self._connection.phase not in CLOSING:
+        if self._connection.deadlines.phase not in CLOSING:
             self._connection.loseConnection()
 
     def getPeer(self) -> Any:
@@ -88,7 +100,9 @@ class NativeTransport:
     @property
     def connected(self) -> bool:
         """Whether the transport is not closing."""
-        closing = self._connection.phase in CLOSING or self._native.is_closing()
+        closing = (
+            self._connection.deadlines.phase in CLOSING or self._native.is_closing()
+        )
         return not closing
 
     @property

@@ -1,7 +1,7 @@
 """Adapter of a connection to a Twisted transport, on any reactor (in a core)."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet import tcp
 from twisted.internet.interfaces import (
@@ -17,14 +17,12 @@ from zope.interface import implementer
 
 from clusterapp.http.limits import CLOSE_NOTIFY_SECONDS
 from clusterapp.http.server.connection import Connection
+from clusterapp.http.server.interfaces import Server
 from clusterapp.http.server.wire import ends_connection
 from clusterapp.http.tls.x509 import der_of
 from clusterapp.http.transports.shared_sockets import unacknowledged
 from clusterapp.http.transports.twisted_transport import HostedTransport
 from clusterapp.private_names.reactors import unsent_bytes
-
-if TYPE_CHECKING:
-    from clusterapp.http.server.site import ClusterSite
 
 #: Bytes that a transport has not passed to the kernel yet.
 _UNSENT = unsent_bytes()
@@ -41,7 +39,7 @@ class HostedConnection(Connection, Protocol):
     :param site: the site that is served.
     """
 
-    def __init__(self, site: "ClusterSite") -> None:
+    def __init__(self, site: Server) -> None:
         Connection.__init__(self, site)
         self._native: Any = None
 

@@ -4,17 +4,17 @@ from typing import TYPE_CHECKING, Any
 
 from zope.interface import directlyProvides, providedBy
 
-from clusterapp.http.server.wire import CLOSING
+from clusterapp.http.server.deadlines import CLOSING, Phase
+from clusterapp.http.server.interfaces import StreamChannel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from twisted.internet.interfaces import IProducer, IProtocol
 
-    from clusterapp.http.transports.twisted_connection import HostedConnection
 
 #: The phases in which nothing more is written: also after a WebSocket's close frame.
-_OVER = CLOSING | {"goodbye"}
+_OVER = (*CLOSING, Phase.GOODBYE)
 
 
 class HostedTransport:
@@ -30,7 +30,7 @@ class HostedTransport:
     :param native: the transport of the connection.
     """
 
-    def __init__(self, connection: "HostedConnection", native: Any) -> None:
+    def __init__(self, connection: StreamChannel, native: Any) -> None:
         self._connection = connection
         self._native = native
         self._protocol: IProtocol | None = None
@@ -54,7 +54,7 @@ class HostedTransport:
 
     def write(self, data: bytes) -> None:
         """Write bytes; do nothing once the connection is closing."""
-        if self._connection.phase not in _OVER:
+        if self._connection.deadlines.phase not in _OVER:
             self._native.write(data)
 
     def writeSequence(self, data: "Iterable[bytes]") -> None:
@@ -63,7 +63,7 @@ class HostedTransport:
 
     def loseConnection(self) -> None:
         """Close the connection once everything is written."""
-        if self._connection.phase not in CLOSING:
+        if self._connection.deadlines.phase not in CLOSING:
             self._connection.loseConnection()
 
     def abortConnection(self) -> None:

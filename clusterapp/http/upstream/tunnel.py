@@ -6,8 +6,9 @@ from typing import Any
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from clusterapp.http.syntax.frame_boundaries import FrameBoundaries
+from clusterapp.http.syntax.frame_boundaries import FrameBoundaries, IFramedOutput
 
 
 def bridge(near: Callable[[IProtocol], None], far: Callable[[IProtocol], None]) -> None:
@@ -60,6 +61,7 @@ class _End(Protocol):
             self.other.transport.loseConnection()
 
 
+@implementer(IFramedOutput)
 class Tunnel(_End):
     """The client's end, which tracks the boundaries of WebSocket frames."""
 

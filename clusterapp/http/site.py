@@ -18,15 +18,14 @@ from clusterapp.http.application.request import ClusterRequest
 from clusterapp.http.application.routable import Dispatcher
 from clusterapp.http.exchange.connection_exchange import StreamedExchange
 from clusterapp.http.exchange.exchange import Forward
+from clusterapp.http.exchange.session_affinity import SessionAffinity
 from clusterapp.http.limits import Limits
-from clusterapp.http.server.connection import Connection
+from clusterapp.http.server.deadlines import CLOSING, Phase
 from clusterapp.http.server.drain_policy import DrainPolicy, HandOver
+from clusterapp.http.server.interfaces import Channel, Message, ServerConnection
 from clusterapp.http.server.load_counters import LoadCounters
 from clusterapp.http.server.prepared_response import Answer
-from clusterapp.http.server.reading import Message
-from clusterapp.http.server.session_affinity import SessionAffinity
 from clusterapp.http.server.trusted_peers import NoProxies, Proxies
-from clusterapp.http.server.wire import CLOSING
 from clusterapp.http.syntax.request_head import Head, HeadReader
 from clusterapp.http.syntax.status_line import common_lines
 from clusterapp.http.transports.twisted_connection import HostedConnection
@@ -43,12 +42,12 @@ _SWEEP_SECONDS = 1.0
 
 
 #: The order in which connections are closed where file descriptors are scarce.
-_OF_LEAST_USE: Final[Sequence[Callable[[Connection], bool]]] = (
+_OF_LEAST_USE: Final[Sequence[Callable[[ServerConnection], bool]]] = (
     lambda connection: connection.has_been_read,
-    lambda connection: connection.phase == "request",
-    lambda connection: connection.phase == "head",
+    lambda connection: connection.deadlines.phase == Phase.REQUEST,
+    lambda connection: connection.deadlines.phase == Phase.HEAD,
     lambda connection: connection.is_slow,
-    lambda connection: connection.phase in CLOSING,
+    lambda connection: connection.deadlines.phase in CLOSING,
 )
 
 
@@ -126,7 +125,7 @@ class ClusterSite(server.Site):
         self.lines = common_lines()
         self._forward = forward
         self._visitors = visitors
-        self._connections: set[Connection] = set()
+        self._connections: set[ServerConnection] = set()
         self._sweep: IDelayedCall | None = None
         self._drained: list[Deferred[None]] = []
 
@@ -208,7 +207,7 @@ class ClusterSite(server.Site):
             if found:
                 # Connections of one kind have the same timeout, so the order of
                 # their deadlines is that of entering the state.
-                longest = heapq.nsmallest(count, found, attrgetter("deadline"))
+                longest = heapq.nsmallest(count, found, attrgetter("deadlines.at"))
                 for connection in longest:
                     connection.end_early()
                 return len(longest)
@@ -216,7 +215,7 @@ class ClusterSite(server.Site):
 
     # Called by the connections.
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: ServerConnection) -> None:
         """Called when a connection is opened."""
         known = self._connections
         if connection not in known:  # this is called again when its transport is made
@@ -228,7 +227,7 @@ class ClusterSite(server.Site):
             self.lines = common_lines()
             self._sweep = self.clock.callLater(_SWEEP_SECONDS, self._look_at_times)
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: ServerConnection) -> None:
         """Called when a connection is closed."""
         known = self._connections
         if connection in known:
@@ -237,7 +236,7 @@ class ClusterSite(server.Site):
                 self.tally.closed()
         self._check_drained()
 
-    def message(self, head: Head, connection: Connection) -> Message:
+    def message(self, head: Head, connection: Channel) -> Message:
         """Return a new message, which will answer the request."""
         if self._forward is not None:
             take = self._forward(head.target)
@@ -276,7 +275,7 @@ class ClusterSite(server.Site):
         self.lines = common_lines()
         self._sweep = self.clock.callLater(_SWEEP_SECONDS, self._look_at_times)
         for connection in [
-            each for each in self._connections if min(each.deadline, each.stall) <= now
+            each for each in self._connections if each.deadlines.are_over(now)
         ]:
             connection.overdue(now)
 

@@ -5,9 +5,9 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Protocol
 
 from clusterapp.http.exchange.exchange import Exchange
+from clusterapp.http.server.interfaces import Channel
 
 if TYPE_CHECKING:
-    from clusterapp.http.server.connection import Connection
     from clusterapp.http.syntax.request_head import Head
 
 #: A handler that responds to a request, given its exchange.
@@ -21,9 +21,7 @@ class SessionAffinity(Protocol):
     def doors(self) -> AbstractSet[str]:
         """The names of the listeners that have session affinity."""
 
-    def receive(
-        self, head: "Head", connection: "Connection"
-    ) -> tuple[Take | None, bytes]:
+    def receive(self, head: "Head", connection: Channel) -> tuple[Take | None, bytes]:
         """
         Return which worker is to serve a request.
 

@@ -1,6 +1,5 @@
 """The facts of a request in log events about failures."""
 
-import re
 from inspect import unwrap
 from types import CodeType
 from typing import Any, cast
@@ -11,12 +10,9 @@ from werkzeug.routing import Rule
 
 from clusterapp.channel.log_events import RequestFacts
 from clusterapp.http.server.trusted_peers import Proxies
+from clusterapp.http.syntax.request_id import request_id_of
 from clusterapp.interfaces import Fields
 from clusterapp.printable import printable
-
-#: The syntax of accepted request ids: a token (RFC 9110, section 5.6.2), of bounded
-#: length.
-REQUEST_ID = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 
 #: The most bytes of a path that are logged.
 _LONGEST_PATH = 500
@@ -51,14 +47,6 @@ def request_facts(
 def client_of(proxies: Proxies, peer: IAddress | None, fields: Fields) -> str | None:
     """Return the client's address; None if the connection has none."""
     return None if peer is None else proxies.client_of(peer, fields)
-
-
-def request_id_of(fields: Fields) -> str | None:
-    """Return the first ``X-Request-ID`` of a request; None unless it is a token."""
-    for name, value in fields:
-        if len(name) == 12 and name.lower() == b"x-request-id":  # noqa: PLR2004
-            return value.decode("ascii") if REQUEST_ID.fullmatch(value) else None
-    return None
 
 
 def handler_of(app: Any, path: str, method: bytes) -> str | None:
