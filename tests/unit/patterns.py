@@ -58,7 +58,7 @@ CLIENTS = {
     "http.syntax.request_head:_VERSION": ("fullmatch", b"HTTP/1."),
     "http.syntax.authority:_HOST": ("fullmatch", b"[v1."),
     "http.syntax.proxy_protocol:_LINE": ("fullmatch", b"PROXY TCP4 "),
-    "http.server.reading:_EMPTY_LINES": ("sub", b"\r\n"),
+    "http.syntax.request_stream:_EMPTY_LINES": ("sub", b"\r\n"),
     "http.syntax.client_origin:_VALUE": ("fullmatch", b"0 "),
     "http.syntax.websocket_handshake:_KEY": ("fullmatch", b"A"),
     "master.distribution.agent_check:_QUESTION": ("fullmatch", b"slot 1"),

@@ -60,7 +60,7 @@ class RequestTests(NativeCase):
         await client.get("/slow", also=b"Connection: close\r\n")
         request = await self.request()
         await client.send(b"x" * 1000)
-        await self.so(lambda: self.connection()._pending_input)
+        await self.so(lambda: self.connection().stream.pending)
         request.write(b"y" * 100_000)
         request.finish()
         await client.send(b"x" * 100_000)
@@ -102,7 +102,7 @@ class HeldTests(NativeCase):
         await self.so(lambda: self.connection()._reading_paused)
         await self.turns()
         self.assertLess(
-            len(self.connection()._pending_input), MAX_PENDING_INPUT + 300_000
+            len(self.connection().stream.pending), MAX_PENDING_INPUT + 300_000
         )
         request.finish()
         for _ in range(400):
@@ -129,7 +129,7 @@ class HeldTests(NativeCase):
         sending = self.loop.create_task(client.send(pipelined))
         await self.so(is_stuck)
         self.assertLess(largest, 80_000)
-        self.assertLess(len(connection._pending_input), MAX_PENDING_INPUT + 300_000)
+        self.assertLess(len(connection.stream.pending), MAX_PENDING_INPUT + 300_000)
         for _ in range(20_000):
             await client.until(b"\r\n\r\nhi")
         await sending
@@ -196,7 +196,7 @@ class DisconnectTests(NativeCase):
         most = seen = 0
         while self.site.requests < len(clients):
             await asyncio.sleep(0)
-            got = sum(each._got for each in self.connections())
+            got = sum(each.stream.received for each in self.connections())
             most = max(most, got - seen)
             seen = got
         # The first ones do not know of the others yet.
@@ -247,7 +247,9 @@ class DisconnectTests(NativeCase):
         for leave in ("goes", "resets"):
             client = await self.client()
             await client.send(POST + b"12345")
-            await self.so(lambda: any(each._got for each in self.connections()))
+            await self.so(
+                lambda: any(each.stream.received for each in self.connections())
+            )
             getattr(client, leave)()
             await self.so(lambda: not self.site._connections)
         self.assertEqual(self.resource.requests, [])
@@ -308,7 +310,7 @@ class TimeTests(NativeCase):
         client = await self.client()
         await client.send(b"GET / HTTP/1.1\r\n")
         await self.so(lambda: self.site._connections)
-        await self.so(lambda: self.connection()._pending_input)
+        await self.so(lambda: self.connection().stream.pending)
         await self.later(32)
         self.assertTrue((await client.rest()).startswith(b"HTTP/1.1 408 "))
 

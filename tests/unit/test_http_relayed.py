@@ -160,7 +160,7 @@ class ConnectionTests(WorkersCase):
             self.assertEqual(request.getClientAddress().port, 99)
             request.respond(b"")
             await client.until(b"\r\n\r\n")
-        [known] = self.there.connection().heads._known.values()
+        [known] = self.there.connection().stream._heads._known.values()
         self.assertEqual(len(known.fields), 2)
         self.assertEqual(known.origin.peer.port, 99)
 

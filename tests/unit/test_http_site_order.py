@@ -29,21 +29,6 @@ class OrderTests(SiteTestCase):
         self.assertIn(b"\r\n\r\nhiHTTP/1.1 200 OK", client.received)
         self.assertTrue(client.received.endswith(b"hello"))
 
-    def test_empty_lines_are_skipped_in_one_step(self) -> None:
-        """However many come: each step copies what is behind it."""
-        client = self.client()
-        steps: list[int] = []
-        parse_one = client.channel._parse_one
-
-        def counted() -> bool:
-            steps.append(1)
-            return parse_one()
-
-        self.patch(client.channel, "_parse_one", counted)
-        client.send(b"\r\n" * 10_000 + b"GET /own HTTP/1.1\r\nHost: h\r\n\r\n")
-        self.assertEqual(len(steps), 2)
-        self.assertEqual(client.received.count(b"HTTP/1.1 200 OK"), 1)
-
     def test_early_answer_reads_the_rest_away(self) -> None:
         """Bytes of the body are never taken for the next request."""
         client, exchange = self.ask(

@@ -159,7 +159,7 @@ class Connection(Switching):
         """Called when the connection is lost: notify the message, protocol and site."""
         self._input_closed = True
         self.deadlines.clear()
-        self._pending_input = b""
+        self.stream.end()
         self._sink = None
         protocol, self._protocol = self._protocol, None
         try:
@@ -245,7 +245,6 @@ class Connection(Switching):
             # The request body is not needed, and closing is the cheapest way to
             # refuse it. Its unread rest decides how the connection is closed.
             self._closing = True
-            self._left = head.length or 1
         if not (self._closing or prepared.has_files or empty or head.version == _OLD):
             self.write(prepared.whole(self.site.lines))
         else:
@@ -302,7 +301,7 @@ class Connection(Switching):
             return
         if self._sink is None:
             self._next()
-        elif self._closing or self._left > DISCARD_LIMIT:
+        elif self._closing or self.stream.left > DISCARD_LIMIT:
             self.linger()
         else:
             self._sink = Discard(self)
@@ -313,7 +312,7 @@ class Connection(Switching):
         """Continue with the next request, or close the connection."""
         site = self.site
         if self._closing:
-            if self._pending_input or self._left or self._chunks is not None:
+            if self.stream.has_unread:
                 self.linger()
             else:
                 self.loseConnection()
@@ -321,7 +320,7 @@ class Connection(Switching):
         deadlines = self.deadlines
         deadlines.phase = _REQUEST
         deadlines.at = site.now + self.limits.keepalive_timeout
-        if self._pending_input:
+        if self.stream.pending:
             self._go_on()
         elif site.draining:
             self.leave()
@@ -343,8 +342,8 @@ class Connection(Switching):
         """
         message = self._message
         self._forget_message()
-        self._sink = self._chunks = None
-        begins, self._pending_input = self._pending_input[:5], b""
+        self._sink = None
+        begins = self.stream.end()
         head = self._head
         empty = begins == b"HEAD " if head is None else head.method == b"HEAD"
         self.unregisterProducer()

@@ -271,7 +271,7 @@ class Ending(Reading):
         return (
             self.deadlines.phase in _BETWEEN_REQUESTS
             and not self._input_closed
-            and not self._pending_input
+            and not self.stream.pending
             and self._message is None
         )
 

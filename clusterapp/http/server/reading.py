@@ -6,7 +6,6 @@ are complete: so responses are sent in the order of their requests, and input be
 bad message is never parsed.
 """
 
-import re
 from http import HTTPStatus
 from math import inf
 from typing import TYPE_CHECKING
@@ -15,22 +14,18 @@ from clusterapp.http.limits import (
     BODY_RATE,
     BODY_WINDOW,
     CHUNKS,
-    MANY_CHUNKS,
     MAX_PENDING_INPUT,
     PIPELINED,
 )
 from clusterapp.http.server.deadlines import Phase
 from clusterapp.http.server.interfaces import Message, Server, Sink
 from clusterapp.http.server.wire import Cancellable, Wire, ends_connection
-from clusterapp.http.syntax.chunked_body import ChunkedReader
-from clusterapp.http.syntax.request_head import END, BadMessageError, Head, check_start
+from clusterapp.http.syntax.request_head import BadMessageError, Head
+from clusterapp.http.syntax.request_stream import PAUSED, EndOfMessage, RequestStream
 from clusterapp.interfaces import Fields
 
 if TYPE_CHECKING:
     from clusterapp.http.server.upgraded_stream import Upgraded
-
-
-_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 
 
 class Reading(Wire):
@@ -41,38 +36,28 @@ class Reading(Wire):
     """
 
     __slots__ = (
-        "_chunks",
-        "_got",
         "_head",
         "_late",
-        "_left",
         "_marked",
         "_message",
         "_next_turn",
         "_parsing",
-        "_pending_input",
         "_protocol",
         "_sink",
-        "heads",
         "limits",
+        "stream",
     )
 
     def __init__(self, site: Server) -> None:
         super().__init__(site)
-        #: The connection's limits, and the head parser that applies them.
         self.limits = site.limits
-        self.heads = site.heads
-        #: Input that has been received and not parsed yet.
-        self._pending_input = b""
+        #: The parser of the client's requests.
+        self.stream = RequestStream(site.heads, site.limits)
         self._head: Head | None = None
         self._message: Message | None = None
         self._sink: Sink | None = None
-        self._chunks: ChunkedReader | None = None
         self._protocol: Upgraded | None = None
-        # Bytes of the body: still to come, if known; received; received at the last
-        # check of the rate.
-        self._left = 0
-        self._got = 0
+        # The bytes of the body that were received at the last check of its rate.
         self._marked = 0
         self._parsing = False
         # The scheduled call that continues with pending input in the next turn of the
@@ -107,18 +92,16 @@ class Reading(Wire):
             return
         if self._protocol is not None:
             self._protocol.received(data)
-        elif self._sink is not None:
-            self._read_body(data)
+            return
+        stream = self.stream
+        stream.feed(data)
+        if self._sink is not None:
+            self._read_body()
             self._go_on()
         elif self._may_parse:
-            self._pending_input = (
-                self._pending_input + data if self._pending_input else data
-            )
             self._parse()
-        else:
-            self._pending_input += data
-            if len(self._pending_input) > MAX_PENDING_INPUT:
-                self.pause_reading()
+        elif len(stream.pending) > MAX_PENDING_INPUT:
+            self.pause_reading()
 
     @ends_connection
     def writing_paused(self) -> None:
@@ -139,7 +122,7 @@ class Reading(Wire):
     def _go_on(self) -> None:
         """Parse pending input behind a message, if the next request may be served."""
         if (
-            self._pending_input
+            self.stream.pending
             and self._may_parse
             and not (self._input_closed or self._parsing)
         ):
@@ -174,9 +157,9 @@ class Reading(Wire):
     def _take_turn(self) -> None:
         self._next_turn = None
         self.site.waiting -= 1
-        chunks = self._chunks
-        if chunks is not None and chunks.pending and not self._input_closed:
-            self._read_body(b"")
+        self.stream.resume()
+        if self._sink is not None and not self._input_closed:
+            self._read_body()
         if self._next_turn is None and not self._reading_paused:
             self._start_reading()
         self._go_on()
@@ -192,9 +175,10 @@ class Reading(Wire):
         """Serve the complete requests in the pending input, one after the other."""
         self._parsing = True
         served = 0
+        stream = self.stream
         try:
             # Nearly always there is one request, with nothing behind it.
-            while self._parse_one() and self._pending_input:
+            while self._parse_one(stream) and stream.pending:
                 served += 1
                 if served >= self.share(PIPELINED):
                     self._wait_for_turn()
@@ -205,101 +189,61 @@ class Reading(Wire):
             self._parsing = False
         if self._sink is not None:
             return
-        if len(self._pending_input) > MAX_PENDING_INPUT or self._next_turn is not None:
+        if len(stream.pending) > MAX_PENDING_INPUT or self._next_turn is not None:
             self.pause_reading()
         else:
             self.resume_reading()
 
-    def _parse_one(self) -> bool:
+    def _parse_one(self, stream: RequestStream) -> bool:
         """
         Start serving the next request, if its head is complete.
 
         :return: whether to parse another request.
         """
-        data = self._pending_input
-        # Empty lines before a request are ignored (RFC 9112, 2.2). They are removed
-        # all at once, since removing each would copy the input behind it.
-        if data.startswith(b"\r\n"):
-            self._pending_input = _EMPTY_LINES.sub(b"", data, 1)
-            return True
-        end = data.find(END) + 4
-        if end < 4:  # noqa: PLR2004 - the end of the head is missing
-            if self.deadlines.phase != Phase.HEAD:
-                self.deadlines.wait_for(Phase.HEAD, self.limits.header_timeout)
-            self._head = None
-            check_start(data, self.limits)
-            return False
-        # A head that cannot be parsed stays in the pending input, since `_refuse`
-        # looks at its method.
         self._head = None
-        if len(data) == end:
-            head = self.heads.read(data)
-            self._pending_input = b""
-        else:
-            head = self.heads.read(data[:end])
-            self._pending_input = data[end:]
-        self._begin(head)
-        return not (self._message or self._input_closed or self._writing_paused)
+        head = stream.next_event()
+        if isinstance(head, Head):
+            self._begin(head)
+            return not (self._message or self._input_closed or self._writing_paused)
+        if stream.pending and self.deadlines.phase != Phase.HEAD:
+            self.deadlines.wait_for(Phase.HEAD, self.limits.header_timeout)
+        return False
 
     def _begin_body(self, head: Head) -> None:
-        limits = self.limits
-        if head.length is None:
-            self._chunks = ChunkedReader(limits.head, limits.fields)
-            self._left = 0
-        elif limits.body is not None and head.length > limits.body:
-            raise _too_large()
-        else:
-            self._left = head.length
-        self._got = self._marked = 0
+        stream = self.stream
+        stream.check_length()
+        self._marked = 0
         self.deadlines.wait_for(Phase.BODY, BODY_WINDOW)
         self._message = self._sink = message = self._make(head)
         message.begin()
-        if head.expects and not self._pending_input and self._sink is message:
+        if head.expects and not stream.pending and self._sink is message:
             message.expected()
-        if self._pending_input and not self._input_closed:
-            data, self._pending_input = self._pending_input, b""
-            self._read_body(data)
+        if stream.pending:
+            self._read_body()
 
-    def _read_body(self, data: bytes) -> None:
-        """Pass the bytes of the body to the sink; keep the input behind the body."""
+    def _read_body(self) -> None:
+        """Pass the received part of the body to the sink."""
+        stream = self.stream
         try:
-            if self._chunks is not None:
-                self._read_chunks(self._chunks, data)
-            else:
-                self._read_length(data)
+            while self._sink is not None and not self._input_closed:
+                event = stream.next_event(self.share(CHUNKS))
+                if isinstance(event, bytes):
+                    self._sink.received(event)
+                elif isinstance(event, EndOfMessage):
+                    self._end_body(event.trailers)
+                elif event is PAUSED:
+                    # `_reading_paused` stays False: it is for consumers that apply
+                    # back-pressure, and this pause is the parser's own.
+                    self._stop_reading()
+                    self._wait_for_turn()
+                    return
+                else:
+                    return
         except BadMessageError as error:
             self._refuse(error.status)
 
-    def _read_length(self, data: bytes) -> None:
-        piece = data if len(data) <= self._left else data[: self._left]
-        self._left -= len(piece)
-        self._got += len(piece)
-        if self._sink is not None:
-            self._sink.received(piece)
-        if not (self._left or self._input_closed):
-            self._pending_input = data[len(piece) :]
-            self._end_body(())
-
-    def _read_chunks(self, chunks: ChunkedReader, data: bytes) -> None:
-        most = self.limits.body
-        for piece in chunks.feed(data, self.share(CHUNKS)):
-            self._got += len(piece)
-            if most is not None and self._got > most:
-                raise _too_large()
-            if self._sink is not None and not self._input_closed:
-                self._sink.received(piece)
-        if chunks.complete and not self._input_closed:
-            self._pending_input = chunks.rest()
-            self._end_body(chunks.trailers)
-        elif (chunks.pending or chunks.count > MANY_CHUNKS) and not self._input_closed:
-            # `_reading_paused` stays False: it is for consumers that apply
-            # back-pressure, and this pause is the parser's own.
-            self._stop_reading()
-            self._wait_for_turn()
-
     def _end_body(self, trailers: Fields) -> None:
         sink, self._sink = self._sink, None
-        self._chunks = None
         self.deadlines.clear()
         # Back-pressure may have paused reading. From now on only reading detects that
         # the client disconnects, and the input that it may still send is bounded.
@@ -314,7 +258,7 @@ class Reading(Wire):
         if self.deadlines.phase != Phase.BODY or self._reading_paused:
             return False
         seconds = BODY_WINDOW - (self.deadlines.at - self.site.clock.seconds())
-        return seconds > 1 and self._got - self._marked < BODY_RATE * seconds
+        return seconds > 1 and self.stream.received - self._marked < BODY_RATE * seconds
 
     def check_rate(self) -> None:
         """
@@ -322,14 +266,10 @@ class Reading(Wire):
 
         While reading is paused on our side, the rate is not checked.
         """
-        if not self._reading_paused and self._got - self._marked < (
+        if not self._reading_paused and self.stream.received - self._marked < (
             BODY_RATE * BODY_WINDOW
         ):
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
             return
-        self._marked = self._got
+        self._marked = self.stream.received
         self.deadlines.wait_for(Phase.BODY, BODY_WINDOW)
-
-
-def _too_large() -> BadMessageError:
-    return BadMessageError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too long")

@@ -134,8 +134,7 @@ class Switching(Ending):
             ClientFrames(self.limits.message) if self._speaks_websocket else RawBytes(),
             is_full=self._writing_paused,
         )
-        early, self._pending_input = self._pending_input, b""
-        stream.feed(early)
+        stream.feed(self.stream.take_rest())
         return stream
 
     def _in_request_context(self, protocol: IProtocol) -> IProtocol:

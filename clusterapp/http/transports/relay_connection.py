@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IAddress
 from clusterapp.http.limits import Limits
 from clusterapp.http.syntax.client_origin import OWN_BYTES, OWN_FIELDS
 from clusterapp.http.syntax.request_head import BadMessageError, Head, HeadReader
+from clusterapp.http.syntax.request_stream import RequestStream
 from clusterapp.http.transports.asyncio_connection import NativeConnection
 from clusterapp.http.upstream.core_agent import IDLE_TIMEOUT
 
@@ -52,8 +53,8 @@ class RelayedConnection(NativeConnection):
 
     def __init__(self, heads: HeadReader, *others: Any) -> None:
         super().__init__(*others)
-        self.heads = heads
         self.limits = heads.limits
+        self.stream = RequestStream(heads, heads.limits)
 
     def _begin(self, head: Head) -> None:
         """
