@@ -4,6 +4,12 @@ import gc
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more of the machine than of what is tested; what hangs
+# is ended by pytest-timeout.
+settings.register_profile("clusterapp", deadline=None)
+settings.load_profile("clusterapp")
 
 
 @pytest.fixture(autouse=True)
