@@ -105,6 +105,7 @@ class Program(MultiService):
         self._terminal = Terminal.of_daemon(self._twistd)
         #: The pipe on which a daemon's parent process waits for the end of the start.
         self._command_waits: int | None = None
+        self._exit_status = 0
         environ = first_environment()
         self._notifier = Notifier.from_environment(environ)
         self._cluster = cluster = ClusterService(
@@ -146,6 +147,8 @@ class Program(MultiService):
         from clusterapp.logs.program import log_with_twistd  # noqa: PLC0415
 
         reactor = self._reactor
+        # Before the threads of the reactor's pool are joined, in the same phase.
+        reactor.addSystemEventTrigger("during", "shutdown", self._watch_exit)
         later = partial(reactor.callFromThread, reactor.callLater)
         self._log = log = log_with_twistd(
             parent, self._twistd, later, request_under_way
@@ -329,9 +332,26 @@ class Program(MultiService):
             told = self._terminal.tell(error)
             text = f"1 {TOLD if told else error}"
             self._end_command(text.encode("ascii", "backslashreplace")[:100])
+        self._exit_status = error.exit_status
         # twistd exits with status 0 whenever the reactor was stopped.
         atexit.register(_exit, error.exit_status)
         self._reactor.callWhenRunning(self._stop)
+
+    def _watch_exit(self) -> None:
+        """Called when the cluster has stopped: the program has to exit soon."""
+        from clusterapp.master.exit_watch import watch_exit  # noqa: PLC0415
+
+        watch_exit(self._cluster.exit_seconds, self._end_now, self._log)
+
+    def _end_now(self) -> None:
+        """End the process without joining anything; called in another thread."""
+        try:
+            if self._log is not None:
+                self._log.flush()
+            if self._twistd.get("pidfile"):
+                Path(self._twistd["pidfile"]).unlink(missing_ok=True)
+        finally:
+            os._exit(self._exit_status)
 
     def _stop(self) -> None:
         with suppress(ReactorNotRunning):  # already stopping

@@ -185,12 +185,16 @@ class ChildProgram:
         """Called when the newest code fails to load, or loads again (empty `why`)."""
         self._front.broken(why)
 
-    def drain(self, *, spread: float, hand_over: bool) -> None:
+    def drain(
+        self, *, spread: float, hand_over: bool, within: float | None = None
+    ) -> None:
         """
         Drain, then exit; called at `Drain`, at SIGTERM and when the master is gone.
 
         :param spread: the seconds over which connections and streams are closed.
         :param hand_over: whether idle connections are offered to other workers.
+        :param within: the seconds after which what is not finished is aborted; None for
+            the graceful timeout.
         """
         if self._draining:
             return
@@ -205,7 +209,8 @@ class ChildProgram:
                 spread=spread, hand_over=self._end.hand_over if hand_over else None
             )
         )
-        self._reactor.callLater(self._settings.graceful_timeout, drained.cancel)
+        seconds = self._settings.graceful_timeout if within is None else within
+        self._reactor.callLater(seconds, drained.cancel)
         if self._served is not None:
             self._served.proxy.drain(spread)
             self._served.relay.drain(spread)

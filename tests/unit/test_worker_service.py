@@ -169,6 +169,18 @@ class DrainTests(ChildCase):
         # The stop hook was cut short, which the log says.
         self.assertEqual(len(self.flushLoggedErrors(CancelledError)), 1)
 
+    def test_shorter_drain(self) -> None:
+        """The master says so if less than the graceful timeout is left."""
+        master_apps.pending(master_apps.STOP)
+        self.begin(WORKER)
+        self.far.drain(spread=0.0, hand_over=False, within=2.0)
+        self.pump.flush()
+        self.reactor.advance(1.9)
+        self.assertFalse(self.reactor.stopped)
+        self.reactor.advance(0.1)
+        self.assertTrue(self.reactor.stopped)
+        self.flushLoggedErrors(CancelledError)
+
     def test_drain_during_the_boot(self) -> None:
         """The start hook is cancelled; that is no failure to be told."""
         master_apps.pending(master_apps.START)
