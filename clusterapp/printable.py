@@ -1,5 +1,10 @@
 """Untrusted text made safe for logs: control characters escaped (CWE-117), and cut."""
 
+import re
+
+#: What a log line has around the name of a logger.
+_DELIMITERS = re.compile(r"[\[\]#]")
+
 
 def printable(text: str, keep: str = "\n\t") -> str:
     r"""
@@ -18,6 +23,18 @@ def printable(text: str, keep: str = "\n\t") -> str:
         else character.encode("unicode_escape").decode()
         for character in text
     )
+
+
+def printable_name(text: str) -> str:
+    r"""
+    Escape a name so that the ``[name#level]`` of a log line can be told from its text.
+
+    Names of loggers may contain text of clients.
+
+    :return: the name without control characters, ``[``, ``]`` and ``#``; each of them
+        is written as a backslash escape, as in ``\x5d``.
+    """
+    return _DELIMITERS.sub(lambda found: f"\\x{ord(found[0]):02x}", printable(text, ""))
 
 
 def shortened(text: str, most: int) -> str:
