@@ -111,7 +111,11 @@ class Host:
         self._doors = tuple(doors)
 
     async def prepare(self) -> None:
-        """Run the start hooks; an exception of a hook is raised."""
+        """
+        Run the start hooks.
+
+        :raise StartHookError: if a hook fails.
+        """
         await self._hooks.run_start()
 
     def accept(self) -> None:

@@ -22,7 +22,7 @@ from clusterapp.channel.request_record import RequestRecord
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.channel.unanswered import report_unanswered
 from clusterapp.clock import make_monotonic
-from clusterapp.errors import ApplicationLoadError
+from clusterapp.errors import ApplicationLoadError, StartHookError
 from clusterapp.guards import guarded
 from clusterapp.http.application.current_request import request_under_way
 from clusterapp.logs.child import begin_child_log
@@ -321,10 +321,14 @@ class ChildProgram:
 def _one_line(error: BaseException) -> str:
     if isinstance(error, ApplicationLoadError):
         return error.reason
+    if isinstance(error, StartHookError):
+        return str(error)
     return summary_of(error)
 
 
 def _traceback(error: BaseException) -> str:
     if isinstance(error, ApplicationLoadError):
         return error.traceback
+    if isinstance(error, StartHookError) and error.__cause__ is not None:
+        error = error.__cause__  # that of the application alone
     return format_error(error, error.__traceback__)

@@ -106,8 +106,11 @@ class BootTests(ChildCase):
         child = self.begin(WORKER)
         [(loading, reason, traceback)] = self.master.failures
         self.assertIs(loading, False)
-        self.assertEqual(reason, "ValueError: no database")
-        self.assertIn("Traceback", traceback)
+        self.assertRegex(
+            reason,
+            r"^the start hook tests\.\S+\.start failed: ValueError: no database$",
+        )
+        self.assertEqual(traceback.count("Traceback"), 1)
         self.assertEqual(child.exit_status, FAILED_BOOT)
         self.assertTrue(self.reactor.stopped)
 
@@ -116,7 +119,7 @@ class BootTests(ChildCase):
         master_apps.START.append(ValueError("no \udcff"))
         self.begin(WORKER)
         [(_, reason, _)] = self.master.failures
-        self.assertEqual(reason, "ValueError: no \\udcff")
+        self.assertTrue(reason.endswith(" failed: ValueError: no \\udcff"), reason)
         self.assertTrue(self.reactor.stopped)
 
     def test_order_to_drain_crosses_the_failure(self) -> None:

@@ -190,7 +190,10 @@ class IsolatedCore:
         ready = slot.accepts
         self._watcher.core_ready(ready, back=self._being_replaced and not ready)
         if state == "fatal" and not self._ever_ready:
-            self._watcher.fatal_error(NeverReadyError("the core never became ready"))
+            why = slot.exit_reason or "no reason was given"
+            self._watcher.fatal_error(
+                NeverReadyError(f"the core never became ready ({why})")
+            )
 
     def imported(self, *, has_core: bool) -> None:
         """Do nothing: only workers report that."""

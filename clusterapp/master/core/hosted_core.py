@@ -12,7 +12,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from clusterapp.channel.inspection import requests_told
-from clusterapp.errors import ApplicationLoadError, ClusterError, NeverReadyError
+from clusterapp.errors import (
+    ApplicationLoadError,
+    ClusterError,
+    NeverReadyError,
+    StartHookError,
+)
 from clusterapp.forks import clean_up_forks
 from clusterapp.guards import guarded
 from clusterapp.lifecycle import State
@@ -199,10 +204,11 @@ class MasterCore:
         if self._starting is None:
             return  # it was stopped, which cancels the start hooks
         self._starting = None
+        reason = why.getErrorMessage()
+        if isinstance(why.value, StartHookError) and why.value.__cause__ is not None:
+            why = Failure(why.value.__cause__)  # that of the application alone
         self._log.failure("the core cannot start", failure=why)
-        self._watcher.fatal_error(
-            NeverReadyError(f"the core's start hooks failed: {why.getErrorMessage()}")
-        )
+        self._watcher.fatal_error(NeverReadyError(f"the core cannot start: {reason}"))
 
     def _not_drained(self, why: Failure) -> None:
         self._log.failure("the core did not stop as it should", failure=why)

@@ -248,15 +248,16 @@ class Deployment:
         self._owner.fatal_error(error)
 
     def _all_fatal(self, ever_ready: bool) -> None:
+        reasons = {slot.exit_reason for slot in self.pool.slots.values()} - {""}
+        why = "; ".join(sorted(reasons)) or "no reason was given"
         if not ever_ready:
-            self.fatal_error(NeverReadyError("no worker ever became ready"))
+            self.fatal_error(NeverReadyError(f"no worker ever became ready ({why})"))
             return
         # Workers have served before, so the cause may be outside, and may go away.
-        why = {slot.exit_reason for slot in self.pool.slots.values()} - {""}
         self._log.critical(
             "no worker can be started any more, each is tried again once a minute"
             " ({why})",
-            why="; ".join(sorted(why)) or "no reason was given",
+            why=why,
         )
 
     def _take_out(self, number: int, tell: Tell) -> Deferred[None]:
