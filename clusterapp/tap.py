@@ -19,7 +19,14 @@ from clusterapp.clock import make_monotonic
 from clusterapp.errors import ClusterError
 from clusterapp.settings import command_line
 from clusterapp.settings.option_types import OFF
-from clusterapp.terminal import TOLD, Terminal, check_paths, print_error, start_error
+from clusterapp.terminal import (
+    TOLD,
+    Terminal,
+    check_paths,
+    print_error,
+    report_start_plainly,
+    start_error,
+)
 from clusterapp.titles import set_title
 
 if TYPE_CHECKING:
@@ -68,6 +75,7 @@ def makeService(options: Options) -> MultiService:
     from twisted.internet import reactor  # noqa: PLC0415
 
     make_monotonic(reactor)
+    report_start_plainly()
     return Program(reactor, options)
 
 
@@ -318,9 +326,8 @@ class Program(MultiService):
 
     def _tell_twistd(self, error: ClusterError) -> None:
         """Do at exits what twistd does at errors: remove pid file, notify parent."""
-        pid_file, status = self._twistd.get("pidfile"), self._twistd.get("statusPipe")
-        if pid_file:
-            Path(pid_file).unlink(missing_ok=True)
+        status = self._twistd.get("statusPipe")
+        self._remove_pid_file()
         if status is not None:
             # A daemon's parent waits for this, without timeout; it reads 100 bytes.
             told = self._terminal.tell(error)
@@ -329,6 +336,7 @@ class Program(MultiService):
 
     def _failed(self, error: ClusterError) -> None:
         if self._command_waits is not None:
+            self._remove_pid_file()  # before the command ends, which says so
             told = self._terminal.tell(error)
             text = f"1 {TOLD if told else error}"
             self._end_command(text.encode("ascii", "backslashreplace")[:100])
@@ -343,13 +351,19 @@ class Program(MultiService):
 
         watch_exit(self._cluster.exit_seconds, self._end_now, self._log)
 
+    def _remove_pid_file(self) -> None:
+        pid_file = self._twistd.get("pidfile")
+        if pid_file:
+            Path(pid_file).unlink(missing_ok=True)
+            # twistd removes it at exit, and reads its path from here.
+            self._twistd["pidfile"] = ""
+
     def _end_now(self) -> None:
         """End the process without joining anything; called in another thread."""
         try:
             if self._log is not None:
                 self._log.flush()
-            if self._twistd.get("pidfile"):
-                Path(self._twistd["pidfile"]).unlink(missing_ok=True)
+            self._remove_pid_file()
         finally:
             os._exit(self._exit_status)
 

@@ -258,6 +258,16 @@ class StopTests(SynchronousTestCase):
             rf"has not exited within .* s of its stop: .* \(pid {other}\)",
         )
 
+    def test_half_close(self) -> None:
+        """A client that closes its side is taken to have left, as in twisted.web."""
+        with (
+            shop(workers=1) as running,
+            open_request(running, "/slow/600.0") as connection,
+        ):
+            running.wait_for("slow in")
+            connection.shutdown(socket.SHUT_WR)
+            self.assertEqual(read_all(connection), b"")
+
     def test_int_reaches_only_the_master(self) -> None:
         """Ctrl-C goes to the whole process group; workers leave it to the master."""
         with (
