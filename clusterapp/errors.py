@@ -41,12 +41,24 @@ class ApplicationLoadError(ClusterError):
         self.traceback = traceback
 
 
+class StartHookError(ClusterError):
+    """
+    A start hook has failed; its exception is the cause (``__cause__``).
+
+    :param hook: the qualified name of the hook, with its module.
+    :param reason: the type and the message of the exception.
+    """
+
+    def __init__(self, hook: str, reason: str) -> None:
+        super().__init__(f"the start hook {hook} failed: {reason}")
+
+
 class NotInClusterError(ClusterError):
     """``app.cluster`` was used outside a worker or a core."""
 
 
 class NeverReadyError(ClusterError):
-    """No worker has become ready since the start."""
+    """No worker, or no core, has become ready since the start."""
 
     exit_status = 3
 

@@ -1,5 +1,8 @@
 """Untrusted text made safe for logs: control characters escaped (CWE-117), and cut."""
 
+#: What a log line has around the name of a logger, with its escapes.
+_DELIMITERS = {ord(each): f"\\x{ord(each):02x}" for each in "[]#"}
+
 
 def printable(text: str, keep: str = "\n\t") -> str:
     r"""
@@ -18,6 +21,18 @@ def printable(text: str, keep: str = "\n\t") -> str:
         else character.encode("unicode_escape").decode()
         for character in text
     )
+
+
+def printable_name(text: str) -> str:
+    r"""
+    Escape a name so that the ``[name#level]`` of a log line can be told from its text.
+
+    Names of loggers may contain text of clients.
+
+    :return: the name without control characters, ``[``, ``]`` and ``#``; each of them
+        is written as a backslash escape, as in ``\x5d``.
+    """
+    return printable(text, "").translate(_DELIMITERS)
 
 
 def shortened(text: str, most: int) -> str:

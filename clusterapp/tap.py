@@ -21,7 +21,14 @@ from clusterapp.errors import ClusterError
 from clusterapp.private_names.cpython import RUN_EXIT_FUNCTIONS
 from clusterapp.settings import command_line
 from clusterapp.settings.option_types import OFF
-from clusterapp.terminal import TOLD, Terminal, check_paths, print_error, start_error
+from clusterapp.terminal import (
+    TOLD,
+    Terminal,
+    check_paths,
+    print_error,
+    report_start_plainly,
+    start_error,
+)
 from clusterapp.titles import set_title
 
 if TYPE_CHECKING:
@@ -70,6 +77,7 @@ def makeService(options: Options) -> MultiService:
     from twisted.internet import reactor  # noqa: PLC0415
 
     make_monotonic(reactor)
+    report_start_plainly()
     return Program(reactor, options)
 
 
@@ -107,6 +115,7 @@ class Program(MultiService):
         self._terminal = Terminal.of_daemon(self._twistd)
         #: The pipe on which a daemon's parent process waits for the end of the start.
         self._command_waits: int | None = None
+        self._exit_status = 0
         environ = first_environment()
         self._notifier = Notifier.from_environment(environ)
         self._cluster = cluster = ClusterService(
@@ -148,6 +157,8 @@ class Program(MultiService):
         from clusterapp.logs.program import log_with_twistd  # noqa: PLC0415
 
         reactor = self._reactor
+        # Before the threads of the reactor's pool are joined, in the same phase.
+        reactor.addSystemEventTrigger("during", "shutdown", self._watch_exit)
         later = partial(reactor.callFromThread, reactor.callLater)
         self._log = log = log_with_twistd(
             parent, self._twistd, later, request_under_way
@@ -317,9 +328,8 @@ class Program(MultiService):
 
     def _tell_twistd(self, error: ClusterError) -> None:
         """Do at exits what twistd does at errors: remove pid file, notify parent."""
-        pid_file, status = self._twistd.get("pidfile"), self._twistd.get("statusPipe")
-        if pid_file:
-            Path(pid_file).unlink(missing_ok=True)
+        status = self._twistd.get("statusPipe")
+        self._remove_pid_file()
         if status is not None:
             # A daemon's parent waits for this, without timeout; it reads 100 bytes.
             told = self._terminal.tell(error)
@@ -328,12 +338,36 @@ class Program(MultiService):
 
     def _failed(self, error: ClusterError) -> None:
         if self._command_waits is not None:
+            self._remove_pid_file()  # before the command ends, which says so
             told = self._terminal.tell(error)
             text = f"1 {TOLD if told else error}"
             self._end_command(text.encode("ascii", "backslashreplace")[:100])
+        self._exit_status = error.exit_status
         # twistd exits with status 0 whenever the reactor was stopped.
         atexit.register(_exit, error.exit_status)
         self._reactor.callWhenRunning(self._stop)
+
+    def _watch_exit(self) -> None:
+        """Called when the cluster has stopped: the program has to exit soon."""
+        from clusterapp.master.exit_watch import watch_exit  # noqa: PLC0415
+
+        watch_exit(self._cluster.exit_seconds, self._end_now, self._log)
+
+    def _remove_pid_file(self) -> None:
+        pid_file = self._twistd.get("pidfile")
+        if pid_file:
+            Path(pid_file).unlink(missing_ok=True)
+            # twistd removes it at exit, and reads its path from here.
+            self._twistd["pidfile"] = ""
+
+    def _end_now(self) -> None:
+        """End the process without joining anything; called in another thread."""
+        try:
+            if self._log is not None:
+                self._log.flush()
+            self._remove_pid_file()
+        finally:
+            os._exit(self._exit_status)
 
     def _stop(self) -> None:
         with suppress(ReactorNotRunning):  # already stopping

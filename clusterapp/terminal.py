@@ -9,7 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from twisted.python.util import untilConcludes
+
 from clusterapp.errors import ApplicationLoadError, ClusterError
+from clusterapp.private_names.reactors import replace_start_waiter
 from clusterapp.regular import check_writable
 
 #: The error that twistd's command prints after one that was printed in full.
@@ -62,6 +65,28 @@ class Terminal:
             with suppress(OSError):  # earlier output could not be written
                 self._stderr.close()
             self._stderr = None
+
+
+def report_start_plainly() -> None:
+    """
+    Have twistd's command print the error of its daemon as text.
+
+    Twisted prints the ``repr`` of its bytes.
+    """
+    replace_start_waiter(_wait_for_start)
+
+
+def _wait_for_start(_runner: object, pipe: int) -> int:
+    """Wait for the end of the start in the daemon; return the command's exit status."""
+    told = untilConcludes(os.read, pipe, 100)
+    if told == b"0":
+        return 0
+    # A status and a space come before the error.
+    error = told[2:].decode("ascii", "replace") or "the daemon has ended"
+    if sys.__stderr__ is not None:
+        sys.__stderr__.write(f"clusterapp: {error}; the log file may say more\n")
+        sys.__stderr__.flush()
+    return 1
 
 
 def start_error(error: OSError) -> ClusterError:

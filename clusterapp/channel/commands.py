@@ -85,12 +85,14 @@ class Drain(amp.Command):
 
     `spread` is the time, in seconds, over which connections that would not end by
     themselves are closed; `hand_over` is whether idle connections can be transferred to
-    other workers.
+    other workers. `within` is the time in which all has to be finished, if it is less
+    than the graceful timeout.
     """
 
     arguments: ClassVar = [
         (b"spread", amp.Float()),
         (b"hand_over", amp.Boolean()),
+        (b"within", amp.Float(optional=True)),
     ]
 
 

@@ -148,9 +148,11 @@ class MasterEnd(End):
         """Activate a canary; fires when the child has acknowledged it."""
         return self._say(Activate)
 
-    def drain(self, *, spread: float, hand_over: bool) -> Deferred[None]:
+    def drain(
+        self, *, spread: float, hand_over: bool, within: float | None = None
+    ) -> Deferred[None]:
         """Ask the child to drain and exit; fires when the child has acknowledged it."""
-        return self._say(Drain, spread=spread, hand_over=hand_over)
+        return self._say(Drain, spread=spread, hand_over=hand_over, within=within)
 
     def core_ready(self, ready: bool, *, back: bool) -> Deferred[None]:
         """Send to a worker whether the core accepts requests, or is being replaced."""
@@ -214,7 +216,9 @@ class MasterOrders(Protocol):
     def activate(self) -> None:
         """Start to serve in the predecessor's place (a canary)."""
 
-    def drain(self, *, spread: float, hand_over: bool) -> None:
+    def drain(
+        self, *, spread: float, hand_over: bool, within: float | None = None
+    ) -> None:
         """Finish the open requests, then exit."""
 
     def core_ready(self, ready: bool, *, back: bool) -> None:
@@ -258,8 +262,10 @@ class ChildEnd(End):
         return {}
 
     @Drain.responder
-    def _drain(self, spread: float, hand_over: bool) -> dict[str, object]:
-        self._orders.drain(spread=spread, hand_over=hand_over)
+    def _drain(
+        self, spread: float, hand_over: bool, within: float | None = None
+    ) -> dict[str, object]:
+        self._orders.drain(spread=spread, hand_over=hand_over, within=within)
         return {}
 
     @CoreReady.responder

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Final
 
+from clusterapp.channel.shared_memory import create_shared_memory
 from clusterapp.printable import printable
 
 #: The number of the child's descriptor of the memory, in every child.
@@ -81,9 +82,8 @@ class ChildRequests:
 
     def __init__(self) -> None:
         #: The descriptor that the child inherits; -1 once it is closed here.
-        self.descriptor = os.memfd_create("clusterapp-requests")
+        self.descriptor = create_shared_memory("clusterapp-requests", SIZE)
         try:
-            os.ftruncate(self.descriptor, SIZE)
             self._memory = mmap.mmap(self.descriptor, SIZE)
         except BaseException:
             os.close(self.descriptor)

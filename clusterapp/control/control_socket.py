@@ -18,10 +18,7 @@ from clusterapp.http.site import ClusterSite
 from clusterapp.listening.accept import Acceptor, ConnectionAdopter
 from clusterapp.listening.listen_sockets import Listener
 from clusterapp.operations import Operations
-
-#: The seconds that responses under way may take once the service stops: the verdict of
-#: a stop is among them.
-LAST_WORDS = 3.0
+from clusterapp.settings.stop_time import CONTROL
 
 #: The longest body of a request to the control API, in bytes.
 _LONGEST_BODY = 64 * 1024
@@ -153,7 +150,7 @@ class _Open:
         """Stop accepting; abort responses that do not finish in time."""
         self._acceptor.stop()
         self._listener.close()
-        late = self._reactor.callLater(LAST_WORDS, self._site.abort)
+        late = self._reactor.callLater(CONTROL, self._site.abort)
         return self._site.drain().addCallback(lambda _: _cancel(late))
 
 

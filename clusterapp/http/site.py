@@ -198,12 +198,16 @@ class ClusterSite(server.Site):
         idle ones; those whose request head is incomplete; those whose body arrives
         below the minimum rate; closed ones whose client has not read the rest yet.
         Of the first kind found, those in that state for the longest are closed.
+        Connections from other workers are not among them: a request of a client may be
+        on its way.
 
         :return: the number of connections closed, up to one in 16 of all.
         """
         count = max(1, len(self._connections) // _PART_CLOSED)
         for kind in _OF_LEAST_USE:
-            found = [each for each in self._connections if kind(each)]
+            found = [
+                each for each in self._connections if each.of_client and kind(each)
+            ]
             if found:
                 # Connections of one kind have the same timeout, so the order of
                 # their deadlines is that of entering the state.

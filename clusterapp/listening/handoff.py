@@ -14,6 +14,7 @@ import fcntl
 import socket
 import termios
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from clusterapp.descriptors import adopt_socket, socket_pair
 from clusterapp.listening.socket_watching import (
@@ -74,8 +75,8 @@ class Queue:
         descriptors.
         """
         found: list[tuple[int, int]] = []
-        while received := receive(self.receiving):
-            found += received
+        while (received := receive(self.receiving)).sent:
+            found += received.connections
         return found
 
     def close(self) -> None:
@@ -84,12 +85,24 @@ class Queue:
         self.receiving.close()
 
 
-def receive(receiving: socket.socket) -> list[tuple[int, int]]:
+class Received(NamedTuple):
+    """
+    The connections of one message.
+
+    :param sent: the number that was sent; 0 if there is no message.
+    :param connections: pairs of listener number and descriptor. These are fewer if the
+        process had no descriptors left: the kernel closes the others.
+    """
+
+    sent: int
+    connections: Sequence[tuple[int, int]]
+
+
+def receive(receiving: socket.socket) -> Received:
     """
     Receive the connections of one message.
 
     :param receiving: the receiving end of a queue, non-blocking.
-    :return: pairs of listener number and descriptor; empty if there is no message.
     """
     try:
         doors, ancillary, _, _ = receiving.recvmsg(
@@ -98,12 +111,11 @@ def receive(receiving: socket.socket) -> list[tuple[int, int]]:
             socket.MSG_CMSG_CLOEXEC,
         )
     except BlockingIOError:
-        return []
+        return Received(0, ())
     numbers = array.array("i")
     for _, _, piece in ancillary:
         numbers.frombytes(piece[: len(piece) - len(piece) % _DESCRIPTOR])
-    # If this process has no descriptor left, the kernel drops the remaining ones.
-    return list(zip(doors, numbers, strict=False))
+    return Received(len(doors), list(zip(doors, numbers, strict=False)))
 
 
 class Receiver(Watching):
@@ -113,20 +125,23 @@ class Receiver(Watching):
     :param reactor: the reactor that polls the queue.
     :param receiving: the receiving end of the slot's queue; the receiver owns it.
     :param serve: serves one connection; receives the number of its listener as well.
+    :param count: called with the number of connections of each message.
     :param has_room: returns whether this process has free descriptors.
     :param make_room: closes idle connections, and returns their number.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one for each callback
         self,
         reactor: WatchingReactor,
         receiving: socket.socket,
         serve: Callable[[int, socket.socket], None],
+        count: Callable[[int], None],
         has_room: Callable[[], bool],
         make_room: Callable[[], int] = no_room,
     ) -> None:
         super().__init__(reactor, receiving, make_room)
         self._serve = serve
+        self._count = count
         self._has_room = has_room
 
     def start(self) -> None:
@@ -156,11 +171,14 @@ class Receiver(Watching):
 
     def _receive(self) -> bool:
         received = receive(self._watched)
-        for door, number in received:
+        # The lost ones, too: the master would hold them for waiting ones otherwise, and
+        # at last send no more.
+        self._count(received.sent)
+        for door, number in received.connections:
             connection = adopt_socket(number, _STREAM)
             try:
                 self._serve(door, connection)
             except Exception as error:  # noqa: BLE001 - it ends this connection alone
                 connection.close()
                 self.cannot_serve(error)
-        return bool(received)
+        return bool(received.sent)

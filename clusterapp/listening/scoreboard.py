@@ -10,6 +10,7 @@ import mmap
 import os
 from typing import cast
 
+from clusterapp.channel.shared_memory import create_shared_memory
 from clusterapp.interfaces import COLUMNS, LOAD, SERVING, Row
 from clusterapp.listening.accept import AT_ONCE
 
@@ -19,6 +20,8 @@ _WORD = 8
 
 #: More processes than one machine runs; memory is allocated only when it is written.
 _ROWS = 4096
+
+_SIZE = _ROWS * COLUMNS * _WORD
 
 #: By how much a worker may exceed the average: a number of connections, and a part of
 #: it.
@@ -34,7 +37,7 @@ class Scoreboard:
     """
 
     def __init__(self, descriptor: int) -> None:
-        self._memory = mmap.mmap(descriptor, _ROWS * COLUMNS * _WORD)
+        self._memory = mmap.mmap(descriptor, _SIZE)
         # The first row holds the highest row number that was ever assigned.
         self._words = memoryview(self._memory).cast("Q")
         self._rows: dict[int, memoryview] = {}
@@ -69,12 +72,19 @@ class Scoreboard:
 
 
 class OwnScoreboard(Scoreboard):
-    """The master's scoreboard, which creates the memory."""
+    """
+    The master's scoreboard, which creates the memory.
+
+    :raise OSError: if the memory cannot be created.
+    """
 
     def __init__(self) -> None:
-        self.descriptor = os.memfd_create("clusterapp-scoreboard")
-        os.ftruncate(self.descriptor, _ROWS * COLUMNS * _WORD)
-        super().__init__(self.descriptor)
+        self.descriptor = create_shared_memory("clusterapp-scoreboard", _SIZE)
+        try:
+            super().__init__(self.descriptor)
+        except BaseException:
+            os.close(self.descriptor)
+            raise
         self._free: list[int] = []
 
     def take(self) -> int:

@@ -26,7 +26,7 @@ from zope.interface import implementer
 from clusterapp.logs.event_request import FindRequest, request_of
 from clusterapp.logs.repeat_filter import Later, RepeatFilter
 from clusterapp.logs.streams import LineStream, text_stream
-from clusterapp.printable import printable
+from clusterapp.printable import printable, printable_name
 from clusterapp.tracebacks import format_failure
 
 #: Priorities of lines for journald (sd-daemon(3), syslog(3)).
@@ -86,7 +86,7 @@ class ProgramLog:
                     event = _before("{request}: ", {**event, "request": request})
             if self.upgrading:
                 event = _before("[upgrade] ", event)
-        self._observer(event)
+        self._observer(_with_printable_names(event))
 
     def flush(self) -> None:
         """Log the counts of suppressed events: the program exits."""
@@ -108,6 +108,16 @@ def line_observer(
         # lost.
         stream.reconfigure(errors="backslashreplace")
     return FileLogObserver(stream, partial(line_of, journal=journal))
+
+
+def _with_printable_names(event: LogEvent) -> LogEvent:
+    """Return an event whose line names its logger, or system, unambiguously."""
+    names = {
+        key: printable_name(str(event[key]))
+        for key in ("log_namespace", "log_system")
+        if event.get(key) is not None
+    }
+    return {**event, **names}
 
 
 def _before(prefix: str, event: LogEvent) -> LogEvent:
@@ -140,18 +150,24 @@ def line_of(event: LogEvent, *, journal: bool) -> str | None:
 
 def _with_traceback(event: LogEvent, failure: Failure) -> LogEvent:
     """Return an event whose text includes the traceback, as Python prints it."""
-    text = f"{formatEvent(event)}\n{format_failure(failure)}"
+    return _with_text(event, f"{formatEvent(event)}\n{format_failure(failure)}")
+
+
+def _with_text(event: LogEvent, text: str) -> LogEvent:
+    """Return an event with another text, and without a failure."""
     left_out = {"log_failure", "log_flattened"}
     kept = {name: value for name, value in event.items() if name not in left_out}
     return {**kept, "log_format": "{log_text}", "log_text": text}
 
 
 def _for_syslog(event: LogEvent) -> LogEvent:
-    """Return an event for a legacy observer, with the whole traceback."""
+    """Return an event for a legacy observer, escaped, with the whole traceback."""
     failure = event.get("log_failure")
     if not isinstance(failure, Failure):
-        return event
-    return {**_with_traceback(event, failure), "isError": 1}
+        text = printable(formatEvent(event))
+        return _with_text(event, text) if text else event
+    event = _with_traceback(event, failure)
+    return {**_with_text(event, printable(event["log_text"])), "isError": 1}
 
 
 def is_journal(descriptor: int, environ: Mapping[str, str]) -> bool:

@@ -63,7 +63,7 @@ class Repeated(NamedTuple):
     times: int
     seconds: float
     level: object
-    namespace: object
+    namespace: str
     text: str
 
 
@@ -82,7 +82,7 @@ class _Window:
         self.seen = 0
         self._told = FIRST
         self._level = first.get("log_level")
-        self._namespace = first.get("log_namespace")
+        self._namespace = str(first.get("log_namespace", ""))[:_LONGEST_TEXT]
         self._text = formatEvent(first).partition("\n")[0][:_LONGEST_TEXT]
 
     def repeated(self, now: float) -> Repeated | None:
@@ -164,7 +164,7 @@ def _key_of(event: LogEvent) -> Hashable | None:
     level = event.get("log_level")
     failure = event.get("log_failure")
     if isinstance(failure, Failure):
-        return namespace, level, failure.type, _place_of(failure)
+        return namespace[:_LONGEST_TEXT], level, failure.type, _place_of(failure)
     if event.get("from_child") or namespace.startswith(_OPERATORS):
         return None
     if level not in _SEVERE and not namespace.startswith(_PROVOKED_AT_ANY_LEVEL):

@@ -39,6 +39,7 @@ from clusterapp.master.workers.worker_count import check_size
 from clusterapp.operations import Tell
 from clusterapp.settings.model import OPTIONS, Settings
 from clusterapp.settings.resolution import ResolvedSettings
+from clusterapp.settings.stop_time import LEAST
 from clusterapp.web.hosting import check_tls
 from clusterapp.web.trusted_proxies import EVERYONE
 
@@ -109,7 +110,7 @@ class ClusterService(Service):
         self._stopped: Deferred[None] | None = None
         self._delay: Deferred[None] | None = None
         self._ended: list[Deferred[None]] = []
-        self._started_at = 0.0
+        self._started_at = self._stop_at = 0.0
         self.watch(AgentCheck(self, self._succession).changed)
 
     @property
@@ -172,12 +173,19 @@ class ClusterService(Service):
 
     def drop_children(self) -> None:
         """Kill all children at once; their requests under way are lost."""
+        self._stop_at = 0.0
         if self._delay is not None:
             self._delay.cancel()
         if self._distribution is not None:
             self._distribution.stop()
         if self._deployment is not None:
             self._deployment.drop()
+
+    @property
+    def exit_seconds(self) -> float:
+        """The seconds that the program has to exit, once the cluster has stopped."""
+        now: float = self.reactor.seconds()
+        return max(LEAST, self._stop_at - now)
 
     def reopen_logs(self) -> None:
         """Send the workers the command to reopen the access log file."""
@@ -356,6 +364,8 @@ class ClusterService(Service):
 
     async def _stop(self) -> None:
         self._log.info("stopping")
+        allowed = self.settings.drain_delay + self.settings.graceful_timeout
+        self._stop_at = self.reactor.seconds() + allowed
         self.operations.give_up()
         if self._recycling is not None:
             self._recycling.stopService()
@@ -368,7 +378,7 @@ class ClusterService(Service):
             if deployment is not None:
                 await self._let_balancers_notice()
                 await self.distribution.finish()
-                await deployment.stop()
+                await deployment.stop(self._stop_at)
         finally:
             self._deployment = None
             self._end_distribution()

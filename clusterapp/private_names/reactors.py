@@ -1,4 +1,4 @@
-"""Private names of Twisted's reactors, transports and processes."""
+"""Private names of Twisted's reactors, transports, processes and twistd."""
 
 import asyncio
 from collections.abc import Callable, MutableMapping
@@ -199,3 +199,32 @@ UNSENT: Final = PrivateName(
 def unsent_bytes() -> UnsentBytes:
     """Return the functions for the unsent bytes of transports."""
     return UNSENT.value or UnsentBytes()
+
+
+def _find_start_waiter() -> Any:
+    from twisted.scripts._twistd_unix import UnixApplicationRunner
+
+    method: Any = UnixApplicationRunner._waitForStart
+    return UnixApplicationRunner if takes(method, "self", "readPipe") else None
+
+
+#: The class whose method twistd's command waits with for its daemon's start.
+START_WAITER: Final = PrivateName(
+    "Twisted",
+    "twistd's UnixApplicationRunner._waitForStart",
+    "the command prints the error of a daemon that does not start as Python writes"
+    " bytes",
+    _find_start_waiter,
+)
+
+
+def replace_start_waiter(wait: Callable[[object, int], int]) -> None:
+    """
+    Have twistd's command wait with a function of ours for the start of its daemon.
+
+    :param wait: called with the runner and the pipe that the daemon writes to; returns
+        the exit status of the command.
+    """
+    runner = START_WAITER.value
+    if runner is not None:
+        runner._waitForStart = wait

@@ -74,18 +74,21 @@ class Child:
         """Ask a canary to start to serve in its slot."""
         self._end.activate().addErrback(report_unanswered)
 
-    def drain(self, *, spread: float, hand_over: bool) -> Deferred[None]:
+    def drain(
+        self, *, spread: float, hand_over: bool, within: float | None = None
+    ) -> Deferred[None]:
         """
         Ask the child to drain and exit.
 
         :param spread: the seconds over which it closes connections that do not end by
             themselves.
         :param hand_over: whether idle connections can be transferred to other workers.
+        :param within: the seconds that it has, if less than the graceful timeout.
         :return: fires when the child has acknowledged it: it accepts nothing from then
             on.
         """
         # If the channel breaks, the child drains as well.
-        said = self._end.drain(spread=spread, hand_over=hand_over)
+        said = self._end.drain(spread=spread, hand_over=hand_over, within=within)
         return said.addErrback(report_unanswered)
 
     def core_ready(self, ready: bool, *, back: bool) -> None:

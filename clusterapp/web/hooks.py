@@ -4,8 +4,11 @@ from collections.abc import Callable
 from inspect import isawaitable, iscoroutine
 from typing import TypeVar
 
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
+from clusterapp.errors import StartHookError
+from clusterapp.tracebacks import summary_of
 from clusterapp.web.awaiting import in_task
 
 #: Called without arguments (or with the instance that the application is bound to).
@@ -59,10 +62,15 @@ class Hooks:
         """
         Run the start hooks, each after the previous one has finished.
 
-        :raises Exception: the error of a hook; the hooks after it are not run.
+        :raises StartHookError: if a hook fails; the hooks after it are not run.
         """
         for hook in tuple(self._start):
-            await self._run(hook)
+            try:
+                await self._run(hook)
+            except CancelledError:  # by a stop
+                raise
+            except Exception as error:
+                raise StartHookError(_name(hook), summary_of(error)) from error
 
     async def run_stop(self) -> None:
         """

@@ -1,8 +1,10 @@
 """The hosting of a site: start hooks, accepting, drain and stop hooks."""
 
+import heapq
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -24,6 +26,7 @@ from clusterapp.http.transports.core_connection import ForwardedConnection
 from clusterapp.http.upstream.core_agent import IDLE_TIMEOUT
 from clusterapp.http.upstream.upstream_tls import server_options
 from clusterapp.listening.accept import Acceptor, ConnectionAdopter
+from clusterapp.listening.descriptor_pressure import Descriptors
 from clusterapp.settings.listen import TlsListen
 from clusterapp.settings.model import Settings
 from clusterapp.web.cluster_membership import core_agent
@@ -39,6 +42,10 @@ CORE_SOCKET = "core"
 #: The keep-alive timeout of a core in seconds: twice the worker's, so that no request
 #: is sent while the core closes the connection.
 CORE_KEEPALIVE = 2 * IDLE_TIMEOUT
+
+#: The fraction of the idle connections (one in 4) that workers are asked to close at
+#: once when there are too many.
+_PART_CLOSED = 4
 
 #: The seconds that a connection to the core may take until its first request, TLS
 #: handshake included: workers connect only when they have a request.
@@ -93,6 +100,27 @@ class CoreSite(ClusterSite):
         """Return the protocol of a connection on one of Twisted's transports."""
         return ForwardedConnection(self)
 
+    def close_idle(self) -> int:
+        """
+        Ask workers to close connections, to free file descriptors.
+
+        These are some of those that have been idle longest. No other one is closed,
+        since it carries requests of many clients.
+
+        :return: the number of connections that workers were asked to close.
+        """
+        idle = [
+            connection
+            for connection in self._connections
+            if isinstance(connection, ForwardedConnection)
+            and connection.can_be_asked_to_close
+        ]
+        count = -(-len(idle) // _PART_CLOSED)
+        longest = heapq.nsmallest(count, idle, attrgetter("deadlines.at"))
+        for connection in longest:
+            connection.ask_to_close()
+        return len(longest)
+
 
 class Host:
     """
@@ -111,7 +139,11 @@ class Host:
         self._doors = tuple(doors)
 
     async def prepare(self) -> None:
-        """Run the start hooks; an exception of a hook is raised."""
+        """
+        Run the start hooks.
+
+        :raise StartHookError: if a hook fails.
+        """
         await self._hooks.run_start()
 
     def accept(self) -> None:
@@ -192,14 +224,12 @@ def core_host(
     factories: dict[str, Any] = {CORE_SOCKET: site}
     for spec in settings.core_listeners:
         factories[str(spec)] = BoundedTLSFactory(_options(spec), site, reactor)
-    return Host(
-        site,
-        loaded.core_hooks if loaded else Hooks(),
-        [
-            Acceptor(reactor, sockets[name], ConnectionAdopter(reactor, each))
-            for name, each in factories.items()
-        ],
-    )
+    room = Descriptors(reactor, site.close_idle)
+    acceptors = [
+        Acceptor(reactor, sockets[name], ConnectionAdopter(reactor, each), room=room)
+        for name, each in factories.items()
+    ]
+    return Host(site, loaded.core_hooks if loaded else Hooks(), acceptors)
 
 
 def check_tls(reactor: Any, settings: Settings) -> None:

@@ -22,7 +22,7 @@ from clusterapp.channel.request_record import RequestRecord
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.channel.unanswered import report_unanswered
 from clusterapp.clock import make_monotonic
-from clusterapp.errors import ApplicationLoadError
+from clusterapp.errors import ApplicationLoadError, StartHookError
 from clusterapp.guards import guarded
 from clusterapp.http.application.current_request import request_under_way
 from clusterapp.logs.child import begin_child_log
@@ -185,12 +185,16 @@ class ChildProgram:
         """Called when the newest code fails to load, or loads again (empty `why`)."""
         self._front.broken(why)
 
-    def drain(self, *, spread: float, hand_over: bool) -> None:
+    def drain(
+        self, *, spread: float, hand_over: bool, within: float | None = None
+    ) -> None:
         """
         Drain, then exit; called at `Drain`, at SIGTERM and when the master is gone.
 
         :param spread: the seconds over which connections and streams are closed.
         :param hand_over: whether idle connections are offered to other workers.
+        :param within: the seconds after which what is not finished is aborted; None for
+            the graceful timeout.
         """
         if self._draining:
             return
@@ -205,7 +209,8 @@ class ChildProgram:
                 spread=spread, hand_over=self._end.hand_over if hand_over else None
             )
         )
-        self._reactor.callLater(self._settings.graceful_timeout, drained.cancel)
+        seconds = self._settings.graceful_timeout if within is None else within
+        self._reactor.callLater(seconds, drained.cancel)
         if self._served is not None:
             self._served.proxy.drain(spread)
             self._served.relay.drain(spread)
@@ -316,10 +321,14 @@ class ChildProgram:
 def _one_line(error: BaseException) -> str:
     if isinstance(error, ApplicationLoadError):
         return error.reason
+    if isinstance(error, StartHookError):
+        return str(error)
     return summary_of(error)
 
 
 def _traceback(error: BaseException) -> str:
     if isinstance(error, ApplicationLoadError):
         return error.traceback
+    if isinstance(error, StartHookError) and error.__cause__ is not None:
+        error = error.__cause__  # that of the application alone
     return format_error(error, error.__traceback__)

@@ -18,10 +18,14 @@ from clusterapp.http.transports.relay_connection import (
 )
 from clusterapp.interfaces import RECEIVED, Row
 from clusterapp.listening.accept import Acceptor
+from clusterapp.listening.descriptor_pressure import SPARE, Descriptors
 from clusterapp.listening.handoff import MOST_AT_ONCE, Receiver
 from clusterapp.settings.listen import parse
-from clusterapp.worker.descriptor_pressure import SPARE, Descriptors
 from clusterapp.worker.loop_readers import LoopReaders
+
+#: The most descriptors that a client takes: its own connection, and one to the core or
+#: to another worker; the idle ones of these are counted by `SPARE`.
+_FOR_EACH_CLIENT = 2
 
 
 class Doors:
@@ -97,7 +101,12 @@ class Doors:
         :param queue: the receiving end of the slot's queue.
         """
         self._receiver = Receiver(
-            self._readers, queue, self._received, self._has_room, self._room.make
+            self._readers,
+            queue,
+            self._received,
+            self._count_received,
+            self._has_room,
+            self._room.make,
         )
 
     def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
@@ -155,8 +164,10 @@ class Doors:
         if self._receiver is not None:
             self._receiver.stop()
 
+    def _count_received(self, count: int) -> None:
+        self._row[RECEIVED] += count
+
     def _received(self, door: int, connection: socket.socket) -> None:
-        self._row[RECEIVED] += 1
         connection.setblocking(False)
         try:
             peer = connection.getpeername()
@@ -166,4 +177,9 @@ class Doors:
             self._serve[self._names[door]](connection, peer)
 
     def _has_room(self) -> bool:
-        return self._site.tally.clients + MOST_AT_ONCE + SPARE < self._room.most
+        clients, reserved = self._site.tally.clients, MOST_AT_ONCE + SPARE
+        if clients + reserved >= self._room.most:
+            return False
+        # The kernel is asked only if connections to the core may have taken the rest.
+        most = _FOR_EACH_CLIENT * clients + reserved
+        return most < self._room.most or self._room.has_free(MOST_AT_ONCE)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from clusterapp.settings.model import Settings
+from clusterapp.settings.stop_time import longest_stop
 from tests.integration.running import (
     DEADLINE,
     SCRIPTS,
@@ -17,6 +19,7 @@ from tests.integration.running import (
     RunningCluster,
     cluster,
     eventually,
+    is_alive,
     wait_until_gone,
 )
 
@@ -235,6 +238,35 @@ class StopTests(SynchronousTestCase):
             self.assertEqual(_read_or_reset(connection), b"")
             self.assertIn("worker 0 stops", running.text())
             self.assertNotIn("left with signal", running.text())
+
+    def test_process_that_is_joined_at_exit(self) -> None:
+        """A stop does not last as long as a process that the application started."""
+        flags = ("--app", "joining:app", "--graceful-timeout", "1")
+        with cluster(*flags, env={"PYTHONPATH": str(APPS)}) as running:
+            other = int(running.get("/core"))
+            try:
+                running.signal(signal.SIGTERM)
+                wait_until_gone(
+                    running.pid, deadline=longest_stop(Settings(graceful_timeout=1))
+                )
+                self.assertTrue(is_alive(other))
+            finally:
+                os.kill(other, signal.SIGKILL)  # it holds the master's stdout open
+            self.assertEqual(running.wait(), 0)
+        self.assertRegex(
+            running.text(),
+            rf"has not exited within .* s of its stop: .* \(pid {other}\)",
+        )
+
+    def test_half_close(self) -> None:
+        """A client that closes its side is taken to have left, as in twisted.web."""
+        with (
+            shop(workers=1) as running,
+            open_request(running, "/slow/600.0") as connection,
+        ):
+            running.wait_for("slow in")
+            connection.shutdown(socket.SHUT_WR)
+            self.assertEqual(read_all(connection), b"")
 
     def test_int_reaches_only_the_master(self) -> None:
         """Ctrl-C goes to the whole process group; workers leave it to the master."""

@@ -68,7 +68,7 @@ class ServiceManagerTests(ExportCase):
         [service] = document["services"].values()
         self.assertIn(f"{port}:{port}", service["ports"])
         self.assertIn(f"127.0.0.1:{running.port}:{running.port}", service["ports"])
-        self.assertEqual(service["stop_grace_period"], "40s")
+        self.assertEqual(service["stop_grace_period"], "50s")
         self.check(service["command"])
 
     def test_kubernetes(self) -> None:

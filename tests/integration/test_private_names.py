@@ -85,6 +85,7 @@ BREAKS: Final = (
     Break(reactors.REAP_HANDLERS, renamed("twisted", "reapProcessHandlers")),
     Break(reactors.UNSENT, renamed("twisted", "_tempDataBuffer")),
     Break(reactors.UNSENT, renamed("twisted", "_appSendBuffer")),
+    Break(reactors.START_WAITER, renamed("twisted", "_waitForStart")),
     Break(web.NAME_CACHE, renamed("twisted", "_nameEncoder")),
     Break(web.NAME_CACHE, renamed("twisted", "_canonicalHeaderCache")),
     Break(web.ENCODING_RESOURCE, renamed("twisted", "_IEncodingResource")),

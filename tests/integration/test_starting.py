@@ -297,7 +297,11 @@ async def hook():
         status, text = self.broken(code)
         self.assertEqual(status, 3, text)
         self.assertEqual(text.count("Traceback"), 1, text)
-        self.assertIn("no worker ever became ready", text)
+        self.assertIn(
+            "no worker ever became ready"
+            " (the start hook broken.hook failed: RuntimeError: no database)",
+            text,
+        )
 
     def test_core_start_hooks_that_fail(self) -> None:
         """So it is for the core, wherever it runs."""
@@ -312,7 +316,14 @@ def hook():
             status, text = self.broken(code, "--core", core)
             self.assertEqual(status, 3, text)
             self.assertEqual(text.count("Traceback"), 1, text)
-            self.assertIn("no database", text)
+            self.assertIn(
+                "the start hook broken.hook failed: RuntimeError: no database", text
+            )
+            once = "the core cannot start: the start hook"
+            again = "core is started again in"
+            self.assertEqual(
+                (once in text, again in text), (core == "master", core != "master")
+            )
 
     def test_a_core_that_starts_slowly(self) -> None:
         """Requests for it are told to come again, and it serves when it is ready."""

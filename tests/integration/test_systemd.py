@@ -14,6 +14,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from clusterapp.settings.model import Settings
+from clusterapp.settings.stop_time import longest_stop
 from tests.integration.running import DEADLINE, ROOT, SCRIPTS, Running, children_of
 
 APPS = Path(__file__).parent / "apps"
@@ -62,8 +63,7 @@ class UnitFileTests(SynchronousTestCase):
     def test_systemd_is_more_patient_than_the_master(self) -> None:
         """Else it would kill what is about to end, or to be ready."""
         settings = Settings()
-        stop = settings.drain_delay + settings.graceful_timeout
-        self.assertGreater(int(said("TimeoutStopSec")), stop + 5)
+        self.assertGreater(int(said("TimeoutStopSec")), longest_stop(settings))
         self.assertGreater(int(said("TimeoutStartSec")), settings.boot_timeout + 5)
 
     def test_name_of_the_socket(self) -> None:

@@ -73,6 +73,7 @@ class FakeChild:
         #: With what it was told to drain, what it was told of the cluster's health,
         #: and the connections it was given.
         self.drains: list[tuple[float, bool]] = []
+        self.withins: list[float | None] = []
         self.healths: list[tuple[bool, object]] = []
         self.adopted: list[socket.socket] = []
         #: By which listener each of them has come.
@@ -177,9 +178,12 @@ class FakeChild:
     def update_affinity(self, how: str) -> None:
         self.stickiness = json.loads(how)
 
-    def drain(self, *, spread: float, hand_over: bool) -> None:
+    def drain(
+        self, *, spread: float, hand_over: bool, within: float | None = None
+    ) -> None:
         self.heard.append("drain")
         self.drains.append((spread, hand_over))
+        self.withins.append(within)
 
     def core_ready(self, ready: bool, *, back: bool) -> None:
         self.heard.append("back" if back else ready)

@@ -121,6 +121,17 @@ class NativeTestCase(SynchronousTestCase):
         self.peers.append(Peer(sock))
         return self.peers[-1]
 
+    async def accept_at_once(self) -> Peer:
+        """Accept the next connection before the agent's end of it is set up."""
+        while True:
+            try:
+                sock, _ = self.listening.accept()
+            except BlockingIOError:
+                await self.turn(1)
+            else:
+                self.peers.append(Peer(sock))
+                return self.peers[-1]
+
     async def asked(self, head: RequestHead = GET) -> tuple[Peer, WireResponse]:
         """Send a request on a new connection, and have it answered."""
         sent = self.agent.send(head)

@@ -33,7 +33,7 @@ class Worker:
 
         :param counts: whether it lives to say so.
         """
-        found = receive(self.place.queue.receiving)
+        found = receive(self.place.queue.receiving).connections
         self.got += found
         if counts:
             self.row[RECEIVED] += len(found)

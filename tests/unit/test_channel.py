@@ -43,8 +43,10 @@ class Child:
     def update_affinity(self, how: str) -> None:
         self.heard.append(("stick", how))
 
-    def drain(self, *, spread: float, hand_over: bool) -> None:
-        self.heard.append(("drain", spread, hand_over))
+    def drain(
+        self, *, spread: float, hand_over: bool, within: float | None = None
+    ) -> None:
+        self.heard.append(("drain", spread, hand_over, within))
 
     def core_ready(self, ready: bool, *, back: bool) -> None:
         self.heard.append((ready, back))
@@ -113,7 +115,7 @@ class WordsTests(ChannelCase):
             self.master_end.reopen_logs(),
             self.master_end.refuse("0 tcp:80"),
             self.master_end.update_affinity("{}"),
-            self.master_end.drain(spread=1.5, hand_over=True),
+            self.master_end.drain(spread=1.5, hand_over=True, within=2.5),
         ]
         self.pump.flush()
         for each in told:
@@ -129,7 +131,7 @@ class WordsTests(ChannelCase):
                 "reopen",
                 ("refuse", "0 tcp:80"),
                 ("stick", "{}"),
-                ("drain", 1.5, True),
+                ("drain", 1.5, True, 2.5),
             ],
         )
 

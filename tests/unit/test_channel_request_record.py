@@ -1,6 +1,7 @@
 """The requests that a child serves, as its master reads them when it is gone."""
 
 import mmap
+import os
 import random
 from pathlib import Path
 
@@ -53,6 +54,14 @@ class RequestRecordTests(SynchronousTestCase):
         told = self.requests.under_way()
         self.assertEqual(len(told), 32)
         self.assertTrue("".join(told).isprintable())
+
+    def test_size_cannot_be_changed(self) -> None:
+        """A child that tries does not have its master end with SIGBUS."""
+        self.record.begin(b"GET", b"/first")
+        for size in (0, 2 * SIZE):
+            with self.assertRaises(PermissionError):
+                os.ftruncate(self.requests.descriptor, size)
+        self.assertEqual(self.requests.under_way(), ["GET /first"])
 
     def test_no_memory(self) -> None:
         """No descriptor is left behind where the memory cannot be mapped."""

@@ -37,7 +37,7 @@ class SystemdTests(SynchronousTestCase):
         self.assertIn(r'--access-log "/log/100%% \"$$x\""', text)
         self.assertIn("--workers 2", text)  # as there are now
         self.assertIn("--trusted-proxies 10.0.0.0/8,unix", text)
-        self.assertIn("TimeoutStopSec=45\n", text)
+        self.assertIn("TimeoutStopSec=55\n", text)
         self.assertIn("WorkingDirectory=/srv/shop\nEnv", text)
         self.assertIn("User=shop\n", text)
 
@@ -183,7 +183,7 @@ class ContainerTests(SynchronousTestCase):
     def test_times(self) -> None:
         chosen = {"graceful_timeout": 20, "drain_delay": 15, "boot_timeout": 90}
         service = self.service(**chosen)
-        self.assertEqual(service["stop_grace_period"], "45s")
+        self.assertEqual(service["stop_grace_period"], "55s")
         self.assertEqual(service["healthcheck"]["start_period"], "90s")
         pod, _ = self.manifest(**chosen)
         self.assertGreater(pod["terminationGracePeriodSeconds"], 35)

@@ -261,7 +261,7 @@ class ServiceTests(TestCase):
 
     async def test_stop_waits_for_nobody_forever(self) -> None:
         """An operation without an end is broken off."""
-        self.patch(service, "LAST_WORDS", 0.01)
+        self.patch(service, "CONTROL", 0.01)
         stopping = self.service()
         verdict = self.follow("/reload")
         await self.begun()

@@ -2,10 +2,11 @@
 
 from twisted.web.client import ResponseDone
 
-from clusterapp.http.limits import CLOSE_NOTICE_SECONDS
+from clusterapp.http.limits import CLOSE_NOTICE_SECONDS, Limits
 from clusterapp.http.syntax.message_head import CLOSE_NOTICE
+from clusterapp.web.hosting import CoreSite
 from tests.unit.clients import CHUNKED as CHUNKED_HEAD
-from tests.unit.clients import SiteTestCase
+from tests.unit.clients import Client, Greeting, SiteTestCase
 from tests.unit.core_wire import CHUNKED, OK, AgentTestCase, Collector
 from tests.unit.native_sites import on_each_loop
 from tests.unit.workers import MARK, WorkersCase
@@ -91,6 +92,55 @@ class ServerTests(SiteTestCase):
         self.site.drain(spread=3.0)
         self.clock.advance(5)
         self.assertEqual(client.received, before)
+
+
+class CoreTests(SiteTestCase):
+    """A core that is short of descriptors."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        limits = Limits(keepalive_timeout=60.0)
+        self.site = CoreSite(self.clock, Greeting(), limits=limits, serves_agents=True)
+
+    def idle(self) -> Client:
+        """Connect a worker that has been answered."""
+        client = self.client()
+        client.send(GET)
+        return client
+
+    def test_idle(self) -> None:
+        """Workers are asked to close those that are idle longest, each once."""
+        clients = []
+        for _ in range(5):
+            clients.append(self.idle())
+            self.clock.advance(1)
+        new = self.client()
+        asked = []
+        for _ in range(4):
+            count = self.site.close_idle()
+            asked.append(
+                (count, [each.received.endswith(CLOSE_NOTICE) for each in clients])
+            )
+        self.assertEqual(
+            asked,
+            [
+                (2, [True, True, False, False, False]),
+                (1, [True, True, True, False, False]),
+                (1, [True, True, True, True, False]),
+                (1, [True] * 5),
+            ],
+        )
+        self.assertEqual(self.site.close_idle(), 0)
+        self.assertEqual((new.received, new.transport.ended), (b"", ""))
+        self.assertEqual({each.transport.ended for each in clients}, {""})
+
+    def test_busy(self) -> None:
+        """What carries a request of a client is left alone."""
+        half = self.client()
+        half.send(GET[:9])
+        self.assertEqual(self.site.close_idle(), 0)
+        half.send(GET[9:])
+        self.assertTrue(half.received.endswith(b"hello"))
 
 
 class AgentTests(AgentTestCase):

@@ -1,11 +1,17 @@
 """The agent on an asyncio loop's own transports: requests and broken connections."""
 
 import socket
+from typing import Any, cast
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
-from clusterapp.errors import CoreBrokenError
+from clusterapp.errors import CoreBrokenError, CoreUnreachableError
+from clusterapp.http.upstream.unix_client import NativeStream, _Carrier
 from tests.unit.core_wire import CHUNKED, GET, POST, Body, Collector
 from tests.unit.native_core import NativeTestCase, Uvloop
 
@@ -59,6 +65,47 @@ class RequestTests(NativeTestCase):
             self.assertEqual(await peer.rest(), b"")
 
         self.run_to_end(test())
+
+    def test_closed_before_the_request(self) -> None:
+        """A server that is short of descriptors closes a connection as it comes."""
+
+        async def test() -> None:
+            sent = self.agent.send(GET)
+            # The loop has not turned: it hears of the connection and its end at once.
+            (await self.accept_at_once()).sock.close()
+            peer = await self.accept()
+            self.assertEqual((await peer.answered(sent)).code, 200)
+            self.assertEqual(len(self.peers), 2)
+
+        self.run_to_end(test())
+
+    def test_always_closed_before_the_request(self) -> None:
+        """There is an end to it, and the request may go elsewhere: nothing was sent."""
+
+        async def test() -> None:
+            sent = self.agent.send(GET)
+            for _ in range(3):
+                (await self.accept_at_once()).sock.close()
+            error = await self.fails(sent, CoreUnreachableError)
+            self.assertEqual(str(error), "the connection was closed before the request")
+
+        self.run_to_end(test())
+
+    def test_reset_before_the_request(self) -> None:
+        """The loop reports it once, to the protocol that there is by then."""
+        lost: list[str] = []
+
+        class Told(Protocol):
+            def connectionLost(self, reason: Failure = connectionDone) -> None:
+                lost.append(reason.getErrorMessage())
+
+        early, told = _Carrier(), Told()
+        early.connection_lost(ConnectionResetError("reset"))
+        transport: Any = StringTransport()
+        stream = NativeStream(transport, told, cast("Any", None), UNIXAddress(None))
+        early.hand_over(told, stream)
+        self.assertIn("reset", lost[0])
+        self.assertEqual(len(lost), 1)
 
     def test_end_before_the_answer(self) -> None:
         """The core closes in order without an answer."""

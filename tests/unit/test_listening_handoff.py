@@ -32,7 +32,7 @@ class QueueCase(ArrivingCase):
 
     def received(self) -> list[tuple[int, int]]:
         """Receive a message, whose connections the test closes at its end."""
-        found = receive(self.queue.receiving)
+        found = [*receive(self.queue.receiving).connections]
         for _, number in found:
             self.addCleanup(os.close, number)
         return found
@@ -79,7 +79,7 @@ class QueueTests(QueueCase):
     def test_sender_keeps_none(self) -> None:
         """What is closed by who has received it is closed."""
         [client] = self.send(b"\0")
-        [(_, number)] = receive(self.queue.receiving)
+        [(_, number)] = receive(self.queue.receiving).connections
         os.close(number)
         self.assert_closed(client)
 
@@ -159,11 +159,13 @@ class ReceiverCase(QueueCase):
         super().setUp()
         self.served: list[tuple[int, socket.socket]] = []
         self.room = True
+        self.counted: list[int] = []
         self.serve = self.take
         self.receiver = Receiver(
             self.reactor,
             self.queue.receiving.dup(),
             self.pass_on,
+            self.counted.append,
             lambda: self.room,
         )
         self.addCleanup(self.receiver.stop)
@@ -202,6 +204,16 @@ class ReceiverTests(ReceiverCase):
             self.assertEqual(connection.getpeername(), client.getsockname())
         self.reactor.turn()
         self.assertEqual(self.doors(), [1, 2, 3])
+
+    def test_without_descriptors(self) -> None:
+        """Connections that the kernel closes are counted as received, too."""
+        self.receiver.start()
+        clients = self.send(b"\1" * 40)
+        with descriptors_left(4):
+            self.receiver.doRead()
+        self.assertEqual(len(self.served), 4)
+        self.assertEqual(self.counted, [40])
+        self.assert_closed(clients[-1])
 
     def test_another_process_was_first(self) -> None:
         """While one follows the other in a slot, both receive."""

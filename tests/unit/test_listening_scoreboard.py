@@ -1,6 +1,7 @@
 """The memory that all processes of a cluster share."""
 
 import fcntl
+import mmap
 import os
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -75,6 +76,34 @@ class RowTests(BoardCase):
     def test_descriptor_is_inherited_by_nobody_by_chance(self) -> None:
         flags = fcntl.fcntl(self.board.descriptor, fcntl.F_GETFD)
         self.assertTrue(flags & fcntl.FD_CLOEXEC)
+
+    def test_size_cannot_be_changed(self) -> None:
+        """A child that tries leaves the memory of all other processes whole."""
+        number = self.worker(open=5)
+        for size in (0, 2**20):
+            with self.assertRaises(PermissionError):
+                os.ftruncate(self.board.descriptor, size)
+        self.assertEqual(self.board.row(number)[OPEN], 5)
+
+    def test_no_memory(self) -> None:
+        """No descriptor is left behind where the memory cannot be mapped."""
+        before = descriptors()
+
+        def refuse(*_: object) -> None:
+            raise OSError("no memory")
+
+        self.patch(mmap, "mmap", refuse)
+        with self.assertRaises(OSError):
+            OwnScoreboard()
+        self.assertEqual(descriptors(), before)
+
+    def test_memory_without_seals(self) -> None:
+        """What an older version has made is mapped as well."""
+        older = os.memfd_create("older")
+        self.addCleanup(os.close, older)
+        os.ftruncate(older, os.fstat(self.board.descriptor).st_size)
+        Scoreboard(older).row(1)[OPEN] = 3
+        self.assertEqual(Scoreboard(older).row(1)[OPEN], 3)
 
 
 class CloseTests(SynchronousTestCase):

@@ -76,6 +76,32 @@ class ProgramLogTests(SynchronousTestCase):
         )
         self.assertEqual(self.lines()[0], "[shop#info] \\x1b[2J\\r\\udcff")
 
+    def test_names(self) -> None:
+        """A logger's name may be text of a client, and looks like nothing else."""
+        self.begin()
+        forged = "/a] [x#info] [worker 1 generation 1] ok\n2026-01-01T00:00:00+0000 [b"
+        Logger(forged, observer=LogPublisher(self.log)).warn("hi")
+        self.log({"log_system": "a]\n[b#info", "log_format": "hi"})
+        name = r"/a\x5d \x5bx\x23info\x5d \x5bworker 1 generation 1\x5d ok"
+        self.assertEqual(
+            self.lines(),
+            [
+                rf"[{name}\n2026-01-01T00:00:00+0000 \x5bb#warn] hi",
+                r"[a\x5d\n\x5bb\x23info] hi",
+            ],
+        )
+
+    def test_name_of_repeated_events(self) -> None:
+        """The count has the same name, and what is kept of it is bounded."""
+        self.begin()
+        log = Logger("a#b" + "x" * 10_000, observer=LogPublisher(self.log))
+        for _ in range(FIRST + 3):
+            log.error("no stock")
+        self.log.flush()
+        last = self.lines()[-1]
+        self.assertTrue(last.startswith(r"[a\x23bx"), last[:20])
+        self.assertLess(len(last), 300)
+
     def test_new_master(self) -> None:
         """The old one writes to the same place, and still serves."""
         log = self.begin()
@@ -143,6 +169,17 @@ class ProgramLogTests(SynchronousTestCase):
         log = ProgramLog(seen.append, Clock().callLater, lambda: None)
         Logger("shop", observer=LogPublisher(log)).error("no {what}", what="stock")
         self.assertEqual(textFromEventDict(seen[0]), "no stock")
+
+    def test_escaped_for_syslog(self) -> None:
+        """A NUL would end the line for syslog(3), and Python refuses it."""
+        seen: list[dict[str, Any]] = []
+        log = ProgramLog(seen.append, Clock().callLater, lambda: None)
+        logger = Logger("shop", observer=LogPublisher(log))
+        logger.error("no {what}", what="\0\x1b\nstock")
+        logger.failure("no \0", Failure(ValueError("\x1b")))
+        texts = [textFromEventDict(each) or "" for each in seen]
+        self.assertEqual(texts[0], "no \\x00\\x1b\nstock")
+        self.assertEqual(texts[1], "no \\x00\nValueError: \\x1b\n")
 
     def test_chained_failure_for_syslog(self) -> None:
         """It is an error there, with what it was raised from."""

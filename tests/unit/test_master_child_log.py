@@ -51,9 +51,9 @@ class ChildLogTests(SynchronousTestCase):
 
     def test_escaped(self) -> None:
         """Whoever observes events gets text that does nothing to a terminal."""
-        text = self.text(text="\x1b[2J\r\0", namespace="a\nb", traceback="\x9b")
+        text = self.text(text="\x1b[2J\r\0", namespace="a]\nb#", traceback="\x9b")
         self.assertEqual(text, "[worker 3 generation 7] \\x1b[2J\\r\\x00\n\\x9b")
-        self.assertEqual(self.seen[-1]["log_namespace"], "a\\nb")
+        self.assertEqual(self.seen[-1]["log_namespace"], r"a\x5d\nb\x23")
         self.log.printed("\x1b]0;title\x07", error=True)
         self.assertEqual(
             formatEvent(self.seen[-1]), "[worker 3 generation 7] \\x1b]0;title\\x07"

@@ -271,7 +271,7 @@ class CoreTests(MasterCase):
         self.make_fatal(core)
         self.let_go()
         [error] = self.failures
-        self.assertEqual(str(error), "the core never became ready")
+        self.assertEqual(str(error), "the core never became ready (left with status 1)")
         self.assertEqual(error.exit_status, 3)
         self.assert_nothing_left()
 

@@ -41,7 +41,7 @@ class FakeSlot:
     def start(self) -> None:
         self.enter("starting")
 
-    def drain(self, *, hand_over: bool) -> None:
+    def drain(self, *, hand_over: bool, within: float | None = None) -> None:
         self.did.append(("drain", hand_over))
         if self.state in {"backoff", "fatal"}:
             self.enter("stopped")

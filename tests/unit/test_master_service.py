@@ -219,7 +219,7 @@ class StopTests(MasterCase):
     def test_core_that_cannot_be_stopped(self) -> None:
         """The sockets are closed all the same, and the failure is told."""
 
-        async def fail() -> None:
+        async def fail(within: float) -> None:
             raise ZeroDivisionError
 
         self.start()
@@ -232,7 +232,7 @@ class StopTests(MasterCase):
         self.failureResultOf(stopped, ZeroDivisionError)
         self.assertFalse(self.path.exists())
         self.assertEqual(self.service.addresses, [])
-        self.successResultOf(Deferred.fromCoroutine(stop()))
+        self.successResultOf(Deferred.fromCoroutine(stop(1.0)))
 
 
 class AgainTests(MasterCase):

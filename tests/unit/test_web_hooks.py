@@ -1,8 +1,9 @@
 """Start and stop hooks run in order, one at a time, and all of them."""
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from clusterapp.errors import StartHookError
 from clusterapp.web.hooks import Hooks
 
 
@@ -75,8 +76,21 @@ class HooksTests(SynchronousTestCase):
 
         self.hooks.on_start(lambda: self.did.append("second"))
         started = Deferred.fromCoroutine(self.hooks.run_start())
-        self.failureResultOf(started, RuntimeError)
+        error = self.failureResultOf(started, StartHookError).value
+        self.assertRegex(
+            str(error),
+            r"^the start hook tests\.unit\.test_web_hooks\.\S+\.fail failed:"
+            " RuntimeError: no database$",
+        )
+        self.assertIsInstance(error.__cause__, RuntimeError)
         self.assertEqual(self.did, [])
+
+    def test_stop_during_a_start_hook(self) -> None:
+        """The hook is cancelled, and has not failed."""
+        self.hooks.on_start(Deferred)
+        started = Deferred.fromCoroutine(self.hooks.run_start())
+        started.cancel()
+        self.failureResultOf(started, CancelledError)
 
     def test_stop_hooks_run_backwards(self) -> None:
         self.hooks.on_stop(lambda: self.did.append("opened first"))

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.inspection import UnderWay
 from clusterapp.channel.request_record import RequestRecord
-from clusterapp.errors import SettingsError
+from clusterapp.errors import SettingsError, StartHookError
 from clusterapp.http.server.drain_policy import HandOver
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.upstream.core_agent import IDLE_TIMEOUT
@@ -82,7 +82,7 @@ class HostTests(SynchronousTestCase):
     def test_start_hook_that_fails(self) -> None:
         prepared = Deferred.fromCoroutine(self.order.host.prepare())
         self.order.started.errback(ZeroDivisionError())
-        self.failureResultOf(prepared, ZeroDivisionError)
+        self.failureResultOf(prepared, StartHookError)
 
     def test_drain(self) -> None:
         """Stop hooks run when no request needs what they take away."""

@@ -106,8 +106,11 @@ class BootTests(ChildCase):
         child = self.begin(WORKER)
         [(loading, reason, traceback)] = self.master.failures
         self.assertIs(loading, False)
-        self.assertEqual(reason, "ValueError: no database")
-        self.assertIn("Traceback", traceback)
+        self.assertRegex(
+            reason,
+            r"^the start hook tests\.\S+\.start failed: ValueError: no database$",
+        )
+        self.assertEqual(traceback.count("Traceback"), 1)
         self.assertEqual(child.exit_status, FAILED_BOOT)
         self.assertTrue(self.reactor.stopped)
 
@@ -116,7 +119,7 @@ class BootTests(ChildCase):
         master_apps.START.append(ValueError("no \udcff"))
         self.begin(WORKER)
         [(_, reason, _)] = self.master.failures
-        self.assertEqual(reason, "ValueError: no \\udcff")
+        self.assertTrue(reason.endswith(" failed: ValueError: no \\udcff"), reason)
         self.assertTrue(self.reactor.stopped)
 
     def test_order_to_drain_crosses_the_failure(self) -> None:
@@ -168,6 +171,18 @@ class DrainTests(ChildCase):
         self.assertTrue(self.reactor.stopped)
         # The stop hook was cut short, which the log says.
         self.assertEqual(len(self.flushLoggedErrors(CancelledError)), 1)
+
+    def test_shorter_drain(self) -> None:
+        """The master says so if less than the graceful timeout is left."""
+        master_apps.pending(master_apps.STOP)
+        self.begin(WORKER)
+        self.far.drain(spread=0.0, hand_over=False, within=2.0)
+        self.pump.flush()
+        self.reactor.advance(1.9)
+        self.assertFalse(self.reactor.stopped)
+        self.reactor.advance(0.1)
+        self.assertTrue(self.reactor.stopped)
+        self.flushLoggedErrors(CancelledError)
 
     def test_drain_during_the_boot(self) -> None:
         """The start hook is cancelled; that is no failure to be told."""

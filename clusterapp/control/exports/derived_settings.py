@@ -7,6 +7,7 @@ from clusterapp.control.exports.facts import Place
 from clusterapp.settings.listen import ALL_INTERFACES
 from clusterapp.settings.model import OPTIONS, Settings
 from clusterapp.settings.option import Option
+from clusterapp.settings.stop_time import longest_stop
 
 #: The settings, and the attributes of a listener, that name files or folders.
 _FILES = (
@@ -19,9 +20,12 @@ _FILES = (
     "ca",
 )
 
-#: The seconds by which a proxy's or supervisor's timeout exceeds the cluster's, so that
-#: the cluster's own response or exit comes first.
+#: The seconds by which a proxy's timeout exceeds the cluster's, so that the cluster's
+#: own response comes first.
 _MARGIN = 10.0
+
+#: The seconds by which a supervisor waits for longer than a graceful stop can take.
+_STOP_MARGIN = 4.0
 
 #: The least response timeout of a proxy if the cluster has none, in seconds.
 _NO_LIMIT = 3600.0
@@ -46,7 +50,7 @@ class Timeouts:
         limit = _NO_LIMIT - _MARGIN if ours is None else ours
         self.response = max(limit, settings.core_timeout) + _MARGIN
         self.idle = max(keepalive - _IDLE_MARGIN, keepalive / 2)
-        self.stop = settings.drain_delay + settings.graceful_timeout + _MARGIN
+        self.stop = longest_stop(settings) + _STOP_MARGIN
 
 
 def bind_address(interface: str, port: int) -> str:

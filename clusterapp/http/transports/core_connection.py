@@ -5,6 +5,8 @@ from typing import Any
 from twisted.internet.interfaces import IAddress, ISSLTransport
 from zope.interface import alsoProvides, directlyProvides, noLongerProvides, providedBy
 
+from clusterapp.http.limits import CLOSE_NOTICE_SECONDS
+from clusterapp.http.server.deadlines import Phase
 from clusterapp.http.syntax.request_head import Head
 from clusterapp.http.syntax.socket_addresses import as_ip
 from clusterapp.http.tls.x509 import pyopenssl_certificate
@@ -20,6 +22,21 @@ class ForwardedConnection(HostedConnection):
 
     :param site: the site that is served.
     """
+
+    @property
+    def can_be_asked_to_close(self) -> bool:
+        """Whether the connection is idle, and the worker was not asked to close it."""
+        notice_ends = self.site.clock.seconds() + CLOSE_NOTICE_SECONDS
+        # A connection without a request yet was opened for one.
+        return (
+            self.deadlines.phase == Phase.REQUEST
+            and self._count > 0
+            and self.deadlines.at > notice_ends
+        )
+
+    def ask_to_close(self) -> None:
+        """Ask the worker to close the idle connection: no request crosses that."""
+        self._ask_to_close()
 
     def _begin(self, head: Head) -> None:
         self._origin = head.origin

@@ -3,8 +3,8 @@ The HTTP agent that sends a worker's requests to the core.
 
 It is made for one trusted server nearby, reached through one endpoint, and for a proxy
 in front of it: requests are sent byte for byte, bodies are streamed in both directions
-at once, and every part of a response is returned as received. Nothing is retried: a
-request that may have reached the core fails rather than be sent again.
+at once, and every part of a response is returned as received. No request is sent twice:
+one that may have reached the core fails rather than be sent again.
 """
 
 import re
@@ -30,6 +30,10 @@ from clusterapp.http.upstream.upstream_response import WireResponse
 
 #: The default time, in seconds, for which an idle connection is kept.
 IDLE_TIMEOUT = 30.0
+
+#: The number of connections that are tried for a request: a server that is short of
+#: descriptors may close a new one before anything is written to it.
+_ATTEMPTS: Final = 3
 
 #: Scheme, userinfo, authority, and the request target (RFC 3986 3).
 _URI: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#]*)([^#]*)")
@@ -181,7 +185,7 @@ class CoreAgent:
             connection.start(call)
         return result
 
-    def _connect(self, call: Call) -> None:
+    def _connect(self, call: Call, attempts: int = _ATTEMPTS) -> None:
         connecting = cast(
             "Deferred[CoreConnection]", self._endpoint.connect(self._factory)
         )
@@ -192,14 +196,15 @@ class CoreAgent:
             self._connecting.discard(connecting)
             return result
 
+        def start(connection: CoreConnection) -> None:
+            if connection.is_closed and attempts > 1 and not self._closed:
+                self._connect(call, attempts - 1)
+            else:
+                connection.start(call)
+
         connecting.addCallback(CoreConnection.when_ready)
         connecting.addBoth(ended)
-        connecting.addCallbacks(
-            CoreConnection.start,
-            _unreachable,
-            (call,),
-            errbackArgs=(call, self._where),
-        )
+        connecting.addCallbacks(start, _unreachable, errbackArgs=(call, self._where))
 
 
 def _unreachable(failure: Failure, call: Call, where: str) -> None:

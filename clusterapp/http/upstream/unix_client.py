@@ -120,6 +120,10 @@ class _Carrier(asyncio.Protocol):
     def eof_received(self) -> None:
         self._early.append(NativeStream.eof_received)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        # As by a reset: the loop reports it once, and only to the protocol of then.
+        self._early.append(lambda face: face.connection_lost(exc))
+
     def hand_over(self, protocol: IProtocol, face: "NativeStream") -> None:
         """Connect the Twisted protocol, and pass on the events so far."""
         protocol.makeConnection(face)

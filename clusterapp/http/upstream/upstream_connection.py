@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
-from clusterapp.errors import CoreBrokenError
+from clusterapp.errors import CoreBrokenError, CoreUnreachableError
 from clusterapp.guards import guarded
 from clusterapp.http.syntax.message_head import (
     RequestHead,
@@ -172,8 +172,22 @@ class CoreConnection(Protocol):
             return False
         return self._watch is None or not self._watch.poll(0)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection is closed, or is being closed."""
+        return self._closing
+
     def start(self, call: Call) -> None:
-        """Send a request; the connection must be idle and quiet."""
+        """
+        Send a request; the connection must be idle and quiet.
+
+        The call fails at once if the connection has been closed since it was made.
+        """
+        if self.is_closed:
+            # Its end has been reported already, and is not reported again.
+            error = CoreUnreachableError("the connection was closed before the request")
+            call.fail(Failure(error))
+            return
         head = call.head
         self._call = call
         named = call.options

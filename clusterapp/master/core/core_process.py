@@ -64,8 +64,13 @@ class Core(Protocol):
         :raise TrialError: if the release fails; the core runs as before then.
         """
 
-    async def stop(self) -> None:
-        """Drain the core and stop it."""
+    async def stop(self, within: float) -> None:
+        """
+        Drain the core and stop it.
+
+        :param within: the seconds after which what is not finished is aborted; a second
+            later the core has ended.
+        """
 
     def drop(self) -> None:
         """Kill its process at once, if it has one of its own."""
@@ -100,7 +105,7 @@ class RemoteCore:
         """Do nothing: the core is another cluster's."""
         return True
 
-    async def stop(self) -> None:
+    async def stop(self, within: float) -> None:
         """Do nothing: the core is another cluster's."""
 
     def drop(self) -> None:
@@ -166,9 +171,9 @@ class IsolatedCore:
         finally:
             self._being_replaced = False
 
-    async def stop(self) -> None:
+    async def stop(self, within: float) -> None:
         """Drain the child; return when all children have exited."""
-        self._leaving.let_go(self._slot, hand_over=False)
+        self._leaving.let_go(self._slot, hand_over=False, within=within)
         await self._leaving.all_gone()
 
     def drop(self) -> None:
@@ -185,7 +190,10 @@ class IsolatedCore:
         ready = slot.accepts
         self._watcher.core_ready(ready, back=self._being_replaced and not ready)
         if state == "fatal" and not self._ever_ready:
-            self._watcher.fatal_error(NeverReadyError("the core never became ready"))
+            why = slot.exit_reason or "no reason was given"
+            self._watcher.fatal_error(
+                NeverReadyError(f"the core never became ready ({why})")
+            )
 
     def imported(self, *, has_core: bool) -> None:
         """Do nothing: only workers report that."""

@@ -5,24 +5,34 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from clusterapp.channel.inspection import requests_told
-from clusterapp.errors import ApplicationLoadError, ClusterError, NeverReadyError
+from clusterapp.errors import (
+    ApplicationLoadError,
+    ClusterError,
+    NeverReadyError,
+    StartHookError,
+)
 from clusterapp.forks import clean_up_forks
+from clusterapp.guards import guarded
 from clusterapp.lifecycle import State
 from clusterapp.master.core.core_process import CORE_SLOT, CoreWatcher
 from clusterapp.master.core.no_asyncio import refuse_asyncio
 from clusterapp.master.rollout.release import Release
 from clusterapp.master.workers.child_slot import ChildSlot
 from clusterapp.settings.model import Settings
+from clusterapp.settings.stop_time import LAST_WORDS
 from clusterapp.web.cluster_membership import Membership, core_agent, core_client
 from clusterapp.web.hosting import Host, Site, core_host
 from clusterapp.web.loading import Loaded, load
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall
 
 
 class MasterCore:
@@ -39,7 +49,6 @@ class MasterCore:
         settings, plan = release.generation.settings, release.core
         self._reactor = reactor
         self._release = release
-        self._patience = settings.graceful_timeout
         self._watcher = watcher
         self._agent = core_agent(reactor, settings, plan.bootstrap.core_socket)
         self._has_core = False
@@ -47,6 +56,9 @@ class MasterCore:
         self._is_stopped = False
         self._starting: Deferred[None] | None = None
         self._draining: Deferred[None] | None = None
+        # The timer after which the master no longer waits for the drain.
+        self._given_up: IDelayedCall | None = None
+        self._is_dropped = False
         self._serving = False
         self._started_at: float | None = None
         self.generation = plan.bootstrap.generation
@@ -110,27 +122,55 @@ class MasterCore:
         """Do nothing: a process cannot replace code that it has loaded."""
         return not self._has_core
 
-    async def stop(self) -> None:
-        """Drain the core, within the graceful timeout."""
+    async def stop(self, within: float) -> None:
+        """
+        Drain the core.
+
+        :param within: the seconds after which what is not finished is aborted; the stop
+            hooks have a second more.
+        """
         self._is_stopped = True
         starting, self._starting = self._starting, None
         if starting is not None:
             starting.cancel()
         if self._serving and self._host is not None:
             self._serving = False
-            self._draining = Deferred.fromCoroutine(self._host.drain())
-            self._draining.addTimeout(self._patience, self._reactor)
-            self._draining.addErrback(self._not_drained)
-            await self._draining
+            await self._drain(self._host, 0.0 if self._is_dropped else within)
         elif self._host is not None:
             self._host.refuse()
         await self._agent.close()
 
     def drop(self) -> None:
-        """End a drain under way at once."""
-        self._patience = 0.0
+        """End a drain under way at once; the stop hooks have a second."""
+        self._is_dropped = True
         if self._draining is not None:
             self._draining.cancel()
+        if self._given_up is not None:
+            self._given_up.reset(LAST_WORDS)
+
+    def _drain(self, host: Host, within: float) -> Deferred[None]:
+        """Drain; fires when that is done, or when the time for it is over."""
+        ended: Deferred[None] = Deferred()
+        draining = self._draining = Deferred.fromCoroutine(host.drain())
+        draining.addTimeout(within, self._reactor)
+        draining.addErrback(self._not_drained)
+
+        # Stop hooks run after a cancellation, too, and may never be done.
+        @guarded("give up the core's stop hooks")
+        def give_up() -> None:
+            self._given_up = None
+            self._log.error("the core's stop hooks are not done in time: given up")
+            ended.callback(None)
+
+        def drained(_: None) -> None:
+            given_up, self._given_up = self._given_up, None
+            if given_up is not None:
+                given_up.cancel()
+                ended.callback(None)
+
+        self._given_up = self._reactor.callLater(within + LAST_WORDS, give_up)
+        draining.addCallback(drained)
+        return ended
 
     def _make_host(self, *, has_core: bool) -> Host:
         settings = self._release.generation.settings
@@ -164,10 +204,11 @@ class MasterCore:
         if self._starting is None:
             return  # it was stopped, which cancels the start hooks
         self._starting = None
+        reason = why.getErrorMessage()
+        if isinstance(why.value, StartHookError) and why.value.__cause__ is not None:
+            why = Failure(why.value.__cause__)  # that of the application alone
         self._log.failure("the core cannot start", failure=why)
-        self._watcher.fatal_error(
-            NeverReadyError(f"the core's start hooks failed: {why.getErrorMessage()}")
-        )
+        self._watcher.fatal_error(NeverReadyError(f"the core cannot start: {reason}"))
 
     def _not_drained(self, why: Failure) -> None:
         self._log.failure("the core did not stop as it should", failure=why)

@@ -15,16 +15,13 @@ from clusterapp.guards import guarded
 from clusterapp.interfaces import OPEN, Row
 from clusterapp.listening.handoff import MOST_AT_ONCE
 from clusterapp.master.workers.slot_sockets import Place
+from clusterapp.settings.stop_time import PASSING_ON
 
 #: The most connections that may wait for one worker before other workers get them.
 MOST_WAITING = 128
 
 #: Seconds after which connections that no worker had room for are offered again.
 _PAUSE = 0.005
-
-#: Seconds for workers to make room for the last connections; one that is merely busy
-#: needs only a moment.
-_PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
@@ -142,7 +139,7 @@ class FdPassing:
         if not self._held:
             return succeed(None)
         self._finished = Deferred()
-        return self._finished.addTimeout(_PATIENCE, self._clock, lambda *_: None)
+        return self._finished.addTimeout(PASSING_ON, self._clock, lambda *_: None)
 
     def stop(self) -> None:
         """Send what can be sent, and close the rest."""

@@ -17,6 +17,7 @@ from clusterapp.master.rollout.release import Release
 from clusterapp.master.workers.child_slot import ChildSlot
 from clusterapp.master.workers.worker_pool import Pool
 from clusterapp.operations import CORE, Step, Tell
+from clusterapp.settings.stop_time import LEAST
 
 
 class Owner(Protocol):
@@ -84,12 +85,18 @@ class Deployment:
         for slot in self._slots():
             slot.cluster_stops = True
 
-    async def stop(self) -> None:
-        """Stop the workers, then the core, which their last requests may need."""
+    async def stop(self, until: float) -> None:
+        """
+        Stop the workers, then the core, which their last requests may need.
+
+        :param until: the reactor's time at which the graceful timeout of the stop is
+            over. It is one for all: the core has what the workers leave of it, or a
+            few seconds.
+        """
         for slot in tuple(self._trials):
             self._withdraw(slot)
         await self.pool.drain()
-        await self.core.stop()
+        await self.core.stop(max(LEAST, until - self._reactor.seconds()))
 
     def drop(self) -> None:
         """Kill all children at once; their requests under way are lost."""
@@ -241,15 +248,16 @@ class Deployment:
         self._owner.fatal_error(error)
 
     def _all_fatal(self, ever_ready: bool) -> None:
+        reasons = {slot.exit_reason for slot in self.pool.slots.values()} - {""}
+        why = "; ".join(sorted(reasons)) or "no reason was given"
         if not ever_ready:
-            self.fatal_error(NeverReadyError("no worker ever became ready"))
+            self.fatal_error(NeverReadyError(f"no worker ever became ready ({why})"))
             return
         # Workers have served before, so the cause may be outside, and may go away.
-        why = {slot.exit_reason for slot in self.pool.slots.values()} - {""}
         self._log.critical(
             "no worker can be started any more, each is tried again once a minute"
             " ({why})",
-            why="; ".join(sorted(why)) or "no reason was given",
+            why=why,
         )
 
     def _take_out(self, number: int, tell: Tell) -> Deferred[None]:

@@ -14,9 +14,7 @@ from clusterapp.master.rollout.generation import Generation
 from clusterapp.master.workers.child_resources import ChildResources, Supplier
 from clusterapp.master.workers.child_slot import ChildSlot, Watcher
 from clusterapp.master.workers.spawn_spec import Plan
-
-#: Seconds that a child has to exit by itself after its graceful timeout.
-LAST_WORDS = 1.0
+from clusterapp.settings.stop_time import LAST_WORDS
 
 
 @dataclass(frozen=True)

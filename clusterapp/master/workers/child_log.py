@@ -5,7 +5,7 @@ import time
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 
 from clusterapp.channel.log_events import ChildEvent
-from clusterapp.printable import printable
+from clusterapp.printable import printable, printable_name
 from clusterapp.private_names.check import NAMESPACE, is_first
 
 _FORMAT = "[{label} generation {generation}] {line}"
@@ -50,7 +50,7 @@ class ChildLog:
             text = f"{text}\n{event.traceback}"
         self._publish(
             log_level=_LEVELS.get(event.level, LogLevel.info),
-            log_namespace=printable(event.namespace, ""),
+            log_namespace=printable_name(event.namespace),
             log_time=event.time,
             line=printable(text),
             pid=event.pid,

@@ -23,6 +23,7 @@ from clusterapp.master.workers.child_inspection import Inspector
 from clusterapp.master.workers.child_log import ChildLog
 from clusterapp.master.workers.spawn_spec import Plan
 from clusterapp.master.workers.watchdog import Watchdog
+from clusterapp.settings.stop_time import LAST_WORDS
 from clusterapp.spawning.execute import Child, execute, how_it_ended
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ class ChildSlot:
         self._supplies: ChildResources | None = None
         self._spawned_at = 0.0
         self._hand_over = False
+        self._within: float | None = None
         self._told_to_drain: Deferred[None] = succeed(None)
         self._on_trial = on_trial
         self.serves = False
@@ -123,8 +125,8 @@ class ChildSlot:
         self._child_log = ChildLog(label, self.number, self.generation)
         self._inspector = Inspector(reactor)
         self._watchdog = Watchdog(reactor, patience.hang, label, self._inspector)
-        facts = Slot(self, patience, lambda: random.uniform(-1, 1))  # noqa: S311
-        self._life = new_lifecycle(facts)
+        self._facts = Slot(self, patience, lambda: random.uniform(-1, 1))  # noqa: S311
+        self._life = new_lifecycle(self._facts)
 
     @property
     def number(self) -> int:
@@ -177,13 +179,19 @@ class ChildSlot:
         if self._child is not None:
             self._child.activate()
 
-    def drain(self, *, hand_over: bool = False) -> None:
+    def drain(self, *, hand_over: bool = False, within: float | None = None) -> None:
         """
         Drain the slot and leave it empty.
 
         :param hand_over: whether idle connections may be handed over to other workers.
+        :param within: the seconds after which its process aborts what is not finished;
+            None for the graceful timeout.
         """
-        self._hand_over = hand_over
+        self._hand_over, self._within = hand_over, within
+        if within is not None:
+            self._facts.patience = replace(
+                self._facts.patience, drain=within + LAST_WORDS
+            )
         self._life.drain()
 
     def accepts_nothing(self) -> Deferred[None]:
@@ -300,7 +308,7 @@ class ChildSlot:
         if self._child is None:
             return
         self._told_to_drain = self._child.drain(
-            spread=self._plan.spread, hand_over=self._hand_over
+            spread=self._plan.spread, hand_over=self._hand_over, within=self._within
         )
         if not self.serves:
             # It has nothing to drain, and reads no message while it imports.

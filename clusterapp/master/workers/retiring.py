@@ -16,11 +16,14 @@ class RetiringWorkers:
     def __iter__(self) -> Iterator[ChildSlot]:
         return iter(tuple(self._gone))
 
-    def let_go(self, slot: ChildSlot, *, hand_over: bool) -> Deferred[None]:
+    def let_go(
+        self, slot: ChildSlot, *, hand_over: bool, within: float | None = None
+    ) -> Deferred[None]:
         """
         Retire a child: drain it until its process has exited.
 
         :param hand_over: whether idle connections may be handed over to other workers.
+        :param within: the seconds that it has; None for the graceful timeout.
         :return: fires when its process has exited.
         """
         if slot in self._gone:
@@ -28,7 +31,7 @@ class RetiringWorkers:
         gone = self._gone[slot] = Deferred()
         # Each caller has a Deferred of its own, so that cancelling affects no other.
         waited = _copy(gone)
-        slot.drain(hand_over=hand_over)
+        slot.drain(hand_over=hand_over, within=within)
         self.check(slot)
         return waited
 

@@ -1,7 +1,8 @@
-"""The descriptor limit of a worker: idle connections are closed when it is near."""
+"""The descriptor limit of a process: idle connections are closed when it is near."""
 
 import resource
 from collections.abc import Callable
+from pathlib import Path
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -14,6 +15,10 @@ _PART = 4
 
 #: The least seconds between two log lines about connections closed for this reason.
 _QUIET = 60.0
+
+
+#: The folder of this process's descriptors.
+_DESCRIPTORS = Path("/proc/self/fd")
 
 
 class Descriptors:
@@ -36,6 +41,25 @@ class Descriptors:
         #: The descriptor number from which on few are free: the kernel returns the
         #: lowest free one (open(2)).
         self.crowded_from = self.most - min(SPARE, self.most // _PART)
+
+    @property
+    def spare(self) -> int:
+        """The number of descriptors reserved for files and connections to the core."""
+        return self.most - self.crowded_from
+
+    def has_free(self, count: int) -> bool:
+        """
+        Return whether so many descriptors are free, besides the spare ones.
+
+        The kernel is asked (proc(5)), which takes long where many are open: ask near
+        the limit only.
+        """
+        try:
+            # Linux 6.2 and later tell the number as the size of the folder.
+            used = _DESCRIPTORS.stat().st_size or sum(1 for _ in _DESCRIPTORS.iterdir())
+        except OSError:  # there is none left to list them with
+            return False
+        return used + count + self.spare <= self.most
 
     def make(self) -> int:
         """Close the connections that have been idle longest; return their number."""
