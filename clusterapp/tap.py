@@ -315,17 +315,24 @@ class Program(MultiService):
 
     def _tell_twistd(self, error: ClusterError) -> None:
         """Do at exits what twistd does at errors: remove pid file, notify parent."""
-        pid_file, status = self._twistd.get("pidfile"), self._twistd.get("statusPipe")
-        if pid_file:
-            Path(pid_file).unlink(missing_ok=True)
+        self._remove_pid_file()
+        status = self._twistd.get("statusPipe")
         if status is not None:
             # A daemon's parent waits for this, without timeout; it reads 100 bytes.
             told = self._terminal.tell(error)
             text = f"1 {TOLD if told else error}"
             os.write(status, text.encode("ascii", "backslashreplace")[:100])
 
+    def _remove_pid_file(self) -> None:
+        # twistd reads the path from here when it removes the file at exit.
+        if pid_file := self._twistd.get("pidfile"):
+            self._twistd["pidfile"] = ""
+            Path(pid_file).unlink(missing_ok=True)
+
     def _failed(self, error: ClusterError) -> None:
         if self._command_waits is not None:
+            # Before the command exits: whoever gives it again must not find the file.
+            self._remove_pid_file()
             told = self._terminal.tell(error)
             text = f"1 {TOLD if told else error}"
             self._end_command(text.encode("ascii", "backslashreplace")[:100])
