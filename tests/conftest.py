@@ -6,10 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 _PACKAGE = Path(__file__).parents[1] / "clusterapp"
+
+# How long an example takes says more of what else the machine does than of the code.
+settings.register_profile("tests", parent=settings(), deadline=None)
+settings.load_profile("tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
