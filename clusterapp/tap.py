@@ -336,6 +336,12 @@ class Program(MultiService):
             text = f"1 {TOLD if told else error}"
             os.write(status, text.encode("ascii", "backslashreplace")[:100])
 
+    def _remove_pid_file(self) -> None:
+        # twistd reads the path from here when it removes the file at exit.
+        if pid_file := self._twistd.get("pidfile"):
+            self._twistd["pidfile"] = ""
+            Path(pid_file).unlink(missing_ok=True)
+
     def _failed(self, error: ClusterError) -> None:
         if self._command_waits is not None:
             self._remove_pid_file()  # before the command ends, which says so
@@ -352,13 +358,6 @@ class Program(MultiService):
         from clusterapp.master.exit_watch import watch_exit  # noqa: PLC0415
 
         watch_exit(self._cluster.exit_seconds, self._end_now, self._log)
-
-    def _remove_pid_file(self) -> None:
-        pid_file = self._twistd.get("pidfile")
-        if pid_file:
-            Path(pid_file).unlink(missing_ok=True)
-            # twistd removes it at exit, and reads its path from here.
-            self._twistd["pidfile"] = ""
 
     def _end_now(self) -> None:
         """End the process without joining anything; called in another thread."""

@@ -1,5 +1,6 @@
 """Ports for programs that are told which one to take."""
 
+import os
 import random
 import socket
 
@@ -15,9 +16,21 @@ def free_port(count: int = 1) -> int:
     :param count: how many there must be in a row, of which it is the first.
     """
     while True:
-        first = random.choice(_UNUSED)
+        first = random.choice(_own_part()[: 1 - count or None])
         if all(map(_is_free, range(first, first + count))):
             return first
+
+
+def _own_part() -> range:
+    """
+    Give the ports of this process of pytest-xdist.
+
+    Another one must not take a port before the program that is told of it has it.
+    """
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    size = len(_UNUSED) // count
+    return _UNUSED[number * size : (number + 1) * size]
 
 
 def _is_free(port: int) -> bool:

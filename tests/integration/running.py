@@ -84,9 +84,15 @@ class Running:
         self.process.send_signal(number)
 
     def wait(self, *, deadline: float = DEADLINE) -> int:
-        """Wait until the program has ended, and give its exit status."""
+        """
+        Wait until the program has ended, and give its exit status.
+
+        :raise AssertionError: if what it has started keeps its output open, such as a
+            new master: then `process` is to be waited for.
+        """
         status = self.process.wait(deadline)
         self._reader.join(deadline)
+        assert not self._reader.is_alive(), f"it has not ended:\n{self.text()}"
         return status
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Mapping
 from contextlib import closing
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 from wsproto.events import TextMessage
@@ -19,96 +19,139 @@ COOKIE = "clusterapp_slot"
 WORKERS, VISITORS = 2, 24
 
 
-class OneConnectionTests(SynchronousTestCase):
+class SiteCase(SynchronousTestCase):
+    """
+    Tests that ask one site, and do not change it.
+
+    :cvar key: what it knows its clients by.
+    :cvar at: the site.
+    """
+
+    key: ClassVar[str] = ""
+    at: ClassVar[Site]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """Run it while there are tests."""
+        super().setUpClass()
+        if cls.key:
+            cls.at = cls.enterClassContext(site(cls.key, workers=WORKERS))
+
+
+class OneConnectionTests(SiteCase):
     """Many clients' requests on one connection, without a balancer's help."""
+
+    key = "header:X-Session"
 
     def test_pipelined(self) -> None:
         """The answers come in the order of the requests, each from its slot."""
-        with site("header:X-Session", workers=WORKERS) as at:
-            homes = homes_of(at)
-            numbers = [*homes, *reversed(homes)]
-            bodies = [f"{number} " * 100 for number in numbers]
-            with at.running.connect() as connection:
-                connection.sendall(b"".join(map(post, numbers, bodies)))
-                with connection.makefile("rb") as reader:
-                    for number, body in zip(numbers, bodies, strict=True):
-                        answer = read(reader)
-                        self.assertIn(b'"slot": %d,' % homes[number], answer)
-                        self.assertIn(b'"body": "%b"' % body.encode(), answer)
+        homes = homes_of(self.at)
+        numbers = [*homes, *reversed(homes)]
+        bodies = [f"{number} " * 100 for number in numbers]
+        with self.at.running.connect() as connection:
+            connection.sendall(b"".join(map(post, numbers, bodies)))
+            with connection.makefile("rb") as reader:
+                for number, body in zip(numbers, bodies, strict=True):
+                    answer = read(reader)
+                    self.assertIn(b'"slot": %d,' % homes[number], answer)
+                    self.assertIn(b'"body": "%b"' % body.encode(), answer)
 
     def test_large_bodies(self) -> None:
         """They are passed on, whoever is to have them."""
         body = "x" * 3_000_000
-        with site("header:X-Session", workers=WORKERS) as at:
-            for number, slot in homes_of(at).items():
-                with (
-                    at.running.connect() as connection,
-                    connection.makefile("rb") as reader,
-                ):
-                    # The first one decides who has the connection.
-                    connection.sendall(post(0, "x") + post(number, body))
-                    read(reader)
-                    answer = read(reader)
-                    self.assertIn(b'"slot": %d,' % slot, answer)
-                    self.assertGreater(len(answer), len(body))
+        for number, slot in homes_of(self.at).items():
+            with (
+                self.at.running.connect() as connection,
+                connection.makefile("rb") as reader,
+            ):
+                # The first one decides who has the connection.
+                connection.sendall(post(0, "x") + post(number, body))
+                read(reader)
+                answer = read(reader)
+                self.assertIn(b'"slot": %d,' % slot, answer)
+                self.assertGreater(len(answer), len(body))
 
     def test_spoofed_origin(self) -> None:
         """What workers tell each other of a client, no client can tell them."""
         spoof = "Clusterapp-From: 1 4711 192.0.2.1"
-        with site("header:X-Session", workers=WORKERS) as at:
-            for number, slot in homes_of(at).items():
-                with (
-                    at.running.connect() as connection,
-                    connection.makefile("rb") as reader,
-                ):
-                    for body in ("", "x"):
-                        connection.sendall(
-                            post(0, "x") + post(number, body, f"{spoof}\r\n")
-                        )
-                        read(reader)
-                        answer = read(reader)
-                        self.assertIn(b'"slot": %d,' % slot, answer)
-                        self.assertIn(b'"client": "127.0.0.1"', answer)
+        for number, slot in homes_of(self.at).items():
+            with (
+                self.at.running.connect() as connection,
+                connection.makefile("rb") as reader,
+            ):
+                for body in ("", "x"):
+                    connection.sendall(
+                        post(0, "x") + post(number, body, f"{spoof}\r\n")
+                    )
+                    read(reader)
+                    answer = read(reader)
+                    self.assertIn(b'"slot": %d,' % slot, answer)
+                    self.assertIn(b'"client": "127.0.0.1"', answer)
 
     def test_upgrade(self) -> None:
         """A WebSocket may follow another client's request."""
-        with site("header:X-Session", workers=WORKERS) as at:
-            for number, slot in homes_of(at).items():
-                with closing(Visitor(number)) as visitor:
-                    sid = visitor.ask(at.ways["kept"], "/poll")["sid"]
-                    target, fields = visitor.marks(at.ways["kept"], "/socket", sid=sid)
-                with at.running.connect() as connection:
-                    with connection.makefile("rb") as reader:
-                        connection.sendall(post(0, "x"))
-                        read(reader)
-                    client = Client(connection, target, fields)
-                    client.send(TextMessage("hello"))
-                    self.assertEqual(client.message(), f"{slot} hello")
-                    client.close()
+        for number, slot in homes_of(self.at).items():
+            with closing(Visitor(number)) as visitor:
+                sid = visitor.ask(self.at.ways["kept"], "/poll")["sid"]
+                target, fields = visitor.marks(self.at.ways["kept"], "/socket", sid=sid)
+            with self.at.running.connect() as connection:
+                with connection.makefile("rb") as reader:
+                    connection.sendall(post(0, "x"))
+                    read(reader)
+                client = Client(connection, target, fields)
+                client.send(TextMessage("hello"))
+                self.assertEqual(client.message(), f"{slot} hello")
+                client.close()
 
 
-class CookieTests(SynchronousTestCase):
+class CookieTests(SiteCase):
     """The cookie that names a client's slot."""
+
+    key = "cookie"
 
     def test_attributes(self) -> None:
         """It is no script's and no other site's, and with TLS it stays with TLS."""
-        with site("cookie", workers=WORKERS) as at:
-            for name, way in at.ways.items():
-                with closing(Visitor(0)) as visitor:
-                    visitor.ask(way)
-                    [cookie] = visitor.jar
-                    self.assertEqual((cookie.name, cookie.path), (COOKIE, "/"))
-                    self.assertTrue(cookie.has_nonstandard_attr("HttpOnly"))
-                    self.assertEqual(cookie.get_nonstandard_attr("SameSite"), "Lax")
-                    self.assertEqual(cookie.secure, name == "tls")
-                    self.assertTrue(cookie.discard)
+        for name, way in self.at.ways.items():
+            with closing(Visitor(0)) as visitor:
+                visitor.ask(way)
+                [cookie] = visitor.jar
+                self.assertEqual((cookie.name, cookie.path), (COOKIE, "/"))
+                self.assertTrue(cookie.has_nonstandard_attr("HttpOnly"))
+                self.assertEqual(cookie.get_nonstandard_attr("SameSite"), "Lax")
+                self.assertEqual(cookie.secure, name == "tls")
+                self.assertTrue(cookie.discard)
 
     def test_good_one(self) -> None:
         """Whoever has one gets no other, wherever he asks."""
-        with site("cookie", workers=WORKERS) as at:
-            slot, [cookie] = ask(at)
-            for _ in range(WORKERS * 2):
-                self.assertEqual(ask(at, cookie), (slot, []))
+        slot, [cookie] = ask(self.at)
+        for _ in range(WORKERS * 2):
+            self.assertEqual(ask(self.at, cookie), (slot, []))
+
+    def test_bad_ones(self) -> None:
+        """Forged, torn and foreign ones are ignored, and replaced by good ones."""
+        slot, [cookie] = ask(self.at)
+        value = cookie.partition("=")[2]
+        signature = value.partition(".")[2]
+        other = (slot + 1) % WORKERS
+        for bad in (
+            *("", "1", ".", "-1.x", "\xff", "x" * 5000),
+            *(value[:-1], f"{value}x", f"0{value}", f"{slot}.{'A' * 43}"),
+            *(f"{slot}", f"{slot}.", f".{signature}", f"{other}.{signature}"),
+        ):
+            new, cookies = ask(self.at, f"{COOKIE}={bad}")
+            self.assertEqual(len(cookies), 1, bad)
+            self.assertEqual(ask(self.at, *cookies), (new, []))
+
+    def test_what_is_not_checked(self) -> None:
+        """Static files and the core are for everybody, without a cookie."""
+        for target in ("/static/hello.txt", "/core") * WORKERS:
+            status, fields, _ = self.at.running.request("GET", target)
+            self.assertEqual(status, 200)
+            self.assertNotIn("Set-Cookie", fields)
+
+
+class OwnCookieTests(SynchronousTestCase):
+    """The same, of a site that is another one or is changed."""
 
     def test_own_name(self) -> None:
         """The operator may choose the name, and nothing else is looked at."""
@@ -118,22 +161,6 @@ class CookieTests(SynchronousTestCase):
             self.assertEqual(name, "route")
             self.assertEqual(ask(at, f"{COOKIE}=x; a=b; {cookie}"), (slot, []))
             _, [_] = ask(at, f"{COOKIE}={value}")
-
-    def test_bad_ones(self) -> None:
-        """Forged, torn and foreign ones are ignored, and replaced by good ones."""
-        with site("cookie", workers=WORKERS) as at:
-            slot, [cookie] = ask(at)
-            value = cookie.partition("=")[2]
-            signature = value.partition(".")[2]
-            other = (slot + 1) % WORKERS
-            for bad in (
-                *("", "1", ".", "-1.x", "\xff", "x" * 5000),
-                *(value[:-1], f"{value}x", f"0{value}", f"{slot}.{'A' * 43}"),
-                *(f"{slot}", f"{slot}.", f".{signature}", f"{other}.{signature}"),
-            ):
-                new, cookies = ask(at, f"{COOKIE}={bad}")
-                self.assertEqual(len(cookies), 1, bad)
-                self.assertEqual(ask(at, *cookies), (new, []))
 
     def test_stale_one(self) -> None:
         """It is replaced, and good again when the slot is there again."""
@@ -148,14 +175,6 @@ class CookieTests(SynchronousTestCase):
             self.assertLess(slot, WORKERS)
             at.clusterctl("scale", f"{WORKERS + 1}")
             self.assertEqual(ask(at, *cookies), (WORKERS, []))
-
-    def test_what_is_not_checked(self) -> None:
-        """Static files and the core are for everybody, without a cookie."""
-        with site("cookie", workers=WORKERS) as at:
-            for target in ("/static/hello.txt", "/core") * WORKERS:
-                status, fields, _ = at.running.request("GET", target)
-                self.assertEqual(status, 200)
-                self.assertNotIn("Set-Cookie", fields)
 
 
 class UpgradeTests(SynchronousTestCase):

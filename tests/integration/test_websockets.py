@@ -1,5 +1,6 @@
 """WebSockets that a worker's own application serves, by both libraries."""
 
+import itertools
 import re
 import signal
 import socket
@@ -137,24 +138,18 @@ class MessageTests(WebSocketCase):
 
     def test_klein(self) -> None:
         """A Klein route returns the resource."""
-        self.check("sockets:app", tls=False)
-
-    def test_klein_tls(self) -> None:
-        """So over TLS."""
-        self.check("sockets:app", tls=True)
+        self.check("sockets:app")
 
     def test_resource(self) -> None:
         """The resource is one of a tree."""
-        self.check("sockets:root", tls=False)
+        self.check("sockets:root")
 
-    def test_resource_tls(self) -> None:
-        """So over TLS."""
-        self.check("sockets:root", tls=True)
-
-    def check(self, app: str, *, tls: bool) -> None:
-        """Try everything with an application."""
-        with self.running(app, tls=tls) as running:
-            for path in PATHS:
+    def check(self, app: str) -> None:
+        """Try everything with an application, over TLS and without."""
+        with self.running(app, tls=True) as running:
+            ports = self.port, 0
+            for port, path in itertools.product(ports, PATHS):
+                self.port = port
                 self.check_messages(running, path)
                 self.check_ends(running, path)
 

@@ -227,6 +227,28 @@ class EndTests(TapCase):
         self.assertEqual(self.stops, 1)
         self.assertEqual(self.at_exit, [(tap._exit, 3)])
 
+    def test_pid_file(self) -> None:
+        """It is gone when the command that waits for a daemon exits."""
+        pid_file = self.folder / "twistd.pid"
+        pid_file.write_text("1")
+        hears, tells = os.pipe()
+        self.addCleanup(os.close, hears)
+        twistd = {"pidfile": str(pid_file)}
+        program = self.program(twistd)
+        program._command_waits = tells
+        end, found = program._end_command, []
+
+        def end_command(text: bytes) -> None:
+            found.append(pid_file.exists())
+            end(text)
+
+        self.patch(program, "_end_command", end_command)
+        program._failed(NeverReadyError("all is lost"))
+        self.assertEqual(found, [False])
+        self.assertEqual(os.read(hears, 1000), b"1 all is lost")
+        # twistd does not look for it again.
+        self.assertEqual(twistd["pidfile"], "")
+
     def test_exit_functions(self) -> None:
         """Those that were registered before run as well, and then it is over."""
         code = """
