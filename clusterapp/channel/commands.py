@@ -105,14 +105,14 @@ class HandOver(amp.Command):
     Worker to master: transfer a client's connection to another worker.
 
     Every request that has been read from the connection has been answered. If the
-    response's `taken` is false, no other worker has the connection. `door` is the name
-    of its listener. The process that serves it must have read the `claim`
+    response's `taken` is false, no other worker has the connection. `listener` is the
+    name of its listener. The process that serves it must have read the `claim`
     (`clusterapp.channel.fd_claims`).
     """
 
     arguments: ClassVar = [
         (b"connection", amp.Descriptor()),
-        (b"door", amp.Unicode()),
+        (b"listener", amp.Unicode()),
         (b"claim", amp.Descriptor(optional=True)),
     ]
     response: ClassVar = [(b"taken", amp.Boolean())]
@@ -128,7 +128,7 @@ class Adopt(amp.Command):
 
     arguments: ClassVar = [
         (b"connection", amp.Descriptor()),
-        (b"door", amp.Unicode()),
+        (b"listener", amp.Unicode()),
         (b"claim", amp.Descriptor(optional=True)),
     ]
     response: ClassVar = [(b"taken", amp.Boolean())]

@@ -85,11 +85,11 @@ class ChildEvents(Protocol):
     def terminating(self) -> None:
         """Called when the child has received SIGTERM: it drains from now on."""
 
-    def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
+    def hand_over(self, connection: socket.socket, listener: str) -> Deferred[bool]:
         """
         Transfer a connection to another worker; the callee has to close the socket.
 
-        :param door: the name of the connection's listener.
+        :param listener: the name of the connection's listener.
         :return: fires with whether a worker has taken it.
         """
 
@@ -138,10 +138,10 @@ class MasterEnd(End):
 
     @HandOver.responder
     def _hand_over(
-        self, connection: int, door: str, claim: int | None = None
+        self, connection: int, listener: str, claim: int | None = None
     ) -> Deferred[dict[str, object]]:
         offer = received_offer(received(connection), claim)
-        given = self._events.hand_over(offer, door)
+        given = self._events.hand_over(offer, listener)
         return given.addCallback(lambda taken: {"taken": taken})
 
     def activate(self) -> Deferred[None]:
@@ -170,18 +170,18 @@ class MasterEnd(End):
         """Ask a worker to reopen its logs; fires when it has done so."""
         return self._say(ReopenLogs)
 
-    def adopt(self, connection: socket.socket, door: str) -> Deferred[bool]:
+    def adopt(self, connection: socket.socket, listener: str) -> Deferred[bool]:
         """
         Offer a connection to a worker.
 
         :param connection: remains the caller's, which keeps it open until this fires.
-        :param door: the name of the connection's listener.
+        :param listener: the name of the connection's listener.
         :return: fires with whether the worker has taken the connection.
         """
         asked: Deferred[dict[str, bool]] = self._ask(
             Adopt,
             connection=connection.fileno(),
-            door=door,
+            listener=listener,
             claim=claim_of(connection),
         )
         return asked.addCallback(lambda answer: answer["taken"])
@@ -233,7 +233,7 @@ class MasterOrders(Protocol):
     def reopen_logs(self) -> None:
         """Reopen the log files."""
 
-    def adopt(self, connection: socket.socket, door: str) -> None:
+    def adopt(self, connection: socket.socket, listener: str) -> None:
         """Serve a connection; the callee owns the socket from now on."""
 
     def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
@@ -290,7 +290,7 @@ class ChildEnd(End):
 
     @Adopt.responder
     def _adopt(
-        self, connection: int, door: str, claim: int | None = None
+        self, connection: int, listener: str, claim: int | None = None
     ) -> dict[str, object]:
         adopted = received(connection)
         if not self._orders.adopts:
@@ -299,7 +299,7 @@ class ChildEnd(End):
             return {"taken": False}
         taken = claimed(adopted, claim)
         if taken:
-            self._orders.adopt(adopted, door)
+            self._orders.adopt(adopted, listener)
         return {"taken": taken}
 
     @Accept.responder
@@ -350,18 +350,18 @@ class ChildEnd(End):
         """Report to the master that this child has received SIGTERM and drains."""
         return self._say(Terminating)
 
-    def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
+    def hand_over(self, connection: socket.socket, listener: str) -> Deferred[bool]:
         """
         Ask the master to transfer a connection to another worker.
 
         :param connection: remains the caller's, which keeps it open until this fires.
-        :param door: the name of the connection's listener.
+        :param listener: the name of the connection's listener.
         :return: fires with whether another worker has taken the connection.
         """
         asked: Deferred[dict[str, bool]] = self._ask(
             HandOver,
             connection=connection.fileno(),
-            door=door,
+            listener=listener,
             claim=claim_of(connection),
         )
         return asked.addCallback(lambda answer: answer["taken"])

@@ -11,13 +11,13 @@ class Stickiness:
     """
     The configuration of session affinity.
 
-    :param doors: the names of the listeners with session affinity.
+    :param listeners: the names of the listeners with session affinity.
     :param key: what identifies a client, as in `--sticky`.
     :param slots: the slots to which clients can be assigned, in their order.
     :param secret: the key with which cookies are signed, as hexadecimal digits.
     """
 
-    doors: tuple[str, ...]
+    listeners: tuple[str, ...]
     key: str
     slots: tuple[int, ...]
     secret: str
@@ -30,7 +30,10 @@ class Stickiness:
     def from_mapping(cls, found: Mapping[str, Any]) -> "Stickiness":
         """Return the object for a mapping from `as_mapping`."""
         return cls(
-            tuple(found["doors"]), found["key"], tuple(found["slots"]), found["secret"]
+            tuple(found["listeners"]),
+            found["key"],
+            tuple(found["slots"]),
+            found["secret"],
         )
 
     def to_json(self) -> str:

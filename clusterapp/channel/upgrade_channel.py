@@ -114,18 +114,18 @@ class OldEnd(End):
         super().connectionLost(reason)
         self._heir.channel_lost()
 
-    def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
+    def hand_over(self, connection: socket.socket, listener: str) -> Deferred[bool]:
         """
         Offer a connection to the new master, for one of its workers.
 
         :param connection: remains the caller's, which keeps it open until this fires.
-        :param door: the name of the connection's listener.
+        :param listener: the name of the connection's listener.
         :return: fires with whether a worker has taken the connection.
         """
         asked: Deferred[dict[str, bool]] = self._ask(
             HandOver,
             connection=connection.fileno(),
-            door=door,
+            listener=listener,
             claim=claim_of(connection),
         )
         return asked.addCallbacks(lambda answer: answer["taken"], _not_taken)
@@ -134,11 +134,11 @@ class OldEnd(End):
 class Predecessor(Protocol):
     """The new master's callbacks for events of the old one."""
 
-    def adopt(self, connection: socket.socket, door: str) -> Deferred[bool]:
+    def adopt(self, connection: socket.socket, listener: str) -> Deferred[bool]:
         """
         Pass a connection to a worker; the callee has to close the socket.
 
-        :param door: the name of the connection's listener.
+        :param listener: the name of the connection's listener.
         :return: fires with whether a worker has taken the connection.
         """
 
@@ -155,10 +155,10 @@ class NewEnd(End):
 
     @HandOver.responder
     def _hand_over(
-        self, connection: int, door: str, claim: int | None = None
+        self, connection: int, listener: str, claim: int | None = None
     ) -> Deferred[dict[str, object]]:
         offer = received_offer(received(connection), claim)
-        given = self._events.adopt(offer, door)
+        given = self._events.adopt(offer, listener)
         return given.addCallback(lambda taken: {"taken": taken})
 
     @guarded("take note of the end of the channel")

@@ -29,7 +29,7 @@ def own_users() -> frozenset[int]:
     return frozenset((0, os.geteuid()))
 
 
-class Door:
+class CredentialCheck:
     """
     Serves only connections of users that may control the master; called by an
     `Acceptor`.
@@ -142,7 +142,9 @@ class _Open:
         # look like events of a request to the application.
         self._site.names_requests = False
         self._acceptor = Acceptor(
-            reactor, listener.socket, Door(ConnectionAdopter(reactor, self._site))
+            reactor,
+            listener.socket,
+            CredentialCheck(ConnectionAdopter(reactor, self._site)),
         )
         self._acceptor.start()
 

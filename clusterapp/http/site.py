@@ -247,7 +247,10 @@ class ClusterSite(server.Site):
             if take is not None:
                 return StreamedExchange(head, connection, take)
         extra_header_lines = b""
-        if self._visitors is not None and connection.door in self._visitors.doors:
+        if (
+            self._visitors is not None
+            and connection.listener in self._visitors.listeners
+        ):
             take, extra_header_lines = self._visitors.receive(head, connection)
             if take is not None:
                 return StreamedExchange(head, connection, take)

@@ -51,17 +51,17 @@ class Queue:
         fcntl.ioctl(self.receiving, termios.FIONREAD, count)
         return count[0]
 
-    def send(self, doors: bytes, connections: Sequence[int]) -> bool:
+    def send(self, listeners: bytes, connections: Sequence[int]) -> bool:
         """
         Send connections; either all of them or none.
 
-        :param doors: the numbers of their listeners: a byte for each connection.
+        :param listeners: the numbers of their listeners: a byte for each connection.
         :param connections: the descriptors, which remain the caller's; at most
             `MOST_AT_ONCE`.
         :return: whether the queue had room for them.
         """
         try:
-            socket.send_fds(self._sending, [doors], connections)
+            socket.send_fds(self._sending, [listeners], connections)
         except OSError as error:
             if error.errno in _FULL:
                 return False
@@ -105,7 +105,7 @@ def receive(receiving: socket.socket) -> Received:
     :param receiving: the receiving end of a queue, non-blocking.
     """
     try:
-        doors, ancillary, _, _ = receiving.recvmsg(
+        listeners, ancillary, _, _ = receiving.recvmsg(
             MOST_AT_ONCE,
             socket.CMSG_SPACE(MOST_AT_ONCE * _DESCRIPTOR),
             socket.MSG_CMSG_CLOEXEC,
@@ -115,7 +115,7 @@ def receive(receiving: socket.socket) -> Received:
     numbers = array.array("i")
     for _, _, piece in ancillary:
         numbers.frombytes(piece[: len(piece) - len(piece) % _DESCRIPTOR])
-    return Received(len(doors), list(zip(doors, numbers, strict=False)))
+    return Received(len(listeners), list(zip(listeners, numbers, strict=False)))
 
 
 class Receiver(Watching):
@@ -174,10 +174,10 @@ class Receiver(Watching):
         # The lost ones, too: the master would hold them for waiting ones otherwise, and
         # at last send no more.
         self._count(received.sent)
-        for door, number in received.connections:
+        for listener, number in received.connections:
             connection = adopt_socket(number, _STREAM)
             try:
-                self._serve(door, connection)
+                self._serve(listener, connection)
             except Exception as error:  # noqa: BLE001 - it ends this connection alone
                 connection.close()
                 self.cannot_serve(error)

@@ -66,7 +66,7 @@ class Sockets:
         return [listener.address() for listener in self._public]
 
     @property
-    def doors(self) -> list[tuple[str, ListenSpec, Listener]]:
+    def public_listeners(self) -> list[tuple[str, ListenSpec, Listener]]:
         """The public listeners, each with its unique name and its specification."""
         specs = self._settings.listeners
         # Two listeners may have one specification: tcp:0 is another port each time.
@@ -278,7 +278,7 @@ class Sockets:
         settings = self._settings
         size = first_size(settings)
         self._port(size - 1)
-        for _, spec, listener in self.doors:
+        for _, spec, listener in self.public_listeners:
             dispatch = spec.dispatch or settings.dispatch
             if dispatch == "reuseport":
                 self.group(listener).member(size - 1)

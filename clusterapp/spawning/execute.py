@@ -123,15 +123,15 @@ class Child:
         """Send the session affinity to the child."""
         self._end.update_affinity(how).addErrback(report_unanswered)
 
-    def adopt(self, connection: socket.socket, door: str) -> Deferred[bool]:
+    def adopt(self, connection: socket.socket, listener: str) -> Deferred[bool]:
         """
         Offer a connection to the child.
 
         :param connection: remains the caller's, which keeps it open until this fires.
-        :param door: the name of the connection's listener.
+        :param listener: the name of the connection's listener.
         :return: fires with whether the child has taken the connection.
         """
-        return self._end.adopt(connection, door).addErrback(_not_adopted)
+        return self._end.adopt(connection, listener).addErrback(_not_adopted)
 
     def reopen_logs(self) -> None:
         """Ask the child to reopen its log files, which have been renamed."""

@@ -79,7 +79,7 @@ class Site(Protocol):
         """Abort all connections."""
 
 
-class Door(Protocol):
+class ConnectionSource(Protocol):
     """A listener, or any other source of connections."""
 
     def start(self) -> None:
@@ -128,15 +128,17 @@ class Host:
 
     :param site: the site.
     :param hooks: the start and stop hooks of the application.
-    :param doors: the listeners.
+    :param sources: the sources of connections: listeners, the receiver of queues.
     """
 
     _log = Logger()
 
-    def __init__(self, site: Site, hooks: Hooks, doors: Iterable[Door]) -> None:
+    def __init__(
+        self, site: Site, hooks: Hooks, sources: Iterable[ConnectionSource]
+    ) -> None:
         self.site = site
         self._hooks = hooks
-        self._doors = tuple(doors)
+        self._sources = tuple(sources)
 
     async def prepare(self) -> None:
         """
@@ -148,8 +150,8 @@ class Host:
 
     def accept(self) -> None:
         """Start accepting connections on all listeners."""
-        for door in self._doors:
-            door.start()
+        for listener in self._sources:
+            listener.start()
 
     async def drain(
         self, *, spread: float = 0.0, hand_over: HandOver | None = None
@@ -174,8 +176,8 @@ class Host:
 
     def refuse(self) -> None:
         """Stop accepting connections on all listeners."""
-        for door in self._doors:
-            door.stop()
+        for listener in self._sources:
+            listener.stop()
 
 
 def core_host(

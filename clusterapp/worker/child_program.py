@@ -132,17 +132,17 @@ class ChildProgram:
         """Whether this child serves and does not drain, so connections can be sent."""
         return self._served is not None and not self._draining
 
-    def adopt(self, connection: socket.socket, door: str) -> None:
+    def adopt(self, connection: socket.socket, listener: str) -> None:
         """
         Serve a connection that another process has accepted.
 
         :param connection: the socket; it is closed if this child does not serve yet.
-        :param door: the name of the listener that accepted the connection.
+        :param listener: the name of the listener that accepted the connection.
         """
         if self._served is None:
             connection.close()
         else:
-            self._served.doors.adopt(connection, door)
+            self._served.listeners.adopt(connection, listener)
 
     def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
         """
@@ -156,12 +156,12 @@ class ChildProgram:
         if self._served is None or self._draining:
             listening.close()
         else:
-            self._served.doors.accept(listener, listening, shared=shared)
+            self._served.listeners.accept(listener, listening, shared=shared)
 
     def refuse(self, listener: str) -> None:
         """Stop accepting connections of a listener."""
         if self._served is not None:
-            self._served.doors.refuse(listener)
+            self._served.listeners.refuse(listener)
 
     def update_affinity(self, how: str) -> None:
         """

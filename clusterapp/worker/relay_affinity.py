@@ -30,7 +30,7 @@ class SlotAffinity:
     """
 
     def __init__(self, slot: int, relay: Relay, trusted: TrustedProxies) -> None:
-        self.doors: frozenset[str] = frozenset()
+        self.listeners: frozenset[str] = frozenset()
         self._slot = slot
         self._relay = relay
         self._trusted = trusted
@@ -39,11 +39,11 @@ class SlotAffinity:
 
     def update_affinity(self, how: Stickiness) -> None:
         """Replace the session affinity: sticky listeners, key of a client and slots."""
-        self.doors = frozenset(how.doors)
+        self.listeners = frozenset(how.listeners)
         self._belonging = Belonging(how, self._trusted)
-        if self.doors and self._belonging.cookie is not None:
+        if self.listeners and self._belonging.cookie is not None:
             # New clients that other workers relay here get their cookie here.
-            self.doors |= {PRIVATE}
+            self.listeners |= {PRIVATE}
 
     def receive(self, head: Head, connection: Channel) -> tuple[Take | None, bytes]:
         """
@@ -55,12 +55,12 @@ class SlotAffinity:
             and the Set-Cookie line for the response head, empty if none is due.
         """
         belonging = self._belonging
-        assert belonging is not None  # noqa: S101 - there are no doors before it
+        assert belonging is not None  # noqa: S101 - no listener has affinity before
         peer = connection.getPeer()
         slot = belonging.slot(peer, head.target, head.fields)
         cookie = belonging.cookie if slot is None else None
         # A request that was relayed here is not relayed again.
-        if connection.door != PRIVATE:
+        if connection.listener != PRIVATE:
             if cookie is not None and self._is_proxy(peer):
                 slot = self._next(belonging.slots)
             if slot is not None and slot != self._slot:

@@ -28,7 +28,7 @@ from clusterapp.worker.loop_readers import LoopReaders
 _FOR_EACH_CLIENT = 2
 
 
-class Doors:
+class WorkerListeners:
     """
     All listeners of one worker, and the queue of connections from the master.
 
@@ -79,11 +79,11 @@ class Doors:
             spec = name.partition(" ")[2]
             own = certificates.get(spec)
             context = None if own is None else own.context
-            server = NativeServer(self._loop, self._site, context, door=name)
+            server = NativeServer(self._loop, self._site, context, listener=name)
             self._add(name, server, parse(spec).proxy if spec else None)
         heads = HeadReader(relayed_limits(self._site.limits), of_workers=True)
         relayed = partial(RelayedConnection, heads)
-        private = NativeServer(self._loop, self._site, door=PRIVATE, kind=relayed)
+        private = NativeServer(self._loop, self._site, listener=PRIVATE, kind=relayed)
         self._add(PRIVATE, private, None)
 
     def _add(self, name: str, server: NativeServer, versions: str | None) -> None:
@@ -131,15 +131,15 @@ class Doors:
         if acceptor is not None:
             acceptor.stop()
 
-    def adopt(self, connection: socket.socket, door: str) -> None:
+    def adopt(self, connection: socket.socket, listener: str) -> None:
         """
         Serve a connection that another process has accepted.
 
         :param connection: the socket, owned by this object from now on.
-        :param door: the name of the listener that accepted the connection.
+        :param listener: the name of the listener that accepted the connection.
         """
         # After an upgrade that listener may no longer exist.
-        self._servers.get(door, self._servers[""]).adopt(connection)
+        self._servers.get(listener, self._servers[""]).adopt(connection)
 
     def start(self) -> None:
         """Start accepting on all listeners and receiving from the queue."""
@@ -167,14 +167,14 @@ class Doors:
     def _count_received(self, count: int) -> None:
         self._row[RECEIVED] += count
 
-    def _received(self, door: int, connection: socket.socket) -> None:
+    def _received(self, listener: int, connection: socket.socket) -> None:
         connection.setblocking(False)
         try:
             peer = connection.getpeername()
         except OSError:  # the client has closed the connection
             connection.close()
         else:
-            self._serve[self._names[door]](connection, peer)
+            self._serve[self._names[listener]](connection, peer)
 
     def _has_room(self) -> bool:
         clients, reserved = self._site.tally.clients, MOST_AT_ONCE + SPARE

@@ -28,7 +28,7 @@ from clusterapp.worker.loop_readers import LoopReaders
 from clusterapp.worker.relay import Relay
 from clusterapp.worker.relay_affinity import SlotAffinity
 from clusterapp.worker.reverse_proxy import CoreProxy
-from clusterapp.worker.worker_listeners import Doors
+from clusterapp.worker.worker_listeners import WorkerListeners
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Served:
     :param relay: the reverse proxy to other workers.
     :param visitors: the session affinity, which chooses what is relayed.
     :param site: the HTTP site, which has the open requests and their number.
-    :param doors: the listeners.
+    :param listeners: the listeners.
     :param tally: the load counters, which are written to the scoreboard.
     """
 
@@ -48,7 +48,7 @@ class Served:
     relay: Relay
     visitors: SlotAffinity
     site: ClusterSite
-    doors: Doors
+    listeners: WorkerListeners
     tally: LoadCounters
 
 
@@ -82,7 +82,7 @@ def serve(
         }
         return core_host(reactor, loaded, settings, sockets), None
     served = _worker(reactor, bootstrap, settings, loaded, recorder, agent)
-    return Host(served.site, loaded.hooks, [served.doors]), served
+    return Host(served.site, loaded.hooks, [served.listeners]), served
 
 
 def _worker(  # noqa: PLR0913, PLR0917 - as `serve`
@@ -127,12 +127,12 @@ def _worker(  # noqa: PLR0913, PLR0917 - as `serve`
     # Every worker's reactor is an asyncio reactor on this event loop.
     readers = LoopReaders(asyncio.get_event_loop(), reactor)
     portion = partial(board.portion, bootstrap.row)
-    doors = Doors(readers, site, row, portion, trusted.trusts_peer)
-    doors.name(bootstrap.listeners, certificates_of(settings))
-    doors.receive(sockets.pop(QUEUE))
+    listeners = WorkerListeners(readers, site, row, portion, trusted.trusts_peer)
+    listeners.name(bootstrap.listeners, certificates_of(settings))
+    listeners.receive(sockets.pop(QUEUE))
     for name, each in sockets.items():
-        doors.accept(name, each, shared=name in bootstrap.shared)
-    return Served(proxy, relay, visitors, site, doors, tally)
+        listeners.accept(name, each, shared=name in bootstrap.shared)
+    return Served(proxy, relay, visitors, site, listeners, tally)
 
 
 def _forward(routes: Routes, proxy: CoreProxy) -> Forward:

@@ -7,7 +7,7 @@ from clusterapp.channel.stickiness import Stickiness
 from clusterapp.dispatch.rendezvous import slot_of
 from clusterapp.interfaces import RECEIVED
 from clusterapp.master.distribution.fd_passing import MOST_WAITING
-from clusterapp.master.distribution.listener_policy import Door
+from clusterapp.master.distribution.listener_policy import PublicListener
 from clusterapp.master.distribution.master_acceptor import MasterAcceptor
 from clusterapp.master.master_sockets import Sockets
 from clusterapp.settings.model import Settings
@@ -48,21 +48,23 @@ class AcceptanceCase(PlaceCase):
         self.sockets.bind()
         self.sockets.open_state()
         self.workers = [self.worker(self.sockets.place(n)) for n in range(size)]
-        self.doors = [
-            Door(number, name, spec, listener)
-            for number, (name, spec, listener) in enumerate(self.sockets.doors)
+        self.listeners = [
+            PublicListener(number, name, spec, listener)
+            for number, (name, spec, listener) in enumerate(
+                self.sockets.public_listeners
+            )
         ]
-        for door in self.doors:
-            door.follow(dispatch, None)
-        self.acceptance = MasterAcceptor(self.reactor, self.sockets, self.doors)
+        for listener in self.listeners:
+            listener.follow(dispatch, None)
+        self.acceptance = MasterAcceptor(self.reactor, self.sockets, self.listeners)
         self.addCleanup(self.acceptance.stop)
         self.run_in(*range(size))
 
-    def divide(self, door: int = 0) -> None:
+    def divide(self, listener: int = 0) -> None:
         """Let the kernel distribute the connections of a listener among the slots."""
-        group = self.sockets.group(self.doors[door].listener)
+        group = self.sockets.group(self.listeners[listener].bound)
         group.member(len(self.workers) - 1)
-        self.doors[door].follow("reuseport", group)
+        self.listeners[listener].follow("reuseport", group)
 
     def run_in(self, *running: int, slots: Sequence[int] | None = None) -> None:
         """Let workers run in some slots; clients belong there, or to more."""
@@ -74,9 +76,9 @@ class AcceptanceCase(PlaceCase):
         how = Stickiness((), key, slots or (0, 1), "00")
         self.acceptance.belonging = Belonging(how, TrustedProxies(()))
 
-    def come(self, door: int = 0, *, count: int = 1) -> list[socket.socket]:
+    def come(self, listener: int = 0, *, count: int = 1) -> list[socket.socket]:
         """Let clients come, and the master take notice."""
-        listening = self.doors[door].listener.socket
+        listening = self.listeners[listener].bound.socket
         clients = [self.connect(listening) for _ in range(count)]
         self.reactor.run_dry()
         return clients

@@ -107,7 +107,7 @@ class DistributionCase(ArrivingCase):
         made = Distribution(self.reactor, self.sockets, self.chosen, b"secret", size)
         self.addCleanup(made.close)
         self.distribution = made
-        self.names = [name for name, _, _ in self.sockets.doors]
+        self.names = [name for name, _, _ in self.sockets.public_listeners]
         self.pool = Pool(made.changed, lambda _: None, made.tell_news)
         made.serve(self.pool)
         return made
@@ -159,9 +159,9 @@ class DistributionCase(ArrivingCase):
         """Try to; give the error."""
         return str(self.assertRaises(ClusterError, self.set_policy, *wanted))
 
-    def come(self, door: int = 0, count: int = 1) -> list[int]:
+    def come(self, listener: int = 0, count: int = 1) -> list[int]:
         """Let clients come; tell how many wait for each slot then."""
-        listening = self.sockets.doors[door][2].socket
+        listening = self.sockets.public_listeners[listener][2].socket
         for _ in range(count):
             self.connect(listening)
         self.reactor.run_dry()

@@ -29,7 +29,7 @@ def config_of(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
 
 def status_of(settings: Settings, size: int = 2, **facts: object) -> dict[str, Any]:
     """Make the document of the status of a cluster with so many workers."""
-    doors = [
+    listeners = [
         {
             "listener": str(spec),
             "address": _address(spec),
@@ -44,7 +44,7 @@ def status_of(settings: Settings, size: int = 2, **facts: object) -> dict[str, A
     return {
         **status(size),
         "workers": [worker(slot) for slot in range(size)],
-        "distribution": {"listeners": doors},
+        "distribution": {"listeners": listeners},
         **facts,
     }
 

@@ -77,7 +77,7 @@ class FakeChild:
         self.healths: list[tuple[bool, object]] = []
         self.adopted: list[socket.socket] = []
         #: By which listener each of them has come.
-        self.doors: list[str] = []
+        self.listeners: list[str] = []
         #: What it was told to accept from, and whether others do; whose requests
         #: belong where.
         self.listening: dict[str, bool] = {}
@@ -164,9 +164,9 @@ class FakeChild:
     def activate(self) -> None:
         self.heard.append("activate")
 
-    def adopt(self, connection: socket.socket, door: str) -> None:
+    def adopt(self, connection: socket.socket, listener: str) -> None:
         self.adopted.append(connection)
-        self.doors.append(door)
+        self.listeners.append(listener)
 
     def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
         self.listening[listener] = shared
@@ -368,7 +368,7 @@ class Master:
         self.pulses: list[WorkerStats] = []
         self.handed_over: list[socket.socket] = []
         #: By which listener each of them has come.
-        self.doors: list[str] = []
+        self.listeners: list[str] = []
         self.takes = True
         self.terminated = 0
 
@@ -384,8 +384,8 @@ class Master:
     def reported(self, stats: WorkerStats) -> None:
         self.pulses.append(stats)
 
-    def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
-        self.doors.append(door)
+    def hand_over(self, connection: socket.socket, listener: str) -> Deferred[bool]:
+        self.listeners.append(listener)
         self.handed_over.append(connection)
         return succeed(self.takes)
 

@@ -23,10 +23,10 @@ class Heir:
 
     def __init__(self, case: NativeCase) -> None:
         self.site = ClusterSite(case.clock, Scripted(), limits=case.limits)
-        self.server = NativeServer(case.loop, self.site, door=case.door)
+        self.server = NativeServer(case.loop, self.site, listener=case.listener)
         self.taken = 0
         #: By which listener each connection has come.
-        self.doors: list[str] = []
+        self.listeners: list[str] = []
         #: Duplicates of what is not answered at once.
         self.kept: list[socket.socket] = []
         #: What the next connections are answered; True takes them.
@@ -34,9 +34,9 @@ class Heir:
         #: Whether what is not answered at once is claimed at once.
         self.claims = False
 
-    def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
+    def hand_over(self, connection: socket.socket, listener: str) -> Deferred[bool]:
         """Take a duplicate, as a channel would bring it."""
-        self.doors.append(door)
+        self.listeners.append(listener)
         answer: Deferred[bool] = Deferred()
         if self.answer is True:
             self.taken += 1
@@ -56,7 +56,7 @@ class Heir:
 class LeavingCase(NativeCase):
     """A site that drains, and one that takes its connections."""
 
-    door = "1 tcp:81"
+    listener = "1 tcp:81"
 
     async def greeted(self) -> Client:
         """Connect a client, and answer its first request."""

@@ -165,7 +165,7 @@ class NativeCase(SynchronousTestCase):
 
     limits = Limits(requests=None)
     #: The name of the listener that clients come by.
-    door = ""
+    listener = ""
     #: Whether connections are accepted when the client has sent its first bytes.
     asks_first = False
     loop: asyncio.AbstractEventLoop
@@ -251,7 +251,7 @@ class NativeCase(SynchronousTestCase):
         :param small: whether it takes only a little at a time.
         """
         near, far = pair(family, small=small)
-        server = NativeServer(self.loop, self.site, door=self.door)
+        server = NativeServer(self.loop, self.site, listener=self.listener)
         accept = functools.partial(server.serve, far, near.getsockname())
         client = Client(self.loop, near, accept)
         self.clients.append(client)

@@ -38,14 +38,14 @@ class Worker:
         if counts:
             self.row[RECEIVED] += len(found)
             self.row[OPEN] += len(found)
-        return [door for door, _ in found]
+        return [listener for listener, _ in found]
 
     def receive_all(self) -> list[int]:
         """Receive all that waits."""
-        doors: list[int] = []
+        listeners: list[int] = []
         while found := self.receive():
-            doors += found
-        return doors
+            listeners += found
+        return listeners
 
     def dies(self) -> None:
         """Be gone, and so are its connections."""

@@ -29,9 +29,9 @@ class Child:
 
     adopts = True
 
-    def adopt(self, connection: socket.socket, door: str) -> None:
+    def adopt(self, connection: socket.socket, listener: str) -> None:
         self.adopted.append(connection)
-        self.heard.append(("adopt", door))
+        self.heard.append(("adopt", listener))
 
     def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
         self.heard.append(("accept", listener, listening.getsockname(), shared))
@@ -287,7 +287,7 @@ class DescriptorTests(ChannelCase):
             self.pump.flush()
             self.assertIs(self.successResultOf(told), takes)
             self.assert_arrived(self.master.handed_over.pop())
-        self.assertEqual(self.master.doors, ["1 tcp:81"] * 2)
+        self.assertEqual(self.master.listeners, ["1 tcp:81"] * 2)
 
     def test_accept(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening:

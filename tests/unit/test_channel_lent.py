@@ -20,7 +20,7 @@ class Master:
         self.offers: list[socket.socket] = []
         self.answer: Deferred[bool] = Deferred()
 
-    def hand_over(self, connection: socket.socket, _door: str) -> Deferred[bool]:
+    def hand_over(self, connection: socket.socket, _listener: str) -> Deferred[bool]:
         self.offers.append(connection)
         return self.answer
 
@@ -38,7 +38,7 @@ class Worker:
     def __init__(self) -> None:
         self.adopted: list[socket.socket] = []
 
-    def adopt(self, connection: socket.socket, _door: str) -> None:
+    def adopt(self, connection: socket.socket, _listener: str) -> None:
         self.adopted.append(connection)
 
     def master_gone(self) -> None:

@@ -10,7 +10,7 @@ from clusterapp.channel.stickiness import Stickiness
 
 WORDS = st.builds(
     Stickiness,
-    doors=st.lists(st.text()).map(tuple),
+    listeners=st.lists(st.text()).map(tuple),
     key=st.text(),
     slots=st.lists(st.integers(0, 4095)).map(tuple),
     secret=st.text("0123456789abcdef"),
@@ -34,6 +34,6 @@ class StickinessTests(SynchronousTestCase):
 
     def test_fits_into_a_message(self) -> None:
         """AMP's longest value is 65,535 bytes; there are 4095 processes at most."""
-        doors = tuple(f"{n} tcp:{n}:interface=127.0.0.1" for n in range(200))
-        how = Stickiness(doors, "cookie:session", tuple(range(4095)), "0" * 64)
+        listeners = tuple(f"{n} tcp:{n}:interface=127.0.0.1" for n in range(200))
+        how = Stickiness(listeners, "cookie:session", tuple(range(4095)), "0" * 64)
         self.assertLess(len(how.to_json()), 65_535)

@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from clusterapp.control import control_socket as service
 from clusterapp.control.control_client import Client
-from clusterapp.control.control_socket import ControlService, Door
+from clusterapp.control.control_socket import ControlService, CredentialCheck
 from clusterapp.control.peer_credentials import peer_of
 from clusterapp.control.socket_path import take
 from clusterapp.errors import ControlError, ListenError, UnreachableError
@@ -176,14 +176,16 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(peer_of(self.near), (os.getpid(), os.geteuid(), os.getegid()))
 
     def test_own_user(self) -> None:
-        Door(self.serve)(self.near, "address")
+        CredentialCheck(self.serve)(self.near, "address")
         self.assertEqual(self.served, [(self.near, "address")])
 
     def test_others(self) -> None:
         """They are told nothing; the log names them."""
         own = os.getpid(), os.geteuid()
         log = Log(self)
-        Door(self.serve, lambda: frozenset({os.geteuid() + 1}))(self.near, "")
+        CredentialCheck(self.serve, lambda: frozenset({os.geteuid() + 1}))(
+            self.near, ""
+        )
         self.assertEqual(self.served, [])
         self.assertEqual(self.far.recv(1), b"")
         self.assertEqual(

@@ -29,7 +29,7 @@ class AnnouncedCase(LeavingCase):
 
     limits = Limits(requests=None, header_timeout=5.0)
 
-    def listener(
+    def proxied(
         self, versions: str = "auto", *, tls: Tls | None = None, trusts: bool = True
     ) -> AnnouncedServer:
         """Make what serves the connections of a listener."""
@@ -42,7 +42,7 @@ class AnnouncedCase(LeavingCase):
     ) -> Client:
         """Connect a proxy; what it says first may be there when it is accepted."""
         near, far = pair(socket.AF_INET)
-        listener = listener or self.listener()
+        listener = listener or self.proxied()
         client = Client(
             self.loop, near, partial(listener.serve, far, near.getsockname())
         )
@@ -119,7 +119,7 @@ class HeaderTests(AnnouncedCase):
         tls = Tls()
         for pieces in (1, 3):
             before = len(self.resource.requests)
-            client = await self.proxy(V1[:7], self.listener(tls=tls))
+            client = await self.proxy(V1[:7], self.proxied(tls=tls))
             client.accepted()
             if pieces > 1:
                 await self.turns(5)
@@ -157,7 +157,7 @@ class RefusedTests(AnnouncedCase):
             (b"PROXY TCP4 nobody\r\n" + HI, "v1", "a malformed PROXY line"),
         ):
             with capturedLogs() as events:
-                await self.closed(await self.proxy(first, self.listener(versions)))
+                await self.closed(await self.proxy(first, self.proxied(versions)))
             [line] = self.told(events)
             self.assertIn("refused a connection of 127.0.0.1 to tcp:1", line)
             self.assertIn(why, line)
@@ -168,7 +168,7 @@ class RefusedTests(AnnouncedCase):
         """It is closed whatever it says, and is not waited for."""
         for first in (b"", V1 + HI, HI):
             with capturedLogs() as events:
-                listener = self.listener(trusts=False)
+                listener = self.proxied(trusts=False)
                 await self.closed(await self.proxy(first, listener))
             [line] = self.told(events)
             self.assertIn("trusted_proxies", line)
@@ -204,7 +204,7 @@ class RefusedTests(AnnouncedCase):
     @on_each_loop
     async def test_told_now_and_then(self) -> None:
         """A wrong proxy does not fill the log; its connections are counted."""
-        listener = self.listener()
+        listener = self.proxied()
         with capturedLogs() as events:
             for _ in range(5):
                 await self.closed(await self.proxy(HI, listener))
@@ -216,7 +216,7 @@ class RefusedTests(AnnouncedCase):
     @on_each_loop
     async def test_others_go_on(self) -> None:
         """While headers are awaited, or refused, everybody else is served."""
-        listener = self.listener()
+        listener = self.proxied()
         good = await self.proxy(V1 + HI, listener)
         for first in (b"", V1[:9], HI, b"PROXY " + b"x" * 200):
             await self.proxy(first, listener)
@@ -227,7 +227,7 @@ class RefusedTests(AnnouncedCase):
     @on_each_loop
     async def test_failure_behind_the_header(self) -> None:
         """What is wrong with us is told, and leaves nothing behind."""
-        listener = self.listener()
+        listener = self.proxied()
         client = await self.proxy(V1[:9], listener)
         await self.turns()
 

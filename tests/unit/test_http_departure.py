@@ -19,7 +19,7 @@ class OutOfOrderError(Exception):
 class Connection:
     """An idle connection; it writes down what becomes of it."""
 
-    door = "0 tcp:80"
+    listener = "0 tcp:80"
 
     def __init__(self, *, idle: bool = True, raises_when: str = "") -> None:
         self.socket: socket.socket | None = None
@@ -57,8 +57,8 @@ class DepartureTests(SynchronousTestCase):
         self.drain_policy = DrainPolicy(5.0, self.hand_over, self.clock)
         self.gone: Exception | None = None
 
-    def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
-        self.assertEqual(door, Connection.door)
+    def hand_over(self, connection: socket.socket, listener: str) -> Deferred[bool]:
+        self.assertEqual(listener, Connection.listener)
         if self.gone is not None:
             return fail(self.gone)
         answer: Deferred[bool] = Deferred()
@@ -158,7 +158,7 @@ class DepartureTests(SynchronousTestCase):
     def test_asking_raises(self) -> None:
         """Twisted's transports do so when they are gone."""
 
-        def refuse(_: socket.socket, _door: str) -> Deferred[bool]:
+        def refuse(_: socket.socket, _listener: str) -> Deferred[bool]:
             raise ValueError("Invalid file descriptor: -1")
 
         self.drain_policy = DrainPolicy(5.0, refuse)

@@ -28,7 +28,7 @@ class LeavingTests(LeavingCase):
         client = await self.greeted()
         drained = await self.leave(heir)
         await self.so(lambda: drained.called)
-        self.assertEqual((heir.taken, heir.doors), (1, [self.door]))
+        self.assertEqual((heir.taken, heir.listeners), (1, [self.listener]))
         await self.turns()
         with self.assertRaises(BlockingIOError):
             client.socket.recv(1)

@@ -230,7 +230,9 @@ class LendingTests(LeavingCase):
         drained = await self.leave(first)
         await self.so(lambda: drained.called and second.taken)
         self.assertTrue(elsewhere.called)
-        self.assertEqual((first.doors, second.doors), ([self.door], [self.door]))
+        self.assertEqual(
+            (first.listeners, second.listeners), ([self.listener], [self.listener])
+        )
         await client.get("/hi")
         self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
         await self.so(lambda: not first.site.connections)

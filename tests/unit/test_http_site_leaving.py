@@ -62,7 +62,7 @@ class SpreadTests(SiteTestCase):
         client = self.client()
         client.send(GET)
 
-        def hand_over(_: object, _door: str) -> Deferred[bool]:
+        def hand_over(_: object, _listener: str) -> Deferred[bool]:
             raise AssertionError("it was lent")
 
         drained = self.site.drain(spread=1.0, hand_over=hand_over)

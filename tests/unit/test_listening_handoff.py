@@ -22,10 +22,10 @@ class QueueCase(ArrivingCase):
         self.queue = Queue()
         self.addCleanup(self.queue.close)
 
-    def send(self, doors: bytes) -> list[socket.socket]:
+    def send(self, listeners: bytes) -> list[socket.socket]:
         """Send a connection for each door, in one message; give their clients."""
-        pairs = [self.raw() for _ in doors]
-        self.assertTrue(self.queue.send(doors, [number for _, number in pairs]))
+        pairs = [self.raw() for _ in listeners]
+        self.assertTrue(self.queue.send(listeners, [number for _, number in pairs]))
         for _, number in pairs:
             os.close(number)
         return [client for client, _ in pairs]
@@ -49,7 +49,7 @@ class QueueTests(QueueCase):
         """They come with the numbers of their listeners, in their order."""
         clients = self.send(b"\0\7\xff")
         found = self.received()
-        self.assertEqual([door for door, _ in found], [0, 7, 255])
+        self.assertEqual([listener for listener, _ in found], [0, 7, 255])
         for client, (_, number) in zip(clients, found, strict=True):
             os.write(number, b"x")
             self.assertEqual(client.recv(1), b"x")
@@ -58,8 +58,8 @@ class QueueTests(QueueCase):
         """What was sent apart is received apart, so nothing is left out."""
         self.send(b"\1\1")
         self.send(b"\2")
-        self.assertEqual([door for door, _ in self.received()], [1, 1])
-        self.assertEqual([door for door, _ in self.received()], [2])
+        self.assertEqual([listener for listener, _ in self.received()], [1, 1])
+        self.assertEqual([listener for listener, _ in self.received()], [2])
 
     def test_as_many_as_one_message_may_have(self) -> None:
         self.send(bytes(MOST_AT_ONCE))
@@ -105,7 +105,7 @@ class QueueTests(QueueCase):
         found = self.queue.reclaim_fds()
         for _, number in found:
             self.addCleanup(os.close, number)
-        self.assertEqual([door for door, _ in found], [1, 2, 3])
+        self.assertEqual([listener for listener, _ in found], [1, 2, 3])
         self.assertEqual(self.queue.waiting, 0)
 
     def test_what_nobody_receives_is_lost(self) -> None:
@@ -145,7 +145,7 @@ class RoomTests(QueueCase):
         clients = self.send(b"\5\6\7")
         with descriptors_left(2):
             found = self.received()
-        self.assertEqual([door for door, _ in found], [5, 6])
+        self.assertEqual([listener for listener, _ in found], [5, 6])
         self.assert_closed(clients[2])
         for client, (_, number) in zip(clients, found, strict=False):
             os.write(number, b"x")
@@ -170,15 +170,15 @@ class ReceiverCase(QueueCase):
         )
         self.addCleanup(self.receiver.stop)
 
-    def pass_on(self, door: int, connection: socket.socket) -> None:
-        self.serve(door, connection)
+    def pass_on(self, listener: int, connection: socket.socket) -> None:
+        self.serve(listener, connection)
 
-    def take(self, door: int, connection: socket.socket) -> None:
+    def take(self, listener: int, connection: socket.socket) -> None:
         self.addCleanup(connection.close)
-        self.served.append((door, connection))
+        self.served.append((listener, connection))
 
-    def doors(self) -> list[int]:
-        return [door for door, _ in self.served]
+    def listeners(self) -> list[int]:
+        return [listener for listener, _ in self.served]
 
 
 class ReceiverTests(ReceiverCase):
@@ -192,18 +192,18 @@ class ReceiverTests(ReceiverCase):
         self.assertEqual(self.reactor.turn(), 0)
         self.receiver.start()
         self.reactor.turn()
-        self.assertEqual(self.doors(), [1])
+        self.assertEqual(self.listeners(), [1])
 
     def test_all_of_a_message(self) -> None:
         self.receiver.start()
         clients = self.send(b"\1\2")
         self.send(b"\3")
         self.reactor.turn()
-        self.assertEqual(self.doors(), [1, 2])
+        self.assertEqual(self.listeners(), [1, 2])
         for client, (_, connection) in zip(clients, self.served, strict=True):
             self.assertEqual(connection.getpeername(), client.getsockname())
         self.reactor.turn()
-        self.assertEqual(self.doors(), [1, 2, 3])
+        self.assertEqual(self.listeners(), [1, 2, 3])
 
     def test_without_descriptors(self) -> None:
         """Connections that the kernel closes are counted as received, too."""
@@ -225,10 +225,10 @@ class ReceiverTests(ReceiverCase):
     def test_one_that_cannot_be_served(self) -> None:
         """It is closed and the mistake is logged; the others are served."""
 
-        def fail_first(door: int, connection: socket.socket) -> None:
-            if door == 1:
+        def fail_first(listener: int, connection: socket.socket) -> None:
+            if listener == 1:
                 raise ZeroDivisionError
-            self.take(door, connection)
+            self.take(listener, connection)
 
         self.serve = fail_first
         self.receiver.start()
@@ -237,7 +237,7 @@ class ReceiverTests(ReceiverCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assert_closed(bad)
         self.assert_open(good)
-        self.assertEqual(self.doors(), [2])
+        self.assertEqual(self.listeners(), [2])
 
     def test_stop_receives_what_waits(self) -> None:
         """It was given to this worker, and will not come to another one soon."""
@@ -245,7 +245,7 @@ class ReceiverTests(ReceiverCase):
         self.send(b"\1\2")
         self.send(b"\3")
         self.receiver.stop()
-        self.assertEqual(self.doors(), [1, 2, 3])
+        self.assertEqual(self.listeners(), [1, 2, 3])
         self.assertEqual(self.receiver.fileno(), -1)
 
     def test_stop_twice(self) -> None:
@@ -290,7 +290,7 @@ class NoRoomTests(ReceiverCase):
         self.assertEqual(self.reactor.getReaders(), [])
         self.reactor.advance(0.1)
         self.reactor.turn()
-        self.assertEqual(self.doors(), [1])
+        self.assertEqual(self.listeners(), [1])
 
     def test_stop_meanwhile(self) -> None:
         """It stays in the queue for the next process of the slot."""
@@ -305,7 +305,7 @@ class NoRoomTests(ReceiverCase):
         self.reactor.turn()
         self.room = True
         self.receiver.stop()
-        self.assertEqual(self.doors(), [1])
+        self.assertEqual(self.listeners(), [1])
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_stop_before_it_is_seen(self) -> None:

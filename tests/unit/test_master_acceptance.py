@@ -21,7 +21,7 @@ class FrontTests(AcceptanceCase):
 
     def test_each_has_a_policy_of_its_own(self) -> None:
         self.serve(TCP, TCP, dispatch="round-robin")
-        self.doors[1].follow("least-connections", None)
+        self.listeners[1].follow("least-connections", None)
         self.workers[0].row[OPEN] = 50
         self.come(0, count=2)
         self.come(1, count=2)
@@ -32,7 +32,7 @@ class FrontTests(AcceptanceCase):
         self.serve(TCP, dispatch="shared")
         self.come()
         self.assertEqual(self.reactor.getReaders(), [])
-        self.assert_waits_in(self.doors[0].listener.socket)
+        self.assert_waits_in(self.listeners[0].bound.socket)
 
     def test_nobody_runs(self) -> None:
         """Connections wait where they are until somebody does."""
@@ -47,11 +47,11 @@ class FrontTests(AcceptanceCase):
 
     def test_policy_is_changed(self) -> None:
         self.serve(TCP, dispatch="shared")
-        self.doors[0].follow("round-robin", None)
+        self.listeners[0].follow("round-robin", None)
         self.run_in(0, 1)
         self.come()
         self.assertEqual(self.got(), [[], [0]])
-        self.doors[0].follow("shared", None)
+        self.listeners[0].follow("shared", None)
         self.run_in(0, 1)
         self.assertEqual(self.reactor.getReaders(), [])
 
@@ -74,7 +74,7 @@ class FrontTests(AcceptanceCase):
         self.workers[0].row[RECEIVED] -= MOST_WAITING - 3
         self.come(count=6)
         self.assertEqual(self.workers[0].receive_all(), [0, 0, 0])
-        self.assert_waits_in(self.doors[0].listener.socket)
+        self.assert_waits_in(self.listeners[0].bound.socket)
         self.acceptance.stop()
 
 
@@ -83,7 +83,7 @@ class StickyTests(AcceptanceCase):
 
     def ask(self, session: str) -> socket.socket:
         """Let a client come that has a session."""
-        client = self.connect(self.doors[0].listener.socket)
+        client = self.connect(self.listeners[0].bound.socket)
         client.sendall(request(session))
         self.reactor.run_dry()
         return client
@@ -158,7 +158,7 @@ class StickyTests(AcceptanceCase):
         for believed in (True, False):
             self.acceptance.trusts = lambda _, word=believed: word  # type: ignore[misc]
             for _ in range(2):
-                client = self.connect(self.doors[0].listener.socket)
+                client = self.connect(self.listeners[0].bound.socket)
                 client.sendall(announced)
                 self.reactor.run_dry()
             wanted: list[list[int]] = [[0], [0]]
@@ -172,7 +172,7 @@ class StickyTests(AcceptanceCase):
     def test_slot_that_is_filled_again(self) -> None:
         """What belongs there waits for the next worker; nothing else does."""
         self.serve(TCP, TCP, dispatch="sticky")
-        self.doors[1].follow("round-robin", None)
+        self.listeners[1].follow("round-robin", None)
         self.update_affinity()
         self.run_in(0, slots=(0, 1))
         self.ask(session_of(1, (0, 1)))
@@ -182,7 +182,7 @@ class StickyTests(AcceptanceCase):
     def test_worker_dies(self) -> None:
         """What waits for it is given to others, but for what belongs to its slot."""
         self.serve(TCP, TCP, dispatch="sticky")
-        self.doors[1].follow("least-connections", None)
+        self.listeners[1].follow("least-connections", None)
         self.update_affinity()
         self.run_in(1)
         self.come(1, count=2)

@@ -16,7 +16,7 @@ class VacantTests(AcceptanceCase):
         self.serve(TCP, dispatch="shared")
         self.divide()
         self.run_in(0, slots=(0, 1))
-        group = self.doors[0].group
+        group = self.listeners[0].group
         assert group is not None
         group.steer(at_random([1]))
         self.come(count=3)
@@ -27,7 +27,7 @@ class VacantTests(AcceptanceCase):
         self.serve(TCP, dispatch="shared")
         self.divide()
         self.run_in(0, 1)
-        group = self.doors[0].group
+        group = self.listeners[0].group
         assert group is not None
         group.steer(at_random([1]))
         self.come()
@@ -47,11 +47,11 @@ class VacantTests(AcceptanceCase):
         self.serve(TCP, dispatch="shared")
         self.divide()
         self.run_in(0, 1)
-        group = self.doors[0].group
+        group = self.listeners[0].group
         assert group is not None
         group.steer(at_random([0, 1]))
         self.come(count=4)
-        self.doors[0].follow("shared", None)
+        self.listeners[0].follow("shared", None)
         self.run_in(0, 1)
         self.reactor.run_dry()
         self.assertEqual(list(chain(*self.got())), [0] * 4)
@@ -152,10 +152,10 @@ class StopTests(AcceptanceCase):
         self.serve(TCP, dispatch="sticky")
         self.update_affinity()
         self.run_in(0, slots=(0, 1))
-        client = self.connect(self.doors[0].listener.socket)
+        client = self.connect(self.listeners[0].bound.socket)
         client.sendall(request(session_of(1, (0, 1))))
         self.reactor.run_dry()
-        looked_at = self.connect(self.doors[0].listener.socket)
+        looked_at = self.connect(self.listeners[0].bound.socket)
         self.reactor.run_dry()
         looked_at.sendall(request(session_of(1, (0, 1))))
         self.acceptance.stop()

@@ -102,7 +102,9 @@ class SuppliesTests(DistributionCase):
         supplies = self.distribution.supplies(0)
         first, second = self.names
         self.assertTrue(
-            self.same(supplies.descriptors[first], self.sockets.doors[0][2].socket)
+            self.same(
+                supplies.descriptors[first], self.sockets.public_listeners[0][2].socket
+            )
         )
         self.assertNotIn(second, supplies.descriptors)
         self.assertEqual(supplies.listeners, (first, second))
@@ -113,7 +115,7 @@ class SuppliesTests(DistributionCase):
         [name] = self.names
         for slot in (0, 1, 3):
             supplies = self.distribution.supplies(slot)
-            members = self.sockets.group(self.sockets.doors[0][2]).members
+            members = self.sockets.group(self.sockets.public_listeners[0][2]).members
             self.assertTrue(self.same(supplies.descriptors[name], members[slot + 1]))
             self.assertEqual(supplies.shared, ())
 
@@ -140,7 +142,7 @@ class SuppliesTests(DistributionCase):
         self.run_in(0, 1)
         how = Stickiness.from_mapping(self.distribution.supplies(1).stickiness)
         self.assertEqual(
-            (how.doors, how.key, how.slots), (tuple(self.names), "header:X", (0, 1))
+            (how.listeners, how.key, how.slots), (tuple(self.names), "header:X", (0, 1))
         )
 
 
@@ -169,7 +171,9 @@ class TellingTests(DistributionCase):
         [filling] = self.run_in(0)
         self.assertEqual(filling.told, {})
         first, second = self.names
-        listeners = [listener.socket for _, _, listener in self.sockets.doors]
+        listeners = [
+            listener.socket for _, _, listener in self.sockets.public_listeners
+        ]
         self.set_policy("shared", None, f"{TCP}:dispatch=round-robin")
         self.assertEqual(filling.told, {second: (listeners[1], True)})
         filling.told.clear()
@@ -238,7 +242,7 @@ class TellingTests(DistributionCase):
         fillings = self.run_in(0, 1)
         [name] = self.names
         self.set_policy("reuseport")
-        members = self.sockets.group(self.sockets.doors[0][2]).members
+        members = self.sockets.group(self.sockets.public_listeners[0][2]).members
         for filling, member in zip(fillings, members[1:], strict=True):
             self.assertEqual(filling.told, {name: (member, False)})
         self.set_policy("least-connections")
@@ -247,7 +251,7 @@ class TellingTests(DistributionCase):
         self.set_policy("sticky", "query:s")
         for filling in fillings:
             self.assertEqual(filling.told, {name: None})
-            self.assertEqual(filling.stuck[-1]["doors"], [name])
+            self.assertEqual(filling.stuck[-1]["listeners"], [name])
             self.assertEqual(filling.stuck[-1]["key"], "query:s")
 
 
@@ -327,7 +331,7 @@ class GivingTests(DistributionCase):
 
     def ask(self, request: bytes) -> None:
         """Let a client come and ask."""
-        self.connect(self.sockets.doors[0][2].socket).sendall(request)
+        self.connect(self.sockets.public_listeners[0][2].socket).sendall(request)
         self.reactor.run_dry()
 
     def test_one_that_is_killed(self) -> None:

@@ -69,7 +69,7 @@ class PolicyTests(DistributionCase):
         self.distribute(size=3)
         self.run_in(1)
         self.set_policy("reuseport")
-        group = self.sockets.group(self.sockets.doors[0][2])
+        group = self.sockets.group(self.sockets.public_listeners[0][2])
         self.assertEqual(len(group.members), 4)
 
 
@@ -300,7 +300,7 @@ class UpgradeTests(DistributionCase):
             with self.subTest(dispatch):
                 self.distribute(dispatch="reuseport")
                 self.run_in(0, 1)
-                listening = self.sockets.doors[0][2].socket
+                listening = self.sockets.public_listeners[0][2].socket
                 clients = [self.connect(listening) for _ in range(5)]
                 inheritance = self.bequeathed()
                 self.distribution.finish()

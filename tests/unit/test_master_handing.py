@@ -31,13 +31,13 @@ class HandingCase(PlaceCase):
         self.handing.targets = [worker.target() for worker in workers]
 
     def give(
-        self, count: int = 1, *, door: int = 0, place: Place | None = None
+        self, count: int = 1, *, listener: int = 0, place: Place | None = None
     ) -> list[socket.socket]:
         """Let connections arrive in one turn; give their clients."""
         clients = []
         for _ in range(count):
             client, connection = self.raw()
-            self.handing.give(Arrived(connection, door, self.policy, place))
+            self.handing.give(Arrived(connection, listener, self.policy, place))
             clients.append(client)
         return clients
 
@@ -63,8 +63,8 @@ class GivingTests(HandingCase):
 
     def test_in_turn(self) -> None:
         """Each worker's share goes out in one message, with where it came in."""
-        self.give(3, door=1)
-        self.give(1, door=2)
+        self.give(3, listener=1)
+        self.give(1, listener=2)
         self.handing.flush()
         self.assertEqual(self.second.receive(), [1, 1])
         self.assertEqual(self.first.receive(), [1, 2])
@@ -133,7 +133,7 @@ class HoldingTests(HandingCase):
     def test_room_again(self) -> None:
         """What was held goes first, and then more is to be accepted."""
         self.fill()
-        self.give(2, door=9)
+        self.give(2, listener=9)
         self.first.receive_all()
         self.reactor.advance(0.005)
         self.assertEqual(self.first.receive_all(), [9, 9])
@@ -144,8 +144,8 @@ class HoldingTests(HandingCase):
     def test_no_room_for_long(self) -> None:
         """It is tried again and again, in the order in which they came."""
         self.fill()
-        self.give(door=1)
-        self.give(door=2)
+        self.give(listener=1)
+        self.give(listener=2)
         for _ in range(5):
             self.reactor.advance(0.005)
             self.assertTrue(self.handing.is_held)
@@ -201,16 +201,16 @@ class HoldingTests(HandingCase):
 
         def let_in() -> None:
             if not self.handing.is_held and not given:
-                given.extend(self.give(door=8))
+                given.extend(self.give(listener=8))
                 self.handing.flush()
 
         self.replace_hearer(let_in)
-        self.give(door=7)
+        self.give(listener=7)
         self.first.receive_all()
         self.second.receive_all()
         self.reactor.advance(0.005)
-        doors = self.first.receive_all() + self.second.receive_all()
-        self.assertEqual(sorted(doors), [7, 8])
+        listeners = self.first.receive_all() + self.second.receive_all()
+        self.assertEqual(sorted(listeners), [7, 8])
 
     def replace_hearer(self, heard: Callable[[], None]) -> None:
         handing = FdPassing(self.reactor, heard)
@@ -222,13 +222,15 @@ class HoldingTests(HandingCase):
 class TakingBackTests(HandingCase):
     """A slot that nobody fills any more."""
 
-    def reclaim_fds(self, *doors: int) -> None:
+    def reclaim_fds(self, *listeners: int) -> None:
         """Take back what has come by these listeners; the rest belongs there."""
-        self.handing.reclaim_fds(self.second.place, dict.fromkeys(doors, self.policy))
+        self.handing.reclaim_fds(
+            self.second.place, dict.fromkeys(listeners, self.policy)
+        )
 
     def test_others_get_it(self) -> None:
         self.targets(self.second)
-        clients = self.give(2, door=1)
+        clients = self.give(2, listener=1)
         self.handing.flush()
         self.targets(self.first)
         self.reclaim_fds(1)
@@ -240,9 +242,9 @@ class TakingBackTests(HandingCase):
     def test_what_belongs_there_waits(self) -> None:
         """It stands in the same order as before."""
         self.targets(self.second)
-        self.give(door=1)
-        self.give(door=2)
-        self.give(door=3)
+        self.give(listener=1)
+        self.give(listener=2)
+        self.give(listener=3)
         self.handing.flush()
         self.targets(self.first)
         self.reclaim_fds(2)
@@ -260,7 +262,7 @@ class TakingBackTests(HandingCase):
 
     def test_nobody_else_is_there(self) -> None:
         self.targets(self.second)
-        [client] = self.give(door=1)
+        [client] = self.give(listener=1)
         self.handing.flush()
         self.targets()
         self.reclaim_fds(1)
@@ -272,9 +274,9 @@ class TakingBackTests(HandingCase):
 
     def test_after_a_worker_that_has_not_counted(self) -> None:
         self.targets(self.second)
-        self.give(2, door=1)
+        self.give(2, listener=1)
         self.handing.flush()
-        self.give(door=1)
+        self.give(listener=1)
         self.handing.flush()
         self.second.receive(counts=False)
         self.second.dies()
@@ -289,7 +291,7 @@ class StopTests(HandingCase):
 
     def test_what_can_be_sent_is_sent(self) -> None:
         self.targets()
-        self.give(door=4)
+        self.give(listener=4)
         self.targets(self.first)
         self.handing.stop()
         self.assertEqual(self.first.receive_all(), [4])

@@ -29,7 +29,7 @@ class DispatchTests(OperationCase):
         self.assertEqual(self.policies(), ["sticky"])
         child.flush()
         self.assertEqual(child.listening, {})
-        self.assertEqual(child.stickiness["doors"], [name])
+        self.assertEqual(child.stickiness["listeners"], [name])
         self.verdict(self.operations.dispatch(Dispatch("shared"), self.tell))
         child.flush()
         self.assertEqual(child.listening, {name: True})

@@ -157,7 +157,7 @@ class HandOverTests(OperationCase):
             self.reactor.flush()
         self.assertTrue(self.successResultOf(given))
         [_, adopted] = fresh.adopted
-        self.assertEqual(fresh.doors, ["private", "0 tcp:80"])
+        self.assertEqual(fresh.listeners, ["private", "0 tcp:80"])
         adopted.send(b"a")
         self.assertEqual(ours.recv(1), b"a")
         for each in (ours, theirs, adopted):

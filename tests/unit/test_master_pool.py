@@ -55,9 +55,9 @@ class FakeSlot:
     def cluster_health(self, *, ready: bool, detail: str) -> None:
         self.health = (ready, detail)
 
-    def adopt(self, connection: socket.socket, door: str) -> Deferred[bool]:
+    def adopt(self, connection: socket.socket, listener: str) -> Deferred[bool]:
         assert connection.fileno() != -1
-        self.did.append(door)
+        self.did.append(listener)
         return succeed(self.takes)
 
 
@@ -160,18 +160,18 @@ class AdoptTests(PoolCase):
     def follow(self, *, takes: bool) -> None:
         """Be followed by another master."""
 
-        def adopt(connection: socket.socket, door: str) -> Deferred[bool]:
+        def adopt(connection: socket.socket, listener: str) -> Deferred[bool]:
             self.assertNotEqual(connection.fileno(), -1)
-            self.inherited.append(door)
+            self.inherited.append(listener)
             return succeed(takes)
 
         self.pool.successor = adopt
 
-    def adopt(self, door: str = DOOR, before: FakeSlot | None = None) -> bool:
+    def adopt(self, listener: str = DOOR, before: FakeSlot | None = None) -> bool:
         """Tell whether a connection is served elsewhere; it is let go of here."""
         near, far = socket.socketpair()
         with near:
-            given = self.pool.adopt(far, door, before=cast("ChildSlot", before))
+            given = self.pool.adopt(far, listener, before=cast("ChildSlot", before))
             taken = self.successResultOf(given)
             self.assertEqual(far.fileno(), -1)
         return taken
@@ -211,10 +211,10 @@ class AdoptTests(PoolCase):
         """What comes by a slot's own port, or from other workers, stays there."""
         self.run_slots()
         self.follow(takes=True)
-        for door in (PRIVATE, PORT):
-            self.assertTrue(self.adopt(door, self.leaver))
+        for listener in (PRIVATE, PORT):
+            self.assertTrue(self.adopt(listener, self.leaver))
             self.other.takes = False
-            self.assertFalse(self.adopt(door, self.leaver))
+            self.assertFalse(self.adopt(listener, self.leaver))
             self.other.takes = True
         self.assertEqual(self.other.did, [PRIVATE, PRIVATE, PORT, PORT])
         self.assertEqual((self.one.did, self.inherited), ([], []))

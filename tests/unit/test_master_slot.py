@@ -27,7 +27,7 @@ class Watcher:
         self.cores: list[bool] = []
         self.failures: list[tuple[str, bool, str, str]] = []
         #: By which listener each connection that was handed over has come.
-        self.doors: list[str] = []
+        self.listeners: list[str] = []
 
     def entered(self, slot: ChildSlot, state: State) -> None:
         assert slot.state == state
@@ -40,10 +40,10 @@ class Watcher:
         self.trials.append(slot)
 
     def hand_over(
-        self, slot: ChildSlot, connection: socket.socket, door: str
+        self, slot: ChildSlot, connection: socket.socket, listener: str
     ) -> Deferred[bool]:
         connection.close()
-        self.doors.append(door)
+        self.listeners.append(listener)
         return succeed(True)
 
     def failed(

@@ -121,7 +121,7 @@ class DoorsTests(SlotCase):
             told = [self.slot.adopt(far, "0 tcp:80"), self.slot.adopt(far)]
             child.flush()
             self.assertEqual([self.successResultOf(each) for each in told], [True] * 2)
-            self.assertEqual(child.doors, ["0 tcp:80", ""])
+            self.assertEqual(child.listeners, ["0 tcp:80", ""])
             for each in child.adopted:
                 each.close()
             child.exit()
@@ -134,7 +134,7 @@ class DoorsTests(SlotCase):
             told = child.end.hand_over(far, "0 tcp:80")
             child.flush()
         self.assertTrue(self.successResultOf(told))
-        self.assertEqual(self.watcher.doors, ["0 tcp:80"])
+        self.assertEqual(self.watcher.listeners, ["0 tcp:80"])
 
     def test_static_files(self) -> None:
         child = self.started()

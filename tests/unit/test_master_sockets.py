@@ -33,7 +33,7 @@ class SocketsTests(SynchronousTestCase):
         sockets = self.make("tcp:0:interface=127.0.0.1", f"unix:{path}")
         self.assertEqual(sockets.addresses, [])
         sockets.bind()
-        tcp, unix = (each.socket for _, _, each in sockets.doors)
+        tcp, unix = (each.socket for _, _, each in sockets.public_listeners)
         port = tcp.getsockname()[1]
         self.assertEqual(
             sockets.addresses, [f"http://127.0.0.1:{port}", f"unix:{path}"]
@@ -53,7 +53,9 @@ class SocketsTests(SynchronousTestCase):
         spec = "tcp:0:interface=127.0.0.1"
         sockets = self.make(spec, spec)
         sockets.bind()
-        ports = {each.socket.getsockname()[1] for _, _, each in sockets.doors}
+        ports = {
+            each.socket.getsockname()[1] for _, _, each in sockets.public_listeners
+        }
         self.assertEqual(len(ports), 2)
 
     def test_one_cannot_be_had(self) -> None:
@@ -144,7 +146,7 @@ class SocketsTests(SynchronousTestCase):
         sockets = self.make("tcp:0:interface=127.0.0.1", core_listen=(spec,))
         sockets.bind()
         self.assertEqual(sockets.core.keys(), {spec})
-        self.assertEqual(len(sockets.doors), 1)
+        self.assertEqual(len(sockets.public_listeners), 1)
 
     def test_close(self) -> None:
         """Nothing is left, and all can be had again."""

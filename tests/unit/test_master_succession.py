@@ -53,9 +53,9 @@ class Events:
     def __init__(self) -> None:
         self.heard: list[object] = []
 
-    def adopt(self, connection: socket.socket, door: str) -> Deferred[bool]:
+    def adopt(self, connection: socket.socket, listener: str) -> Deferred[bool]:
         connection.close()
-        self.heard.append(door)
+        self.heard.append(listener)
         return succeed(self.takes)
 
     def predecessor_gone(self) -> None:

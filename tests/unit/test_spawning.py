@@ -52,7 +52,7 @@ class Events:
     def terminating(self) -> None:
         self.heard.append("terminating")
 
-    def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
+    def hand_over(self, connection: socket.socket, listener: str) -> Deferred[bool]:
         connection.close()
         return succeed(False)
 

@@ -139,7 +139,7 @@ class CoreHostTests(CoreCase):
     def test_unix_socket(self) -> None:
         """Workers close an idle connection before the core would, come what may."""
         host = self.host("tests.unit.master_apps:plain", keepalive_timeout=1.0)
-        [acceptor] = host._doors
+        [acceptor] = host._sources
         self.assertIsInstance(acceptor._serve.factory, ClusterSite)
         self.assertGreater(
             acceptor._serve.factory.limits.keepalive_timeout, IDLE_TIMEOUT
@@ -149,7 +149,7 @@ class CoreHostTests(CoreCase):
         """The same site, so that one drain empties both."""
         spec = self.spec()
         host = self.host("tests.unit.master_apps:plain", spec, core_listen=spec)
-        plain, tls = (each._serve.factory for each in host._doors)
+        plain, tls = (each._serve.factory for each in host._sources)
         self.assertIsInstance(tls, TLSMemoryBIOFactory)
         self.assertIs(tls.wrappedFactory, plain)
         self.assertIs(tls._clock, self.reactor)
@@ -157,7 +157,7 @@ class CoreHostTests(CoreCase):
     def test_application_without_a_core(self) -> None:
         """Another cluster may come to it, and hears that there is none."""
         host = self.host("tests.unit.test_web_hosting:nothing")
-        [acceptor] = host._doors
+        [acceptor] = host._sources
         self.assertIn("no core", acceptor._serve.factory.resource._detail)
 
 

@@ -322,9 +322,9 @@ class WaysOutTests(StaticCase):
         (self.site / "secret.txt").symlink_to("../secret.txt")
 
     @given(st.lists(PIECES, max_size=8).map(b"".join), st.sampled_from(DOORS))
-    def test_no_spelling_leads_out(self, rest: bytes, door: bytes) -> None:
+    def test_no_spelling_leads_out(self, rest: bytes, listener: bytes) -> None:
         """Whatever is asked for, no secret is in the answer."""
-        found = self.files.answer(b"GET", door + rest, [])
+        found = self.files.answer(b"GET", listener + rest, [])
         if found is not None:
             self.assertIn(found.status, (200, 302, 404))
             self.assertNotIn(b"secret", body_of(found))

@@ -19,7 +19,7 @@ from clusterapp.interfaces import OPEN, RECEIVED, SERVING, private_row
 from clusterapp.listening.handoff import MOST_AT_ONCE, Queue
 from clusterapp.listening.socket_watching import PAUSE_WITHOUT_DESCRIPTORS
 from clusterapp.worker.loop_readers import LoopReaders
-from clusterapp.worker.worker_listeners import Doors
+from clusterapp.worker.worker_listeners import WorkerListeners
 from tests.unit.native_sites import Client, NativeCase, Tls, on_each_loop, pair
 
 FIRST, SECOND = "0 tcp:80", "1 tcp:81:proxy=v1"
@@ -40,7 +40,7 @@ class DoorsCase(NativeCase):
             )
             self.queue = Queue()
             self.looked: list[str] = []
-            self.doors = Doors(
+            self.listeners = WorkerListeners(
                 LoopReaders(self.loop, self.clock),
                 self.site,
                 self.row,
@@ -49,12 +49,12 @@ class DoorsCase(NativeCase):
             )
             tls: Any = SimpleNamespace(context=lambda: self.tls.server)
             spec = TLS.partition(" ")[2]
-            self.doors.name((FIRST, SECOND, TLS), {spec: tls})
-            self.doors.receive(self.queue.receiving.dup())
+            self.listeners.name((FIRST, SECOND, TLS), {spec: tls})
+            self.listeners.receive(self.queue.receiving.dup())
             try:
                 await test()
             finally:
-                self.doors.stop()
+                self.listeners.stop()
                 self.queue.close()
 
         self.tls = Tls()
@@ -79,14 +79,14 @@ class DoorsCase(NativeCase):
         await client.get("/hi")
         return client
 
-    async def passed(self, *doors: int) -> list[Client]:
+    async def passed(self, *listeners: int) -> list[Client]:
         """Have the master pass connections on that have come by listeners."""
-        pairs = [pair() for _ in doors]
+        pairs = [pair() for _ in listeners]
         clients = [Client(self.loop, near) for near, _ in pairs]
         self.clients += clients
         for client in clients:
             await client.get("/hi")
-        sent = self.queue.send(bytes(doors), [far.fileno() for _, far in pairs])
+        sent = self.queue.send(bytes(listeners), [far.fileno() for _, far in pairs])
         self.assertTrue(sent)
         for _, far in pairs:
             far.close()
@@ -104,15 +104,15 @@ class AcceptingTests(DoorsCase):
     @on_each_loop
     async def test_start(self) -> None:
         """Nothing is accepted before; others see when it begins and ends."""
-        self.doors.accept(FIRST, self.listening(), shared=False)
+        self.listeners.accept(FIRST, self.listening(), shared=False)
         client = await self.connected()
         await self.turns()
         self.assertEqual((self.site.connections, self.row[SERVING]), (0, 0))
-        self.doors.start()
+        self.listeners.start()
         await client.until(b"\r\n\r\nhi")
-        self.assertEqual(self.connection().door, FIRST)
+        self.assertEqual(self.connection().listener, FIRST)
         self.assertEqual((self.row[OPEN], self.row[SERVING]), (1, 1))
-        self.doors.stop()
+        self.listeners.stop()
         self.assertEqual(self.row[SERVING], 0)
         with self.assertRaises(ConnectionRefusedError):
             await self.connected()
@@ -120,21 +120,21 @@ class AcceptingTests(DoorsCase):
     @on_each_loop
     async def test_open_already(self) -> None:
         """A listener that comes later is accepted from at once, until it is refused."""
-        self.doors.start()
-        self.doors.accept(FIRST, self.listening(), shared=False)
+        self.listeners.start()
+        self.listeners.accept(FIRST, self.listening(), shared=False)
         await (await self.connected()).until(b"\r\n\r\nhi")
-        self.doors.refuse(FIRST)
-        self.doors.refuse(FIRST)
+        self.listeners.refuse(FIRST)
+        self.listeners.refuse(FIRST)
         with self.assertRaises(ConnectionRefusedError):
             await self.connected()
 
     @on_each_loop
     async def test_another_socket(self) -> None:
         """It takes the place of the one before, which is closed."""
-        self.doors.start()
-        self.doors.accept(FIRST, self.listening(), shared=False)
+        self.listeners.start()
+        self.listeners.accept(FIRST, self.listening(), shared=False)
         former = self.address
-        self.doors.accept(FIRST, self.listening(), shared=False)
+        self.listeners.accept(FIRST, self.listening(), shared=False)
         await (await self.connected()).until(b"\r\n\r\nhi")
         with self.assertRaises(ConnectionRefusedError):
             socket.create_connection(former)
@@ -142,27 +142,27 @@ class AcceptingTests(DoorsCase):
     @on_each_loop
     async def test_shared(self) -> None:
         """Others may come first only where they can."""
-        self.doors.start()
-        self.doors.accept(FIRST, self.listening(), shared=False)
+        self.listeners.start()
+        self.listeners.accept(FIRST, self.listening(), shared=False)
         await (await self.connected()).until(b"\r\n\r\nhi")
         self.assertEqual(self.looked, [])
-        self.doors.accept(FIRST, self.listening(), shared=True)
+        self.listeners.accept(FIRST, self.listening(), shared=True)
         await (await self.connected()).until(b"\r\n\r\nhi")
         self.assertNotEqual(self.looked, [])
 
     @on_each_loop
     async def test_private(self) -> None:
         """Its connections are of other workers."""
-        self.doors.start()
-        self.doors.accept(PRIVATE, self.listening(), shared=False)
+        self.listeners.start()
+        self.listeners.accept(PRIVATE, self.listening(), shared=False)
         client = await self.connected()
         self.assertIn(b" 400 ", await client.rest())
 
     @on_each_loop
     async def test_announced(self) -> None:
         """A listener with the PROXY protocol asks for its header."""
-        self.doors.start()
-        self.doors.accept(SECOND, self.listening(), shared=False)
+        self.listeners.start()
+        self.listeners.accept(SECOND, self.listening(), shared=False)
         with capturedLogs() as told:
             await self.refused(await self.connected())
         self.assertEqual([event["listener"] for event in told], [SECOND[2:]])
@@ -174,11 +174,11 @@ class ReceivingTests(DoorsCase):
     @on_each_loop
     async def test_listeners(self) -> None:
         """Each is of the listener whose number comes with it."""
-        self.doors.start()
+        self.listeners.start()
         for number, name in ((0, FIRST), (3, PORT)):
             [client] = await self.passed(number)
             await client.until(b"\r\n\r\nhi")
-            self.assertEqual(self.connection().door, name)
+            self.assertEqual(self.connection().listener, name)
             client.goes()
             await self.so(lambda: not self.site.connections)
         self.assertEqual(self.row[RECEIVED], 2)
@@ -186,7 +186,7 @@ class ReceivingTests(DoorsCase):
     @on_each_loop
     async def test_blocking(self) -> None:
         """The worker does not rely on the master to have said that it must not."""
-        self.doors.start()
+        self.listeners.start()
         near, far = pair()
         self.clients.append(Client(self.loop, near))
         far.setblocking(True)
@@ -201,7 +201,7 @@ class ReceivingTests(DoorsCase):
         clients = await self.passed(*[0] * MOST_AT_ONCE)
         await self.turns()
         self.assertEqual(self.row[RECEIVED], 0)
-        self.doors.start()
+        self.listeners.start()
         for client in clients:
             await client.until(b"\r\n\r\nhi")
         self.assertEqual(self.row[RECEIVED], MOST_AT_ONCE)
@@ -210,7 +210,7 @@ class ReceivingTests(DoorsCase):
     @on_each_loop
     async def test_tls(self) -> None:
         """The worker speaks TLS, with the listener's certificate."""
-        self.doors.start()
+        self.listeners.start()
         near, far = pair()
         self.queue.send(b"\x02", [far.fileno()])
         far.close()
@@ -227,7 +227,7 @@ class ReceivingTests(DoorsCase):
     @on_each_loop
     async def test_client_that_is_gone(self) -> None:
         """It is counted as received, and closed."""
-        self.doors.start()
+        self.listeners.start()
         near, far = pair()
         near.close()
         far.recv(1)
@@ -240,7 +240,7 @@ class ReceivingTests(DoorsCase):
     @on_each_loop
     async def test_unknown_listener(self) -> None:
         """One is closed, and the others are served."""
-        self.doors.start()
+        self.listeners.start()
         lost, served = await self.passed(9, 0)
         await self.refused(lost)
         await served.until(b"\r\n\r\nhi")
@@ -249,7 +249,7 @@ class ReceivingTests(DoorsCase):
     @on_each_loop
     async def test_no_room(self) -> None:
         """What this process has no descriptors for stays in the queue for a while."""
-        self.doors.start()
+        self.listeners.start()
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.site.tally.clients = limit - MOST_AT_ONCE
         with capturedLogs() as told:
@@ -264,25 +264,25 @@ class ReceivingTests(DoorsCase):
     @on_each_loop
     async def test_stop_without_room(self) -> None:
         """What waits then is left to the slot's next worker."""
-        self.doors.start()
+        self.listeners.start()
         self.site.tally.clients, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         with capturedLogs() as told:
             [client] = await self.passed(0)
             await self.so(lambda: told)
-        self.doors.stop()
+        self.listeners.stop()
         self.site.tally.clients = 0
-        [(door, number)] = self.queue.reclaim_fds()
-        self.assertEqual(door, 0)
-        self.doors.adopt(socket.socket(fileno=number), FIRST)
+        [(listener, number)] = self.queue.reclaim_fds()
+        self.assertEqual(listener, 0)
+        self.listeners.adopt(socket.socket(fileno=number), FIRST)
         await client.until(b"\r\n\r\nhi")
 
     @on_each_loop
     async def test_stop(self) -> None:
         """What is in the queue by then is served."""
-        self.doors.start()
+        self.listeners.start()
         [client] = await self.passed(0)
-        self.doors.stop()
-        self.doors.stop()
+        self.listeners.stop()
+        self.listeners.stop()
         await client.until(b"\r\n\r\nhi")
         [late] = await self.passed(0)
         await self.turns()
@@ -294,19 +294,19 @@ class ReceivingTests(DoorsCase):
 class AdoptingTests(DoorsCase):
     """Connections that another worker has lent."""
 
-    async def adopted(self, door: str) -> Client:
+    async def adopted(self, listener: str) -> Client:
         near, far = pair()
         client = Client(self.loop, near)
         self.clients.append(client)
-        await client.get("/slow" if door != PRIVATE else "/hi")
-        self.doors.adopt(far, door)
+        await client.get("/slow" if listener != PRIVATE else "/hi")
+        self.listeners.adopt(far, listener)
         return client
 
     @on_each_loop
     async def test_door(self) -> None:
         """They keep the name of the listener that they have come by."""
         await self.adopted(FIRST)
-        self.assertEqual((await self.request())._connection.door, FIRST)
+        self.assertEqual((await self.request())._connection.listener, FIRST)
         client = await self.adopted(PRIVATE)
         self.assertIn(b" 400 ", await client.rest())
 
@@ -314,12 +314,12 @@ class AdoptingTests(DoorsCase):
     async def test_announced(self) -> None:
         """The header of the PROXY protocol was read before."""
         await self.adopted(SECOND)
-        self.assertEqual((await self.request())._connection.door, SECOND)
+        self.assertEqual((await self.request())._connection.listener, SECOND)
 
     @on_each_loop
     async def test_unknown(self) -> None:
         """That of a listener that is no more belongs to nobody."""
         await self.adopted("7 tcp:8")
         connection = (await self.request())._connection
-        self.assertEqual(connection.door, "")
+        self.assertEqual(connection.listener, "")
         self.assertNotIsInstance(connection, RelayedConnection)

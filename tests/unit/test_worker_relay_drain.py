@@ -16,14 +16,14 @@ class DrainTests(WorkersCase):
 
     def next_one(self) -> Worker:
         """Start the next worker of the slot there."""
-        self.doors: list[str] = []
+        self.listeners: list[str] = []
         self.next = self.worker(1)
         return self.next
 
-    def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
+    def hand_over(self, connection: socket.socket, listener: str) -> Deferred[bool]:
         """Bring a connection to the next worker, as the master would."""
-        self.doors.append(door)
-        self.next.doors.adopt(connection.dup(), door)
+        self.listeners.append(listener)
+        self.next.listeners.adopt(connection.dup(), listener)
         return succeed(True)
 
     @on_each_loop
@@ -63,13 +63,13 @@ class DrainTests(WorkersCase):
         """The client's connection stays, and what it asks next goes to the next one."""
         client = await self.marked()
         request = await self.relayed()
-        self.there.doors.stop()
+        self.there.listeners.stop()
         drained = self.there.site.drain(hand_over=self.hand_over)
         next_one = self.next_one()
         request.respond(b"late")
         self.assertNotIn(b"close", await client.until(b"\r\n\r\nlate"))
         await self.so(lambda: drained.called)
-        self.assertEqual(self.doors, [])
+        self.assertEqual(self.listeners, [])
         await client.get("/hi", also=MARK)
         self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
         self.assertEqual(next_one.site.requests, 1)
@@ -96,10 +96,10 @@ class DrainTests(WorkersCase):
         client = await self.marked("/hi")
         await client.until(b"\r\n\r\nhi")
         next_one = self.next_one()
-        self.there.doors.stop()
+        self.there.listeners.stop()
         drained = self.there.site.drain(hand_over=self.hand_over)
         await self.so(lambda: drained.called)
-        self.assertEqual(self.doors, [PRIVATE])
+        self.assertEqual(self.listeners, [PRIVATE])
         await client.get("/slow", also=MARK)
         await self.so(lambda: next_one.scripted.requests)
         [request] = next_one.scripted.requests
@@ -121,7 +121,7 @@ class DrainTests(WorkersCase):
         taken: Deferred[bool] = Deferred()
         lent: list[socket.socket] = []
 
-        def hand_over(connection: socket.socket, door: str) -> Deferred[bool]:
+        def hand_over(connection: socket.socket, listener: str) -> Deferred[bool]:
             lent.append(connection.dup())
             return taken
 
@@ -129,7 +129,7 @@ class DrainTests(WorkersCase):
         await client.get("/hi", also=MARK)
         await self.turns()
         self.assertEqual(client.received, b"")
-        next_one.doors.adopt(lent.pop(), PRIVATE)
+        next_one.listeners.adopt(lent.pop(), PRIVATE)
         taken.callback(True)
         await client.until(b"\r\n\r\nhi")
         await self.so(lambda: drained.called)

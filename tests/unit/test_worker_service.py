@@ -29,7 +29,7 @@ class BootTests(ChildCase):
 
     def test_ready(self) -> None:
         """It says so when it has loaded its application, and accepts."""
-        acceptors = cast("Any", self.begin()._served).doors._acceptors
+        acceptors = cast("Any", self.begin()._served).listeners._acceptors
         self.assertEqual(acceptors.keys(), {LISTENER, PRIVATE})
         self.assertEqual(self.master.readies, 1)
         self.assertEqual(self.master.cores, [True])

@@ -23,12 +23,12 @@ def served_of(child: ChildProgram) -> Any:
 class AdoptTests(ChildCase):
     """Connections that other workers have accepted."""
 
-    def adopt_in(self, child: ChildProgram, door: str) -> socket.socket:
+    def adopt_in(self, child: ChildProgram, listener: str) -> socket.socket:
         """Let a child have a connection that has brought a request."""
         near, far = socket.socketpair()
         self.addCleanup(near.close)
         near.send(REQUEST)
-        child.adopt(far, door)
+        child.adopt(far, listener)
         return near
 
     def test_served(self) -> None:
@@ -37,16 +37,16 @@ class AdoptTests(ChildCase):
         near = self.adopt_in(child, LISTENER)
         self.assertTrue(near.recv(65536).startswith(b"HTTP/1.1 404 "))
         [connection] = served_of(child).site._connections
-        self.assertEqual(connection.door, LISTENER)
+        self.assertEqual(connection.listener, LISTENER)
 
     def test_unknown_listener(self) -> None:
         """An upgrade may have closed the listener; its clients are still served."""
         child = self.begin()
-        for door in ("", "7 tcp:87"):
-            near = self.adopt_in(child, door)
+        for listener in ("", "7 tcp:87"):
+            near = self.adopt_in(child, listener)
             self.assertTrue(near.recv(65536).startswith(b"HTTP/1.1 404 "))
-        doors = {each.door for each in served_of(child).site._connections}
-        self.assertEqual(doors, {""})
+        listeners = {each.listener for each in served_of(child).site._connections}
+        self.assertEqual(listeners, {""})
 
     def test_nobody_to_serve_it(self) -> None:
         """While it boots, and in a core; the client learns it at once."""
@@ -67,7 +67,7 @@ class OrdersTests(ChildCase):
 
     def acceptor(self, child: ChildProgram) -> Any:
         """Give what accepts a listener's connections, if anything does."""
-        return served_of(child).doors._acceptors.get(LISTENER)
+        return served_of(child).listeners._acceptors.get(LISTENER)
 
     def test_accept(self) -> None:
         """From another socket, and from no other one."""
@@ -96,9 +96,9 @@ class OrdersTests(ChildCase):
     def test_stick(self) -> None:
         child = self.begin()
         visitors = served_of(child).visitors
-        self.assertEqual(visitors.doors, frozenset())
+        self.assertEqual(visitors.listeners, frozenset())
         child.update_affinity(HOW.to_json())
-        self.assertEqual(visitors.doors, {LISTENER})
+        self.assertEqual(visitors.listeners, {LISTENER})
 
     def test_nothing_to_change(self) -> None:
         """A child that is no worker, or none yet, keeps no socket open."""

@@ -63,6 +63,6 @@ class ServeTests(SynchronousTestCase):
     def test_sockets_are_not_passed_on(self) -> None:
         """Processes that the application starts do not keep them open."""
         _, served = self.serve("worker")
-        for acceptor in served.doors._acceptors.values():
+        for acceptor in served.listeners._acceptors.values():
             self.assertFalse(os.get_inheritable(acceptor.fileno()))
-        self.assertFalse(os.get_inheritable(served.doors._receiver.fileno()))
+        self.assertFalse(os.get_inheritable(served.listeners._receiver.fileno()))

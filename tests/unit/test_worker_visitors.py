@@ -27,7 +27,7 @@ class FakeConnection:
     """What is asked of a connection."""
 
     peer: IAddress
-    door: str = DOOR
+    listener: str = DOOR
 
     def getPeer(self) -> IAddress:
         return self.peer
@@ -54,11 +54,13 @@ class SlotVisitorsTests(SynchronousTestCase):
         """Know clients by a key."""
         self.visitors.update_affinity(Stickiness((DOOR,), key, slots, SECRET.hex()))
 
-    def ask(self, peer: IAddress, *fields: str, door: str = DOOR) -> tuple[Any, bytes]:
+    def ask(
+        self, peer: IAddress, *fields: str, listener: str = DOOR
+    ) -> tuple[Any, bytes]:
         """Tell which slot a request is taken to, and what greets the client here."""
         lines = "".join(f"{field}\r\n" for field in ("Host: h", *fields))
         head = HeadReader(Limits()).read(f"GET / HTTP/1.1\r\n{lines}\r\n".encode())
-        connection: Any = FakeConnection(peer, door)
+        connection: Any = FakeConnection(peer, listener)
         return self.visitors.receive(head, connection)
 
     def cookie(self, slot: int) -> str:
@@ -98,11 +100,11 @@ class SlotVisitorsTests(SynchronousTestCase):
     def test_what_is_passed_on(self) -> None:
         """It is served here, and a new client is made known."""
         self.update_affinity("cookie", 0, 1, 2)
-        self.assertIn(PRIVATE, self.visitors.doors)
+        self.assertIn(PRIVATE, self.visitors.listeners)
         for peer in (CLIENT, PROXY):
-            passed_on = self.ask(peer, door=PRIVATE)
+            passed_on = self.ask(peer, listener=PRIVATE)
             self.assertEqual(passed_on, (None, self.extra_header_lines()))
-            passed_on = self.ask(peer, self.cookie(0), door=PRIVATE)
+            passed_on = self.ask(peer, self.cookie(0), listener=PRIVATE)
             self.assertEqual(passed_on, (None, b""))
 
     def test_slots_that_are_gone(self) -> None:
@@ -115,7 +117,7 @@ class SlotVisitorsTests(SynchronousTestCase):
     def test_other_keys(self) -> None:
         """Who has none of them is served here, whoever brings it."""
         self.update_affinity("header:X-Session", 0, 1, 2)
-        self.assertEqual(self.visitors.doors, {DOOR})
+        self.assertEqual(self.visitors.listeners, {DOOR})
         for peer in (CLIENT, PROXY):
             self.assertEqual(self.ask(peer), (None, b""))
         slots = {self.ask(CLIENT, f"X-Session: {n}")[0] for n in range(20)}
@@ -124,4 +126,4 @@ class SlotVisitorsTests(SynchronousTestCase):
     def test_nothing_is_sticky(self) -> None:
         """Nothing is asked of what others pass on, either."""
         self.visitors.update_affinity(Stickiness((), "cookie", (0, 1), SECRET.hex()))
-        self.assertEqual(self.visitors.doors, set())
+        self.assertEqual(self.visitors.listeners, set())

@@ -25,7 +25,7 @@ from clusterapp.worker import relay
 from clusterapp.worker.loop_readers import LoopReaders
 from clusterapp.worker.relay import Relay
 from clusterapp.worker.relay_affinity import SlotAffinity
-from clusterapp.worker.worker_listeners import Doors
+from clusterapp.worker.worker_listeners import WorkerListeners
 from tests.unit.native_sites import Client, NativeCase, Scripted, open_files, pair
 
 #: The listener that clients come by.
@@ -66,12 +66,12 @@ class Worker:
             tally=LoadCounters(self.row),
         )
         readers = LoopReaders(case.loop, case.clock)
-        self.doors = Doors(
+        self.listeners = WorkerListeners(
             readers, self.site, self.row, lambda: False, trusted.trusts_peer
         )
-        self.doors.name((FRONT,), {})
-        self.doors.accept(PRIVATE, case.private(slot), shared=False)
-        self.doors.start()
+        self.listeners.name((FRONT,), {})
+        self.listeners.accept(PRIVATE, case.private(slot), shared=False)
+        self.listeners.start()
 
     def record(self, answered: Answered) -> None:
         """Note what would be in the access log."""
@@ -88,7 +88,7 @@ class Worker:
 
     async def close(self, loop: asyncio.AbstractEventLoop) -> None:
         """Break all off, as the end of the process would."""
-        self.doors.stop()
+        self.listeners.stop()
         self.relay.close()
         self.site.abort()
         agents = [way.agent for way in self.relay._ways.values()]
@@ -161,7 +161,7 @@ class WorkersCase(NativeCase):
     ) -> Client:
         """Connect a client to the worker here."""
         near, far = pair(family, small=small)
-        client = Client(self.loop, near, partial(self.here.doors.adopt, far, FRONT))
+        client = Client(self.loop, near, partial(self.here.listeners.adopt, far, FRONT))
         self.clients.append(client)
         if not self.asks_first:
             client.accepted()

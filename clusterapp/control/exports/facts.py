@@ -138,7 +138,7 @@ class Facts:
     ) -> "Facts":
         known = [option.name for option in OPTIONS if option.name in config]
         settings = Settings(**{name: config[name]["value"] for name in known})
-        doors = status["distribution"]["listeners"]
+        listeners = status["distribution"]["listeners"]
         static = status["static"]
         resolved = status["folder"]
         named = status["named_folder"]
@@ -148,8 +148,8 @@ class Facts:
             settings=settings,
             slots=sorted(worker["slot"] for worker in status["workers"]),
             listeners=[
-                Public(spec, _place(door["address"]), door["sticky"])
-                for spec, door in zip(settings.listeners, doors, strict=False)
+                Public(spec, _place(listener["address"]), listener["sticky"])
+                for spec, listener in zip(settings.listeners, listeners, strict=False)
             ],
             folder=status["started_in"],
             working_folder=named,

@@ -18,7 +18,7 @@ class SessionAffinity(Protocol):
     """Chooses the requests that another worker must serve."""
 
     @property
-    def doors(self) -> AbstractSet[str]:
+    def listeners(self) -> AbstractSet[str]:
         """The names of the listeners that have session affinity."""
 
     def receive(self, head: "Head", connection: Channel) -> tuple[Take | None, bytes]:
@@ -26,7 +26,7 @@ class SessionAffinity(Protocol):
         Return which worker is to serve a request.
 
         :param head: the request head.
-        :param connection: the request's connection, from a listener in `doors`.
+        :param connection: the request's connection, from a listener in `listeners`.
         :return: the handler that relays the request to another worker, or None if it is
             served here; and header lines for a response made here, which identify the
             client later.

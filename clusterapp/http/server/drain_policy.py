@@ -38,7 +38,7 @@ class Idle(Protocol):
     """An idle connection that may be transferred to another process."""
 
     @property
-    def door(self) -> str:
+    def listener(self) -> str:
         """The name of the listener that accepted the connection."""
 
     def offer_fd(self) -> socket.socket | None:
@@ -139,7 +139,7 @@ class DrainPolicy:
             self._go_on(hand_over)
 
         # Sending over a closed channel may raise.
-        given = maybeDeferred(hand_over, lent, connection.door)
+        given = maybeDeferred(hand_over, lent, connection.listener)
         if self._clock is not None:
             given.addTimeout(_SECONDS, self._clock)
         given.addBoth(answered)

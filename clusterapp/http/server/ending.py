@@ -47,7 +47,7 @@ class Ending(Reading):
     __slots__ = ("_closing", "_count", "_speaks_websocket")
 
     #: The name of the listener that accepted the connection; empty if not known.
-    door = ""
+    listener = ""
     #: Whether the peer is a client or a proxy, not another worker.
     of_client = True
 

@@ -126,7 +126,7 @@ class ServerConnection(Protocol):
     """What a server needs of its connections: their timeouts, and closing them."""
 
     #: The name of the listener that accepted the connection; empty if not known.
-    door: str
+    listener: str
     #: Whether the peer is a client or a proxy, not another worker.
     of_client: bool
     deadlines: Deadlines
@@ -163,7 +163,7 @@ class Channel(Protocol):
     """What a message needs of its connection; twisted.web's requests call it so."""
 
     site: Server
-    door: str
+    listener: str
     switched: bool
 
     @property

@@ -48,7 +48,7 @@ class NativeConnection(Connection, asyncio.Protocol):
     :param site: the site that is served.
     :param loop: the event loop that runs the connection.
     :param peer: the client's address, as returned by accept(2).
-    :param door: the name of the listener that accepted the connection.
+    :param listener: the name of the listener that accepted the connection.
     """
 
     __slots__ = (
@@ -65,7 +65,7 @@ class NativeConnection(Connection, asyncio.Protocol):
         "_peer_name",
         "_secure",
         "_securely",
-        "door",
+        "listener",
         "write",
     )
 
@@ -74,10 +74,10 @@ class NativeConnection(Connection, asyncio.Protocol):
         site: Server,
         loop: asyncio.AbstractEventLoop,
         peer: Any,
-        door: str = "",
+        listener: str = "",
     ) -> None:
         super().__init__(site)
-        self.door = door
+        self.listener = listener
         self._loop = loop
         self._native: Any = None
         self._kernel_writes: KernelWrites | None = None

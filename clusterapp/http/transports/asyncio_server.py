@@ -39,7 +39,7 @@ class NativeServer:
     :param site: the site that is served.
     :param context: returns the TLS context for the next connection; None for a
         listener without TLS.
-    :param door: the name of the listener that accepts the connections.
+    :param listener: the name of the listener that accepts the connections.
     :param kind: the factory of connections, with the arguments of `NativeConnection`.
     """
 
@@ -51,13 +51,13 @@ class NativeServer:
         site: Server,
         context: Callable[[], ssl.SSLContext] | None = None,
         *,
-        door: str = "",
+        listener: str = "",
         kind: Callable[..., NativeConnection] = NativeConnection,
     ) -> None:
         self._loop = loop
         self._site = site
         self._context = context
-        self._door = door
+        self._listener = listener
         self._kind = kind
         self._turns = HandshakeTurns(loop)
 
@@ -76,7 +76,7 @@ class NativeServer:
 
         :param peer: the client's address, as returned by accept(2).
         """
-        return self._kind(self._site, self._loop, peer, self._door)
+        return self._kind(self._site, self._loop, peer, self._listener)
 
     def begin(self, protocol: NativeConnection, connection: socket.socket) -> None:
         """

@@ -205,7 +205,7 @@ class IsolatedCore:
         self,
         slot: ChildSlot,  # noqa: ARG002
         connection: socket.socket,
-        door: str,  # noqa: ARG002
+        listener: str,  # noqa: ARG002
     ) -> Deferred[bool]:
         """Close the connection: a core's connections come from workers only."""
         connection.close()

@@ -17,7 +17,7 @@ from clusterapp.listening.reuseport import Group
 from clusterapp.listening.scoreboard import OwnScoreboard
 from clusterapp.master.distribution.dispatch_overrides import Overrides
 from clusterapp.master.distribution.fd_passing import Target
-from clusterapp.master.distribution.listener_policy import Door
+from clusterapp.master.distribution.listener_policy import PublicListener
 from clusterapp.master.distribution.master_acceptor import MasterAcceptor
 from clusterapp.master.distribution.rate import Rate
 from clusterapp.master.master_sockets import Sockets
@@ -74,11 +74,11 @@ class Distribution:
         self.overrides = Overrides(kept, settings)
         self._key = self.overrides.sticky or settings.sticky
         self._secret = secret.hex()
-        self._doors = [
-            Door(number, name, spec, listener)
-            for number, (name, spec, listener) in enumerate(sockets.doors)
+        self._listeners = [
+            PublicListener(number, name, spec, listener)
+            for number, (name, spec, listener) in enumerate(sockets.public_listeners)
         ]
-        self._acceptance = MasterAcceptor(reactor, sockets, self._doors)
+        self._acceptance = MasterAcceptor(reactor, sockets, self._listeners)
         self._rate = Rate(reactor, lambda: self._acceptance.given)
         self._pool: Pool | None = None
         self._running: tuple[int, ...] = ()
@@ -90,8 +90,8 @@ class Distribution:
         self._version = 0
         for number in range(size):
             sockets.place(number)
-        for door in self._doors:
-            self._follow(door, self.overrides.policy(door.spec, settings))
+        for listener in self._listeners:
+            self._follow(listener, self.overrides.policy(listener.spec, settings))
         sockets.leave_the_rest()
         self._board = OwnScoreboard()
 
@@ -112,11 +112,14 @@ class Distribution:
         """
         place = self._sockets.place(slot)
         self._make_room(slot)
-        listening = {door.name: door.listening(slot) for door in self._doors}
+        listening = {
+            listener.name: listener.listening(slot) for listener in self._listeners
+        }
         row = self._board.take()
         place.entered(row, self._board.row(row))
         self._given[row] = {
-            door.name: self._accepting(door, slot) for door in self._doors
+            listener.name: self._accepting(listener, slot)
+            for listener in self._listeners
         }
         descriptors = {
             SCOREBOARD: self._board.descriptor,
@@ -137,7 +140,9 @@ class Distribution:
         return ChildResources(
             descriptors,
             listeners=tuple(listening),
-            shared=tuple(door.name for door in self._doors if door.is_shared),
+            shared=tuple(
+                listener.name for listener in self._listeners if listener.is_shared
+            ),
             row=row,
             stickiness=self._stickiness().as_mapping(),
             gone=gone,
@@ -149,17 +154,17 @@ class Distribution:
 
         :raise ListenError: if that fails, and the master cannot dispatch instead.
         """
-        for door in self._doors:
-            if door.group is None:
+        for listener in self._listeners:
+            if listener.group is None:
                 continue
             try:
-                door.group.member(slot)
+                listener.group.member(slot)
             except ListenError as error:
-                if not door.is_sticky:
+                if not listener.is_sticky:
                     raise
                 # The process may have dropped privileges since it bound the others.
                 self._log.warn("the master decides: {error}", error=error)
-                door.follow(door.dispatch, None)
+                listener.follow(listener.dispatch, None)
                 self._rearrange(told=True)
 
     def tell_news(self, slot: ChildSlot) -> None:
@@ -171,19 +176,19 @@ class Distribution:
         if slot.state == "draining" or slot.row is None:
             return  # it accepts no connections any more
         given = self._given[slot.row]
-        for door in self._doors:
-            before, now = given[door.name], self._accepting(door, slot.number)
+        for listener in self._listeners:
+            before, now = given[listener.name], self._accepting(listener, slot.number)
             if now == before:
                 continue  # a process without free descriptors could not receive it
-            given[door.name] = listening, shared = now
+            given[listener.name] = listening, shared = now
             if listening is None:
-                slot.refuse(door.name)
+                slot.refuse(listener.name)
             else:
-                slot.accept(door.name, listening, shared=shared)
+                slot.accept(listener.name, listening, shared=shared)
 
     @staticmethod
-    def _accepting(door: Door, slot: int) -> Accepting:
-        return door.listening(slot), door.is_shared
+    def _accepting(listener: PublicListener, slot: int) -> Accepting:
+        return listener.listening(slot), listener.is_shared
 
     # Changes.
 
@@ -213,12 +218,14 @@ class Distribution:
         :return: the policies of all listeners now, for people.
         :raise OperationError: if that is impossible; nothing has changed then.
         """
-        doors = self._meant(wanted.listener)
-        policies = dict.fromkeys((door.number for door in doors), wanted.policy)
+        listeners = self._meant(wanted.listener)
+        policies = dict.fromkeys(
+            (listener.number for listener in listeners), wanted.policy
+        )
         self._change(self._trusted, wanted.sticky or self._key, policies)
-        specs = [door.spec for door in doors]
+        specs = [listener.spec for listener in listeners]
         self.overrides.set(specs, wanted.policy, wanted.sticky)
-        return "; ".join(door.in_words(self._key) for door in self._doors)
+        return "; ".join(listener.in_words(self._key) for listener in self._listeners)
 
     def check(self, settings: Settings) -> None:
         """
@@ -226,8 +233,8 @@ class Distribution:
 
         :raise OperationError: if not.
         """
-        for door in self._doors:
-            self._check_policy(door, door.spec.dispatch or settings.dispatch)
+        for listener in self._listeners:
+            self._check_policy(listener, listener.spec.dispatch or settings.dispatch)
 
     def check_dispatch(self, wanted: Dispatch) -> None:
         """
@@ -235,13 +242,13 @@ class Distribution:
 
         :raise OperationError: if not.
         """
-        for door in self._meant(wanted.listener):
-            self._check_policy(door, wanted.policy)
+        for listener in self._meant(wanted.listener):
+            self._check_policy(listener, wanted.policy)
 
-    def _check_policy(self, door: Door, policy: str) -> None:
+    def _check_policy(self, listener: PublicListener, policy: str) -> None:
         try:
             if policy == "reuseport":
-                self._own_sockets(door)
+                self._own_sockets(listener)
         except ListenError as error:
             raise OperationError(str(error)) from error
 
@@ -255,8 +262,8 @@ class Distribution:
             return
         # Overrides by operators stay in force for settings that have not changed.
         policies = {
-            door.number: door.spec.dispatch or after.dispatch
-            for door in self._doors
+            listener.number: listener.spec.dispatch or after.dispatch
+            for listener in self._listeners
             if before.dispatch != after.dispatch
         }
         key = self._key if before.sticky == after.sticky else after.sticky
@@ -273,31 +280,38 @@ class Distribution:
         :raise OperationError: if that is impossible; nothing has changed then.
         """
         before = self._trusted, self._key
-        ways = [(door, door.dispatch, door.group) for door in self._doors]
+        ways = [
+            (listener, listener.dispatch, listener.group)
+            for listener in self._listeners
+        ]
         self._trusted, self._key = trusted, key
         try:
-            for door in self._doors:
+            for listener in self._listeners:
                 # Whether kernel or master decides affinity depends on its key.
-                if door.number in policies or door.is_sticky:
-                    self._follow(door, policies.get(door.number, door.dispatch))
+                if listener.number in policies or listener.is_sticky:
+                    self._follow(
+                        listener, policies.get(listener.number, listener.dispatch)
+                    )
         except ListenError as error:
             self._trusted, self._key = before
-            for door, dispatch, group in ways:
-                door.follow(dispatch, group)
+            for listener, dispatch, group in ways:
+                listener.follow(dispatch, group)
             raise OperationError(str(error)) from error
         self._rearrange(told=True)
 
-    def _meant(self, listener: str | None) -> list[Door]:
-        doors = [each for each in self._doors if listener in {None, str(each.spec)}]
-        if not doors:
-            known = ", ".join(str(each.spec) for each in self._doors)
+    def _meant(self, listener: str | None) -> list[PublicListener]:
+        listeners = [
+            each for each in self._listeners if listener in {None, str(each.spec)}
+        ]
+        if not listeners:
+            known = ", ".join(str(each.spec) for each in self._listeners)
             raise OperationError(f"there is no listener {listener}; there are {known}")
-        return doors
+        return listeners
 
     def steer_anew(self) -> None:
         """Load the steering programs again: another master may have replaced them."""
-        for door in self._doors:
-            self._steer(door)
+        for listener in self._listeners:
+            self._steer(listener)
 
     def finish(self) -> Deferred[None]:
         """
@@ -320,25 +334,25 @@ class Distribution:
         self.stop()
         self._board.close()
 
-    def _follow(self, door: Door, dispatch: str) -> None:
+    def _follow(self, listener: PublicListener, dispatch: str) -> None:
         group = None
         if dispatch == "reuseport":
-            group = self._own_sockets(door)
-        elif dispatch == "sticky" and self._kernel_can(door):
-            group = self._group_if_possible(door.listener)
-        door.follow(dispatch, group)
+            group = self._own_sockets(listener)
+        elif dispatch == "sticky" and self._kernel_can(listener):
+            group = self._group_if_possible(listener.bound)
+        listener.follow(dispatch, group)
 
-    def _own_sockets(self, door: Door) -> Group:
-        if not door.is_tcp:
-            raise ListenError(f"{door.spec} cannot be reuseport: it is not TCP")
-        return self._group(door.listener)
+    def _own_sockets(self, listener: PublicListener) -> Group:
+        if not listener.is_tcp:
+            raise ListenError(f"{listener.spec} cannot be reuseport: it is not TCP")
+        return self._group(listener.bound)
 
-    def _kernel_can(self, door: Door) -> bool:
+    def _kernel_can(self, listener: PublicListener) -> bool:
         """Return whether the kernel itself can see the affinity key of clients."""
         return (
             self._key == "client-ip"
-            and door.is_tcp
-            and door.spec.proxy is None
+            and listener.is_tcp
+            and listener.spec.proxy is None
             and not self._trusted.trusts_everyone
         )
 
@@ -377,34 +391,36 @@ class Distribution:
                 self.tell_news(slot)
         self._acceptance.arrange(self._running, self._slots)
 
-    def _steer(self, door: Door) -> None:
-        group = self._sockets.groups.get(door.listener.socket)
+    def _steer(self, listener: PublicListener) -> None:
+        group = self._sockets.groups.get(listener.bound.socket)
         if group is None:
             return
         try:
-            group.steer(self._program(door))
+            group.steer(self._program(listener))
         except (ValueError, ListenError) as error:
             self._log.warn("the master decides: {error}", error=error)
-            door.follow(door.dispatch, None)
+            listener.follow(listener.dispatch, None)
             group.steer(first_only())
 
-    def _program(self, door: Door) -> Program:
-        if door.group is None or not self._slots:
+    def _program(self, listener: PublicListener) -> Program:
+        if listener.group is None or not self._slots:
             return first_only()
-        if door.is_sticky:
+        if listener.is_sticky:
             return by_address(self._slots, self._trusted.networks)
         return at_random(self._running or self._slots)
 
     def _stickiness(self) -> Stickiness:
-        doors = tuple(door.name for door in self._doors if door.is_sticky)
-        return Stickiness(doors, self._key, self._slots, self._secret)
+        listeners = tuple(
+            listener.name for listener in self._listeners if listener.is_sticky
+        )
+        return Stickiness(listeners, self._key, self._slots, self._secret)
 
     # Status.
 
     def describe(self) -> Mapping[str, Any]:
         """Return the dispatch of each listener and the counts, JSON-compatible."""
         return {
-            "listeners": [door.describe(self._key) for door in self._doors],
+            "listeners": [listener.describe(self._key) for listener in self._listeners],
             "handed_off": self._acceptance.given,
             "handed_off_per_second": self._rate.per_second,
             "waiting": {

@@ -48,13 +48,13 @@ class Arrived(NamedTuple):
 
     :param connection: its descriptor. Creating a socket object would query the kernel
         for unneeded data, which takes as long as passing the descriptor on.
-    :param door: the number of the listener that it was accepted from.
+    :param listener: the number of the listener that it was accepted from.
     :param policy: chooses its worker.
     :param place: the slot that it has affinity to; None if none.
     """
 
     connection: int
-    door: int
+    listener: int
     policy: Policy
     place: Place | None = None
 
@@ -118,11 +118,11 @@ class FdPassing:
         """
         waiting = place.queue.reclaim_fds()
         place.reclaim_fds(len(waiting))
-        for door, connection in waiting:
-            policy = policies.get(door)
+        for listener, connection in waiting:
+            policy = policies.get(listener)
             self.give(
                 Arrived(
-                    connection, door, policy or self._any, None if policy else place
+                    connection, listener, policy or self._any, None if policy else place
                 )
             )
         self.flush()
@@ -155,9 +155,9 @@ class FdPassing:
         self._check_finished()
 
     def _send(self, place: Place, batch: list[Arrived]) -> None:
-        doors = bytes(arrived.door for arrived in batch)
+        listeners = bytes(arrived.listener for arrived in batch)
         numbers = [arrived.connection for arrived in batch]
-        if place.queue.send(doors, numbers):
+        if place.queue.send(listeners, numbers):
             self.given += len(batch)
             for arrived in batch:
                 os.close(arrived.connection)

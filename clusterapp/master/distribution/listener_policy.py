@@ -13,7 +13,7 @@ from clusterapp.settings.listen import AnyTlsListen, ListenSpec, TcpListen
 
 
 @dataclass
-class Door:
+class PublicListener:
     """
     A public listener and its dispatch policy.
 
@@ -30,7 +30,7 @@ class Door:
     number: int
     name: str
     spec: ListenSpec
-    listener: Listener
+    bound: Listener
     dispatch: str = "shared"
     group: Group | None = None
     policy: Policy = field(default_factory=lambda: LeastConnections(MOST_WAITING))
@@ -89,7 +89,7 @@ class Door:
         """
         return {
             "listener": str(self.spec),
-            "address": self.listener.address(),
+            "address": self.bound.address(),
             "dispatch": self.dispatch,
             "sticky": key if self.is_sticky else None,
             "by": self.who_decides,
@@ -108,4 +108,4 @@ class Door:
         """
         if self.group is not None:
             return self.group.member(slot)
-        return self.listener.socket if self.is_shared else None
+        return self.bound.socket if self.is_shared else None

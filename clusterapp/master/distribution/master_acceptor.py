@@ -20,7 +20,7 @@ from clusterapp.master.distribution.fd_passing import (
     FdPassing,
     Target,
 )
-from clusterapp.master.distribution.listener_policy import Door
+from clusterapp.master.distribution.listener_policy import PublicListener
 from clusterapp.master.distribution.request_peek import Peeking
 from clusterapp.master.master_sockets import Sockets
 
@@ -38,25 +38,28 @@ class MasterAcceptor:
 
     :param reactor: the master's reactor.
     :param sockets: the master's sockets.
-    :param doors: the public listeners.
+    :param listeners: the public listeners.
     :ivar belonging: returns the slot that a request has affinity to.
     :ivar trusts: returns whether the peer at an address is a trusted proxy.
     """
 
-    def __init__(self, reactor: Any, sockets: Sockets, doors: Sequence[Door]) -> None:
+    def __init__(
+        self, reactor: Any, sockets: Sockets, listeners: Sequence[PublicListener]
+    ) -> None:
         self.belonging: Belonging | None = None
         self.trusts: Callable[[Any], bool] = lambda _: False
         self._reactor = reactor
         self._sockets = sockets
-        self._doors = doors
+        self._listeners = listeners
         self._handing = FdPassing(reactor, self._turn)
         self._peeking = Peeking(reactor, self._seen)
         #: The numbers of slots' ports and private sockets, which are no public
         #: listeners: see `clusterapp.worker.worker_listeners`.
-        self._port, self._private = len(doors), len(doors) + 1
+        self._port, self._private = len(listeners), len(listeners) + 1
         self._any = LeastConnections(MOST_WAITING)
         self._fronts = {
-            door.number: self._arrivals(door.listener.socket, door) for door in doors
+            listener.number: self._arrivals(listener.bound.socket, listener)
+            for listener in listeners
         }
         #: The accept loops of vacant slots' sockets, by descriptor.
         self._vacant: dict[int, AcceptLoop] = {}
@@ -119,8 +122,8 @@ class MasterAcceptor:
     def _turn(self) -> None:
         """Start or stop accepting, depending on whether workers have room."""
         may = bool(self.targets) and not self._handing.is_held and not self._is_over
-        for door in self._doors:
-            self._fronts[door.number].turn(on=may and not door.is_shared)
+        for listener in self._listeners:
+            self._fronts[listener.number].turn(on=may and not listener.is_shared)
         for arrivals in self._vacant.values():
             arrivals.turn(on=may)
 
@@ -129,10 +132,10 @@ class MasterAcceptor:
         for number in self._vacant.keys() - vacant.keys():
             self._vacant.pop(number).turn(on=False)
         for number in vacant.keys() - self._vacant.keys():
-            listening, door = vacant[number]
-            self._vacant[number] = self._arrivals(listening, door)
+            listening, listener = vacant[number]
+            self._vacant[number] = self._arrivals(listening, listener)
 
-    def _own(self) -> Iterator[tuple[int, tuple[socket.socket, Door | int]]]:
+    def _own(self) -> Iterator[tuple[int, tuple[socket.socket, PublicListener | int]]]:
         """Yield all sockets of slots without running worker."""
         for place in self._sockets.places:
             if place.number not in self._running and place.port is not None:
@@ -141,32 +144,43 @@ class MasterAcceptor:
                 # A worker may not have been notified yet that this slot has no clients.
                 private = place.private.socket
                 yield private.fileno(), (private, self._private)
-        for door in self._doors:
-            group = self._sockets.groups.get(door.listener.socket)
+        for listener in self._listeners:
+            group = self._sockets.groups.get(listener.bound.socket)
             if group is None:
                 continue
             for slot, member in enumerate(group.members[1:]):
-                if door.group is None or slot not in self._running:
-                    yield member.fileno(), (member, door)
+                if listener.group is None or slot not in self._running:
+                    yield member.fileno(), (member, listener)
 
-    def _arrivals(self, listening: socket.socket, door: Door | int) -> AcceptLoop:
+    def _arrivals(
+        self, listening: socket.socket, listener: PublicListener | int
+    ) -> AcceptLoop:
         return AcceptLoop(
-            self._reactor, listening, partial(self._arrived, door), self._handing.flush
+            self._reactor,
+            listening,
+            partial(self._arrived, listener),
+            self._handing.flush,
         )
 
-    def _arrived(self, door: Door | int, connection: int, peer: Any) -> None:
-        if isinstance(door, int):
-            self._handing.give(Arrived(connection, door, self._any))
-        elif door.is_sticky and door.can_be_peeked:
+    def _arrived(
+        self, listener: PublicListener | int, connection: int, peer: Any
+    ) -> None:
+        if isinstance(listener, int):
+            self._handing.give(Arrived(connection, listener, self._any))
+        elif listener.is_sticky and listener.can_be_peeked:
             looked_at = adopt_socket(connection)
             # An untrusted peer's PROXY header is not read: the worker refuses it.
-            versions = door.spec.proxy if self.trusts(peer) else None
-            self._peeking.look(looked_at, peer, versions, door)
+            versions = listener.spec.proxy if self.trusts(peer) else None
+            self._peeking.look(looked_at, peer, versions, listener)
         else:
-            self._handing.give(Arrived(connection, door.number, door.policy))
+            self._handing.give(Arrived(connection, listener.number, listener.policy))
 
     def _seen(
-        self, connection: socket.socket, door: Door, peer: Any, head: Head | None
+        self,
+        connection: socket.socket,
+        listener: PublicListener,
+        peer: Any,
+        head: Head | None,
     ) -> None:
         slot = None
         if head is not None and self.belonging is not None:
@@ -176,7 +190,7 @@ class MasterAcceptor:
                 report("tell whose worker a request belongs to", Failure())
         place: Place | None = None if slot is None else self._sockets.place(slot)
         number = connection.detach()
-        self._handing.give(Arrived(number, door.number, door.policy, place))
+        self._handing.give(Arrived(number, listener.number, listener.policy, place))
         self._handing.flush()
 
     def _policies(self, *, belonged: bool) -> Mapping[int, Policy]:
@@ -186,8 +200,8 @@ class MasterAcceptor:
         :param belonged: whether clients still have affinity to the slot.
         """
         policies: dict[int, Policy] = {
-            door.number: door.policy
-            for door in self._doors
-            if not (door.is_sticky and belonged)
+            listener.number: listener.policy
+            for listener in self._listeners
+            if not (listener.is_sticky and belonged)
         }
         return {**policies, self._port: self._any, self._private: self._any}

@@ -141,10 +141,10 @@ class Trial:
         """Called when the process cannot start; the caller of the trial reports why."""
 
     def hand_over(
-        self, slot: ChildSlot, connection: socket.socket, door: str
+        self, slot: ChildSlot, connection: socket.socket, listener: str
     ) -> Deferred[bool]:
         """Transfer a connection of the process on trial to another worker."""
-        return self._watcher.hand_over(slot, connection, door)
+        return self._watcher.hand_over(slot, connection, listener)
 
     def _heard(self, news: Failure | None) -> None:
         awaited, self._awaited = self._awaited, None

@@ -230,10 +230,10 @@ class Deployment:
         self._owner.failed(slot, loading=loading, reason=reason, traceback=traceback)
 
     def hand_over(
-        self, slot: ChildSlot, connection: socket.socket, door: str
+        self, slot: ChildSlot, connection: socket.socket, listener: str
     ) -> Deferred[bool]:
         """Transfer a connection to another worker; fires with whether one has it."""
-        return self.pool.adopt(connection, door, before=slot)
+        return self.pool.adopt(connection, listener, before=slot)
 
     def core_ready(self, ready: bool, *, back: bool = False) -> None:
         """Called when the core has become ready or unready: notify the workers."""

@@ -94,7 +94,7 @@ def make_release(
         # Workers wait for a core that is replaced, so its drain must not be spread.
         core=replace(worker, supplier=lambda _: of_core, spread=0.0),
         core_sockets=core_sockets,
-        client=TrialClient.of(sockets.doors[0][2]),
+        client=TrialClient.of(sockets.public_listeners[0][2]),
         patience=Patience(
             boot=settings.boot_timeout,
             drain=settings.graceful_timeout + LAST_WORDS,

@@ -139,9 +139,9 @@ class Succession:
         if self._inheritance is not None:
             self._inheritance.unfit(str(error))
 
-    def adopt(self, connection: socket.socket, door: str) -> Deferred[bool]:
+    def adopt(self, connection: socket.socket, listener: str) -> Deferred[bool]:
         """Pass a connection of the older master on to a worker."""
-        return self._master.deployment.pool.adopt(connection, door)
+        return self._master.deployment.pool.adopt(connection, listener)
 
     def predecessor_gone(self) -> None:
         """Called when the channel to the older master is closed, by either end."""

@@ -56,12 +56,12 @@ class Watcher(Protocol):
         """Called when a slot's process cannot start, with the reason."""
 
     def hand_over(
-        self, slot: "ChildSlot", connection: socket.socket, door: str
+        self, slot: "ChildSlot", connection: socket.socket, listener: str
     ) -> Deferred[bool]:
         """
         Have another process serve a connection; the callee closes the socket.
 
-        :param door: the name of the listener that the connection was accepted from.
+        :param listener: the name of the listener that the connection was accepted from.
         :return: fires with whether another process serves it.
         """
 
@@ -228,17 +228,17 @@ class ChildSlot:
         if self._child is not None:
             self._child.reopen_logs()
 
-    def adopt(self, connection: socket.socket, door: str = "") -> Deferred[bool]:
+    def adopt(self, connection: socket.socket, listener: str = "") -> Deferred[bool]:
         """
         Have the slot's process serve a connection.
 
         :param connection: the socket; the caller keeps it open until this fires.
-        :param door: the name of the listener that it was accepted from; empty if none.
+        :param listener: the name of the listener that accepted it; empty if none.
         :return: fires with whether the process has adopted it.
         """
         if self._child is None:
             return succeed(False)
-        return self._child.adopt(connection, door)
+        return self._child.adopt(connection, listener)
 
     def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
         """Have the slot's process accept a listener's connections from a socket."""
@@ -375,9 +375,9 @@ class ChildSlot:
         self.stats, self.stats_at = stats, self.now()
         self._watchdog.reported()
 
-    def hand_over(self, connection: socket.socket, door: str) -> Deferred[bool]:
+    def hand_over(self, connection: socket.socket, listener: str) -> Deferred[bool]:
         """Transfer a connection of the process to another worker."""
-        return self.watcher.hand_over(self, connection, door)
+        return self.watcher.hand_over(self, connection, listener)
 
     def terminating(self) -> None:
         """Called when the process has received SIGTERM: it drains by itself."""

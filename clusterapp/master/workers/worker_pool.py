@@ -147,18 +147,22 @@ class Pool:
         self._on_arrival(slot)
 
     def adopt(
-        self, connection: socket.socket, door: str, *, before: ChildSlot | None = None
+        self,
+        connection: socket.socket,
+        listener: str,
+        *,
+        before: ChildSlot | None = None,
     ) -> Deferred[bool]:
         """
         Have a worker adopt a connection that another process has accepted.
 
         :param connection: the socket, which the pool closes.
-        :param door: the name of the listener that it was accepted from.
+        :param listener: the name of the listener that it was accepted from.
         :param before: the slot that hands it over and cannot adopt it; None if another
             master does.
         :return: fires with whether a worker has adopted it.
         """
-        given = Deferred.fromCoroutine(self._give(connection, door, before))
+        given = Deferred.fromCoroutine(self._give(connection, listener, before))
 
         def close(taken: bool) -> bool:
             connection.close()
@@ -167,16 +171,16 @@ class Pool:
         return given.addBoth(close)
 
     async def _give(
-        self, connection: socket.socket, door: str, before: ChildSlot | None
+        self, connection: socket.socket, listener: str, before: ChildSlot | None
     ) -> bool:
-        for slot in self._by_turns(door, before):
-            if await slot.adopt(connection, door):
+        for slot in self._by_turns(listener, before):
+            if await slot.adopt(connection, listener):
                 return True
-        if self.successor is None or door in _OF_ONE_SLOT:
+        if self.successor is None or listener in _OF_ONE_SLOT:
             return False
-        return await self.successor(connection, door)
+        return await self.successor(connection, listener)
 
-    def _by_turns(self, door: str, before: ChildSlot | None) -> list[ChildSlot]:
+    def _by_turns(self, listener: str, before: ChildSlot | None) -> list[ChildSlot]:
         """
         Return the running slots that may adopt a connection, the preferred ones first.
 
@@ -185,7 +189,7 @@ class Pool:
         """
         number = None if before is None else before.number
         running = [slot for slot in self.running() if slot is not before]
-        if door in _OF_ONE_SLOT:
+        if listener in _OF_ONE_SLOT:
             return [slot for slot in running if slot.number == number]
         if not running:
             return []

@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.dispatch.policies import LeastConnections, RoundRobin
 from clusterapp.listening.listen_sockets import listen
 from clusterapp.listening.reuseport import Group
-from clusterapp.master.distribution.listener_policy import Door
+from clusterapp.master.distribution.listener_policy import PublicListener
 from clusterapp.settings.listen import DISPATCHES, TcpListen, parse
 
 
@@ -17,11 +17,16 @@ class DoorTests(SynchronousTestCase):
         self.listener = listen(spec, {})
         self.group = Group(self.listener.socket)
         self.addCleanup(self.group.close)
-        self.door = Door(0, "0 tcp", spec, self.listener)
+        self.public = PublicListener(0, "0 tcp", spec, self.listener)
 
     def facts(self) -> tuple[bool, bool, bool, str]:
-        door = self.door
-        return door.is_shared, door.is_sticky, door.is_the_masters, door.who_decides
+        public = self.public
+        return (
+            public.is_shared,
+            public.is_sticky,
+            public.is_the_masters,
+            public.who_decides,
+        )
 
     def test_at_first(self) -> None:
         self.assertEqual(self.facts(), (True, False, False, "workers"))
@@ -36,24 +41,26 @@ class DoorTests(SynchronousTestCase):
         }
         self.assertEqual(set(expected), set(DISPATCHES))
         for dispatch, facts in expected.items():
-            self.door.follow(dispatch, self.group if dispatch == "reuseport" else None)
+            self.public.follow(
+                dispatch, self.group if dispatch == "reuseport" else None
+            )
             self.assertEqual(self.facts(), facts, dispatch)
-        self.door.follow("sticky", self.group)
+        self.public.follow("sticky", self.group)
         self.assertEqual(self.facts(), (False, True, False, "kernel"))
 
     def test_who_chooses_where_the_master_does(self) -> None:
         for dispatch in DISPATCHES:
-            self.door.follow(dispatch, None)
+            self.public.follow(dispatch, None)
             in_turn = dispatch in {"round-robin", "sticky"}
             kind = RoundRobin if in_turn else LeastConnections
-            self.assertIsInstance(self.door.policy, kind, dispatch)
+            self.assertIsInstance(self.public.policy, kind, dispatch)
 
     def test_what_workers_accept_from(self) -> None:
-        self.assertIs(self.door.listening(3), self.listener.socket)
-        self.door.follow("reuseport", self.group)
-        self.assertIs(self.door.listening(1), self.group.members[2])
-        self.door.follow("round-robin", None)
-        self.assertIsNone(self.door.listening(0))
+        self.assertIs(self.public.listening(3), self.listener.socket)
+        self.public.follow("reuseport", self.group)
+        self.assertIs(self.public.listening(1), self.group.members[2])
+        self.public.follow("round-robin", None)
+        self.assertIsNone(self.public.listening(0))
 
     def test_kinds_of_listeners(self) -> None:
         """Of TLS nothing can be read; only a TCP port of ours can be divided."""
@@ -64,5 +71,5 @@ class DoorTests(SynchronousTestCase):
             ("unix:/a.sock", True, False),
             ("fd:3", True, False),
         ):
-            door = Door(0, text, parse(text), self.listener)
-            self.assertEqual((door.can_be_peeked, door.is_tcp), (peeked, tcp), text)
+            public = PublicListener(0, text, parse(text), self.listener)
+            self.assertEqual((public.can_be_peeked, public.is_tcp), (peeked, tcp), text)
