@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 
 @dataclass(frozen=True)
@@ -44,3 +44,7 @@ class Stickiness:
     def from_json(cls, text: str) -> "Stickiness":
         """Parse the JSON from `to_json`."""
         return cls.from_mapping(json.loads(text))
+
+
+#: No session affinity: each worker serves the requests that it gets.
+NO_AFFINITY: Final = Stickiness((), "client-ip", (), "")

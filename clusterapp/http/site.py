@@ -178,6 +178,13 @@ class ClusterSite(server.Site):
         self._check_drained()
         return done
 
+    def emptied(self) -> Deferred[None]:
+        """Return a Deferred that fires when a draining site has no connection left."""
+        done: Deferred[None] = Deferred()
+        self._drained.append(done)
+        self._check_drained()
+        return done
+
     def abort(self) -> None:
         """Abort every connection whose response is not completely written."""
         for connection in list(self._connections):

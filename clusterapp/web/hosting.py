@@ -3,12 +3,17 @@
 import heapq
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IAddress
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    TimeoutError,  # noqa: A004
+)
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.ssl import CertificateOptions
 from twisted.logger import Logger
 from twisted.web.pages import notFound
@@ -47,6 +52,10 @@ CORE_KEEPALIVE = 2 * IDLE_TIMEOUT
 #: once when there are too many.
 _PART_CLOSED = 4
 
+#: The seconds to wait for the ends of connections that have been aborted, which takes
+#: some turns of the event loop.
+_ABORT_SECONDS = 1.0
+
 #: The seconds that a connection to the core may take until its first request, TLS
 #: handshake included: workers connect only when they have a request.
 CORE_FIRST_REQUEST = 10.0
@@ -59,6 +68,7 @@ class Site(Protocol):
     :ivar request_record: the shared memory that has the open requests, if any.
     """
 
+    clock: IReactorTime
     request_record: RequestRecord | None
 
     @property
@@ -74,6 +84,9 @@ class Site(Protocol):
 
     def drain(self, *, spread: float, hand_over: HandOver | None) -> Deferred[None]:
         """Start draining, and return a Deferred that fires with the last close."""
+
+    def emptied(self) -> Deferred[None]:
+        """Return a Deferred that fires when no connection is left."""
 
     def abort(self) -> None:
         """Abort all connections."""
@@ -172,6 +185,10 @@ class Host:
         except CancelledError:
             self._log.warn("the time is over: breaking off what is not finished")
             self.site.abort()
+            # The loop reports their ends in its next turns; without that, the access
+            # log would not have what was broken off.
+            with suppress(TimeoutError):
+                await self.site.emptied().addTimeout(_ABORT_SECONDS, self.site.clock)
         await self._hooks.run_stop()
 
     def refuse(self) -> None:

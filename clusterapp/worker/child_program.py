@@ -170,7 +170,12 @@ class ChildProgram:
         :param how: a `Stickiness` as JSON.
         """
         if self._served is not None:
-            self._served.visitors.update_affinity(Stickiness.from_json(how))
+            affinity = Stickiness.from_json(how)
+            self._served.visitors.update_affinity(affinity)
+            # Without affinity, as before a drain of the whole cluster, no worker will
+            # succeed this one, and others may have relayed requests before they heard
+            # of it.
+            self._served.listeners.keeps_private = not affinity.listeners
 
     def cluster_health(self, *, ready: bool, detail: str) -> None:
         """

@@ -38,6 +38,7 @@ class WorkerListeners:
     :param portion: returns how many connections may be accepted for one wake-up on a
         socket that workers share.
     :param trusts: returns whether a peer may send a PROXY protocol header.
+    :ivar keeps_private: whether relayed requests are accepted even after `stop`.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class WorkerListeners:
         portion: Callable[[], int],
         trusts: Callable[[Any], bool],
     ) -> None:
+        self.keeps_private = False
         self._readers = readers
         self._site = site
         self._row = row
@@ -160,7 +162,8 @@ class WorkerListeners:
         self._is_open = False
         self._site.tally.leave()
         for listener in tuple(self._acceptors):
-            self.refuse(listener)
+            if not (listener == PRIVATE and self.keeps_private):
+                self.refuse(listener)
         if self._receiver is not None:
             self._receiver.stop()
 

@@ -145,9 +145,7 @@ class BadDeployTests(ChaosCase):
 
     def test_never_ready(self) -> None:
         # Good workers have the same time, on a machine that has other work too.
-        self.refused(
-            "never_ready", "not ready within 6 s", flags=("--boot-timeout", "6")
-        )
+        self.refused("never_ready", "not ready within 6", flags=("--boot-timeout", "6"))
 
     def test_unhealthy(self) -> None:
         self.refused("unhealthy", "answers GET / with status 500")

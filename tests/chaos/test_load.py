@@ -150,7 +150,13 @@ class LoadTests(SynchronousTestCase):
 
     def test_dropped_while_idle(self) -> None:
         """A close without a word is a failure, though the client sees it in time."""
-        figures = self.load(saying(GOOD), requests=4)
+
+        def say_and_close(connection: socket.socket, _: int) -> None:
+            # In one segment: the client must not ask again before it can see the end.
+            connection.send(GOOD, socket.MSG_MORE)
+            connection.shutdown(socket.SHUT_RDWR)
+
+        figures = self.load(say_and_close, requests=4)
         self.assert_kinds(figures, "dropped")
         self.assertEqual(figures.reused, 0)
 

@@ -31,6 +31,30 @@ COMBINED = re.compile(
 )
 
 
+ENDLESS = """\
+from clusterapp import Application
+from twisted.internet.defer import Deferred
+
+app = Application()
+
+@app.route("/never")
+def never(request):
+    print("asked for /never", flush=True)
+    return Deferred()
+
+@app.route("/begun")
+def begun(request):
+    request.write(b"begun")
+    print("asked for /begun", flush=True)
+    return Deferred()
+
+@app.core.route("/core/never")
+def core_never(request):
+    print("asked for /core/never", flush=True)
+    return Deferred()
+"""
+
+
 class Clients:
     """
     Clients that ask, each on a kept-alive connection, until they are told to stop.
@@ -164,6 +188,34 @@ class RequestTests(AccessLogCase):
             stop(running)
         self.assertEqual(running.text().count("cannot write the access log"), 1)
         self.assertIn("20 lines of the access log /dev/full lost", running.text())
+
+
+class BrokenOffTests(AccessLogCase):
+    """What a stop breaks off."""
+
+    def test_graceful_timeout(self) -> None:
+        """It has its lines: responses with no part sent, and with some."""
+        (self.folder / "endless.py").write_text(ENDLESS)
+        (self.folder / "static").mkdir()
+        (self.folder / "static" / "large.bin").write_bytes(b"~" * 20_000_000)
+        flags = ("--app", "endless:app", "--graceful-timeout", "1")
+        log = ("--access-log", str(self.path), "--access-log-format", "json")
+        paths = ("/never", "/begun", "/core/never", "/static/large.bin")
+        with (
+            cluster(*flags, *log, cwd=self.folder, workers=1) as running,
+            contextlib.ExitStack() as clients,
+        ):
+            for path in paths:
+                client = clients.enter_context(running.connect())
+                client.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+            for _ in range(3):
+                running.wait_for(r"asked for /")
+            stop(running)
+        lines = map(json.loads, self.path.read_text("ascii").splitlines())
+        found = {line["target"]: line for line in lines}
+        self.assertEqual(found.keys(), set(paths))
+        for path, line in found.items():
+            self.assertFalse(line["complete"], path)
 
 
 class FileTests(AccessLogCase):

@@ -68,7 +68,8 @@ class ControlCase(SynchronousTestCase):
     def begin(self, *words: str) -> "subprocess.Popen[str]":
         """Begin a command that takes a while."""
         process = subprocess.Popen(
-            [CLUSTERCTL, *words],
+            # Ctrl-C ends it even if this process ignores that, as in the background.
+            ["env", "--default-signal=INT", CLUSTERCTL, *words],
             env=self.environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

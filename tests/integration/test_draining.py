@@ -1,6 +1,7 @@
 """What clients of a worker that leaves see, with real clusters."""
 
 import os
+import re
 import signal
 import socket
 import ssl
@@ -18,6 +19,7 @@ from wsproto.events import CloseConnection, TextMessage
 from tests.integration.running import (
     DEADLINE,
     SCRIPTS,
+    RunningCluster,
     clean_environment,
     cluster,
     wait_until_gone,
@@ -90,19 +92,25 @@ class DrainCase(SynchronousTestCase):
         control = str(self.folder / "control.sock")
         self.flags = ("--app", "pages:app", "--control", control)
 
-    def reload(self) -> None:
-        subprocess.run(
+    def control(self, *command: str) -> str:
+        """Run a command of clusterctl, which must succeed; give what it prints."""
+        done = subprocess.run(
             [
                 SCRIPTS / "clusterctl",
-                "reload",
+                *command,
                 "--socket",
                 self.folder / "control.sock",
             ],
             env=clean_environment(),
-            stdout=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
             timeout=DEADLINE,
             check=True,
         )
+        return done.stdout
+
+    def reload(self) -> None:
+        self.control("reload")
 
 
 class IdleTests(DrainCase):
@@ -205,6 +213,60 @@ class IdleTests(DrainCase):
                     connection.sendall(GET)
                     self.assertIn(b"\r\nConnection: close", answer(connection)[0])
                     self.assertEqual(connection.recv(1), b"")
+
+
+class AffinityTests(DrainCase):
+    """Requests that belong to another worker, which drains as well."""
+
+    FLAGS = ("--dispatch", "sticky", "--sticky", "header:X-Session")
+    ASK = b"GET /pid HTTP/1.1\r\nHost: h\r\nX-Session: %d\r\n\r\n"
+
+    def begin(self, running: RunningCluster, clients: ExitStack) -> list[socket.socket]:
+        """Ask on a few connections, and begin to ask for what belongs elsewhere."""
+        connections = [clients.enter_context(running.connect()) for _ in range(20)]
+        for number, connection in enumerate(connections):
+            connection.sendall(self.ASK % number)
+            answer(connection)
+            connection.sendall((self.ASK % (number + 1))[:30])
+        return connections
+
+    def finish(self, connections: list[socket.socket]) -> None:
+        """Send the rest, and expect the answers."""
+        for number, connection in enumerate(connections):
+            connection.sendall((self.ASK % (number + 1))[30:])
+        for connection in connections:
+            self.assertIn(b" 200 ", answer(connection)[0])
+
+    def test_stop(self) -> None:
+        with (
+            cluster(
+                *self.flags, *self.FLAGS, "--drain-spread", "0", cwd=self.folder
+            ) as running,
+            ExitStack() as clients,
+        ):
+            idle = [clients.enter_context(running.connect()) for _ in range(20)]
+            for number, connection in enumerate(idle):
+                connection.sendall(self.ASK % number)
+                answer(connection)
+            connections = self.begin(running, clients)
+            running.signal(signal.SIGTERM)
+            for connection in idle:
+                self.assertEqual(connection.recv(1), b"")
+            self.finish(connections)
+
+    def test_upgrade(self) -> None:
+        with (
+            cluster(*self.flags, *self.FLAGS, cwd=self.folder) as running,
+            ExitStack() as clients,
+        ):
+            connections = self.begin(running, clients)
+            done = self.control("upgrade")
+            successor = int(re.findall(r"pid (\d+) has taken over", done)[0])
+            try:
+                self.finish(connections)
+            finally:
+                os.kill(successor, signal.SIGTERM)
+                wait_until_gone(successor)
 
 
 class StreamTests(DrainCase):

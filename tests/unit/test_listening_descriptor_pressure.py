@@ -28,4 +28,5 @@ class DescriptorsTests(SynchronousTestCase):
     def test_none_left(self) -> None:
         """Then the folder that lists them may not be opened, either."""
         with descriptors_left(0):
-            self.assertFalse(self.room.has_free(1))
+            room = Descriptors(Clock(), lambda: 0)
+            self.assertFalse(room.has_free(1))

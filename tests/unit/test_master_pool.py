@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.bootstrap import PORT, PRIVATE
+from clusterapp.channel.stickiness import NO_AFFINITY, Stickiness
 from clusterapp.lifecycle import State
 from clusterapp.master.workers.worker_pool import Pool
 
@@ -45,6 +46,9 @@ class FakeSlot:
         self.did.append(("drain", hand_over))
         if self.state in {"backoff", "fatal"}:
             self.enter("stopped")
+
+    def update_affinity(self, how: str) -> None:
+        self.did.append(Stickiness.from_json(how))
 
     def drop(self) -> None:
         self.did.append("drop")
@@ -90,7 +94,15 @@ class PoolTests(PoolCase):
         self.assertNoResult(drained)
         self.other.enter("stopped")
         self.successResultOf(drained)
-        self.assertEqual(self.one.did, [("drain", False)])
+        # No request is relayed to a worker that has stopped accepting, for good.
+        self.assertEqual(self.one.did, [NO_AFFINITY, ("drain", False)])
+
+    def test_drain_while_others_are_retiring(self) -> None:
+        """They relay no requests any more, either."""
+        self.one.enter("running")
+        self.pool.let_go(cast("ChildSlot", self.one))
+        self.pool.drain()
+        self.assertIn(NO_AFFINITY, self.one.did)
 
     def test_drain_of_slots_without_processes(self) -> None:
         self.one.enter("backoff")

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.control.exports.derived_settings import Timeouts
 from clusterapp.master import exit_watch
 from clusterapp.settings.model import Settings
-from clusterapp.settings.stop_time import LEAST, longest_stop
+from clusterapp.settings.stop_time import LAST_WORDS, LEAST, longest_stop
 from tests.unit import master_apps
 from tests.unit.masters import HOOKED, MasterCase
 
@@ -46,13 +46,13 @@ class StopTimeTests(MasterCase):
         """It has a few seconds then, and no graceful timeout of its own."""
         stopped = self.stop(core="isolated")
         core, *workers = self.reactor.children
-        self.pass_seconds(60.5)
+        self.pass_seconds(60 + LAST_WORDS - 0.5)
         self.assertEqual([child.alive for child in workers], [True, True])
         self.assertEqual(core.withins, [])
         self.pass_seconds(0.5)
         self.assertEqual([child.alive for child in workers], [False, False])
         self.assertEqual(core.withins, [LEAST])
-        self.pass_seconds(LEAST + 0.5)
+        self.pass_seconds(LEAST + LAST_WORDS - 0.5)
         self.assertTrue(core.alive)
         self.pass_seconds(0.5)
         self.successResultOf(stopped)
@@ -68,7 +68,7 @@ class StopTimeTests(MasterCase):
             child.exit()
         self.reactor.flush()
         self.assertEqual(core.withins, [40.0])
-        self.pass_seconds(40.5)
+        self.pass_seconds(40 + LAST_WORDS - 0.5)
         self.assertNoResult(stopped)
         self.pass_seconds(0.5)
         self.successResultOf(stopped)
@@ -85,7 +85,7 @@ class StopTimeTests(MasterCase):
 
         master_apps.STOP.append(deaf())
         stopped = self.stop(app=HOOKED)
-        self.pass_seconds(61 + LEAST + 0.5)
+        self.pass_seconds(60 + LEAST + 2 * LAST_WORDS - 0.5)
         self.assertNoResult(stopped)
         self.pass_seconds(0.5)
         self.successResultOf(stopped)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import trustme
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
@@ -38,6 +39,8 @@ class Order:
         self.did: list[str] = []
         self.started: Deferred[None] = Deferred()
         self.drained: Deferred[None] = Deferred()
+        self.empty: Deferred[None] = Deferred()
+        self.clock: Any = Clock()
         hooks = Hooks()
         hooks.on_start(self.on_start)
         hooks.on_stop(lambda: self.did.append("stop hook"))
@@ -56,6 +59,10 @@ class Order:
 
     def abort(self) -> None:
         self.did.append("abort")
+
+    def emptied(self) -> Deferred[None]:
+        self.did.append("wait for the ends")
+        return self.empty
 
     def start(self) -> None:
         self.did.append("accept")
@@ -97,8 +104,21 @@ class HostTests(SynchronousTestCase):
         """What is left is broken off, and the stop hooks run all the same."""
         drained = Deferred.fromCoroutine(self.order.host.drain())
         drained.cancel()
+        self.assertNoResult(drained)
+        self.assertEqual(self.order.did[2:], ["abort", "wait for the ends"])
+        self.order.empty.callback(None)
         self.successResultOf(drained)
-        self.assertEqual(self.order.did[2:], ["abort", "stop hook"])
+        self.assertEqual(self.order.did[4:], ["stop hook"])
+
+    def test_connections_that_do_not_end(self) -> None:
+        """They are not waited for longer than a moment."""
+        drained = Deferred.fromCoroutine(self.order.host.drain())
+        drained.cancel()
+        self.order.clock.advance(0.9)
+        self.assertNoResult(drained)
+        self.order.clock.advance(0.2)
+        self.successResultOf(drained)
+        self.assertEqual(self.order.did[4:], ["stop hook"])
 
 
 class CoreCase(SynchronousTestCase):

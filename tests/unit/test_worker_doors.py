@@ -159,6 +159,17 @@ class AcceptingTests(DoorsCase):
         self.assertIn(b" 400 ", await client.rest())
 
     @on_each_loop
+    async def test_private_to_the_end(self) -> None:
+        """Where the whole cluster drains, what other workers have relayed is served."""
+        self.listeners.start()
+        self.listeners.accept(PRIVATE, self.listening(), shared=False)
+        self.listeners.keeps_private = True
+        self.listeners.stop()
+        client = await self.connected()
+        self.assertIn(b" 400 ", await client.rest())
+        self.listeners.refuse(PRIVATE)
+
+    @on_each_loop
     async def test_announced(self) -> None:
         """A listener with the PROXY protocol asks for its header."""
         self.listeners.start()

@@ -7,6 +7,7 @@ from itertools import chain
 from twisted.internet.defer import Deferred
 
 from clusterapp.channel.bootstrap import PORT, PRIVATE
+from clusterapp.channel.stickiness import NO_AFFINITY
 from clusterapp.lifecycle import State
 from clusterapp.master.workers.child_slot import ChildSlot
 from clusterapp.master.workers.retiring import RetiringWorkers
@@ -82,6 +83,10 @@ class Pool:
 
     def drain(self) -> Deferred[None]:
         """Drain all slots and remove them; fires when the last process has exited."""
+        for slot in self.everyone():
+            # Otherwise a worker would relay requests to one that has stopped accepting:
+            # as no worker succeeds it, they would wait until the graceful timeout.
+            slot.update_affinity(NO_AFFINITY.to_json())
         slots = tuple(self.slots.values())
         self.slots.clear()
         for slot in slots:
