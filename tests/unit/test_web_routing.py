@@ -1,6 +1,7 @@
 """A request's side is the one that a single Klein with all routes would choose."""
 
 from collections.abc import Iterable
+from itertools import combinations
 from typing import Any, NamedTuple
 
 from hypothesis import assume, given, settings
@@ -117,6 +118,14 @@ class AsOneKleinTests(SynchronousTestCase):
         app_rules = list(sides["app"].url_map.iter_rules())
         core_rules = list(sides["core"].url_map.iter_rules())
         assume(clash(app_rules, core_rules) is None)
+        # Of two rules of one side that are equally specific, werkzeug takes the first
+        # that it has found a place for, which rules of the other side can change.
+        for rules in (app_rules, core_rules):
+            for one, other in combinations(rules, 2):
+                weights = [
+                    [part.weight for part in rule._parts] for rule in (one, other)
+                ]
+                assume(one.rule == other.rule or weights[0] != weights[1])
         whole = klein_of(routes).resource()
         chooser = Routes(app_rules, core_rules, None)
         for path in paths:
