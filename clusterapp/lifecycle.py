@@ -104,6 +104,11 @@ class Slot:
         while now - self.crashes[0] > self.patience.crash_window:
             self.crashes.popleft()
 
+    def inherit(self, before: "Slot") -> None:
+        """Continue the record of a slot whose process leaves it."""
+        self.crashes, self.pauses = deque(before.crashes), before.pauses
+        self.running_since, self.given_up = before.running_since, before.given_up
+
     def is_fatal(self) -> bool:
         """
         Return whether too many crashes at the start fell within the crash window.
@@ -126,6 +131,9 @@ class Lifecycle(Protocol):
 
     def start(self) -> None:
         """Fill the slot, as requested by an operator or the program."""
+
+    def resume(self) -> None:
+        """Fill the slot as after an exit of its process, which leaves by itself."""
 
     def ready(self) -> None:
         """Called when the slot's process accepts connections."""
@@ -190,6 +198,7 @@ def _build() -> Callable[[Slot], Lifecycle]:
     fatal = builder.state("fatal", _giving_up)
 
     stopped.upon(Lifecycle.start).to(starting).returns(None)
+    stopped.upon(Lifecycle.resume).to(backoff).returns(None)
     emptied.upon(Lifecycle.start, nodata=True).to(starting).returns(None)
     running.upon(Lifecycle.drain, nodata=True).to(draining).returns(None)
     running.upon(Lifecycle.exited, nodata=True).to(backoff).returns(None)

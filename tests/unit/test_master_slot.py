@@ -24,6 +24,7 @@ class Watcher:
     def __init__(self) -> None:
         self.states: list[State] = []
         self.trials: list[ChildSlot] = []
+        self.terminated: list[ChildSlot] = []
         self.cores: list[bool] = []
         self.failures: list[tuple[str, bool, str, str]] = []
         #: By which listener each connection that was handed over has come.
@@ -35,6 +36,9 @@ class Watcher:
 
     def imported(self, *, has_core: bool) -> None:
         self.cores.append(has_core)
+
+    def terminating(self, slot: ChildSlot) -> None:
+        self.terminated.append(slot)
 
     def loaded(self, slot: ChildSlot) -> None:
         self.trials.append(slot)
@@ -144,11 +148,12 @@ class LifeTests(SlotCase):
         self.assertEqual(self.slot.lag, 2)
 
     def test_signal(self) -> None:
-        """A process that has received SIGTERM takes nothing more, and is replaced."""
+        """A process that has received SIGTERM takes nothing more; the watcher hears."""
         child = self.running()
         self.assertTrue(self.slot.accepts)
         child.end.terminating()
         child.flush()
+        self.assertEqual(self.watcher.terminated, [self.slot])
         self.assertFalse(self.slot.accepts)
         self.assertEqual(self.slot.state, "running")
         child.exit()

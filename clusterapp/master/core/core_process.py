@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 
 from clusterapp.errors import ClusterError, NeverReadyError
 from clusterapp.lifecycle import State
@@ -115,6 +116,8 @@ class RemoteCore:
 class IsolatedCore:
     """A core in a supervised child of its own; at most one serves at a time."""
 
+    _log = Logger()
+
     def __init__(self, reactor: Any, release: Release, watcher: CoreWatcher) -> None:
         self._reactor = reactor
         self._release = release
@@ -194,6 +197,15 @@ class IsolatedCore:
             self._watcher.fatal_error(
                 NeverReadyError(f"the core never became ready ({why})")
             )
+
+    def terminating(self, slot: ChildSlot) -> None:
+        """Called when a child drains because of SIGTERM: only one core may serve."""
+        self._log.warn(
+            "{label} (pid {pid}) has received SIGTERM: it drains, and is replaced then",
+            label=slot.label,
+            pid=slot.pid,
+        )
+        self.entered(slot, slot.state)
 
     def imported(self, *, has_core: bool) -> None:
         """Do nothing: only workers report that."""

@@ -130,6 +130,10 @@ class Trial:
         """Called when the process has imported the application."""
         self._watcher.imported(has_core=has_core)
 
+    def terminating(self, slot: ChildSlot) -> None:
+        """Called when the process has received SIGTERM."""
+        self._watcher.terminating(slot)
+
     def loaded(self, slot: ChildSlot) -> None:
         """Called when the process waits to be activated, or drains."""
         self._watcher.loaded(slot)

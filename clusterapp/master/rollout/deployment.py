@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Collection, Coroutine, Iterator
+from itertools import chain
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -182,12 +183,13 @@ class Deployment:
             await trial.probe(self._reactor, release.client, path)
             await trial.take_place()
         except BaseException as error:
+            self._trials.discard(slot)
             self._withdraw(slot)
+            self._replace_terminating(number)
             if isinstance(error, TrialError):
                 tell(Step(error.reason, number))
             raise
-        finally:
-            self._trials.discard(slot)
+        self._trials.discard(slot)
         tell(Step(f"ready after {slot.uptime or 0:.2f} s", number))
         before = self.pool.slots.get(number)
         self.pool.put(slot)
@@ -214,6 +216,22 @@ class Deployment:
     def entered(self, slot: ChildSlot, state: State) -> None:
         """Called when the state of a worker has changed."""
         self.pool.entered(slot, state)
+        if state == "stopped":
+            self._replace_terminating(slot.number)
+
+    def terminating(self, slot: ChildSlot) -> None:
+        """Called when a worker drains because of SIGTERM: replace it at once."""
+        at_once = self._may_be_replaced(slot)
+        self._log.warn(
+            "{label} (pid {pid}) has received SIGTERM: it drains, and {then}",
+            label=slot.label,
+            pid=slot.pid,
+            then="its replacement starts now" if at_once else "is replaced then",
+        )
+        if at_once:
+            self.pool.replace(slot)
+        else:
+            self._owner.changed()
 
     def imported(self, *, has_core: bool) -> None:
         """Called when a worker has imported the application: notify the core."""
@@ -259,6 +277,26 @@ class Deployment:
             " ({why})",
             why=why,
         )
+
+    def _may_be_replaced(self, slot: ChildSlot) -> bool:
+        """Return whether a worker's replacement may start while the worker drains."""
+        # No slot has more than two processes, however often SIGTERM is sent.
+        others = chain(self._trials, self.pool.leaving)
+        is_alone = all(each.number != slot.number for each in others)
+        return is_alone and not slot.cluster_stops
+
+    def _replace_terminating(self, number: int) -> None:
+        """Replace the worker of a slot if it has had to wait for that since SIGTERM."""
+        slot = self.pool.slots.get(number)
+        if slot is None or slot.state != "running" or not slot.is_terminating:
+            return
+        if self._may_be_replaced(slot):
+            self._log.info(
+                "{label} (pid {pid}) still drains: its replacement starts now",
+                label=slot.label,
+                pid=slot.pid,
+            )
+            self.pool.replace(slot)
 
     def _take_out(self, number: int, tell: Tell) -> Deferred[None]:
         tell(Step("draining", number))

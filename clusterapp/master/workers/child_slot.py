@@ -42,6 +42,9 @@ class Watcher(Protocol):
     def imported(self, *, has_core: bool) -> None:
         """Called when a slot's process has imported the application."""
 
+    def terminating(self, slot: "ChildSlot") -> None:
+        """Called when a slot's process, which served, drains because of SIGTERM."""
+
     def loaded(self, slot: "ChildSlot") -> None:
         """
         Called when a slot's process can serve but has not taken the slot.
@@ -173,6 +176,22 @@ class ChildSlot:
     def start(self) -> None:
         """Start a process in the slot."""
         self._life.start()
+
+    def replacement(self) -> "ChildSlot":
+        """
+        Create the slot that replaces this one, whose process drains by itself.
+
+        It continues the count of restarts and the record of crashes: its first process
+        starts as after an exit of this one's.
+        """
+        new = ChildSlot(self._reactor, self._plan, self._facts.patience, self.watcher)
+        new.restarts = self.restarts
+        new._facts.inherit(self._facts)
+        return new
+
+    def resume(self) -> None:
+        """Start a process in the slot as after an exit: after a pause."""
+        self._life.resume()
 
     def activate(self) -> None:
         """Send `Activate` to a process on trial: it takes the slot."""
@@ -383,13 +402,8 @@ class ChildSlot:
         """Called when the process has received SIGTERM: it drains by itself."""
         if self.state != "running":
             return
-        self._log.warn(
-            "{label} (pid {pid}) has received SIGTERM: it drains, and is replaced then",
-            label=self.label,
-            pid=self.pid,
-        )
         self.is_terminating = True
-        self.watcher.entered(self, self.state)
+        self.watcher.terminating(self)
 
     def ready(self, static: StaticFolder | None) -> None:
         """Called when the process accepts connections."""

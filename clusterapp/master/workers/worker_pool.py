@@ -65,6 +65,16 @@ class Pool:
             self.let_go(before)
         self._on_change()
 
+    def replace(self, slot: ChildSlot) -> None:
+        """
+        Start the replacement of a worker that drains by itself, and retire that.
+
+        Connections to the slot wait for the replacement, as after a crash.
+        """
+        new = self.slots[slot.number] = slot.replacement()
+        new.resume()
+        self.let_go(slot)
+
     def take_out(self, number: int) -> Deferred[None]:
         """
         Remove a slot; its idle connections are handed over to other workers.
