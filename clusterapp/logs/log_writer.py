@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from queue import SimpleQueue
 from typing import NamedTuple
 
@@ -19,6 +20,9 @@ from clusterapp.logs.log_output import open_again
 
 #: The most bytes that are kept while the reader stands still; later events are dropped.
 MOST_KEPT = 1_048_576
+
+#: The most events that the thread writes at once.
+_MOST_EVENTS = 64
 
 #: The seconds that a forked process waits for room: it has no writer thread.
 _FORKED_PATIENCE = 1.0
@@ -152,9 +156,11 @@ class LogWriter:
 
     def _took(self, sent: int) -> None:
         """Remove written bytes, which may end within an event."""
-        first = self._pending.popleft()
         self._size -= sent
-        if sent < len(first.data):
+        while self._pending and len(self._pending[0].data) <= sent:
+            sent -= len(self._pending.popleft().data)
+        if sent:
+            first = self._pending.popleft()
             self._pending.appendleft(first._replace(data=first.data[sent:]))
         self._tell_lost()
 
@@ -175,7 +181,7 @@ class LogWriter:
     def _run(self) -> None:
         while True:
             self._bell.get()
-            while (data := self._first()) is not None:
+            while data := self._batch():
                 sent = self._write_blocking(data)
                 with self._lock:
                     if sent is None:
@@ -186,15 +192,26 @@ class LogWriter:
             with self._lock:
                 self._written.notify_all()
 
-    def _first(self) -> bytes | None:
-        """Return what the thread is to write next; callers write nothing meanwhile."""
+    def _batch(self) -> bytes:
+        """
+        Return what the thread is to write next; callers write nothing meanwhile.
+
+        These are as many events as a pipe does not mix with those of other writers, at
+        least one: after each write the thread waits for the interpreter's lock.
+        """
         with self._lock:
             while self._pending:
                 self._thread_writes = True
-                if self._pending:  # a finalizer may have written it
-                    return self._pending[0].data
+                size, batch = 0, list[bytes]()
+                for each in list(islice(self._pending, _MOST_EVENTS)):
+                    size += len(each.data)
+                    if size > select.PIPE_BUF and batch:
+                        break
+                    batch.append(each.data)
+                if batch:  # a finalizer may have written them
+                    return b"".join(batch)
                 self._thread_writes = False
-        return None
+        return b""
 
     def _write_blocking(self, data: bytes) -> int | None:
         """Write, however long that takes; return the number of bytes, None if none."""

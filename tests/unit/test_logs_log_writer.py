@@ -95,6 +95,27 @@ class WriterTests(WriterCase):
         self.writer.send(b"after\n")
         self.assertEqual(os.read(self.reading, 100), b"after\n")
 
+    def test_many_small_events(self) -> None:
+        """They are written together, as far as a pipe keeps a write whole."""
+        written: list[bytes] = []
+        write = os.write
+
+        def noted(descriptor: int, data: bytes) -> int:
+            if descriptor == self.writing:
+                written.append(data)
+            return write(descriptor, data)
+
+        self.patch(os, "write", noted)
+        sent = [AN_EVENT, *(b"%d %s\n" % (number, b"y" * 100) for number in range(999))]
+        for each in sent:
+            self.writer.send(each)
+        whole = b"".join(sent)
+        found = read_until(self.reading, lambda it: len(it) >= len(whole))
+        self.assertEqual(found, whole)
+        self.assertTrue(all(each.endswith(b"\n") for each in written))
+        self.assertLess(len(written), 100)
+        self.assertTrue(all(len(each) <= 4096 for each in written[1:]))
+
     def test_large_event(self) -> None:
         """One that is larger than what is kept is no loss if it is the only one."""
         event = b"z" * (MOST_KEPT + 5)
