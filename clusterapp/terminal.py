@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import sys
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,9 @@ from clusterapp.regular import check_writable
 
 #: The error that twistd's command prints after one that was printed in full.
 TOLD = "the start has failed, as said above"
+
+#: The seconds that an error waits for a reader of the terminal that stands still.
+_PATIENCE = 1.0
 
 
 class Terminal:
@@ -49,15 +53,25 @@ class Terminal:
         return cls(os.fdopen(descriptor, "w", errors="backslashreplace"))
 
     def tell(self, error: ClusterError) -> bool:
-        """Print an error; return whether that was possible."""
-        if self._stderr is None:
+        """Print an error; return whether that was possible, without waiting long."""
+        stderr = self._stderr
+        if stderr is None:
             return False
-        try:
-            print_error(error, self._stderr)
-            self._stderr.flush()
-        except OSError:  # no reader
-            return False
-        return True
+        told = threading.Event()
+
+        def tell() -> None:
+            with suppress(OSError):  # no reader
+                print_error(error, stderr)
+                stderr.flush()
+                told.set()
+
+        # The descriptor is shared with the command, so it must stay blocking.
+        thread = threading.Thread(target=tell, name="terminal", daemon=True)
+        thread.start()
+        thread.join(_PATIENCE)
+        if thread.is_alive():
+            self._stderr = None  # closing it would wait for the thread
+        return told.is_set()
 
     def close(self) -> None:
         """Close the descriptor, so that readers of the command's stderr see its end."""

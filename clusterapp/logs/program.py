@@ -1,12 +1,14 @@
 """The log of the master's program under twistd: escaped, rate-limited, for journald."""
 
+import atexit
 import os
 import signal
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from io import TextIOWrapper
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from twisted.logger import (
     FileLogObserver,
@@ -24,10 +26,12 @@ from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
 from clusterapp.logs.event_request import FindRequest, request_of
+from clusterapp.logs.log_writer import LogStream, LogWriter, may_block
 from clusterapp.logs.repeat_filter import Later, RepeatFilter
 from clusterapp.logs.streams import LineStream, text_stream
 from clusterapp.printable import printable, printable_name
 from clusterapp.tracebacks import format_failure
+from clusterapp.wording import counted
 
 #: Priorities of lines for journald (sd-daemon(3), syslog(3)).
 _PRIORITIES = {
@@ -37,6 +41,9 @@ _PRIORITIES = {
     LogLevel.info: 6,
     LogLevel.debug: 7,
 }
+
+#: The seconds that an exiting program waits for a reader of its log that stands still.
+_LAST_WORDS_SECONDS = 1.0
 
 
 @implementer(ILogObserver)
@@ -50,6 +57,7 @@ class ProgramLog:
     :param observer: the observer that writes: one of `line_observer`, or a legacy one.
     :param later: schedules a call after some seconds; any thread may call it.
     :param find_request: returns the request that the calling code works for.
+    :param finish: writes what the observer has kept; called when the program exits.
     :ivar upgrading: whether this program is a new master before the end of its upgrade.
         Its events are tagged: the old master, which still serves, writes to the same
         output.
@@ -60,7 +68,9 @@ class ProgramLog:
         observer: Any,
         later: Later,
         find_request: FindRequest,
+        finish: Callable[[], None] = lambda: None,
     ) -> None:
+        self._finish = finish
         self._find_request = find_request
         self.upgrading = False
         if not ILogObserver.providedBy(observer):
@@ -89,8 +99,9 @@ class ProgramLog:
         self._observer(_with_printable_names(event))
 
     def flush(self) -> None:
-        """Log the counts of suppressed events: the program exits."""
+        """Log the counts of suppressed events, and write what is kept, at exit."""
         self._repeats.flush()
+        self._finish()
 
 
 def line_observer(
@@ -108,6 +119,56 @@ def line_observer(
         # lost.
         stream.reconfigure(errors="backslashreplace")
     return FileLogObserver(stream, partial(line_of, journal=journal))
+
+
+class Output(NamedTuple):
+    """
+    Where the log is written.
+
+    :param observer: the observer that writes.
+    :param finish: writes what the observer has kept; called when the program exits.
+    """
+
+    observer: Any
+    finish: Callable[[], None] = lambda: None
+
+
+def stdout_output(stream: Any, environ: Mapping[str, str] = os.environ) -> Output:
+    """
+    Return an output to stdout whose observer never waits for a reader.
+
+    A regular file is written to directly: no reader can stand still.
+
+    :param stream: stdout, before it is replaced.
+    :param environ: the environment of the program.
+    """
+    if not isinstance(stream, TextIOWrapper) or not may_block(stream.fileno()):
+        return Output(line_observer(stream, environ))
+    stream.flush()  # it has been printed before
+    descriptor, charset = stream.fileno(), stream.encoding
+    journal = is_journal(descriptor, environ)
+
+    def notice(lost: int) -> bytes:
+        line = line_of(_lost_event(lost), journal=journal) or ""
+        return line.encode(charset, "backslashreplace")
+
+    writer = LogWriter(descriptor, notice)
+    writer.start()
+    finish = partial(writer.close, _LAST_WORDS_SECONDS)
+    # A failed start does not come to the end of the reactor's run.
+    atexit.register(finish)
+    lines: Any = LogStream(writer, charset)
+    return Output(FileLogObserver(lines, partial(line_of, journal=journal)), finish)
+
+
+def _lost_event(lost: int) -> LogEvent:
+    return {
+        "log_format": "{lines} of the log lost: more came than its reader took",
+        "lines": counted(lost, "line"),
+        "log_level": LogLevel.warn,
+        "log_namespace": __name__,
+        "log_time": time.time(),
+    }
 
 
 def _with_printable_names(event: LogEvent) -> LogEvent:
@@ -200,14 +261,15 @@ def log_with_twistd(
         or twistd.get("logger")
     ):
         return None
-    log = ProgramLog(_twistd_observer(twistd, later), later, find_request)
+    output = _twistd_output(twistd, later)
+    log = ProgramLog(output.observer, later, find_request, output.finish)
     application.setComponent(ILogObserver, log)
     return log
 
 
-def _twistd_observer(twistd: Mapping[str, Any], later: Later) -> Any:
+def _twistd_output(twistd: Mapping[str, Any], later: Later) -> Output:
     """
-    Return an observer for the output that twistd chooses by its options.
+    Return the output that twistd chooses by its options.
 
     twistd's own is private. As there, a log file that Twisted rotates is rotated at
     SIGUSR1, too, unless the program handles that signal.
@@ -215,16 +277,16 @@ def _twistd_observer(twistd: Mapping[str, Any], later: Later) -> Any:
     if twistd.get("syslog"):
         from twisted.python.syslog import SyslogObserver  # noqa: PLC0415 - it opens it
 
-        return SyslogObserver(twistd.get("prefix", "")).emit
+        return Output(SyslogObserver(twistd.get("prefix", "")).emit)
     name = twistd.get("logfile")
     if name == "-" and not twistd["nodaemon"]:
         sys.exit("Daemons cannot log to stdout, exiting!")
     if name == "-" or (twistd["nodaemon"] and not name):
-        return line_observer(sys.stdout)
+        return stdout_output(sys.stdout)
     file = LogFile.fromFullPath(name or "twistd.log")
     if not signal.getsignal(signal.SIGUSR1):  # SIG_DFL
         signal.signal(signal.SIGUSR1, lambda *_: later(0, file.rotate))
-    return line_observer(file)
+    return Output(line_observer(file))
 
 
 def capture_streams() -> None:

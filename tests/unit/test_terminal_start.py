@@ -1,5 +1,6 @@
 """What twistd's command prints when its daemon has started, or not."""
 
+import contextlib
 import io
 import os
 import sys
@@ -7,7 +8,9 @@ import sys
 from twisted.scripts._twistd_unix import UnixApplicationRunner
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.terminal import report_start_plainly
+from clusterapp import terminal
+from clusterapp.errors import ClusterError
+from clusterapp.terminal import Terminal, report_start_plainly
 
 
 class StartTests(SynchronousTestCase):
@@ -51,3 +54,43 @@ class StartTests(SynchronousTestCase):
     def test_no_stderr(self) -> None:
         self.patch(sys, "__stderr__", None)
         self.assertEqual(self.waited(b"1 no")[0], 1)
+
+
+class TerminalTests(SynchronousTestCase):
+    """The stderr of the command, to which a daemon prints its error."""
+
+    def setUp(self) -> None:
+        self.reading, writing = os.pipe()
+        self.stderr = os.fdopen(writing, "w")
+
+    def test_told(self) -> None:
+        self.addCleanup(os.close, self.reading)
+        told = Terminal(self.stderr)
+        self.assertTrue(told.tell(ClusterError("no")))
+        self.assertEqual(os.read(self.reading, 100), b"clusterapp: no\n")
+        told.close()
+        self.assertTrue(self.stderr.closed)
+
+    def test_no_reader(self) -> None:
+        os.close(self.reading)
+        told = Terminal(self.stderr)
+        self.assertFalse(told.tell(ClusterError("no")))
+        told.close()
+
+    def test_reader_that_stands_still(self) -> None:
+        """The daemon ends all the same; the error is in its log."""
+        self.patch(terminal, "_PATIENCE", 0.01)
+        os.set_blocking(self.stderr.fileno(), False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(self.stderr.fileno(), b"x")
+        os.set_blocking(self.stderr.fileno(), True)
+        told = Terminal(self.stderr)
+        self.assertFalse(told.tell(ClusterError("no")))
+        told.close()
+        self.assertFalse(told.tell(ClusterError("no")))
+        with os.fdopen(self.reading, "rb") as reader:
+            while not reader.read1().endswith(b"clusterapp: no\n"):
+                pass
+        # The thread is gone by then, or is about to be.
+        self.stderr.close()
