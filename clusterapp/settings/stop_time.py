@@ -9,7 +9,7 @@ from clusterapp.settings.model import Settings
 PASSING_ON: Final = 5.0
 
 #: Seconds that a process has to exit by itself after its graceful timeout.
-LAST_WORDS: Final = 2.0
+LAST_WORDS: Final = 1.0
 
 #: Seconds that the core has to drain and run its stop hooks, and then the master to
 #: exit, if the workers have used up the graceful timeout.

@@ -54,7 +54,7 @@ _PART_CLOSED = 4
 
 #: The seconds to wait for the ends of connections that have been aborted, which takes
 #: some turns of the event loop.
-_ABORT_SECONDS = 1.0
+_ABORT_SECONDS = 0.5
 
 #: The seconds that a connection to the core may take until its first request, TLS
 #: handshake included: workers connect only when they have a request.

@@ -88,8 +88,13 @@ class LendingTests(LeavingCase):
         clients = [await self.greeted() for _ in range(33)]
         await self.turns()
         drained = self.site.drain(spread=100.0, hand_over=heir.hand_over)
-        lent = {each.getpeername() for each in heir.kept}
-        [last] = [each for each in clients if each.socket.getsockname() not in lent]
+        # Both addresses: clients of different listeners may have the same port.
+        lent = {(each.getpeername(), each.getsockname()) for each in heir.kept}
+        [last] = [
+            each
+            for each in clients
+            if (each.socket.getsockname(), each.socket.getpeername()) not in lent
+        ]
         await last.get("/hi")
         self.assertIn(CLOSE, await last.rest())
         for kept in heir.kept:

@@ -114,7 +114,7 @@ class HostTests(SynchronousTestCase):
         """They are not waited for longer than a moment."""
         drained = Deferred.fromCoroutine(self.order.host.drain())
         drained.cancel()
-        self.order.clock.advance(0.9)
+        self.order.clock.advance(0.4)
         self.assertNoResult(drained)
         self.order.clock.advance(0.2)
         self.successResultOf(drained)
