@@ -185,9 +185,13 @@ class ChildSlot:
         starts as after an exit of this one's.
         """
         new = ChildSlot(self._reactor, self._plan, self._facts.patience, self.watcher)
-        new.restarts = self.restarts
-        new._facts.inherit(self._facts)
+        new.continue_record(self.restarts, self._facts)
         return new
+
+    def continue_record(self, restarts: int, facts: Slot) -> None:
+        """Continue the count of restarts and the record of a replaced slot."""
+        self.restarts = restarts
+        self._facts.inherit(facts)
 
     def resume(self) -> None:
         """Start a process in the slot as after an exit: after a pause."""
