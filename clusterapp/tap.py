@@ -320,10 +320,11 @@ class Program(MultiService):
             error = (
                 problem if isinstance(problem, ClusterError) else start_error(problem)
             )
+            # First, since the command then ends, and its caller may look at the log.
+            print_error(error, sys.stderr)
             self._tell_twistd(error)
             if self._inheritance is not None:
                 self._inheritance.unfit(str(error))
-            print_error(error, sys.stderr)
             raise SystemExit(error.exit_status) from None
 
     def _tell_twistd(self, error: ClusterError) -> None:
