@@ -63,7 +63,8 @@ class ReplacementTests(SigtermCase):
         old = self.run_master()
         self.terminate(*old)
         new = self.started_after(2)
-        self.assertEqual([each.bootstrap["slot"] for each in new], [0, 1])
+        # In any order: their pauses are spread at random.
+        self.assertEqual({each.bootstrap["slot"] for each in new}, {0, 1})
         self.assertEqual(self.pids("leaving"), [each.pid for each in old])
         self.assertFalse(self.operations.health().ready)
         for child in new:
