@@ -203,7 +203,7 @@ class Program(MultiService):
         self._release_command()
 
     def _release_command(self) -> None:
-        """Have the daemon's parent process exit with 0 once the cluster is ready."""
+        """Make the daemon's parent process exit with 0 once the cluster is ready."""
         if self._command_waits is None:
             self._terminal.close()
         elif self._cluster.standing().ready:

@@ -17,7 +17,7 @@ _log = Logger()
 #: children send it.
 NAMESPACE: Final = __name__
 
-#: The library of names that CPython's standard library has.
+#: The project of names that CPython's standard library has.
 PYTHON: Final = "Python"
 
 _told: set[str] = set()
@@ -35,7 +35,7 @@ class PrivateName(Generic[T]):
     """
     A private name of another project, checked at the first use.
 
-    :param library: the distribution that has it.
+    :param project: the distribution that has it.
     :param name: the name, with its module or class.
     :param lost: what is lost without it.
     :param find: returns the name's value, or what is made of it; returns None, or
@@ -43,9 +43,9 @@ class PrivateName(Generic[T]):
     """
 
     def __init__(
-        self, library: str, name: str, lost: str, find: Callable[[], T | None]
+        self, project: str, name: str, lost: str, find: Callable[[], T | None]
     ) -> None:
-        self.library = library
+        self.project = project
         self.name = name
         self.lost = lost
         self._find = find
@@ -69,18 +69,18 @@ class PrivateName(Generic[T]):
     def warn(self) -> None:
         """Log that the name is missing or has changed, once in a process."""
         text = (
-            f"{self.library} {_version(self.library)}: the private name {self.name} is"
+            f"{self.project} {_version(self.project)}: the private name {self.name} is"
             f" missing or has changed: {self.lost}"
         )
         if is_first(text):
             _log.warn("{text}", text=text)
 
 
-def _version(library: str) -> str:
-    if library == PYTHON:
+def _version(project: str) -> str:
+    if project == PYTHON:
         return platform.python_version()
     try:
-        return version(library)
+        return version(project)
     except PackageNotFoundError:
         return "(of unknown version)"
 

@@ -26,7 +26,7 @@ NAME_CACHE: Final = PrivateName(
 
 
 def replace_name_cache(names: MutableMapping[bytes | str, bytes]) -> None:
-    """Have Twisted keep the canonical case of field names in a dictionary of ours."""
+    """Replace Twisted's cache of the canonical case of field names."""
     encoder = NAME_CACHE.value
     if encoder is not None:
         encoder._canonicalHeaderCache = names

@@ -50,7 +50,7 @@ class Break(NamedTuple):
 
 
 def renamed(package: str, *names: str) -> tuple[tuple[str, str, str], ...]:
-    """Give the edits by which names get other ones, wherever they are used."""
+    """Return the edits that rename these names wherever they are used."""
     return tuple((package, rf"\b{name}\b", f"{name}_elsewhere") for name in names)
 
 

@@ -1,4 +1,4 @@
-"""A cluster whose stdout is a pipe that nobody reads any more."""
+"""The master while the reader of its stdout, a pipe, stands still."""
 
 import contextlib
 import fcntl

@@ -228,7 +228,7 @@ class NativeCase(SynchronousTestCase):
             await asyncio.sleep(0)
 
     async def lingered(self) -> None:
-        """Let time pass until all are closed; kernels acknowledge by their own time."""
+        """Advance the clock until all are acknowledged by the kernel, and closed."""
         self.accept_all()
         while self.site.connections:
             self.clock.advance(1)
@@ -278,7 +278,7 @@ class NativeCase(SynchronousTestCase):
         return self.resource.requests[number]
 
     def connections(self) -> list[Any]:
-        """Give the server's sides of all connections."""
+        """Return the server's connection objects."""
         return list(self.site._connections)
 
     def connection(self) -> Any:

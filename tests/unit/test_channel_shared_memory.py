@@ -12,7 +12,7 @@ from tests.unit.test_layers import MODULES
 
 
 class SharedMemoryTests(SynchronousTestCase):
-    """Its size stays, whoever holds a descriptor of it."""
+    """No process that has its descriptor can change its size."""
 
     def test_sealed(self) -> None:
         """It can be written, but neither cut off, nor extended, nor unsealed."""

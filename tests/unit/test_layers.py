@@ -135,7 +135,7 @@ NAMES = frozenset(map(module_of, MODULES))
 
 
 def modules_in(path: Path) -> Iterator[str]:
-    """Give the modules of ours that a module imports."""
+    """Return the modules of this package that a module imports."""
     for name in imported(parse(path)):
         found = name if name in NAMES else name.rpartition(".")[0]
         if found in NAMES and found not in {module_of(path), "clusterapp"}:

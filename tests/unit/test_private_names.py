@@ -154,7 +154,7 @@ class UseTests(SynchronousTestCase):
         for module in (cpython, reactors, web):
             for value in vars(module).values():
                 if isinstance(value, PrivateName):
-                    row = f"| {value.library} | {value.name} | {value.lost} |\n"
+                    row = f"| {value.project} | {value.name} | {value.lost} |\n"
                     self.assertTrue(row in text, row)
 
 

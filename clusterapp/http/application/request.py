@@ -393,7 +393,7 @@ class ClusterRequest(Distributed, Addressing):
 
 
 def _set_lazily(name: str) -> None:
-    """Have what the constructor of `Componentized` sets created on first use."""
+    """Create an attribute of `Componentized` on its first use, not in a constructor."""
     made = Lazy[Any](lambda _: vars(Componentized())[name])
     made.__set_name__(ClusterRequest, name)
     setattr(ClusterRequest, name, made)

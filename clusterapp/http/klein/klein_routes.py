@@ -84,7 +84,7 @@ _state_of: Callable[[Map], object] = REMAP_OF.value or _count_rules
 
 
 def _mark(url_map: Map) -> object:
-    """Have werkzeug take up added rules; return the value of `_state_of` from now."""
+    """Update the map for added rules, and return its new value of `_state_of`."""
     url_map.update()
     # The mark of another cache of this map is valid for this one, too.
     if REMAP_OF.found and not isinstance(_state_of(url_map), _Mark):

@@ -87,7 +87,7 @@ def core(request: IRequest) -> str:
 
 @app.core.route("/fork")
 def fork(request: IRequest) -> str:
-    """Let a fork of the core end by itself."""
+    """Fork a process in the core, and return how it has ended."""
     pid = os.fork()
     if pid == 0:
         os._exit(4)

@@ -21,5 +21,5 @@ def start_other() -> None:
 
 @app.core.route("/core")
 def core(request: IRequest) -> str:
-    """Tell which process was started."""
+    """Return the pid of the process that was started."""
     return str(started[0])
