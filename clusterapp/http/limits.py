@@ -54,7 +54,7 @@ LINGER_CHECK = 1.0
 CLOSE_NOTIFY_SECONDS = 1.0
 
 #: How long a client may take to answer the close frame of a WebSocket, in seconds.
-GOODBYE_SECONDS = 2.0
+CLOSE_FRAME_SECONDS = 2.0
 
 #: How long a connection that has sent nothing yet delays a drain, in seconds.
 FIRST_REQUEST_SECONDS = 1.0

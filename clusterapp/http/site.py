@@ -28,7 +28,7 @@ from clusterapp.http.server.prepared_response import Answer
 from clusterapp.http.server.trusted_peers import NoProxies, Proxies
 from clusterapp.http.syntax.request_head import Head, HeadReader
 from clusterapp.http.syntax.status_line import common_lines
-from clusterapp.http.transports.twisted_connection import HostedConnection
+from clusterapp.http.transports.twisted_adapter import TwistedAdapter
 
 if TYPE_CHECKING:
     from clusterapp.channel.request_record import RequestRecord
@@ -151,7 +151,7 @@ class ClusterSite(server.Site):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ARG002
         """Return a new connection for one of Twisted's transports."""
-        return HostedConnection(self)
+        return TwistedAdapter(self)
 
     def drain(
         self, *, spread: float = 0.0, hand_over: HandOver | None = None

@@ -22,12 +22,13 @@ from clusterapp.channel.inspection import UnderWay
 from clusterapp.channel.request_record import RequestRecord
 from clusterapp.http.limits import Limits
 from clusterapp.http.server.drain_policy import HandOver
+from clusterapp.http.server.peer_kind import PeerKind
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.client_origin import OWN_BYTES, OWN_FIELDS
 from clusterapp.http.syntax.request_head import HeadReader
 from clusterapp.http.tls.certificates import certificates_of
 from clusterapp.http.tls.handshake_limits import BoundedTLSFactory
-from clusterapp.http.transports.core_connection import ForwardedConnection
+from clusterapp.http.transports.twisted_adapter import TwistedAdapter
 from clusterapp.http.upstream.core_agent import IDLE_TIMEOUT
 from clusterapp.http.upstream.upstream_tls import server_options
 from clusterapp.listening.accept import Acceptor, ConnectionAdopter
@@ -111,7 +112,7 @@ class CoreSite(ClusterSite):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ARG002
         """Return the protocol of a connection on one of Twisted's transports."""
-        return ForwardedConnection(self)
+        return TwistedAdapter(self, PeerKind.AGENT)
 
     def close_idle(self) -> int:
         """
@@ -125,8 +126,7 @@ class CoreSite(ClusterSite):
         idle = [
             connection
             for connection in self._connections
-            if isinstance(connection, ForwardedConnection)
-            and connection.can_be_asked_to_close
+            if connection.can_be_asked_to_close
         ]
         count = -(-len(idle) // _PART_CLOSED)
         longest = heapq.nsmallest(count, idle, attrgetter("deadlines.at"))

@@ -7,21 +7,20 @@ from functools import partial
 from typing import Any
 
 from clusterapp.channel.bootstrap import PORT, PRIVATE
+from clusterapp.http.server.peer_kind import PeerKind
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.request_head import HeadReader
 from clusterapp.http.tls.certificates import Certificates
+from clusterapp.http.transports.asyncio_adapter import AsyncioAdapter
 from clusterapp.http.transports.asyncio_server import NativeServer
 from clusterapp.http.transports.proxy_protocol_listener import AnnouncedServer
-from clusterapp.http.transports.relay_connection import (
-    RelayedConnection,
-    relayed_limits,
-)
 from clusterapp.interfaces import RECEIVED, Row
 from clusterapp.listening.accept import Acceptor
 from clusterapp.listening.descriptor_pressure import SPARE, Descriptors
 from clusterapp.listening.handoff import MOST_AT_ONCE, Receiver
 from clusterapp.settings.listen import parse
 from clusterapp.worker.loop_readers import LoopReaders
+from clusterapp.worker.relay_limits import relayed_limits
 
 #: The most descriptors that a client takes: its own connection, and one to the core or
 #: to another worker; the idle ones of these are counted by `SPARE`.
@@ -84,7 +83,7 @@ class WorkerListeners:
             server = NativeServer(self._loop, self._site, context, listener=name)
             self._add(name, server, parse(spec).proxy if spec else None)
         heads = HeadReader(relayed_limits(self._site.limits), of_workers=True)
-        relayed = partial(RelayedConnection, heads)
+        relayed = partial(AsyncioAdapter, peer_kind=PeerKind.RELAY, heads=heads)
         private = NativeServer(self._loop, self._site, listener=PRIVATE, kind=relayed)
         self._add(PRIVATE, private, None)
 

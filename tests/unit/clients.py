@@ -14,9 +14,10 @@ from zope.interface import implementer
 
 from clusterapp.http.exchange.exchange import Exchange
 from clusterapp.http.limits import Limits
+from clusterapp.http.server.connection import Connection
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.message_head import ResponseHead
-from clusterapp.http.transports.twisted_connection import HostedConnection
+from clusterapp.http.transports.twisted_adapter import TwistedAdapter
 
 OK = ResponseHead(200, b"OK", [(b"Content-Length", b"2")])
 CHUNKED = ResponseHead(200, b"OK", [])
@@ -28,7 +29,7 @@ class ClientTransport(StringTransport):
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self._clock = clock
-        self.protocol: HostedConnection | None = None
+        self.protocol: TwistedAdapter | None = None
         #: How it was closed: not, "half" (for writing), "closed" or "reset".
         self.ended = ""
 
@@ -64,9 +65,14 @@ class Client:
         self.site = site
         self.transport = ClientTransport(clock)
         channel = site.buildProtocol(None)
-        assert isinstance(channel, HostedConnection)
+        assert isinstance(channel, TwistedAdapter)
         self.channel = self.transport.protocol = channel
         channel.makeConnection(self.transport)
+
+    @property
+    def connection(self) -> Connection:
+        """The site's connection."""
+        return self.channel.connection
 
     def send(self, *pieces: bytes) -> None:
         """Let the site receive these, one by one, unless it does not read."""

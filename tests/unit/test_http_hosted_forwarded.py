@@ -120,4 +120,4 @@ class ForwardedTests(SynchronousTestCase):
             )
             self.assertEqual(peers, ["tcp4:192.0.2.1:99"])
             self.assertIn(b" 101 ", client.received)
-            self.assertTrue(client.channel.switched)
+            self.assertTrue(client.connection.switched)

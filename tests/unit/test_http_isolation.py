@@ -158,7 +158,7 @@ class InjectedErrorTests(SynchronousTestCase):
         """The other connections' times are looked at all the same."""
         site = Site()
         first, second = site.client(), site.client()
-        self.patch(first.channel, "_close", fails(ValueError("v")))
+        self.patch(first.channel, "close", fails(ValueError("v")))
         site.clock.pump([1.0] * 70)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         self.assertEqual(first.transport.ended, "reset")
@@ -170,8 +170,8 @@ class InjectedErrorTests(SynchronousTestCase):
         site = Site()
         clients = [site.client() for _ in range(3)]
         for client in clients:
-            self.patch(client.channel, "leave", fails(ValueError("v")))
-        clients[1].channel.leave = clients[1].channel.loseConnection  # type: ignore[method-assign]
+            self.patch(client.channel, "withdraw", fails(ValueError("v")))
+        self.patch(clients[1].channel, "withdraw", clients[1].connection.loseConnection)
         drained = site.site.drain()
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 2)
         self.assertEqual(

@@ -60,7 +60,7 @@ class RequestTests(NativeCase):
         await client.get("/slow", also=b"Connection: close\r\n")
         request = await self.request()
         await client.send(b"x" * 1000)
-        await self.so(lambda: self.connection().stream.pending)
+        await self.so(lambda: self.connection().input.stream.pending)
         request.write(b"y" * 100_000)
         request.finish()
         await client.send(b"x" * 100_000)
@@ -99,16 +99,16 @@ class HeldTests(NativeCase):
         client, request = await self.asked(small=True)
         further = b"GET /hi HTTP/1.1\r\nHost: h\r\nX: %b\r\n\r\n" % (b"x" * 1000)
         sending = self.loop.create_task(client.send(further * 400))
-        await self.so(lambda: self.connection()._reading_paused)
+        await self.so(lambda: self.connection().input.paused)
         await self.turns()
         self.assertLess(
-            len(self.connection().stream.pending), MAX_PENDING_INPUT + 300_000
+            len(self.connection().input.stream.pending), MAX_PENDING_INPUT + 300_000
         )
         request.finish()
         for _ in range(400):
             await client.until(b"\r\n\r\nhi")
         await sending
-        self.assertFalse(self.connection()._reading_paused)
+        self.assertFalse(self.connection().input.paused)
 
     @on_each_loop
     async def test_client_that_only_asks(self) -> None:
@@ -121,15 +121,15 @@ class HeldTests(NativeCase):
 
         def is_stuck() -> bool:
             nonlocal largest
-            waiting = connection._native.get_write_buffer_size()
+            waiting = connection.adapter.unsent
             largest = max(largest, waiting)
-            return bool(connection._writing_paused and connection._reading_paused)
+            return bool(connection.flow.paused and connection.input.paused)
 
         pipelined = b"GET /hi HTTP/1.1\r\nHost: h\r\n\r\n" * 20_000
         sending = self.loop.create_task(client.send(pipelined))
         await self.so(is_stuck)
         self.assertLess(largest, 80_000)
-        self.assertLess(len(connection.stream.pending), MAX_PENDING_INPUT + 300_000)
+        self.assertLess(len(connection.input.stream.pending), MAX_PENDING_INPUT + 300_000)
         for _ in range(20_000):
             await client.until(b"\r\n\r\nhi")
         await sending
@@ -196,7 +196,7 @@ class DisconnectTests(NativeCase):
         most = seen = 0
         while self.site.requests < len(clients):
             await asyncio.sleep(0)
-            got = sum(each.stream.received for each in self.connections())
+            got = sum(each.input.stream.received for each in self.connections())
             most = max(most, got - seen)
             seen = got
         # The first ones do not know of the others yet.
@@ -248,7 +248,7 @@ class DisconnectTests(NativeCase):
             client = await self.client()
             await client.send(POST + b"12345")
             await self.so(
-                lambda: any(each.stream.received for each in self.connections())
+                lambda: any(each.input.stream.received for each in self.connections())
             )
             getattr(client, leave)()
             await self.so(lambda: not self.site._connections)
@@ -310,7 +310,7 @@ class TimeTests(NativeCase):
         client = await self.client()
         await client.send(b"GET / HTTP/1.1\r\n")
         await self.so(lambda: self.site._connections)
-        await self.so(lambda: self.connection().stream.pending)
+        await self.so(lambda: self.connection().input.stream.pending)
         await self.later(32)
         self.assertTrue((await client.rest()).startswith(b"HTTP/1.1 408 "))
 
@@ -320,7 +320,7 @@ class TimeTests(NativeCase):
         client, request = await self.asked(small=True)
         for _ in range(20):
             request.write(b"x" * 50_000)
-        await self.so(lambda: self.connection()._writing_paused)
+        await self.so(lambda: self.connection().flow.paused)
         await self.later(190)
         self.assertEqual(self.resource.ends, [])
         await self.later(15)

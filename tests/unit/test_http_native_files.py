@@ -7,9 +7,9 @@ from typing import Any, BinaryIO
 from twisted.logger import globalLogPublisher
 
 from clusterapp.http.limits import WRITE_STALL
-from clusterapp.http.server.ending import SHORTER
+from clusterapp.http.server.connection import SHORTER
 from clusterapp.http.server.prepared_response import FilePart, OpenFile, Prepared
-from clusterapp.http.transports.asyncio_connection import NativeConnection
+from clusterapp.http.transports.asyncio_adapter import AsyncioAdapter
 from tests.unit.native_sites import NativeCase, Tls, chunk_of, on_each_loop
 
 SIZE = 5 * 1024 * 1024 + 7
@@ -119,11 +119,12 @@ class MoreTests(FileCase):
     def setUp(self) -> None:
         super().setUp()
         self.steps: list[str] = []
-        hold_back, sendfile = NativeConnection.write_before_file, os.sendfile
-        use = NativeConnection._use
+        hold_back, sendfile = AsyncioAdapter.write_before_file, os.sendfile
+        use = AsyncioAdapter._use
 
-        def used(connection: Any, native: Any) -> None:
-            use(connection, native)
+        def used(adapter: Any, native: Any) -> None:
+            use(adapter, native)
+            connection = adapter.connection
             write = connection.write
 
             def written(data: bytes) -> None:
@@ -132,17 +133,17 @@ class MoreTests(FileCase):
 
             connection.write = written
 
-        def held_back(connection: NativeConnection, data: bytes) -> None:
+        def held_back(adapter: AsyncioAdapter, data: bytes) -> None:
             self.steps.append("more")
-            hold_back(connection, data)
+            hold_back(adapter, data)
 
         def sent(*args: Any) -> int:
             self.steps.append("file")
             return sendfile(*args)
 
-        self.patch(NativeConnection, "write_before_file", held_back)
+        self.patch(AsyncioAdapter, "write_before_file", held_back)
         self.patch(os, "sendfile", sent)
-        self.patch(NativeConnection, "_use", used)
+        self.patch(AsyncioAdapter, "_use", used)
 
     @on_each_loop
     async def test_every_kind(self) -> None:
@@ -215,7 +216,7 @@ class BrokenTests(FileCase):
             client = await self.client(small=True)
             await client.get("/file")
             await client.until(b"\r\n\r\n")
-            await self.so(lambda: self.connection()._writing_paused)
+            await self.so(lambda: self.connection().flow.paused)
             getattr(client, leave)()
             await self.so(lambda: not self.site._connections)
 
@@ -226,7 +227,7 @@ class BrokenTests(FileCase):
         client = await self.client(small=True)
         await client.get("/file")
         await self.so(lambda: self.site._connections)
-        await self.so(lambda: self.connection()._writing_paused)
+        await self.so(lambda: self.connection().flow.paused)
         began = self.clock.seconds()
         while self.site._connections:
             # The kernel may take a little more even then, when it comes to it.

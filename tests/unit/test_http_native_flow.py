@@ -90,7 +90,7 @@ class ProducerTests(NativeCase):
         await self.turns()  # until the connection has its last transport
         source = Pull(request)
         request.registerProducer(source, False)
-        await self.so(lambda: self.connection()._writing_paused)
+        await self.so(lambda: self.connection().flow.paused)
         written = source.written
         await self.turns()
         self.assertEqual(source.written, written)
@@ -106,7 +106,7 @@ class ProducerTests(NativeCase):
         for _ in range(8):
             request.write(PIECE)
             await self.turns(3)
-        await self.so(lambda: self.connection()._writing_paused)
+        await self.so(lambda: self.connection().flow.paused)
         source = Push(request)
         request.registerProducer(source, True)
         self.assertEqual(source.calls, ["pause"])
@@ -121,7 +121,7 @@ class ProducerTests(NativeCase):
             request.registerProducer(source, kind is Push)
             if kind is Push:
                 source.resumeProducing()
-            await self.so(lambda: self.connection()._writing_paused)
+            await self.so(lambda: self.connection().flow.paused)
             del self.resource.ends[:]
             client.resets()
             await self.so(lambda: self.resource.ends)
@@ -133,7 +133,7 @@ class ProducerTests(NativeCase):
 
     def assert_bounded(self) -> None:
         """See that the transport holds little."""
-        waiting = self.connection()._native.get_write_buffer_size()
+        waiting = self.connection().adapter.unsent
         self.assertLess(waiting, 65_536 + 2 * len(PIECE))
 
 

@@ -22,7 +22,7 @@ from wsproto.events import (
     TextMessage,
 )
 
-from clusterapp.http.limits import GOODBYE_SECONDS
+from clusterapp.http.limits import CLOSE_FRAME_SECONDS
 from tests.unit.native_sites import Client, NativeCase, on_each_loop
 
 
@@ -164,7 +164,7 @@ class GoodbyeTests(NativeCase):
             await self.open(make)
             drained = self.site.drain()
             await self.speaker.told_to_come_back()
-            await self.later(GOODBYE_SECONDS - 1.5)
+            await self.later(CLOSE_FRAME_SECONDS - 1.5)
             self.assertFalse(drained.called)
             await self.later(2)
             await self.closed(drained)

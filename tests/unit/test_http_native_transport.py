@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from clusterapp.http.limits import GOODBYE_SECONDS
+from clusterapp.http.limits import CLOSE_FRAME_SECONDS
 from clusterapp.http.transports.asyncio_server import NativeServer
 from tests.unit.native_sites import Client, NativeCase, Tls, on_each_loop, pair
 
@@ -171,7 +171,7 @@ class TransportTests(NativeCase):
     def attach(self, transport: Any) -> Recording:
         """Give a transport to a protocol, as autobahn does."""
         protocol = Recording()
-        transport.protocol._taken = True
+        transport.protocol.upgrade.detached = True
         transport.protocol = protocol
         protocol.makeConnection(transport)
         return protocol
@@ -249,7 +249,7 @@ class UpgradeTests(NativeCase):
                     self.site.abort()
                 else:
                     self.site.drain()
-                    self.clock.advance(GOODBYE_SECONDS + 1)
+                    self.clock.advance(CLOSE_FRAME_SECONDS + 1)
                 await self.so(lambda: not self.site._connections)
                 self.assertEqual(protocol.heard, ["lost"])
                 self.resource.requests.clear()

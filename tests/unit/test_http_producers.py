@@ -119,7 +119,7 @@ class RaisingTests(SynchronousTestCase):
         self.clock.pump([0] * 100)
         calls = [each for each in self.seen if isinstance(each, str)]
         self.assertEqual(calls, list(seen))
-        self.assertFalse(client.channel.active)
+        self.assertFalse(client.connection.active)
         # With the request, and its stopProducing if that fails as well.
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 

@@ -7,8 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.limits import Limits
 from clusterapp.http.syntax.client_origin import Origin
-from clusterapp.http.transports.relay_connection import relayed_limits
 from clusterapp.http.upstream.core_agent import IDLE_TIMEOUT
+from clusterapp.worker.relay_limits import relayed_limits
 from tests.unit.native_sites import Client, on_each_loop
 from tests.unit.workers import WorkersCase
 
@@ -160,7 +160,7 @@ class ConnectionTests(WorkersCase):
             self.assertEqual(request.getClientAddress().port, 99)
             request.respond(b"")
             await client.until(b"\r\n\r\n")
-        [known] = self.there.connection().stream._heads._known.values()
+        [known] = self.there.connection().input.stream._heads._known.values()
         self.assertEqual(len(known.fields), 2)
         self.assertEqual(known.origin.peer.port, 99)
 

@@ -96,7 +96,7 @@ class FailureCase(SynchronousTestCase):
         self.assertRegex(self.logged[0], r" in (GET|HEAD) /x")
         self.assertNotIn("secret", self.logged[0])
         self.assertEqual([each.complete for each in self.answered], [complete])
-        self.assertFalse(client.channel.active)
+        self.assertFalse(client.connection.active)
         self.clock.advance(1)
         self.assertEqual(self.flushLoggedErrors(), [])
 
@@ -456,7 +456,7 @@ class ResourceTests(FailureCase):
         client.send(GET)
         self.assertTrue(client.received.startswith(b"HTTP/1.1 500 "), client.received)
         self.assertEqual(len(self.flushLoggedErrors(BoomError)), 2)
-        self.assertFalse(client.channel.active)
+        self.assertFalse(client.connection.active)
 
 
 class LengthTests(FailureCase):

@@ -132,7 +132,7 @@ class DrainTests(SiteTestCase):
         own = Client(site, self.clock)
         own.send(WEBSOCKET)
         heard = Listener()
-        own.channel._protocolUpgradeForWebsockets(heard)
+        own.connection._protocolUpgradeForWebsockets(heard)
         own.send(EARLY)
         drained = [self.site.drain(), site.drain()]
         for each_client in (client, own):
@@ -160,8 +160,8 @@ class DrainTests(SiteTestCase):
         site = ClusterSite(self.clock, Slow())
         client = Client(site, self.clock)
         client.send(request)
-        transport, client.channel.transport = client.channel.transport, None
-        self.assertIsNone(client.channel.transport)
+        transport, client.connection.transport = client.connection.transport, None
+        self.assertIsNone(client.connection.transport)
         transport.protocol = listener = Listener()
         listener.makeConnection(transport)
         self.assertIs(transport.protocol, listener)
@@ -183,7 +183,7 @@ class DrainTests(SiteTestCase):
         site, client, listener = self.take_away(b"GET /own HTTP/1.1\r\nHost: h\r\n\r\n")
         idle = Client(site, self.clock)
         idle.send(WEBSOCKET)
-        idle.channel.transport = None
+        idle.connection.transport = None
         drained = site.drain()
         self.clock.advance(0)
         for each in (client, idle):

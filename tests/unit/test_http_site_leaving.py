@@ -188,13 +188,13 @@ class UnsentTests(SynchronousTestCase):
         """At once, though an application may refer to the transport for long."""
         reactor = MemoryReactorClock()
         site = ClusterSite(reactor, Greeting())
-        connection = site.buildProtocol(None)
+        adapter = site.buildProtocol(None)
         native: Any = FileDescriptor(reactor)
         native.connected = 1
-        connection.makeConnection(native)
-        connection.write(b"x" * 1_000_000)
-        connection.write(b"y")
-        connection.connectionLost()
+        adapter.makeConnection(native)
+        adapter.connection.write(b"x" * 1_000_000)
+        adapter.connection.write(b"y")
+        adapter.connectionLost()
         self.assertEqual((native.dataBuffer, native.offset), (b"", 0))
         self.assertEqual((native._tempDataBuffer, native._tempDataLen), ([], 0))
         reactor.advance(1)

@@ -46,7 +46,7 @@ class ResponseTests(SiteTestCase):
         """What there is of the body is written with the head, and counted."""
         client, exchange = self.ask(b"GET /core HTTP/1.1\r\nHost: h\r\n\r\n")
         written: list[bytes] = []
-        client.transport.write = written.append  # type: ignore[method-assign]
+        client.connection.write = written.append
         self.assertRaises(ValueError, exchange.respond, OK, b"too long")
         exchange.respond(OK, b"h")
         self.assertEqual(written, [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nh"])

@@ -391,7 +391,7 @@ class NativeTests(NativeCase):
             await client.send(frame(b"a"))
             await client.send(frame(b"b"))
             connection: Any = next(iter(self.site._connections))
-            self.assertTrue(connection._reading_paused)
+            self.assertTrue(connection.input.paused)
             left = len(answer)
             self.assertEqual(protocol.heard, [])
             while left:

@@ -56,7 +56,7 @@ class WsgiTests(SynchronousTestCase):
         client = Client(ClusterSite(clock, resource), clock)
         self.addCleanup(client.goes)
         client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-        self.assertFalse(client.channel.active)
+        self.assertFalse(client.connection.active)
         return client
 
     def serve(

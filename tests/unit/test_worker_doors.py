@@ -14,7 +14,6 @@ from twisted.logger import capturedLogs
 from clusterapp.channel.bootstrap import PORT, PRIVATE
 from clusterapp.http.server.load_counters import LoadCounters
 from clusterapp.http.site import ClusterSite
-from clusterapp.http.transports.relay_connection import RelayedConnection
 from clusterapp.interfaces import OPEN, RECEIVED, SERVING, private_row
 from clusterapp.listening.handoff import MOST_AT_ONCE, Queue
 from clusterapp.listening.socket_watching import PAUSE_WITHOUT_DESCRIPTORS
@@ -333,4 +332,4 @@ class AdoptingTests(DoorsCase):
         await self.adopted("7 tcp:8")
         connection = (await self.request())._connection
         self.assertEqual(connection.listener, "")
-        self.assertNotIsInstance(connection, RelayedConnection)
+        self.assertTrue(connection.of_client)

@@ -79,7 +79,7 @@ class Failing(Responding):
                 self.log_failure(reason, "after the response,")
             else:
                 self.log_failure(reason)
-                self.break_off()
+                self.abort_response()
             return reason
         if self.channel is None:
             self.log_failure(reason)

@@ -198,11 +198,11 @@ class Responding(HeadWriter):
             why.value.add_note(f"The handler is {handler}.")
         self.processingFailed(why)
 
-    def break_off(self) -> None:
+    def abort_response(self) -> None:
         """Close the connection, so that the client detects the incomplete response."""
         if self.channel is not None:
             self._given_up = True
-            self.channel.break_off(self)
+            self.channel.abort_response(self)
 
     def unregisterProducer(self) -> None:
         """Unregister the producer."""

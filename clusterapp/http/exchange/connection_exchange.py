@@ -139,12 +139,12 @@ class StreamedExchange:
         if self._lost or self._finished:
             return
         self._finished = True
-        self.break_off()
+        self.abort_response()
 
     def ending(self) -> None:
         """Return None: the handler ends a response that would not end by itself."""
 
-    def break_off(self) -> None:
+    def abort_response(self) -> None:
         """Close the connection, so that the client sees an incomplete response."""
         # A framed body is visibly incomplete without its end, so a lingering close lets
         # the client read what was sent. A body that ends with the connection needs an

@@ -27,8 +27,8 @@ class Phase(Enum):
     STREAM = auto()
     #: The time to close a WebSocket, while draining.
     UPGRADED = auto()
-    #: The client's close frame.
-    GOODBYE = auto()
+    #: The client's close frame of a WebSocket.
+    CLOSE_FRAME = auto()
     #: The rest of a request's body that is not used.
     DISCARD = auto()
     #: That the client reads the rest or closes; the write side is closed.
@@ -39,6 +39,9 @@ class Phase(Enum):
 
 #: The phases of a connection that has been closed at this end.
 CLOSING: Final = (Phase.LINGER, Phase.END)
+
+#: The phases in which nothing more is written: also after a WebSocket's close frame.
+CLOSE_SENT: Final = (*CLOSING, Phase.CLOSE_FRAME)
 
 
 # Members of an Enum are looked up slowly, and this one is set for each request.
@@ -70,6 +73,10 @@ class Deadlines:
         # Not by the site's `now`, which is up to a second old: no connection may be
         # closed before its timeout.
         self.at = self._clock.seconds() + seconds
+
+    def extend(self, seconds: float) -> None:
+        """Let the phase last so many seconds from now at least."""
+        self.at = max(self.at, self._clock.seconds() + seconds)
 
     def clear(self) -> None:
         """Wait for nothing."""

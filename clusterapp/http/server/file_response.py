@@ -83,7 +83,7 @@ class FileSending:
     def ending(self) -> None:
         """Return None: a file response ends by itself."""
 
-    def break_off(self) -> None:
+    def abort_response(self) -> None:
         """Abort the connection, so that the client sees an incomplete response."""
         if self._connection is not None:
             self._connection.abortConnection()
@@ -91,7 +91,7 @@ class FileSending:
     def fail(self, reason: Failure) -> None:
         """Log the exception and abort: the head of the response has been sent."""
         report("send a file", reason)
-        self.break_off()
+        self.abort_response()
 
     def lose(self, _reason: Failure) -> None:
         """Called when the connection is lost: stop sending."""

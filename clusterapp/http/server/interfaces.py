@@ -20,6 +20,7 @@ from clusterapp.http.syntax.request_head import Head, HeadReader
 from clusterapp.interfaces import Fields
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
 
@@ -58,7 +59,7 @@ class Message(Protocol):
         :return: None if the response will end by itself.
         """
 
-    def break_off(self) -> None:
+    def abort_response(self) -> None:
         """Abort the connection, so that the client sees an incomplete response."""
 
     def fail(self, reason: Failure) -> None:
@@ -127,9 +128,11 @@ class ServerConnection(Protocol):
 
     #: The name of the listener that accepted the connection; empty if not known.
     listener: str
-    #: Whether the peer is a client or a proxy, not another worker.
-    of_client: bool
     deadlines: Deadlines
+
+    @property
+    def of_client(self) -> bool:
+        """Whether the peer is a client or a proxy, not another worker."""
 
     @property
     def is_slow(self) -> bool:
@@ -142,6 +145,13 @@ class ServerConnection(Protocol):
     @property
     def active(self) -> bool:
         """Whether a request is being answered."""
+
+    @property
+    def can_be_asked_to_close(self) -> bool:
+        """Whether the connection is idle, and the agent was not asked to close it."""
+
+    def ask_to_close(self) -> None:
+        """Ask the agent at the other end to close the idle connection."""
 
     def under_way(self) -> tuple[bytes, bytes, str | None, float] | None:
         """Return method, target, client and age of the current request, or None."""
@@ -159,12 +169,131 @@ class ServerConnection(Protocol):
         """Close the connection now, since the graceful timeout is over."""
 
 
+class Cancellable(Protocol):
+    """A scheduled call: Twisted's `IDelayedCall`, asyncio's `Handle`."""
+
+    def cancel(self) -> None:
+        """Cancel the call."""
+
+
+class TransportAdapter(Protocol):
+    """
+    What a connection needs of its transport: one adapter for each kind of event loop.
+
+    It also sets the `write` of its connection, which is the transport's own.
+    """
+
+    #: Whether other processes may hold duplicates of the socket.
+    has_duplicates: bool
+
+    # The other end.
+
+    def getPeer(self) -> IAddress:
+        """Return the peer's address, or that of the client that its proxy names."""
+
+    def getHost(self) -> IAddress:
+        """Return the address that the peer has connected to."""
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the transport itself uses TLS."""
+
+    @property
+    def secure(self) -> bool:
+        """Whether the client uses TLS, to this process or to a proxy that says so."""
+
+    def client_certificate(self) -> bytes | None:
+        """Return the peer's certificate in DER, or None."""
+
+    # Reading and writing.
+
+    def pause_reading(self) -> None:
+        """Stop reading from the transport."""
+
+    def resume_reading(self) -> None:
+        """Read from the transport again."""
+
+    @property
+    def unsent(self) -> int:
+        """The number of written bytes that have not been passed to the kernel yet."""
+
+    def unacknowledged(self) -> int:
+        """Return how many written bytes the client has not acknowledged yet."""
+
+    def write_before_file(self, data: bytes) -> None:
+        """
+        Write bytes that a part of a file follows at once.
+
+        :raises OSError: if the client has disconnected.
+        """
+
+    def send_file(self, fd: int, offset: int, length: int) -> int | None:
+        """
+        Send a part of a file.
+
+        :param fd: the file descriptor of the file.
+        :param offset: the offset of the part, in bytes.
+        :param length: the length of the part, in bytes.
+        :return: the number of bytes written, 0 at the end of the file; None if the
+            client must read first.
+        :raises OSError: if the file cannot be read, or the client has disconnected.
+        """
+
+    def call_soon(self, callback: "Callable[[], None]") -> Cancellable:
+        """Schedule a call in the next turn of the event loop."""
+
+    # Closing.
+
+    def close_writing(self) -> bool:
+        """Close the write side; return False if the client has disconnected."""
+
+    @property
+    def closes_by_peer(self) -> bool:
+        """Whether a close is complete only when the peer has closed: TLS."""
+
+    def close(self) -> None:
+        """Close the transport once everything is written."""
+
+    def end_linger(self) -> None:
+        """Close the transport of a connection whose write side is closed."""
+
+    def abort(self) -> None:
+        """Close the transport at once, and discard unsent bytes."""
+
+    # Transferring it to another process.
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the transport has been made."""
+
+    @property
+    def can_be_offered(self) -> bool:
+        """Whether the connection may be offered to another process now."""
+
+    def offer(self) -> "socket.socket | None":
+        """Return a duplicate of the socket; None if it has state of this process."""
+
+    def withdraw(self) -> None:
+        """Take the offer back."""
+
+    # The raw stream.
+
+    def raw_transport(self, connection: "StreamChannel") -> Any:
+        """Return a new transport object for code that asks for the raw stream."""
+
+    def detached(self, transport: Any) -> None:
+        """Called when a resource detaches the transport for a protocol of its own."""
+
+
 class Channel(Protocol):
     """What a message needs of its connection; twisted.web's requests call it so."""
 
     site: Server
     listener: str
-    switched: bool
+
+    @property
+    def switched(self) -> bool:
+        """Whether the connection has been upgraded."""
 
     @property
     def transport(self) -> Any:
@@ -241,7 +370,7 @@ class Channel(Protocol):
     def refuse_request(self, status: HTTPStatus) -> None:
         """Answer the current request with an error response, and close."""
 
-    def break_off(self, message: Message) -> None:
+    def abort_response(self, message: Message) -> None:
         """Abort the connection, so that the client sees an incomplete response."""
 
     def fail(self, failure: Failure) -> None:
@@ -258,6 +387,10 @@ class StreamChannel(Channel, Protocol):
     """What the raw stream of a request needs of its connection."""
 
     deadlines: Deadlines
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the client's connection itself uses TLS."""
 
     def client_certificate(self) -> bytes | None:
         """Return the client certificate in DER, or None."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
 
-class Source(Protocol):
+class UpgradedConnection(Protocol):
     """The connection that the bytes are received on."""
 
     def pause_reading(self) -> None:
@@ -31,7 +31,7 @@ class Source(Protocol):
     def input_ended(self) -> None:
         """Called once the peer has closed its side and all its bytes are passed on."""
 
-    def break_rules(self, error: FramingError) -> None:
+    def fail_framing(self, error: FramingError) -> None:
         """Called on an invalid frame of a client: fail the WebSocket connection."""
 
 
@@ -43,33 +43,33 @@ class Upgraded:
     is passed on and reading is paused. In one turn of the event loop a bounded part of
     the pending input is passed on.
 
-    :param source: the connection.
+    :param connection: the connection.
     :param protocol: the protocol.
     :param stream: the buffer of the pending input, which splits it for the protocol.
     :param is_full: whether the write buffer is full.
     """
 
     __slots__ = (
+        "_connection",
         "_has_ended",
         "_is_full",
         "_is_over",
         "_is_paused",
         "_is_scheduled",
-        "_source",
         "_stream",
         "protocol",
     )
 
     def __init__(
         self,
-        source: Source,
+        connection: UpgradedConnection,
         protocol: "IProtocol",
         stream: "ClientFrames | RawBytes",
         *,
         is_full: bool,
     ) -> None:
         self.protocol = protocol
-        self._source = source
+        self._connection = connection
         self._stream = stream
         self._is_full = is_full
         self._is_paused = False
@@ -100,10 +100,10 @@ class Upgraded:
         stream = self._stream
         if not (self._is_full or self._is_paused or self._is_over):
             try:
-                data = stream.take(self._source.share(FRAMES_AT_ONCE))
+                data = stream.take(self._connection.share(FRAMES_AT_ONCE))
             except FramingError as error:
                 self._is_over = True
-                self._source.break_rules(error)
+                self._connection.fail_framing(error)
                 return
             if data:
                 if isinstance(stream, ClientFrames) and stream.compressed:
@@ -112,14 +112,14 @@ class Upgraded:
             if stream.more:
                 self.schedule()
             elif self._has_ended and not (self._is_full or self._is_paused):
-                self._source.input_ended()
+                self._connection.input_ended()
         self._set_reading()
 
     def schedule(self) -> None:
         """Schedule passing on more in the next turn of the event loop."""
         if not (self._is_scheduled or self._is_over):
             self._is_scheduled = True
-            self._source.read_on_soon()
+            self._connection.read_on_soon()
 
     def full(self, is_full: bool) -> None:
         """Called when the write buffer is full, or has drained."""
@@ -162,9 +162,9 @@ class Upgraded:
         if self._is_over:
             return
         if self._is_full or self._is_paused or self._is_scheduled:
-            self._source.pause_reading()
+            self._connection.pause_reading()
         else:
-            self._source.resume_reading()
+            self._connection.resume_reading()
 
 
 class RawBytes:

@@ -34,14 +34,14 @@ class _PendingTLSTransport(BufferingTLSTransport):
     """TLS transport that counts as pending in its factory until the first request."""
 
     factory: "BoundedTLSFactory"
-    #: The connection, which says whether it has received a request.
+    #: The adapter of the connection, which says whether it has received a request.
     wrappedProtocol: Any
 
     @_ends_connection
     def dataReceived(self, data: bytes) -> None:
         """Called with encrypted bytes from the peer."""
         super().dataReceived(data)
-        if not self.wrappedProtocol.is_new:
+        if not self.wrappedProtocol.connection.is_new:
             self.factory.pending.discard(self)
 
     @guarded("end a connection to the core")
@@ -62,7 +62,7 @@ class BoundedTLSFactory(TLSMemoryBIOFactory):
     client could keep the workers from the core with connections that send nothing.
 
     :param options: the creator of the server's end of each TLS connection.
-    :param site: the factory of `HostedConnection`.
+    :param site: the factory of `TwistedAdapter`.
     :param clock: the reactor.
     """
 
@@ -87,7 +87,7 @@ class BoundedTLSFactory(TLSMemoryBIOFactory):
         network = network_of(getattr(addr, "host", ""))
         evicted = self.pending.add(protocol, network)
         if evicted is not None:
-            self._evict(evicted.wrappedProtocol)
+            self._evict(evicted.wrappedProtocol.connection)
         return protocol
 
     def _evict(self, connection: ITCPTransport) -> None:

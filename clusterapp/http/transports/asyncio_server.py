@@ -13,7 +13,7 @@ from clusterapp.guards import guarded
 from clusterapp.http.limits import WRITE_STALL
 from clusterapp.http.server.interfaces import Server
 from clusterapp.http.tls.alerts import connecting
-from clusterapp.http.transports.asyncio_connection import NativeConnection
+from clusterapp.http.transports.asyncio_adapter import AsyncioAdapter
 from clusterapp.http.transports.inline_transport import Arrival, EarlyTransport
 from clusterapp.http.transports.tls_handshakes import (
     HandshakeTurns,
@@ -27,7 +27,7 @@ _FIRST_READ = 256 * 1024
 #: Guards the callbacks that run when a transport has been made, or cannot be made.
 _ends_connection = guarded(
     "serve a connection",
-    lambda failure, _server, connection, *_: connection.fail(failure),
+    lambda failure, _server, adapter, *_: adapter.connection.fail(failure),
 )
 
 
@@ -40,7 +40,7 @@ class NativeServer:
     :param context: returns the TLS context for the next connection; None for a
         listener without TLS.
     :param listener: the name of the listener that accepts the connections.
-    :param kind: the factory of connections, with the arguments of `NativeConnection`.
+    :param kind: the factory of connections, with the arguments of `AsyncioAdapter`.
     """
 
     _log = Logger()
@@ -52,7 +52,7 @@ class NativeServer:
         context: Callable[[], ssl.SSLContext] | None = None,
         *,
         listener: str = "",
-        kind: Callable[..., NativeConnection] = NativeConnection,
+        kind: Callable[..., AsyncioAdapter] = AsyncioAdapter,
     ) -> None:
         self._loop = loop
         self._site = site
@@ -70,7 +70,7 @@ class NativeServer:
         """
         self.begin(self.connection(peer), connection)
 
-    def connection(self, peer: Any) -> NativeConnection:
+    def connection(self, peer: Any) -> AsyncioAdapter:
         """
         Return a new connection object, to be passed to `begin` with its socket.
 
@@ -78,7 +78,7 @@ class NativeServer:
         """
         return self._kind(self._site, self._loop, peer, self._listener)
 
-    def begin(self, protocol: NativeConnection, connection: socket.socket) -> None:
+    def begin(self, protocol: AsyncioAdapter, connection: socket.socket) -> None:
         """
         Start a connection on its socket, and take ownership of the socket.
 
@@ -104,7 +104,7 @@ class NativeServer:
     async def _handshake(
         self,
         context: Callable[[], ssl.SSLContext],
-        protocol: NativeConnection,
+        protocol: AsyncioAdapter,
         connection: socket.socket,
         *,
         has_come: bool,
@@ -148,9 +148,7 @@ class NativeServer:
         else:
             self.serve(connection, peer)
 
-    def _serve_early(
-        self, protocol: NativeConnection, connection: socket.socket
-    ) -> None:
+    def _serve_early(self, protocol: AsyncioAdapter, connection: socket.socket) -> None:
         """
         Serve the input that has arrived already, on an early transport.
 
@@ -183,11 +181,12 @@ class NativeServer:
             task.add_done_callback(partial(self._moved, protocol, early, arrival))
 
     @guarded(
-        "serve a connection", lambda failure, _, protocol, *__: protocol.fail(failure)
+        "serve a connection",
+        lambda failure, _, protocol, *__: protocol.connection.fail(failure),
     )
     def _moved(
         self,
-        protocol: NativeConnection,
+        protocol: AsyncioAdapter,
         early: EarlyTransport,
         arrival: Arrival,
         task: asyncio.Task[Any],
@@ -200,7 +199,7 @@ class NativeServer:
             early.end()
             self._tell(task.exception())
 
-    def _bring(self, protocol: NativeConnection, connection: socket.socket) -> None:
+    def _bring(self, protocol: AsyncioAdapter, connection: socket.socket) -> None:
         """Start to make the event loop's transport for a connection."""
         task = self._loop.create_task(
             self._loop.connect_accepted_socket(lambda: protocol, connection)
@@ -210,11 +209,12 @@ class NativeServer:
         task.add_done_callback(partial(self._connected, protocol, connection))
 
     @guarded(
-        "serve a connection", lambda failure, _, protocol, *__: protocol.fail(failure)
+        "serve a connection",
+        lambda failure, _, protocol, *__: protocol.connection.fail(failure),
     )
     def _connected(
         self,
-        protocol: NativeConnection,
+        protocol: AsyncioAdapter,
         connection: socket.socket,
         task: asyncio.Task[Any],
     ) -> None:

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import alsoProvides, implementer
 
-from clusterapp.http.server.deadlines import CLOSING, Phase
+from clusterapp.http.server.deadlines import CLOSE_SENT, CLOSING
 from clusterapp.http.server.interfaces import StreamChannel
 from clusterapp.http.syntax.socket_addresses import as_ip
 from clusterapp.http.tls.x509 import pyopenssl_certificate
@@ -23,20 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-#: The phases in which nothing more is written: also after a WebSocket's close frame.
-_OVER = (*CLOSING, Phase.GOODBYE)
-
-
-class NativeChannel(StreamChannel, Protocol):
-    """What the transport of a request needs of its connection."""
+class NativeAdapter(Protocol):
+    """What the transport of a request needs of the adapter of its connection."""
 
     @property
     def native(self) -> Any:
         """The current transport, with the methods of `asyncio.Transport`."""
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether the connection itself uses TLS."""
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer)
@@ -48,10 +40,12 @@ class NativeTransport:
     HTTP. Over TLS it provides `ISSLTransport`, too.
 
     :param connection: the connection of the request.
+    :param adapter: the adapter of the connection.
     """
 
-    def __init__(self, connection: NativeChannel) -> None:
+    def __init__(self, connection: StreamChannel, adapter: NativeAdapter) -> None:
         self._connection = connection
+        self._adapter = adapter
         self._protocol: IProtocol | None = None
         self._ended = False
         # Stored, since the next request on a connection between workers may be of
@@ -65,13 +59,13 @@ class NativeTransport:
     @property
     def _native(self) -> Any:
         # A new connection replaces its early transport.
-        return self._connection.native
+        return self._adapter.native
 
     # ITransport
 
     def write(self, data: bytes) -> None:
         """Write bytes; do nothing once the write side is closed."""
-        ended = self._ended or self._connection.deadlines.phase in _OVER
+        ended = self._ended or self._connection.deadlines.phase in CLOSE_SENT
         if not (ended or self._native.is_closing()):
             self._native.write(data)
 

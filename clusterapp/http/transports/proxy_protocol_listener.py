@@ -15,7 +15,7 @@ from clusterapp.http.syntax.proxy_protocol import (
     ProxyHeaderError,
     read,
 )
-from clusterapp.http.transports.asyncio_connection import NativeConnection
+from clusterapp.http.transports.asyncio_adapter import AsyncioAdapter
 from clusterapp.http.transports.tls_handshakes import readable
 from clusterapp.wording import counted
 
@@ -88,7 +88,7 @@ class AnnouncedServer:
         task.add_done_callback(partial(self._waited, protocol, connection, peer))
 
     async def _wait(
-        self, protocol: NativeConnection, connection: socket.socket, header: "_Header"
+        self, protocol: AsyncioAdapter, connection: socket.socket, header: "_Header"
     ) -> None:
         while (announced := header.read()) is None:
             await readable(self._loop, connection)
@@ -97,7 +97,7 @@ class AnnouncedServer:
 
     def _begin(
         self,
-        protocol: NativeConnection,
+        protocol: AsyncioAdapter,
         connection: socket.socket,
         announced: ProxyHeader,
     ) -> None:
@@ -107,7 +107,7 @@ class AnnouncedServer:
     @guarded("serve a connection")
     def _waited(
         self,
-        protocol: NativeConnection,
+        protocol: AsyncioAdapter,
         connection: socket.socket,
         peer: Any,
         task: asyncio.Task[None],
@@ -118,7 +118,7 @@ class AnnouncedServer:
         protocol.never_arrived()
         if not task.cancelled():
             self._tell_error(peer, task.exception())
-        elif not protocol.site.draining:
+        elif not protocol.connection.site.draining:
             self._tell(peer, "no PROXY header has come in time")
 
     def _tell_error(self, peer: Any, error: BaseException | None) -> None:

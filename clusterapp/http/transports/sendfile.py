@@ -9,6 +9,28 @@ from typing import Any
 from clusterapp.descriptors import copy_socket
 from clusterapp.guards import guarded
 
+#: How many bytes of a file are read at once, where sendfile(2) cannot be used.
+_PIECE = 128 * 1024
+
+
+def write_part_of_file(
+    write: Callable[[bytes], object], fd: int, offset: int, length: int
+) -> int:
+    """
+    Read a part of a file and write it, where sendfile(2) cannot be used.
+
+    :param write: writes bytes to the client.
+    :param fd: the file descriptor of the file.
+    :param offset: the offset of the part, in bytes.
+    :param length: the length of the part, in bytes.
+    :return: how many bytes were written, 0 at the end of the file.
+    :raises OSError: if the file cannot be read.
+    """
+    piece = os.pread(fd, min(length, _PIECE), offset)
+    if piece:
+        write(piece)
+    return len(piece)
+
 
 class KernelWrites:
     """

@@ -2,19 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
-from zope.interface import directlyProvides, providedBy
+from twisted.internet.interfaces import IAddress, ISSLTransport
+from zope.interface import alsoProvides, directlyProvides, providedBy
 
-from clusterapp.http.server.deadlines import CLOSING, Phase
+from clusterapp.http.server.deadlines import CLOSE_SENT, CLOSING
 from clusterapp.http.server.interfaces import StreamChannel
+from clusterapp.http.syntax.socket_addresses import as_ip
+from clusterapp.http.tls.x509 import pyopenssl_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from twisted.internet.interfaces import IProducer, IProtocol
-
-
-#: The phases in which nothing more is written: also after a WebSocket's close frame.
-_OVER = (*CLOSING, Phase.GOODBYE)
 
 
 class HostedTransport:
@@ -54,7 +53,7 @@ class HostedTransport:
 
     def write(self, data: bytes) -> None:
         """Write bytes; do nothing once the connection is closing."""
-        if self._connection.deadlines.phase not in _OVER:
+        if self._connection.deadlines.phase not in CLOSE_SENT:
             self._native.write(data)
 
     def writeSequence(self, data: "Iterable[bytes]") -> None:
@@ -106,3 +105,42 @@ class HostedTransport:
     def stopProducing(self) -> None:
         """Close the connection once everything is written."""
         self.loseConnection()
+
+
+class ForwardedTransport(HostedTransport):
+    """
+    Transport of a request that a worker has forwarded, with its client's addresses.
+
+    It provides `ISSLTransport` if the client uses TLS, whether or not the connection
+    between worker and core does.
+
+    :param connection: the connection of the request, with its client's addresses.
+    :param native: the transport to the worker.
+    """
+
+    def __init__(self, connection: StreamChannel, native: Any) -> None:
+        super().__init__(connection, native)
+        # Stored, since the next request on the connection may be of another client.
+        self._peer = as_ip(connection.getPeer())
+        self._host = as_ip(connection.getHost())
+        self._certificate = connection.client_certificate()
+        directlyProvides(self, providedBy(native) - ISSLTransport)
+        if connection.isSecure():
+            alsoProvides(self, ISSLTransport)
+
+    def getPeer(self) -> IAddress:
+        """Return the client's address; 127.0.0.1 and port 0 if it has no IP address."""
+        return self._peer
+
+    def getHost(self) -> IAddress:
+        """Return the address that the client has connected to; as `getPeer` does."""
+        return self._host
+
+    def getPeerCertificate(self) -> Any:
+        """Return the client certificate as an X509 of pyOpenSSL, or None."""
+        return pyopenssl_certificate(self._certificate)
+
+    @property
+    def negotiatedProtocol(self) -> bytes | None:
+        """None: the protocol negotiated by ALPN with the worker is not forwarded."""
+        return None

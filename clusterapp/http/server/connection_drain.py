@@ -1,0 +1,198 @@
+"""Drain of a client connection: finish what is under way, then transfer or close."""
+
+import socket
+from typing import Final, Protocol
+
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+
+from clusterapp.http.limits import CLOSE_NOTICE_SECONDS, FIRST_REQUEST_SECONDS
+from clusterapp.http.server.connection_guard import Guarded, ends_connection
+from clusterapp.http.server.deadlines import Deadlines, Phase
+from clusterapp.http.server.interfaces import Channel, Message, TransportAdapter
+from clusterapp.http.server.request_input import RequestInput
+from clusterapp.http.syntax.message_head import CLOSE_NOTICE
+
+#: Seconds until the next check of whether a response has begun, while draining.
+_NEXT_CHECK: Final = 1.0
+
+
+class Drainable(Guarded, Channel, Protocol):
+    """What a drain needs of its connection."""
+
+    adapter: TransportAdapter
+    deadlines: Deadlines
+    input: RequestInput
+    message: Message | None
+    #: The number of requests received.
+    count: int
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way, and none has begun to arrive."""
+
+    @property
+    def of_agent(self) -> bool:
+        """Whether the peer is a `CoreAgent`, which closes upon a close notice."""
+
+    @property
+    def response_deadline(self) -> float:
+        """The deadline of the response, by the site's clock; `math.inf` for none."""
+
+    def loseConnection(self) -> None:
+        """Close the connection once everything is written."""
+
+    def response_is_late(self) -> None:
+        """Called when the request timeout is over."""
+
+    def give_up(self, message: Message, reason: Failure) -> None:
+        """Drop a message whose response ends early."""
+
+
+class ConnectionDrain:
+    """
+    The drain of one connection, by the drain policy of its site.
+
+    :param connection: the connection.
+    """
+
+    __slots__ = ("connection",)
+
+    def __init__(self, connection: Drainable) -> None:
+        self.connection = connection
+
+    @property
+    def listener(self) -> str:
+        """The name of the listener that accepted the connection."""
+        return self.connection.listener
+
+    # Idle connections.
+
+    def transfer_or_close(self) -> None:
+        """Offer this idle connection to another process, or else close it."""
+        if not self.connection.site.drain_policy.offer(self):
+            self._keep_or_close()
+
+    def offer_fd(self) -> socket.socket | None:
+        """
+        Pause reading, and return a duplicate of the socket for another process.
+
+        :return: the duplicate, or None if the connection is not idle any more, is
+            offered already, or cannot be transferred.
+        """
+        connection = self.connection
+        adapter = connection.adapter
+        # A request may have arrived first.
+        if not (connection.is_idle and adapter.can_be_offered):
+            return None
+        if adapter.unsent:
+            # Until the site's next check of timeouts.
+            connection.deadlines.wait_for(Phase.REST, 0)
+            return None
+        duplicate = adapter.offer()
+        if duplicate is None:
+            self._keep_or_close()
+        else:
+            connection.pause_reading()
+        return duplicate
+
+    @ends_connection
+    def transferred(self) -> None:
+        """Called when another process has the connection: close this descriptor."""
+        self.connection.input.closed = True
+        self.connection.adapter.close()
+
+    @ends_connection
+    def keep(self) -> None:
+        """
+        Keep the draining connection in this process.
+
+        It is closed after the next response, or when no request comes in time.
+        """
+        connection = self.connection
+        connection.adapter.withdraw()
+        connection.resume_reading()
+        if connection.of_agent:
+            self.ask_to_close()
+            return
+        drain_policy = connection.site.drain_policy
+        # Never closed at once: a request may have arrived while reading was paused, and
+        # the first request of a new connection may be in flight.
+        connection.deadlines.wait_for(
+            Phase.REQUEST,
+            drain_policy.moment()
+            if connection.count
+            else max(drain_policy.spread, FIRST_REQUEST_SECONDS),
+        )
+
+    @ends_connection
+    def reclaim(self) -> None:
+        """Do as `keep`, although other processes may hold duplicates of the socket."""
+        self.connection.adapter.has_duplicates = True
+        self.keep()
+        # Reading was paused for a while: leave time to read what arrived meanwhile.
+        deadlines = self.connection.deadlines
+        deadlines.extend(FIRST_REQUEST_SECONDS)
+
+    def _keep_or_close(self) -> None:
+        """Close the idle connection in this process, at once if that is allowed."""
+        connection = self.connection
+        spread = connection.site.drain_policy.spread
+        if connection.count and not (spread or connection.of_agent):
+            connection.loseConnection()
+        else:
+            self.keep()
+
+    def ask_to_close(self) -> None:
+        """
+        Send a close notice, so that the agent at the other end closes the connection.
+
+        If this end closed it, a request could be in flight. A connection that has
+        received no request yet was opened for one, which will arrive: no notice is
+        sent on it.
+        """
+        connection = self.connection
+        if connection.count:
+            connection.write(CLOSE_NOTICE)
+        connection.deadlines.wait_for(Phase.REQUEST, CLOSE_NOTICE_SECONDS)
+
+    # Responses.
+
+    def end_message(self, message: Message) -> None:
+        """Let a response end; one that would not end by itself is completed."""
+        connection = self.connection
+        if not message.responded:
+            connection.close_after()
+        if connection.input.sink is not None:
+            return  # this is called again after the body
+        if seconds := connection.site.drain_policy.moment():
+            self._end_stream_in(seconds, message)
+        else:
+            self.end_stream()
+
+    def end_stream(self) -> None:
+        """Complete a response that would not end by itself, such as an event stream."""
+        connection = self.connection
+        connection.deadlines.clear()
+        message = connection.message
+        if message is None:
+            return
+        if not message.responded:
+            if connection.response_deadline <= connection.site.clock.seconds():
+                connection.response_is_late()
+            else:
+                seconds = max(connection.site.drain_policy.moment(), _NEXT_CHECK)
+                self._end_stream_in(seconds, message)
+            return
+        ending = message.ending()
+        if ending is not None:
+            connection.write(ending)
+            connection.linger()
+            # The application is notified as if the client had disconnected.
+            connection.give_up(message, Failure(ConnectionDone()))
+
+    def _end_stream_in(self, seconds: float, message: Message) -> None:
+        deadlines = self.connection.deadlines
+        deadlines.wait_for(Phase.STREAM, seconds)
+        if not message.responded:
+            deadlines.at = min(deadlines.at, self.connection.response_deadline)

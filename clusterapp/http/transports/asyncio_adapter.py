@@ -1,0 +1,407 @@
+"""Adapter of a connection to an asyncio transport (in a worker)."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from struct import pack
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IAddress, ISSLTransport
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from zope.interface import noLongerProvides
+
+from clusterapp.http.limits import CLOSE_NOTIFY_SECONDS
+from clusterapp.http.server.connection import Connection
+from clusterapp.http.server.connection_guard import ends_connection
+from clusterapp.http.server.deadlines import Phase
+from clusterapp.http.server.interfaces import Server, StreamChannel
+from clusterapp.http.server.peer_kind import PeerKind
+from clusterapp.http.syntax.proxy_protocol import ProxyHeader
+from clusterapp.http.syntax.request_head import HeadReader
+from clusterapp.http.syntax.socket_addresses import address_of
+from clusterapp.http.transports.asyncio_transport import NativeTransport
+from clusterapp.http.transports.inline_transport import Arrival, EarlyTransport
+from clusterapp.http.transports.sendfile import KernelWrites, write_part_of_file
+from clusterapp.http.transports.shared_sockets import (
+    duplicate_of,
+    end_input,
+    shut_down,
+    unacknowledged,
+)
+
+if TYPE_CHECKING:
+    import ssl
+
+
+#: The SO_LINGER value for closing with a reset (socket(7)): unsent bytes are discarded,
+#: and the client sees an error rather than an orderly close.
+_RESET = pack("ii", 1, 0)
+
+
+class AsyncioAdapter(asyncio.Protocol):
+    """
+    Adapter of a new HTTP server connection to an `asyncio.Transport`.
+
+    :param site: the site that is served.
+    :param loop: the event loop that runs the connection.
+    :param peer: the peer's address, as returned by accept(2).
+    :param listener: the name of the listener that accepted the connection.
+    :param peer_kind: what the peer is.
+    :param heads: the parser of request heads with its limits; by default, the site's.
+    :ivar connection: the connection.
+    :ivar native: the current transport, with the methods of `asyncio.Transport`; None
+        until it has been made.
+    """
+
+    __slots__ = (
+        "_announced",
+        "_arriving",
+        "_closes_when_written",
+        "_kernel_writes",
+        "_loop",
+        "_offered",
+        "_peer",
+        "_peer_name",
+        "_securely",
+        "connection",
+        "data_received",
+        "encrypted",
+        "has_duplicates",
+        "native",
+    )
+
+    def __init__(  # noqa: PLR0913 - who accepts a connection knows all of these
+        self,
+        site: Server,
+        loop: asyncio.AbstractEventLoop,
+        peer: Any,
+        listener: str = "",
+        *,
+        peer_kind: PeerKind = PeerKind.CLIENT,
+        heads: HeadReader | None = None,
+    ) -> None:
+        self._loop = loop
+        self.native: Any = None
+        self.encrypted = False
+        self._kernel_writes: KernelWrites | None = None
+        self._offered = False
+        self.has_duplicates = False
+        # Whether TLS is closed once the write buffer has been sent.
+        self._closes_when_written = False
+        self._peer: IAddress | None = None
+        self._peer_name = peer
+        self._announced = False
+        self._securely = False
+        self._arriving: asyncio.Task[Any] | None = None
+        self.connection = Connection(
+            site, self, peer_kind, heads=heads, listener=listener
+        )
+        # Called for each piece of input: set here, it costs no call in between.
+        self.data_received = (  # type: ignore[method-assign]
+            self.connection.input.received
+        )
+
+    # Called by the server.
+
+    @property
+    def peer_host(self) -> object:
+        """The client's IP address; None on a Unix socket."""
+        return self._peer_name[0] if isinstance(self._peer_name, tuple) else None
+
+    def awaits_header(self, task: asyncio.Task[Any]) -> None:
+        """
+        Register with the site while the PROXY header has not been received yet.
+
+        :param task: the task that waits for the header; cancelled on timeout.
+        """
+        self.arrives(task)
+        connection = self.connection
+        if not connection.site.draining:
+            seconds = connection.limits.header_timeout
+            connection.deadlines.wait_for(Phase.REQUEST, seconds)
+
+    def announced(self, client: ProxyHeader) -> None:
+        """
+        Called with the PROXY header: use the client's address, not the proxy's.
+
+        :param client: the PROXY header.
+        """
+        self._securely = client.secure
+        if client.source is not None:
+            self._peer_name = client.source
+            self._peer = None
+        self._announced = client.secure or client.source is not None
+
+    def arrives(self, task: asyncio.Task[Any]) -> None:
+        """
+        Register with the site while the transport is being made.
+
+        :param task: the task that makes the transport.
+        """
+        self._arriving = task
+        self.connection.opened()
+
+    @ends_connection
+    def arrived(self) -> None:
+        """Called when the transport has been made."""
+        self._arriving = None
+        if self.connection.site.draining:
+            self.connection.drain()
+
+    @ends_connection
+    def never_arrived(self) -> None:
+        """Called when the transport cannot be made, or is closed already."""
+        self._arriving = None
+        # uvloop does not call this when making the transport is cancelled.
+        self.connection_lost(None)
+
+    @ends_connection
+    def move(self, early: EarlyTransport, arrival: Arrival) -> None:
+        """
+        Replace the early transport with the event loop's transport.
+
+        :param early: the early transport.
+        :param arrival: the recorded callbacks of the event loop's transport.
+        """
+        native = arrival.transport
+        if native is not None:
+            self._use(native)
+            native.set_protocol(self)
+            early.hand_over(native)
+            if self.connection.input.paused:
+                self.pause_reading()
+        arrival.tell(self)
+        if native is not None and self.connection.site.draining:
+            self.connection.drain()
+
+    # Called by asyncio.
+
+    @ends_connection
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called when the transport is connected."""
+        # uvloop's transports are not instances of asyncio's classes.
+        self._use(cast("asyncio.Transport", transport))
+        self.encrypted = self.native.get_extra_info("sslcontext") is not None
+        self.connection.opened()
+
+    def _use(self, native: asyncio.Transport) -> None:
+        self.native = native
+        self.connection.write = native.write
+
+    def pause_writing(self) -> None:
+        """Called when the write buffer is full."""
+        self.connection.writing_paused()
+
+    @ends_connection
+    def resume_writing(self) -> None:
+        """Called when most of the write buffer has been sent."""
+        self.connection.writing_resumed()
+        if self._closes_when_written:
+            self._close_tls()
+
+    def eof_received(self) -> bool:
+        """Called when the peer has closed its side; return whether to stay open."""
+        stays_open = self.connection.input.ended()
+        return stays_open and not self.encrypted  # TLS has no half-closed connections
+
+    @ends_connection
+    def connection_lost(self, error: Exception | None) -> None:
+        """Called when the connection is lost."""
+        if self._kernel_writes is not None:
+            self._kernel_writes.close()
+            self._kernel_writes = None
+        self.connection.lost(connectionDone if error is None else Failure(_lost(error)))
+
+    # Called by the connection: its peer.
+
+    def getPeer(self) -> IAddress:
+        """Return the peer's address, or that of the client that its proxy names."""
+        if self._peer is None:
+            self._peer = address_of(self._peer_name)
+        return self._peer
+
+    def getHost(self) -> IAddress:
+        """Return the address that the peer has connected to."""
+        return address_of(self.native.get_extra_info("sockname"))
+
+    @property
+    def secure(self) -> bool:
+        """Whether the client uses TLS, to this process or to its proxy."""
+        return self.encrypted or self._securely
+
+    def client_certificate(self) -> bytes | None:
+        """Return the peer's certificate in DER, or None."""
+        if not self.encrypted:
+            return None
+        layer: ssl.SSLObject | None = self.native.get_extra_info("ssl_object")
+        return None if layer is None else layer.getpeercert(binary_form=True)
+
+    # Called by the connection: reading and writing.
+
+    def pause_reading(self) -> None:
+        """Stop reading from the transport."""
+        if not self.native.is_closing():
+            self.native.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read from the transport again."""
+        if not self.native.is_closing():
+            self.native.resume_reading()
+
+    @property
+    def unsent(self) -> int:
+        """The number of written bytes that have not been passed to the kernel yet."""
+        return int(self.native.get_write_buffer_size())
+
+    def unacknowledged(self) -> int:
+        """Return how many written bytes the client has not acknowledged yet."""
+        # The other process may serve an offered socket: it is not for this one to wait.
+        if self.native is None or self._offered:
+            return 0
+        return unacknowledged(self.native.get_extra_info("socket")) + self.unsent
+
+    def write_before_file(self, data: bytes) -> None:
+        """Send a head at once, so that the kernel may put file data behind it."""
+        write = self.native.write
+        if self.encrypted or self.unsent:
+            write(data)
+            return
+        sent = self._beside_transport().send_before_file(data)
+        if sent < len(data):
+            write(data[sent:])
+
+    def send_file(self, fd: int, offset: int, length: int) -> int | None:
+        """Send a part of a file with sendfile(2), if possible."""
+        # TLS must encrypt the data, and it must not overtake the write buffer.
+        if self.encrypted or self.unsent:
+            return write_part_of_file(self.native.write, fd, offset, length)
+        return self._beside_transport().send_file(fd, offset, length)
+
+    def _beside_transport(self) -> KernelWrites:
+        if self._kernel_writes is None:
+            there = self.native.get_extra_info("socket")
+            resumed = self.connection.writing_resumed
+            self._kernel_writes = KernelWrites(self._loop, there, resumed)
+        return self._kernel_writes
+
+    def call_soon(self, callback: Callable[[], None]) -> asyncio.Handle:
+        """Schedule a call in the next turn of the event loop."""
+        return self._loop.call_soon(callback)
+
+    # Called by the connection: closing.
+
+    def close_writing(self) -> bool:
+        """Close the write side; return False if the client has disconnected."""
+        if self.encrypted:
+            self._close_tls()
+            return True
+        try:
+            self.native.write_eof()
+        except OSError:  # asyncio's transports raise
+            return False
+        return True
+
+    @property
+    def closes_by_peer(self) -> bool:
+        """
+        Whether `close` would not end the connection for the peer.
+
+        TLS waits for the peer's close_notify. And while another process has a
+        duplicate of the socket, closing this one sends no FIN.
+        """
+        there_is_one = self.native is not None
+        return there_is_one and (self.encrypted or self.has_duplicates)
+
+    def close(self) -> None:
+        """Close the transport once everything is written."""
+        if self.native is None:
+            self.abort()
+        else:
+            self.native.close()
+
+    def _close_tls(self) -> None:
+        """Send a close_notify once all is written; the transport reads on for one."""
+        native = self.native
+        self._closes_when_written = bool(native.get_write_buffer_size())
+        if self._closes_when_written:
+            # The transport's own close() would limit the flush to the
+            # ssl_shutdown_timeout, and has no callback for its end.
+            native.set_write_buffer_limits(high=0)
+            return
+        native.close()
+        self.connection.deadlines.extend(CLOSE_NOTIFY_SECONDS)
+
+    def end_linger(self) -> None:
+        """Close the transport of a connection whose write side is closed."""
+        if self.encrypted:
+            # Our close_notify is in the kernel, or in the buffer of the transport below
+            # TLS, which closes as at the peer's EOF: it flushes its buffer first.
+            end_input(self.native.get_extra_info("socket"))
+        else:
+            self.native.close()
+
+    def abort(self) -> None:
+        """Close the transport at once, and discard unsent bytes."""
+        if self.native is None:
+            if self._arriving is not None:
+                self._arriving.cancel()
+            return
+        there = self.native.get_extra_info("socket")
+        if self.has_duplicates:
+            shut_down(there)
+        # On an offered socket the reset would be sent by another process's close.
+        if there is not None and there.fileno() != -1 and not self._offered:
+            there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        # Not at once: asyncio's own transports are closed twice if they are aborted
+        # while they call resume_writing.
+        self._loop.call_soon(self._abort_native)
+
+    @ends_connection
+    def _abort_native(self) -> None:
+        self.native.abort()
+
+    # Called by the connection: transferring it to another process.
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the transport has been made."""
+        return self.native is not None
+
+    @property
+    def can_be_offered(self) -> bool:
+        """Whether the connection may be offered to another process now."""
+        # Of an early transport nothing is offered, only of the one that replaces it.
+        return not (self._offered or isinstance(self.native, EarlyTransport))
+
+    def offer(self) -> socket.socket | None:
+        """Return a duplicate of the socket; None if it has state of this process."""
+        # TLS state, or a PROXY header once read, cannot be had from the socket again.
+        if self.encrypted or self._announced:
+            return None
+        duplicate = duplicate_of(self.native.get_extra_info("socket"))
+        self._offered = duplicate is not None
+        return duplicate
+
+    def withdraw(self) -> None:
+        """Take the offer back."""
+        self._offered = False
+
+    # Called by the connection: the raw stream.
+
+    def raw_transport(self, connection: StreamChannel) -> NativeTransport:
+        """Return a new transport object for code that asks for the raw stream."""
+        return NativeTransport(connection, self)
+
+    def detached(self, transport: NativeTransport) -> None:
+        """Called when a resource detaches the transport for a protocol of its own."""
+        if self.connection.encrypted:
+            # autobahn expects an ISSLTransport to be based on pyOpenSSL, and fails.
+            noLongerProvides(transport, ISSLTransport)
+
+
+def _lost(error: Exception) -> ConnectionLost:
+    lost = ConnectionLost(str(error))
+    lost.__cause__ = error
+    return lost

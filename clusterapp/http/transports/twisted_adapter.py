@@ -1,0 +1,212 @@
+"""Adapter of a connection to a Twisted transport, on any reactor (in a core)."""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import tcp
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IPushProducer,
+    ISSLTransport,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer, noLongerProvides
+
+from clusterapp.http.server.connection import Connection
+from clusterapp.http.server.connection_guard import ends_connection
+from clusterapp.http.server.interfaces import Server, StreamChannel
+from clusterapp.http.server.peer_kind import PeerKind
+from clusterapp.http.tls.x509 import der_of
+from clusterapp.http.transports.sendfile import write_part_of_file
+from clusterapp.http.transports.shared_sockets import unacknowledged
+from clusterapp.http.transports.twisted_transport import (
+    ForwardedTransport,
+    HostedTransport,
+)
+from clusterapp.private_names.reactors import unsent_bytes
+
+#: Bytes that a transport has not passed to the kernel yet.
+_UNSENT = unsent_bytes()
+
+
+@implementer(IPushProducer)
+class TwistedAdapter(Protocol):
+    """
+    Adapter of a new HTTP server connection to a transport of a Twisted reactor.
+
+    The transport is TCP, Unix or TLS. The adapter registers as its producer, so that it
+    is paused and resumed as the client reads.
+
+    :param site: the site that is served.
+    :param peer_kind: what the peer is.
+    :ivar connection: the connection.
+    """
+
+    def __init__(self, site: Server, peer_kind: PeerKind = PeerKind.CLIENT) -> None:
+        self._peer_kind = peer_kind
+        self._native: Any = None
+        self.has_duplicates = False
+        self.connection = Connection(site, self, peer_kind)
+        # Called for each piece of input: set here, it costs no call in between.
+        self.dataReceived = (  # type: ignore[method-assign]
+            self.connection.input.received
+        )
+
+    # Called by the transport.
+
+    @ends_connection
+    def connectionMade(self) -> None:
+        """Called when the transport is connected."""
+        self._native = self.transport
+        self._native.registerProducer(self, True)
+        self.connection.write = self._native.write
+        self.connection.opened()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Called when the connection is lost: also free the unsent bytes."""
+        self.connection.lost(reason)
+        _UNSENT.drop(self._native)
+
+    def pauseProducing(self) -> None:
+        """Called when the write buffer is full: the client reads too slowly."""
+        self.connection.writing_paused()
+
+    def resumeProducing(self) -> None:
+        """Called when the write buffer has been sent."""
+        self.connection.writing_resumed()
+
+    def stopProducing(self) -> None:
+        """Do nothing: `connectionLost` is called as well."""
+
+    # Called by the connection: its peer.
+
+    def getPeer(self) -> IAddress:
+        """Return the peer's address."""
+        address: IAddress = self._native.getPeer()
+        return address
+
+    def getHost(self) -> IAddress:
+        """Return the address that the peer has connected to."""
+        address: IAddress = self._native.getHost()
+        return address
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the transport itself uses TLS."""
+        return bool(ISSLTransport.providedBy(self._native))
+
+    @property
+    def secure(self) -> bool:
+        """Whether the client uses TLS."""
+        return self.encrypted
+
+    def client_certificate(self) -> bytes | None:
+        """Return the peer's certificate in DER, or None."""
+        return der_of(self._native.getPeerCertificate()) if self.encrypted else None
+
+    # Called by the connection: reading and writing.
+
+    def pause_reading(self) -> None:
+        """Stop reading from the transport."""
+        self._native.pauseProducing()
+
+    def resume_reading(self) -> None:
+        """Read from the transport again."""
+        self._native.resumeProducing()
+
+    @property
+    def unsent(self) -> int:
+        """The number of written bytes that have not been passed to the kernel yet."""
+        return _UNSENT.count(self._native)
+
+    def unacknowledged(self) -> int:
+        """Return how many written bytes the client has not acknowledged yet."""
+        transport = _below_tls(self._native)
+        if isinstance(transport, tcp.Connection) and transport.connected:
+            return self.unsent + unacknowledged(transport.getHandle())
+        return 0
+
+    def write_before_file(self, data: bytes) -> None:
+        """Write bytes that a part of a file follows at once."""
+        self._native.write(data)
+
+    def send_file(self, fd: int, offset: int, length: int) -> int:
+        """Send a part of a file."""
+        return write_part_of_file(self._native.write, fd, offset, length)
+
+    def call_soon(self, callback: Callable[[], None]) -> IDelayedCall:
+        """Schedule a call in the next turn of the reactor."""
+        return self.connection.site.clock.callLater(0, callback)
+
+    # Called by the connection: closing.
+
+    def close_writing(self) -> bool:
+        """Close the write side."""
+        # With a registered producer, the transport would first wait for its data.
+        self._native.unregisterProducer()
+        if self.encrypted:
+            self._native.loseConnection()  # and reads on for the peer's close_notify
+        else:
+            self._native.loseWriteConnection()
+        return True
+
+    @property
+    def closes_by_peer(self) -> bool:
+        """Whether `close` would not end the connection for the peer: it uses TLS."""
+        return self.encrypted
+
+    def close(self) -> None:
+        """Close the transport once everything is written."""
+        self._native.unregisterProducer()
+        self._native.loseConnection()
+
+    def end_linger(self) -> None:
+        """Close the transport of a connection whose write side is closed."""
+        _below_tls(self._native).loseConnection()
+
+    def abort(self) -> None:
+        """Close the transport at once, and discard unsent bytes."""
+        self._native.abortConnection()
+
+    # Called by the connection: transferring it to another process.
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the transport is connected."""
+        return self._native is not None
+
+    @property
+    def can_be_offered(self) -> bool:
+        """Whether the connection may be offered; `offer` has none to give."""
+        return True
+
+    def offer(self) -> None:
+        """Return None: a reactor's connections are not passed to other processes."""
+
+    def withdraw(self) -> None:
+        """Do nothing: there is no offer to take back."""
+
+    # Called by the connection: the raw stream.
+
+    def raw_transport(self, connection: StreamChannel) -> HostedTransport:
+        """Return a new transport object for code that asks for the raw stream."""
+        is_client = self._peer_kind is PeerKind.CLIENT
+        kind = HostedTransport if is_client else ForwardedTransport
+        return kind(connection, self._native)
+
+    def detached(self, transport: HostedTransport) -> None:
+        """Called when a resource detaches the transport for a protocol of its own."""
+        is_client = self._peer_kind is PeerKind.CLIENT
+        if self.connection.encrypted and not is_client:
+            # autobahn expects an ISSLTransport to be based on pyOpenSSL, and fails.
+            noLongerProvides(transport, ISSLTransport)
+
+
+def _below_tls(transport: Any) -> Any:
+    """Return the transport below TLS, or the transport itself."""
+    if isinstance(transport, TLSMemoryBIOProtocol):
+        return transport.transport
+    return transport
