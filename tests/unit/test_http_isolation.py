@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.http.application import spooled_body as content
 from clusterapp.http.application.request import ClusterRequest
 from clusterapp.http.limits import Limits
-from clusterapp.http.server.connection import Connection
+from clusterapp.http.server.request_cycle import RequestCycle
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.request_head import (
     BadMessageError,
@@ -134,7 +134,7 @@ class InjectedErrorTests(SynchronousTestCase):
             (HeadReader, "on_header", get()),
             (HeadReader, "read", get()),
             (ClusterSite, "message", get()),
-            (Connection, "_make", get()),
+            (RequestCycle, "_make", get()),
             (ClusterRequest, "serve", get()),
             (ClusterRequest, "begin", CHUNKED),
             (ClusterRequest, "received", CHUNKED),

@@ -129,7 +129,9 @@ class HeldTests(NativeCase):
         sending = self.loop.create_task(client.send(pipelined))
         await self.so(is_stuck)
         self.assertLess(largest, 80_000)
-        self.assertLess(len(connection.input.stream.pending), MAX_PENDING_INPUT + 300_000)
+        self.assertLess(
+            len(connection.input.stream.pending), MAX_PENDING_INPUT + 300_000
+        )
         for _ in range(20_000):
             await client.until(b"\r\n\r\nhi")
         await sending

@@ -268,7 +268,7 @@ class BoundTests(WorkersCase):
             client = await self.marked("/hi")
             await client.until(b"\r\n\r\nhi")
             await self.later(20)
-        self.assertEqual(self.there.connection().count, 3)
+        self.assertEqual(self.there.connection().cycle.count, 3)
 
     @on_each_loop
     async def test_longest_body(self) -> None:

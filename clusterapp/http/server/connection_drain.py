@@ -10,6 +10,7 @@ from clusterapp.http.limits import CLOSE_NOTICE_SECONDS, FIRST_REQUEST_SECONDS
 from clusterapp.http.server.connection_guard import Guarded, ends_connection
 from clusterapp.http.server.deadlines import Deadlines, Phase
 from clusterapp.http.server.interfaces import Channel, Message, TransportAdapter
+from clusterapp.http.server.request_cycle import RequestCycle
 from clusterapp.http.server.request_input import RequestInput
 from clusterapp.http.syntax.message_head import CLOSE_NOTICE
 
@@ -23,30 +24,14 @@ class Drainable(Guarded, Channel, Protocol):
     adapter: TransportAdapter
     deadlines: Deadlines
     input: RequestInput
-    message: Message | None
-    #: The number of requests received.
-    count: int
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no request is under way, and none has begun to arrive."""
+    cycle: RequestCycle
 
     @property
     def of_agent(self) -> bool:
         """Whether the peer is a `CoreAgent`, which closes upon a close notice."""
 
-    @property
-    def response_deadline(self) -> float:
-        """The deadline of the response, by the site's clock; `math.inf` for none."""
-
     def loseConnection(self) -> None:
         """Close the connection once everything is written."""
-
-    def response_is_late(self) -> None:
-        """Called when the request timeout is over."""
-
-    def give_up(self, message: Message, reason: Failure) -> None:
-        """Drop a message whose response ends early."""
 
 
 class ConnectionDrain:
@@ -83,7 +68,7 @@ class ConnectionDrain:
         connection = self.connection
         adapter = connection.adapter
         # A request may have arrived first.
-        if not (connection.is_idle and adapter.can_be_offered):
+        if not (connection.cycle.is_idle and adapter.can_be_offered):
             return None
         if adapter.unsent:
             # Until the site's next check of timeouts.
@@ -121,7 +106,7 @@ class ConnectionDrain:
         connection.deadlines.wait_for(
             Phase.REQUEST,
             drain_policy.moment()
-            if connection.count
+            if connection.cycle.count
             else max(drain_policy.spread, FIRST_REQUEST_SECONDS),
         )
 
@@ -138,7 +123,7 @@ class ConnectionDrain:
         """Close the idle connection in this process, at once if that is allowed."""
         connection = self.connection
         spread = connection.site.drain_policy.spread
-        if connection.count and not (spread or connection.of_agent):
+        if connection.cycle.count and not (spread or connection.of_agent):
             connection.loseConnection()
         else:
             self.keep()
@@ -152,7 +137,7 @@ class ConnectionDrain:
         sent on it.
         """
         connection = self.connection
-        if connection.count:
+        if connection.cycle.count:
             connection.write(CLOSE_NOTICE)
         connection.deadlines.wait_for(Phase.REQUEST, CLOSE_NOTICE_SECONDS)
 
@@ -174,12 +159,12 @@ class ConnectionDrain:
         """Complete a response that would not end by itself, such as an event stream."""
         connection = self.connection
         connection.deadlines.clear()
-        message = connection.message
+        message = connection.cycle.message
         if message is None:
             return
         if not message.responded:
-            if connection.response_deadline <= connection.site.clock.seconds():
-                connection.response_is_late()
+            if connection.cycle.deadline <= connection.site.clock.seconds():
+                connection.cycle.response_is_late()
             else:
                 seconds = max(connection.site.drain_policy.moment(), _NEXT_CHECK)
                 self._end_stream_in(seconds, message)
@@ -189,10 +174,10 @@ class ConnectionDrain:
             connection.write(ending)
             connection.linger()
             # The application is notified as if the client had disconnected.
-            connection.give_up(message, Failure(ConnectionDone()))
+            connection.cycle.give_up(message, Failure(ConnectionDone()))
 
     def _end_stream_in(self, seconds: float, message: Message) -> None:
         deadlines = self.connection.deadlines
         deadlines.wait_for(Phase.STREAM, seconds)
         if not message.responded:
-            deadlines.at = min(deadlines.at, self.connection.response_deadline)
+            deadlines.at = min(deadlines.at, self.connection.cycle.deadline)

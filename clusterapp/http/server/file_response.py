@@ -1,15 +1,32 @@
 """Sending of a prepared response with file parts, as fast as the client reads."""
 
 from http import HTTPStatus
+from typing import Final, Protocol
 
 from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from clusterapp.guards import report
-from clusterapp.http.server.interfaces import Channel
+from clusterapp.http.server.interfaces import Channel, TransportAdapter
 from clusterapp.http.server.prepared_response import FilePart, Prepared
 from clusterapp.interfaces import Fields
+
+# Not of the class: an event would then hold the instance, and so its open file.
+_log = Logger()
+
+#: The logged reason why the rest of a file cannot be sent.
+SHORTER: Final = "the file has become shorter than was announced"
+
+
+class FileChannel(Channel, Protocol):
+    """What the sending of a file needs of its connection."""
+
+    adapter: TransportAdapter
+
+    def writing_paused(self) -> None:
+        """Called when the client must read before more can be written."""
 
 
 @implementer(IPushProducer)
@@ -20,6 +37,7 @@ class FileSending:
     It is a push producer and the current message of its connection.
 
     :param connection: the connection to send on.
+    :param path: the path of the request, for the log.
     :param opening: the head of the response.
     :param prepared: the response.
     """
@@ -27,12 +45,15 @@ class FileSending:
     #: Always True: the head is sent before any other callback can run.
     responded = True
 
-    __slots__ = ("_connection", "_offset", "_paused", "_prepared", "_todo")
+    __slots__ = ("_connection", "_offset", "_path", "_paused", "_prepared", "_todo")
 
     late_status = HTTPStatus.SERVICE_UNAVAILABLE
 
-    def __init__(self, connection: Channel, opening: bytes, prepared: Prepared) -> None:
-        self._connection: Channel | None = connection
+    def __init__(
+        self, connection: FileChannel, path: bytes, opening: bytes, prepared: Prepared
+    ) -> None:
+        self._connection: FileChannel | None = connection
+        self._path = path
         self._prepared = prepared
         self._todo = [*filter(len, reversed(prepared.parts)), opening]
         self._offset = 0
@@ -97,18 +118,46 @@ class FileSending:
         """Called when the connection is lost: stop sending."""
         self._connection = None
 
-    def _send(self, connection: Channel, part: bytes | FilePart) -> bool:
+    def _send(self, connection: FileChannel, part: bytes | FilePart) -> bool:
+        """Send a part, as far as possible; return whether to send on."""
         if isinstance(part, bytes):
             self._todo.pop()
             if self._todo:
-                connection.write_before_file(part)
+                self._send_before_file(connection, part)
             else:  # nothing follows, so the kernel must send it without delay
                 connection.write(part)
             return True
         left = part.length - self._offset
-        sent = connection.send_file(part.file.fd, part.offset + self._offset, left)
+        offset = part.offset + self._offset
+        try:
+            sent = connection.adapter.send_file(part.file.fd, offset, left)
+        except OSError as error:
+            self._abort_by_file(connection, error)
+            return False
+        if not sent:
+            if sent is None:
+                connection.writing_paused()
+            else:
+                self._abort_by_file(connection, SHORTER)
+            return False
         self._offset += sent
         if sent == left:
             self._todo.pop()
             self._offset = 0
-        return sent > 0
+        return True
+
+    def _send_before_file(self, connection: FileChannel, part: bytes) -> None:
+        try:
+            connection.adapter.write_before_file(part)
+        except OSError:  # the client has disconnected
+            connection.abortConnection()
+
+    def _abort_by_file(self, connection: FileChannel, reason: OSError | str) -> None:
+        """Abort the connection, since the rest of a file cannot be sent."""
+        if not isinstance(reason, ConnectionError):  # the client has disconnected
+            _log.error(
+                "cannot send {path}: {why}; its response is aborted",
+                path=self._path.decode("latin-1"),
+                why=reason,
+            )
+        connection.abortConnection()

@@ -327,12 +327,6 @@ class Channel(Protocol):
     def resume_reading(self) -> None:
         """Resume reading from the client."""
 
-    def body_discarded(self) -> None:
-        """Called when the rest of the request body has been read and discarded."""
-
-    def too_much_to_discard(self) -> None:
-        """Called when the body to discard exceeds its bound: close the connection."""
-
     # Sending the response.
 
     def write(self, data: bytes) -> None:
@@ -340,12 +334,6 @@ class Channel(Protocol):
 
     def writeSequence(self, pieces: list[bytes]) -> None:
         """Write the pieces to the client, joined."""
-
-    def write_before_file(self, data: bytes) -> None:
-        """Write bytes that a part of a file follows at once."""
-
-    def send_file(self, fd: int, offset: int, length: int) -> int:
-        """Send a part of a file; return how many bytes were written."""
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """Register a producer, which is paused and resumed as the client reads."""
@@ -383,26 +371,43 @@ class Channel(Protocol):
         """Abort the connection: close at once, so that the client sees an error."""
 
 
+class Peer(Protocol):
+    """What the raw stream of a request needs of the peer of its connection."""
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the client's connection itself uses TLS."""
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The client certificate in DER, or None."""
+
+
+class Upgrade(Protocol):
+    """What the raw stream of a request tells its connection of its use."""
+
+    def take_over(self, protocol: IProtocol) -> None:
+        """Upgrade to a protocol that has assigned itself to the transport."""
+
+    def pause(self) -> None:
+        """Called when code that uses the transport pauses it: pause reading."""
+
+    def resume(self) -> None:
+        """Called when code that uses the transport resumes it: resume reading."""
+
+
 class StreamChannel(Channel, Protocol):
     """What the raw stream of a request needs of its connection."""
 
     deadlines: Deadlines
 
     @property
-    def encrypted(self) -> bool:
-        """Whether the client's connection itself uses TLS."""
+    def peer(self) -> Peer:
+        """The peer of the connection, and the client of the current request."""
 
-    def client_certificate(self) -> bytes | None:
-        """Return the client certificate in DER, or None."""
-
-    def take_over(self, protocol: IProtocol) -> None:
-        """Upgrade to a protocol that has assigned itself to the transport."""
-
-    def pause_protocol(self) -> None:
-        """Called when code that uses the transport pauses it: pause reading."""
-
-    def resume_protocol(self) -> None:
-        """Called when code that uses the transport resumes it: resume reading."""
+    @property
+    def upgrade(self) -> Upgrade:
+        """The use of the raw stream by other code than the server's."""
 
     def loseConnection(self) -> None:
         """Close the connection once everything is written."""

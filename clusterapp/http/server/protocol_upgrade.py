@@ -8,11 +8,11 @@ from twisted.python.failure import Failure
 
 from clusterapp.channel.log_events import RequestFacts
 from clusterapp.http.limits import CLOSE_FRAME_SECONDS, LINGER_SECONDS, Limits
+from clusterapp.http.server.connection_close import ConnectionClose
 from clusterapp.http.server.connection_guard import Guarded, ends_connection
 from clusterapp.http.server.deadlines import CLOSE_SENT, Deadlines, Phase
 from clusterapp.http.server.flow_control import FlowControl
 from clusterapp.http.server.interfaces import (
-    Message,
     StreamChannel,
     TransportAdapter,
 )
@@ -21,11 +21,11 @@ from clusterapp.http.server.request_context import (
     protocol_in_context,
     unwrapped,
 )
+from clusterapp.http.server.request_cycle import RequestCycle
 from clusterapp.http.server.request_facts import client_of, request_facts
 from clusterapp.http.server.request_input import RequestInput
 from clusterapp.http.server.upgraded_stream import RawBytes, Upgraded
 from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART, IFramedOutput
-from clusterapp.http.syntax.request_head import Head
 from clusterapp.http.syntax.websocket_frames import (
     ClientFrames,
     FramingError,
@@ -37,21 +37,15 @@ class Upgradable(Guarded, StreamChannel, Protocol):
     """What an upgrade needs of its connection."""
 
     adapter: TransportAdapter
+    closing: ConnectionClose
     limits: Limits
     deadlines: Deadlines
     flow: FlowControl
     input: RequestInput
-    head: Head | None
-    message: Message | None
+    cycle: RequestCycle
 
     def drain(self) -> None:
         """Start to drain."""
-
-    def record_upgrade(self) -> None:
-        """Write the line of the access log, and forget the message."""
-
-    def end_linger_in(self, seconds: float) -> None:
-        """Bound how long a lingering close waits for a client that reads nothing."""
 
 
 class ProtocolUpgrade:
@@ -97,7 +91,7 @@ class ProtocolUpgrade:
         The protocol gets the bytes first that the client sent behind its request.
         """
         self._switch(protocol)
-        self.connection.record_upgrade()
+        self.connection.cycle.record_upgrade()
         protocol.makeConnection(self.transport)
         self.read_on()
         if self.connection.site.draining:
@@ -112,7 +106,7 @@ class ProtocolUpgrade:
         handshake.
         """
         stream = self._switch(protocol)
-        self.connection.record_upgrade()
+        self.connection.cycle.record_upgrade()
         self._begin_soon(stream)
 
     def connect_websocket(self, protocol: IProtocol) -> None:
@@ -123,7 +117,7 @@ class ProtocolUpgrade:
         except Exception:
             self.connection.input.upgraded = None  # so that the client gets a 500
             raise
-        self.connection.record_upgrade()
+        self.connection.cycle.record_upgrade()
         self._begin_soon(stream)
 
     def _switch(self, protocol: IProtocol) -> Upgraded:
@@ -132,10 +126,10 @@ class ProtocolUpgrade:
         connection.flow.unregister()
         connection.input.resume()
         connection.deadlines.clear()
-        head = connection.head
+        head = connection.cycle.head
         self.speaks_websocket = head is not None and head.websocket
         self.switched = True
-        self._routed = getattr(connection.message, "routed", None)
+        self._routed = getattr(connection.cycle.message, "routed", None)
         most = connection.limits.message
         stream = Upgraded(
             self,
@@ -149,7 +143,7 @@ class ProtocolUpgrade:
 
     def _in_request_context(self, protocol: IProtocol) -> IProtocol:
         """Return a wrapper that calls a protocol in the current request's context."""
-        message = self.connection.message
+        message = self.connection.cycle.message
         if isinstance(message, WithContext):
             return protocol_in_context(message.in_context, protocol)
         return protocol  # the request is forwarded
@@ -160,6 +154,24 @@ class ProtocolUpgrade:
         if self.connection.site.draining:
             self.connection.adapter.call_soon(self.connection.drain)
 
+    # Called by the raw stream.
+
+    def pause(self) -> None:
+        """Called when code that uses the transport pauses it: pause reading."""
+        stream = self.connection.input.upgraded
+        if stream is None:
+            self.connection.input.pause()
+        else:
+            stream.pause()
+
+    def resume(self) -> None:
+        """Called when code that uses the transport resumes it: resume reading."""
+        stream = self.connection.input.upgraded
+        if stream is None:
+            self.connection.input.resume()
+        else:
+            stream.resume()
+
     # For the log.
 
     def described(self, stream: Upgraded) -> str:
@@ -169,7 +181,7 @@ class ProtocolUpgrade:
 
     def facts(self) -> RequestFacts | None:
         """Return the log fields of the upgrade request; None without a request."""
-        connection, head = self.connection, self.connection.head
+        connection, head = self.connection, self.connection.cycle.head
         if head is None:
             return None
         client = client_of(connection.site.proxies, connection.getPeer(), head.fields)
@@ -283,4 +295,4 @@ class ProtocolUpgrade:
         a response.
         """
         self.connection.loseConnection()
-        self.connection.end_linger_in(LINGER_SECONDS)
+        self.connection.closing.end_in(LINGER_SECONDS)

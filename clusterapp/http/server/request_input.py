@@ -33,13 +33,21 @@ if TYPE_CHECKING:
     from clusterapp.http.server.upgraded_stream import Upgraded
 
 
-class RequestServer(Guarded, Protocol):
-    """What the input of a connection needs of it: that its requests are served."""
+class InputConnection(Guarded, Protocol):
+    """What the input of a connection needs of it: the other parts."""
 
     site: Server
     adapter: TransportAdapter
     deadlines: Deadlines
     limits: Limits
+
+    def peer_closed(self) -> None:
+        """Called when the peer has closed its side, and its input is served."""
+
+
+class RequestServer(Protocol):
+    """What the input of a connection needs: that its requests are served."""
+
     #: The head of the current request.
     head: Head | None
 
@@ -56,15 +64,13 @@ class RequestServer(Guarded, Protocol):
     def refuse(self, status: HTTPStatus, fields: Fields = ()) -> None:
         """Send an error response and close; no input after the request is parsed."""
 
-    def peer_closed(self) -> None:
-        """Called when the peer has closed its side, and its input is served."""
-
 
 class RequestInput:
     """
     Input side of a connection: parses what is received and passes it on.
 
     :param connection: the connection.
+    :param cycle: the requests of the connection, which it serves.
     :param heads: the parser of request heads.
     :ivar stream: the parser of the client's requests.
     :ivar sink: what receives the current request's body.
@@ -73,6 +79,7 @@ class RequestInput:
     """
 
     __slots__ = (
+        "_cycle",
         "_marked",
         "_next_turn",
         "_parsing",
@@ -85,8 +92,11 @@ class RequestInput:
         "upgraded",
     )
 
-    def __init__(self, connection: RequestServer, heads: HeadReader) -> None:
+    def __init__(
+        self, connection: InputConnection, cycle: RequestServer, heads: HeadReader
+    ) -> None:
         self.connection = connection
+        self._cycle = cycle
         self.stream = RequestStream(heads, connection.limits)
         self.sink: Sink | None = None
         self.upgraded: Upgraded | None = None
@@ -116,7 +126,7 @@ class RequestInput:
         if self.sink is not None:
             self.read_body()
             self.go_on()
-        elif self._next_turn is None and self.connection.can_serve:
+        elif self._next_turn is None and self._cycle.can_serve:
             self._parse()
         elif len(stream.pending) > MAX_PENDING_INPUT:
             self.pause()
@@ -176,7 +186,7 @@ class RequestInput:
             self.stream.pending
             and self._next_turn is None
             and not (self.closed or self._parsing)
-            and self.connection.can_serve
+            and self._cycle.can_serve
         ):
             self._parse()
 
@@ -233,7 +243,7 @@ class RequestInput:
                     self._wait_for_turn()
                     break
         except BadMessageError as error:
-            self.connection.refuse(error.status, error.fields)
+            self._cycle.refuse(error.status, error.fields)
         finally:
             self._parsing = False
         if self.sink is not None:
@@ -249,15 +259,16 @@ class RequestInput:
 
         :return: whether to parse another request.
         """
-        connection = self.connection
-        connection.head = None
+        cycle = self._cycle
+        cycle.head = None
         head = stream.next_event()
         if isinstance(head, Head):
-            connection.begin(head)
-            return connection.can_serve and not self.closed
-        deadlines = connection.deadlines
+            cycle.begin(head)
+            return cycle.can_serve and not self.closed
+        deadlines = self.connection.deadlines
         if stream.pending and deadlines.phase != Phase.HEAD:
-            deadlines.wait_for(Phase.HEAD, connection.limits.header_timeout)
+            seconds = self.connection.limits.header_timeout
+            deadlines.wait_for(Phase.HEAD, seconds)
         return False
 
     # Bodies.
@@ -291,7 +302,7 @@ class RequestInput:
                 else:
                     return
         except BadMessageError as error:
-            self.connection.refuse(error.status)
+            self._cycle.refuse(error.status)
 
     def _end_body(self, trailers: Fields) -> None:
         sink, self.sink = self.sink, None
@@ -301,7 +312,7 @@ class RequestInput:
         self.resume()
         if sink is not None:
             sink.completed(trailers)
-        self.connection.expect_response()
+        self._cycle.expect_response()
 
     @property
     def is_slow(self) -> bool:
@@ -321,7 +332,7 @@ class RequestInput:
         """
         received = self.stream.received
         if not self._paused and received - self._marked < BODY_RATE * BODY_WINDOW:
-            self.connection.refuse(HTTPStatus.REQUEST_TIMEOUT)
+            self._cycle.refuse(HTTPStatus.REQUEST_TIMEOUT)
             return
         self._marked = received
         self.connection.deadlines.wait_for(Phase.BODY, BODY_WINDOW)

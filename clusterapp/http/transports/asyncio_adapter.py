@@ -396,7 +396,7 @@ class AsyncioAdapter(asyncio.Protocol):
 
     def detached(self, transport: NativeTransport) -> None:
         """Called when a resource detaches the transport for a protocol of its own."""
-        if self.connection.encrypted:
+        if self.connection.peer.encrypted:
             # autobahn expects an ISSLTransport to be based on pyOpenSSL, and fails.
             noLongerProvides(transport, ISSLTransport)
 

@@ -52,8 +52,8 @@ class NativeTransport:
         # another client.
         self._peer = as_ip(connection.getPeer())
         self._host = as_ip(connection.getHost())
-        self._certificate = connection.client_certificate()
-        if connection.encrypted:
+        self._certificate = connection.peer.certificate
+        if connection.peer.encrypted:
             alsoProvides(self, ISSLTransport)
 
     @property
@@ -108,7 +108,7 @@ class NativeTransport:
     def protocol(self, protocol: IProtocol) -> None:
         # autobahn's resource assigns its protocol, as Twisted's transports allow.
         self._protocol = protocol
-        self._connection.take_over(protocol)
+        self._connection.upgrade.take_over(protocol)
 
     # ITCPTransport
 
@@ -169,11 +169,11 @@ class NativeTransport:
 
     def pauseProducing(self) -> None:
         """Pause reading from the client."""
-        self._connection.pause_protocol()
+        self._connection.upgrade.pause()
 
     def resumeProducing(self) -> None:
         """Resume reading from the client."""
-        self._connection.resume_protocol()
+        self._connection.upgrade.resume()
 
     def stopProducing(self) -> None:
         """Close the connection once everything is written."""

@@ -200,7 +200,7 @@ class TwistedAdapter(Protocol):
     def detached(self, transport: HostedTransport) -> None:
         """Called when a resource detaches the transport for a protocol of its own."""
         is_client = self._peer_kind is PeerKind.CLIENT
-        if self.connection.encrypted and not is_client:
+        if self.connection.peer.encrypted and not is_client:
             # autobahn expects an ISSLTransport to be based on pyOpenSSL, and fails.
             noLongerProvides(transport, ISSLTransport)
 

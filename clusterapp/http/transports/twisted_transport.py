@@ -47,7 +47,7 @@ class HostedTransport:
     def protocol(self, protocol: "IProtocol") -> None:
         # autobahn's resource assigns its protocol, as Twisted's transports allow.
         self._protocol = protocol
-        self._connection.take_over(protocol)
+        self._connection.upgrade.take_over(protocol)
 
     # ITransport
 
@@ -96,11 +96,11 @@ class HostedTransport:
 
     def pauseProducing(self) -> None:
         """Pause reading from the client."""
-        self._connection.pause_protocol()
+        self._connection.upgrade.pause()
 
     def resumeProducing(self) -> None:
         """Resume reading from the client."""
-        self._connection.resume_protocol()
+        self._connection.upgrade.resume()
 
     def stopProducing(self) -> None:
         """Close the connection once everything is written."""
@@ -123,7 +123,7 @@ class ForwardedTransport(HostedTransport):
         # Stored, since the next request on the connection may be of another client.
         self._peer = as_ip(connection.getPeer())
         self._host = as_ip(connection.getHost())
-        self._certificate = connection.client_certificate()
+        self._certificate = connection.peer.certificate
         directlyProvides(self, providedBy(native) - ISSLTransport)
         if connection.isSecure():
             alsoProvides(self, ISSLTransport)
