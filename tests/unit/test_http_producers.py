@@ -144,6 +144,75 @@ class RaisingTests(SynchronousTestCase):
         self.assertEqual(client.transport.ended, "reset")
         self.assert_over(client, "pause", "stop")
 
+    def test_push_pauses_in_a_write(self) -> None:
+        """It is paused by the write that begins, or is, the response: one response."""
+        writes: dict[str, Callable[[Any], object]] = {
+            "length": lambda request: request.write(b"first"),
+            "chunked": lambda request: request.write(b"first"),
+            "whole": lambda request: request.respond(b"first"),
+            "end": lambda request: request.finish(),
+        }
+        for name, write in writes.items():
+            with self.subTest(name):
+                self.seen.clear()
+                client = Client(
+                    ClusterSite(self.clock, self.failing_in(name, write)), self.clock
+                )
+                self.pause_in_writes(client)
+                client.send(get())
+                self.clock.pump([0] * 10)
+                self.assertEqual(
+                    client.received.count(b"HTTP/1.1 "), 1, client.received
+                )
+                self.assertIn(b" 200 ", client.received)
+                self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+                client.goes()
+
+    def test_push_writes_when_paused(self) -> None:
+        """What it writes follows the head, which is sent once."""
+
+        class Writing(Plain):
+            def pauseProducing(self) -> None:
+                if not self._seen:
+                    self._note("pause")
+                    self._request.write(b"second")
+
+        def handler(request: Any, seen: list[Any]) -> int:
+            request.registerProducer(Writing(request, seen), True)
+            request.write(b"first")
+            return NOT_DONE_YET
+
+        client = Client(
+            ClusterSite(self.clock, Calling(handler, self.seen)), self.clock
+        )
+        self.pause_in_writes(client)
+        client.send(get())
+        self.assertEqual(client.received.count(b"HTTP/1.1 "), 1)
+        self.assertTrue(client.received.endswith(b"\r\n5\r\nfirst\r\n6\r\nsecond\r\n"))
+        client.goes()
+
+    def failing_in(self, name: str, write: Callable[[Any], object]) -> Calling:
+        """Make the resource whose producer fails when a write pauses it."""
+
+        def handler(request: Any, seen: list[Any]) -> int:
+            if name == "length":
+                request.setHeader(b"content-length", b"10")
+            request.registerProducer(Plain(request, seen, "pause"), True)
+            write(request)
+            return NOT_DONE_YET
+
+        return Calling(handler, self.seen)
+
+    def pause_in_writes(self, client: Client) -> None:
+        """Let each write pause the producer, as that of a full transport does."""
+        written = client.connection.write
+
+        def write(data: bytes) -> None:
+            written(data)
+            client.channel.pauseProducing()
+
+        client.connection.write = write
+
     def test_push_resumes(self) -> None:
         client = self.ask(streaming=True, failing="resume", wrote=b"first")
         client.channel.pauseProducing()

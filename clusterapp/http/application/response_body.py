@@ -85,25 +85,25 @@ class Responding(HeadWriter):
         connection = self.channel
         code = self.code
         length = len(body)
-        connection.write(
-            b"".join(
-                (
-                    status_line(code)
-                    if self.code_message is REASONS.get(code)
-                    else self._status(),
-                    *plain.values(),
-                    _DEFAULT_TYPE if body and b"content-type" not in plain else b"",
-                    b"Content-Length: %d\r\n" % length,
-                    connection.site.lines,
-                    self.extra_header_lines,
-                    connection.connection_header(b"HTTP/1.1"),
-                    b"\r\n",
-                    body,
-                )
+        response = b"".join(
+            (
+                status_line(code)
+                if self.code_message is REASONS.get(code)
+                else self._status(),
+                *plain.values(),
+                _DEFAULT_TYPE if body and b"content-type" not in plain else b"",
+                b"Content-Length: %d\r\n" % length,
+                connection.site.lines,
+                self.extra_header_lines,
+                connection.connection_header(b"HTTP/1.1"),
+                b"\r\n",
+                body,
             )
         )
+        # Before the write, in which a producer may be paused, and may fail or write.
         self.sentLength = length
         self.startedWriting = self.finished = 1
+        connection.write(response)
         self.channel = None
         connection.response_ended(code, length)
 
@@ -138,9 +138,10 @@ class Responding(HeadWriter):
                 )
                 return
             opening += self._framed(data)
+        # Before the write, in which a producer may be paused, and may fail or write.
+        self.startedWriting = 1
         if opening:
             self.channel.write(opening)
-        self.startedWriting = 1
 
     def finish(self) -> None:
         """

@@ -106,10 +106,10 @@ class StreamedExchange:
         self._status = head.status
         if closing:
             self._connection.close_after()
-        # One write, and so one system call.
-        self._connection.write(b"".join((opening, *pieces)))
         if pieces:
             self._sent += len(body)
+        # One write, and so one system call.
+        self._connection.write(b"".join((opening, *pieces)))
 
     def write(self, body: bytes) -> None:
         """Send a piece of the response body."""
