@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from clusterapp.channel.bootstrap import PORT, PRIVATE
-from clusterapp.http.server.peer_kind import PeerKind
+from clusterapp.http.connection.peer_kind import PeerKind
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.request_head import HeadReader
 from clusterapp.http.tls.certificates import Certificates

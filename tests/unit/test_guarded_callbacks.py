@@ -67,7 +67,7 @@ EXEMPT = {
     "http.transports.inline_transport:Arrival.connection_made": _LATER,
     "http.transports.inline_transport:Arrival.data_received": _LATER,
     "http.transports.inline_transport:Arrival.eof_received": _LATER,
-    "http.server.protocol_upgrade:self.connection.drain": _CALLS,
+    "http.connection.protocol_upgrade:self.connection.drain": _CALLS,
     "http.transports.asyncio_adapter:AsyncioAdapter.eof_received": _CALLS,
     "http.transports.asyncio_adapter:AsyncioAdapter.pause_writing": _CALLS,
     "http.transports.asyncio_adapter:callback": "it is guarded where it is given",

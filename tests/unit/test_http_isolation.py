@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.application import spooled_body as content
 from clusterapp.http.application.request import ClusterRequest
+from clusterapp.http.connection.request_cycle import RequestCycle
 from clusterapp.http.limits import Limits
-from clusterapp.http.server.request_cycle import RequestCycle
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.request_head import (
     BadMessageError,

@@ -1,7 +1,6 @@
 """
-HTTP server: its connections, and how they open, drain and close.
+What connections, messages and the site of the HTTP server share; uses no event loop.
 
-Start with `interfaces`, then `connection`. This package uses no event loop:
-`transports` has an adapter for each kind of transport. It may import `syntax`,
-`access_log` and the packages below `http`.
+Start with `interfaces`: what each of them needs of the others. This package may import
+`syntax`, `access_log` and the packages below `http`.
 """

@@ -12,12 +12,12 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import noLongerProvides
 
+from clusterapp.http.connection.connection import Connection
+from clusterapp.http.connection.guard import ends_connection
+from clusterapp.http.connection.peer_kind import PeerKind
 from clusterapp.http.limits import CLOSE_NOTIFY_SECONDS
-from clusterapp.http.server.connection import Connection
-from clusterapp.http.server.connection_guard import ends_connection
 from clusterapp.http.server.deadlines import Phase
 from clusterapp.http.server.interfaces import Server, StreamChannel
-from clusterapp.http.server.peer_kind import PeerKind
 from clusterapp.http.syntax.proxy_protocol import ProxyHeader
 from clusterapp.http.syntax.request_head import HeadReader
 from clusterapp.http.syntax.socket_addresses import address_of

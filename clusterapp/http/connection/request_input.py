@@ -9,6 +9,7 @@ bad message is never parsed.
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
+from clusterapp.http.connection.guard import Guarded, ends_connection
 from clusterapp.http.limits import (
     BODY_RATE,
     BODY_WINDOW,
@@ -17,7 +18,6 @@ from clusterapp.http.limits import (
     PIPELINED,
     Limits,
 )
-from clusterapp.http.server.connection_guard import Guarded, ends_connection
 from clusterapp.http.server.deadlines import Deadlines, Phase
 from clusterapp.http.server.interfaces import (
     Cancellable,
@@ -30,7 +30,7 @@ from clusterapp.http.syntax.request_stream import PAUSED, EndOfMessage, RequestS
 from clusterapp.interfaces import Fields
 
 if TYPE_CHECKING:
-    from clusterapp.http.server.upgraded_stream import Upgraded
+    from clusterapp.http.connection.upgraded_stream import Upgraded
 
 
 class InputConnection(Guarded, Protocol):

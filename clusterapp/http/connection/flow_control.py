@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IProducer, IPushProducer, IReactorTime
 from twisted.python.failure import Failure
 
 from clusterapp.guards import guarded
-from clusterapp.http.server.pull_producer import Pulling
+from clusterapp.http.connection.pull_producer import Pulling
 
 
 class FlowControl:

@@ -16,17 +16,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.connection.body_discard import Discard
+from clusterapp.http.connection.closing import ConnectionClose
+from clusterapp.http.connection.file_response import FileChannel, FileSending
+from clusterapp.http.connection.flow_control import FlowControl
+from clusterapp.http.connection.guard import Guarded
+from clusterapp.http.connection.peer import ConnectionPeer
+from clusterapp.http.connection.request_input import RequestInput
 from clusterapp.http.limits import DISCARD_LIMIT, DISCARD_SECONDS, Limits
-from clusterapp.http.server.body_discard import Discard
-from clusterapp.http.server.connection_close import ConnectionClose
-from clusterapp.http.server.connection_guard import Guarded
-from clusterapp.http.server.connection_peer import ConnectionPeer
 from clusterapp.http.server.deadlines import Deadlines, Phase
-from clusterapp.http.server.file_response import FileChannel, FileSending
-from clusterapp.http.server.flow_control import FlowControl
 from clusterapp.http.server.interfaces import Message
 from clusterapp.http.server.prepared_response import Prepared
-from clusterapp.http.server.request_input import RequestInput
 from clusterapp.http.syntax.request_head import Head
 from clusterapp.interfaces import Fields
 

@@ -19,23 +19,23 @@ from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
 from clusterapp.guards import guarded, report
+from clusterapp.http.connection.closing import ConnectionClose
+from clusterapp.http.connection.draining import ConnectionDrain
+from clusterapp.http.connection.flow_control import FlowControl
+from clusterapp.http.connection.guard import ends_connection
+from clusterapp.http.connection.peer import ConnectionPeer
+from clusterapp.http.connection.peer_kind import PeerKind
+from clusterapp.http.connection.protocol_upgrade import ProtocolUpgrade
+from clusterapp.http.connection.request_cycle import RequestCycle
+from clusterapp.http.connection.request_input import RequestInput
 from clusterapp.http.limits import (
     CLOSE_NOTICE_SECONDS,
     FIRST_REQUEST_SECONDS,
     LINGER_SECONDS,
     WRITE_STALL,
 )
-from clusterapp.http.server.connection_close import ConnectionClose
-from clusterapp.http.server.connection_drain import ConnectionDrain
-from clusterapp.http.server.connection_guard import ends_connection
-from clusterapp.http.server.connection_peer import ConnectionPeer
 from clusterapp.http.server.deadlines import Deadlines, Phase
-from clusterapp.http.server.flow_control import FlowControl
 from clusterapp.http.server.interfaces import Message, Server, TransportAdapter
-from clusterapp.http.server.peer_kind import PeerKind
-from clusterapp.http.server.protocol_upgrade import ProtocolUpgrade
-from clusterapp.http.server.request_cycle import RequestCycle
-from clusterapp.http.server.request_input import RequestInput
 from clusterapp.http.syntax.client_origin import Origin
 from clusterapp.http.syntax.request_head import HeadReader
 from clusterapp.http.syntax.websocket_frames import INTERNAL_ERROR

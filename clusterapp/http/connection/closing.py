@@ -2,18 +2,18 @@
 
 from typing import Protocol
 
+from clusterapp.http.connection.flow_control import FlowControl
+from clusterapp.http.connection.guard import Guarded
+from clusterapp.http.connection.lingering_close import Lingering, LingeringClose
+from clusterapp.http.connection.request_input import RequestInput
 from clusterapp.http.limits import (
     CLOSE_NOTIFY_SECONDS,
     LINGER_CHECK,
     LINGER_SECONDS,
     WRITE_STALL,
 )
-from clusterapp.http.server.connection_guard import Guarded
 from clusterapp.http.server.deadlines import Deadlines, Phase
-from clusterapp.http.server.flow_control import FlowControl
 from clusterapp.http.server.interfaces import Server, TransportAdapter
-from clusterapp.http.server.lingering_close import Lingering, LingeringClose
-from clusterapp.http.server.request_input import RequestInput
 
 
 class Closable(Guarded, Protocol):

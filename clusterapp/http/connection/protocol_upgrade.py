@@ -7,11 +7,14 @@ from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
 from clusterapp.channel.log_events import RequestFacts
+from clusterapp.http.connection.closing import ConnectionClose
+from clusterapp.http.connection.flow_control import FlowControl
+from clusterapp.http.connection.guard import Guarded, ends_connection
+from clusterapp.http.connection.request_cycle import RequestCycle
+from clusterapp.http.connection.request_input import RequestInput
+from clusterapp.http.connection.upgraded_stream import RawBytes, Upgraded
 from clusterapp.http.limits import CLOSE_FRAME_SECONDS, LINGER_SECONDS, Limits
-from clusterapp.http.server.connection_close import ConnectionClose
-from clusterapp.http.server.connection_guard import Guarded, ends_connection
 from clusterapp.http.server.deadlines import CLOSE_SENT, Deadlines, Phase
-from clusterapp.http.server.flow_control import FlowControl
 from clusterapp.http.server.interfaces import (
     StreamChannel,
     TransportAdapter,
@@ -21,10 +24,7 @@ from clusterapp.http.server.request_context import (
     protocol_in_context,
     unwrapped,
 )
-from clusterapp.http.server.request_cycle import RequestCycle
 from clusterapp.http.server.request_facts import client_of, request_facts
-from clusterapp.http.server.request_input import RequestInput
-from clusterapp.http.server.upgraded_stream import RawBytes, Upgraded
 from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART, IFramedOutput
 from clusterapp.http.syntax.websocket_frames import (
     ClientFrames,
