@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 from twisted.logger import globalLogPublisher
 
-from clusterapp.http.limits import WRITE_STALL
+from clusterapp.http.connection_limits import WRITE_STALL
 from clusterapp.http.server.ending import SHORTER
 from clusterapp.http.server.prepared_response import FilePart, OpenFile, Prepared
 from clusterapp.http.transports.asyncio_connection import NativeConnection

@@ -1,6 +1,6 @@
 """Sink that discards the rest of a request body that is not needed."""
 
-from clusterapp.http.limits import DISCARD_LIMIT
+from clusterapp.http.connection_limits import DISCARD_LIMIT
 from clusterapp.http.server.interfaces import Channel
 from clusterapp.interfaces import Fields
 

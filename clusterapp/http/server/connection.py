@@ -16,8 +16,8 @@ from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
 from clusterapp.guards import guarded, report
-from clusterapp.http.access_log.access_record import Answered
-from clusterapp.http.limits import (
+from clusterapp.http.access_log.access_record import AccessRecord
+from clusterapp.http.connection_limits import (
     CLOSE_NOTICE_SECONDS,
     DISCARD_LIMIT,
     DISCARD_SECONDS,
@@ -380,12 +380,12 @@ class Connection(Switching):
                 answered = answered._replace(complete=False)
             recorder.record(answered)
 
-    def _answered(self, status: int, sent: int) -> Answered:
+    def _answered(self, status: int, sent: int) -> AccessRecord:
         head, self._head = self._head, None
         if head is None:  # the input was not a valid request head
             client = self.site.proxies.client_of(self.getPeer(), ()) or "-"
-            return Answered(client, b"-", b"-", b"HTTP/1.1", (), status, sent, 0.0)
-        return Answered(
+            return AccessRecord(client, b"-", b"-", b"HTTP/1.1", (), status, sent, 0.0)
+        return AccessRecord(
             client=self.site.proxies.client_of(self.getPeer(), head.fields) or "-",
             method=head.method,
             target=head.target,

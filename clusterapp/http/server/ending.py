@@ -7,7 +7,7 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from clusterapp.http.limits import (
+from clusterapp.http.connection_limits import (
     BODY_RATE,
     CLOSE_NOTICE_SECONDS,
     FIRST_REQUEST_SECONDS,

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from math import inf
 from typing import TYPE_CHECKING
 
-from clusterapp.http.limits import (
+from clusterapp.http.connection_limits import (
     BODY_RATE,
     BODY_WINDOW,
     CHUNKS,

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
 from clusterapp.channel.log_events import RequestFacts
-from clusterapp.http.limits import LINGER_SECONDS
+from clusterapp.http.connection_limits import LINGER_SECONDS
 from clusterapp.http.server.deadlines import CLOSING, Phase
 from clusterapp.http.server.ending import Ending
 from clusterapp.http.server.interfaces import Server

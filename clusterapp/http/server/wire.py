@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IAddress, IProducer, IPushProducer
 from twisted.python.failure import Failure
 
 from clusterapp.guards import guarded
-from clusterapp.http.limits import LINGER_CHECK, LINGER_SECONDS, WRITE_STALL
+from clusterapp.http.connection_limits import LINGER_CHECK, LINGER_SECONDS, WRITE_STALL
 from clusterapp.http.server.deadlines import Deadlines, Phase
 from clusterapp.http.server.interfaces import Server
 from clusterapp.http.server.pull_producer import Pulling

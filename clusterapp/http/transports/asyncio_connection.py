@@ -12,7 +12,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import noLongerProvides
 
-from clusterapp.http.limits import (
+from clusterapp.http.connection_limits import (
     CLOSE_NOTIFY_SECONDS,
     FIRST_REQUEST_SECONDS,
 )

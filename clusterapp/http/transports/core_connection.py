@@ -5,7 +5,7 @@ from typing import Any
 from twisted.internet.interfaces import IAddress, ISSLTransport
 from zope.interface import alsoProvides, directlyProvides, noLongerProvides, providedBy
 
-from clusterapp.http.limits import CLOSE_NOTICE_SECONDS
+from clusterapp.http.connection_limits import CLOSE_NOTICE_SECONDS
 from clusterapp.http.server.deadlines import Phase
 from clusterapp.http.syntax.request_head import Head
 from clusterapp.http.syntax.socket_addresses import as_ip

@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IAddress
 
-from clusterapp.http.limits import Limits
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.syntax.client_origin import OWN_BYTES, OWN_FIELDS
 from clusterapp.http.syntax.request_head import BadMessageError, Head, HeadReader
 from clusterapp.http.syntax.request_stream import RequestStream

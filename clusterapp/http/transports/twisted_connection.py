@@ -15,7 +15,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from clusterapp.http.limits import CLOSE_NOTIFY_SECONDS
+from clusterapp.http.connection_limits import CLOSE_NOTIFY_SECONDS
 from clusterapp.http.server.connection import Connection
 from clusterapp.http.server.interfaces import Server
 from clusterapp.http.server.wire import ends_connection
