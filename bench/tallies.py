@@ -48,13 +48,13 @@ def connections(text: str, clients: int) -> Tally:
 
 def middle(tallies: Sequence[Tally]) -> Tally:
     """Take the run whose imbalance is the median; of two, the worse."""
-    ordered = sorted(tallies, key=lambda tally: tally.imbalance)
+    ordered = sorted(tallies, key=lambda counters: counters.imbalance)
     return ordered[len(ordered) // 2]
 
 
 def worst(tallies: Sequence[Tally]) -> Tally:
     """Take the run whose imbalance is the largest."""
-    return max(tallies, key=lambda tally: tally.imbalance)
+    return max(tallies, key=lambda counters: counters.imbalance)
 
 
 def _tally(counts: Counter[int]) -> Tally:

@@ -12,8 +12,8 @@ from twisted.logger import Logger
 from clusterapp.control.api import ControlApi
 from clusterapp.control.peer_credentials import peer_of
 from clusterapp.control.socket_path import bind, bind_beside, take_over
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.klein.klein_resource import klein_resource
-from clusterapp.http.limits import Limits
 from clusterapp.http.site import ClusterSite
 from clusterapp.listening.accept import Acceptor, ConnectionAdopter
 from clusterapp.listening.listen_sockets import Listener

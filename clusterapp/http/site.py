@@ -16,10 +16,10 @@ from clusterapp.guards import guarded
 from clusterapp.http.access_log.access_record import Recorder
 from clusterapp.http.application.request import ClusterRequest
 from clusterapp.http.application.routable import Dispatcher
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.exchange.connection_exchange import StreamedExchange
 from clusterapp.http.exchange.exchange import Forward
 from clusterapp.http.exchange.session_affinity import SessionAffinity
-from clusterapp.http.limits import Limits
 from clusterapp.http.server.deadlines import CLOSING, Phase
 from clusterapp.http.server.drain_policy import DrainPolicy, HandOver
 from clusterapp.http.server.interfaces import Channel, Message, ServerConnection
@@ -66,9 +66,9 @@ class ClusterSite(server.Site):
     :param limits: the limits of the connections.
     :param recorder: the writer of the access log.
     :param proxies: returns a request's client address; by default, the peer's.
-    :param visitors: session affinity, which chooses the requests that other workers
+    :param affinity: session affinity, which chooses the requests that other workers
         serve; None if this process serves all.
-    :param tally: the load counters, which other processes read.
+    :param counters: the load counters, which other processes read.
     :param failure_page: returns an HTML page for the client on why a resource failed;
         None if clients get no details.
     :param serves_agents: whether all clients are other processes of a cluster, which
@@ -94,8 +94,8 @@ class ClusterSite(server.Site):
         limits: Limits | None = None,
         recorder: Recorder | None = None,
         proxies: Proxies | None = None,
-        visitors: SessionAffinity | None = None,
-        tally: LoadCounters | None = None,
+        affinity: SessionAffinity | None = None,
+        counters: LoadCounters | None = None,
         failure_page: Callable[[Failure], bytes] | None = None,
         serves_agents: bool = False,
     ) -> None:
@@ -103,7 +103,7 @@ class ClusterSite(server.Site):
         limits = limits or Limits()
         self.clock = clock
         self.limits = limits
-        self.tally = tally or LoadCounters()
+        self.counters = counters or LoadCounters()
         self.answer = answer
         self.recorder = recorder
         self.proxies = proxies or NoProxies()
@@ -124,7 +124,7 @@ class ClusterSite(server.Site):
         #: The header lines that every response has, made at the time of `now`.
         self.lines = common_lines()
         self._forward = forward
-        self._visitors = visitors
+        self._affinity = affinity
         self._connections: set[ServerConnection] = set()
         self._sweep: IDelayedCall | None = None
         self._drained: list[Deferred[None]] = []
@@ -232,7 +232,7 @@ class ClusterSite(server.Site):
         if connection not in known:  # this is called again when its transport is made
             known.add(connection)
             if connection.of_client:
-                self.tally.opened()
+                self.counters.opened()
         if self._sweep is None:
             self.now = self.clock.seconds()
             self.lines = common_lines()
@@ -244,7 +244,7 @@ class ClusterSite(server.Site):
         if connection in known:
             known.remove(connection)
             if connection.of_client:
-                self.tally.closed()
+                self.counters.closed()
         self._check_drained()
 
     def message(self, head: Head, connection: Channel) -> Message:
@@ -255,10 +255,10 @@ class ClusterSite(server.Site):
                 return StreamedExchange(head, connection, take)
         extra_header_lines = b""
         if (
-            self._visitors is not None
-            and connection.listener in self._visitors.listeners
+            self._affinity is not None
+            and connection.listener in self._affinity.listeners
         ):
-            take, extra_header_lines = self._visitors.receive(head, connection)
+            take, extra_header_lines = self._affinity.receive(head, connection)
             if take is not None:
                 return StreamedExchange(head, connection, take)
         request = ClusterRequest(connection, head)

@@ -8,8 +8,8 @@ from typing import Any
 from twisted.internet.interfaces import IReactorFDSet, IReactorProcess, IReactorSocket
 from twisted.internet.selectreactor import SelectReactor
 
+from clusterapp.descriptor_limit import raise_descriptor_limit, warn_of_low_limit
 from clusterapp.errors import ReactorError
-from clusterapp.limits import raise_descriptor_limit, warn_of_low_limit
 from clusterapp.private_names.reactors import event_loop_of
 
 _ADVICE = "run it on epoll, select or asyncio's own event loop instead"

@@ -21,7 +21,7 @@ from twisted.web.pages import notFound
 from clusterapp.channel.inspection import UnderWay
 from clusterapp.channel.request_record import RequestRecord
 from clusterapp.http.connection.peer_kind import PeerKind
-from clusterapp.http.limits import Limits
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.server.drain_policy import HandOver
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.client_origin import OWN_BYTES, OWN_FIELDS

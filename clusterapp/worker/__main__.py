@@ -11,9 +11,9 @@ import signal
 import sys
 
 from clusterapp.channel.bootstrap import Bootstrap
+from clusterapp.descriptor_limit import raise_descriptor_limit
 from clusterapp.descriptors import Descriptor, own
 from clusterapp.forks import clean_up_forks
-from clusterapp.limits import raise_descriptor_limit
 from clusterapp.spawning.signals import leave_to_master
 from clusterapp.titles import set_title
 

@@ -12,7 +12,7 @@ from clusterapp.http.access_log.access_formats import (
     combined_lines,
     json_lines,
 )
-from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.access_log.access_record import AccessRecord
 from clusterapp.logs.appending import Appender
 from clusterapp.logs.log_output import Output, open_again, open_path
 from clusterapp.settings.model import Settings
@@ -32,7 +32,7 @@ class AccessLog:
         #: Reopens the log file, after it has been renamed.
         self.reopen = appender.reopen
 
-    def record(self, answered: Answered) -> None:
+    def record(self, answered: AccessRecord) -> None:
         """Log one response; lines are written in batches, a moment later."""
         self._add(self._line(answered, time.time()))
 

@@ -171,7 +171,7 @@ class ChildProgram:
         """
         if self._served is not None:
             affinity = Stickiness.from_json(how)
-            self._served.visitors.update_affinity(affinity)
+            self._served.affinity.update_affinity(affinity)
             # Without affinity, as before a drain of the whole cluster, no worker will
             # succeed this one, and others may have relayed requests before they heard
             # of it.

@@ -8,7 +8,7 @@ field of that name has no meaning.
 
 from dataclasses import replace
 
-from clusterapp.http.limits import Limits
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.syntax.client_origin import OWN_BYTES, OWN_FIELDS
 from clusterapp.http.upstream.core_agent import IDLE_TIMEOUT
 

@@ -47,7 +47,7 @@ class Figures(Protocol):
         """The reverse proxy to other workers."""
 
     @property
-    def tally(self) -> LoadCounters:
+    def counters(self) -> LoadCounters:
         """The load counters, which are written to the scoreboard."""
 
 
@@ -101,13 +101,13 @@ class Reporter:
             requests, active = site.requests, site.active
             self._say(WorkerStats(lag=lag, rss=rss, requests=requests, active=active))
             return
-        served.tally.looked(lag)
+        served.counters.looked(lag)
         self._say(
             WorkerStats(
                 lag=lag,
                 requests=site.requests,
                 active=site.active,
-                connections=served.tally.clients,
+                connections=served.counters.clients,
                 passed_on=served.relay.passed_on,
                 rss=rss,
             )

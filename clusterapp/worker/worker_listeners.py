@@ -145,7 +145,7 @@ class WorkerListeners:
     def start(self) -> None:
         """Start accepting on all listeners and receiving from the queue."""
         self._is_open = True
-        self._site.tally.serve()
+        self._site.counters.serve()
         for acceptor in self._acceptors.values():
             acceptor.start()
         if self._receiver is not None:
@@ -159,7 +159,7 @@ class WorkerListeners:
         master has sent by now are served.
         """
         self._is_open = False
-        self._site.tally.leave()
+        self._site.counters.leave()
         for listener in tuple(self._acceptors):
             if not (listener == PRIVATE and self.keeps_private):
                 self.refuse(listener)
@@ -179,7 +179,7 @@ class WorkerListeners:
             self._serve[self._names[listener]](connection, peer)
 
     def _has_room(self) -> bool:
-        clients, reserved = self._site.tally.clients, MOST_AT_ONCE + SPARE
+        clients, reserved = self._site.counters.clients, MOST_AT_ONCE + SPARE
         if clients + reserved >= self._room.most:
             return False
         # The kernel is asked only if connections to the core may have taken the rest.

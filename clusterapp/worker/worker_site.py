@@ -11,8 +11,8 @@ from clusterapp.channel.bootstrap import PRIVATE, QUEUE, SCOREBOARD, Bootstrap
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.descriptors import adopt_inherited
 from clusterapp.http.access_log.access_record import Recorder
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.exchange.exchange import Exchange, Forward
-from clusterapp.http.limits import Limits
 from clusterapp.http.server.load_counters import LoadCounters
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.tls.certificates import certificates_of
@@ -38,18 +38,18 @@ class Served:
 
     :param proxy: the reverse proxy to the core.
     :param relay: the reverse proxy to other workers.
-    :param visitors: the session affinity, which chooses what is relayed.
+    :param affinity: the session affinity, which chooses what is relayed.
     :param site: the HTTP site, which has the open requests and their number.
     :param listeners: the listeners.
-    :param tally: the load counters, which are written to the scoreboard.
+    :param counters: the load counters, which are written to the scoreboard.
     """
 
     proxy: CoreProxy
     relay: Relay
-    visitors: SlotAffinity
+    affinity: SlotAffinity
     site: ClusterSite
     listeners: WorkerListeners
-    tally: LoadCounters
+    counters: LoadCounters
 
 
 def serve(
@@ -100,10 +100,10 @@ def _worker(  # noqa: PLR0913, PLR0917 - as `serve`
     trusted = TrustedProxies(settings.trusted_proxies)
     proxy = CoreProxy(reactor, agent, trusted=trusted, timeout=settings.core_timeout)
     relay = Relay(reactor, sockets[PRIVATE].getsockname(), trusted)
-    visitors = SlotAffinity(bootstrap.slot, relay, trusted)
-    visitors.update_affinity(Stickiness.from_mapping(bootstrap.stickiness))
+    affinity = SlotAffinity(bootstrap.slot, relay, trusted)
+    affinity.update_affinity(Stickiness.from_mapping(bootstrap.stickiness))
     row = board.row(bootstrap.row)
-    tally = LoadCounters(row)
+    counters = LoadCounters(row)
     site = ClusterSite(
         reactor,
         loaded.resource,
@@ -120,8 +120,8 @@ def _worker(  # noqa: PLR0913, PLR0917 - as `serve`
         ),
         recorder=recorder,
         proxies=trusted,
-        visitors=visitors,
-        tally=tally,
+        affinity=affinity,
+        counters=counters,
         failure_page=loaded.failure_page if settings.reload else None,
     )
     # Every worker's reactor is an asyncio reactor on this event loop.
@@ -132,7 +132,7 @@ def _worker(  # noqa: PLR0913, PLR0917 - as `serve`
     listeners.receive(sockets.pop(QUEUE))
     for name, each in sockets.items():
         listeners.accept(name, each, shared=name in bootstrap.shared)
-    return Served(proxy, relay, visitors, site, listeners, tally)
+    return Served(proxy, relay, affinity, site, listeners, counters)
 
 
 def _forward(routes: Routes, proxy: CoreProxy) -> Forward:

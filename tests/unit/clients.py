@@ -13,8 +13,8 @@ from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from clusterapp.http.connection.connection import Connection
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.exchange.exchange import Exchange
-from clusterapp.http.limits import Limits
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.message_head import ResponseHead
 from clusterapp.http.transports.twisted_adapter import TwistedAdapter

@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from clusterapp.http.limits import Limits
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.transports.asyncio_server import NativeServer
 

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 
-from clusterapp.http.limits import Limits
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.upstream.core_agent import CoreAgent
 from clusterapp.web.trusted_proxies import TrustedProxies

@@ -19,7 +19,7 @@ from clusterapp.channel.stickiness import Stickiness
 from clusterapp.dispatch import rendezvous
 from clusterapp.dispatch.cookies import SlotCookie
 from clusterapp.http.application import response_headers as headers
-from clusterapp.http.limits import LONGEST_NAME, Limits
+from clusterapp.http.connection_limits import LONGEST_NAME, Limits
 from clusterapp.http.syntax import authority
 from clusterapp.http.syntax.request_head import BadMessageError, HeadReader
 from clusterapp.interfaces import Fields

@@ -23,9 +23,9 @@ from twisted.web.http import parse_qs, stringToDatetime
 from clusterapp.dispatch.cookies import SlotCookie
 from clusterapp.dispatch.keys import Key
 from clusterapp.http.access_log.access_formats import combined_lines
-from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.access_log.access_record import AccessRecord
 from clusterapp.http.application.form_parser import BadFormError, form_of
-from clusterapp.http.limits import Limits
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.syntax.chunked_body import ChunkedReader
 from clusterapp.http.syntax.message_head import end_to_end
 from clusterapp.http.syntax.proxy_protocol import ProxyHeaderError
@@ -273,7 +273,7 @@ def logged(text: bytes) -> bytes:
     """Write a line of the access log."""
     fields = [(b"User-Agent", text), (b"Referer", text)]
     return LOG_LINE(
-        Answered("::1", b"GET", text, b"HTTP/1.1", fields, 200, 5, 0.1), 1e9
+        AccessRecord("::1", b"GET", text, b"HTTP/1.1", fields, 200, 5, 0.1), 1e9
     )
 
 

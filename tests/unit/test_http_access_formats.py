@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.access_log.access_formats import Place, combined_lines, json_lines
-from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.access_log.access_record import AccessRecord
 
 #: 2026-11-22 22:54:17.25 UTC.
 NOW = 1795388057.25
 LONG = 1 << 20
 
-USUAL = Answered(
+USUAL = AccessRecord(
     client="203.0.113.7",
     method=b"GET",
     target=b"/hello?name=world",
@@ -34,7 +34,7 @@ USUAL = Answered(
     seconds=0.0012345,
 )
 BARE = USUAL._replace(fields=[])
-NO_REQUEST = Answered("::1", b"-", b"", b"HTTP/1.1", [], 400, 11, 0.0)
+NO_REQUEST = AccessRecord("::1", b"-", b"", b"HTTP/1.1", [], 400, 11, 0.0)
 
 #: How a parser that knows nothing of escapes reads a combined line.
 COMBINED = re.compile(
@@ -49,7 +49,7 @@ NAMES = st.sampled_from(
     [b"User-Agent", b"Referer", b"X-Request-Id", b"Host", b"\xe9"]
 ) | st.binary(max_size=12)
 ANSWERS = st.builds(
-    Answered,
+    AccessRecord,
     client=st.text(max_size=80),
     method=VALUES,
     target=VALUES,
@@ -141,7 +141,7 @@ class CombinedTests(SynchronousTestCase):
             self.assertIn(common_header_lines, combined_lines(LONG)(BARE, NOW))
 
     @given(ANSWERS)
-    def test_line_that_any_parser_reads(self, answered: Answered) -> None:
+    def test_line_that_any_parser_reads(self, answered: AccessRecord) -> None:
         """Whatever clients send, there are these fields, and one line's end."""
         line = self.line(answered, NOW)
         self.assertTrue(line.isascii())
@@ -166,7 +166,7 @@ class JsonTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.line = json_lines(Place(slot=3, generation=2, pid=4242), LONG)
 
-    def read(self, answered: Answered, now: float = NOW) -> dict[str, Any]:
+    def read(self, answered: AccessRecord, now: float = NOW) -> dict[str, Any]:
         """Give what a parser reads, having looked that it is one line."""
         line = self.line(answered, now)
         self.assertTrue(line.isascii())
@@ -237,7 +237,7 @@ class JsonTests(SynchronousTestCase):
 
     @given(ANSWERS)
     @example(USUAL._replace(client="\udcff"))
-    def test_round_trip(self, answered: Answered) -> None:
+    def test_round_trip(self, answered: AccessRecord) -> None:
         """A parser reads what the client has sent, in one line."""
         found = self.read(answered)
         self.assertEqual(found["client"], answered.client)
@@ -284,7 +284,7 @@ class LengthTests(SynchronousTestCase):
             (b"Referer", referer),
             (b"X-Request-Id", number),
         ]
-        answered = Answered(
+        answered = AccessRecord(
             client, target, target, b"HTTP/1.1", fields, 200, 1 << 60, 1e6
         )
         for line in self.lines:

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from clusterapp.errors import CoreBrokenError
-from clusterapp.http.limits import LONGEST_NAME
+from clusterapp.http.connection_limits import LONGEST_NAME
 from clusterapp.http.syntax.message_head import ResponseHead
 from clusterapp.http.syntax.response_parser import LIMIT, ResponseReader
 from tests.unit.core_wire import CHUNKED, EMPTY, OK

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.limits import LONGEST_NAME, MANY_CHUNKS
+from clusterapp.http.connection_limits import LONGEST_NAME, MANY_CHUNKS
 from clusterapp.http.syntax.chunked_body import ChunkedReader
 from clusterapp.http.syntax.request_head import BadMessageError
 from tests.unit.streams import bounded, segments

@@ -2,7 +2,7 @@
 
 from twisted.web.client import ResponseDone
 
-from clusterapp.http.limits import CLOSE_NOTICE_SECONDS, Limits
+from clusterapp.http.connection_limits import CLOSE_NOTICE_SECONDS, Limits
 from clusterapp.http.syntax.message_head import CLOSE_NOTICE
 from clusterapp.web.hosting import CoreSite
 from tests.unit.clients import CHUNKED as CHUNKED_HEAD

@@ -1,6 +1,6 @@
 """What a client may send at most, and for how long it may take."""
 
-from clusterapp.http.limits import LONGEST_NAME
+from clusterapp.http.connection_limits import LONGEST_NAME
 from tests.unit.replies import Reply
 from tests.unit.wire import (
     FOLLOWER,

@@ -10,7 +10,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from clusterapp.http.application import request as request_module
 from clusterapp.http.application.spooled_body import Content
-from clusterapp.http.limits import BODY_IN_MEMORY, Limits
+from clusterapp.http.connection_limits import BODY_IN_MEMORY, Limits
 from clusterapp.http.site import ClusterSite
 from tests.unit.clients import Client
 from tests.unit.side_by_side import Calling, get, post

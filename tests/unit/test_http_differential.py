@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.limits import Limits
+from clusterapp.http.connection_limits import Limits
 from tests.unit.corpus import ANY_MESSAGE, MESSAGES
 from tests.unit.streams import STREAMS, bounded, damaged, segments
 from tests.unit.wire import FOLLOWER, Conversation, Outcome, Seen, seen

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.application.form_parser import BadFormError, form_of
-from clusterapp.http.limits import Limits
+from clusterapp.http.connection_limits import Limits
 
 #: The default of `--max-form-size`.
 MOST_BYTES = 2 * 1024**2

@@ -14,8 +14,8 @@ from twisted.web.wsgi import WSGIResource
 
 from clusterapp import streamed
 from clusterapp.channel.stickiness import Stickiness
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.klein.klein_resource import klein_resource
-from clusterapp.http.limits import Limits
 from clusterapp.http.server.prepared_response import Prepared
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.message_head import ResponseHead
@@ -50,9 +50,9 @@ class GreetingCase(SynchronousTestCase):
         self.clock = Clock()
         trusted = TrustedProxies([])
         relay = Relay(self.clock, "/run/x/worker-0.sock", trusted)
-        self.visitors = SlotAffinity(0, relay, trusted)
-        self.visitors.update_affinity(Stickiness((DOOR,), "cookie", (0, 1), SECRET))
-        self.site = ClusterSite(self.clock, root, visitors=self.visitors, **others)
+        self.affinity = SlotAffinity(0, relay, trusted)
+        self.affinity.update_affinity(Stickiness((DOOR,), "cookie", (0, 1), SECRET))
+        self.site = ClusterSite(self.clock, root, affinity=self.affinity, **others)
         client = Client(self.site, self.clock)
         self.addCleanup(client.goes)
         return client
@@ -317,7 +317,7 @@ class ElsewhereTests(GreetingCase):
     def test_other_listeners(self) -> None:
         """Where clients belong to nobody, nobody is told of a worker."""
         client = self.served(Answering(lambda _: b"hi"))
-        self.visitors.update_affinity(
+        self.affinity.update_affinity(
             Stickiness(("1 tcp:81",), "cookie", (0, 1), SECRET)
         )
         client.send(get())

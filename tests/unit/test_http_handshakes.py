@@ -12,7 +12,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.test.iosim import FakeTransport, connect
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.limits import Limits
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.tls.handshake_limits import BoundedTLSFactory
 from tests.unit.clients import Greeting

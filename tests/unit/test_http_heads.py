@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.limits import Limits
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.syntax import request_head as heads
 from clusterapp.http.syntax.request_head import BadMessageError, HeadReader
 

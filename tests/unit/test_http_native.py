@@ -3,7 +3,7 @@
 import asyncio
 import socket
 
-from clusterapp.http.limits import (
+from clusterapp.http.connection_limits import (
     CHUNKS,
     FIRST_REQUEST_SECONDS,
     LINGER_SECONDS,

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 from twisted.logger import globalLogPublisher
 
 from clusterapp.http.connection.file_response import SHORTER
-from clusterapp.http.limits import WRITE_STALL
+from clusterapp.http.connection_limits import WRITE_STALL
 from clusterapp.http.server.prepared_response import FilePart, OpenFile, Prepared
 from clusterapp.http.transports.asyncio_adapter import AsyncioAdapter
 from tests.unit.native_sites import NativeCase, Tls, chunk_of, on_each_loop

@@ -22,7 +22,7 @@ from wsproto.events import (
     TextMessage,
 )
 
-from clusterapp.http.limits import CLOSE_FRAME_SECONDS
+from clusterapp.http.connection_limits import CLOSE_FRAME_SECONDS
 from tests.unit.native_sites import Client, NativeCase, on_each_loop
 
 

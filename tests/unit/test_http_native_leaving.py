@@ -5,7 +5,7 @@ import socket
 
 from twisted.internet.defer import Deferred
 
-from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.access_log.access_record import AccessRecord
 from clusterapp.http.transports.asyncio_server import NativeServer
 from tests.unit.leaving import CLOSE, Heir, LeavingCase
 from tests.unit.native_sites import Client, NativeCase, on_each_loop, pair
@@ -14,7 +14,7 @@ from tests.unit.native_sites import Client, NativeCase, on_each_loop, pair
 class Noting:
     """Notes what is answered."""
 
-    def __init__(self, noted: list[Answered]) -> None:
+    def __init__(self, noted: list[AccessRecord]) -> None:
         self.record = noted.append
 
 
@@ -209,7 +209,7 @@ class AdoptTests(NativeCase):
     @on_each_loop
     async def test_address(self) -> None:
         """The log names the client, as if it had been accepted here."""
-        noted: list[Answered] = []
+        noted: list[AccessRecord] = []
         self.site.recorder = Noting(noted)
         for family, host in (
             (socket.AF_INET, "127.0.0.1"),

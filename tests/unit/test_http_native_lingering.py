@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import uvloop
 
-from clusterapp.http.limits import WRITE_STALL, Limits
+from clusterapp.http.connection_limits import WRITE_STALL, Limits
 from clusterapp.http.server.prepared_response import Prepared
 from tests.unit.native_sites import Client, NativeCase, Tls, on_each_loop
 from tests.unit.tls_clients import RawTls, soon

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 
-from clusterapp.http.limits import LINGER_SECONDS
+from clusterapp.http.connection_limits import LINGER_SECONDS
 from tests.unit.native_sites import NativeCase, Tls, on_each_loop
 from tests.unit.tls_clients import RawTls, soon
 

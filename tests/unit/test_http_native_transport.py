@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from clusterapp.http.limits import CLOSE_FRAME_SECONDS
+from clusterapp.http.connection_limits import CLOSE_FRAME_SECONDS
 from clusterapp.http.transports.asyncio_server import NativeServer
 from tests.unit.native_sites import Client, NativeCase, Tls, on_each_loop, pair
 

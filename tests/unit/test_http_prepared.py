@@ -6,7 +6,7 @@ import tempfile
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.access_log.access_record import AccessRecord
 from clusterapp.http.server.prepared_response import FilePart, OpenFile, Prepared
 from clusterapp.http.site import ClusterSite
 from tests.unit.clients import Client, Greeting
@@ -33,7 +33,7 @@ class AnswerTests(SynchronousTestCase):
             ),
             b"/short": Prepared(200, [], [FilePart(on_disk(b"0123"), 0, 9)]),
         }
-        self.seen: list[Answered] = []
+        self.seen: list[AccessRecord] = []
         self.site = ClusterSite(
             self.clock,
             Greeting(),
@@ -43,7 +43,7 @@ class AnswerTests(SynchronousTestCase):
         self.client = Client(self.site, self.clock)
         self.addCleanup(self.client.goes)
 
-    def record(self, answered: Answered) -> None:
+    def record(self, answered: AccessRecord) -> None:
         self.seen.append(answered)
 
     def ask(self, target: bytes, method: bytes = b"GET", more: bytes = b"") -> None:

@@ -8,7 +8,7 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.access_log.access_record import AccessRecord
 from clusterapp.http.exchange.exchange import Exchange
 from clusterapp.http.server.trusted_peers import NoProxies
 from clusterapp.http.site import ClusterSite
@@ -32,7 +32,7 @@ class RecorderTests(SynchronousTestCase):
         self.clock = Clock()
         self.slow = Slow()
         self.taken: list[Exchange] = []
-        self.seen: list[Answered] = []
+        self.seen: list[AccessRecord] = []
         self.site = ClusterSite(
             self.clock,
             self.slow,
@@ -43,7 +43,7 @@ class RecorderTests(SynchronousTestCase):
         self.client = Client(self.site, self.clock)
         self.addCleanup(self.client.goes)
 
-    def record(self, answered: Answered) -> None:
+    def record(self, answered: AccessRecord) -> None:
         self.seen.append(answered)
 
     def forward(self, target: bytes) -> Callable[[Exchange], None] | None:
@@ -65,7 +65,7 @@ class RecorderTests(SynchronousTestCase):
         [answered] = self.seen
         self.assertEqual(
             answered,
-            Answered(
+            AccessRecord(
                 client="somebody",
                 method=b"GET",
                 target=b"/own?a=b",

@@ -5,7 +5,7 @@ import socket
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.limits import Limits
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.syntax.client_origin import Origin
 from clusterapp.http.upstream.core_agent import IDLE_TIMEOUT
 from clusterapp.worker.relay_limits import relayed_limits

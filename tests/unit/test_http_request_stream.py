@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.limits import MANY_CHUNKS, Limits
+from clusterapp.http.connection_limits import MANY_CHUNKS, Limits
 from clusterapp.http.syntax.request_head import BadMessageError, Head, HeadReader
 from clusterapp.http.syntax.request_stream import (
     NEED_DATA,

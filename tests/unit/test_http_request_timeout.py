@@ -7,8 +7,8 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import LogLevel
 from twisted.web.wsgi import WSGIResource
 
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.klein.klein_resource import klein_resource
-from clusterapp.http.limits import Limits
 from clusterapp.http.site import ClusterSite
 from clusterapp.web.streaming import streamed
 from tests.unit.clients import CHUNKED, Client, SiteTestCase

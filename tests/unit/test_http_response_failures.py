@@ -21,7 +21,7 @@ from twisted.web.server import NOT_DONE_YET, GzipEncoderFactory
 from twisted.web.template import Element, TagLoader, renderer, tags
 from werkzeug.exceptions import NotFound
 
-from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.access_log.access_record import AccessRecord
 from clusterapp.http.klein.klein_resource import klein_resource
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.response_framing import InvalidResponseError
@@ -42,7 +42,7 @@ class FailureCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.answered: list[Answered] = []
+        self.answered: list[AccessRecord] = []
         self.logged: list[str] = []
         observer: Any = self._observe
         globalLogPublisher.addObserver(observer)
@@ -52,7 +52,7 @@ class FailureCase(SynchronousTestCase):
         if "log_failure" in event and event["log_format"]:
             self.logged.append(event["log_format"].format(**event))
 
-    def record(self, answered: Answered) -> None:
+    def record(self, answered: AccessRecord) -> None:
         self.answered.append(answered)
 
     def serve(self, resource: IResource) -> Client:

@@ -4,8 +4,8 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from clusterapp.http.connection_limits import MAX_PENDING_INPUT
 from clusterapp.http.exchange.exchange import Exchange
-from clusterapp.http.limits import MAX_PENDING_INPUT
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
 from clusterapp.http.syntax.message_head import ResponseHead

@@ -3,8 +3,8 @@
 from twisted.internet.interfaces import ISSLTransport
 from zope.interface import alsoProvides
 
+from clusterapp.http.connection_limits import DISCARD_LIMIT
 from clusterapp.http.exchange.exchange import Exchange
-from clusterapp.http.limits import DISCARD_LIMIT
 from clusterapp.http.syntax.message_head import ResponseHead
 from tests.unit.clients import OK, Sink, SiteTestCase
 

@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
-from clusterapp.http.limits import Limits
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.server.load_counters import LoadCounters
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.transports.asyncio_server import NativeServer
@@ -31,7 +31,10 @@ class RowCase(NativeCase):
     async def _whole(self, test: Callable[[], Awaitable[None]]) -> None:
         self.row = private_row()
         self.site = ClusterSite(
-            self.clock, self.resource, limits=self.limits, tally=LoadCounters(self.row)
+            self.clock,
+            self.resource,
+            limits=self.limits,
+            counters=LoadCounters(self.row),
         )
         await super()._whole(test)
         self.assertEqual(self.row[OPEN], 0)
@@ -208,7 +211,7 @@ class HostedTests(SynchronousTestCase):
     def test_counts(self) -> None:
         """They count in the same way; a site without a row has one of its own."""
         clock, row = Clock(), private_row()
-        site = ClusterSite(clock, Resource(), tally=LoadCounters(row))
+        site = ClusterSite(clock, Resource(), counters=LoadCounters(row))
         other = ClusterSite(clock, Resource())
         there = [clients.Client(each, clock) for each in (site, site, other)]
         self.assertEqual((row[OPEN], row[LOAD]), (2, 2 + 2))

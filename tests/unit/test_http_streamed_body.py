@@ -8,8 +8,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp import streamed
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.klein.klein_resource import klein_resource
-from clusterapp.http.limits import Limits
 from clusterapp.http.site import ClusterSite
 from tests.unit.clients import Client
 

@@ -15,7 +15,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
-from clusterapp.http.limits import LINGER_SECONDS, Limits
+from clusterapp.http.connection_limits import LINGER_SECONDS, Limits
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
 from clusterapp.http.syntax.websocket_frames import close_frame

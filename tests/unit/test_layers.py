@@ -26,7 +26,7 @@ LAYERS = {
     "regular": 0,
     "titles": 0,
     "wording": 0,
-    "limits": 0,
+    "descriptor_limit": 0,
     "tracebacks": 1,
     "settings": 1,
     "lifecycle": 1,
@@ -53,7 +53,7 @@ LAYERS = {
 ROOMS = {
     "http": {
         "lazy": 0,
-        "limits": 0,
+        "connection_limits": 0,
         "syntax": 1,
         "access_log": 2,
         "tls": 2,

@@ -5,7 +5,7 @@ import resource
 from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.limits import (
+from clusterapp.descriptor_limit import (
     MOST,
     part_of_descriptors,
     raise_descriptor_limit,

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from clusterapp.http.limits import Limits
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.syntax.proxy_protocol import LONGEST
 from clusterapp.master.distribution.request_peek import MOST, PATIENCE, Peeking
 from tests.unit.arriving import ArrivingCase

@@ -35,7 +35,7 @@ class DoorsCase(NativeCase):
                 self.clock,
                 self.resource,
                 limits=self.limits,
-                tally=LoadCounters(self.row),
+                counters=LoadCounters(self.row),
             )
             self.queue = Queue()
             self.looked: list[str] = []
@@ -261,12 +261,12 @@ class ReceivingTests(DoorsCase):
         """What this process has no descriptors for stays in the queue for a while."""
         self.listeners.start()
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self.site.tally.clients = limit - MOST_AT_ONCE
+        self.site.counters.clients = limit - MOST_AT_ONCE
         with capturedLogs() as told:
             [client] = await self.passed(0)
             await self.so(lambda: told)
         self.assertEqual(self.row[RECEIVED], 0)
-        self.site.tally.clients = 0
+        self.site.counters.clients = 0
         self.clock.advance(PAUSE_WITHOUT_DESCRIPTORS)
         await client.until(b"\r\n\r\nhi")
         self.assertEqual(len(told), 1)
@@ -275,12 +275,12 @@ class ReceivingTests(DoorsCase):
     async def test_stop_without_room(self) -> None:
         """What waits then is left to the slot's next worker."""
         self.listeners.start()
-        self.site.tally.clients, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.site.counters.clients, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         with capturedLogs() as told:
             [client] = await self.passed(0)
             await self.so(lambda: told)
         self.listeners.stop()
-        self.site.tally.clients = 0
+        self.site.counters.clients = 0
         [(listener, number)] = self.queue.reclaim_fds()
         self.assertEqual(listener, 0)
         self.listeners.adopt(socket.socket(fileno=number), FIRST)

@@ -12,7 +12,7 @@ from twisted.web.websocket import (
     WebSocketTransport,
 )
 
-from clusterapp.http.limits import Limits
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.site import ClusterSite
 from tests.unit.proxying import ProxyTestCase, reactor
 from tests.unit.wire import Application

@@ -11,12 +11,12 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.bootstrap import Bootstrap
-from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.access_log.access_record import AccessRecord
 from clusterapp.logs.appending import PAUSE
 from clusterapp.settings.model import Settings
 from clusterapp.worker.access_log_writer import AccessLog, open_access_log
 
-ANSWERED = Answered("::1", b"GET", b"/a", b"HTTP/1.1", [], 200, 5, 0.001)
+ANSWERED = AccessRecord("::1", b"GET", b"/a", b"HTTP/1.1", [], 200, 5, 0.001)
 
 
 class RecordingTests(SynchronousTestCase):

@@ -5,7 +5,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address
 from twisted.web.wsgi import WSGIResource
 
-from clusterapp.http.limits import Limits
+from clusterapp.http.connection_limits import Limits
 from clusterapp.interfaces import OPEN
 from tests.unit.native_sites import Client, on_each_loop
 from tests.unit.test_http_request_timeout import Threads
@@ -143,7 +143,9 @@ class RelayTests(WorkersCase):
         self.assertEqual(self.there.site.requests, 6)
         self.assertEqual(self.there.site.connections, 1)
         # Of clients there is none.
-        self.assertEqual((self.there.site.tally.clients, self.there.row[OPEN]), (0, 0))
+        self.assertEqual(
+            (self.there.site.counters.clients, self.there.row[OPEN]), (0, 0)
+        )
 
     @on_each_loop
     async def test_mixed(self) -> None:

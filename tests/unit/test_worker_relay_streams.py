@@ -10,8 +10,8 @@ from twisted.web.server import Request
 from twisted.web.websocket import WebSocketResource
 
 from clusterapp import streamed
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.klein.klein_resource import klein_resource
-from clusterapp.http.limits import Limits
 from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
 from tests.unit.native_sites import Client, on_each_loop
 from tests.unit.test_worker_proxy_whole import EchoFactory

@@ -39,7 +39,7 @@ class Served:
     """What a worker serves with."""
 
     relay: Relay = field(default_factory=Relay)
-    tally: LoadCounters = field(default_factory=LoadCounters)
+    counters: LoadCounters = field(default_factory=LoadCounters)
 
 
 class ReporterTests(SynchronousTestCase):
@@ -78,7 +78,7 @@ class ReporterTests(SynchronousTestCase):
         self.reporter.site = Site()
         self.clock.advance(1)
         self.reporter.served = served = Served()
-        served.tally.clients = 5
+        served.counters.clients = 5
         self.clock.advance(1)
         told = [(p.requests, p.active, p.connections, p.passed_on) for p in self.said]
         self.assertEqual(told, [(0, 0, 0, 0), (7, 2, 0, 0), (7, 2, 5, 3)])
@@ -87,9 +87,9 @@ class ReporterTests(SynchronousTestCase):
         """Others see how late the loop is; what has come of late counts half."""
         row = private_row()
         self.reporter.site = Site()
-        self.reporter.served = served = Served(tally=LoadCounters(row))
+        self.reporter.served = served = Served(counters=LoadCounters(row))
         for _ in range(8):
-            served.tally.opened()
+            served.counters.opened()
         self.clock.advance(1.25)
         self.assertEqual(row[LOAD], 8 + 4 + 25)
 

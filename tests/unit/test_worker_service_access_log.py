@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from clusterapp.channel.bootstrap import CONTROL_FD
-from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.access_log.access_record import AccessRecord
 from clusterapp.worker.child_program import FAILED_BOOT
 from tests.unit import master_apps
 from tests.unit.children import WORKER, ChildCase
 
-ANSWERED = Answered("::1", b"GET", b"/old", b"HTTP/1.1", [], 200, 5, 0.001)
+ANSWERED = AccessRecord("::1", b"GET", b"/old", b"HTTP/1.1", [], 200, 5, 0.001)
 
 os_close = os.close
 

@@ -95,10 +95,10 @@ class OrdersTests(ChildCase):
 
     def test_stick(self) -> None:
         child = self.begin()
-        visitors = served_of(child).visitors
-        self.assertEqual(visitors.listeners, frozenset())
+        affinity = served_of(child).affinity
+        self.assertEqual(affinity.listeners, frozenset())
         child.update_affinity(HOW.to_json())
-        self.assertEqual(visitors.listeners, {LISTENER})
+        self.assertEqual(affinity.listeners, {LISTENER})
 
     def test_nothing_to_change(self) -> None:
         """A child that is no worker, or none yet, keeps no socket open."""

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.channel.bootstrap import PRIVATE
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.dispatch.cookies import SlotCookie
-from clusterapp.http.limits import Limits
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.syntax.request_head import HeadReader
 from clusterapp.web.trusted_proxies import TrustedProxies
 from clusterapp.worker.relay_affinity import SlotAffinity
@@ -48,11 +48,11 @@ class SlotVisitorsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         relay: Any = FakeRelay()
-        self.visitors = SlotAffinity(1, relay, TrustedProxies(["127.0.0.1", "unix"]))
+        self.affinity = SlotAffinity(1, relay, TrustedProxies(["127.0.0.1", "unix"]))
 
     def update_affinity(self, key: str, *slots: int) -> None:
         """Know clients by a key."""
-        self.visitors.update_affinity(Stickiness((DOOR,), key, slots, SECRET.hex()))
+        self.affinity.update_affinity(Stickiness((DOOR,), key, slots, SECRET.hex()))
 
     def ask(
         self, peer: IAddress, *fields: str, listener: str = DOOR
@@ -61,7 +61,7 @@ class SlotVisitorsTests(SynchronousTestCase):
         lines = "".join(f"{field}\r\n" for field in ("Host: h", *fields))
         head = HeadReader(Limits()).read(f"GET / HTTP/1.1\r\n{lines}\r\n".encode())
         connection: Any = FakeConnection(peer, listener)
-        return self.visitors.receive(head, connection)
+        return self.affinity.receive(head, connection)
 
     def cookie(self, slot: int) -> str:
         """Write the field of a client that belongs to a slot."""
@@ -100,7 +100,7 @@ class SlotVisitorsTests(SynchronousTestCase):
     def test_what_is_passed_on(self) -> None:
         """It is served here, and a new client is made known."""
         self.update_affinity("cookie", 0, 1, 2)
-        self.assertIn(PRIVATE, self.visitors.listeners)
+        self.assertIn(PRIVATE, self.affinity.listeners)
         for peer in (CLIENT, PROXY):
             passed_on = self.ask(peer, listener=PRIVATE)
             self.assertEqual(passed_on, (None, self.extra_header_lines()))
@@ -117,7 +117,7 @@ class SlotVisitorsTests(SynchronousTestCase):
     def test_other_keys(self) -> None:
         """Who has none of them is served here, whoever brings it."""
         self.update_affinity("header:X-Session", 0, 1, 2)
-        self.assertEqual(self.visitors.listeners, {DOOR})
+        self.assertEqual(self.affinity.listeners, {DOOR})
         for peer in (CLIENT, PROXY):
             self.assertEqual(self.ask(peer), (None, b""))
         slots = {self.ask(CLIENT, f"X-Session: {n}")[0] for n in range(20)}
@@ -125,5 +125,5 @@ class SlotVisitorsTests(SynchronousTestCase):
 
     def test_nothing_is_sticky(self) -> None:
         """Nothing is asked of what others pass on, either."""
-        self.visitors.update_affinity(Stickiness((), "cookie", (0, 1), SECRET.hex()))
-        self.assertEqual(self.visitors.listeners, set())
+        self.affinity.update_affinity(Stickiness((), "cookie", (0, 1), SECRET.hex()))
+        self.assertEqual(self.affinity.listeners, set())

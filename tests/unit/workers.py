@@ -14,7 +14,7 @@ from twisted.web.resource import IResource
 
 from clusterapp.channel.bootstrap import PRIVATE, private_name
 from clusterapp.channel.stickiness import Stickiness
-from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.access_log.access_record import AccessRecord
 from clusterapp.http.server.load_counters import LoadCounters
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.upstream.core_agent import CoreAgent
@@ -50,20 +50,20 @@ class Worker:
         self, case: "WorkersCase", slot: int, resource: IResource | None = None
     ) -> None:
         self.scripted = Scripted()
-        self.recorded: list[Answered] = []
+        self.recorded: list[AccessRecord] = []
         self.row = private_row()
         trusted = TrustedProxies(case.trusted)
         own = f"{case.folder}/{private_name(slot)}.sock"
         self.relay = Relay(case.clock, own, trusted)
-        self.visitors = SlotAffinity(slot, self.relay, trusted)
+        self.affinity = SlotAffinity(slot, self.relay, trusted)
         self.site = ClusterSite(
             case.clock,
             resource or self.scripted,
             limits=case.limits,
             recorder=self,
             proxies=trusted,
-            visitors=self.visitors,
-            tally=LoadCounters(self.row),
+            affinity=self.affinity,
+            counters=LoadCounters(self.row),
         )
         readers = LoopReaders(case.loop, case.clock)
         self.listeners = WorkerListeners(
@@ -73,13 +73,13 @@ class Worker:
         self.listeners.accept(PRIVATE, case.private(slot), shared=False)
         self.listeners.start()
 
-    def record(self, answered: Answered) -> None:
+    def record(self, answered: AccessRecord) -> None:
         """Note what would be in the access log."""
         self.recorded.append(answered)
 
     def believe(self, *slots: int, key: str = "header:X-Key") -> None:
         """Know how clients belong to workers."""
-        self.visitors.update_affinity(Stickiness((FRONT,), key, slots, SECRET))
+        self.affinity.update_affinity(Stickiness((FRONT,), key, slots, SECRET))
 
     def connection(self) -> Any:
         """Give the only connection."""

@@ -12,12 +12,12 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Final, NamedTuple
 
-from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.access_log.access_record import AccessRecord
 from clusterapp.http.syntax.request_id import REQUEST_ID
 from clusterapp.interfaces import Fields
 
 #: Formats the line of a response that ended at this time, in seconds since the epoch.
-LineFormat = Callable[[Answered, float], bytes]
+LineFormat = Callable[[AccessRecord, float], bytes]
 
 #: The logged status of a request whose client got no response.
 NO_RESPONSE: Final = 499
@@ -55,7 +55,7 @@ def combined_lines(most: int) -> LineFormat:
     """
     second, stamp = -1, b""
 
-    def line(answered: Answered, now: float) -> bytes:
+    def line(answered: AccessRecord, now: float) -> bytes:
         nonlocal second, stamp
         if int(now) != second:
             second = int(now)
@@ -78,7 +78,7 @@ def json_lines(place: Place, most: int) -> LineFormat:
     second, stamp = -1, ""
     who = f'"slot":{place.slot},"generation":{place.generation},"pid":{place.pid}'
 
-    def line(answered: Answered, now: float) -> bytes:
+    def line(answered: AccessRecord, now: float) -> bytes:
         nonlocal second, stamp
         if int(now) != second:
             second = int(now)
@@ -92,7 +92,7 @@ def json_lines(place: Place, most: int) -> LineFormat:
     return line
 
 
-def _combined(answered: Answered, stamp: bytes) -> bytes:
+def _combined(answered: AccessRecord, stamp: bytes) -> bytes:
     client, method, target, version, fields, status, sent, _, _ = answered
     referer = agent = b""
     for name, value in fields:
@@ -115,7 +115,7 @@ def _combined(answered: Answered, stamp: bytes) -> bytes:
     )
 
 
-def _json(answered: Answered, stamp: str, who: str) -> bytes:
+def _json(answered: AccessRecord, stamp: str, who: str) -> bytes:
     client, method, target, version, fields, status, sent, seconds, complete = answered
     if method == b"-":
         method = target = version = b""
@@ -178,7 +178,7 @@ def _local_time(second: int) -> bytes:
 
 
 def _shorter(
-    answered: Answered, most: int, write: Callable[[Answered], bytes]
+    answered: AccessRecord, most: int, write: Callable[[AccessRecord], bytes]
 ) -> bytes:
     """Format a line with as much of each value as fits."""
     written = b""
@@ -189,7 +189,7 @@ def _shorter(
     return written
 
 
-def _cut(answered: Answered, length: int) -> Answered:
+def _cut(answered: AccessRecord, length: int) -> AccessRecord:
     """Cut each value to its beginning, marked by three dots."""
 
     def cut(value: bytes) -> bytes:

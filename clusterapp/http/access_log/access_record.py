@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 from clusterapp.interfaces import Fields
 
 
-class Answered(NamedTuple):
+class AccessRecord(NamedTuple):
     """
     A request that was answered, or whose response was aborted.
 
@@ -34,5 +34,5 @@ class Answered(NamedTuple):
 class Recorder(Protocol):
     """The access log of a site."""
 
-    def record(self, answered: Answered) -> None:
+    def record(self, answered: AccessRecord) -> None:
         """Log one response; must be cheap, and must not raise."""

@@ -21,7 +21,7 @@ from multipart import (
     parse_options_header,
 )
 
-from clusterapp.http.limits import Limits
+from clusterapp.http.connection_limits import Limits
 from clusterapp.wording import counted
 
 _URL_ENCODED: Final = b"application/x-www-form-urlencoded"

@@ -4,7 +4,7 @@ from io import BytesIO
 from tempfile import TemporaryFile
 from typing import BinaryIO, cast
 
-from clusterapp.http.limits import BODY_IN_MEMORY
+from clusterapp.http.connection_limits import BODY_IN_MEMORY
 
 
 class Content:

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from clusterapp.http.limits import DISCARD_LIMIT
+from clusterapp.http.connection_limits import DISCARD_LIMIT
 from clusterapp.interfaces import Fields
 
 

@@ -6,7 +6,7 @@ from clusterapp.http.connection.flow_control import FlowControl
 from clusterapp.http.connection.guard import Guarded
 from clusterapp.http.connection.lingering_close import Lingering, LingeringClose
 from clusterapp.http.connection.request_input import RequestInput
-from clusterapp.http.limits import (
+from clusterapp.http.connection_limits import (
     CLOSE_NOTIFY_SECONDS,
     LINGER_CHECK,
     LINGER_SECONDS,

@@ -28,7 +28,7 @@ from clusterapp.http.connection.peer_kind import PeerKind
 from clusterapp.http.connection.protocol_upgrade import ProtocolUpgrade
 from clusterapp.http.connection.request_cycle import RequestCycle
 from clusterapp.http.connection.request_input import RequestInput
-from clusterapp.http.limits import (
+from clusterapp.http.connection_limits import (
     CLOSE_NOTICE_SECONDS,
     FIRST_REQUEST_SECONDS,
     LINGER_SECONDS,

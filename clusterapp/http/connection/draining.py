@@ -9,7 +9,10 @@ from twisted.python.failure import Failure
 from clusterapp.http.connection.guard import Guarded, ends_connection
 from clusterapp.http.connection.request_cycle import RequestCycle
 from clusterapp.http.connection.request_input import RequestInput
-from clusterapp.http.limits import CLOSE_NOTICE_SECONDS, FIRST_REQUEST_SECONDS
+from clusterapp.http.connection_limits import (
+    CLOSE_NOTICE_SECONDS,
+    FIRST_REQUEST_SECONDS,
+)
 from clusterapp.http.server.deadlines import Deadlines, Phase
 from clusterapp.http.server.interfaces import Channel, Message, TransportAdapter
 from clusterapp.http.syntax.message_head import CLOSE_NOTICE

@@ -2,7 +2,7 @@
 
 from enum import Enum, auto
 
-from clusterapp.http.limits import BODY_RATE, WRITE_STALL
+from clusterapp.http.connection_limits import BODY_RATE, WRITE_STALL
 
 
 class Lingering(Enum):

@@ -13,7 +13,11 @@ from clusterapp.http.connection.guard import Guarded, ends_connection
 from clusterapp.http.connection.request_cycle import RequestCycle
 from clusterapp.http.connection.request_input import RequestInput
 from clusterapp.http.connection.upgraded_stream import RawBytes, Upgraded
-from clusterapp.http.limits import CLOSE_FRAME_SECONDS, LINGER_SECONDS, Limits
+from clusterapp.http.connection_limits import (
+    CLOSE_FRAME_SECONDS,
+    LINGER_SECONDS,
+    Limits,
+)
 from clusterapp.http.server.deadlines import CLOSE_SENT, Deadlines, Phase
 from clusterapp.http.server.interfaces import (
     StreamChannel,

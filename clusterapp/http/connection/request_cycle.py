@@ -15,7 +15,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from clusterapp.http.access_log.access_record import Answered
+from clusterapp.http.access_log.access_record import AccessRecord
 from clusterapp.http.connection.body_discard import Discard
 from clusterapp.http.connection.closing import ConnectionClose
 from clusterapp.http.connection.file_response import FileChannel, FileSending
@@ -23,7 +23,7 @@ from clusterapp.http.connection.flow_control import FlowControl
 from clusterapp.http.connection.guard import Guarded
 from clusterapp.http.connection.peer import ConnectionPeer
 from clusterapp.http.connection.request_input import RequestInput
-from clusterapp.http.limits import DISCARD_LIMIT, DISCARD_SECONDS, Limits
+from clusterapp.http.connection_limits import DISCARD_LIMIT, DISCARD_SECONDS, Limits
 from clusterapp.http.server.deadlines import Deadlines, Phase
 from clusterapp.http.server.interfaces import Message
 from clusterapp.http.server.prepared_response import Prepared
@@ -351,7 +351,7 @@ class RequestCycle:
             return
         head, self.head = self.head, None
         recorder.record(
-            Answered(
+            AccessRecord(
                 client=self._client_of(head.fields if head else ()) or "-",
                 method=head.method if head else b"-",
                 target=head.target if head else b"-",

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clusterapp.http.connection.guard import Guarded, ends_connection
-from clusterapp.http.limits import (
+from clusterapp.http.connection_limits import (
     BODY_RATE,
     BODY_WINDOW,
     CHUNKS,

@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from clusterapp.channel.request_record import RequestRecord
 from clusterapp.http.access_log.access_record import Recorder
-from clusterapp.http.limits import Limits
+from clusterapp.http.connection_limits import Limits
 from clusterapp.http.server.deadlines import Deadlines
 from clusterapp.http.server.drain_policy import DrainPolicy
 from clusterapp.http.server.load_counters import LoadCounters
@@ -90,7 +90,7 @@ class Server(Protocol):
     clock: IReactorTime
     limits: Limits
     heads: HeadReader
-    tally: LoadCounters
+    counters: LoadCounters
     #: The current time, to within a second or two, while there are connections.
     now: float
     #: The header lines that every response has, made at the time of `now`.

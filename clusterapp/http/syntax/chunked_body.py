@@ -7,7 +7,7 @@ from itertools import product
 from string import ascii_letters, digits, hexdigits
 from typing import TYPE_CHECKING, Final
 
-from clusterapp.http.limits import LONGEST_NAME
+from clusterapp.http.connection_limits import LONGEST_NAME
 from clusterapp.http.syntax.message_head import FRAMING
 from clusterapp.http.syntax.request_head import BadMessageError
 

@@ -20,8 +20,8 @@ from httptools import (
     HttpRequestParser,
 )
 
+from clusterapp.http.connection_limits import LONGEST_NAME, Limits
 from clusterapp.http.lazy import Lazy
-from clusterapp.http.limits import LONGEST_NAME, Limits
 from clusterapp.http.syntax.authority import is_host
 from clusterapp.http.syntax.client_origin import LOWER_NAME, Origin, take_origin
 from clusterapp.http.syntax.target_path import routed_path

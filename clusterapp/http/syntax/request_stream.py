@@ -14,7 +14,7 @@ from enum import Enum, auto
 from http import HTTPStatus
 from typing import Final
 
-from clusterapp.http.limits import MANY_CHUNKS, Limits
+from clusterapp.http.connection_limits import MANY_CHUNKS, Limits
 from clusterapp.http.syntax.chunked_body import ChunkedReader
 from clusterapp.http.syntax.request_head import (
     END,

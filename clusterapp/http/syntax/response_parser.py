@@ -12,7 +12,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from clusterapp.errors import CoreBrokenError
-from clusterapp.http.limits import LONGEST_NAME
+from clusterapp.http.connection_limits import LONGEST_NAME
 from clusterapp.http.syntax.message_head import (
     CLOSE_NOTICE,
     FRAMING,

@@ -15,7 +15,7 @@ from zope.interface import noLongerProvides
 from clusterapp.http.connection.connection import Connection
 from clusterapp.http.connection.guard import ends_connection
 from clusterapp.http.connection.peer_kind import PeerKind
-from clusterapp.http.limits import CLOSE_NOTIFY_SECONDS
+from clusterapp.http.connection_limits import CLOSE_NOTIFY_SECONDS
 from clusterapp.http.server.deadlines import Phase
 from clusterapp.http.server.interfaces import Server, StreamChannel
 from clusterapp.http.syntax.proxy_protocol import ProxyHeader

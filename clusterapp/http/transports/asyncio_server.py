@@ -10,7 +10,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from clusterapp.guards import guarded
-from clusterapp.http.limits import WRITE_STALL
+from clusterapp.http.connection_limits import WRITE_STALL
 from clusterapp.http.server.interfaces import Server
 from clusterapp.http.tls.alerts import connecting
 from clusterapp.http.transports.asyncio_adapter import AsyncioAdapter

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred  # noqa: E402
 from twisted.internet.endpoints import serverFromString  # noqa: E402
 from twisted.web.resource import Resource  # noqa: E402
 
-from clusterapp.http.limits import Limits  # noqa: E402
+from clusterapp.http.connection_limits import Limits  # noqa: E402
 from clusterapp.http.site import ClusterSite  # noqa: E402
 
 
