@@ -12,8 +12,8 @@ from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.request_head import HeadReader
 from clusterapp.http.tls.certificates import Certificates
 from clusterapp.http.transports.asyncio_adapter import AsyncioAdapter
-from clusterapp.http.transports.asyncio_server import NativeServer
-from clusterapp.http.transports.proxy_protocol_listener import AnnouncedServer
+from clusterapp.http.transports.asyncio_server import AsyncioServer
+from clusterapp.http.transports.proxy_protocol_listener import ProxyProtocolServer
 from clusterapp.interfaces import RECEIVED, Row
 from clusterapp.listening.accept import Acceptor
 from clusterapp.listening.descriptor_pressure import SPARE, Descriptors
@@ -55,7 +55,7 @@ class WorkerListeners:
         self._portion = portion
         self._trusts = trusts
         self._loop = asyncio.get_event_loop()
-        self._servers: dict[str, NativeServer] = {"": NativeServer(self._loop, site)}
+        self._servers: dict[str, AsyncioServer] = {"": AsyncioServer(self._loop, site)}
         #: By listener: serves a connection from which nothing has been read yet.
         self._serve: dict[str, Callable[[socket.socket, Any], None]] = {}
         self._names: Sequence[str] = ()
@@ -80,18 +80,18 @@ class WorkerListeners:
             spec = name.partition(" ")[2]
             own = certificates.get(spec)
             context = None if own is None else own.context
-            server = NativeServer(self._loop, self._site, context, listener=name)
+            server = AsyncioServer(self._loop, self._site, context, listener=name)
             self._add(name, server, parse(spec).proxy if spec else None)
         heads = HeadReader(relayed_limits(self._site.limits), of_workers=True)
         relayed = partial(AsyncioAdapter, peer_kind=PeerKind.RELAY, heads=heads)
-        private = NativeServer(self._loop, self._site, listener=PRIVATE, kind=relayed)
+        private = AsyncioServer(self._loop, self._site, listener=PRIVATE, kind=relayed)
         self._add(PRIVATE, private, None)
 
-    def _add(self, name: str, server: NativeServer, versions: str | None) -> None:
+    def _add(self, name: str, server: AsyncioServer, versions: str | None) -> None:
         self._servers[name] = server
         self._serve[name] = server.serve
         if versions is not None:
-            self._serve[name] = AnnouncedServer(
+            self._serve[name] = ProxyProtocolServer(
                 self._loop, server, versions, self._trusts, name.partition(" ")[2]
             ).serve
 

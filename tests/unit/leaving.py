@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 
 from clusterapp.channel.fd_claims import LentSocket
 from clusterapp.http.site import ClusterSite
-from clusterapp.http.transports.asyncio_server import NativeServer
+from clusterapp.http.transports.asyncio_server import AsyncioServer
 from tests.unit.native_sites import Client, NativeCase, Scripted
 
 CLOSE = b"\r\nConnection: close\r\n"
@@ -23,7 +23,7 @@ class Heir:
 
     def __init__(self, case: NativeCase) -> None:
         self.site = ClusterSite(case.clock, Scripted(), limits=case.limits)
-        self.server = NativeServer(case.loop, self.site, listener=case.listener)
+        self.server = AsyncioServer(case.loop, self.site, listener=case.listener)
         self.taken = 0
         #: By which listener each connection has come.
         self.listeners: list[str] = []

@@ -22,7 +22,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from clusterapp.http.connection_limits import Limits
 from clusterapp.http.site import ClusterSite
-from clusterapp.http.transports.asyncio_server import NativeServer
+from clusterapp.http.transports.asyncio_server import AsyncioServer
 
 if TYPE_CHECKING:
     from clusterapp.http.server.prepared_response import Prepared
@@ -251,7 +251,7 @@ class NativeCase(SynchronousTestCase):
         :param small: whether it takes only a little at a time.
         """
         near, far = pair(family, small=small)
-        server = NativeServer(self.loop, self.site, listener=self.listener)
+        server = AsyncioServer(self.loop, self.site, listener=self.listener)
         accept = functools.partial(server.serve, far, near.getsockname())
         client = Client(self.loop, near, accept)
         self.clients.append(client)
@@ -305,7 +305,7 @@ class Tls:
     async def connect(self, case: NativeCase) -> asyncio.StreamWriter:
         """Connect a client to a case's site, which gets its reader."""
         near, far = pair(socket.AF_INET)
-        NativeServer(case.loop, case.site, lambda: self.server).serve(
+        AsyncioServer(case.loop, case.site, lambda: self.server).serve(
             far, near.getsockname()
         )
         near.setblocking(False)

@@ -12,8 +12,8 @@ from twisted.internet.interfaces import ISSLTransport
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from clusterapp.http.connection_limits import Limits
-from clusterapp.http.transports.asyncio_server import NativeServer
-from clusterapp.http.transports.proxy_protocol_listener import AnnouncedServer
+from clusterapp.http.transports.asyncio_server import AsyncioServer
+from clusterapp.http.transports.proxy_protocol_listener import ProxyProtocolServer
 from tests.unit.leaving import CLOSE, Heir, LeavingCase
 from tests.unit.native_sites import Client, Tls, on_each_loop, pair
 from tests.unit.test_http_proxy_protocol import INET, INET6, ssl, v2
@@ -31,14 +31,16 @@ class AnnouncedCase(LeavingCase):
 
     def proxied(
         self, versions: str = "auto", *, tls: Tls | None = None, trusts: bool = True
-    ) -> AnnouncedServer:
+    ) -> ProxyProtocolServer:
         """Make what serves the connections of a listener."""
         context = None if tls is None else lambda: tls.server
-        server = NativeServer(self.loop, self.site, context)
-        return AnnouncedServer(self.loop, server, versions, lambda _: trusts, "tcp:1")
+        server = AsyncioServer(self.loop, self.site, context)
+        return ProxyProtocolServer(
+            self.loop, server, versions, lambda _: trusts, "tcp:1"
+        )
 
     async def proxy(
-        self, first: bytes = b"", listener: AnnouncedServer | None = None
+        self, first: bytes = b"", listener: ProxyProtocolServer | None = None
     ) -> Client:
         """Connect a proxy; what it says first may be there when it is accepted."""
         near, far = pair(socket.AF_INET)

@@ -7,8 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.transports.inline_transport import (
     HIGH_WATER,
-    Arrival,
     EarlyTransport,
+    TransportEvents,
 )
 
 
@@ -142,12 +142,12 @@ class EarlyTests(SynchronousTestCase):
 
     def test_what_came_meanwhile(self) -> None:
         """The connection hears it in its order."""
-        arrival = Arrival()
+        arrival = TransportEvents()
         arrival.connection_made(self.successor)
         arrival.data_received(b"more")
         self.assertTrue(arrival.eof_received())
         self.assertIs(arrival.transport, self.successor)
         arrival.connection_lost(None)
         self.assertIsNone(arrival.transport)
-        arrival.tell(self.protocol)
+        arrival.replay(self.protocol)
         self.assertEqual(self.protocol.told, [b"more", "eof", None])

@@ -10,7 +10,7 @@ from clusterapp.http.connection_limits import (
     MAX_PENDING_INPUT,
 )
 from clusterapp.http.server.prepared_response import Prepared
-from clusterapp.http.transports.asyncio_server import NativeServer
+from clusterapp.http.transports.asyncio_server import AsyncioServer
 from tests.unit.native_sites import NativeCase, on_each_loop, pair
 
 POST = b"POST /slow HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n"
@@ -392,6 +392,6 @@ class ServerTests(NativeCase):
         near, far = pair()
         peer = near.getsockname()
         near.close()
-        NativeServer(self.loop, self.site).serve(far, peer)
+        AsyncioServer(self.loop, self.site).serve(far, peer)
         await self.turns()
         await self.so(lambda: not self.site._connections)

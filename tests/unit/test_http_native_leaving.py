@@ -6,7 +6,7 @@ import socket
 from twisted.internet.defer import Deferred
 
 from clusterapp.http.access_log.access_record import AccessRecord
-from clusterapp.http.transports.asyncio_server import NativeServer
+from clusterapp.http.transports.asyncio_server import AsyncioServer
 from tests.unit.leaving import CLOSE, Heir, LeavingCase
 from tests.unit.native_sites import Client, NativeCase, on_each_loop, pair
 
@@ -201,7 +201,7 @@ class AdoptTests(NativeCase):
         near, far = pair(family)
         client = Client(self.loop, near)
         self.clients.append(client)
-        NativeServer(self.loop, self.site).adopt(far)
+        AsyncioServer(self.loop, self.site).adopt(far)
         await client.get("/hi")
         await client.until(b"\r\n\r\nhi")
         return client
@@ -230,7 +230,7 @@ class AdoptTests(NativeCase):
             client = socket.create_connection(listening.getsockname())
             accepted, _ = listening.accept()
         Client(self.loop, client).resets()
-        NativeServer(self.loop, self.site).adopt(accepted)
+        AsyncioServer(self.loop, self.site).adopt(accepted)
         await self.so(lambda: not self.site.connections)
         self.assertEqual(accepted.fileno(), -1)
 
@@ -245,7 +245,7 @@ class AdoptTests(NativeCase):
         near, far = pair()
         self.clients.append(Client(self.loop, near))
         near.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-        NativeServer(self.loop, self.site).adopt(far)
+        AsyncioServer(self.loop, self.site).adopt(far)
         await self.turns()
         self.assertEqual(near.recv(100)[:12], b"HTTP/1.1 500")
         (failure,) = self.flushLoggedErrors(OSError)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from twisted.internet.defer import Deferred
 
-from clusterapp.http.transports.asyncio_server import NativeServer
+from clusterapp.http.transports.asyncio_server import AsyncioServer
 from tests.unit.leaving import CLOSE, Heir, LeavingCase
 from tests.unit.native_sites import Client, Tls, on_each_loop, pair
 from tests.unit.test_http_native_files import CONTENT, SIZE, FileCase
@@ -312,7 +312,7 @@ class TlsTests(LeavingCase):
         near, far = pair()
         client = Client(self.loop, near)
         self.clients.append(client)
-        NativeServer(self.loop, self.site, lambda: tls.server).serve(far, None)
+        AsyncioServer(self.loop, self.site, lambda: tls.server).serve(far, None)
         drained = await self.leave(heir, 5.0)
         await self.later(3)
         self.assertFalse(drained.called)
@@ -327,7 +327,7 @@ class TlsTests(LeavingCase):
         tls, heir = Tls(), Heir(self)
         near, far = pair()
         near.setblocking(False)
-        NativeServer(self.loop, self.site, lambda: tls.server).serve(far, None)
+        AsyncioServer(self.loop, self.site, lambda: tls.server).serve(far, None)
         drained = await self.leave(heir, 5.0)
         reader, writer = await asyncio.open_connection(
             sock=near, ssl=tls.client, server_hostname="localhost"

@@ -18,7 +18,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from clusterapp.http.connection_limits import CLOSE_FRAME_SECONDS
-from clusterapp.http.transports.asyncio_server import NativeServer
+from clusterapp.http.transports.asyncio_server import AsyncioServer
 from tests.unit.native_sites import Client, NativeCase, Tls, on_each_loop, pair
 
 
@@ -38,7 +38,7 @@ class Recording(Protocol):
 
 
 class TransportTests(NativeCase):
-    """`NativeTransport`, as an application has it."""
+    """`AsyncioTransport`, as an application has it."""
 
     @on_each_loop
     async def test_interfaces(self) -> None:
@@ -340,7 +340,7 @@ class TlsTests(NativeCase):
     async def test_drain_in_the_handshake(self) -> None:
         """A client that takes too long over it does not hold up a drain."""
         near, far = pair()
-        server = NativeServer(self.loop, self.site, lambda: Tls().server)
+        server = AsyncioServer(self.loop, self.site, lambda: Tls().server)
         server.serve(far, near.getsockname())
         drained = self.site.drain()
         await self.turns()

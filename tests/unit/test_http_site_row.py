@@ -13,8 +13,8 @@ from twisted.web.resource import Resource
 from clusterapp.http.connection_limits import Limits
 from clusterapp.http.server.load_counters import LoadCounters
 from clusterapp.http.site import ClusterSite
-from clusterapp.http.transports.asyncio_server import NativeServer
-from clusterapp.http.transports.proxy_protocol_listener import AnnouncedServer
+from clusterapp.http.transports.asyncio_server import AsyncioServer
+from clusterapp.http.transports.proxy_protocol_listener import ProxyProtocolServer
 from clusterapp.interfaces import LOAD, OPEN, private_row
 from tests.unit import clients
 from tests.unit.leaving import Heir
@@ -169,7 +169,7 @@ class EndTests(RowCase):
         near, far = pair()
         client = Client(self.loop, near)
         self.clients.append(client)
-        NativeServer(self.loop, self.site, lambda: tls.server).serve(far, None)
+        AsyncioServer(self.loop, self.site, lambda: tls.server).serve(far, None)
         await self.turns()
         self.assertEqual(self.row[OPEN], 1)
         await client.send(b"this is no TLS\r\n\r\n")
@@ -178,8 +178,10 @@ class EndTests(RowCase):
     @on_each_loop
     async def test_announced(self) -> None:
         """One that waits for the header of the PROXY protocol counts as well."""
-        server = NativeServer(self.loop, self.site)
-        announced = AnnouncedServer(self.loop, server, "v1", lambda _: True, "tcp:80")
+        server = AsyncioServer(self.loop, self.site)
+        announced = ProxyProtocolServer(
+            self.loop, server, "v1", lambda _: True, "tcp:80"
+        )
         parts = (b"", b"PROXY", b"PROXY nonsense\r\n")
         for count, data in enumerate(parts, start=1):
             near, far = pair()

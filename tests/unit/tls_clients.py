@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable
 from typing import TypeVar
 
-from clusterapp.http.transports.asyncio_server import NativeServer
+from clusterapp.http.transports.asyncio_server import AsyncioServer
 from tests.unit.native_sites import NativeCase, Tls, pair
 
 Result = TypeVar("Result")
@@ -23,7 +23,7 @@ class RawTls:
 
     def __init__(self, case: NativeCase, tls: Tls, *, small: bool = False) -> None:
         self._loop = case.loop
-        self._server = NativeServer(case.loop, case.site, self._context)
+        self._server = AsyncioServer(case.loop, case.site, self._context)
         self._served = tls.server
         self.socket, self._far = pair(socket.AF_INET, small=small)
         self._address = self.socket.getsockname()

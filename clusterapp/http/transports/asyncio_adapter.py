@@ -21,8 +21,8 @@ from clusterapp.http.server.interfaces import Server, StreamChannel
 from clusterapp.http.syntax.proxy_protocol import ProxyHeader
 from clusterapp.http.syntax.request_head import HeadReader
 from clusterapp.http.syntax.socket_addresses import address_of
-from clusterapp.http.transports.asyncio_transport import NativeTransport
-from clusterapp.http.transports.inline_transport import Arrival, EarlyTransport
+from clusterapp.http.transports.asyncio_transport import AsyncioTransport
+from clusterapp.http.transports.inline_transport import EarlyTransport, TransportEvents
 from clusterapp.http.transports.sendfile import KernelWrites, write_part_of_file
 from clusterapp.http.transports.shared_sockets import (
     duplicate_of,
@@ -110,19 +110,19 @@ class AsyncioAdapter(asyncio.Protocol):
         """The client's IP address; None on a Unix socket."""
         return self._peer_name[0] if isinstance(self._peer_name, tuple) else None
 
-    def awaits_header(self, task: asyncio.Task[Any]) -> None:
+    def await_proxy_header(self, task: asyncio.Task[Any]) -> None:
         """
         Register with the site while the PROXY header has not been received yet.
 
         :param task: the task that waits for the header; cancelled on timeout.
         """
-        self.arrives(task)
+        self.connecting(task)
         connection = self.connection
         if not connection.site.draining:
             seconds = connection.limits.header_timeout
             connection.deadlines.wait_for(Phase.REQUEST, seconds)
 
-    def announced(self, client: ProxyHeader) -> None:
+    def use_proxy_header(self, client: ProxyHeader) -> None:
         """
         Called with the PROXY header: use the client's address, not the proxy's.
 
@@ -134,7 +134,7 @@ class AsyncioAdapter(asyncio.Protocol):
             self._peer = None
         self._announced = client.secure or client.source is not None
 
-    def arrives(self, task: asyncio.Task[Any]) -> None:
+    def connecting(self, task: asyncio.Task[Any]) -> None:
         """
         Register with the site while the transport is being made.
 
@@ -144,35 +144,35 @@ class AsyncioAdapter(asyncio.Protocol):
         self.connection.opened()
 
     @ends_connection
-    def arrived(self) -> None:
+    def connected(self) -> None:
         """Called when the transport has been made."""
         self._arriving = None
         if self.connection.site.draining:
             self.connection.drain()
 
     @ends_connection
-    def never_arrived(self) -> None:
+    def connecting_failed(self) -> None:
         """Called when the transport cannot be made, or is closed already."""
         self._arriving = None
         # uvloop does not call this when making the transport is cancelled.
         self.connection_lost(None)
 
     @ends_connection
-    def move(self, early: EarlyTransport, arrival: Arrival) -> None:
+    def move(self, early: EarlyTransport, events: TransportEvents) -> None:
         """
         Replace the early transport with the event loop's transport.
 
         :param early: the early transport.
-        :param arrival: the recorded callbacks of the event loop's transport.
+        :param events: the recorded callbacks of the event loop's transport.
         """
-        native = arrival.transport
+        native = events.transport
         if native is not None:
             self._use(native)
             native.set_protocol(self)
             early.hand_over(native)
             if self.connection.input.paused:
                 self.pause_reading()
-        arrival.tell(self)
+        events.replay(self)
         if native is not None and self.connection.site.draining:
             self.connection.drain()
 
@@ -390,11 +390,11 @@ class AsyncioAdapter(asyncio.Protocol):
 
     # Called by the connection: the raw stream.
 
-    def raw_transport(self, connection: StreamChannel) -> NativeTransport:
+    def raw_transport(self, connection: StreamChannel) -> AsyncioTransport:
         """Return a new transport object for code that asks for the raw stream."""
-        return NativeTransport(connection, self)
+        return AsyncioTransport(connection, self)
 
-    def detached(self, transport: NativeTransport) -> None:
+    def detached(self, transport: AsyncioTransport) -> None:
         """Called when a resource detaches the transport for a protocol of its own."""
         if self.connection.peer.encrypted:
             # autobahn expects an ISSLTransport to be based on pyOpenSSL, and fails.

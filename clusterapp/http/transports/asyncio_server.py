@@ -14,7 +14,7 @@ from clusterapp.http.connection_limits import WRITE_STALL
 from clusterapp.http.server.interfaces import Server
 from clusterapp.http.tls.alerts import connecting
 from clusterapp.http.transports.asyncio_adapter import AsyncioAdapter
-from clusterapp.http.transports.inline_transport import Arrival, EarlyTransport
+from clusterapp.http.transports.inline_transport import EarlyTransport, TransportEvents
 from clusterapp.http.transports.tls_handshakes import (
     HandshakeTurns,
     has_begun,
@@ -31,7 +31,7 @@ _ends_connection = guarded(
 )
 
 
-class NativeServer:
+class AsyncioServer:
     """
     Server of the accepted connections of one listener.
 
@@ -92,13 +92,13 @@ class NativeServer:
             has_come = has_begun(connection)
         except OSError:  # the client has disconnected
             connection.close()
-            protocol.never_arrived()
+            protocol.connecting_failed()
             return
         task = self._loop.create_task(
             self._handshake(self._context, protocol, connection, has_come=has_come)
         )
         # From now on a drain waits for this connection.
-        protocol.arrives(task)
+        protocol.connecting(task)
         task.add_done_callback(partial(self._connected, protocol, connection))
 
     async def _handshake(
@@ -163,7 +163,7 @@ class NativeServer:
             data = b""
         if not data:  # the connection was closed, or reset, without any input
             connection.close()
-            protocol.never_arrived()
+            protocol.connecting_failed()
             return
         early = EarlyTransport(connection, protocol)
         protocol.connection_made(early)  # type: ignore[arg-type]  # a stand-in
@@ -175,10 +175,10 @@ class NativeServer:
         if early.settle():
             early.end()
         else:
-            arrival = Arrival()
-            making = self._loop.connect_accepted_socket(lambda: arrival, connection)
+            events = TransportEvents()
+            making = self._loop.connect_accepted_socket(lambda: events, connection)
             task = self._loop.create_task(making)
-            task.add_done_callback(partial(self._moved, protocol, early, arrival))
+            task.add_done_callback(partial(self._moved, protocol, early, events))
 
     @guarded(
         "serve a connection",
@@ -188,13 +188,13 @@ class NativeServer:
         self,
         protocol: AsyncioAdapter,
         early: EarlyTransport,
-        arrival: Arrival,
+        events: TransportEvents,
         task: asyncio.Task[Any],
     ) -> None:
         if task.cancelled():
             early.end()
         elif task.exception() is None:
-            protocol.move(early, arrival)
+            protocol.move(early, events)
         else:
             early.end()
             self._tell(task.exception())
@@ -205,7 +205,7 @@ class NativeServer:
             self._loop.connect_accepted_socket(lambda: protocol, connection)
         )
         # From now on a drain waits for this connection.
-        protocol.arrives(task)
+        protocol.connecting(task)
         task.add_done_callback(partial(self._connected, protocol, connection))
 
     @guarded(
@@ -221,11 +221,11 @@ class NativeServer:
         if task.cancelled():
             # A task that is cancelled before its first step has not closed the socket.
             connection.close()
-            protocol.never_arrived()
+            protocol.connecting_failed()
         elif task.exception() is None:
-            protocol.arrived()
+            protocol.connected()
         else:
-            protocol.never_arrived()
+            protocol.connecting_failed()
             self._tell(task.exception())
 
     def _tell(self, error: BaseException | None) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class NativeAdapter(Protocol):
+class AsyncioTransportAdapter(Protocol):
     """What the transport of a request needs of the adapter of its connection."""
 
     @property
@@ -32,7 +32,7 @@ class NativeAdapter(Protocol):
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer)
-class NativeTransport:
+class AsyncioTransport:
     """
     Transport of a request, for code that uses `request.transport`.
 
@@ -43,7 +43,9 @@ class NativeTransport:
     :param adapter: the adapter of the connection.
     """
 
-    def __init__(self, connection: StreamChannel, adapter: NativeAdapter) -> None:
+    def __init__(
+        self, connection: StreamChannel, adapter: AsyncioTransportAdapter
+    ) -> None:
         self._connection = connection
         self._adapter = adapter
         self._protocol: IProtocol | None = None

@@ -152,7 +152,7 @@ class EarlyTransport:
             self._protocol.resume_writing()
 
 
-class Arrival(asyncio.Protocol):
+class TransportEvents(asyncio.Protocol):
     """
     Protocol that records a new transport's callbacks until it is completely made.
 
@@ -162,7 +162,7 @@ class Arrival(asyncio.Protocol):
     def __init__(self) -> None:
         #: The transport, once it is connected; None after it was lost.
         self.transport: asyncio.Transport | None = None
-        self._came: list[Callable[[asyncio.Protocol], object]] = []
+        self._events: list[Callable[[asyncio.Protocol], object]] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called when the transport is connected: store it."""
@@ -170,19 +170,19 @@ class Arrival(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called with input: record it."""
-        self._came.append(lambda protocol: protocol.data_received(data))
+        self._events.append(lambda protocol: protocol.data_received(data))
 
     def eof_received(self) -> bool:
         """Called when the peer has closed its side: record it, keep the transport."""
-        self._came.append(lambda protocol: protocol.eof_received())
+        self._events.append(lambda protocol: protocol.eof_received())
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
         """Called when the connection is lost: record it, and forget the transport."""
         self.transport = None
-        self._came.append(lambda protocol: protocol.connection_lost(error))
+        self._events.append(lambda protocol: protocol.connection_lost(error))
 
-    def tell(self, protocol: asyncio.Protocol) -> None:
+    def replay(self, protocol: asyncio.Protocol) -> None:
         """Call the recorded callbacks on the connection, in their order."""
-        for came in self._came:
-            came(protocol)
+        for call in self._events:
+            call(protocol)

@@ -20,14 +20,14 @@ from clusterapp.http.transports.tls_handshakes import readable
 from clusterapp.wording import counted
 
 if TYPE_CHECKING:
-    from clusterapp.http.transports.asyncio_server import NativeServer
+    from clusterapp.http.transports.asyncio_server import AsyncioServer
 
 #: Seconds for which no further refusal is logged: a proxy that is misconfigured for its
 #: listener would fill the log.
 _QUIET = 60.0
 
 
-class AnnouncedServer:
+class ProxyProtocolServer:
     """
     Server of connections that begin with a PROXY header, which names the client.
 
@@ -48,7 +48,7 @@ class AnnouncedServer:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        server: "NativeServer",
+        server: "AsyncioServer",
         versions: str,
         trusts: Callable[[Any], bool],
         name: str,
@@ -84,7 +84,7 @@ class AnnouncedServer:
             self._begin(protocol, connection, announced)
             return
         task = self._loop.create_task(self._wait(protocol, connection, header))
-        protocol.awaits_header(task)
+        protocol.await_proxy_header(task)
         task.add_done_callback(partial(self._waited, protocol, connection, peer))
 
     async def _wait(
@@ -101,7 +101,7 @@ class AnnouncedServer:
         connection: socket.socket,
         announced: ProxyHeader,
     ) -> None:
-        protocol.announced(announced)
+        protocol.use_proxy_header(announced)
         self._server.begin(protocol, connection)
 
     @guarded("serve a connection")
@@ -115,7 +115,7 @@ class AnnouncedServer:
         if not task.cancelled() and task.exception() is None:
             return
         connection.close()
-        protocol.never_arrived()
+        protocol.connecting_failed()
         if not task.cancelled():
             self._tell_error(peer, task.exception())
         elif not protocol.connection.site.draining:

@@ -24,7 +24,7 @@ from clusterapp.http.transports.sendfile import write_part_of_file
 from clusterapp.http.transports.shared_sockets import unacknowledged
 from clusterapp.http.transports.twisted_transport import (
     ForwardedTransport,
-    HostedTransport,
+    TwistedTransport,
 )
 from clusterapp.private_names.reactors import unsent_bytes
 
@@ -191,13 +191,13 @@ class TwistedAdapter(Protocol):
 
     # Called by the connection: the raw stream.
 
-    def raw_transport(self, connection: StreamChannel) -> HostedTransport:
+    def raw_transport(self, connection: StreamChannel) -> TwistedTransport:
         """Return a new transport object for code that asks for the raw stream."""
         is_client = self._peer_kind is PeerKind.CLIENT
-        kind = HostedTransport if is_client else ForwardedTransport
+        kind = TwistedTransport if is_client else ForwardedTransport
         return kind(connection, self._native)
 
-    def detached(self, transport: HostedTransport) -> None:
+    def detached(self, transport: TwistedTransport) -> None:
         """Called when a resource detaches the transport for a protocol of its own."""
         is_client = self._peer_kind is PeerKind.CLIENT
         if self.connection.peer.encrypted and not is_client:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IProducer, IProtocol
 
 
-class HostedTransport:
+class TwistedTransport:
     """
     Wrapper of a connection's transport.
 
@@ -107,7 +107,7 @@ class HostedTransport:
         self.loseConnection()
 
 
-class ForwardedTransport(HostedTransport):
+class ForwardedTransport(TwistedTransport):
     """
     Transport of a request that a worker has forwarded, with its client's addresses.
 
