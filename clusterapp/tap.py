@@ -112,6 +112,8 @@ class Program(MultiService):
         self._inheritance = InheritedState.from_environ(os.environ)
         self._control: ControlService | None = None
         self._log: ProgramLog | None = None
+        # The absolute paths of twistd's log file and of its pid file, if it has one.
+        self._log_path = self._pid_file = ""
         self._terminal = Terminal.of_daemon(self._twistd)
         #: The pipe on which a daemon's parent process waits for the end of the start.
         self._command_waits: int | None = None
@@ -172,6 +174,10 @@ class Program(MultiService):
 
     def privilegedStartService(self) -> None:
         """Bind the sockets; an error exits the program with one line."""
+        # Now, since the working folder may be removed, and made anew, later.
+        self._log_path = os.path.realpath(self._twistd.get("logfile") or _LOG_FILE)
+        pid_file = self._twistd.get("pidfile")
+        self._pid_file = str(Path(pid_file).absolute()) if pid_file else ""
         self._share_log()
         with self._ending_clearly():
             super().privilegedStartService()
@@ -285,10 +291,9 @@ class Program(MultiService):
 
     def _share_log(self) -> None:
         """Append to the log file, since another master may write to it, too."""
-        path = os.path.realpath(self._twistd.get("logfile") or _LOG_FILE)
         for descriptor in Path("/proc/self/fd").iterdir():
             with suppress(FileNotFoundError):  # the descriptor of this listing itself
-                if str(descriptor.readlink()) == path:
+                if str(descriptor.readlink()) == self._log_path:
                     # Twisted writes at its old offset otherwise (open(2), O_APPEND).
                     number = int(descriptor.name)
                     flags = fcntl.fcntl(number, fcntl.F_GETFL)
@@ -297,17 +302,16 @@ class Program(MultiService):
     def _handed_over(self, pid: int) -> str:
         """Called when a new master has taken over: return the pid file, now its own."""
         self._notifier.main_pid(pid)
-        pid_file = self._twistd.get("pidfile")
         # twistd removes the pid file at exit, and reads its path from here.
         self._twistd["pidfile"] = ""
-        return str(Path(pid_file).absolute()) if pid_file else ""
+        return self._pid_file
 
     def _lead(self, pid_file: str) -> None:
         """Called when this master has taken over: adopt pid file and control socket."""
         if self._log is not None:
             self._log.upgrading = False
         if pid_file:
-            self._twistd["pidfile"] = pid_file
+            self._twistd["pidfile"] = self._pid_file = pid_file
             _write_whole(Path(pid_file), str(os.getpid()))
         self._open_control()
         self._notifying.setServiceParent(self)

@@ -63,7 +63,8 @@ class StateFolder:
         :param base: the state folder; created if it does not exist.
         :raise ListenError: if it cannot be made, or belongs to another user.
         """
-        self.base = base
+        # Workers may run in another folder, and that of the master may be removed.
+        self.base = base = base.absolute()
         self._held: dict[str, _Held] = {}
         self._folders: set[str] = set()
         try:
@@ -102,7 +103,7 @@ class StateFolder:
         except OSError as error:
             raise ListenError(f"cannot make the folder {path}: {error}") from error
         self._folders.add(name)
-        return str(path.absolute())
+        return str(path)
 
     def remove_folder(self, name: str) -> None:
         """Remove a private folder, with all that is in it."""

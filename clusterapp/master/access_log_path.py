@@ -13,12 +13,13 @@ from clusterapp.settings.option_types import STDOUT
 _STDOUT = 1
 
 
-def place_access_log(plan: Plan, setting: str | None) -> Plan:
+def place_access_log(plan: Plan, setting: str | None, folder: str) -> Plan:
     """
     Add the access log to what workers are started with.
 
     :param plan: the plan of a worker so far.
     :param setting: the setting ``access_log``.
+    :param folder: the folder that a relative path is in.
     :raise SettingsError: if this process cannot open the file for appending.
     """
     if setting is None:
@@ -27,8 +28,9 @@ def place_access_log(plan: Plan, setting: str | None) -> Plan:
         if setting == STDOUT:
             os.fstat(_STDOUT)
             return replace(plan, access_log=_STDOUT)
-        # A worker's application may change the working folder.
-        path = str(Path(setting).absolute())
+        # Not by the working folder of this process, which may have been removed and
+        # made anew, nor by that of a worker, whose application may change it.
+        path = str(Path(folder, setting))
         os.close(open_path(path))
     except OSError as error:
         raise SettingsError(

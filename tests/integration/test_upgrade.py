@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -185,6 +186,46 @@ class TakeOverTests(UpgradeCase):
                 masters.append(fresh)
                 self.assertEqual(running.get("/"), f"version {version}".encode())
             self.assertEqual(len(set(masters)), 3)
+
+    def test_folder_that_was_made_anew(self) -> None:
+        """The working folder is the one that has its name now, in every upgrade."""
+        self.move_to_a_folder_below()
+        with self.running("--access-log", "access.log") as running:
+            for version in ("2", "3"):
+                shutil.rmtree(self.folder)
+                self.folder.mkdir()
+                self.deploy(version)
+                reloaded = self.clusterctl("reload")
+                self.assertEqual(reloaded.returncode, 0, reloaded)
+                self.assertEqual(running.get("/"), f"version {version}".encode())
+                before = self.pid()
+                self.assertIsNotNone(before)
+                upgraded = self.clusterctl("upgrade")
+                self.assertEqual(upgraded.returncode, 0, upgraded.stderr)
+                self.assertNotIn(self.pid(), {None, before})
+                running.get("/?in_the_log")
+                log = self.folder / "access.log"
+                eventually(lambda log=log: "in_the_log" in log.read_text())  # type: ignore[misc]
+
+    def test_folder_that_is_gone(self) -> None:
+        """The upgrade fails with a sentence, and the old master serves on."""
+        self.move_to_a_folder_below()
+        # A state folder in it would be made again, and the folder with it.
+        with self.running("--state", str(self.folder.parent / "state")) as running:
+            shutil.rmtree(self.folder)
+            failed = self.clusterctl("upgrade")
+            self.assertEqual(failed.returncode, 1)
+            self.assertIn("the new master cannot be started: ", failed.stdout)
+            self.assertIn(str(self.folder), failed.stdout)
+            self.assertNotIn("Traceback", running.text())
+            self.assertEqual(running.get("/"), b"version 1")
+            self.folder.mkdir()
+
+    def move_to_a_folder_below(self) -> None:
+        """Run in a folder that has neither control socket nor pid file in it."""
+        self.folder /= "site"
+        self.folder.mkdir()
+        self.deploy("1")
 
     def test_request_under_way(self) -> None:
         """The old master's worker finishes an upload that began before."""

@@ -356,7 +356,7 @@ class SuccessionTests(SynchronousTestCase):
 
     def test_the_next_one_is_late(self) -> None:
         """The verdict says how long the old one has waited."""
-        command: Any = SimpleNamespace(prepare=lambda: None)
+        command: Any = SimpleNamespace(prepare=lambda: None, folder=".")
         successor = Successor(self.master.reactor, command)
         self.patch(successor, "_spawn", lambda *_: None)
         started = Deferred.fromCoroutine(successor.start([], b"", 60.0, Kept()))

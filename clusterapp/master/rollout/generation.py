@@ -33,6 +33,8 @@ class Generation:
     :param environment: the environment of its processes.
     :param path: the `sys.path` of its processes, without symbolic links.
     :param umask: the umask of its processes.
+    :param started_in: the folder that the master was started in, by its name: what is
+        there now may be another one.
     """
 
     number: int
@@ -41,6 +43,7 @@ class Generation:
     environment: Mapping[str, str]
     path: tuple[str, ...]
     umask: int
+    started_in: str
 
 
 class Surroundings:
@@ -81,7 +84,15 @@ class Surroundings:
             if name not in _OF_THE_MASTER
         }
         path = tuple(dict.fromkeys(self._path(folder, settings)))
-        return Generation(number, settings, folder, environment, path, self._umask)
+        return Generation(
+            number,
+            settings,
+            folder,
+            environment,
+            path,
+            self._umask,
+            self._started_in,
+        )
 
     @property
     def started_in(self) -> str:

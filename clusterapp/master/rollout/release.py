@@ -90,7 +90,7 @@ def make_release(
     )
     return Release(
         generation=generation,
-        worker=place_access_log(worker, settings.access_log),
+        worker=place_access_log(worker, settings.access_log, generation.started_in),
         # Workers wait for a core that is replaced, so its drain must not be spread.
         core=replace(worker, supplier=lambda _: of_core, spread=0.0),
         core_sockets=core_sockets,

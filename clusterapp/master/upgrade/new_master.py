@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import defer
@@ -110,8 +111,12 @@ class Successor:
         :return: its pid, and the specifications of the listeners that it has taken.
         :raise UpgradeError: if it has not taken over; it is stopped then.
         """
-        self._command.prepare()
-        self._spawn(listeners, secret, kept)
+        try:
+            self._command.prepare()
+            _enter(self._command.folder)
+            self._spawn(listeners, secret, kept)
+        except OSError as error:
+            raise UpgradeError(f"the new master cannot be started: {error}") from error
         seconds = boot_timeout + _ALLOWANCE
         try:
             return await self._serves.addTimeout(seconds, self._reactor)
@@ -320,3 +325,15 @@ class InheritedState:
         # Not through the reactor, which may never run, or may be about to stop.
         with suppress(OSError):  # the old master has exited
             tell_unfit(self._channel, reason)
+
+
+def _enter(folder: str) -> None:
+    """
+    Enter a folder that was removed and made anew, if it is the working folder.
+
+    `spawnProcess` asks for the working folder of this process, which has no name then.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        os.chdir(folder)
