@@ -4,6 +4,10 @@ Reading files named by an operator or an application, within an event loop.
 Opening a FIFO blocks until it has a writer, and reading a device may block forever, or
 never reach an end. So only regular files are read, and they are opened without
 blocking.
+
+Relative paths are in the folder that the process was started in. The working folder
+cannot be used for that: an application may change it, and it has no path any more once
+it has been removed, even if it was made anew.
 """
 
 import errno
@@ -16,20 +20,38 @@ from os import PathLike
 #: The most bytes of a file: no certificate, key or settings file is larger.
 MOST_BYTES = 16 * 1024**2
 
+_start_folder = ""
+
+
+def set_start_folder(folder: str) -> None:
+    """
+    Set the folder that relative paths are in; called before application code runs.
+
+    :param folder: its absolute path. Without it, relative paths are in the working
+        folder, as in a program that embeds a cluster.
+    """
+    global _start_folder  # noqa: PLW0603 - a process has one, as a working folder
+    _start_folder = folder
+
+
+def from_start_folder(path: str | PathLike[str]) -> str:
+    """Return a path of the settings, by which its file can be opened at any time."""
+    return os.path.join(_start_folder, path)  # noqa: PTH118
+
 
 @contextmanager
 def opened(path: str | PathLike[str]) -> Iterator[int]:
     """
     Open a regular file for reading.
 
-    :param path: its path; symbolic links are followed.
+    :param path: its path, by the start folder; symbolic links are followed.
     :return: a context with its descriptor, which is closed at the end. By
         ``/proc/self/fd/N`` other code can open that file, and no other one.
     :raise OSError: if it cannot be opened, or is not a regular file.
     """
     # O_NONBLOCK has no effect on regular files (open(2)).
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    descriptor = os.open(path, flags)
+    descriptor = os.open(from_start_folder(path), flags)
     try:
         kind = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(kind):

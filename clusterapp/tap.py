@@ -19,6 +19,7 @@ from clusterapp.channel.bootstrap import DEMO
 from clusterapp.clock import make_monotonic
 from clusterapp.errors import ClusterError
 from clusterapp.private_names.cpython import RUN_EXIT_FUNCTIONS
+from clusterapp.regular import from_start_folder, set_start_folder
 from clusterapp.settings import command_line
 from clusterapp.settings.option_types import OFF
 from clusterapp.terminal import (
@@ -175,6 +176,9 @@ class Program(MultiService):
     def privilegedStartService(self) -> None:
         """Bind the sockets; an error exits the program with one line."""
         # Now, since the working folder may be removed, and made anew, later.
+        from clusterapp.master.rollout.generation import logical_folder  # noqa: PLC0415
+
+        set_start_folder(logical_folder(self._environ))
         self._log_path = os.path.realpath(self._twistd.get("logfile") or _LOG_FILE)
         pid_file = self._twistd.get("pidfile")
         self._pid_file = str(Path(pid_file).absolute()) if pid_file else ""
@@ -245,7 +249,8 @@ class Program(MultiService):
         chosen = self._settings.control
         if chosen == OFF:
             return
-        path = chosen or self._cluster.sockets.control()
+        sockets = self._cluster.sockets
+        path = from_start_folder(chosen) if chosen else sockets.control()
         control = ControlService(
             self._reactor, self._cluster.operations, path, replace=replace
         )
@@ -261,7 +266,7 @@ class Program(MultiService):
         if chosen is not None:
             # clusterctl looks in the default place if it is given no path.
             usual = self._cluster.sockets.control()
-            Path(usual).symlink_to(Path(chosen).absolute())
+            Path(usual).symlink_to(Path(from_start_folder(chosen)).absolute())
         self._cluster.sockets.hold_control()
 
     def _command(self, options: Options) -> "Command | None":

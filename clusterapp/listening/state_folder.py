@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clusterapp.errors import ListenError
+from clusterapp.regular import from_start_folder
 
 #: The longest path of a Unix socket in bytes, less its final NUL (unix(7)).
 LONGEST_SOCKET_PATH = 107
@@ -64,7 +65,7 @@ class StateFolder:
         :raise ListenError: if it cannot be made, or belongs to another user.
         """
         # Workers may run in another folder, and that of the master may be removed.
-        self.base = base = base.absolute()
+        self.base = base = Path(from_start_folder(base)).absolute()
         self._held: dict[str, _Held] = {}
         self._folders: set[str] = set()
         try:

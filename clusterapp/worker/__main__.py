@@ -14,6 +14,7 @@ from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.descriptor_limit import raise_descriptor_limit
 from clusterapp.descriptors import Descriptor, own
 from clusterapp.forks import clean_up_forks
+from clusterapp.regular import set_start_folder
 from clusterapp.spawning.signals import leave_to_master
 from clusterapp.titles import set_title
 
@@ -75,6 +76,7 @@ def _take_over(bootstrap: Bootstrap) -> None:
         os.umask(bootstrap.umask)
     if bootstrap.folder is not None:
         os.chdir(bootstrap.folder)
+        set_start_folder(bootstrap.folder)
     sys.path[:] = bootstrap.path
     if bootstrap.python_path is None:
         os.environ.pop("PYTHONPATH", None)

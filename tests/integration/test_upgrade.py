@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import trustme
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.running import (
@@ -220,6 +221,24 @@ class TakeOverTests(UpgradeCase):
             self.assertNotIn("Traceback", running.text())
             self.assertEqual(running.get("/"), b"version 1")
             self.folder.mkdir()
+
+    def test_application_that_changes_its_folder(self) -> None:
+        """Relative paths of settings are in the folder that the master started in."""
+        (self.folder / "shop.py").write_text(
+            "import os; os.chdir('/')\n" + SHOP.format(version="1")
+        )
+        leaf = trustme.CA().issue_cert("localhost")
+        (self.folder / "own.pem").write_bytes(leaf.cert_chain_pems[0].bytes())
+        (self.folder / "own.key").write_bytes(leaf.private_key_pem.bytes())
+        tls = "tls:0:interface=127.0.0.1:certificate=own.pem:key=own.key"
+        with self.running("--listen", tls, "--control", "own.sock") as running:
+            self.control = self.folder / "own.sock"
+            for command in ("reload", "upgrade", "reload"):
+                done = self.clusterctl(command)
+                self.assertEqual(done.returncode, 0, f"{command}: {done.stdout}")
+                self.assertEqual(running.get("/"), b"version 1")
+                self.assertTrue(running.get("/core").isdigit())
+            self.assertEqual(self.clusterctl("status").returncode, 0)
 
     def move_to_a_folder_below(self) -> None:
         """Run in a folder that has neither control socket nor pid file in it."""

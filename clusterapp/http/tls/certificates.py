@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from clusterapp.errors import SettingsError
 from clusterapp.http.tls.certificate_renewal import Complaint, Watched
 from clusterapp.http.tls.pem import Certificate, Files, UnusableError
+from clusterapp.regular import from_start_folder
 from clusterapp.settings.listen import AnyTlsListen, TlsListen
 from clusterapp.settings.model import Settings
 
@@ -162,10 +163,10 @@ def certificates_of(
 
 def _files_of(spec: AnyTlsListen) -> Mapping[str, Files]:
     """Return the files that a listener has now, by their names in its folder."""
-    ca = None if spec.ca is None else Path(spec.ca)
+    ca = None if spec.ca is None else _located(spec.ca)
     if isinstance(spec, TlsListen):
-        return {"": Files(Path(spec.certificate), Path(spec.key), ca)}
-    folder = Path(spec.certificates)
+        return {"": Files(_located(spec.certificate), _located(spec.key), ca)}
+    folder = _located(spec.certificates)
     try:
         with os.scandir(folder) as entries:
             seen = [entry for entry in entries if not entry.name.startswith(".")]
@@ -178,6 +179,10 @@ def _files_of(spec: AnyTlsListen) -> Mapping[str, Files]:
             f"there is no NAME.pem with a NAME.key, nor NAME/{_CHAIN} with a {_KEY}",
         )
     return {name: Files(*pair, ca) for name, pair in pairs.items()}
+
+
+def _located(path: str) -> Path:
+    return Path(from_start_folder(path))
 
 
 def _pairs_of(
