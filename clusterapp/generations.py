@@ -1,10 +1,10 @@
 """
 The order in which a rollout replaces the slots of a cluster by a new generation.
 
-Nothing here does I/O: actions go through `Effects`. The first slot is the canary:
-a broken deploy fails there, while all other workers serve as before. Then the core is
-replaced, then the other slots, in batches. At the first failure every slot that was
-replaced gets the old generation back.
+Nothing here does I/O: actions go through `RolloutEffects`. The first slot is the
+canary: a broken deploy fails there, while all other workers serve as before. Then the
+core is replaced, then the other slots, in batches. At the first failure every slot that
+was replaced gets the old generation back.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
 
-class Effects(Protocol):
+class RolloutEffects(Protocol):
     """The actions of a rollout."""
 
     async def replace(self, slot: int) -> None:
@@ -36,7 +36,7 @@ class Effects(Protocol):
         """Run the core in the old generation again."""
 
 
-async def roll_out(slots: Sequence[int], batch: int, effects: Effects) -> None:
+async def roll_out(slots: Sequence[int], batch: int, effects: RolloutEffects) -> None:
     """
     Replace all slots, or none.
 
@@ -70,7 +70,9 @@ def _groups(slots: Sequence[int], batch: int) -> Iterator[Sequence[int]]:
         yield slots[start : start + batch]
 
 
-async def _all(group: Sequence[int], effects: Effects, replaced: list[int]) -> None:
+async def _all(
+    group: Sequence[int], effects: RolloutEffects, replaced: list[int]
+) -> None:
     """Replace some slots concurrently; a failure of one does not cancel another."""
     under_way = [Deferred.fromCoroutine(effects.replace(slot)) for slot in group]
     results = await DeferredList(under_way, consumeErrors=True)

@@ -15,7 +15,7 @@ from clusterapp.settings.endpoint_syntax import decimal
 
 #: The timeout of a send, in seconds: systemd may be busy; notifications must not be
 #: lost, nor block the event loop for long.
-_PATIENCE = 1.0
+_TIMEOUT = 1.0
 
 
 class Notifier:
@@ -74,7 +74,7 @@ class Notifier:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
-                out.settimeout(_PATIENCE)
+                out.settimeout(_TIMEOUT)
                 out.sendto("\n".join(lines).encode(errors="replace"), self._address)
         except OSError as error:
             self._warn(error)

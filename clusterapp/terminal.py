@@ -20,7 +20,7 @@ from clusterapp.regular import check_writable
 TOLD = "the start has failed, as said above"
 
 #: The seconds that an error waits for a reader of the terminal that stands still.
-_PATIENCE = 1.0
+_TIMEOUT = 1.0
 
 
 class Terminal:
@@ -68,7 +68,7 @@ class Terminal:
         # The descriptor is shared with the command, so it must stay blocking.
         thread = threading.Thread(target=tell, name="terminal", daemon=True)
         thread.start()
-        thread.join(_PATIENCE)
+        thread.join(_TIMEOUT)
         if thread.is_alive():
             self._stderr = None  # closing it would wait for the thread
         return told.is_set()

@@ -28,7 +28,7 @@ from clusterapp.channel.commands import (
     UpdateAffinity,
 )
 from clusterapp.channel.fd_claims import claim_of, claimed, received_offer
-from clusterapp.channel.protocol import End, received, sendable
+from clusterapp.channel.protocol import ChannelEnd, received, sendable
 from clusterapp.guards import guarded
 from clusterapp.interfaces import StaticFolder
 
@@ -49,7 +49,7 @@ class WorkerStats:
     :param requests: the number of requests answered so far.
     :param active: the number of requests under way.
     :param connections: the number of open client connections.
-    :param passed_on: the number of requests forwarded to other workers so far.
+    :param relayed: the number of requests forwarded to other workers so far.
     """
 
     lag: float
@@ -57,7 +57,7 @@ class WorkerStats:
     requests: int = 0
     active: int = 0
     connections: int = 0
-    passed_on: int = 0
+    relayed: int = 0
 
 
 class ChildEvents(Protocol):
@@ -94,7 +94,7 @@ class ChildEvents(Protocol):
         """
 
 
-class MasterEnd(End):
+class MasterEnd(ChannelEnd):
     """The master's end of one child's channel."""
 
     def __init__(self, events: ChildEvents) -> None:
@@ -249,7 +249,7 @@ class MasterOrders(Protocol):
         """Called when the master has died."""
 
 
-class ChildEnd(End):
+class ChildEnd(ChannelEnd):
     """A child's end of its channel to the master."""
 
     def __init__(self, orders: MasterOrders) -> None:
@@ -257,7 +257,7 @@ class ChildEnd(End):
         self._orders = orders
 
     @Activate.responder
-    def _proceed(self) -> dict[str, object]:
+    def _activate(self) -> dict[str, object]:
         self._orders.activate()
         return {}
 
@@ -313,7 +313,7 @@ class ChildEnd(End):
         return {}
 
     @UpdateAffinity.responder
-    def _stick(self, how: str) -> dict[str, object]:
+    def _update_affinity(self, how: str) -> dict[str, object]:
         self._orders.update_affinity(how)
         return {}
 

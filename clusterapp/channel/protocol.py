@@ -35,7 +35,7 @@ class Adopted(ServerFactory[amp.BinaryBoxProtocol]):
         return self._end
 
 
-class End(amp.BinaryBoxProtocol, amp.BoxDispatcher, amp.CommandLocator):
+class ChannelEnd(amp.BinaryBoxProtocol, amp.BoxDispatcher, amp.CommandLocator):
     """
     One end of a channel.
 

@@ -6,27 +6,27 @@ from pathlib import Path
 
 from clusterapp.errors import SettingsError
 from clusterapp.logs.log_output import open_path
-from clusterapp.master.workers.spawn_spec import Plan
+from clusterapp.master.workers.spawn_spec import SpawnSpec
 from clusterapp.settings.option_types import STDOUT
 
 #: The master's stdout. A worker's own stdout is a pipe into the master's log.
 _STDOUT = 1
 
 
-def place_access_log(plan: Plan, setting: str | None) -> Plan:
+def place_access_log(spec: SpawnSpec, setting: str | None) -> SpawnSpec:
     """
     Add the access log to what workers are started with.
 
-    :param plan: the plan of a worker so far.
+    :param spec: the plan of a worker so far.
     :param setting: the setting ``access_log``.
     :raise SettingsError: if this process cannot open the file for appending.
     """
     if setting is None:
-        return plan
+        return spec
     try:
         if setting == STDOUT:
             os.fstat(_STDOUT)
-            return replace(plan, access_log=_STDOUT)
+            return replace(spec, access_log=_STDOUT)
         # A worker's application may change the working folder.
         path = str(Path(setting).absolute())
         os.close(open_path(path))
@@ -35,4 +35,4 @@ def place_access_log(plan: Plan, setting: str | None) -> Plan:
             f"access_log = {setting!r}: cannot be opened for appending:"
             f" {error.strerror}"
         ) from error
-    return replace(plan, bootstrap=replace(plan.bootstrap, access_log=path))
+    return replace(spec, bootstrap=replace(spec.bootstrap, access_log=path))

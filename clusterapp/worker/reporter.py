@@ -19,7 +19,7 @@ _STATM = Path("/proc/self/statm")
 _PAGE = resource.getpagesize()
 
 
-class Site(Protocol):
+class SiteStatistics(Protocol):
     """The statistics of a site."""
 
     @property
@@ -31,11 +31,11 @@ class Site(Protocol):
         """The number of requests under way."""
 
 
-class Relay(Protocol):
+class RelayStatistics(Protocol):
     """The statistics of a relay."""
 
     @property
-    def passed_on(self) -> int:
+    def relayed(self) -> int:
         """The number of requests relayed to other workers so far."""
 
 
@@ -43,7 +43,7 @@ class Figures(Protocol):
     """The sources of the statistics that only a worker has, not the core."""
 
     @property
-    def relay(self) -> Relay:
+    def relay(self) -> RelayStatistics:
         """The reverse proxy to other workers."""
 
     @property
@@ -68,7 +68,7 @@ class Reporter:
         say: Callable[[WorkerStats], None],
     ) -> None:
         #: The sources of the statistics, None until the application is loaded.
-        self.site: Site | None = None
+        self.site: SiteStatistics | None = None
         self.served: Figures | None = None
         self._clock = clock
         self._interval = min(REPORT_SECONDS, hang_timeout / _REPORTS)
@@ -108,7 +108,7 @@ class Reporter:
                 requests=site.requests,
                 active=site.active,
                 connections=served.counters.clients,
-                passed_on=served.relay.passed_on,
+                relayed=served.relay.relayed,
                 rss=rss,
             )
         )

@@ -53,10 +53,10 @@ class Case:
         assert ended.returncode == 0, f"{ended}\n{self.running.text()}"
         return ended.stdout
 
-    def passed_on(self) -> int:
+    def relayed(self) -> int:
         """Tell how many requests workers have passed to each other, as reported."""
         workers = json.loads(self.clusterctl("status", "--json"))["workers"]
-        return sum(worker["passed_on"] or 0 for worker in workers)
+        return sum(worker["relayed"] or 0 for worker in workers)
 
 
 @contextmanager
@@ -121,4 +121,4 @@ class StateFolderTests(SynchronousTestCase):
                     while read.readline() != b"\r\n":
                         pass
                     self.assertEqual(read.read(6), b"worker")
-            eventually(lambda: at.passed_on() > 0)
+            eventually(lambda: at.relayed() > 0)

@@ -11,9 +11,9 @@ from clusterapp.master.distribution.listener_policy import PublicListener
 from clusterapp.master.distribution.master_acceptor import MasterAcceptor
 from clusterapp.master.master_sockets import Sockets
 from clusterapp.settings.model import Settings
-from clusterapp.web.client_slot import Belonging
+from clusterapp.web.client_slot import ClientSlot
 from clusterapp.web.trusted_proxies import TrustedProxies
-from tests.unit.places import PlaceCase, Worker
+from tests.unit.slot_sockets import SlotSocketsCase, Worker
 
 #: A listener on loopback, at a port that the kernel chooses.
 TCP = "tcp:0:interface=127.0.0.1"
@@ -33,7 +33,7 @@ def session_of(slot: int, slots: Sequence[int]) -> str:
     )
 
 
-class AcceptanceCase(PlaceCase):
+class AcceptanceCase(SlotSocketsCase):
     """A master's sockets, and workers in its slots."""
 
     def serve(self, *listen: str, dispatch: str, size: int = 2, **more: object) -> None:
@@ -47,7 +47,7 @@ class AcceptanceCase(PlaceCase):
         self.addCleanup(self.sockets.close)
         self.sockets.bind()
         self.sockets.open_state()
-        self.workers = [self.worker(self.sockets.place(n)) for n in range(size)]
+        self.workers = [self.worker(self.sockets.slot(n)) for n in range(size)]
         self.listeners = [
             PublicListener(number, name, spec, listener)
             for number, (name, spec, listener) in enumerate(
@@ -74,7 +74,7 @@ class AcceptanceCase(PlaceCase):
     def update_affinity(self, key: str = "header:X-Session", *slots: int) -> None:
         """Let clients be known by something."""
         how = Stickiness((), key, slots or (0, 1), "00")
-        self.acceptance.belonging = Belonging(how, TrustedProxies(()))
+        self.acceptance.client_slot = ClientSlot(how, TrustedProxies(()))
 
     def come(self, listener: int = 0, *, count: int = 1) -> list[socket.socket]:
         """Let clients come, and the master take notice."""

@@ -84,7 +84,7 @@ class ChildCase(SynchronousTestCase):
         role: Role = "worker",
         cache: str | None = None,
         *,
-        on_trial: bool = False,
+        as_canary: bool = False,
         **settings: Any,
     ) -> ChildProgram:
         """Start a child, up to where it waits for something."""
@@ -95,7 +95,7 @@ class ChildCase(SynchronousTestCase):
             generation=1,
             cache=cache,
             access_log=self.access_log,
-            on_trial=on_trial,
+            as_canary=as_canary,
         )
         chosen = Settings(app=app, graceful_timeout=5, **settings)
         self.child = ChildProgram(self.reactor, bootstrap, chosen)

@@ -14,7 +14,7 @@ from clusterapp.listening.scoreboard import Scoreboard
 from clusterapp.master.distribution.distribution import Distribution
 from clusterapp.master.master_sockets import Sockets
 from clusterapp.master.upgrade.new_master import InheritedState
-from clusterapp.master.workers.worker_pool import Pool
+from clusterapp.master.workers.worker_pool import WorkerPool
 from clusterapp.operations import Dispatch
 from clusterapp.settings.model import Settings
 from tests.unit.arriving import ArrivingCase
@@ -37,12 +37,12 @@ class Filling:
     :ivar stuck: what it was told of clients that stay, each time.
     """
 
-    def __init__(self, number: int, supplies: "ChildResources") -> None:
+    def __init__(self, number: int, child_resources: "ChildResources") -> None:
         self.number = number
         self.state: State = "running"
         self.serves = True
-        self.row: int | None = supplies.row
-        self.supplies = supplies
+        self.row: int | None = child_resources.row
+        self.child_resources = child_resources
         self.told: dict[str, tuple[socket.socket, bool] | None] = {}
         self.stuck: list[Mapping[str, Any]] = []
 
@@ -61,13 +61,13 @@ class Filling:
 
     def receives(self, count: int) -> None:
         """Say that it has received connections."""
-        board = Scoreboard(self.supplies.descriptors[SCOREBOARD])
-        board.row(self.supplies.row)[RECEIVED] += count
+        board = Scoreboard(self.child_resources.descriptors[SCOREBOARD])
+        board.row(self.child_resources.row)[RECEIVED] += count
 
     def exits(self) -> None:
         """Let its process be gone."""
         self.row = None
-        self.supplies.gone()
+        self.child_resources.gone()
 
 
 class DistributionCase(ArrivingCase):
@@ -86,9 +86,9 @@ class DistributionCase(ArrivingCase):
         return Settings(listen=listen or TCP, state=state, **more)  # type: ignore[arg-type]
 
     def bind(
-        self, settings: Settings, inheritance: InheritedState | None = None
+        self, settings: Settings, inherited: InheritedState | None = None
     ) -> Sockets:
-        sockets = Sockets(settings, inheritance)
+        sockets = Sockets(settings, inherited)
         self.addCleanup(sockets.close)
         sockets.bind()
         sockets.open_state()
@@ -98,17 +98,17 @@ class DistributionCase(ArrivingCase):
         self,
         *listen: str,
         size: int = 2,
-        inheritance: InheritedState | None = None,
+        inherited: InheritedState | None = None,
         **more: object,
     ) -> Distribution:
         """Distribute as these settings say, with nobody in the slots yet."""
         self.chosen = self.settings(*listen, **more)
-        self.sockets = self.bind(self.chosen, inheritance)
+        self.sockets = self.bind(self.chosen, inherited)
         made = Distribution(self.reactor, self.sockets, self.chosen, b"secret", size)
         self.addCleanup(made.close)
         self.distribution = made
         self.names = [name for name, _, _ in self.sockets.public_listeners]
-        self.pool = Pool(made.changed, lambda _: None, made.tell_news)
+        self.pool = WorkerPool(made.changed, lambda _: None, made.send_updates)
         made.serve(self.pool)
         return made
 
@@ -119,7 +119,8 @@ class DistributionCase(ArrivingCase):
             self.addCleanup(end.close)
         channel.sendall(b"secret")
         listeners = tuple(
-            (name, each.dup().detach()) for name, each in self.sockets.bequeath()
+            (name, each.dup().detach())
+            for name, each in self.sockets.inheritable_sockets()
         )
         made = InheritedState(
             UpgradeOffer(channel.dup().detach(), secret.dup().detach(), listeners)
@@ -135,7 +136,7 @@ class DistributionCase(ArrivingCase):
 
     def fill(self, number: int) -> Filling:
         """Fill a slot; nobody hears of that yet."""
-        filling = Filling(number, self.distribution.supplies(number))
+        filling = Filling(number, self.distribution.child_resources(number))
         self.pool.slots[number] = filling  # type: ignore[assignment]
         return filling
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clusterapp.control.arguments import PROGRAMS
-from clusterapp.control.exports.facts import Surroundings
+from clusterapp.control.exports.facts import HostFacts
 from clusterapp.errors import ExportError
 from tests.unit.exporting import OTHERS, export
 
@@ -128,18 +128,18 @@ _PLACES: Mapping[str, Mapping[str, Any]] = {
     "working folder": {"working_folder": _ODD},
     "home": {
         "told": {"twistd": "/home/me/venv/bin/twistd"},
-        "here": Surroundings("/bin", "root"),
+        "here": HostFacts("/bin", "root"),
     },
     "odd programs": {
         "told": {"twistd": "/opt/a b/%n/bin/twistd"},
-        "here": Surroundings("/bin", "läden"),
+        "here": HostFacts("/bin", "läden"),
     },
     "programs with a dollar": {"told": {"twistd": "/opt/$x/bin/twistd"}},
     "user with a specifier": {
         "told": {"twistd": "/bin/twistd"},
-        "here": Surroundings("/bin", "a%n"),
+        "here": HostFacts("/bin", "a%n"),
     },
-    "user with a newline": {"here": Surroundings("/bin", "a\nb")},
+    "user with a newline": {"here": HostFacts("/bin", "a\nb")},
     "log elsewhere": {"access_log": "/log/a/100% x.log"},
     "log with odd characters": {"access_log": '/log/100% "$x"'},
     "log with non-ASCII": {"access_log": "/löge/日.log"},

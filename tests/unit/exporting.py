@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from clusterapp.control.exports import EXPORTS
-from clusterapp.control.exports.facts import Facts, Surroundings
+from clusterapp.control.exports.facts import Facts, HostFacts
 from clusterapp.settings.listen import AnyTlsListen, TcpListen, UnixListen
 from clusterapp.settings.model import Settings
 from tests.unit.operating import status, worker
 
-HERE = Surroundings(programs="/home/me/bin", user="shop")
+HERE = HostFacts(programs="/home/me/bin", user="shop")
 
 #: What every setting could be, if it is not as by default.
 OTHERS: dict[str, Any] = {
@@ -50,7 +50,7 @@ def status_of(settings: Settings, size: int = 2, **facts: object) -> dict[str, A
 
 
 def facts_of(
-    size: int = 2, here: Surroundings = HERE, told: Any = None, **chosen: Any
+    size: int = 2, here: HostFacts = HERE, told: Any = None, **chosen: Any
 ) -> Facts:
     """
     Make the facts of a cluster.

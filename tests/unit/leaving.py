@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from clusterapp.channel.fd_claims import LentSocket
+from clusterapp.channel.fd_claims import OfferedSocket
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.transports.asyncio_server import NativeServer
 from tests.unit.native_sites import Client, NativeCase, Scripted
@@ -14,7 +14,7 @@ from tests.unit.native_sites import Client, NativeCase, Scripted
 CLOSE = b"\r\nConnection: close\r\n"
 
 
-class Heir:
+class TakingWorker:
     """
     Another process, as far as the site can tell: another site in this one.
 
@@ -46,7 +46,7 @@ class Heir:
             answer.callback(False)
         else:
             if self.claims:
-                assert isinstance(connection, LentSocket)
+                assert isinstance(connection, OfferedSocket)
                 assert connection.claim()
             self.kept.append(connection.dup())
             self.answer.addCallbacks(_copying(answer.callback), answer.errback)
@@ -65,17 +65,17 @@ class LeavingCase(NativeCase):
         await client.until(b"hi")
         return client
 
-    async def leave(self, heir: Heir, spread: float = 0.0) -> Any:
+    async def leave(self, taker: TakingWorker, spread: float = 0.0) -> Any:
         """Begin to drain."""
         await self.turns()
-        return self.site.drain(spread=spread, hand_over=heir.hand_over)
+        return self.site.drain(spread=spread, hand_over=taker.hand_over)
 
-    async def end(self, heir: Heir) -> None:
-        """Let the heir's connections end, too."""
+    async def end(self, taker: TakingWorker) -> None:
+        """Let the taker's connections end, too."""
         for client in self.clients:
             client.goes()
-        heir.site.abort()
-        await self.so(lambda: not heir.site.connections)
+        taker.site.abort()
+        await self.so(lambda: not taker.site.connections)
         self.clock.advance(1)
 
 

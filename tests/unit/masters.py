@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.master.service import ClusterService
-from clusterapp.operations import Slot, Step, Verdict
+from clusterapp.operations import OperationResult, Slot, Step
 from clusterapp.settings.model import OPTIONS, Settings
 from clusterapp.settings.resolution import ResolvedSettings
 from tests.unit import master_apps
@@ -144,7 +144,7 @@ class OperationCase(MasterCase):
     def pass_trial(self) -> FakeChild:
         """Let the newest child take its place; its predecessor leaves."""
         child = self.newest()
-        self.assertIs(child.bootstrap["on_trial"], True)
+        self.assertIs(child.bootstrap["as_canary"], True)
         child.say_loaded()
         self.answer_probe()
         self.assertIn("activate", child.heard)
@@ -160,7 +160,7 @@ class OperationCase(MasterCase):
             if told and child.bootstrap["slot"] == slot:
                 child.exit()
 
-    def reload_with(self, **settings: object) -> Deferred[Verdict]:
+    def reload_with(self, **settings: object) -> Deferred[OperationResult]:
         chosen = {**self.service.settings.as_mapping(), **settings}
         origins = {option.name: "test" for option in OPTIONS}
         self.patch(
@@ -170,6 +170,6 @@ class OperationCase(MasterCase):
         )
         return self.operations.reload(self.tell)
 
-    def verdict(self, judged: Deferred[Verdict]) -> Verdict:
-        verdict: Verdict = self.successResultOf(judged)
+    def verdict(self, judged: Deferred[OperationResult]) -> OperationResult:
+        verdict: OperationResult = self.successResultOf(judged)
         return verdict

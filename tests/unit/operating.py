@@ -5,7 +5,14 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from clusterapp.operations import Dispatch, Health, Operations, Slot, Tell, Verdict
+from clusterapp.operations import (
+    Dispatch,
+    Health,
+    OperationResult,
+    Operations,
+    Slot,
+    Tell,
+)
 
 
 def worker(slot: int, **facts: object) -> dict[str, Any]:
@@ -52,7 +59,7 @@ def status(size: int = 4, **facts: object) -> dict[str, Any]:
         "twistd": "/opt/shop/bin/twistd",
         "static": {"url": "/static/", "folder": "/srv/shop/static"},
         "workers": [worker(slot) for slot in range(size)],
-        "leaving": [],
+        "retiring": [],
         **facts,
     }
 
@@ -81,7 +88,7 @@ class FakeOperations(Operations):
         self.document: Mapping[str, Any] = status()
         self.how = Health(ready=True, detail={"workers": 4})
         self.tell: Tell = print
-        self.verdict: Deferred[Verdict] = Deferred()
+        self.verdict: Deferred[OperationResult] = Deferred()
         self.texts: Deferred[Mapping[Slot, str]] = Deferred()
 
     def status(self) -> Mapping[str, Any]:
@@ -93,28 +100,28 @@ class FakeOperations(Operations):
     def health(self) -> Health:
         return self.how
 
-    def reload(self, tell: Tell) -> Deferred[Verdict]:
+    def reload(self, tell: Tell) -> Deferred[OperationResult]:
         return self._begin(tell, "reload")
 
-    def upgrade(self, tell: Tell) -> Deferred[Verdict]:
+    def upgrade(self, tell: Tell) -> Deferred[OperationResult]:
         return self._begin(tell, "upgrade")
 
     def scale(
         self, workers: int, tell: Tell, *, force: bool = False
-    ) -> Deferred[Verdict]:
+    ) -> Deferred[OperationResult]:
         forced = ("forced",) if force else ()
         return self._begin(tell, "scale", workers, *forced)
 
-    def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[Verdict]:
+    def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[OperationResult]:
         return self._begin(tell, "dispatch", wanted)
 
-    def restart(self, slot: Slot, tell: Tell) -> Deferred[Verdict]:
+    def restart(self, slot: Slot, tell: Tell) -> Deferred[OperationResult]:
         return self._begin(tell, "restart", slot)
 
-    def drain(self, slot: int, tell: Tell) -> Deferred[Verdict]:
+    def drain(self, slot: int, tell: Tell) -> Deferred[OperationResult]:
         return self._begin(tell, "drain", slot)
 
-    def stop(self, *, quick: bool, tell: Tell) -> Deferred[Verdict]:
+    def stop(self, *, quick: bool, tell: Tell) -> Deferred[OperationResult]:
         return self._begin(tell, "stop", quick)
 
     def stacks(self, slot: Slot | None) -> Deferred[Mapping[Slot, str]]:
@@ -122,7 +129,7 @@ class FakeOperations(Operations):
         self.texts = Deferred()
         return self.texts
 
-    def _begin(self, tell: Tell, *what: object) -> Deferred[Verdict]:
+    def _begin(self, tell: Tell, *what: object) -> Deferred[OperationResult]:
         self._note(*what)
         self.tell = tell
         self.verdict = Deferred()

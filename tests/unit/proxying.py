@@ -209,7 +209,7 @@ class ProxyTestCase(TestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         # Nothing is kept of requests that have ended, however they did.
         self.assertEqual(self.proxy._under_way, set())
-        self.assertEqual(self.proxy._way.patience._since, {})
+        self.assertEqual(self.proxy._upstream.timeout._since, {})
 
     async def client(self) -> Line:
         """Connect a client to the worker."""

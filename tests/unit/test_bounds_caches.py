@@ -25,7 +25,7 @@ from clusterapp.http.syntax.request_head import BadMessageError, HeadReader
 from clusterapp.interfaces import Fields
 from clusterapp.web import forwarded_header as forwarded
 from clusterapp.web import trusted_proxies as proxies
-from clusterapp.web.client_slot import Belonging
+from clusterapp.web.client_slot import ClientSlot
 from clusterapp.web.routing import Routes
 from clusterapp.web.static import accept_encoding as encodings
 from clusterapp.web.trusted_proxies import TrustedProxies
@@ -46,7 +46,7 @@ CACHES = {
     "http.syntax.client_origin:_read_short": "256 bytes, only of workers",
     "http.syntax.status_line:_seconds": "64 bytes",
     "http.syntax.status_line:status_line": "a number",
-    "web.client_slot:Belonging._of_address": "an address",
+    "web.client_slot:ClientSlot._of_address": "an address",
     "web.static.accept_encoding:_remembered": "128 bytes",
     "web.forwarded_header:_short_address": "64 characters",
     "web.failure_page:_page": "no key: it is one page",
@@ -234,10 +234,10 @@ class ClientTests(SynchronousTestCase):
     def test_clients(self) -> None:
         """Only the slots of addresses are remembered."""
         how = Stickiness((), key="client-ip", slots=(1, 2), secret="")
-        belonging = Belonging(how, self.trusted)
+        client_slot = ClientSlot(how, self.trusted)
         for fields in self.names():
-            belonging.slot(PEER, b"/", fields)
-        self.assertLessEqual(belonging._of_address.cache_info().currsize, 2)
+            client_slot.slot(PEER, b"/", fields)
+        self.assertLessEqual(client_slot._of_address.cache_info().currsize, 2)
 
     def test_cookies(self) -> None:
         """Only of a cookie that may be one is the signature made, of a short number."""

@@ -21,7 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import parse_qs, stringToDatetime
 
 from clusterapp.dispatch.cookies import SlotCookie
-from clusterapp.dispatch.keys import Key
+from clusterapp.dispatch.keys import AffinityKey
 from clusterapp.http.access_log.access_formats import combined_lines
 from clusterapp.http.access_log.access_record import AccessRecord
 from clusterapp.http.application.form_parser import BadFormError, form_of
@@ -318,9 +318,9 @@ PARSERS: dict[str, Callable[[bytes], object]] = {
     "entity tags": lambda text: judge({b"if-none-match": text}, b'"x"', b"x"),
     "dates": stringToDatetime,
     "encodings": wanted,
-    "cookies": lambda text: Key("cookie", "a").find(b"/", [(b"Cookie", text)]),
+    "cookies": lambda text: AffinityKey("cookie", "a").find(b"/", [(b"Cookie", text)]),
     "signed cookies": COOKIE.slot,
-    "keys in queries": lambda text: Key("query", "a").find(b"/?" + text, []),
+    "keys in queries": lambda text: AffinityKey("query", "a").find(b"/?" + text, []),
     "Forwarded": decoding(lambda text: [*parse_forwarded(text)]),
     "ends of Forwarded": decoding(is_whole),
     "X-Forwarded-For": decoding(lambda text: [*parse_x_forwarded_for(text)]),

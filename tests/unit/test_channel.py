@@ -139,7 +139,7 @@ class WordsTests(ChannelCase):
         """What a child says of itself, besides that it is ready."""
         self.child_end.loaded()
         stats = WorkerStats(
-            lag=0.25, requests=7, active=1, connections=2, passed_on=3, rss=4096
+            lag=0.25, requests=7, active=1, connections=2, relayed=3, rss=4096
         )
         self.child_end.report(stats)
         self.pump.flush()

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.ends import ChildEnd, MasterEnd
-from clusterapp.channel.fd_claims import LentSocket, claim_of
+from clusterapp.channel.fd_claims import OfferedSocket, claim_of
 from clusterapp.channel.upgrade_channel import NewEnd, OldEnd
 from tests.unit.fakes import descriptors
 from tests.unit.passing import channel
@@ -51,7 +51,7 @@ class LentTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.before = descriptors()
         self.client, served = socket.socketpair()
-        self.lent = LentSocket.offer(served)
+        self.lent = OfferedSocket.offer(served)
         self.master, self.worker = Master(), Worker()
 
     def offered(self) -> socket.socket:
@@ -117,7 +117,7 @@ class LentTests(SynchronousTestCase):
     def test_not_inherited(self) -> None:
         """Programs that a process starts have neither of the two."""
         offer = self.offered()
-        assert isinstance(offer, LentSocket)
+        assert isinstance(offer, OfferedSocket)
         for number in (offer.fileno(), offer.claim_fd, self.lent.claim_fd):
             self.assertFalse(os.get_inheritable(number))
         offer.close()

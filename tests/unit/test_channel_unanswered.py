@@ -11,7 +11,7 @@ from twisted.protocols.amp import TooLong
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.ends import ChildEnd, MasterEnd
-from clusterapp.channel.protocol import End
+from clusterapp.channel.protocol import ChannelEnd
 from clusterapp.channel.request_record import ChildRequests
 from clusterapp.channel.unanswered import report_unanswered
 from clusterapp.channel.upgrade_channel import NewEnd, OldEnd
@@ -60,7 +60,7 @@ class UnansweredTests(SynchronousTestCase):
         yield lambda: child.adopt(self.near, "tcp:80")
         yield child.reopen_logs
         yield lambda: self.end(OldEnd).hand_over(self.near, "tcp:80")
-        yield self.end(NewEnd).leads
+        yield self.end(NewEnd).upgrade_complete
 
     def test_logged_once(self) -> None:
         """No Deferred is left with a failure that nobody has handled."""
@@ -84,7 +84,7 @@ class UnansweredTests(SynchronousTestCase):
         def refuse(*_: object, **__: object) -> None:
             raise TooLong(False, True, "x", None)
 
-        self.patch(End, "callRemote", refuse)
+        self.patch(ChannelEnd, "callRemote", refuse)
         end = MasterEnd(None)  # type: ignore[arg-type]
         self.failureResultOf(end.update_affinity("{}"), TooLong)
         child_end = ChildEnd(None)  # type: ignore[arg-type]

@@ -11,12 +11,12 @@ from clusterapp.control.api import ControlApi
 from clusterapp.errors import BusyError, OperationError, UnknownSlotError
 from clusterapp.http.klein.klein_resource import klein_resource
 from clusterapp.http.site import ClusterSite
-from clusterapp.operations import Dispatch, Health, Step, Verdict
+from clusterapp.operations import Dispatch, Health, OperationResult, Step
 from tests.unit.clients import Client
 from tests.unit.operating import CONFIG, FakeOperations, status
 from tests.unit.replies import Reply, parse
 
-DONE = Verdict(ok=True, text="all workers are new")
+DONE = OperationResult(ok=True, text="all workers are new")
 DONE_LINE = {
     "verdict": {"ok": True, "text": "all workers are new", "traceback": ""},
 }
@@ -156,7 +156,9 @@ class OperationTests(ApiCase):
 
     def test_failure(self) -> None:
         client = self.begin("POST", "/upgrade")
-        self.operations.verdict.callback(Verdict(ok=False, text="no", traceback="T"))
+        self.operations.verdict.callback(
+            OperationResult(ok=False, text="no", traceback="T")
+        )
         verdict = {"ok": False, "text": "no", "traceback": "T"}
         self.assertEqual(self.lines(client), [{"verdict": verdict}])
 

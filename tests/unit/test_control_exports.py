@@ -10,10 +10,10 @@ from clusterapp.control.arguments import PROGRAMS
 from clusterapp.control.exports import EXPORTS
 from clusterapp.control.exports.derived_settings import Timeouts, flags
 from clusterapp.control.exports.export_warnings import export_warnings
-from clusterapp.control.exports.facts import Facts, Place, Surroundings
+from clusterapp.control.exports.facts import Facts, HostFacts, UpstreamAddress
 from clusterapp.control.exports.quoting import duration
 from clusterapp.errors import ExportError, SettingsError
-from clusterapp.settings.command_line import Options
+from clusterapp.settings.command_line import SettingsOptions
 from clusterapp.settings.model import OPTIONS, Settings
 from tests.unit.exporting import HERE, OTHERS, config_of, export, facts_of, status_of
 
@@ -44,14 +44,14 @@ class FactsTests(SynchronousTestCase):
             (("unix:/run/a.sock",), "127.0.0.1"),
         ):
             facts = facts_of(listen=listen, worker_ports=3001)
-            places = {slot: str(place) for slot, place in facts.workers.items()}
-            self.assertEqual(places, {0: f"{host}:3001", 1: f"{host}:3002"})
+            slot_sockets = {slot: str(place) for slot, place in facts.workers.items()}
+            self.assertEqual(slot_sockets, {0: f"{host}:3001", 1: f"{host}:3002"})
 
     def test_slots_with_gaps(self) -> None:
         workers = [{"slot": 4}, {"slot": 1}]
         facts = facts_of(worker_ports=3001, told={"workers": workers})
         self.assertEqual(list(facts.workers), [1, 4])
-        self.assertEqual(facts.workers[4], Place("127.0.0.1", 3005))
+        self.assertEqual(facts.workers[4], UpstreamAddress("127.0.0.1", 3005))
 
     def test_master_of_another_version(self) -> None:
         """Settings that are not known here do not matter; what is missing does."""
@@ -98,7 +98,7 @@ class DerivedSettingsTests(SynchronousTestCase):
         """Flags that are parsed make the same settings again."""
         chosen = Settings(app="shop:app", listen=("tcp:1", "unix:/a b"), **OTHERS)
         words = [word for flag in flags(chosen, ()) for word in flag]
-        options = Options({})
+        options = SettingsOptions({})
         options.parseOptions(words)
         self.assertEqual(options.settings, chosen)
         self.assertEqual(list(flags(Settings(), ())), [])
@@ -116,7 +116,7 @@ class DerivedSettingsTests(SynchronousTestCase):
             ("systemd", {"told": {"named_folder": evil}}),
             ("systemd", {"told": {"twistd": evil}}),
             ("systemd", {"access_log": evil}),
-            ("systemd", {"here": Surroundings("/bin", evil)}),
+            ("systemd", {"here": HostFacts("/bin", evil)}),
             ("compose", {"core_ca": evil, "core": "https://core"}),
             ("kubernetes", {"told": {"name": f"a:b\n{evil}"}}),
         ):

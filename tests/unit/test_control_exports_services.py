@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.control.exports.facts import Surroundings
+from clusterapp.control.exports.facts import HostFacts
 from clusterapp.errors import ExportError
 from tests.unit.exporting import OTHERS, export
 
@@ -74,7 +74,7 @@ class SystemdTests(SynchronousTestCase):
 
     def test_place(self) -> None:
         """What is in a home folder can be read, and root is no good user."""
-        root = Surroundings("/usr/bin", "root")
+        root = HostFacts("/usr/bin", "root")
         told = {"twistd": "/home/me/venv/bin/twistd"}
         text = export("systemd", here=root, told=told)
         self.assertIn("ProtectHome=read-only\n", text)

@@ -25,7 +25,7 @@ from clusterapp.control.socket_path import take
 from clusterapp.errors import ControlError, ListenError, UnreachableError
 from clusterapp.http.application.current_request import request_under_way
 from clusterapp.listening.listen_sockets import Listener
-from clusterapp.operations import Step, Verdict
+from clusterapp.operations import OperationResult, Step
 from tests.unit.fakes import Log, descriptors
 from tests.unit.operating import FakeOperations, status
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
 REACTOR: Any = reactor
-DONE = Verdict(ok=True, text="stopped")
+DONE = OperationResult(ok=True, text="stopped")
 
 #: Connects to a socket and prints what comes until its end.
 VISITOR = """

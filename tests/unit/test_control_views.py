@@ -129,7 +129,7 @@ class StatusTests(SynchronousTestCase):
         document = status(
             workers=workers,
             core_process=core(place="master", **large),
-            leaving=[worker(0, state="draining", **large), core(**large)],
+            retiring=[worker(0, state="draining", **large), core(**large)],
         )
         table = status_text(document, plain).partition("\n\n")[2].splitlines()
         self.assertIn(" 123.5M ", table[1])
@@ -173,12 +173,12 @@ class StatusTests(SynchronousTestCase):
                 "handed_off": 9,
                 "handed_off_per_second": 12.4,
             },
-            workers=[worker(0, passed_on=3), worker(1, passed_on=None), worker(2)],
+            workers=[worker(0, relayed=3), worker(1, relayed=None), worker(2)],
         )
         self.assertEqual(
             shown["balance"],
             "the busiest worker has 1.26 of its share, 12 hand-offs/s,"
-            " 3 requests passed on",
+            " 3 requests relayed",
         )
 
     def test_nothing_to_balance(self) -> None:
@@ -189,7 +189,7 @@ class StatusTests(SynchronousTestCase):
                 "handed_off": 0,
                 "handed_off_per_second": 0.0,
             },
-            workers=[worker(0, passed_on=0)],
+            workers=[worker(0, relayed=0)],
         )
         self.assertNotIn("balance", shown)
 
@@ -226,13 +226,13 @@ class StatusTests(SynchronousTestCase):
     def test_no_workers(self) -> None:
         self.assertTrue(status_text(status(0), plain).endswith("\n\nno workers\n"))
 
-    def test_leaving(self) -> None:
+    def test_retiring(self) -> None:
         """Old processes stand apart, in the same columns."""
         shown = status_text(
-            status(1, leaving=[worker(0, state="draining", generation=1)]), plain
+            status(1, retiring=[worker(0, state="draining", generation=1)]), plain
         )
         heading, running, apart, draining = shown.splitlines()[-4:]
-        self.assertEqual(apart, "leaving:")
+        self.assertEqual(apart, "retiring:")
         self.assertTrue(draining.startswith("   0 draining   1 4300"), draining)
         self.assertEqual(len({len(heading), len(running), len(draining)}), 1)
 
@@ -256,7 +256,7 @@ class StatusTests(SynchronousTestCase):
                 worker(1, state="fatal", pid=None),
                 worker(2, state="draining"),
             ],
-            leaving=[worker(2, state="draining")],
+            retiring=[worker(2, state="draining")],
         )
         shown = status_text(document, coloured)
         self.assertEqual(uncoloured(shown), status_text(document, plain))

@@ -132,10 +132,10 @@ class WorkerTests(DemoCase):
         self.assertIn("the core is not there", text)
 
     def test_page_does_not_wait_for_ever(self) -> None:
-        """A core that is silent for `CORE_PATIENCE` counts as one that is gone."""
+        """A core that is silent for `CORE_TIMEOUT` counts as one that is gone."""
         self.join(FakeCore(Deferred))
         answer = self.worker.get("http://demo.invalid/")
-        self.clock(self.worker).advance(demo.CORE_PATIENCE - 0.1)
+        self.clock(self.worker).advance(demo.CORE_TIMEOUT - 0.1)
         self.worker.flush()
         self.assertNoResult(answer)
         self.clock(self.worker).advance(0.2)

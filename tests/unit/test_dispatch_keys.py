@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.dispatch.keys import Key
+from clusterapp.dispatch.keys import AffinityKey
 from clusterapp.interfaces import Fields
 
 NAMES = st.text("abcXYZ019!#$%&'*+.^_`|~-", min_size=1, max_size=8)
@@ -21,22 +21,26 @@ VALUES = st.text(
 
 def find(key: str, target: bytes = b"/", fields: Fields = ()) -> bytes | None:
     """Look for a key, as the setting has it, in a request."""
-    return Key.parse(key).find(target, fields)
+    return AffinityKey.parse(key).find(target, fields)
 
 
 class ParsingTests(SynchronousTestCase):
     """What the setting means."""
 
     def test_sources(self) -> None:
-        self.assertEqual(Key.parse("client-ip"), Key("client-ip"))
-        self.assertEqual(Key.parse("cookie"), Key("cookie", "clusterapp_slot"))
-        self.assertEqual(Key.parse("cookie:sid"), Key("cookie", "sid"))
-        self.assertEqual(Key.parse("header:X-Session"), Key("header", "X-Session"))
-        self.assertEqual(Key.parse("query:sid"), Key("query", "sid"))
+        self.assertEqual(AffinityKey.parse("client-ip"), AffinityKey("client-ip"))
+        self.assertEqual(
+            AffinityKey.parse("cookie"), AffinityKey("cookie", "clusterapp_slot")
+        )
+        self.assertEqual(AffinityKey.parse("cookie:sid"), AffinityKey("cookie", "sid"))
+        self.assertEqual(
+            AffinityKey.parse("header:X-Session"), AffinityKey("header", "X-Session")
+        )
+        self.assertEqual(AffinityKey.parse("query:sid"), AffinityKey("query", "sid"))
 
     def test_unknown_source(self) -> None:
         with self.assertRaisesRegex(ValueError, "'path' is none of client-ip, cookie"):
-            Key.parse("path:sid")
+            AffinityKey.parse("path:sid")
 
 
 class HeaderTests(SynchronousTestCase):

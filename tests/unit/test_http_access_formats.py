@@ -11,7 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.http.access_log.access_formats import Place, combined_lines, json_lines
+from clusterapp.http.access_log.access_formats import (
+    WorkerIdentity,
+    combined_lines,
+    json_lines,
+)
 from clusterapp.http.access_log.access_record import AccessRecord
 
 #: 2026-11-22 22:54:17.25 UTC.
@@ -164,7 +168,7 @@ class JsonTests(SynchronousTestCase):
     """One object a line."""
 
     def setUp(self) -> None:
-        self.line = json_lines(Place(slot=3, generation=2, pid=4242), LONG)
+        self.line = json_lines(WorkerIdentity(slot=3, generation=2, pid=4242), LONG)
 
     def read(self, answered: AccessRecord, now: float = NOW) -> dict[str, Any]:
         """Give what a parser reads, having looked that it is one line."""
@@ -258,7 +262,7 @@ class LengthTests(SynchronousTestCase):
 
     lines = (
         combined_lines(PIPE_BUF),
-        json_lines(Place(9999, 9999, 4194304), PIPE_BUF),
+        json_lines(WorkerIdentity(9999, 9999, 4194304), PIPE_BUF),
     )
 
     @given(

@@ -14,7 +14,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from clusterapp.http.connection_limits import Limits
 from clusterapp.http.transports.asyncio_server import NativeServer
 from clusterapp.http.transports.proxy_protocol_listener import AnnouncedServer
-from tests.unit.leaving import CLOSE, Heir, LeavingCase
+from tests.unit.leaving import CLOSE, LeavingCase, TakingWorker
 from tests.unit.native_sites import Client, Tls, on_each_loop, pair
 from tests.unit.test_http_proxy_protocol import INET, INET6, ssl, v2
 
@@ -296,11 +296,11 @@ class DrainTests(AnnouncedCase):
             (v2(0x31, bytes(216) + ssl(1)), 0),
             (b"PROXY UNKNOWN\r\n", 1),
         ):
-            heir = Heir(self)
+            taker = TakingWorker(self)
             client = await self.proxy(header + HI)
             await client.until(b"\r\n\r\nhi")
-            drained = await self.leave(heir)
+            drained = await self.leave(taker)
             await self.so(lambda: drained.called)  # noqa: B023
-            self.assertEqual(heir.taken, lent)
+            self.assertEqual(taker.taken, lent)
             self.site.draining = False
-            await self.end(heir)
+            await self.end(taker)

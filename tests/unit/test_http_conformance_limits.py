@@ -72,8 +72,8 @@ class SizeTests(ConformanceTestCase):
 
     def test_line_without_an_end(self) -> None:
         """It is refused before its end comes, and so is a method without one."""
-        endless = b"GET /" + b"a" * 2 * LINE
-        self.assert_handled(bad([endless], 414))
+        stream_drain = b"GET /" + b"a" * 2 * LINE
+        self.assert_handled(bad([stream_drain], 414))
         self.assert_handled(bad([b"A" * 2 * LINE], 400, 414, 501))
 
     def test_most_fields(self) -> None:
@@ -101,9 +101,9 @@ class SizeTests(ConformanceTestCase):
             get(b"X" * (HEAD + KIB) + b": 1"),
         ]
         self.assert_handled(bad(heads, 431))
-        endless = get(b"X: 1", b"Y: " + b"a" * 2 * HEAD)[:-4]
+        stream_drain = get(b"X: 1", b"Y: " + b"a" * 2 * HEAD)[:-4]
         # What follows belongs to it, and has a second Host.
-        self.assert_handled(bad([endless], 400, 431))
+        self.assert_handled(bad([stream_drain], 400, 431))
 
 
 class BodyTests(ConformanceTestCase):

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.channel.fd_claims import LentSocket
+from clusterapp.channel.fd_claims import OfferedSocket
 from clusterapp.http.server.drain_policy import DrainPolicy
 
 
@@ -112,7 +112,7 @@ class DepartureTests(SynchronousTestCase):
         """A connection that another process has claimed is not served here as well."""
         late, broken = self.offer(2)
         for lent, _ in self.asked:
-            assert isinstance(lent, LentSocket)
+            assert isinstance(lent, OfferedSocket)
             self.assertTrue(lent.claim())
         self.asked[1][1].errback(ConnectionError("no channel"))
         self.assertEqual(broken.became, ["lent", "given"])

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from twisted.logger import capturedLogs
 
-from tests.unit.leaving import Heir, LeavingCase
+from tests.unit.leaving import LeavingCase, TakingWorker
 from tests.unit.native_sites import on_each_loop
 
 
@@ -59,11 +59,11 @@ class ArrivalTests(LeavingCase):
 
     @on_each_loop
     async def test_hand_over(self) -> None:
-        heir = Heir(self)
+        taker = TakingWorker(self)
         with capturedLogs() as told:
             for turns in range(8):
                 await self.end_after(
-                    turns, lambda: self.site.drain(hand_over=heir.hand_over)
+                    turns, lambda: self.site.drain(hand_over=taker.hand_over)
                 )
-                await self.end(heir)
-        self.assertEqual((told, heir.taken), ([], 8))
+                await self.end(taker)
+        self.assertEqual((told, taker.taken), ([], 8))

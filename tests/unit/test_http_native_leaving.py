@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 
 from clusterapp.http.access_log.access_record import AccessRecord
 from clusterapp.http.transports.asyncio_server import NativeServer
-from tests.unit.leaving import CLOSE, Heir, LeavingCase
+from tests.unit.leaving import CLOSE, LeavingCase, TakingWorker
 from tests.unit.native_sites import Client, NativeCase, on_each_loop, pair
 
 
@@ -24,44 +24,44 @@ class LeavingTests(LeavingCase):
     @on_each_loop
     async def test_client_notices_nothing(self) -> None:
         """Neither an end nor a word of it: the next request is answered elsewhere."""
-        heir = Heir(self)
+        taker = TakingWorker(self)
         client = await self.greeted()
-        drained = await self.leave(heir)
+        drained = await self.leave(taker)
         await self.so(lambda: drained.called)
-        self.assertEqual((heir.taken, heir.listeners), (1, [self.listener]))
+        self.assertEqual((taker.taken, taker.listeners), (1, [self.listener]))
         await self.turns()
         with self.assertRaises(BlockingIOError):
             client.socket.recv(1)
         await client.get("/hi", "/hi")
         for _ in range(2):
             self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
-        self.assertEqual(heir.site.requests, 2)
-        await self.end(heir)
+        self.assertEqual(taker.site.requests, 2)
+        await self.end(taker)
 
     @on_each_loop
     async def test_bytes_that_come_meanwhile(self) -> None:
         """They are left in the kernel for the next process."""
-        heir = Heir(self)
-        heir.answer = Deferred()
+        taker = TakingWorker(self)
+        taker.answer = Deferred()
         client = await self.greeted()
-        drained = await self.leave(heir)
+        drained = await self.leave(taker)
         await client.get("/hi")
         await self.turns()
         self.assertEqual(self.site.requests, 1)
         self.assertFalse(drained.called)
-        heir.server.adopt(heir.kept.pop())
-        heir.answer.callback(True)
+        taker.server.adopt(taker.kept.pop())
+        taker.answer.callback(True)
         self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
         await self.so(lambda: drained.called)
-        await self.end(heir)
+        await self.end(taker)
 
     @on_each_loop
     async def test_nobody_takes_it(self) -> None:
         """It is read again, and the next response says that it closes."""
-        heir = Heir(self)
-        heir.answer = False
+        taker = TakingWorker(self)
+        taker.answer = False
         client = await self.greeted()
-        drained = await self.leave(heir, spread=100.0)
+        drained = await self.leave(taker, spread=100.0)
         await self.turns()
         await client.get("/hi")
         self.assertIn(CLOSE, await client.rest())
@@ -69,12 +69,12 @@ class LeavingTests(LeavingCase):
 
     @on_each_loop
     async def test_channel_breaks(self) -> None:
-        heir = Heir(self)
-        heir.answer = Deferred()
+        taker = TakingWorker(self)
+        taker.answer = Deferred()
         client = await self.greeted()
-        drained = await self.leave(heir)
-        heir.kept.pop().close()
-        heir.answer.errback(ConnectionError("no channel"))
+        drained = await self.leave(taker)
+        taker.kept.pop().close()
+        taker.answer.errback(ConnectionError("no channel"))
         await self.later(1)  # for a request that may have come
         self.assertEqual(await client.rest(), b"")
         await self.so(lambda: drained.called)
@@ -82,15 +82,15 @@ class LeavingTests(LeavingCase):
     @on_each_loop
     async def test_time_is_over_meanwhile(self) -> None:
         """What is broken off here is not reset under the other process's hands."""
-        heir = Heir(self)
-        heir.answer = Deferred()
+        taker = TakingWorker(self)
+        taker.answer = Deferred()
         client = await self.greeted()
-        drained = await self.leave(heir)
+        drained = await self.leave(taker)
         await self.turns()
         self.site.abort()
         await self.so(lambda: drained.called)
-        [kept] = heir.kept
-        heir.answer.callback(False)
+        [kept] = taker.kept
+        taker.answer.callback(False)
         await self.loop.sock_sendall(kept, b"on")
         kept.close()
         self.assertEqual(await client.rest(), b"on")
@@ -98,40 +98,40 @@ class LeavingTests(LeavingCase):
     @on_each_loop
     async def test_new_connection(self) -> None:
         """One that has brought nothing is taken as well."""
-        heir = Heir(self)
+        taker = TakingWorker(self)
         client = await self.client()
         await self.turns()
         if self.asks_first:
             client.accepted()
-        drained = await self.leave(heir)
+        drained = await self.leave(taker)
         await self.so(lambda: drained.called)
         await client.get("/hi")
         self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
-        self.assertEqual((heir.taken, heir.site.requests), (1, 1))
-        await self.end(heir)
+        self.assertEqual((taker.taken, taker.site.requests), (1, 1))
+        await self.end(taker)
 
     @on_each_loop
     async def test_connection_that_is_being_made(self) -> None:
         """The loop has not made its transport when the drain begins."""
-        heir = Heir(self)
+        taker = TakingWorker(self)
         client = await self.greeted()
-        drained = self.site.drain(hand_over=heir.hand_over)
+        drained = self.site.drain(hand_over=taker.hand_over)
         await self.so(lambda: drained.called)
-        self.assertEqual(heir.taken, 1)
+        self.assertEqual(taker.taken, 1)
         await client.get("/hi")
         self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
-        await self.end(heir)
+        await self.end(taker)
 
     @on_each_loop
     async def test_request_under_way(self) -> None:
         """Its response says that the connection closes."""
-        heir = Heir(self)
+        taker = TakingWorker(self)
         client = await self.client()
         await client.get("/slow")
         await self.so(lambda: self.resource.requests)
-        drained = await self.leave(heir)
+        drained = await self.leave(taker)
         await self.turns()
-        self.assertEqual(heir.taken, 0)
+        self.assertEqual(taker.taken, 0)
         self.resource.requests[0].finish()
         self.assertIn(CLOSE, await client.rest())
         await self.so(lambda: drained.called)
@@ -139,13 +139,13 @@ class LeavingTests(LeavingCase):
     @on_each_loop
     async def test_response_under_way(self) -> None:
         """What it has promised is kept: the connection goes on, elsewhere."""
-        heir = Heir(self)
+        taker = TakingWorker(self)
         client = await self.client()
         await client.get("/slow")
         await self.so(lambda: self.resource.requests)
         self.resource.requests[0].write(b"a")
         await client.until(b"a")
-        drained = await self.leave(heir)
+        drained = await self.leave(taker)
         await self.turns()
         self.resource.requests[0].write(b"b")
         self.resource.requests[0].finish()
@@ -153,25 +153,25 @@ class LeavingTests(LeavingCase):
         await self.so(lambda: drained.called)
         await client.get("/hi")
         self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
-        await self.end(heir)
+        await self.end(taker)
 
     @on_each_loop
     async def test_half_a_head(self) -> None:
         """It has been read by this process, which answers it."""
-        heir = Heir(self)
+        taker = TakingWorker(self)
         client = await self.greeted()
         await client.send(b"GET /hi HT")
-        drained = await self.leave(heir)
+        drained = await self.leave(taker)
         await self.turns()
         await client.send(b"TP/1.1\r\nHost: h\r\n\r\n")
         self.assertIn(CLOSE, await client.rest())
-        self.assertEqual(heir.taken, 0)
+        self.assertEqual(taker.taken, 0)
         await self.so(lambda: drained.called)
 
     @on_each_loop
     async def test_clients_that_ask_all_the_time(self) -> None:
         """Two hundred of them: every request is answered, on the same connections."""
-        heir = Heir(self)
+        taker = TakingWorker(self)
         asked = 0
 
         async def ask(client: Client) -> None:
@@ -184,13 +184,13 @@ class LeavingTests(LeavingCase):
         clients = [await self.client() for _ in range(200)]
         asking = asyncio.gather(*map(ask, clients))
         await self.so(lambda: asked > 300)
-        drained = self.site.drain(spread=100.0, hand_over=heir.hand_over)
+        drained = self.site.drain(spread=100.0, hand_over=taker.hand_over)
         for result in await asyncio.gather(asking, return_exceptions=True):
             self.assertNotIsInstance(result, BaseException)
         await self.so(lambda: drained.called)
-        self.assertEqual(self.site.requests + heir.site.requests, 1200)
-        self.assertGreater(heir.taken, 0)
-        await self.end(heir)
+        self.assertEqual(self.site.requests + taker.site.requests, 1200)
+        self.assertGreater(taker.taken, 0)
+        await self.end(taker)
 
 
 class AdoptTests(NativeCase):

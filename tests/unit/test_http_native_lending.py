@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from twisted.internet.defer import Deferred
 
 from clusterapp.http.transports.asyncio_server import NativeServer
-from tests.unit.leaving import CLOSE, Heir, LeavingCase
+from tests.unit.leaving import CLOSE, LeavingCase, TakingWorker
 from tests.unit.native_sites import Client, Tls, on_each_loop, pair
 from tests.unit.test_http_native_files import CONTENT, SIZE, FileCase
 
@@ -31,14 +31,14 @@ class LendingTests(LeavingCase):
     @on_each_loop
     async def test_request_that_nobody_takes(self) -> None:
         """It has come while nobody read, and is answered: the spread may be none."""
-        heir = Heir(self)
-        heir.answer = Deferred()
+        taker = TakingWorker(self)
+        taker.answer = Deferred()
         client = await self.greeted()
-        drained = await self.leave(heir)
+        drained = await self.leave(taker)
         await client.get("/hi")
         await self.turns()
-        heir.kept.pop().close()
-        heir.answer.callback(False)
+        taker.kept.pop().close()
+        taker.answer.callback(False)
         await self.turns()
         self.assertIn(CLOSE, await client.rest())
         self.assertTrue(client.received.endswith(b"hi"))
@@ -47,49 +47,49 @@ class LendingTests(LeavingCase):
     @on_each_loop
     async def test_lent_once(self) -> None:
         """However often it is offered: two processes would answer in turns."""
-        heir = Heir(self)
-        heir.answer = Deferred()
+        taker = TakingWorker(self)
+        taker.answer = Deferred()
         client = await self.greeted()
-        drained = [await self.leave(heir), self.site.drain(), self.site.drain()]
+        drained = [await self.leave(taker), self.site.drain(), self.site.drain()]
         await self.turns()
-        [kept] = heir.kept
-        heir.server.adopt(kept)
-        heir.answer.callback(True)
+        [kept] = taker.kept
+        taker.server.adopt(kept)
+        taker.answer.callback(True)
         await self.so(lambda: all(each.called for each in drained))
         await client.get("/hi")
         await client.until(b"\r\n\r\nhi")
-        await self.end(heir)
+        await self.end(taker)
 
     @on_each_loop
     async def test_many_that_are_being_made(self) -> None:
         """They are offered again when their transports are there, and lent once."""
-        heir = Heir(self)
-        heir.answer = Deferred()
+        taker = TakingWorker(self)
+        taker.answer = Deferred()
         clients = [await self.greeted() for _ in range(40)]
-        drained = self.site.drain(spread=100.0, hand_over=heir.hand_over)
+        drained = self.site.drain(spread=100.0, hand_over=taker.hand_over)
         await self.turns()
-        self.assertEqual(len(heir.kept), 32)
-        for kept in heir.kept:
-            heir.server.adopt(kept)
-        waiting, heir.answer = heir.answer, True
+        self.assertEqual(len(taker.kept), 32)
+        for kept in taker.kept:
+            taker.server.adopt(kept)
+        waiting, taker.answer = taker.answer, True
         waiting.callback(True)
         await self.so(lambda: drained.called)
-        self.assertEqual((len(heir.kept), heir.taken), (32, 8))
+        self.assertEqual((len(taker.kept), taker.taken), (32, 8))
         for client in clients:
             await client.get("/hi")
             self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
-        await self.end(heir)
+        await self.end(taker)
 
     @on_each_loop
     async def test_request_before_its_turn(self) -> None:
         """Others are on their way: it is answered here, and the client told."""
-        heir = Heir(self)
-        heir.answer = Deferred()
+        taker = TakingWorker(self)
+        taker.answer = Deferred()
         clients = [await self.greeted() for _ in range(33)]
         await self.turns()
-        drained = self.site.drain(spread=100.0, hand_over=heir.hand_over)
+        drained = self.site.drain(spread=100.0, hand_over=taker.hand_over)
         # Both addresses: clients of different listeners may have the same port.
-        lent = {(each.getpeername(), each.getsockname()) for each in heir.kept}
+        lent = {(each.getpeername(), each.getsockname()) for each in taker.kept}
         [last] = [
             each
             for each in clients
@@ -97,71 +97,71 @@ class LendingTests(LeavingCase):
         ]
         await last.get("/hi")
         self.assertIn(CLOSE, await last.rest())
-        for kept in heir.kept:
-            heir.server.adopt(kept)
-        heir.answer.callback(True)
+        for kept in taker.kept:
+            taker.server.adopt(kept)
+        taker.answer.callback(True)
         await self.so(lambda: drained.called)
-        self.assertEqual(len(heir.kept), 32)
-        await self.end(heir)
+        self.assertEqual(len(taker.kept), 32)
+        await self.end(taker)
 
     @on_each_loop
     async def test_slow_client(self) -> None:
         """Who has not taken all of the last response is handed over after that."""
-        heir = Heir(self)
+        taker = TakingWorker(self)
         client, request = await self.asked(small=True)
         request.write(b"x" * 1_000_000)
-        drained = await self.leave(heir)
+        drained = await self.leave(taker)
         request.finish()
         await self.later(3)
-        self.assertEqual(heir.taken, 0)
+        self.assertEqual(taker.taken, 0)
         await client.rest_of(1_000_000)
         await self.later(3)
         await self.so(lambda: drained.called)
-        self.assertEqual(heir.taken, 1)
+        self.assertEqual(taker.taken, 1)
         await client.get("/hi")
         self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
-        await self.end(heir)
+        await self.end(taker)
 
     @on_each_loop
     async def test_slow_client_that_asks(self) -> None:
         """What it asks meanwhile is answered here."""
-        heir = Heir(self)
+        taker = TakingWorker(self)
         client, request = await self.asked(small=True)
         request.write(b"x" * 1_000_000)
-        drained = await self.leave(heir)
+        drained = await self.leave(taker)
         request.finish()
         await client.get("/hi")
         await self.later(3)
         await client.rest_of(1_000_000)
         self.assertIn(CLOSE, await client.rest())
         await self.so(lambda: drained.called)
-        self.assertEqual(heir.taken, 0)
+        self.assertEqual(taker.taken, 0)
 
     @on_each_loop
     async def test_no_descriptor_is_left(self) -> None:
         """It stays, and comes to its end here."""
-        heir = Heir(self)
+        taker = TakingWorker(self)
         clients = [await self.greeted() for _ in range(3)]
         await self.turns()
         with no_more_files():
-            drained = self.site.drain(spread=100.0, hand_over=heir.hand_over)
-        self.assertEqual(heir.taken, 0)
+            drained = self.site.drain(spread=100.0, hand_over=taker.hand_over)
+        self.assertEqual(taker.taken, 0)
         for client in clients:
             await client.get("/hi")
             self.assertIn(CLOSE, await client.rest())
         await self.so(lambda: drained.called)
 
     async def goes_meanwhile(self, *, resets: bool) -> None:
-        heir = Heir(self)
-        heir.answer = Deferred()
+        taker = TakingWorker(self)
+        taker.answer = Deferred()
         client = await self.greeted()
-        drained = await self.leave(heir)
+        drained = await self.leave(taker)
         await self.turns()
         (client.resets if resets else client.goes)()
         await self.turns()
-        heir.server.adopt(heir.kept.pop())
-        heir.answer.callback(True)
-        await self.so(lambda: drained.called and not heir.site.connections)
+        taker.server.adopt(taker.kept.pop())
+        taker.answer.callback(True)
+        await self.so(lambda: drained.called and not taker.site.connections)
         self.clock.advance(1)
 
     @on_each_loop
@@ -176,60 +176,60 @@ class LendingTests(LeavingCase):
     @on_each_loop
     async def test_time_for_the_next_request_is_over(self) -> None:
         """That the answer comes late does not matter to who has claimed it."""
-        heir = Heir(self)
-        heir.answer = Deferred()
-        heir.claims = True
+        taker = TakingWorker(self)
+        taker.answer = Deferred()
+        taker.claims = True
         client = await self.greeted()
-        drained = await self.leave(heir)
+        drained = await self.leave(taker)
         await self.later(self.limits.keepalive_timeout + 1)
         self.assertTrue(drained.called)
-        heir.server.adopt(heir.kept.pop())
-        heir.answer.callback(True)
+        taker.server.adopt(taker.kept.pop())
+        taker.answer.callback(True)
         await client.get("/hi")
         await client.until(b"\r\n\r\nhi")
-        await self.end(heir)
+        await self.end(taker)
 
     @on_each_loop
     async def test_master_that_stands_still(self) -> None:
         """What has come meanwhile is answered here, soon, and by nobody else."""
-        heir = Heir(self)
-        heir.answer = Deferred()
+        taker = TakingWorker(self)
+        taker.answer = Deferred()
         client = await self.greeted()
-        drained = await self.leave(heir)
+        drained = await self.leave(taker)
         await client.get("/hi")
         await self.turns()
         self.clock.advance(2.0)
         await self.turns()
         self.assertIn(CLOSE, await client.until(b"\r\n\r\nhi"))
         # Though a duplicate is on its way still, the client hears of the end.
-        self.assertEqual(len(heir.kept), 1)
+        self.assertEqual(len(taker.kept), 1)
         self.assertEqual(await client.rest(), b"")
         client.goes()
         await self.so(lambda: drained.called)
-        heir.kept.pop().close()
-        heir.answer.callback(False)
-        await self.end(heir)
+        taker.kept.pop().close()
+        taker.answer.callback(False)
+        await self.end(taker)
 
     @on_each_loop
     async def test_nothing_comes_while_the_master_stands_still(self) -> None:
         """The connection ends here, in time."""
-        heir = Heir(self)
-        heir.answer = Deferred()
+        taker = TakingWorker(self)
+        taker.answer = Deferred()
         client = await self.greeted()
-        drained = await self.leave(heir, spread=3.0)
+        drained = await self.leave(taker, spread=3.0)
         await self.later(2.0)
         await self.later(5.0)
         self.assertEqual(await client.rest(), b"")
         client.goes()
         await self.so(lambda: drained.called)
-        heir.kept.pop().close()
-        heir.answer.callback(False)
-        await self.end(heir)
+        taker.kept.pop().close()
+        taker.answer.callback(False)
+        await self.end(taker)
 
     @on_each_loop
     async def test_taker_that_drains_too(self) -> None:
         """It hands the connection on."""
-        first, second = Heir(self), Heir(self)
+        first, second = TakingWorker(self), TakingWorker(self)
         client = await self.greeted()
         elsewhere = first.site.drain(hand_over=second.hand_over)
         drained = await self.leave(first)
@@ -246,15 +246,15 @@ class LendingTests(LeavingCase):
     @on_each_loop
     async def test_unix(self) -> None:
         """Those of a Unix socket are lent like others."""
-        heir = Heir(self)
+        taker = TakingWorker(self)
         client = await self.client(family=socket.AF_UNIX)
         await client.get("/hi")
         await client.until(b"\r\n\r\nhi")
-        drained = await self.leave(heir)
+        drained = await self.leave(taker)
         await self.so(lambda: drained.called)
         await client.get("/hi")
         self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
-        await self.end(heir)
+        await self.end(taker)
 
 
 class FileTests(FileCase, LeavingCase):
@@ -263,12 +263,12 @@ class FileTests(FileCase, LeavingCase):
     @on_each_loop
     async def test_under_way(self) -> None:
         """All of it comes from here, and what is asked next from elsewhere."""
-        heir = Heir(self)
+        taker = TakingWorker(self)
         self.prepare("/file", (0, SIZE))
         client = await self.client(small=True)
         await client.get("/file")
         await client.until(b"\r\n\r\n")
-        drained = await self.leave(heir)
+        drained = await self.leave(taker)
         self.assertFalse(drained.called)
         while len(client.received) < SIZE:
             await client.some()
@@ -278,8 +278,8 @@ class FileTests(FileCase, LeavingCase):
         await self.so(lambda: drained.called)
         await client.get("/hi")
         self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
-        self.assertEqual(heir.taken, 1)
-        await self.end(heir)
+        self.assertEqual(taker.taken, 1)
+        await self.end(taker)
 
 
 class TlsTests(LeavingCase):
@@ -288,12 +288,12 @@ class TlsTests(LeavingCase):
     @on_each_loop
     async def test_idle(self) -> None:
         """The next response says that it closes; without a spread it closes."""
-        tls, heir = Tls(), Heir(self)
+        tls, taker = Tls(), TakingWorker(self)
         for spread in (100.0, 0.0):
             writer = await tls.connect(self)
             writer.write(b"GET /hi HTTP/1.1\r\nHost: h\r\n\r\n")
             await self.reader.readuntil(b"\r\n\r\nhi")
-            drained = await self.leave(heir, spread)
+            drained = await self.leave(taker, spread)
             if spread:
                 await self.turns()
                 writer.write(b"GET /hi HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -303,32 +303,32 @@ class TlsTests(LeavingCase):
             await self.so(lambda: not self.site.connections)
             self.assertTrue(drained.called)
             self.site.draining = False
-        self.assertEqual(heir.taken, 0)
+        self.assertEqual(taker.taken, 0)
 
     @on_each_loop
     async def test_handshake_under_way(self) -> None:
         """It is waited for, but not for long."""
-        tls, heir = Tls(), Heir(self)
+        tls, taker = Tls(), TakingWorker(self)
         near, far = pair()
         client = Client(self.loop, near)
         self.clients.append(client)
         NativeServer(self.loop, self.site, lambda: tls.server).serve(far, None)
-        drained = await self.leave(heir, 5.0)
+        drained = await self.leave(taker, 5.0)
         await self.later(3)
         self.assertFalse(drained.called)
         await self.later(3)
         await self.so(lambda: drained.called)
         client.goes()
-        self.assertEqual(heir.taken, 0)
+        self.assertEqual(taker.taken, 0)
 
     @on_each_loop
     async def test_handshake_in_time(self) -> None:
         """Its first request is answered, with the word that it is the last."""
-        tls, heir = Tls(), Heir(self)
+        tls, taker = Tls(), TakingWorker(self)
         near, far = pair()
         near.setblocking(False)
         NativeServer(self.loop, self.site, lambda: tls.server).serve(far, None)
-        drained = await self.leave(heir, 5.0)
+        drained = await self.leave(taker, 5.0)
         reader, writer = await asyncio.open_connection(
             sock=near, ssl=tls.client, server_hostname="localhost"
         )

@@ -17,7 +17,7 @@ from clusterapp.http.transports.asyncio_server import NativeServer
 from clusterapp.http.transports.proxy_protocol_listener import AnnouncedServer
 from clusterapp.interfaces import LOAD, OPEN, private_row
 from tests.unit import clients
-from tests.unit.leaving import Heir
+from tests.unit.leaving import TakingWorker
 from tests.unit.native_sites import Client, NativeCase, Tls, on_each_loop, pair
 
 GET = b"GET /hi HTTP/1.1\r\nHost: h\r\n"
@@ -123,12 +123,12 @@ class EndTests(RowCase):
     async def test_handed_over(self) -> None:
         """It counts where it has gone to."""
         client = await self.asking(GET + b"\r\n")
-        heir = Heir(self)
-        drained = self.site.drain(hand_over=heir.hand_over)
+        taker = TakingWorker(self)
+        drained = self.site.drain(hand_over=taker.hand_over)
         await self.none()
         self.assertTrue(drained.called)
         client.goes()
-        await self.so(lambda: not heir.site.connections)
+        await self.so(lambda: not taker.site.connections)
         self.clock.advance(1)
 
     @on_each_loop

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from clusterapp.listening.handoff import MOST_AT_ONCE, Queue, Receiver, receive
+from clusterapp.listening.handoff import MOST_AT_ONCE, HandoffQueue, Receiver, receive
 from tests.unit.arriving import ArrivingCase, descriptors_left
 from tests.unit.fakes import Log
 
@@ -19,7 +19,7 @@ class QueueCase(ArrivingCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.queue = Queue()
+        self.queue = HandoffQueue()
         self.addCleanup(self.queue.close)
 
     def send(self, listeners: bytes) -> list[socket.socket]:

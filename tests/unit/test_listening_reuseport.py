@@ -238,27 +238,27 @@ class InheritanceTests(GroupCase):
         """Sockets are duplicated on their way; the kernel's group is the same."""
         group = self.group(slots=3)
         group.steer(at_random([1]))
-        heir = Group.inherited([member.dup() for member in group.members])
-        self.addCleanup(heir.close)
+        taker = Group.inherited([member.dup() for member in group.members])
+        self.addCleanup(taker.close)
         group.close()
-        self.assertEqual(self.chosen(heir), 2)
-        heir.member(3)
-        self.assertEqual(self.chosen(heir), 2)
-        heir.steer(at_random([3]))
-        self.assertEqual(self.chosen(heir), 4)
+        self.assertEqual(self.chosen(taker), 2)
+        taker.member(3)
+        self.assertEqual(self.chosen(taker), 2)
+        taker.steer(at_random([3]))
+        self.assertEqual(self.chosen(taker), 4)
 
     def test_queues_go_on(self) -> None:
         """A connection that nobody has accepted yet is not lost."""
         group = self.group(slots=1)
         group.steer(at_random([0]))
         with self.connected(group, "127.0.0.1"):
-            heir = Group.inherited([member.dup() for member in group.members])
-            self.addCleanup(heir.close)
+            taker = Group.inherited([member.dup() for member in group.members])
+            self.addCleanup(taker.close)
             group.close()
-            heir.member(0).accept()[0].close()
+            taker.member(0).accept()[0].close()
 
     def test_first_one_alone(self) -> None:
-        heir = Group.inherited([self.group().members[0].dup()])
-        self.addCleanup(heir.close)
-        heir.member(0)
-        self.assertEqual(self.chosen(heir), 0)
+        taker = Group.inherited([self.group().members[0].dup()])
+        self.addCleanup(taker.close)
+        taker.member(0)
+        self.assertEqual(self.chosen(taker), 0)

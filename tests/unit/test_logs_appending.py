@@ -16,7 +16,7 @@ from clusterapp.logs.appending import (
     PAUSE,
     Appender,
 )
-from clusterapp.logs.log_output import Output, open_again, open_path
+from clusterapp.logs.log_output import LineOutput, open_again, open_path
 from tests.unit.fakes import Log, descriptors
 
 LINE = b"%099d\n" % 0
@@ -38,7 +38,7 @@ class AppenderCase(SynchronousTestCase):
     def appender(self, path: Path | None = None) -> Appender:
         """Append to a path; the test closes it."""
         name = str(path or self.path)
-        return Appender(self.clock, name, lambda: Output(open_path(name)))
+        return Appender(self.clock, name, lambda: LineOutput(open_path(name)))
 
     def assert_log(self, *lines: str) -> None:
         """Look at what is logged, all of it as errors, and forget it."""
@@ -231,7 +231,9 @@ class SlowTests(AppenderCase):
         super().setUp()
         self.reading, self.writing = os.pipe()
         os.set_blocking(self.reading, False)
-        self.slow = Appender(self.clock, "-", lambda: Output(open_again(self.writing)))
+        self.slow = Appender(
+            self.clock, "-", lambda: LineOutput(open_again(self.writing))
+        )
 
     def test_reader_comes_back(self) -> None:
         """Nothing is lost, and nothing is said of it."""

@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.logs import log_writer
 from clusterapp.logs.log_writer import MOST_KEPT, LogWriter, may_block
-from clusterapp.logs.program import Output, ProgramLog, stdout_output
+from clusterapp.logs.program import LogOutput, ProgramLog, stdout_output
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 30.0
@@ -253,14 +253,14 @@ class StreamTests(SynchronousTestCase):
 class OutputTests(SynchronousTestCase):
     """The program's log on a stdout that is a pipe, or a file."""
 
-    def output(self, path: Path | int) -> Output:
+    def output(self, path: Path | int) -> LogOutput:
         self.patch(os, "register_at_fork", lambda **_: None)
         self.patch(__import__("atexit"), "register", lambda _: None)
         text = io.TextIOWrapper(io.FileIO(path, "w"), "iso8859-1")
         self.addCleanup(text.close)
         return stdout_output(text, {})
 
-    def log(self, output: Output) -> tuple[ProgramLog, Logger]:
+    def log(self, output: LogOutput) -> tuple[ProgramLog, Logger]:
         later = Clock().callLater
         log = ProgramLog(output.observer, later, lambda: None, output.finish)
         return log, Logger("shop", observer=LogPublisher(log))

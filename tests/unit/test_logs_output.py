@@ -13,7 +13,7 @@ from select import PIPE_BUF
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.logs.log_output import MOST_BYTES, Output, open_again, open_path
+from clusterapp.logs.log_output import MOST_BYTES, LineOutput, open_again, open_path
 from tests.unit.fakes import descriptors
 
 
@@ -25,13 +25,13 @@ class OutputCase(SynchronousTestCase):
         self.addCleanup(folder.cleanup)
         self.path = Path(folder.name) / "access.log"
 
-    def output(self, descriptor: int) -> Output:
+    def output(self, descriptor: int) -> LineOutput:
         """Write to a descriptor that is the output's to close."""
-        made = Output(descriptor)
+        made = LineOutput(descriptor)
         self.addCleanup(made.close)
         return made
 
-    def file(self) -> Output:
+    def file(self) -> LineOutput:
         """Open the file."""
         return self.output(open_path(str(self.path)))
 
@@ -103,7 +103,7 @@ class OpeningTests(OutputCase):
         ours, theirs = socket.socketpair()
         with ours, theirs:
             for each in (open_path(str(self.path)), open_again(ours.fileno())):
-                Output(each).close()
+                LineOutput(each).close()
         self.assertEqual(descriptors(), before)
 
 
@@ -190,11 +190,11 @@ class FileTests(OutputCase):
 #: A worker that writes 3000 lines of its own as fast as it can.
 WORKER = """
 import os, select, sys
-from clusterapp.logs.log_output import Output, open_again, open_path
+from clusterapp.logs.log_output import LineOutput, open_again, open_path
 
 name, path = sys.argv[1:]
 descriptor = open_path(path) if path else open_again(1)
-output = Output(descriptor)
+output = LineOutput(descriptor)
 sys.stdin.read()
 for batch in range(30):
     lines = [b"%s %d %s\\n" % (name.encode(), 100 * batch + n, b"x" * n)
@@ -280,7 +280,7 @@ class PipeTests(OutputCase):
         self.assertTrue(all(piece.endswith(b"\n") for piece in pieces))
         self.assertEqual(output.longest_line, PIPE_BUF)
 
-    def assert_slow(self, output: Output, receive: Callable[[], bytes]) -> None:
+    def assert_slow(self, output: LineOutput, receive: Callable[[], bytes]) -> None:
         """Write more than goes in, twice, and look that nothing is missing."""
         lines = [b"%0999d\n" % number for number in range(1000)]
         wanted, got = b"".join(lines), b""

@@ -5,7 +5,7 @@ import socket
 from clusterapp.dispatch.rendezvous import slot_of_address
 from clusterapp.interfaces import OPEN, RECEIVED
 from clusterapp.master.distribution.fd_passing import MOST_WAITING
-from clusterapp.master.distribution.request_peek import PATIENCE
+from clusterapp.master.distribution.request_peek import TIMEOUT
 from tests.unit.accepting import TCP, AcceptanceCase, request, session_of
 
 
@@ -111,7 +111,7 @@ class StickyTests(AcceptanceCase):
         self.serve(TCP, dispatch="sticky")
         self.update_affinity()
         [client] = self.come()
-        self.reactor.advance(PATIENCE)
+        self.reactor.advance(TIMEOUT)
         self.assertEqual(sorted(self.got()), [[], [0]])
         self.assert_open(client)
 
@@ -190,8 +190,8 @@ class StickyTests(AcceptanceCase):
         self.workers[1].dies()
         self.run_in(0, slots=(0, 1))
         self.assertEqual(self.workers[0].receive_all(), [1, 1])
-        self.assertEqual(self.sockets.place(1).waiting, 1)
-        self.assertEqual(self.sockets.place(1).queue.waiting, 1)
+        self.assertEqual(self.sockets.slot(1).waiting, 1)
+        self.assertEqual(self.sockets.slot(1).queue.waiting, 1)
 
     def test_slot_goes(self) -> None:
         """Then nothing belongs there any more."""
@@ -209,4 +209,4 @@ class StickyTests(AcceptanceCase):
         self.ask(session_of(1, (0, 1)))
         self.run_in(0, slots=(0,))
         self.assertEqual(self.got(), [[0], []])
-        self.assertEqual(self.sockets.place(1).waiting, 0)
+        self.assertEqual(self.sockets.slot(1).waiting, 0)

@@ -60,7 +60,7 @@ class VacantTests(AcceptanceCase):
         """A balancer is answered there by another worker."""
         self.serve(TCP, dispatch="shared", worker_ports=free_port(3))
         self.run_in(0, slots=(0, 1))
-        port = self.sockets.place(1).port
+        port = self.sockets.slot(1).port
         assert port is not None
         self.connect(port.socket)
         self.reactor.run_dry()
@@ -69,7 +69,7 @@ class VacantTests(AcceptanceCase):
     def test_its_private_socket(self) -> None:
         """A worker may still pass on what has belonged to a slot that is gone."""
         self.serve(TCP, dispatch="shared")
-        private = self.sockets.place(1).private.socket
+        private = self.sockets.slot(1).private.socket
         self.run_in(0, slots=(0, 1))
         other = socket.socket(socket.AF_UNIX)
         self.addCleanup(other.close)
@@ -84,7 +84,7 @@ class VacantTests(AcceptanceCase):
         """It belongs to nobody: when its worker dies another gets it."""
         self.serve(TCP, dispatch="shared", size=3, worker_ports=free_port(3))
         self.run_in(0, slots=(0, 1, 2))
-        port = self.sockets.place(1).port
+        port = self.sockets.slot(1).port
         assert port is not None
         self.connect(port.socket)
         self.reactor.run_dry()
@@ -107,7 +107,7 @@ class VacantTests(AcceptanceCase):
         self.serve(TCP, dispatch="shared", worker_ports=free_port(3))
         self.run_in(0, slots=(0, 1))
         self.fill(self.workers[0])
-        port = self.sockets.place(1).port
+        port = self.sockets.slot(1).port
         assert port is not None
         self.connect(port.socket)
         self.reactor.run_dry()

@@ -14,7 +14,7 @@ from clusterapp.lifecycle import State
 from clusterapp.master.distribution.agent_check import (
     LONGEST_LINE,
     MOST_CONNECTIONS,
-    PATIENCE,
+    TIMEOUT,
     AgentCheck,
     answer,
     weight,
@@ -104,7 +104,7 @@ class Master:
         self.sockets = Sockets(listening)
         self.pool = Pool({0: Slot(), 1: Slot("draining")})
         self.phase = "running"
-        self.leads = self.runs = True
+        self.is_active = self.runs = True
 
     @property
     def deployment(self) -> "Master":
@@ -204,7 +204,7 @@ class BoundTests(CheckCase):
 
     def test_time(self) -> None:
         _, transport = self.connect()
-        self.master.reactor.advance(PATIENCE - 0.1)
+        self.master.reactor.advance(TIMEOUT - 0.1)
         self.assertFalse(transport.aborted)
         self.master.reactor.advance(0.1)
         self.assertTrue(transport.aborted)
@@ -213,7 +213,7 @@ class BoundTests(CheckCase):
         """The time goes on until the connection is gone."""
         check, transport = self.connect()
         check.dataReceived(b"slot 0\n")
-        self.master.reactor.advance(PATIENCE)
+        self.master.reactor.advance(TIMEOUT)
         self.assertTrue(transport.aborted)
 
     def test_connections(self) -> None:
@@ -257,10 +257,10 @@ class DutyTests(CheckCase):
 
     def test_upgrade(self) -> None:
         """Of two masters with one socket, only the one that leads answers."""
-        self.master.leads = False
+        self.master.is_active = False
         self.checks.changed()
         self.assertEqual(self.readers(), 0)
-        self.master.leads = True
+        self.master.is_active = True
         self.checks.changed()
         self.assertEqual(self.readers(), 1)
 

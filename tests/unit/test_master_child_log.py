@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.log_events import LOG_FD, ChildEvent, RequestFacts
 from clusterapp.channel.log_records import records_of
-from clusterapp.master.workers.child_log import ChildLog
+from clusterapp.master.workers.child_log import ChildLogWriter
 from tests.unit.fakes import Log
 from tests.unit.test_master_slot import SlotCase
 
@@ -17,7 +17,7 @@ class ChildLogTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.seen = Log(self).events
-        self.log = ChildLog("worker 3", 3, 7)
+        self.log = ChildLogWriter("worker 3", 3, 7)
 
     def text(self, **fields: object) -> str:
         """Log an event; give its text."""

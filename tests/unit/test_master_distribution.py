@@ -86,61 +86,64 @@ class SuppliesTests(DistributionCase):
 
     def test_always(self) -> None:
         self.distribute(dispatch="round-robin")
-        supplies = self.distribution.supplies(1)
-        place = self.sockets.place(1)
-        given = supplies.descriptors
+        child_resources = self.distribution.child_resources(1)
+        place = self.sockets.slot(1)
+        given = child_resources.descriptors
         self.assertEqual(set(given), {SCOREBOARD, QUEUE, PRIVATE})
         self.assertTrue(self.same(given[QUEUE], place.queue.receiving))
         self.assertTrue(self.same(given[PRIVATE], place.private.socket))
-        self.assertEqual(supplies.listeners, tuple(self.names))
-        self.assertEqual(supplies.shared, ())
-        how = Stickiness.from_mapping(supplies.stickiness)
+        self.assertEqual(child_resources.listeners, tuple(self.names))
+        self.assertEqual(child_resources.shared, ())
+        how = Stickiness.from_mapping(child_resources.stickiness)
         self.assertEqual(how, Stickiness((), "cookie", (), b"secret".hex()))
 
     def test_shared_listener(self) -> None:
         self.distribute(TCP, f"{TCP}:dispatch=round-robin")
-        supplies = self.distribution.supplies(0)
+        child_resources = self.distribution.child_resources(0)
         first, second = self.names
         self.assertTrue(
             self.same(
-                supplies.descriptors[first], self.sockets.public_listeners[0][2].socket
+                child_resources.descriptors[first],
+                self.sockets.public_listeners[0][2].socket,
             )
         )
-        self.assertNotIn(second, supplies.descriptors)
-        self.assertEqual(supplies.listeners, (first, second))
-        self.assertEqual(supplies.shared, (first,))
+        self.assertNotIn(second, child_resources.descriptors)
+        self.assertEqual(child_resources.listeners, (first, second))
+        self.assertEqual(child_resources.shared, (first,))
 
     def test_listener_with_a_group(self) -> None:
         self.distribute(dispatch="reuseport")
         [name] = self.names
         for slot in (0, 1, 3):
-            supplies = self.distribution.supplies(slot)
+            child_resources = self.distribution.child_resources(slot)
             members = self.sockets.group(self.sockets.public_listeners[0][2]).members
-            self.assertTrue(self.same(supplies.descriptors[name], members[slot + 1]))
-            self.assertEqual(supplies.shared, ())
+            self.assertTrue(
+                self.same(child_resources.descriptors[name], members[slot + 1])
+            )
+            self.assertEqual(child_resources.shared, ())
 
     def test_port_of_a_worker(self) -> None:
         port = free_port()
         self.distribute(size=1, worker_ports=port)
-        supplies = self.distribution.supplies(0)
-        found = self.sockets.place(0).port
+        child_resources = self.distribution.child_resources(0)
+        found = self.sockets.slot(0).port
         assert found is not None
         self.assertEqual(found.socket.getsockname()[1], port)
-        self.assertTrue(self.same(supplies.descriptors[PORT], found.socket))
+        self.assertTrue(self.same(child_resources.descriptors[PORT], found.socket))
 
     def test_rows(self) -> None:
         """Each process has one, also beside another in its slot, until it is gone."""
         self.distribute()
-        rows = [self.distribution.supplies(0) for _ in range(3)]
+        rows = [self.distribution.child_resources(0) for _ in range(3)]
         self.assertEqual(len({each.row for each in rows}), 3)
         self.assertNotIn(0, {each.row for each in rows})
         rows[1].gone()
-        self.assertEqual(self.distribution.supplies(1).row, rows[1].row)
+        self.assertEqual(self.distribution.child_resources(1).row, rows[1].row)
 
     def test_what_holds_now(self) -> None:
         self.distribute(dispatch="sticky", sticky="header:X")
         self.run_in(0, 1)
-        how = Stickiness.from_mapping(self.distribution.supplies(1).stickiness)
+        how = Stickiness.from_mapping(self.distribution.child_resources(1).stickiness)
         self.assertEqual(
             (how.listeners, how.key, how.slots), (tuple(self.names), "header:X", (0, 1))
         )
@@ -151,7 +154,7 @@ class TellingTests(DistributionCase):
 
     def news(self, filling: Filling) -> int:
         """Let a process be told what it has missed; tell how often it was told."""
-        self.distribution.tell_news(filling)  # type: ignore[arg-type]
+        self.distribution.send_updates(filling)  # type: ignore[arg-type]
         return len(filling.stuck)
 
     def test_one_that_arrives(self) -> None:
@@ -229,13 +232,13 @@ class TellingTests(DistributionCase):
     def test_one_that_drains(self) -> None:
         """It accepts nothing any more, but still has requests that belong elsewhere."""
         self.distribute()
-        leaving, _ = self.run_in(0, 1)
-        self.enters(leaving, "draining")
-        self.assertEqual(leaving.stuck[-1]["slots"], [1])
-        leaving.told.clear()
+        retiring, _ = self.run_in(0, 1)
+        self.enters(retiring, "draining")
+        self.assertEqual(retiring.stuck[-1]["slots"], [1])
+        retiring.told.clear()
         self.set_policy("round-robin")
         self.set_policy("shared")
-        self.assertEqual(leaving.told, {})
+        self.assertEqual(retiring.told, {})
 
     def test_all_hear_of_a_policy(self) -> None:
         self.distribute()
@@ -300,12 +303,12 @@ class GivingTests(DistributionCase):
         first.receives(2)
         second.receives(2)
         first.exits()
-        self.assertEqual(self.fill(0).row, first.supplies.row)
+        self.assertEqual(self.fill(0).row, first.child_resources.row)
         self.assertEqual(self.waiting(), [0, 0])
 
     def take(self, slot: int) -> None:
         """Receive all that waits for a slot, without a word."""
-        for _, number in self.sockets.place(slot).queue.reclaim_fds():
+        for _, number in self.sockets.slot(slot).queue.reclaim_fds():
             os.close(number)
 
     def test_to_whom_they_belong(self) -> None:

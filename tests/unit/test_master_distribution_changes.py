@@ -120,7 +120,7 @@ class AddedTests(DistributionCase):
         """Try to add one; tell who decides then."""
         self.distribute(dispatch=dispatch, sticky="client-ip")
         [first] = self.run_in(0)
-        self.sockets.place(2)
+        self.sockets.slot(2)
         with descriptors_left(0), contextlib.suppress(ListenError):
             self.fill(2)
         self.distribution.changed()
@@ -138,7 +138,7 @@ class AddedTests(DistributionCase):
         first, by = self.add("sticky")
         self.assertEqual((by, set(self.pool.slots)), ("master", {0, 2}))
         self.assertEqual(first.told, {self.names[0]: None})
-        self.assertNotIn(self.names[0], self.pool.slots[2].supplies.descriptors)  # type: ignore[attr-defined]
+        self.assertNotIn(self.names[0], self.pool.slots[2].child_resources.descriptors)  # type: ignore[attr-defined]
 
 
 class SettingsTests(DistributionCase):
@@ -302,10 +302,10 @@ class UpgradeTests(DistributionCase):
                 self.run_in(0, 1)
                 listening = self.sockets.public_listeners[0][2].socket
                 clients = [self.connect(listening) for _ in range(5)]
-                inheritance = self.bequeathed()
+                inherited = self.bequeathed()
                 self.distribution.finish()
                 self.sockets.close()
-                self.distribute(dispatch=dispatch, inheritance=inheritance)
+                self.distribute(dispatch=dispatch, inherited=inherited)
                 self.run_in(0, 1)
                 self.reactor.run_dry()
                 self.assertEqual(sum(self.waiting()), len(clients))

@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.errors import SettingsError
-from clusterapp.master.rollout.generation import Surroundings
+from clusterapp.master.rollout.generation import LaunchContext
 from clusterapp.settings.model import Settings
 
 
@@ -38,7 +38,7 @@ class ProgramTests(GenerationCase):
         self.patch(sys, "argv", list(argv))
         self.patch(sys, "executable", executable)
         os.chdir(self.base)
-        return Surroundings({}).twistd
+        return LaunchContext({}).twistd
 
     def test_twistd(self) -> None:
         """The program itself, by the name that it was called by."""
@@ -67,7 +67,7 @@ class FolderTests(GenerationCase):
         os.chdir(self.current)
         # As twistd puts it there: the folder itself, and not the link.
         self.patch(sys, "path", [str(Path.cwd()), "lib", "/nowhere/lib"])
-        around = Surroundings({"PWD": str(self.current)})
+        around = LaunchContext({"PWD": str(self.current)})
         before = around.take(1, Settings())
         self.deploy("2")
         after = around.take(2, Settings())
@@ -81,7 +81,7 @@ class FolderTests(GenerationCase):
     def test_working_folder(self) -> None:
         """The setting is stronger, and what it leads to comes first."""
         os.chdir(self.base)
-        around = Surroundings({"PWD": "/"})  # no word of where we are
+        around = LaunchContext({"PWD": "/"})  # no word of where we are
         settings = Settings(working_folder="current")
         before = around.take(1, settings)
         # The master itself finds its modules there, too.
@@ -94,7 +94,7 @@ class FolderTests(GenerationCase):
     def test_without_links(self) -> None:
         os.chdir(self.base)
         self.patch(sys, "path", ["", "1", "/nowhere/lib", "1"])
-        generation = Surroundings({}).take(3, Settings())
+        generation = LaunchContext({}).take(3, Settings())
         self.assertEqual(generation.number, 3)
         self.assertEqual(
             generation.path, (str(self.base), str(self.base / "1"), "/nowhere/lib")
@@ -102,7 +102,7 @@ class FolderTests(GenerationCase):
 
     def test_folder_is_not_there(self) -> None:
         os.chdir(self.base)
-        around = Surroundings({})
+        around = LaunchContext({})
         for wrong in ("3", "/nowhere"):
             with self.assertRaisesRegex(SettingsError, f"{wrong} is not there"):
                 around.take(2, Settings(working_folder=wrong))
@@ -114,7 +114,7 @@ class EnvironmentTests(GenerationCase):
     def test_it_is_taken_once(self) -> None:
         of_systemd = dict.fromkeys(("LISTEN_PID", "LISTEN_FDS", "NOTIFY_SOCKET"), "1")
         environ = {"PWD": "/", "A": "1", **of_systemd}
-        around = Surroundings(environ)
+        around = LaunchContext(environ)
         generation = around.take(1, Settings())
         environ["A"] = "2"
         self.assertEqual(generation.environment, {"PWD": "/", "A": "1"})
@@ -125,7 +125,7 @@ class EnvironmentTests(GenerationCase):
         self.patch(os, "environ", {"PWD": "/", "A": "1"})
         self.patch(sys, "path", ["/nowhere/lib"])
         self.addCleanup(os.umask, os.umask(0o027))
-        around = Surroundings()
+        around = LaunchContext()
         os.environ["A"] = "2"
         sys.path.append("/nowhere/else")
         os.umask(0)

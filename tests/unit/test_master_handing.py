@@ -8,11 +8,11 @@ from clusterapp.dispatch.policies import LeastConnections, Policy, RoundRobin
 from clusterapp.interfaces import OPEN, RECEIVED
 from clusterapp.listening.handoff import MOST_AT_ONCE
 from clusterapp.master.distribution.fd_passing import MOST_WAITING, Arrived, FdPassing
-from clusterapp.master.workers.slot_sockets import Place
-from tests.unit.places import PlaceCase, Worker
+from clusterapp.master.workers.slot_sockets import SlotSockets
+from tests.unit.slot_sockets import SlotSocketsCase, Worker
 
 
-class HandingCase(PlaceCase):
+class HandingCase(SlotSocketsCase):
     """Two workers, and what is said of whether more is to be accepted."""
 
     def setUp(self) -> None:
@@ -23,7 +23,7 @@ class HandingCase(PlaceCase):
         )
         self.addCleanup(self.handing.stop)
         self.policy: Policy = RoundRobin(MOST_WAITING)
-        self.first, self.second = (self.worker(self.place(n)) for n in range(2))
+        self.first, self.second = (self.worker(self.slot_sockets(n)) for n in range(2))
         self.targets(self.first, self.second)
 
     def targets(self, *workers: Worker) -> None:
@@ -31,21 +31,25 @@ class HandingCase(PlaceCase):
         self.handing.targets = [worker.target() for worker in workers]
 
     def give(
-        self, count: int = 1, *, listener: int = 0, place: Place | None = None
+        self,
+        count: int = 1,
+        *,
+        listener: int = 0,
+        slot_sockets: SlotSockets | None = None,
     ) -> list[socket.socket]:
         """Let connections arrive in one turn; give their clients."""
         clients = []
         for _ in range(count):
             client, connection = self.raw()
-            self.handing.give(Arrived(connection, listener, self.policy, place))
+            self.handing.give(Arrived(connection, listener, self.policy, slot_sockets))
             clients.append(client)
         return clients
 
-    def give_more(self, count: int, place: Place | None = None) -> None:
+    def give_more(self, count: int, slot_sockets: SlotSockets | None = None) -> None:
         """Let the same connection arrive many times, one by one."""
         _, connection = self.raw()
         for _ in range(count):
-            arrived = Arrived(os.dup(connection), 0, self.policy, place)
+            arrived = Arrived(os.dup(connection), 0, self.policy, slot_sockets)
             self.handing.give(arrived)
             self.handing.flush()
         os.close(connection)
@@ -96,18 +100,18 @@ class GivingTests(HandingCase):
     def test_what_belongs_to_a_slot(self) -> None:
         """It gets there, whether somebody fills it or not."""
         self.targets(self.first)
-        self.give(2, place=self.second.place)
+        self.give(2, slot_sockets=self.second.slot_sockets)
         self.handing.flush()
-        self.assertEqual(self.second.place.waiting, 2)
+        self.assertEqual(self.second.slot_sockets.waiting, 2)
         self.assertEqual(self.second.receive_all(), [0, 0])
         self.assertEqual(self.said, [])
 
     def test_what_belongs_to_a_slot_that_has_too_many(self) -> None:
         """Another one passes its requests on; the first would keep it waiting."""
         self.targets(self.first)
-        self.give_more(MOST_WAITING, self.second.place)
+        self.give_more(MOST_WAITING, self.second.slot_sockets)
         self.assertEqual(self.first.receive_all(), [])
-        self.give(place=self.second.place)
+        self.give(slot_sockets=self.second.slot_sockets)
         self.handing.flush()
         self.assertEqual(self.first.receive_all(), [0])
 
@@ -162,7 +166,7 @@ class HoldingTests(HandingCase):
         self.reactor.advance(0.005)
         self.assertTrue(self.handing.is_held)
         self.assertNotIn(False, self.said)
-        self.assertEqual(self.first.place.waiting, MOST_WAITING)
+        self.assertEqual(self.first.slot_sockets.waiting, MOST_WAITING)
 
     def test_no_worker_at_all(self) -> None:
         self.targets()
@@ -174,17 +178,17 @@ class HoldingTests(HandingCase):
 
     def test_kernel_has_no_room(self) -> None:
         """It may allow less than is wanted; none is lost, and none counts."""
-        place = self.first.place
+        slot_sockets = self.first.slot_sockets
         self.targets(self.first)
         _, connection = self.raw()
-        while place.queue.send(b"\0", [connection]):
-            place.given += 1
+        while slot_sockets.queue.send(b"\0", [connection]):
+            slot_sockets.given += 1
         os.close(connection)
         # As if its worker were about to receive them all.
-        self.first.row[RECEIVED] = place.given
+        self.first.row[RECEIVED] = slot_sockets.given
         clients = self.give(3)
         self.handing.flush()
-        self.assertEqual(place.waiting, 0)
+        self.assertEqual(slot_sockets.waiting, 0)
         self.assertTrue(self.handing.is_held)
         self.first.row[RECEIVED] = 0
         self.first.receive_all()
@@ -192,7 +196,7 @@ class HoldingTests(HandingCase):
         self.assertEqual(self.first.receive_all(), [0, 0, 0])
         for client in clients:
             self.assert_open(client)
-        self.assertEqual(place.waiting, 0)
+        self.assertEqual(slot_sockets.waiting, 0)
 
     def test_hearer_may_let_more_in_at_once(self) -> None:
         """What is given while that is said is neither lost nor sent twice."""
@@ -225,7 +229,7 @@ class TakingBackTests(HandingCase):
     def reclaim_fds(self, *listeners: int) -> None:
         """Take back what has come by these listeners; the rest belongs there."""
         self.handing.reclaim_fds(
-            self.second.place, dict.fromkeys(listeners, self.policy)
+            self.second.slot_sockets, dict.fromkeys(listeners, self.policy)
         )
 
     def test_others_get_it(self) -> None:
@@ -234,7 +238,7 @@ class TakingBackTests(HandingCase):
         self.handing.flush()
         self.targets(self.first)
         self.reclaim_fds(1)
-        self.assertEqual(self.second.place.waiting, 0)
+        self.assertEqual(self.second.slot_sockets.waiting, 0)
         self.assertEqual(self.first.receive_all(), [1, 1])
         for client in clients:
             self.assert_open(client)
@@ -249,16 +253,16 @@ class TakingBackTests(HandingCase):
         self.targets(self.first)
         self.reclaim_fds(2)
         self.assertEqual(self.first.receive_all(), [2])
-        self.assertEqual(self.second.place.waiting, 2)
+        self.assertEqual(self.second.slot_sockets.waiting, 2)
         self.assertEqual(self.second.receive_all(), [1, 3])
 
     def test_as_many_as_may_wait(self) -> None:
         """They are all taken back, and all put there again."""
-        self.give_more(MOST_WAITING, self.second.place)
+        self.give_more(MOST_WAITING, self.second.slot_sockets)
         self.targets(self.first)
         self.reclaim_fds()
-        self.assertEqual(self.second.place.waiting, MOST_WAITING)
-        self.assertEqual(self.first.place.waiting, 0)
+        self.assertEqual(self.second.slot_sockets.waiting, MOST_WAITING)
+        self.assertEqual(self.first.slot_sockets.waiting, 0)
 
     def test_nobody_else_is_there(self) -> None:
         self.targets(self.second)
@@ -282,7 +286,7 @@ class TakingBackTests(HandingCase):
         self.second.dies()
         self.targets(self.first)
         self.reclaim_fds(1)
-        self.assertEqual(self.second.place.waiting, 0)
+        self.assertEqual(self.second.slot_sockets.waiting, 0)
         self.assertEqual(self.first.receive_all(), [1])
 
 
@@ -356,9 +360,9 @@ class StopTests(HandingCase):
     def test_kernel_has_no_room(self) -> None:
         """What cannot be sent at the end is let go of as well."""
         self.targets(self.first)
-        place = self.first.place
+        slot_sockets = self.first.slot_sockets
         _, connection = self.raw()
-        while place.queue.send(b"\0", [connection]):
+        while slot_sockets.queue.send(b"\0", [connection]):
             pass
         os.close(connection)
         [client] = self.give()

@@ -19,7 +19,7 @@ class Cluster:
         self.now = ServiceStatus("stopped", ready=False, operation=None, text="")
         self._changed: list[Callable[[], None]] = []
 
-    def standing(self) -> ServiceStatus:
+    def service_status(self) -> ServiceStatus:
         return self.now
 
     def watch(self, changed: Callable[[], None]) -> None:

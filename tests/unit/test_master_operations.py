@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 
 from clusterapp.errors import BusyError, OperationError, UnknownSlotError
 from clusterapp.master import operator_actions as operations
-from clusterapp.operations import Verdict
+from clusterapp.operations import OperationResult
 from clusterapp.spawning.cpus import usable_cpus
 from tests.unit.fakes import FakeChild
 from tests.unit.masters import OperationCase
@@ -87,7 +87,7 @@ class SlotTests(OperationCase):
             self.assertRegex(verdict.text, "^worker .: cannot be started: .*descriptor")
         self.reactor.spawn_error = None
         self.assertEqual(self.reactor.living(), children)
-        self.assertEqual(self.operations.status()["leaving"], [])
+        self.assertEqual(self.operations.status()["retiring"], [])
         self.finish()
 
     def test_restart(self) -> None:
@@ -97,11 +97,13 @@ class SlotTests(OperationCase):
         self.assertEqual(
             (child.bootstrap["slot"], child.bootstrap["generation"]), (1, 1)
         )
-        self.assertEqual(self.verdict(judged), Verdict(True, "worker 1 is replaced"))
+        self.assertEqual(
+            self.verdict(judged), OperationResult(True, "worker 1 is replaced")
+        )
         self.assertEqual([each.alive for each in old], [True, False])
         self.finish()
 
-    def ready_beside(self, old: FakeChild) -> Deferred[Verdict]:
+    def ready_beside(self, old: FakeChild) -> Deferred[OperationResult]:
         """Have a process take the slot of another, which has not heard of it yet."""
         judged = self.operations.restart(0, self.tell)
         child = self.newest()
@@ -147,7 +149,7 @@ class SlotTests(OperationCase):
         judged = self.operations.restart(0, self.tell)
         self.pass_trial()
         text = "worker 0 is started; there was no process in its slot"
-        self.assertEqual(self.verdict(judged), Verdict(True, text))
+        self.assertEqual(self.verdict(judged), OperationResult(True, text))
         self.finish()
 
     def test_unknown_slot(self) -> None:
@@ -182,7 +184,7 @@ class OneAtATimeTests(OperationCase):
         self.run_master(workers=2)
         judged = self.operations.scale(1, self.tell)
         self.leave(1)
-        self.assertEqual(self.verdict(judged), Verdict(True, "1 worker"))
+        self.assertEqual(self.verdict(judged), OperationResult(True, "1 worker"))
         self.finish()
 
     def test_before_anything_is_ready(self) -> None:
@@ -385,7 +387,7 @@ class StopTests(OperationCase):
         judged = self.operations.stop(quick=False, tell=self.tell)
         self.assertNoResult(judged)
         self.let_go()
-        self.assertEqual(self.verdict(judged), Verdict(True, "stopped"))
+        self.assertEqual(self.verdict(judged), OperationResult(True, "stopped"))
         self.assert_nothing_left()
 
     def test_quick(self) -> None:

@@ -4,7 +4,7 @@ import os
 
 from clusterapp.channel.inspection import END
 from clusterapp.errors import OperationError
-from clusterapp.operations import Verdict
+from clusterapp.operations import OperationResult
 from tests.unit import master_apps
 from tests.unit.masters import HOOKED, OperationCase
 
@@ -111,21 +111,23 @@ class CoreStatusTests(OperationCase):
         )
         fresh.say_loaded()
         self.reactor.flush()
-        self.assertEqual([row["slot"] for row in self.leaving()], ["core"])
+        self.assertEqual([row["slot"] for row in self.retiring()], ["core"])
         old.exit()
         self.reactor.flush()
         fresh.say_ready()
         self.reactor.flush()
-        self.assertEqual(self.verdict(judged), Verdict(True, "the core is replaced"))
+        self.assertEqual(
+            self.verdict(judged), OperationResult(True, "the core is replaced")
+        )
         self.assertEqual(
             self.steps, [("core", "starting generation 1"), ("core", "ready")]
         )
-        self.assertEqual(self.leaving(), [])
+        self.assertEqual(self.retiring(), [])
         self.assertTrue(worker.alive)
         self.finish()
 
-    def leaving(self) -> list[dict[str, object]]:
-        found: list[dict[str, object]] = self.operations.status()["leaving"]
+    def retiring(self) -> list[dict[str, object]]:
+        found: list[dict[str, object]] = self.operations.status()["retiring"]
         return found
 
     def test_restart_in_the_master(self) -> None:

@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
-from clusterapp.operations import Verdict
+from clusterapp.operations import OperationResult
 from tests.unit.fakes import FakeChild
 from tests.unit.masters import HOOKED, OperationCase
 
@@ -68,11 +68,13 @@ class ReloadTests(OperationCase):
         self.reactor.advance(1)
         again = self.child_in(0)
         self.assertEqual(
-            (again.bootstrap["on_trial"], again.bootstrap["generation"]), (False, 2)
+            (again.bootstrap["as_canary"], again.bootstrap["generation"]), (False, 2)
         )
         self.finish()
 
-    def failed(self, judged: Deferred[Verdict], old: list[FakeChild]) -> Verdict:
+    def failed(
+        self, judged: Deferred[OperationResult], old: list[FakeChild]
+    ) -> OperationResult:
         """Check that nothing has changed for the old ones."""
         verdict = self.verdict(judged)
         self.assertFalse(verdict.ok)

@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 
 from clusterapp.http.connection_limits import Limits
 from clusterapp.http.syntax.proxy_protocol import LONGEST
-from clusterapp.master.distribution.request_peek import MOST, PATIENCE, Peeking
+from clusterapp.master.distribution.request_peek import MOST, TIMEOUT, RequestPeek
 from tests.unit.arriving import ArrivingCase
 
 if TYPE_CHECKING:
@@ -54,8 +54,10 @@ class PeekingCase(ArrivingCase):
     def setUp(self) -> None:
         super().setUp()
         self.seen: list[tuple[Any, Any, Any, Head | None]] = []
-        self.peeking = Peeking(self.reactor, lambda *what: self.seen.append(what))
-        self.addCleanup(self.peeking.stop)
+        self.request_peek = RequestPeek(
+            self.reactor, lambda *what: self.seen.append(what)
+        )
+        self.addCleanup(self.request_peek.stop)
 
     def look(
         self, *pieces: bytes, versions: str | None = None
@@ -68,7 +70,7 @@ class PeekingCase(ArrivingCase):
         for piece in pieces:
             self.send(client, connection, piece)
         peer = client.getsockname()
-        self.peeking.look(connection, peer, versions, "about")
+        self.request_peek.look(connection, peer, versions, "about")
         return client, connection
 
     def send(self, client: socket.socket, connection: Any, data: bytes) -> None:
@@ -161,7 +163,7 @@ class HeadTests(PeekingCase):
         def fail(_: object) -> None:
             raise ZeroDivisionError
 
-        self.patch(self.peeking.reader, "read", fail)
+        self.patch(self.request_peek.reader, "read", fail)
         client, connection = self.look(HEAD)
         late, waiting = self.look()
         self.send(late, waiting, HEAD)
@@ -178,7 +180,7 @@ class HeadTests(PeekingCase):
         """It is seen once, and nothing is left of the looking."""
         self.seen.clear()
         _, connection = self.look(data)
-        self.reactor.advance(PATIENCE)
+        self.reactor.advance(TIMEOUT)
         self.assertEqual(len(self.seen), 1)
         self.assert_nobody_waits()
         connection.close()
@@ -194,7 +196,7 @@ class NoHeadTests(PeekingCase):
 
     def test_silence(self) -> None:
         self.look()
-        self.reactor.advance(PATIENCE - 0.001)
+        self.reactor.advance(TIMEOUT - 0.001)
         self.assertEqual(self.seen, [])
         self.reactor.advance(0.001)
         self.assert_given_up()
@@ -203,14 +205,14 @@ class NoHeadTests(PeekingCase):
         """It is not waited for any longer than silence is, and seldom looked at."""
         _, connection = self.look(HEAD[:-2])
         for _ in range(1000):
-            self.reactor.advance(PATIENCE / 1000)
+            self.reactor.advance(TIMEOUT / 1000)
         self.assert_given_up()
         self.assertLess(connection.looks, 10)
 
     def test_half_a_head_after_a_silence(self) -> None:
         """It has no more time for it than others."""
         client, connection = self.look()
-        self.reactor.advance(PATIENCE - 0.005)
+        self.reactor.advance(TIMEOUT - 0.005)
         self.send(client, connection, HEAD[:10])
         self.reactor.turn()
         self.reactor.advance(0.005)
@@ -232,20 +234,20 @@ class NoHeadTests(PeekingCase):
         with contextlib.suppress(BlockingIOError):
             while sent < 10_000_000:
                 sent += client.send(crumbs)
-        self.assertGreater(sent, self.peeking.most_bytes)
+        self.assertGreater(sent, self.request_peek.most_bytes)
         for _ in range(1000):
-            self.reactor.advance(PATIENCE / 1000)
+            self.reactor.advance(TIMEOUT / 1000)
         self.assert_given_up()
         self.assertLess(connection.looks, 10)
 
     def test_too_long_a_head(self) -> None:
         """It is seen early that it can never be read."""
-        self.look(b"GET / HTTP/1.1\r\nCookie: " + b"a" * self.peeking.most_bytes)
+        self.look(b"GET / HTTP/1.1\r\nCookie: " + b"a" * self.request_peek.most_bytes)
         self.assert_given_up()
 
     def test_longest_that_is_looked_at(self) -> None:
         """Whatever a worker can read, the master can, a PROXY header before it too."""
-        self.assertEqual(self.peeking.most_bytes, Limits().head + LONGEST)
+        self.assertEqual(self.request_peek.most_bytes, Limits().head + LONGEST)
 
     def test_client_leaves(self) -> None:
         client, _ = self.look()
@@ -256,7 +258,7 @@ class NoHeadTests(PeekingCase):
     def test_client_leaves_within_a_head(self) -> None:
         client, _ = self.look(HEAD[:10])
         client.close()
-        self.reactor.advance(PATIENCE)
+        self.reactor.advance(TIMEOUT)
         self.assert_given_up()
 
     def test_client_breaks_off(self) -> None:
@@ -272,7 +274,7 @@ class NoHeadTests(PeekingCase):
         [reader] = self.reactor.getReaders()
         self.reactor.removeReader(reader)
         reader.connectionLost(Failure(ConnectionLost()))
-        self.reactor.advance(PATIENCE)
+        self.reactor.advance(TIMEOUT)
         self.assert_given_up()
 
 
@@ -283,7 +285,7 @@ class ManyTests(PeekingCase):
         super().setUp()
         self.silent = [Silent(10_000 + number) for number in range(MOST)]
         for each in self.silent:
-            self.peeking.look(each, ("127.0.0.1", 1), None, "silent")  # type: ignore[arg-type]
+            self.request_peek.look(each, ("127.0.0.1", 1), None, "silent")  # type: ignore[arg-type]
 
     def test_oldest_makes_room(self) -> None:
         """One more is waited for; the one that was waited for longest goes on."""
@@ -292,7 +294,7 @@ class ManyTests(PeekingCase):
         [(seen, about, _, head)] = self.seen
         self.assertIs(seen, self.silent[0])
         self.assertEqual((about, head), ("silent", None))
-        self.assertEqual(len(self.peeking.watched), MOST)
+        self.assertEqual(len(self.request_peek.watched), MOST)
         self.send(client, connection, HEAD)
         [reader] = [
             each
@@ -313,20 +315,20 @@ class ManyTests(PeekingCase):
         self.send(client, connection, HEAD[10:])
         self.reactor.advance(0.01)
         self.assertEqual([head is None for *_, head in self.seen], [True, False])
-        self.assertEqual(len(self.peeking.watched), MOST - 1)
+        self.assertEqual(len(self.request_peek.watched), MOST - 1)
 
     def test_room_again(self) -> None:
-        self.reactor.advance(PATIENCE)
+        self.reactor.advance(TIMEOUT)
         self.assertEqual(len(self.seen), MOST)
         self.look()
         self.assertEqual(len(self.seen), MOST)
-        self.peeking.stop()
+        self.request_peek.stop()
         self.assert_nobody_waits()
 
     def test_few_descriptors(self) -> None:
         """They are not all taken by connections that are waited for."""
         self.patch(resource, "getrlimit", lambda _: (256, 256))
-        self.assertEqual(Peeking(self.reactor, lambda *_: None).most, 64)
+        self.assertEqual(RequestPeek(self.reactor, lambda *_: None).most, 64)
 
 
 class ProxyTests(PeekingCase):
@@ -386,7 +388,7 @@ class ProxyTests(PeekingCase):
 
     def test_header_and_no_more(self) -> None:
         self.look(LINE, versions="auto")
-        self.reactor.advance(PATIENCE)
+        self.reactor.advance(TIMEOUT)
         self.assertIsNone(self.target())
         self.assertEqual(self.peer(), ("192.0.2.7", 4711))
 
@@ -405,7 +407,7 @@ class StopTests(PeekingCase):
         clients = [self.look()[0], self.look(HEAD[:10])[0]]
         waiting, connection = self.look()
         self.send(waiting, connection, HEAD)
-        self.peeking.stop()
+        self.request_peek.stop()
         heads = [head for *_, head in self.seen]
         self.assertEqual(len(heads), 3)
         self.assertEqual([head.target for head in heads if head], [b"/a?b=c"])
@@ -415,6 +417,6 @@ class StopTests(PeekingCase):
 
     def test_twice(self) -> None:
         self.look()
-        self.peeking.stop()
-        self.peeking.stop()
+        self.request_peek.stop()
+        self.request_peek.stop()
         self.assertEqual(len(self.seen), 1)

@@ -3,15 +3,15 @@
 import os
 from pathlib import Path
 
-from tests.unit.places import PlaceCase
+from tests.unit.slot_sockets import SlotSocketsCase
 
 
-class WaitingTests(PlaceCase):
+class WaitingTests(SlotSocketsCase):
     """Those that were given to it and that no process has received."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.one = self.place()
+        self.one = self.slot_sockets()
 
     def reclaim_fds(self) -> int:
         """Let the master take back what waits; tell how many that were."""
@@ -108,11 +108,11 @@ class WaitingTests(PlaceCase):
         self.assertEqual(self.one.waiting, 3)
 
 
-class CloseTests(PlaceCase):
+class CloseTests(SlotSocketsCase):
     """The end of a slot."""
 
     def test_all_is_closed(self) -> None:
-        place = self.place(3)
+        place = self.slot_sockets(3)
         path = place.private.path
         assert path is not None
         place.close()

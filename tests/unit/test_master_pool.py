@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.channel.bootstrap import PORT, PRIVATE
 from clusterapp.channel.stickiness import NO_AFFINITY, Stickiness
 from clusterapp.lifecycle import State
-from clusterapp.master.workers.worker_pool import Pool
+from clusterapp.master.workers.worker_pool import WorkerPool
 
 if TYPE_CHECKING:
     from clusterapp.master.workers.child_slot import ChildSlot
@@ -22,7 +22,7 @@ DOOR = "1 tcp:81"
 class FakeSlot:
     """A slot whose state the test sets."""
 
-    def __init__(self, pool: Pool, number: int, generation: int = 1) -> None:
+    def __init__(self, pool: WorkerPool, number: int, generation: int = 1) -> None:
         self.number = number
         self.generation = generation
         self.state: State = "stopped"
@@ -77,8 +77,8 @@ class PoolCase(SynchronousTestCase):
         for slot in (self.one, self.other):
             self.pool.fill(cast("ChildSlot", slot))
 
-    def make(self) -> Pool:
-        return Pool(self.changed, self.fatal_error.append, self.arrived.append)
+    def make(self) -> WorkerPool:
+        return WorkerPool(self.changed, self.fatal_error.append, self.arrived.append)
 
     def changed(self) -> None:
         self.changes += 1

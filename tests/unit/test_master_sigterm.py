@@ -43,17 +43,17 @@ class ReplacementTests(SigtermCase):
         [new] = self.started_after(2)
         self.assertTrue(old.alive)
         self.assertEqual(new.bootstrap["slot"], 0)
-        self.assertIs(new.bootstrap["on_trial"], False)
+        self.assertIs(new.bootstrap["as_canary"], False)
         self.assertEqual(old.drains, [(5.0, True)])
         self.assertEqual(self.pids(), [new.pid, other.pid])
-        self.assertEqual(self.pids("leaving"), [old.pid])
-        [leaving] = self.operations.status()["leaving"]
-        self.assertEqual(leaving["state"], "draining")
+        self.assertEqual(self.pids("retiring"), [old.pid])
+        [retiring] = self.operations.status()["retiring"]
+        self.assertEqual(retiring["state"], "draining")
         new.say_ready()
         status = self.operations.status()["workers"][0]
         self.assertEqual((status["state"], status["restarts"]), ("running", 1))
         old.exit()
-        self.assertEqual(self.pids("leaving"), [])
+        self.assertEqual(self.pids("retiring"), [])
         self.assertEqual(self.started_after(3, 20), [])
         self.assertIn(NOW.format(0, old.pid), self.log.lines(LogLevel.warn))
         self.assertEqual(self.log.lines(LogLevel.error), [])
@@ -65,7 +65,7 @@ class ReplacementTests(SigtermCase):
         new = self.started_after(2)
         # In any order: their pauses are spread at random.
         self.assertEqual({each.bootstrap["slot"] for each in new}, {0, 1})
-        self.assertEqual(self.pids("leaving"), [each.pid for each in old])
+        self.assertEqual(self.pids("retiring"), [each.pid for each in old])
         self.assertFalse(self.operations.health().ready)
         for child in new:
             child.say_ready()
@@ -134,7 +134,7 @@ class LaterTests(SigtermCase):
             f"worker 0 (pid {second.pid}) still drains: its replacement starts now",
             self.log.lines(),
         )
-        self.assertEqual(self.pids("leaving"), [second.pid])
+        self.assertEqual(self.pids("retiring"), [second.pid])
         third.say_ready()
         second.exit()
         self.assertEqual(self.started_after(3, 20), [])
@@ -178,7 +178,7 @@ class LaterTests(SigtermCase):
         self.assertTrue(old.alive)
         new.say_ready()
         self.assertEqual(self.pids(), [new.pid])
-        self.assertEqual(self.pids("leaving"), [old.pid])
+        self.assertEqual(self.pids("retiring"), [old.pid])
         self.finish()
 
     def test_while_its_successor_fails_and_drains(self) -> None:
@@ -296,7 +296,7 @@ class RecordTests(LifecycleCase):
         self.world.clock.advance(self.world.timers()[0])
         self.life.ready()
         self.world.clock.advance(3)
-        self.slot = Slot(self.world, self.patience, lambda: 0.0)
+        self.slot = Slot(self.world, self.timeouts, lambda: 0.0)
         self.slot.inherit(before)
         self.life.drain()
         self.life.exited()
@@ -314,7 +314,7 @@ class RecordTests(LifecycleCase):
         self.slot.pauses, self.slot.running_since = 3, 0.0
         before = self.slot
         self.world.clock.advance(30)
-        self.slot = Slot(self.world, self.patience, lambda: 0.0)
+        self.slot = Slot(self.world, self.timeouts, lambda: 0.0)
         self.slot.inherit(before)
         self.resume()
         self.assertEqual(self.world.pauses, [1])

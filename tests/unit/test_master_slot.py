@@ -9,13 +9,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.interfaces import Role
-from clusterapp.lifecycle import Patience, State
+from clusterapp.lifecycle import SlotTimeouts, State
 from clusterapp.master.workers.child_resources import ChildResources
 from clusterapp.master.workers.child_slot import ChildSlot
-from clusterapp.master.workers.spawn_spec import Plan
+from clusterapp.master.workers.spawn_spec import SpawnSpec
 from tests.unit.fakes import FakeChild, FakeReactor, Log, out_of_processes
 
-PATIENCE = Patience(boot=10, drain=5, pause=1, spread=0, fatal_pause=100)
+TIMEOUT = SlotTimeouts(boot=10, drain=5, pause=1, spread=0, fatal_pause=100)
 
 
 class Watcher:
@@ -65,12 +65,12 @@ class SlotCase(SynchronousTestCase):
         self.log = Log(self)
         self.slot = self.make("worker", 3)
 
-    def make(self, role: Role, number: int, **patience: float) -> ChildSlot:
+    def make(self, role: Role, number: int, **timeouts: float) -> ChildSlot:
         bootstrap = Bootstrap(role=role, slot=number, generation=7, settings={})
         return ChildSlot(
             self.reactor,  # type: ignore[arg-type]
-            Plan(bootstrap, {}, self.supply),
-            replace(PATIENCE, **patience),  # type: ignore[arg-type]
+            SpawnSpec(bootstrap, {}, self.supply),
+            replace(TIMEOUT, **timeouts),  # type: ignore[arg-type]
             self.watcher,
         )
 

@@ -81,7 +81,7 @@ class StateCheckTests(SynchronousTestCase):
         shutil.rmtree(self.state)
         self.assertTrue(Path(self.sockets.cache(2) or "").is_dir())
         shutil.rmtree(self.state)
-        place = self.sockets.place(0)
+        place = self.sockets.slot(0)
         self.assertTrue(Path(place.private.path or "").is_socket())
         self.clock.advance(1)
         self.assertEqual(len(self.logged()), 1)

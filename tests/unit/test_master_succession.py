@@ -11,8 +11,8 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.channel.upgrade_channel import NewEnd, OldEnd, tell_unfit
-from clusterapp.channel.upgrade_state import Kept
+from clusterapp.channel.upgrade_channel import NewEnd, OldEnd, report_upgrade_failed
+from clusterapp.channel.upgrade_state import OperatorChanges
 from clusterapp.errors import NeverReadyError, OperationError
 from clusterapp.master.upgrade.new_master import (
     VARIABLE,
@@ -20,12 +20,12 @@ from clusterapp.master.upgrade.new_master import (
     Successor,
     UpgradeError,
 )
-from clusterapp.master.upgrade.upgrade import Succession, Upgrading
+from clusterapp.master.upgrade.upgrade import UpgradeRole, Upgrading
 from tests.unit.fakes import descriptors
 from tests.unit.passing import channel
 
 
-class Heir:
+class NewMaster:
     """Writes down what an old master hears."""
 
     def __init__(self) -> None:
@@ -35,10 +35,10 @@ class Heir:
         self.heard.append((pid, listeners))
         return "/run/shop.pid"
 
-    def leads(self) -> None:
-        self.heard.append("leads")
+    def upgrade_complete(self) -> None:
+        self.heard.append("upgrade_complete")
 
-    def unfit(self, reason: str) -> None:
+    def upgrade_failed(self, reason: str) -> None:
         self.heard.append(reason)
 
     def channel_lost(self) -> None:
@@ -66,35 +66,35 @@ class ChannelTests(SynchronousTestCase):
     """What they say to each other."""
 
     def setUp(self) -> None:
-        self.heir, self.events = Heir(), Events()
-        self.old, self.new = OldEnd(self.heir), NewEnd(self.events)
+        self.new_master, self.events = NewMaster(), Events()
+        self.old, self.new = OldEnd(self.new_master), NewEnd(self.events)
         self.pump = channel(self.old, self.new)
 
     def test_take_over(self) -> None:
         told = self.new.take_over(42, ["tcp:8080"])
         self.pump.flush()
         self.assertEqual(self.successResultOf(told), "/run/shop.pid")
-        self.assertEqual(self.heir.heard, [(42, ["tcp:8080"])])
+        self.assertEqual(self.new_master.heard, [(42, ["tcp:8080"])])
 
-    def test_leads(self) -> None:
-        self.new.leads()
+    def test_upgrade_complete(self) -> None:
+        self.new.upgrade_complete()
         self.pump.flush()
-        self.assertEqual(self.heir.heard, ["leads"])
+        self.assertEqual(self.new_master.heard, ["upgrade_complete"])
 
-    def test_leads_without_the_old_one(self) -> None:
+    def test_upgrade_complete_without_the_old_one(self) -> None:
         """It has died meanwhile."""
         self.old.close()
         self.pump.flush()
-        self.new.leads()
-        self.assertEqual(self.heir.heard, ["lost"])
+        self.new.upgrade_complete()
+        self.assertEqual(self.new_master.heard, ["lost"])
 
     def test_unfit(self) -> None:
         """It is written without a reactor, and read as everything else."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            tell_unfit(ours, "no \udcff database")
+            report_upgrade_failed(ours, "no \udcff database")
             self.old.dataReceived(theirs.recv(65536))
-        self.assertEqual(self.heir.heard, ["no \\udcff database"])
+        self.assertEqual(self.new_master.heard, ["no \\udcff database"])
 
     def test_hand_over(self) -> None:
         """The new one hears by which listener the connection has come."""
@@ -119,7 +119,9 @@ class ChannelTests(SynchronousTestCase):
         """Each hears of the other's end."""
         self.old.close()
         self.pump.flush()
-        self.assertEqual((self.heir.heard, self.events.heard), (["lost"], ["gone"]))
+        self.assertEqual(
+            (self.new_master.heard, self.events.heard), (["lost"], ["gone"])
+        )
 
 
 class InheritanceTests(SynchronousTestCase):
@@ -144,43 +146,43 @@ class InheritanceTests(SynchronousTestCase):
         self.environ = {VARIABLE: json.dumps(bequest), "A": "1"}
         found = InheritedState.from_environ(self.environ)
         assert found is not None
-        self.inheritance = found
-        self.assertEqual(found.kept, Kept())
+        self.inherited = found
+        self.assertEqual(found.operator_changes, OperatorChanges())
 
     def test_nothing(self) -> None:
         """Its own children are told nothing of it."""
         self.assertEqual(self.environ, {"A": "1"})
         self.assertIsNone(InheritedState.from_environ(self.environ))
-        self.assertEqual(self.inheritance.secret, b"a secret")
+        self.assertEqual(self.inherited.secret, b"a secret")
         self.finish()
 
     def test_listeners(self) -> None:
         """Of two that are specified alike each is taken once; the rest is closed."""
-        taken = [self.inheritance.take("tcp:0") for _ in range(3)]
+        taken = [self.inherited.take("tcp:0") for _ in range(3)]
         self.assertIsNone(taken.pop())
         for each, address in zip(taken, self.addresses, strict=False):
             assert each is not None
             self.assertEqual(each.getsockname(), address)
             self.assertFalse(each.get_inheritable())
             each.close()
-        self.assertIsNone(self.inheritance.take("unix:/a"))
-        self.assertEqual(self.inheritance.taken, ["tcp:0", "tcp:0"])
+        self.assertIsNone(self.inherited.take("unix:/a"))
+        self.assertEqual(self.inherited.taken, ["tcp:0", "tcp:0"])
         self.finish()
 
     def test_unfit(self) -> None:
-        self.inheritance.unfit("no database")
+        self.inherited.upgrade_failed("no database")
         self.assertIn(b"no database", self.old.recv(65536))
         self.finish()
 
     def test_unfit_for_nobody(self) -> None:
         """The old master has gone meanwhile."""
         self.old.close()
-        self.inheritance.unfit("no database")
+        self.inherited.upgrade_failed("no database")
         self.finish()
 
     def finish(self) -> None:
-        self.inheritance.leave_the_rest()
-        self.inheritance._channel.close()
+        self.inherited.leave_the_rest()
+        self.inherited._channel.close()
         self.old.close()
         self.assertEqual(descriptors(), self.before)
 
@@ -192,25 +194,25 @@ class FakeInheritance:
         self.did: list[object] = []
         self.answer: Deferred[str] = Deferred()
         self.secret = b"a secret"
-        self.kept = Kept()
+        self.operator_changes = OperatorChanges()
 
     def take_over(self) -> Deferred[str]:
         self.did.append("take over")
         return self.answer
 
-    def leads(self) -> None:
-        self.did.append("leads")
+    def upgrade_complete(self) -> None:
+        self.did.append("upgrade_complete")
 
-    def unfit(self, reason: str) -> None:
+    def upgrade_failed(self, reason: str) -> None:
         self.did.append(reason)
 
 
-class SuccessionTests(SynchronousTestCase):
+class UpgradeTests(SynchronousTestCase):
     """When a new master takes over, and which one can be followed."""
 
     def setUp(self) -> None:
         self.led: list[str] = []
-        self.inheritance = FakeInheritance()
+        self.inherited = FakeInheritance()
         self.slots = {n: SimpleNamespace(state="starting") for n in range(2)}
         self.deployment = SimpleNamespace(
             pool=SimpleNamespace(slots=self.slots), core_is_ready=False
@@ -219,15 +221,15 @@ class SuccessionTests(SynchronousTestCase):
             phase="starting",
             reactor=Clock(),
             deployment=self.deployment,
-            operations=SimpleNamespace(kept=Kept),
+            operations=SimpleNamespace(operator_changes=OperatorChanges),
         )
-        self.succession = Succession(
+        self.upgrade_role = UpgradeRole(
             cast("Any", self.master),
-            Upgrading(cast("InheritedState", self.inheritance), self.led.append, None),
+            Upgrading(cast("InheritedState", self.inherited), self.led.append, None),
         )
 
     def check(self) -> None:
-        self.succession.check(cast("Any", self.deployment))
+        self.upgrade_role.check(cast("Any", self.deployment))
 
     def test_all_must_be_ready(self) -> None:
         """Every worker, and the core; then it is said once."""
@@ -235,25 +237,25 @@ class SuccessionTests(SynchronousTestCase):
         self.deployment.core_is_ready = True
         self.slots[0].state = "running"
         self.check()
-        self.assertEqual(self.inheritance.did, [])
+        self.assertEqual(self.inherited.did, [])
         self.slots[1].state = "running"
         self.check()
         self.check()
-        self.assertEqual(self.inheritance.did, ["take over"])
+        self.assertEqual(self.inherited.did, ["take over"])
         self.assertEqual(self.led, [])
-        self.inheritance.answer.callback("/run/shop.pid")
+        self.inherited.answer.callback("/run/shop.pid")
         self.assertEqual(self.led, ["/run/shop.pid"])
-        self.assertEqual(self.inheritance.did, ["take over", "leads"])
+        self.assertEqual(self.inherited.did, ["take over", "upgrade_complete"])
 
     def test_slots_that_stay_empty(self) -> None:
         """What an operator has drained is not waited for."""
         self.deployment.core_is_ready = True
         self.slots[0].state = "stopped"
         self.check()
-        self.assertEqual(self.inheritance.did, [])
+        self.assertEqual(self.inherited.did, [])
         self.slots[1].state = "running"
         self.check()
-        self.assertEqual(self.inheritance.did, ["take over"])
+        self.assertEqual(self.inherited.did, ["take over"])
 
     def test_old_master_does_not_answer(self) -> None:
         """The new one leads all the same; only what is no usual end is logged."""
@@ -264,46 +266,46 @@ class SuccessionTests(SynchronousTestCase):
             for slot in self.slots.values():
                 slot.state = "running"
             self.check()
-            self.inheritance.answer.errback(error)
+            self.inherited.answer.errback(error)
             self.assertEqual(self.led, [""])
             self.assertEqual(len(self.flushLoggedErrors(ValueError)), logged)
 
     def test_lead_that_fails(self) -> None:
         """It is logged, and no Deferred is left without an errback."""
 
-        def lead(_: str) -> None:
+        def on_active(_: str) -> None:
             raise OSError("no pid file can be written")
 
-        self.succession._lead = lead
+        self.upgrade_role._on_active = on_active
         self.deployment.core_is_ready = True
         for slot in self.slots.values():
             slot.state = "running"
         self.check()
-        self.inheritance.answer.callback("/run/shop.pid")
+        self.inherited.answer.callback("/run/shop.pid")
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
     def test_old_master_goes_first(self) -> None:
         """Somebody must lead."""
-        self.succession.predecessor_gone()
-        self.succession.predecessor_gone()
+        self.upgrade_role.predecessor_gone()
+        self.upgrade_role.predecessor_gone()
         self.assertEqual(self.led, [""])
         self.check()
-        self.assertEqual(self.inheritance.did, [])
+        self.assertEqual(self.inherited.did, [])
 
     def test_end_of_its_own(self) -> None:
         """A new master that stops closes the channel itself, and leads nobody."""
         self.master.phase = "stopping"
-        self.succession.predecessor_gone()
+        self.upgrade_role.predecessor_gone()
         self.assertEqual(self.led, [])
 
     def test_unfit(self) -> None:
-        self.succession.unfit(NeverReadyError("no worker ever became ready"))
-        self.assertEqual(self.inheritance.did, ["no worker ever became ready"])
+        self.upgrade_role.upgrade_failed(NeverReadyError("no worker ever became ready"))
+        self.assertEqual(self.inherited.did, ["no worker ever became ready"])
 
     def test_next_one_is_unfit(self) -> None:
         """It may have steered the kernel, which has to do as before."""
         steered: list[str] = []
-        self.master.sockets = SimpleNamespace(bequeath=list)
+        self.master.sockets = SimpleNamespace(inheritable_sockets=list)
         self.master.settings = SimpleNamespace(boot_timeout=1.0)
         self.master.distribution = SimpleNamespace(
             steer_anew=lambda: steered.append("anew")
@@ -314,7 +316,7 @@ class SuccessionTests(SynchronousTestCase):
 
         successor: Any = SimpleNamespace(start=start)
         ended = Deferred.fromCoroutine(
-            self.succession._bring_up(successor, lambda _: None)
+            self.upgrade_role._bring_up(successor, lambda _: None)
         )
         self.failureResultOf(ended, UpgradeError)
         self.assertEqual(steered, ["anew"])
@@ -322,44 +324,50 @@ class SuccessionTests(SynchronousTestCase):
     def test_done_when_the_next_one_is_found(self) -> None:
         """Whoever hears that may ask it for something at once."""
         ends: list[bool] = []
-        self.master.sockets = SimpleNamespace(bequeath=list, give_up=lambda _: None)
+        self.master.sockets = SimpleNamespace(
+            inheritable_sockets=list, give_up=lambda _: None
+        )
         self.master.settings = SimpleNamespace(boot_timeout=1.0)
         self.master.end = lambda *, quick: ends.append(quick)
 
         async def start(*_: object) -> tuple[int, list[str]]:
             return 42, []
 
-        leads: Deferred[None] = Deferred()
-        successor: Any = SimpleNamespace(start=start, adopt=None, leading=lambda: leads)
+        upgrade_complete: Deferred[None] = Deferred()
+        successor: Any = SimpleNamespace(
+            start=start, adopt=None, wait_until_complete=lambda: upgrade_complete
+        )
         ended = Deferred.fromCoroutine(
-            self.succession._bring_up(successor, lambda _: None)
+            self.upgrade_role._bring_up(successor, lambda _: None)
         )
         self.assertNoResult(ended)
-        self.assertTrue(self.succession.is_followed)
-        leads.callback(None)
+        self.assertTrue(self.upgrade_role.is_superseded)
+        upgrade_complete.callback(None)
         self.assertIn("pid 42 has taken over", self.successResultOf(ended))
         self.master.reactor.advance(0)
         self.assertEqual(ends, [False])
 
     def test_the_next_one_is_not_found(self) -> None:
         """It may hang, or be gone again; nobody waits for ever."""
-        for news in ("", "leads", "channel_lost"):
+        for news in ("", "upgrade_complete", "channel_lost"):
             successor = Successor(self.master.reactor, cast("Any", None))
-            waited = successor.leading()
+            waited = successor.wait_until_complete()
             self.assertNoResult(waited)
             if news:
                 getattr(successor, news)()
             else:
                 self.master.reactor.advance(15)
             self.successResultOf(waited)
-            successor.leads()
+            successor.upgrade_complete()
 
     def test_the_next_one_is_late(self) -> None:
         """The verdict says how long the old one has waited."""
         command: Any = SimpleNamespace(prepare=lambda: None)
         successor = Successor(self.master.reactor, command)
         self.patch(successor, "_spawn", lambda *_: None)
-        started = Deferred.fromCoroutine(successor.start([], b"", 60.0, Kept()))
+        started = Deferred.fromCoroutine(
+            successor.start([], b"", 60.0, OperatorChanges())
+        )
         self.master.reactor.advance(74)
         self.assertNoResult(started)
         self.master.reactor.advance(1)
@@ -367,7 +375,7 @@ class SuccessionTests(SynchronousTestCase):
         self.assertEqual(str(error), "the new master was not ready within 75 s")
 
     def test_nobody_can_follow(self) -> None:
-        begin = self.succession.begin
+        begin = self.upgrade_role.begin
         with self.assertRaisesRegex(OperationError, "without --uid"):
             _ = begin(lambda _: None)
         self.patch(os, "getpid", lambda: 1)

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.syntax.client_origin import Origin
 from clusterapp.listening.listen_sockets import Listener
-from clusterapp.master.rollout.canary_client import TrialClient
+from clusterapp.master.rollout.canary_client import CanaryClient
 
 
 class TrialClientTests(SynchronousTestCase):
@@ -27,7 +27,7 @@ class TrialClientTests(SynchronousTestCase):
         for host, scheme in (("127.0.0.1", "http"), ("0.0.0.0", "https")):
             listener = self.listener(socket.AF_INET, (host, 0), scheme)
             port = listener.socket.getsockname()[1]
-            client = TrialClient.of(listener)
+            client = CanaryClient.of(listener)
             self.assertEqual(
                 client.origin,
                 Origin(
@@ -41,13 +41,13 @@ class TrialClientTests(SynchronousTestCase):
     def test_ipv6(self) -> None:
         listener = self.listener(socket.AF_INET6, ("::", 0))
         port = listener.socket.getsockname()[1]
-        client = TrialClient.of(listener)
+        client = CanaryClient.of(listener)
         self.assertEqual(client.origin.host, IPv6Address("TCP", "::1", port, 0, 0))
 
     def test_unix(self) -> None:
         """One of a Unix socket has no address, as there."""
         with tempfile.TemporaryDirectory() as folder:
-            client = TrialClient.of(self.listener(socket.AF_UNIX, f"{folder}/s"))
+            client = CanaryClient.of(self.listener(socket.AF_UNIX, f"{folder}/s"))
         nowhere = UNIXAddress(None)
         self.assertEqual(client.origin, Origin(nowhere, nowhere, secure=False))
         self.assertEqual(

@@ -5,9 +5,9 @@ from twisted.logger import LogLevel
 from clusterapp.channel.inspection import END
 from clusterapp.spawning import execute
 from tests.unit.fakes import FakeChild
-from tests.unit.test_master_slot import PATIENCE, SlotCase
+from tests.unit.test_master_slot import TIMEOUT, SlotCase
 
-HANG = PATIENCE.hang
+HANG = TIMEOUT.hang
 
 
 class WatchdogCase(SlotCase):

@@ -12,7 +12,7 @@ from werkzeug.exceptions import NotFound
 
 from clusterapp.channel.log_events import ChildEvent
 from clusterapp.http.klein import klein_routes
-from clusterapp.master.workers.child_log import ChildLog
+from clusterapp.master.workers.child_log import ChildLogWriter
 from clusterapp.private_names import check, cpython, reactors, web
 from clusterapp.private_names.check import NAMESPACE, PrivateName
 from tests.unit.fakes import Log
@@ -197,7 +197,7 @@ class CheckTests(SynchronousTestCase):
 
     def test_master_logs_what_its_children_find_once(self) -> None:
         for slot in range(3):
-            ChildLog(f"worker {slot}", slot, 1).logged(
+            ChildLogWriter(f"worker {slot}", slot, 1).logged(
                 ChildEvent(
                     time=1, level="warn", namespace=NAMESPACE, text="Twisted 1: gone"
                 )

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp import __version__
-from clusterapp.settings.command_line import Options
+from clusterapp.settings.command_line import SettingsOptions
 from clusterapp.settings.model import OPTIONS, Settings
 
 
@@ -37,8 +37,8 @@ class OptionsTestCase(SynchronousTestCase):
         *arguments: str,
         environ: Mapping[str, str] | None = None,
         read: Callable[[str], bytes] | None = None,
-    ) -> Options:
-        options = Options(environ=environ or {}, read=read or files())
+    ) -> SettingsOptions:
+        options = SettingsOptions(environ=environ or {}, read=read or files())
         options.parseOptions(arguments)
         return options
 
@@ -217,12 +217,12 @@ class FileTests(OptionsTestCase):
         self.addCleanup(folder.cleanup)
         path = Path(folder.name) / "a.toml"
         path.write_text('state = "/é"', encoding="utf-8")
-        options = Options({})
+        options = SettingsOptions({})
         options.parseOptions([f"--config={path}"])
         self.assertEqual(options.settings.state, "/é")
         path.write_bytes(b'state = "\xff"')
         end = self.assertRaises(
-            SystemExit, Options({}).parseOptions, [f"--config={path}"]
+            SystemExit, SettingsOptions({}).parseOptions, [f"--config={path}"]
         )
         self.assertIn(f"clusterapp: {path} is not in UTF-8: ", str(end.code))
 
@@ -311,8 +311,8 @@ class ProcessTests(SynchronousTestCase):
 
     def test_a_mistake_is_one_line_and_status_1(self) -> None:
         done = self.run_python(
-            "from clusterapp.settings.command_line import Options\n"
-            "Options().parseOptions([])"
+            "from clusterapp.settings.command_line import SettingsOptions\n"
+            "SettingsOptions().parseOptions([])"
         )
         self.assertEqual(done.returncode, 1)
         self.assertEqual(done.stdout, "")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.dispatch.keys import Key
+from clusterapp.dispatch.keys import AffinityKey
 from clusterapp.errors import SettingsError
 from clusterapp.settings.listen import DISPATCHES
 from clusterapp.settings.model import Settings
@@ -69,7 +69,7 @@ class DistributingTests(SynchronousTestCase):
         self, source: str, name: str
     ) -> None:
         key = STICKY_KEY.validate(f"{source}:{name}")
-        self.assertEqual(Key.parse(key).name, name)
+        self.assertEqual(AffinityKey.parse(key).name, name)
 
     def test_worker_ports(self) -> None:
         self.assertEqual(Settings(worker_ports=3001).worker_ports, 3001)

@@ -80,7 +80,7 @@ class NotifierTests(SynchronousTestCase):
     def test_socket_that_takes_no_more(self) -> None:
         """It is not waited for for long."""
         log = Log(self)
-        self.patch(systemd, "_PATIENCE", 0.01)
+        self.patch(systemd, "_TIMEOUT", 0.01)
         for _ in range(10_000):
             self.notifier.ready()
             if log.text():

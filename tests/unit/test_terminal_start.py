@@ -79,7 +79,7 @@ class TerminalTests(SynchronousTestCase):
 
     def test_reader_that_stands_still(self) -> None:
         """The daemon ends all the same; the error is in its log."""
-        self.patch(terminal, "_PATIENCE", 0.01)
+        self.patch(terminal, "_TIMEOUT", 0.01)
         os.set_blocking(self.stderr.fileno(), False)
         with contextlib.suppress(BlockingIOError):
             while True:

@@ -8,7 +8,7 @@ from clusterapp.channel.stickiness import Stickiness
 from clusterapp.dispatch.cookies import SlotCookie
 from clusterapp.dispatch.rendezvous import slot_of, slot_of_address
 from clusterapp.interfaces import Fields
-from clusterapp.web.client_slot import Belonging
+from clusterapp.web.client_slot import ClientSlot
 from clusterapp.web.trusted_proxies import TrustedProxies
 
 SLOTS = (0, 1, 2, 5)
@@ -16,12 +16,12 @@ SECRET = "00ff"
 PEER = IPv4Address("TCP", "10.0.0.1", 1)
 
 
-def belonging(
+def client_slot(
     key: str, *, slots: tuple[int, ...] = SLOTS, trusted: tuple[str, ...] = ()
-) -> Belonging:
+) -> ClientSlot:
     """Know how clients belong to workers."""
     how = Stickiness(("0 tcp:80",), key, slots, SECRET)
-    return Belonging(how, TrustedProxies(trusted))
+    return ClientSlot(how, TrustedProxies(trusted))
 
 
 class KeyTests(SynchronousTestCase):
@@ -29,7 +29,7 @@ class KeyTests(SynchronousTestCase):
 
     def test_header(self) -> None:
         """The field's name has no case, its value has; who has none is nobody's."""
-        known = belonging("header:X-Key")
+        known = client_slot("header:X-Key")
         for value in (b"a", b"A", b"b", b"\xff"):
             slot = known.slot(PEER, b"/", [(b"a", b"b"), (b"x-kEY", value)])
             self.assertEqual(slot, slot_of(value, SLOTS))
@@ -37,7 +37,7 @@ class KeyTests(SynchronousTestCase):
 
     def test_query(self) -> None:
         """The parameter of the target, decoded."""
-        known = belonging("query:k")
+        known = client_slot("query:k")
         for target, value in (
             (b"/?k=a", b"a"),
             (b"/k?b=c&k=%61+b", b"a b"),
@@ -50,7 +50,7 @@ class KeyTests(SynchronousTestCase):
     def test_all_slots(self) -> None:
         """Clients are spread over whatever slots there are."""
         for key in ("header:k", "query:k"):
-            known = belonging(key)
+            known = client_slot(key)
             found = {
                 known.slot(PEER, b"/?k=%d" % n, [(b"k", b"%d" % n)]) for n in range(99)
             }
@@ -60,7 +60,7 @@ class KeyTests(SynchronousTestCase):
         """Nobody belongs anywhere as long as no worker runs."""
         fields = [(b"k", b"a"), (b"Cookie", b"clusterapp_slot=" + cookie(0))]
         for key in ("header:k", "query:k", "client-ip", "cookie"):
-            known = belonging(key, slots=())
+            known = client_slot(key, slots=())
             self.assertIsNone(known.slot(PEER, b"/?k=a", fields))
 
 
@@ -70,7 +70,7 @@ class AddressTests(SynchronousTestCase):
     def slot(
         self, peer: IAddress, fields: Fields = (), trusted: tuple[str, ...] = ()
     ) -> int | None:
-        return belonging("client-ip", trusted=trusted).slot(peer, b"/", fields)
+        return client_slot("client-ip", trusted=trusted).slot(peer, b"/", fields)
 
     def expected(self, *packed: int) -> int:
         return slot_of_address(bytes(packed), SLOTS)
@@ -129,7 +129,7 @@ class CookieTests(SynchronousTestCase):
     """Clients that are known by a cookie of ours."""
 
     def slot(self, line: bytes, key: str = "cookie") -> int | None:
-        return belonging(key).slot(PEER, b"/", [(b"Cookie", line)])
+        return client_slot(key).slot(PEER, b"/", [(b"Cookie", line)])
 
     def test_named(self) -> None:
         """It names the slot, among other cookies."""
@@ -159,13 +159,13 @@ class CookieTests(SynchronousTestCase):
             self.assertIsNone(self.slot(b"clusterapp_slot=" + value), value)
 
     def test_none(self) -> None:
-        known = belonging("cookie")
+        known = client_slot("cookie")
         self.assertIsNone(known.slot(PEER, b"/", [(b"X", b"clusterapp_slot=1")]))
 
     def test_cookie_to_set(self) -> None:
         """There is one only where clients are known by it."""
         for key in ("client-ip", "header:k", "query:k"):
-            self.assertIsNone(belonging(key).cookie)
-        made = belonging("cookie:own").cookie
+            self.assertIsNone(client_slot(key).cookie)
+        made = client_slot("cookie:own").cookie
         assert made is not None
         self.assertTrue(made.set_cookie(2, secure=True).startswith(b"own=2."))

@@ -8,7 +8,7 @@ from typing import Any
 from treq.testing import StubTreq
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.web.loading import Loaded, load
+from clusterapp.web.loading import LoadedApplication, load
 from tests.unit.test_web_loading import HERE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -20,7 +20,7 @@ class ExampleTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.patch(sys, "path", [str(EXAMPLES), *sys.path])
 
-    def load(self, name: str) -> Loaded:
+    def load(self, name: str) -> LoadedApplication:
         command = re.compile(rf"twistd -n clusterapp --app ({name}:\S+) --workers 4")
         found = command.search((EXAMPLES / f"{name}.py").read_text("utf-8"))
         assert found is not None

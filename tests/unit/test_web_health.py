@@ -27,10 +27,10 @@ class HealthCase(SynchronousTestCase):
         behind: Answer | None = files,
         *,
         routed: bool = False,
-        on_trial: bool = False,
+        as_canary: bool = False,
     ) -> None:
         """Make the site."""
-        self.health = PublicHealth("/healthz", on_trial=on_trial)
+        self.health = PublicHealth("/healthz", as_canary=as_canary)
         clock = Clock()
         answer = self.health.before(behind, routed=routed)
         self.client = Client(ClusterSite(clock, Greeting(), answer=answer), clock)
@@ -129,19 +129,19 @@ class TrialTests(HealthCase):
     """A worker that only the master talks to yet."""
 
     def test_cluster_does_not_matter(self) -> None:
-        self.make(on_trial=True)
+        self.make(as_canary=True)
         self.assertTrue(self.ask().startswith(b"HTTP/1.1 200 "))
         self.health.heard(ready=False, detail="{}")
         self.assertTrue(self.ask().startswith(b"HTTP/1.1 200 "))
 
     def test_application_decides(self) -> None:
-        self.make(routed=True, on_trial=True)
+        self.make(routed=True, as_canary=True)
         self.health.heard(ready=False, detail="{}")
         self.assertTrue(self.ask().endswith(b"hello"))
 
     def test_after_the_trial(self) -> None:
         """What the master has said in the meantime counts."""
-        self.make(on_trial=True)
+        self.make(as_canary=True)
         self.health.heard(ready=False, detail="{}")
-        self.health.trial_is_over()
+        self.health.canary_passed()
         self.assert_answer(503, b"{}", self.ask())

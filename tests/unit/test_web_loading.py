@@ -22,7 +22,7 @@ from clusterapp.channel.bootstrap import DEMO
 from clusterapp.errors import ApplicationLoadError
 from clusterapp.interfaces import Role, StaticFolder
 from clusterapp.web.application import Application, CoreApplication
-from clusterapp.web.loading import Loaded, load
+from clusterapp.web.loading import LoadedApplication, load
 from clusterapp.web.static.static_files import StaticOptions
 
 
@@ -81,7 +81,7 @@ class LoadTests(SynchronousTestCase):
         sys.modules["loaded_in_test"] = self.module
         self.addCleanup(sys.modules.pop, "loaded_in_test")
 
-    def load(self, app: Any, core: Any = None) -> Loaded:
+    def load(self, app: Any, core: Any = None) -> LoadedApplication:
         vars(self.module).update(app=app, core=core)
         core_spec = None if core is None else "loaded_in_test:core"
         return load("loaded_in_test:app", core_spec, HERE)

@@ -160,14 +160,14 @@ class BoundTests(StaticCase):
     def test_many_small_files(self) -> None:
         """Each takes more than its content."""
         self.fill(400, 1)
-        self.assertLess(len(self.files._cache._kept), 257)
+        self.assertLess(len(self.files._cache._entries), 257)
         self.assertLessEqual(self.files._cache.cost, 1024 * 1024)
 
     def test_no_cache_at_all(self) -> None:
         """Files are sent all the same."""
         self.serve(StaticOptions(cache_bytes=0))
         self.fill(3, 1000)
-        self.assertEqual(len(self.files._cache._kept), 1)
+        self.assertEqual(len(self.files._cache._entries), 1)
         self.assertEqual(self.get(b"1.bin").body, b"x" * 1000)
 
     def test_open_files(self) -> None:
@@ -201,7 +201,7 @@ class BoundTests(StaticCase):
         cache = self.files._cache
         self.assertEqual(len(cache.paths), MOST_PATHS)
         self.assertEqual(len(next(iter(cache.paths.values())).paths), MOST_PATHS)
-        self.assertEqual(len(cache._kept), 1)
+        self.assertEqual(len(cache._entries), 1)
 
     def test_long_paths(self) -> None:
         name = "x" * 128 + ".txt"
@@ -217,10 +217,10 @@ class BoundTests(StaticCase):
             self.get(b"letters.%012d.txt" % number)
         cache = self.files._cache
         self.assertEqual(cache.paths, {})
-        self.assertLess(len(cache._kept), 4)
+        self.assertLess(len(cache._entries), 4)
 
     def test_targets_of_what_was_left_out(self) -> None:
         """They lead to nothing that is still held."""
         self.fill(20, 100_000)
         cache = self.files._cache
-        self.assertEqual(len(cache.paths), len(cache._kept))
+        self.assertEqual(len(cache.paths), len(cache._entries))

@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import datetimeToString
 
-from clusterapp.web.static.conditional_requests import Verdict, allows_range, judge
+from clusterapp.web.static.conditional_requests import (
+    ConditionResult,
+    allows_range,
+    judge,
+)
 from tests.unit.static_files import LETTERS, StaticCase
 
 TAG = b'"abc"'
@@ -20,14 +24,14 @@ AFTER = datetimeToString(THEN + 1)
 class JudgeTests(SynchronousTestCase):
     """Every condition, and which of two counts."""
 
-    def judge(self, **asked: bytes) -> Verdict:
+    def judge(self, **asked: bytes) -> ConditionResult:
         fields = {
             name.replace("_", "-").encode(): value for name, value in asked.items()
         }
         return judge(fields, TAG, MODIFIED)
 
     def test_nothing_asked(self) -> None:
-        self.assertIs(self.judge(), Verdict.PERFORM)
+        self.assertIs(self.judge(), ConditionResult.PERFORM)
 
     def test_if_none_match(self) -> None:
         """Weakly: a proxy that compresses makes weak tags of ours."""
@@ -39,40 +43,56 @@ class JudgeTests(SynchronousTestCase):
             b'"x","y" ,W/"abc"',
             b',"abc"',
         ):
-            self.assertIs(self.judge(if_none_match=value), Verdict.UNCHANGED, value)
+            self.assertIs(
+                self.judge(if_none_match=value), ConditionResult.UNCHANGED, value
+            )
         for value in (b'"x"', b"abc", b"", b'"ab", "c"', b'"abc"x', b'"x" "abc"'):
-            self.assertIs(self.judge(if_none_match=value), Verdict.PERFORM, value)
+            self.assertIs(
+                self.judge(if_none_match=value), ConditionResult.PERFORM, value
+            )
 
     def test_if_match(self) -> None:
         """Strongly."""
         for value in (TAG, b"*", b'"x", "abc"', b'W/"abc", "abc"'):
-            self.assertIs(self.judge(if_match=value), Verdict.PERFORM, value)
+            self.assertIs(self.judge(if_match=value), ConditionResult.PERFORM, value)
         for value in (b'"x"', b'W/"abc"', b"", b"abc"):
-            self.assertIs(self.judge(if_match=value), Verdict.FAILED, value)
+            self.assertIs(self.judge(if_match=value), ConditionResult.FAILED, value)
 
     def test_tags_may_have_commas(self) -> None:
-        self.assertIs(self.judge(if_none_match=b'"x,\\"abc\\",y"'), Verdict.PERFORM)
+        self.assertIs(
+            self.judge(if_none_match=b'"x,\\"abc\\",y"'), ConditionResult.PERFORM
+        )
 
     def test_if_modified_since(self) -> None:
         for value in (MODIFIED, AFTER):
-            self.assertIs(self.judge(if_modified_since=value), Verdict.UNCHANGED)
-        self.assertIs(self.judge(if_modified_since=BEFORE), Verdict.PERFORM)
+            self.assertIs(
+                self.judge(if_modified_since=value), ConditionResult.UNCHANGED
+            )
+        self.assertIs(self.judge(if_modified_since=BEFORE), ConditionResult.PERFORM)
 
     def test_if_unmodified_since(self) -> None:
         for value in (MODIFIED, AFTER):
-            self.assertIs(self.judge(if_unmodified_since=value), Verdict.PERFORM)
-        self.assertIs(self.judge(if_unmodified_since=BEFORE), Verdict.FAILED)
+            self.assertIs(
+                self.judge(if_unmodified_since=value), ConditionResult.PERFORM
+            )
+        self.assertIs(self.judge(if_unmodified_since=BEFORE), ConditionResult.FAILED)
 
     def test_older_forms_of_dates(self) -> None:
         for value in (b"Sunday, 06-Nov-94 08:49:37 GMT", b"Sun Nov  6 08:49:37 1994"):
-            self.assertIs(self.judge(if_modified_since=value), Verdict.UNCHANGED)
+            self.assertIs(
+                self.judge(if_modified_since=value), ConditionResult.UNCHANGED
+            )
         for value in (b"Sunday, 06-Nov-94 08:49:36 GMT", b"Sun Nov  6 08:49:36 1994"):
-            self.assertIs(self.judge(if_modified_since=value), Verdict.PERFORM)
+            self.assertIs(self.judge(if_modified_since=value), ConditionResult.PERFORM)
 
     def test_what_is_no_date_does_not_count(self) -> None:
         for value in (b"", b"yesterday", b"\xff", b"0", MODIFIED + b", " + MODIFIED):
-            self.assertIs(self.judge(if_modified_since=value), Verdict.PERFORM, value)
-            self.assertIs(self.judge(if_unmodified_since=value), Verdict.PERFORM, value)
+            self.assertIs(
+                self.judge(if_modified_since=value), ConditionResult.PERFORM, value
+            )
+            self.assertIs(
+                self.judge(if_unmodified_since=value), ConditionResult.PERFORM, value
+            )
 
     def test_what_is_nearly_a_date_does_not_count(self) -> None:
         """Only the three forms of section 5.6.7 do, with times that there are."""
@@ -99,9 +119,13 @@ class JudgeTests(SynchronousTestCase):
         ):
             value = later.replace(old, new)
             self.assertNotEqual(value, later)
-            self.assertIs(self.judge(if_modified_since=value), Verdict.PERFORM, value)
+            self.assertIs(
+                self.judge(if_modified_since=value), ConditionResult.PERFORM, value
+            )
             value = value.replace(b"1994", b"1984")  # before
-            self.assertIs(self.judge(if_unmodified_since=value), Verdict.PERFORM, value)
+            self.assertIs(
+                self.judge(if_unmodified_since=value), ConditionResult.PERFORM, value
+            )
         for value in (
             b"Mon, 99 Nov 99999999999999 99:99:99 GMT",
             b"Monday, 07-Nov-1994 08:49:37 GMT",
@@ -109,17 +133,22 @@ class JudgeTests(SynchronousTestCase):
             b"Mon Nov 7 08:49:37 1994",
             b"Mon Nov  7 08:49:37 94",
         ):
-            self.assertIs(self.judge(if_modified_since=value), Verdict.PERFORM, value)
-        self.assertIs(self.judge(if_modified_since=later), Verdict.UNCHANGED)
+            self.assertIs(
+                self.judge(if_modified_since=value), ConditionResult.PERFORM, value
+            )
+        self.assertIs(self.judge(if_modified_since=later), ConditionResult.UNCHANGED)
 
     def test_leap_seconds(self) -> None:
         value = b"Sun, 31 Dec 1995 23:59:60 GMT"
-        self.assertIs(self.judge(if_modified_since=value), Verdict.UNCHANGED)
+        self.assertIs(self.judge(if_modified_since=value), ConditionResult.UNCHANGED)
 
     def test_years_of_two_digits(self) -> None:
         """They are at most fifty years from now."""
         now = datetime.now(UTC).year
-        for years, verdict in ((48, Verdict.UNCHANGED), (52, Verdict.PERFORM)):
+        for years, verdict in (
+            (48, ConditionResult.UNCHANGED),
+            (52, ConditionResult.PERFORM),
+        ):
             value = b"Sunday, 06-Nov-%02d 08:49:37 GMT" % ((now + years) % 100)
             modified = b"Sun, 06 Nov %d 08:49:37 GMT" % (now - 20)
             asked = {b"if-modified-since": value}
@@ -128,18 +157,25 @@ class JudgeTests(SynchronousTestCase):
     def test_tags_come_before_dates(self) -> None:
         """Section 13.2.2."""
         self.assertIs(
-            self.judge(if_none_match=b'"x"', if_modified_since=AFTER), Verdict.PERFORM
+            self.judge(if_none_match=b'"x"', if_modified_since=AFTER),
+            ConditionResult.PERFORM,
         )
         self.assertIs(
-            self.judge(if_match=TAG, if_unmodified_since=BEFORE), Verdict.PERFORM
+            self.judge(if_match=TAG, if_unmodified_since=BEFORE),
+            ConditionResult.PERFORM,
         )
 
     def test_what_forbids_comes_first(self) -> None:
-        self.assertIs(self.judge(if_match=b'"x"', if_none_match=TAG), Verdict.FAILED)
         self.assertIs(
-            self.judge(if_unmodified_since=BEFORE, if_none_match=TAG), Verdict.FAILED
+            self.judge(if_match=b'"x"', if_none_match=TAG), ConditionResult.FAILED
         )
-        self.assertIs(self.judge(if_match=TAG, if_none_match=TAG), Verdict.UNCHANGED)
+        self.assertIs(
+            self.judge(if_unmodified_since=BEFORE, if_none_match=TAG),
+            ConditionResult.FAILED,
+        )
+        self.assertIs(
+            self.judge(if_match=TAG, if_none_match=TAG), ConditionResult.UNCHANGED
+        )
 
     def test_if_range(self) -> None:
         """Strongly, and a date must be the very same."""
@@ -159,10 +195,12 @@ class JudgeTests(SynchronousTestCase):
     def test_lists_of_tags(self, tags: list[bytes]) -> None:
         """They are found by what they are, however many there are."""
         one = self.judge(if_none_match=b" , ".join([*tags, TAG]))
-        self.assertIs(one, Verdict.UNCHANGED)
+        self.assertIs(one, ConditionResult.UNCHANGED)
         strong = TAG in tags
         both = self.judge(if_match=b",".join([*tags, b'"other"']))
-        self.assertIs(both, Verdict.PERFORM if strong else Verdict.FAILED)
+        self.assertIs(
+            both, ConditionResult.PERFORM if strong else ConditionResult.FAILED
+        )
 
 
 class ConditionalRequestTests(StaticCase):

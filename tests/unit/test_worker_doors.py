@@ -16,7 +16,7 @@ from clusterapp.http.server.load_counters import LoadCounters
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.transports.relay_connection import RelayedConnection
 from clusterapp.interfaces import OPEN, RECEIVED, SERVING, private_row
-from clusterapp.listening.handoff import MOST_AT_ONCE, Queue
+from clusterapp.listening.handoff import MOST_AT_ONCE, HandoffQueue
 from clusterapp.listening.socket_watching import PAUSE_WITHOUT_DESCRIPTORS
 from clusterapp.worker.loop_readers import LoopReaders
 from clusterapp.worker.worker_listeners import WorkerListeners
@@ -38,7 +38,7 @@ class DoorsCase(NativeCase):
                 limits=self.limits,
                 counters=LoadCounters(self.row),
             )
-            self.queue = Queue()
+            self.queue = HandoffQueue()
             self.looked: list[str] = []
             self.listeners = WorkerListeners(
                 LoopReaders(self.loop, self.clock),

@@ -9,9 +9,9 @@ from clusterapp.worker.stream_drain import StreamDrain
 class Body:
     """A body; whoever ends it takes it out, as a real one does."""
 
-    def __init__(self, endless: StreamDrain) -> None:
+    def __init__(self, stream_drain: StreamDrain) -> None:
         self.ended = 0
-        self._endless = endless
+        self._endless = stream_drain
 
     def end(self) -> None:
         self.ended += 1
@@ -23,22 +23,22 @@ class EndlessTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.endless = StreamDrain(self.clock)
-        self.bodies = [Body(self.endless) for _ in range(20)]
+        self.stream_drain = StreamDrain(self.clock)
+        self.bodies = [Body(self.stream_drain) for _ in range(20)]
         for body in self.bodies:
-            self.endless.add(body)
+            self.stream_drain.add(body)
 
     def ended(self) -> int:
         return sum(body.ended for body in self.bodies)
 
     def test_at_once(self) -> None:
-        self.endless.drain(0.0)
+        self.stream_drain.drain(0.0)
         self.assertEqual(self.ended(), 20)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_spread(self) -> None:
         """Each at a moment of its own."""
-        self.endless.drain(10.0)
+        self.stream_drain.drain(10.0)
         self.assertEqual(self.ended(), 0)
         self.clock.pump([0.5] * 10)
         self.assertTrue(0 < self.ended() < 20, self.ended())
@@ -47,16 +47,16 @@ class EndlessTests(SynchronousTestCase):
 
     def test_ended_by_themselves(self) -> None:
         """They are not ended again, and no timer is left."""
-        self.endless.drain(10.0)
+        self.stream_drain.drain(10.0)
         for body in self.bodies:
-            self.endless.discard(body)
+            self.stream_drain.discard(body)
         self.clock.advance(10)
         self.assertEqual(self.ended(), 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_those_that_begin_later(self) -> None:
         """A request under way may become one in the middle of a drain."""
-        self.endless.drain(0.0)
-        late = Body(self.endless)
-        self.endless.add(late)
+        self.stream_drain.drain(0.0)
+        late = Body(self.stream_drain)
+        self.stream_drain.add(late)
         self.assertEqual(late.ended, 1)

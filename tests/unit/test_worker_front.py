@@ -6,7 +6,7 @@ from clusterapp.interfaces import Fields
 from clusterapp.settings.model import Settings
 from clusterapp.web.loading import load
 from clusterapp.worker.child_program import ChildProgram
-from clusterapp.worker.health_middleware import Front
+from clusterapp.worker.health_middleware import HealthMiddleware
 from tests.unit import master_apps
 from tests.unit.children import WORKER, ChildCase
 from tests.unit.static_files import Answer, read
@@ -61,7 +61,7 @@ class FrontTests(ChildCase):
 
     def test_trial(self) -> None:
         """Until the worker has its place, the cluster does not matter."""
-        child = self.begin(health_path="/healthz", on_trial=True)
+        child = self.begin(health_path="/healthz", as_canary=True)
         self.far.cluster_health(ready=False, detail="{}")
         self.pump.flush()
         self.assertEqual(self.status(child), 200)
@@ -91,12 +91,15 @@ class StaticTests(ChildCase):
 
     def test_files(self) -> None:
         loaded = load(None, None, cast("Any", self.reactor))
-        front = Front(Settings(health_path="/healthz", reload=True), on_trial=False)
+        front = HealthMiddleware(
+            Settings(health_path="/healthz", reload=True), as_canary=False
+        )
         answer = front.before(loaded).answer
         assert answer is not None
         found = answer(b"GET", b"/static/demo.css", [])
         assert found is not None
         self.assertEqual(found.status, 200)
         self.assertIs(
-            Front(Settings(), on_trial=False).before(loaded).answer, loaded.answer
+            HealthMiddleware(Settings(), as_canary=False).before(loaded).answer,
+            loaded.answer,
         )

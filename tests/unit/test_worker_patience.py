@@ -3,7 +3,7 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.worker.upstream_timeouts import Patience
+from clusterapp.worker.upstream_timeouts import UpstreamTimeout
 
 
 class Waiting:
@@ -19,16 +19,16 @@ class Waiting:
 
 
 class PatienceTests(SynchronousTestCase):
-    """Ten seconds of patience, on a clock that only the test moves."""
+    """Ten seconds of timeout, on a clock that only the test moves."""
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.patience = Patience(self.clock, 10.0)
+        self.timeout = UpstreamTimeout(self.clock, 10.0)
 
     def begun(self) -> Waiting:
         """Begin to wait with somebody."""
         waiting = Waiting(self.clock)
-        self.patience.begin(waiting)
+        self.timeout.begin(waiting)
         return waiting
 
     def test_each_has_its_own_time(self) -> None:
@@ -43,7 +43,7 @@ class PatienceTests(SynchronousTestCase):
     def test_there_is_one_timer(self) -> None:
         """However many wait, and however often."""
         for _ in range(100):
-            self.patience.end(self.begun())
+            self.timeout.end(self.begun())
             self.begun()
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
@@ -52,7 +52,7 @@ class PatienceTests(SynchronousTestCase):
         moving, still = self.begun(), self.begun()
         for _ in range(3):
             self.clock.advance(5)
-            self.patience.restart(moving)
+            self.timeout.restart(moving)
         self.assertEqual((moving.expired, still.expired), ([], [10.0]))
         self.clock.pump([9.9, 0.1])
         self.assertEqual(moving.expired, [25.0])
@@ -60,16 +60,16 @@ class PatienceTests(SynchronousTestCase):
     def test_answered(self) -> None:
         """Who has ended is not told, not even after late progress."""
         answered, waiting = self.begun(), self.begun()
-        self.patience.end(answered)
-        self.patience.restart(answered)
-        self.patience.end(answered)
+        self.timeout.end(answered)
+        self.timeout.restart(answered)
+        self.timeout.end(answered)
         self.clock.advance(10)
         self.assertEqual((answered.expired, waiting.expired), ([], [10.0]))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_next_one(self) -> None:
         """After a time when nobody waited, the clock starts again."""
-        self.patience.end(self.begun())
+        self.timeout.end(self.begun())
         self.clock.advance(100)
         waiting = self.begun()
         self.clock.pump([9.9, 0.1])
@@ -77,24 +77,24 @@ class PatienceTests(SynchronousTestCase):
 
     def test_who_ends_another(self) -> None:
         """One that gives up may take others along."""
-        patience = self.patience
+        timeout = self.timeout
         last = Waiting(self.clock)
 
         class First(Waiting):
             def expire(self) -> None:
                 super().expire()
-                patience.end(last)
+                timeout.end(last)
 
         first = First(self.clock)
-        patience.begin(first)
-        patience.begin(last)
+        timeout.begin(first)
+        timeout.begin(last)
         self.clock.advance(10)
         self.assertEqual((first.expired, last.expired), ([10.0], []))
 
     def test_stop(self) -> None:
         """Nobody is told any more; stopping twice does no harm."""
         waiting = self.begun()
-        self.patience.stop()
-        self.patience.stop()
+        self.timeout.stop()
+        self.timeout.stop()
         self.clock.advance(100)
         self.assertEqual(waiting.expired, [])

@@ -52,7 +52,7 @@ class DrainTests(ProxyTestCase):
         client.transport.pauseProducing()
         self.proxy.drain(spread=5.0)
         core.send(EVENTS + b"\r\n" + b"data: 1\n\n" * 500_000)
-        await self.eventually(lambda: self.proxy._way.endless._bodies)
+        await self.eventually(lambda: self.proxy._upstream.stream_drain._bodies)
         self.clock.advance(5)
         await core.rest()
         client.transport.resumeProducing()

@@ -28,7 +28,7 @@ class RelayTests(WorkersCase):
         """A client that belongs there is answered there, and counted here."""
         client = await self.marked("/hi")
         await client.until(b"\r\n\r\nhi")
-        self.assertEqual((self.here.relay.passed_on, self.there.site.requests), (1, 1))
+        self.assertEqual((self.here.relay.relayed, self.there.site.requests), (1, 1))
 
     @on_each_loop
     async def test_own(self) -> None:
@@ -39,7 +39,7 @@ class RelayTests(WorkersCase):
         self.here.believe(0)
         await client.get("/hi", also=MARK)
         await client.until(b"\r\n\r\nhi")
-        self.assertEqual((self.here.relay.passed_on, self.there.site.requests), (0, 0))
+        self.assertEqual((self.here.relay.relayed, self.there.site.requests), (0, 0))
 
     @on_each_loop
     async def test_client(self) -> None:
@@ -202,7 +202,7 @@ class RelayTests(WorkersCase):
             self.there.believe(*slots)
             client = await self.marked("/hi")
             await client.until(b"\r\n\r\nhi")
-        self.assertEqual(self.there.relay.passed_on, 0)
+        self.assertEqual(self.there.relay.relayed, 0)
         self.assertEqual(self.there.site.requests, 3)
 
 

@@ -35,7 +35,7 @@ class DyingTests(WorkersCase):
         self.assertTrue(answer.endswith(b"\r\n\r\nWorker 1" + SORRY), answer)
         [event] = told
         self.assertEqual(
-            (event["whom"], event["request"]),
+            (event["upstream"], event["request"]),
             (
                 "worker 1",
                 RequestFacts(method="GET", path="/slow", client="127.0.0.1"),
@@ -88,7 +88,7 @@ class DyingTests(WorkersCase):
             answer = await client.until(b"\r\n\r\nWorker 5 is not ready.")
         self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
         self.assertIn(b"\r\nRetry-After: 1\r\n", answer)
-        self.assertEqual([event["whom"] for event in told], ["worker 5"])
+        self.assertEqual([event["upstream"] for event in told], ["worker 5"])
 
     @on_each_loop
     async def test_no_http(self) -> None:

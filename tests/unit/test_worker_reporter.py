@@ -31,7 +31,7 @@ class Site:
 class Relay:
     """A relay with a figure."""
 
-    passed_on: int = 3
+    relayed: int = 3
 
 
 @dataclass
@@ -80,7 +80,7 @@ class ReporterTests(SynchronousTestCase):
         self.reporter.served = served = Served()
         served.counters.clients = 5
         self.clock.advance(1)
-        told = [(p.requests, p.active, p.connections, p.passed_on) for p in self.said]
+        told = [(p.requests, p.active, p.connections, p.relayed) for p in self.said]
         self.assertEqual(told, [(0, 0, 0, 0), (7, 2, 0, 0), (7, 2, 5, 3)])
 
     def test_tally(self) -> None:

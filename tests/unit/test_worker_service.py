@@ -12,7 +12,7 @@ from twisted.test.iosim import IOPump
 from clusterapp.channel.bootstrap import CONTROL_FD, PRIVATE
 from clusterapp.errors import ApplicationLoadError
 from clusterapp.interfaces import Role
-from clusterapp.web.loading import Loaded, load
+from clusterapp.web.loading import LoadedApplication, load
 from clusterapp.web.static.static_files import StaticOptions
 from clusterapp.worker import child_program as service
 from clusterapp.worker.child_program import FAILED_BOOT
@@ -44,7 +44,7 @@ class BootTests(ChildCase):
         """What the operator chooses reaches what serves them."""
         given: list[object] = []
 
-        def noting(*arguments: Any) -> Loaded:
+        def noting(*arguments: Any) -> LoadedApplication:
             given.append(arguments[-1])
             return load(*arguments)
 
@@ -209,7 +209,7 @@ class DrainTests(ChildCase):
 
     def test_drain_on_trial(self) -> None:
         """Whoever lets it go on after that comes too late: it accepts nothing."""
-        child = self.begin(on_trial=True)
+        child = self.begin(as_canary=True)
         child.drain(spread=0.0, hand_over=False)
         child.activate()
         self.pump.flush()

@@ -102,10 +102,10 @@ class SlotVisitorsTests(SynchronousTestCase):
         self.update_affinity("cookie", 0, 1, 2)
         self.assertIn(PRIVATE, self.affinity.listeners)
         for peer in (CLIENT, PROXY):
-            passed_on = self.ask(peer, listener=PRIVATE)
-            self.assertEqual(passed_on, (None, self.extra_header_lines()))
-            passed_on = self.ask(peer, self.cookie(0), listener=PRIVATE)
-            self.assertEqual(passed_on, (None, b""))
+            relayed = self.ask(peer, listener=PRIVATE)
+            self.assertEqual(relayed, (None, self.extra_header_lines()))
+            relayed = self.ask(peer, self.cookie(0), listener=PRIVATE)
+            self.assertEqual(relayed, (None, b""))
 
     def test_slots_that_are_gone(self) -> None:
         """Nobody is made a client of this one when it leaves, or of none."""

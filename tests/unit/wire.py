@@ -18,7 +18,7 @@ from tests.unit.replies import Reply, parse
 #: A request that is in order: what must not be answered after a bad one.
 FOLLOWER = b"GET /follower HTTP/1.1\r\nHost: h\r\n\r\n"
 #: For longer than this no refused connection stays, in seconds.
-PATIENCE = 90
+TIMEOUT = 90
 
 
 def message(line: bytes, *fields: bytes, body: bytes = b"") -> bytes:
@@ -237,7 +237,7 @@ class Bad(NamedTuple):
         conversation.send([self.message, FOLLOWER, FOLLOWER])
         outcome = conversation.outcome()
         written = conversation.client.received
-        conversation.pass_time(PATIENCE)
+        conversation.pass_time(TIMEOUT)
         if conversation.client.transport.protocol is not None:
             return "the connection stays"
         if conversation.client.received != written:

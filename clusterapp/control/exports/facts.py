@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
-from clusterapp.dispatch.keys import Key
+from clusterapp.dispatch.keys import AffinityKey
 from clusterapp.errors import ExportError
 from clusterapp.interfaces import StaticFolder
 from clusterapp.settings.listen import AnyTlsListen, ListenSpec, TcpListen, parse
@@ -23,7 +23,7 @@ _LONGEST_LABEL = 40
 
 
 @dataclass(frozen=True)
-class Place:
+class UpstreamAddress:
     """
     An address to which a proxy connects.
 
@@ -52,7 +52,7 @@ class Public:
     """
 
     spec: ListenSpec
-    place: Place
+    place: UpstreamAddress
     sticky: str | None
 
     @property
@@ -62,7 +62,7 @@ class Public:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class HostFacts:
     """
     Facts that the master does not report, from this machine.
 
@@ -104,14 +104,14 @@ class Facts:
     static: StaticFolder | None
     twistd: str
     tells_twistd: bool
-    surroundings: Surroundings
+    surroundings: HostFacts
 
     @classmethod
     def read(
         cls,
         config: Mapping[str, Mapping[str, Any]],
         status: Mapping[str, Any],
-        surroundings: Surroundings,
+        surroundings: HostFacts,
     ) -> "Facts":
         """
         Return the facts in the documents of a master.
@@ -134,7 +134,7 @@ class Facts:
         cls,
         config: Mapping[str, Mapping[str, Any]],
         status: Mapping[str, Any],
-        surroundings: Surroundings,
+        surroundings: HostFacts,
     ) -> "Facts":
         known = [option.name for option in OPTIONS if option.name in config]
         settings = Settings(**{name: config[name]["value"] for name in known})
@@ -188,13 +188,13 @@ class Facts:
         return label[:_LONGEST_LABEL].strip("-") or "app"
 
     @property
-    def workers(self) -> Mapping[int, Place]:
+    def workers(self) -> Mapping[int, UpstreamAddress]:
         """The private address of each slot's worker; empty if workers have no ports."""
         first = self.settings.worker_ports
         if first is None:
             return {}
         host = _LOOPBACK.get(self.interface, self.interface)
-        return {slot: Place(host, first + slot) for slot in self.slots}
+        return {slot: UpstreamAddress(host, first + slot) for slot in self.slots}
 
     @property
     def interface(self) -> str:
@@ -204,20 +204,20 @@ class Facts:
         return tcp[0].interface if tcp else "127.0.0.1"
 
     @property
-    def agent(self) -> Place | None:
+    def agent(self) -> UpstreamAddress | None:
         """The address of the agent check."""
         spec = self.settings.agent_check
         listener = None if spec is None else parse(spec)
         if not isinstance(listener, TcpListen):
             return None
         host = _LOOPBACK.get(listener.interface, listener.interface)
-        return Place(host, listener.port)
+        return UpstreamAddress(host, listener.port)
 
     @property
-    def sticky(self) -> Key | None:
+    def sticky(self) -> AffinityKey | None:
         """The key of session affinity, if any listener has it."""
         text = self.sticky_text
-        return None if text is None else Key.parse(text)
+        return None if text is None else AffinityKey.parse(text)
 
     @property
     def sticky_text(self) -> str | None:
@@ -247,7 +247,7 @@ class Facts:
             )
         return min(fit, key=lambda each: each.is_tls)
 
-    def trusts(self, place: Place) -> bool:
+    def trusts(self, place: UpstreamAddress) -> bool:
         """Return whether workers trust a proxy that connects to an address."""
         trusted = TrustedProxies(self.settings.trusted_proxies)
         return trusted.trusts(None if place.port is None else place.host)
@@ -265,11 +265,11 @@ def _renamed(path: str, resolved: str, named: str) -> str:
     return str(PurePath(named, PurePath(path).relative_to(resolved)))
 
 
-def _place(address: str) -> Place:
+def _place(address: str) -> UpstreamAddress:
     """Parse an address of a master's status: a URL, or ``unix:`` and a path."""
     kind, _, path = address.partition(":")
     if kind == "unix":
-        return Place(path)
+        return UpstreamAddress(path)
     parts = urlsplit(address)
     host = parts.hostname or ""
-    return Place(_LOOPBACK.get(host, host), parts.port)
+    return UpstreamAddress(_LOOPBACK.get(host, host), parts.port)

@@ -39,7 +39,7 @@ _UNUSUAL: Final = frozenset(
 )
 
 
-class Responding(HeadWriter):
+class ResponseWriter(HeadWriter):
     """The response methods of a `ClusterRequest`."""
 
     #: Whether a HEAD is being rendered as a GET.

@@ -40,7 +40,7 @@ class Complaint:
         self._subject = None
 
 
-class Watched:
+class WatchedCertificate:
     """
     Served certificate, and the files that are checked for its renewals.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from clusterapp.errors import SettingsError
-from clusterapp.http.tls.certificate_renewal import Complaint, Watched
+from clusterapp.http.tls.certificate_renewal import Complaint, WatchedCertificate
 from clusterapp.http.tls.pem import Certificate, Files, UnusableError
 from clusterapp.settings.listen import AnyTlsListen, TlsListen
 from clusterapp.settings.model import Settings
@@ -45,7 +45,8 @@ class Certificates:
         self._complaint = Complaint()
         try:
             self._watched = {
-                name: Watched(files) for name, files in _files_of(spec).items()
+                name: WatchedCertificate(files)
+                for name, files in _files_of(spec).items()
             }
             for each in self._watched.values():
                 each.begin(self._looked)
@@ -80,7 +81,7 @@ class Certificates:
             return
         self._complaint.settle()
         self._watched = {
-            name: self._watched.get(name) or Watched(files)
+            name: self._watched.get(name) or WatchedCertificate(files)
             for name, files in found.items()
         }
         for each in self._watched.values():

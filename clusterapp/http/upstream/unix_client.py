@@ -109,25 +109,25 @@ class _Carrier(asyncio.Protocol):
     """The loop's protocol until the connection has been set up."""
 
     #: Events that arrive before the Twisted protocol is connected.
-    _early: list[Callable[["NativeStream"], object]]
+    _buffered: list[Callable[["NativeStream"], object]]
 
     def __init__(self) -> None:
-        self._early = []
+        self._buffered = []
 
     def data_received(self, data: bytes) -> None:
-        self._early.append(lambda face: face.data_received(data))
+        self._buffered.append(lambda face: face.data_received(data))
 
     def eof_received(self) -> None:
-        self._early.append(NativeStream.eof_received)
+        self._buffered.append(NativeStream.eof_received)
 
     def connection_lost(self, exc: Exception | None) -> None:
         # As by a reset: the loop reports it once, and only to the protocol of then.
-        self._early.append(lambda face: face.connection_lost(exc))
+        self._buffered.append(lambda face: face.connection_lost(exc))
 
     def hand_over(self, protocol: IProtocol, face: "NativeStream") -> None:
         """Connect the Twisted protocol, and pass on the events so far."""
         protocol.makeConnection(face)
-        for came in self._early:
+        for came in self._buffered:
             came(face)
 
 

@@ -102,7 +102,7 @@ class IStream(ITCPTransport, IConsumer, IPushProducer):
     """The interface that TCP, Unix and TLS transports share."""
 
 
-class Pool(Face):
+class ConnectionOwner(Face):
     """The owner of the connections."""
 
     def connected(self, connection: "CoreConnection") -> None:
@@ -133,7 +133,7 @@ class CoreConnection(Protocol):
 
     transport: IStream
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: ConnectionOwner) -> None:
         self._pool = pool
         self._reader = ResponseReader()
         self._watch: select.poll | None = None

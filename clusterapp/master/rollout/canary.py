@@ -19,7 +19,7 @@ from clusterapp.descriptors import socket_pair
 from clusterapp.errors import ClusterError, CoreError
 from clusterapp.http.upstream.core_agent import CoreAgent
 from clusterapp.lifecycle import State
-from clusterapp.master.rollout.canary_client import TrialClient
+from clusterapp.master.rollout.canary_client import CanaryClient
 from clusterapp.master.workers.child_slot import ChildSlot, Watcher
 
 #: Statuses from here on are server errors (RFC 9110, section 15.6).
@@ -28,7 +28,7 @@ _SERVER_ERROR = 500
 _ERROR = 400
 
 
-class TrialError(ClusterError):
+class CanaryError(ClusterError):
     """
     A process failed its trial and cannot take its slot.
 
@@ -44,7 +44,7 @@ class TrialError(ClusterError):
         self.traceback = traceback
 
 
-class Trial:
+class Canary:
     """
     One process on trial; the watcher of its slot until the trial has passed.
 
@@ -62,7 +62,7 @@ class Trial:
         """
         Start the process, and wait until it has done all that it may on trial.
 
-        :raise TrialError: if it fails.
+        :raise CanaryError: if it fails.
         """
         awaited = self._awaited = Deferred()
         self.slot.start()  # it may fail synchronously
@@ -72,7 +72,7 @@ class Trial:
         """
         Activate the process, and wait until it is ready.
 
-        :raise TrialError: if it fails.
+        :raise CanaryError: if it fails.
         """
         if self.slot.state == "stopped":
             raise self._failed()
@@ -81,7 +81,7 @@ class Trial:
         await awaited
         self.slot.watcher = self._watcher
 
-    async def probe(self, reactor: Any, client: TrialClient, path: str | None) -> None:
+    async def probe(self, reactor: Any, client: CanaryClient, path: str | None) -> None:
         """
         Send a GET to a worker on trial, on a connection of its own.
 
@@ -92,7 +92,7 @@ class Trial:
         :param client: the client that the request is from.
         :param path: the path that must be answered without an error; None for the root,
             where only a server error (5xx) fails the trial.
-        :raise TrialError: if there is no response, or an error.
+        :raise CanaryError: if there is no response, or an error.
         """
         self._awaited = Deferred()
         ours, theirs = socket_pair()
@@ -155,21 +155,21 @@ class Trial:
         if awaited is not None:
             awaited.callback(news)
 
-    def _unanswered(self, path: str, error: BaseException) -> TrialError:
+    def _unanswered(self, path: str, error: BaseException) -> CanaryError:
         slot = self.slot
         if slot.overdue is not None:
             # It was killed: the loss of its connection or its exit may come first.
             reason = (
                 f"has not answered GET {path} within {slot.overdue:g} s of its start"
             )
-            return TrialError(slot.label, reason, slot.traceback)
+            return CanaryError(slot.label, reason, slot.traceback)
         return self._failed(f"does not answer GET {path}: {error}")
 
-    def _failed(self, reason: str = "") -> TrialError:
+    def _failed(self, reason: str = "") -> CanaryError:
         slot = self.slot
         if slot.state == "stopped":
             reason = slot.exit_reason
-        return TrialError(slot.label, reason, slot.traceback)
+        return CanaryError(slot.label, reason, slot.traceback)
 
 
 @implementer(IStreamClientEndpoint)

@@ -43,7 +43,7 @@ class Generation:
     umask: int
 
 
-class Surroundings:
+class LaunchContext:
     """
     The process state that a master was started in, resolved for each generation.
 

@@ -13,7 +13,7 @@ from clusterapp.spawning.execute import Child
 QUIET = 0.3
 
 #: The timeout of an answer, in seconds.
-PATIENCE = 3.0
+TIMEOUT = 3.0
 
 
 class Inspector:
@@ -30,17 +30,17 @@ class Inspector:
         self._clock = clock
         self._answer: _Answer | None = None
 
-    def inspect(self, child: Child, patience: float = PATIENCE) -> Deferred[str]:
+    def inspect(self, child: Child, timeout: float = TIMEOUT) -> Deferred[str]:
         """
         Ask a process what it is doing.
 
         :param child: the process; an inspection under way is joined.
-        :param patience: the timeout in seconds.
+        :param timeout: the timeout in seconds.
         :return: fires with the answer, which is empty if the process cannot reply.
         """
         if self._answer is None:
             self._answer = _Answer(self._clock, child, self._ended)
-        return self._answer.wait(patience)
+        return self._answer.wait(timeout)
 
     def printed(self, line: str) -> None:
         """Called with each line that the process has written to stderr."""
@@ -74,14 +74,14 @@ class _Answer:
         self._lines: list[str] = []
         self._waiting: list[Deferred[str]] = []
         self._last_resort = False
-        self._limit = clock.callLater(PATIENCE, self.end)
+        self._limit = clock.callLater(TIMEOUT, self.end)
         self._silence = clock.callLater(QUIET, self._silent)
         child.inspect()
 
-    def wait(self, patience: float) -> Deferred[str]:
+    def wait(self, timeout: float) -> Deferred[str]:
         """Return a Deferred that fires with the answer, or after so many seconds."""
-        if self._limit.getTime() > self._clock.seconds() + patience:
-            self._limit.reset(patience)
+        if self._limit.getTime() > self._clock.seconds() + timeout:
+            self._limit.reset(timeout)
         fired: Deferred[str] = Deferred()
         self._waiting.append(fired)
         return fired

@@ -18,10 +18,10 @@ from clusterapp.channel.log_events import ChildEvent
 from clusterapp.errors import ListenError
 from clusterapp.guards import guarded
 from clusterapp.interfaces import IClusterReactor, StaticFolder
-from clusterapp.lifecycle import Patience, Slot, State, new_lifecycle
+from clusterapp.lifecycle import Slot, SlotTimeouts, State, new_lifecycle
 from clusterapp.master.workers.child_inspection import Inspector
-from clusterapp.master.workers.child_log import ChildLog
-from clusterapp.master.workers.spawn_spec import Plan
+from clusterapp.master.workers.child_log import ChildLogWriter
+from clusterapp.master.workers.spawn_spec import SpawnSpec
 from clusterapp.master.workers.watchdog import Watchdog
 from clusterapp.settings.stop_time import LAST_WORDS
 from clusterapp.spawning.execute import Child, execute, how_it_ended
@@ -76,7 +76,7 @@ class ChildSlot:
     It drives a lifecycle and performs its actions: it implements both the
     lifecycle's `Effects` and the child's `ProcessEvents`.
 
-    :param on_trial: whether the first process waits before it takes the slot; it is
+    :param as_canary: whether the first process waits before it takes the slot; it is
         not restarted if it fails before that.
     :ivar watcher: receives the events of this slot.
     :ivar restarts: the number of restarts of its process.
@@ -95,14 +95,14 @@ class ChildSlot:
     def __init__(
         self,
         reactor: IClusterReactor,
-        plan: Plan,
-        patience: Patience,
+        spec: SpawnSpec,
+        timeouts: SlotTimeouts,
         watcher: Watcher,
         *,
-        on_trial: bool = False,
+        as_canary: bool = False,
     ) -> None:
         self.state: State = "stopped"
-        self.label = label = _label(plan.bootstrap)
+        self.label = label = _label(spec.bootstrap)
         self.watcher = watcher
         self.restarts = -1
         self.stats: WorkerStats | None = None
@@ -114,32 +114,32 @@ class ChildSlot:
         self.static: StaticFolder | None = None
         self.exit_reason = self.traceback = ""
         self._reactor = reactor
-        self._plan = plan
+        self._spec = spec
         self._child: Child | None = None
-        self._supplies: ChildResources | None = None
+        self._resources: ChildResources | None = None
         self._spawned_at = 0.0
         self._hand_over = False
         self._within: float | None = None
         self._told_to_drain: Deferred[None] = succeed(None)
-        self._on_trial = on_trial
+        self._as_canary = as_canary
         self.serves = False
         #: Whether the cluster stops: restarts are not logged then, nor do they last.
         self.cluster_stops = False
-        self._child_log = ChildLog(label, self.number, self.generation)
+        self._child_log = ChildLogWriter(label, self.number, self.generation)
         self._inspector = Inspector(reactor)
-        self._watchdog = Watchdog(reactor, patience.hang, label, self._inspector)
-        self._facts = Slot(self, patience, lambda: random.uniform(-1, 1))  # noqa: S311
+        self._watchdog = Watchdog(reactor, timeouts.hang, label, self._inspector)
+        self._facts = Slot(self, timeouts, lambda: random.uniform(-1, 1))  # noqa: S311
         self._life = new_lifecycle(self._facts)
 
     @property
     def number(self) -> int:
         """The slot number; that of a core is `CORE_SLOT`."""
-        return self._plan.bootstrap.slot
+        return self._spec.bootstrap.slot
 
     @property
     def generation(self) -> int:
         """The generation that its processes run."""
-        return self._plan.bootstrap.generation
+        return self._spec.bootstrap.generation
 
     @property
     def pid(self) -> int | None:
@@ -149,7 +149,7 @@ class ChildSlot:
     @property
     def row(self) -> int | None:
         """The number of its process's row on the scoreboard; None if there is none."""
-        return None if self._supplies is None else self._supplies.row
+        return None if self._resources is None else self._resources.row
 
     @property
     def uptime(self) -> float | None:
@@ -184,7 +184,7 @@ class ChildSlot:
         It continues the count of restarts and the record of crashes: its first process
         starts as after an exit of this one's.
         """
-        new = ChildSlot(self._reactor, self._plan, self._facts.patience, self.watcher)
+        new = ChildSlot(self._reactor, self._spec, self._facts.timeouts, self.watcher)
         new.continue_record(self.restarts, self._facts)
         return new
 
@@ -212,8 +212,8 @@ class ChildSlot:
         """
         self._hand_over, self._within = hand_over, within
         if within is not None:
-            self._facts.patience = replace(
-                self._facts.patience, drain=within + LAST_WORDS
+            self._facts.timeouts = replace(
+                self._facts.timeouts, drain=within + LAST_WORDS
             )
         self._life.drain()
 
@@ -294,7 +294,7 @@ class ChildSlot:
         """Called when the slot has entered a state: store it and notify the watcher."""
         self.state = state
         if state == "running":
-            self._on_trial = False
+            self._as_canary = False
             self.serves = True
             if self._child is not None:
                 self._watchdog.watch(self._child)
@@ -307,16 +307,18 @@ class ChildSlot:
         self.serves = self.is_terminating = False
         self.stats = self.overdue = None
         self.exit_reason = self.traceback = ""
-        plan = self._plan
+        spec = self._spec
         try:
-            self._supplies = plan.supplier(self.number)
+            self._resources = spec.resources_of(self.number)
             self._child = execute(
                 self._reactor,
-                replace(self._supplies.tell(plan.bootstrap), on_trial=self._on_trial),
-                plan.environment,
-                self._supplies.descriptors,
+                replace(
+                    self._resources.tell(spec.bootstrap), as_canary=self._as_canary
+                ),
+                spec.environment,
+                self._resources.descriptors,
                 self,
-                plan.access_log,
+                spec.access_log,
             )
         except (OSError, ListenError) as error:
             self._use_up()
@@ -331,7 +333,7 @@ class ChildSlot:
         if self._child is None:
             return
         self._told_to_drain = self._child.drain(
-            spread=self._plan.spread, hand_over=self._hand_over, within=self._within
+            spread=self._spec.spread, hand_over=self._hand_over, within=self._within
         )
         if not self.serves:
             # It has nothing to drain, and reads no message while it imports.
@@ -465,12 +467,12 @@ class ChildSlot:
         self._child_log.logged(event)
 
     def _use_up(self) -> None:
-        supplies, self._supplies = self._supplies, None
-        if supplies is not None:
-            supplies.gone()
+        child_resources, self._resources = self._resources, None
+        if child_resources is not None:
+            child_resources.gone()
 
     def _gone(self) -> None:
-        if self._on_trial:
+        if self._as_canary:
             self._life.drain()  # a process on trial is not restarted
         self._life.exited()
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from clusterapp.interfaces import OPEN, RECEIVED, Row, private_row
 from clusterapp.listening.handoff import receive
 from clusterapp.listening.listen_sockets import private_unix
-from clusterapp.master.distribution.fd_passing import Target
-from clusterapp.master.workers.slot_sockets import Place
+from clusterapp.master.distribution.fd_passing import WorkerTarget
+from clusterapp.master.workers.slot_sockets import SlotSockets
 from tests.unit.arriving import ArrivingCase
 
 
@@ -20,12 +20,12 @@ class Worker:
     :ivar got: the connections that it has received, and by which listener each.
     """
 
-    def __init__(self, place: Place, number: int) -> None:
-        self.place = place
+    def __init__(self, slot_sockets: SlotSockets, number: int) -> None:
+        self.slot_sockets = slot_sockets
         self.number = number
         self.row: Row = private_row()
         self.got: list[tuple[int, int]] = []
-        place.entered(number, self.row)
+        slot_sockets.entered(number, self.row)
 
     def receive(self, *, counts: bool = True) -> list[int]:
         """
@@ -33,7 +33,7 @@ class Worker:
 
         :param counts: whether it lives to say so.
         """
-        found = receive(self.place.queue.receiving).connections
+        found = receive(self.slot_sockets.queue.receiving).connections
         self.got += found
         if counts:
             self.row[RECEIVED] += len(found)
@@ -51,14 +51,14 @@ class Worker:
         """Be gone, and so are its connections."""
         while self.got:
             os.close(self.got.pop()[1])
-        self.place.left(self.number)
+        self.slot_sockets.left(self.number)
 
-    def target(self) -> Target:
+    def target(self) -> WorkerTarget:
         """Give it as the master sees it."""
-        return Target(self.place, self.row)
+        return WorkerTarget(self.slot_sockets, self.row)
 
 
-class PlaceCase(ArrivingCase):
+class SlotSocketsCase(ArrivingCase):
     """Slots of which nothing is left when the test ends."""
 
     def setUp(self) -> None:
@@ -68,24 +68,26 @@ class PlaceCase(ArrivingCase):
         self.folder = Path(folder.name)
         self._numbers = iter(range(1, 100))
 
-    def place(self, number: int = 0) -> Place:
+    def slot_sockets(self, number: int = 0) -> SlotSockets:
         """Make what the master has of a slot."""
         private = private_unix(str(self.folder / f"{number}.sock"))
-        place = Place(number, private, None)
-        self.addCleanup(place.close)
-        return place
+        slot_sockets = SlotSockets(number, private, None)
+        self.addCleanup(slot_sockets.close)
+        return slot_sockets
 
-    def worker(self, place: Place) -> Worker:
+    def worker(self, slot_sockets: SlotSockets) -> Worker:
         """Let a process fill a slot."""
-        worker = Worker(place, next(self._numbers))
+        worker = Worker(slot_sockets, next(self._numbers))
         self.addCleanup(self._close, worker)
         return worker
 
-    def send(self, place: Place, count: int = 1) -> list[socket.socket]:
+    def send(self, slot_sockets: SlotSockets, count: int = 1) -> list[socket.socket]:
         """Give a slot connections, as the master does; give their clients."""
         pairs = [self.raw() for _ in range(count)]
-        place.given += count
-        self.assertTrue(place.queue.send(bytes(count), [one for _, one in pairs]))
+        slot_sockets.given += count
+        self.assertTrue(
+            slot_sockets.queue.send(bytes(count), [one for _, one in pairs])
+        )
         for _, number in pairs:
             os.close(number)
         return [client for client, _ in pairs]
