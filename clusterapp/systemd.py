@@ -41,20 +41,20 @@ class Notifier:
 
     def ready(self) -> None:
         """Notify systemd that the start, or a reload, is complete."""
-        self._tell("READY=1")
+        self._send("READY=1")
 
     def reloading(self) -> None:
         """Notify systemd that a reload begins; `ready` notifies it of the end."""
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._tell("RELOADING=1", f"MONOTONIC_USEC={now}")
+        self._send("RELOADING=1", f"MONOTONIC_USEC={now}")
 
     def stopping(self) -> None:
         """Notify systemd that the service begins to stop."""
-        self._tell("STOPPING=1")
+        self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
         """Send the status of the service to systemd, as a line for people."""
-        self._tell(f"STATUS={' '.join(text.split())}")
+        self._send(f"STATUS={' '.join(text.split())}")
 
     def main_pid(self, pid: int) -> None:
         """
@@ -63,13 +63,13 @@ class Notifier:
         With ``NotifyAccess=main``, only the previous main process may send this, and
         only notifications of the new one are accepted afterwards.
         """
-        self._tell(f"MAINPID={pid}")
+        self._send(f"MAINPID={pid}")
 
     def watchdog(self) -> None:
         """Notify systemd's watchdog that the service's event loop runs."""
-        self._tell("WATCHDOG=1")
+        self._send("WATCHDOG=1")
 
-    def _tell(self, *lines: str) -> None:
+    def _send(self, *lines: str) -> None:
         if self._address is None:
             return
         try:

@@ -22,7 +22,7 @@ from clusterapp.private_names.cpython import RUN_EXIT_FUNCTIONS
 from clusterapp.settings import command_line
 from clusterapp.settings.option_types import OFF
 from clusterapp.terminal import (
-    TOLD,
+    REPORTED,
     Terminal,
     check_paths,
     print_error,
@@ -335,8 +335,8 @@ class Program(MultiService):
         self._remove_pid_file()
         if status is not None:
             # A daemon's parent waits for this, without timeout; it reads 100 bytes.
-            told = self._terminal.tell(error)
-            text = f"1 {TOLD if told else error}"
+            reported = self._terminal.tell(error)
+            text = f"1 {REPORTED if reported else error}"
             os.write(status, text.encode("ascii", "backslashreplace")[:100])
 
     def _remove_pid_file(self) -> None:
@@ -348,8 +348,8 @@ class Program(MultiService):
     def _failed(self, error: ClusterError) -> None:
         if self._command_waits is not None:
             self._remove_pid_file()  # before the command ends, which says so
-            told = self._terminal.tell(error)
-            text = f"1 {TOLD if told else error}"
+            reported = self._terminal.tell(error)
+            text = f"1 {REPORTED if reported else error}"
             self._end_command(text.encode("ascii", "backslashreplace")[:100])
         self._exit_status = error.exit_status
         # twistd exits with status 0 whenever the reactor was stopped.

@@ -146,29 +146,29 @@ class MasterEnd(ChannelEnd):
 
     def activate(self) -> Deferred[None]:
         """Activate a canary; fires when the child has acknowledged it."""
-        return self._say(Activate)
+        return self._send(Activate)
 
     def drain(
         self, *, spread: float, hand_over: bool, within: float | None = None
     ) -> Deferred[None]:
         """Ask the child to drain and exit; fires when the child has acknowledged it."""
-        return self._say(Drain, spread=spread, hand_over=hand_over, within=within)
+        return self._send(Drain, spread=spread, hand_over=hand_over, within=within)
 
     def core_ready(self, ready: bool, *, back: bool) -> Deferred[None]:
         """Send to a worker whether the core accepts requests, or is being replaced."""
-        return self._say(CoreReady, ready=ready, back=back)
+        return self._send(CoreReady, ready=ready, back=back)
 
     def cluster_health(self, *, ready: bool, detail: str) -> Deferred[None]:
         """Send to a worker whether this cluster is ready."""
-        return self._say(ClusterHealth, ready=ready, detail=detail[:_LONGEST_TEXT])
+        return self._send(ClusterHealth, ready=ready, detail=detail[:_LONGEST_TEXT])
 
     def broken(self, why: str) -> Deferred[None]:
         """Send to a worker why the code cannot be loaded; empty if it can be."""
-        return self._say(Broken, why=sendable(why)[-_LONGEST_TEXT:])
+        return self._send(Broken, why=sendable(why)[-_LONGEST_TEXT:])
 
     def reopen_logs(self) -> Deferred[None]:
         """Ask a worker to reopen its logs; fires when it has done so."""
-        return self._say(ReopenLogs)
+        return self._send(ReopenLogs)
 
     def adopt(self, connection: socket.socket, listener: str) -> Deferred[bool]:
         """
@@ -195,15 +195,15 @@ class MasterEnd(ChannelEnd):
         :param shared: whether other workers accept from it as well.
         """
         number = listening.fileno()
-        return self._say(Accept, listener=listener, listening=number, shared=shared)
+        return self._send(Accept, listener=listener, listening=number, shared=shared)
 
     def refuse(self, listener: str) -> Deferred[None]:
         """Ask a worker to stop accepting connections of a listener."""
-        return self._say(Refuse, listener=listener)
+        return self._send(Refuse, listener=listener)
 
     def update_affinity(self, how: str) -> Deferred[None]:
         """Send the session affinity to a worker."""
-        return self._say(UpdateAffinity, how=how)
+        return self._send(UpdateAffinity, how=how)
 
 
 class MasterOrders(Protocol):
@@ -325,11 +325,11 @@ class ChildEnd(ChannelEnd):
 
     def imported(self, *, has_core: bool) -> Deferred[None]:
         """Report to the master whether the application has a core."""
-        return self._say(Imported, has_core=has_core)
+        return self._send(Imported, has_core=has_core)
 
     def loaded(self) -> Deferred[None]:
         """Report to the master that this canary waits to be activated."""
-        return self._say(Loaded)
+        return self._send(Loaded)
 
     def ready(self, static: StaticFolder | None = None) -> Deferred[None]:
         """
@@ -338,9 +338,9 @@ class ChildEnd(ChannelEnd):
         :param static: the folder of static files that is served, if there is one.
         """
         if static is None:
-            return self._say(Ready)
+            return self._send(Ready)
         folder = sendable(static.folder)
-        return self._say(Ready, static_url=static.url, static_folder=folder)
+        return self._send(Ready, static_url=static.url, static_folder=folder)
 
     def report(self, pulse: WorkerStats) -> None:
         """Send a report: the event loop runs, and its figures."""
@@ -348,7 +348,7 @@ class ChildEnd(ChannelEnd):
 
     def terminating(self) -> Deferred[None]:
         """Report to the master that this child has received SIGTERM and drains."""
-        return self._say(Terminating)
+        return self._send(Terminating)
 
     def hand_over(self, connection: socket.socket, listener: str) -> Deferred[bool]:
         """
@@ -374,7 +374,7 @@ class ChildEnd(ChannelEnd):
         :param reason: one line.
         :param traceback: only its end is sent if it is long.
         """
-        return self._say(
+        return self._send(
             Failed,
             loading=loading,
             reason=sendable(reason)[:_LONGEST_TEXT],

@@ -79,7 +79,7 @@ class ChannelEnd(amp.BinaryBoxProtocol, amp.BoxDispatcher, amp.CommandLocator):
         # A transport that is closed raises when it is given a descriptor.
         return asked.addErrback(as_loss)
 
-    def _say(self, command: type[amp.Command], **arguments: object) -> Deferred[None]:
+    def _send(self, command: type[amp.Command], **arguments: object) -> Deferred[None]:
         return self._ask(command, **arguments).addCallback(lambda _: None)
 
 

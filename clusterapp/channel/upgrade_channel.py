@@ -181,7 +181,7 @@ class NewEnd(ChannelEnd):
     def upgrade_complete(self) -> None:
         """Report to the old master that operators find this one now."""
         # If the old master has exited already, the message is not needed.
-        self._say(UpgradeComplete).addErrback(report_unanswered)
+        self._send(UpgradeComplete).addErrback(report_unanswered)
 
 
 def _not_taken(why: Failure) -> bool:

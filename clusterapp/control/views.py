@@ -185,16 +185,16 @@ def _distribution(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _figures(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Return the balance of the distribution, and its costs."""
     found = status.get("distribution") or {}
-    said = []
+    parts = []
     if found.get("imbalance") is not None:
-        said.append(f"the busiest worker has {found['imbalance']:.2f} of its share")
+        parts.append(f"the busiest worker has {found['imbalance']:.2f} of its share")
     if found.get("handed_off"):
-        said.append(f"{found['handed_off_per_second']:.0f} hand-offs/s")
+        parts.append(f"{found['handed_off_per_second']:.0f} hand-offs/s")
     relayed = sum(each.get("relayed") or 0 for each in status.get("workers") or [])
     if relayed:
-        said.append(f"{counted(relayed, 'request')} relayed")
-    if said:
-        yield "balance", ", ".join(said)
+        parts.append(f"{counted(relayed, 'request')} relayed")
+    if parts:
+        yield "balance", ", ".join(parts)
 
 
 def _ready(status: Mapping[str, Any], paint: Paint) -> str:

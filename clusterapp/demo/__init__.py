@@ -193,11 +193,11 @@ class Summary:
         """Count one more request, and start a report unless one is under way."""
         self._untold += 1
         if not self._telling:
-            Deferred.fromCoroutine(self._tell(clock)).addErrback(
+            Deferred.fromCoroutine(self._post_counts(clock)).addErrback(
                 lambda failure: _log.failure("cannot tell the core", failure)
             )
 
-    async def _tell(self, clock: IReactorTime) -> None:
+    async def _post_counts(self, clock: IReactorTime) -> None:
         self._telling = True
         try:
             while self._untold:

@@ -277,13 +277,13 @@ class MasterOperations:
             for number, each in sorted(slots.items())
             if slot in (None, number) and each.pid is not None
         }
-        told = core.stacks() if slot in {None, CORE} else None
-        if told is not None:
-            asked[CORE] = told
+        of_core = core.stacks() if slot in {None, CORE} else None
+        if of_core is not None:
+            asked[CORE] = of_core
         elif slot == CORE and core.slot is None:
             raise OperationError(_CORE_ELSEWHERE)
-        said = gatherResults(asked.values())
-        return said.addCallback(lambda texts: dict(zip(asked, texts, strict=True)))
+        gathered = gatherResults(asked.values())
+        return gathered.addCallback(lambda texts: dict(zip(asked, texts, strict=True)))
 
     def stop(self, *, quick: bool, tell: Tell) -> Deferred[OperationResult]:
         """Stop the cluster; any other operation under way is cancelled."""

@@ -24,7 +24,7 @@ from clusterapp.master.distribution.agent_check import AgentCheck
 from clusterapp.master.distribution.distribution import Distribution
 from clusterapp.master.master_sockets import Sockets
 from clusterapp.master.operator_actions import MasterOperations
-from clusterapp.master.reactors import check_process, check_signals
+from clusterapp.master.reactor_check import check_process, check_signals
 from clusterapp.master.resource_usage import Monitor
 from clusterapp.master.rollout.deployment import Deployment
 from clusterapp.master.rollout.generation import LaunchContext

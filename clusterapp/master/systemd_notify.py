@@ -85,7 +85,7 @@ class Notifying(Service):
     def stopService(self) -> Deferred[None]:
         """Notify systemd of the stop; fires when the cluster has stopped."""
         stopped = self._stopped = Deferred()
-        self._tell("stopping")
+        self._notify("stopping")
         self._look()
         return stopped
 
@@ -97,11 +97,11 @@ class Notifying(Service):
         if now.text != self._text:
             self._text = now.text
             self._notifier.status(now.text)
-        self._tell(_due(self._notified, now))
+        self._notify(_due(self._notified, now))
         if self._stopped is not None and now.state == "stopped":
             self._finish(self._stopped)
 
-    def _tell(self, due: NotifiedState) -> None:
+    def _notify(self, due: NotifiedState) -> None:
         if due == self._notified:
             return
         self._notified = due

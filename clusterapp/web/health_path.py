@@ -44,9 +44,9 @@ class PublicHealth:
         self.path = path.encode()
         self._as_canary = as_canary
         self._ready = False
-        self._said = _UNHEARD
+        self._cluster_reply = _UNHEARD
 
-    def heard(self, *, ready: bool, detail: str) -> None:
+    def set_readiness(self, *, ready: bool, detail: str) -> None:
         """
         Set the readiness of the cluster.
 
@@ -55,7 +55,7 @@ class PublicHealth:
         """
         self._ready = ready
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-        self._said = _answer(status, detail)
+        self._cluster_reply = _answer(status, detail)
 
     def canary_passed(self) -> None:
         """Called when the canary check has passed: report the cluster's readiness."""
@@ -73,17 +73,17 @@ class PublicHealth:
 
         def answer(method: bytes, target: bytes, fields: Fields) -> Prepared | None:
             if target == path or target.startswith(with_query):
-                said = self._say(routed) if method in _METHODS else None
-                if said is not None:
-                    return said
+                reply = self._reply_for(routed) if method in _METHODS else None
+                if reply is not None:
+                    return reply
             return None if behind is None else behind(method, target, fields)
 
         return answer
 
-    def _say(self, routed: bool) -> Prepared | None:
+    def _reply_for(self, routed: bool) -> Prepared | None:
         """Return the answer; None if the application or the core answers."""
         if not (self._ready or self._as_canary):
-            return self._said
+            return self._cluster_reply
         if routed:
             return None
-        return _AS_CANARY if self._as_canary else self._said
+        return _AS_CANARY if self._as_canary else self._cluster_reply

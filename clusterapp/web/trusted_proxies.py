@@ -209,10 +209,10 @@ class TrustedProxies:
             known = _forwarded_fields(forwarded_fields)
             hops = list(_hops_back(known, self._most_hops(address)))
             trace = self._follow(address, known, hops)
-            said = _written(trace, address, host, hops, secure=secure)
+            rewritten = _fields_for(trace, address, host, hops, secure=secure)
         else:
-            said = _said_of_the_first_hop(address, host, secure=secure)
-        return [*others, *said]
+            rewritten = _first_hop_fields(address, host, secure=secure)
+        return [*others, *rewritten]
 
     def _trace(self, peer: IAddress, fields: Fields) -> "_Trace":
         """Return the path from a peer back to the client."""
@@ -310,23 +310,23 @@ def _host_of(peer: IAddress) -> str | None:
     return None
 
 
-def _said_of_the_first_hop(
+def _first_hop_fields(
     address: str | None, host: bytes | None, *, secure: bool
 ) -> Sequence[tuple[bytes, bytes]]:
     """Return the forwarded fields of a request without any from a trusted peer."""
     if len(host or b"") > _SHORT:
-        return _written(_Trace(address), address, host, secure=secure)
-    return _said_often(address, host, secure=secure)
+        return _fields_for(_Trace(address), address, host, secure=secure)
+    return _cached_fields(address, host, secure=secure)
 
 
 @lru_cache(_REMEMBERED)
-def _said_often(
+def _cached_fields(
     address: str | None, host: bytes | None, *, secure: bool
 ) -> Sequence[tuple[bytes, bytes]]:
-    return _written(_Trace(address), address, host, secure=secure)
+    return _fields_for(_Trace(address), address, host, secure=secure)
 
 
-def _written(
+def _fields_for(
     trace: _Trace,
     address: str | None,
     host: bytes | None,
@@ -337,7 +337,8 @@ def _written(
     name = host.decode("latin-1") if host else None
     here = Hop(address, name, "https" if secure else "http")
     return [
-        (name, value.encode("latin-1")) for name, value in _say(trace, hops[::-1], here)
+        (name, value.encode("latin-1"))
+        for name, value in _rewrite(trace, hops[::-1], here)
     ]
 
 
@@ -363,7 +364,9 @@ def _hops_back(forwarded_fields: Mapping[bytes, str], most: int) -> Iterator[Hop
     return parse_forwarded(forwarded_fields.get(_FORWARDED, ""), most)
 
 
-def _say(trace: _Trace, hops: Sequence[Hop], here: Hop) -> Iterator[tuple[bytes, str]]:
+def _rewrite(
+    trace: _Trace, hops: Sequence[Hop], here: Hop
+) -> Iterator[tuple[bytes, str]]:
     """
     Return the forwarded fields from those of earlier hops and from this hop.
 

@@ -272,8 +272,8 @@ class ChildProgram:
         loaded = load(settings.app, settings.core_app, self._reactor, static)
         if self._bootstrap.role == "worker":
             has_core = loaded.core_resource is not None
-            told = self._end.imported(has_core=has_core)
-            told.addErrback(report_unanswered)
+            reported = self._end.imported(has_core=has_core)
+            reported.addErrback(report_unanswered)
         loaded.set_up_templates(reload=settings.reload, cache=self._bootstrap.cache)
         loaded = self._health_middleware.before(loaded)
         host, served = serve(self._reactor, self._bootstrap, settings, loaded, log)
@@ -310,10 +310,10 @@ class ChildProgram:
         error = cast("BaseException", why.value)
         loading = isinstance(error, ApplicationLoadError)
         self.exit_status = ApplicationLoadError.exit_status if loading else FAILED_BOOT
-        told = self._end.failed(
+        reported = self._end.failed(
             loading=loading, reason=_one_line(error), traceback=_traceback(error)
         )
-        told.addBoth(lambda _: self._leave())
+        reported.addBoth(lambda _: self._leave())
 
     def _leave(self) -> None:
         self._leaving = True

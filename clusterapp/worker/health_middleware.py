@@ -32,7 +32,7 @@ class HealthMiddleware:
         :param detail: the reason, as JSON.
         """
         if self._health is not None:
-            self._health.heard(ready=ready, detail=detail)
+            self._health.set_readiness(ready=ready, detail=detail)
 
     def broken(self, why: str) -> None:
         """
@@ -41,7 +41,7 @@ class HealthMiddleware:
         :param why: the error; empty when the code loads again.
         """
         if self._code is not None:
-            self._code.heard(why)
+            self._code.set_error(why)
 
     def canary_passed(self) -> None:
         """Called when the canary check has passed: clients' requests follow."""

@@ -57,11 +57,11 @@ def _listen(
 
 def _answer(under_way: Callable[[], Iterable[UnderWay]]) -> None:
     for line in describe_requests(under_way):
-        _say(line)
+        _write_line(line)
     # Not by a signal: its output would interleave with the lines of other threads.
     faulthandler.dump_traceback(file=_STDERR, all_threads=True)
-    _say(END)
+    _write_line(END)
 
 
-def _say(line: str) -> None:
+def _write_line(line: str) -> None:
     os.write(_STDERR, line.encode("utf-8", "backslashreplace") + b"\n")

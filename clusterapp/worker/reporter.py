@@ -58,21 +58,21 @@ class Reporter:
     :param clock: the child's reactor, whose clock is monotonic.
     :param hang_timeout: the seconds without a report after which the master considers
         this child hung.
-    :param say: sends a report to the master.
+    :param send: sends a report to the master.
     """
 
     def __init__(
         self,
         clock: IReactorTime,
         hang_timeout: float,
-        say: Callable[[WorkerStats], None],
+        send: Callable[[WorkerStats], None],
     ) -> None:
         #: The sources of the statistics, None until the application is loaded.
         self.site: SiteStatistics | None = None
         self.served: Figures | None = None
         self._clock = clock
         self._interval = min(REPORT_SECONDS, hang_timeout / _REPORTS)
-        self._say = say
+        self._send = send
         self._rss = 0
         self._due = 0.0
         self._timer: IDelayedCall | None = None
@@ -95,14 +95,14 @@ class Reporter:
         rss = self._resident()
         site, served = self.site, self.served
         if site is None:
-            self._say(WorkerStats(lag=lag, rss=rss))
+            self._send(WorkerStats(lag=lag, rss=rss))
             return
         if served is None:
             requests, active = site.requests, site.active
-            self._say(WorkerStats(lag=lag, rss=rss, requests=requests, active=active))
+            self._send(WorkerStats(lag=lag, rss=rss, requests=requests, active=active))
             return
         served.counters.looked(lag)
-        self._say(
+        self._send(
             WorkerStats(
                 lag=lag,
                 requests=site.requests,

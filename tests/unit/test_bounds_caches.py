@@ -52,7 +52,7 @@ CACHES = {
     "web.failure_page:_page": "no key: it is one page",
     "web.trusted_proxies:TrustedProxies._seen": "an address",
     "web.trusted_proxies:TrustedProxies._trusts": "an address",
-    "web.trusted_proxies:_said_often": "an address, and 260 bytes",
+    "web.trusted_proxies:_cached_fields": "an address, and 260 bytes",
     "web.routing:Routes._remembered": "256 bytes",
 }
 
@@ -217,11 +217,11 @@ class ClientTests(SynchronousTestCase):
 
     def test_hosts(self) -> None:
         """What is said of a long one is written each time."""
-        before = proxies._said_often.cache_info().currsize
+        before = proxies._cached_fields.cache_info().currsize
         for fields in self.names():
             if len(fields) == 1:
                 self.trusted.forwarded(peer=PEER, secure=False, fields=fields)
-        self.assertEqual(proxies._said_often.cache_info().currsize, before)
+        self.assertEqual(proxies._cached_fields.cache_info().currsize, before)
 
     def test_keys(self) -> None:
         """The slot of a long key is found each time."""

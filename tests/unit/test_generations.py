@@ -5,7 +5,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.generations import roll_out
+from clusterapp.rollout_order import roll_out
 
 
 class BadReleaseError(Exception):

@@ -10,13 +10,13 @@ from clusterapp.http.site import ClusterSite
 from clusterapp.web.trusted_proxies import TrustedProxies
 from tests.unit.clients import Client, Slow
 
-TOLD = b"X-Forwarded-For: 2001:db8::1\r\nX-Forwarded-Proto: https\r\n"
+REPORTED = b"X-Forwarded-For: 2001:db8::1\r\nX-Forwarded-Proto: https\r\n"
 
 
 class ClientTests(SynchronousTestCase):
     """What an application asks its request."""
 
-    def request(self, *entries: str, more: bytes = TOLD) -> Any:
+    def request(self, *entries: str, more: bytes = REPORTED) -> Any:
         """Ask a site that trusts these; give the request that it gets."""
         clock, resource = Clock(), Slow()
         site = ClusterSite(clock, resource, proxies=TrustedProxies(entries))

@@ -39,7 +39,7 @@ class Words(Notifier):
         super().__init__(None)
         self.said: list[str] = []
 
-    def _tell(self, *lines: str) -> None:
+    def _send(self, *lines: str) -> None:
         self.said.append(lines[0])
 
 

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from clusterapp.errors import ReactorError
-from clusterapp.master.reactors import check_reactor, check_signals
+from clusterapp.master.reactor_check import check_reactor, check_signals
 
 try:
     import uvloop

@@ -60,7 +60,7 @@ class SignalTests(SynchronousTestCase):
 
     def hear(self, *numbers: signal.Signals, every: float = 1.0) -> None:
         for number in numbers:
-            self.signals._heard(number)
+            self.signals._received(number)
             self.reactor.advance(every)
 
     def test_one(self) -> None:

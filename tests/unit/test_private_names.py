@@ -163,7 +163,7 @@ class CheckTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.log = Log(self)
-        self.patch(check, "_told", set())
+        self.patch(check, "_warned", set())
 
     def texts(self) -> list[str]:
         return [formatEvent(each) for each in self.log.events]

@@ -270,7 +270,7 @@ atexit.register(tap._exit, 5)
         self.run_reactor()
         [signals, *_] = program
         assert isinstance(signals, Signals)
-        signals._heard(signal.SIGTERM)
+        signals._received(signal.SIGTERM)
         self.assertEqual(self.stops, 2)
 
     def test_plugin_finds_what_it_names(self) -> None:

@@ -30,13 +30,13 @@ class BrokenCodeTests(SynchronousTestCase):
     def test_well(self) -> None:
         """At first, and again when it was mended."""
         self.assertIs(self.answer(b"GET", b"/", BROWSER), FILE)
-        self.code.heard(TRACEBACK)
-        self.code.heard("")
+        self.code.set_error(TRACEBACK)
+        self.code.set_error("")
         self.assertIs(self.answer(b"GET", b"/", BROWSER), FILE)
 
     def test_broken(self) -> None:
         """What is wrong is shown, and what goes on."""
-        self.code.heard(TRACEBACK)
+        self.code.set_error(TRACEBACK)
         page = self.page()
         self.assertEqual(page.status, 500)
         self.assertEqual(page.fields[b"content-type"], b"text/html; charset=utf-8")
@@ -48,7 +48,7 @@ class BrokenCodeTests(SynchronousTestCase):
 
     def test_other_requests(self) -> None:
         """They go on to the old code."""
-        self.code.heard(TRACEBACK)
+        self.code.set_error(TRACEBACK)
         for accept in ((), (b"*/*",), (b"image/avif,*/*",)):
             fields = [(b"Accept", value) for value in accept]
             self.assertIs(self.answer(b"GET", b"/", fields), FILE)
@@ -59,25 +59,25 @@ class BrokenCodeTests(SynchronousTestCase):
     def test_nothing_behind(self) -> None:
         answer = self.code.before(None)
         self.assertIsNone(answer(b"GET", b"/", BROWSER))
-        self.code.heard(TRACEBACK)
+        self.code.set_error(TRACEBACK)
         self.assertIsNone(answer(b"GET", b"/", []))
 
     def test_page_knows_itself(self) -> None:
         """Its script compares the mark that it holds with that of later answers."""
-        self.code.heard(TRACEBACK)
+        self.code.set_error(TRACEBACK)
         first = self.page()
         mark = first.fields[b"clusterapp-broken"]
         self.assertIn(
             b'answer.headers.get("Clusterapp-Broken") !== "%b"' % mark, first.body
         )
-        self.code.heard("another error")
+        self.code.set_error("another error")
         self.assertNotEqual(self.page().fields[b"clusterapp-broken"], mark)
 
     def test_what_is_no_text(self) -> None:
-        self.code.heard("no \udcff")
+        self.code.set_error("no \udcff")
         self.assertIn(b"no \\udcff", self.page().body)
 
     def test_empty_lines(self) -> None:
         """There may be nothing to show but that it is broken."""
-        self.code.heard("\n")
+        self.code.set_error("\n")
         self.assertEqual(self.page().status, 500)

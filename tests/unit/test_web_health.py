@@ -63,21 +63,21 @@ class ClusterTests(HealthCase):
         self.make()
         for ready, status in ((True, 200), (False, 503), (True, 200)):
             detail = json.dumps({"ready": ready, "workers": "é"}, ensure_ascii=False)
-            self.health.heard(ready=ready, detail=detail)
+            self.health.set_readiness(ready=ready, detail=detail)
             self.assert_answer(status, detail.encode(), self.ask())
 
     def test_fields(self) -> None:
         """Nobody in between may keep it, ready or not."""
         self.make()
         for ready in (False, True):
-            self.health.heard(ready=ready, detail="{}")
+            self.health.set_readiness(ready=ready, detail="{}")
             head = self.ask().lower()
             self.assertIn(b"\r\ncontent-type: application/json\r\n", head)
             self.assertIn(b"\r\ncache-control: no-store\r\n", head)
 
     def test_query(self) -> None:
         self.make()
-        self.health.heard(ready=True, detail="{}")
+        self.health.set_readiness(ready=True, detail="{}")
         for target in (b"/healthz?", b"/healthz?a=/b?c"):
             self.assert_answer(200, b"{}", self.ask(target))
 
@@ -85,7 +85,7 @@ class ClusterTests(HealthCase):
         """Its status and its length, without its body."""
         self.make()
         for ready, status in ((False, 503), (True, 200)):
-            self.health.heard(ready=ready, detail="{1}")
+            self.health.set_readiness(ready=ready, detail="{1}")
             answer = self.ask(method=b"HEAD")
             self.assert_answer(status, b"", answer)
             self.assertIn(b"\r\nContent-Length: 3\r\n", answer)
@@ -109,19 +109,19 @@ class RouteTests(HealthCase):
     def test_not_ready(self) -> None:
         """The application is not asked."""
         self.make(routed=True)
-        self.health.heard(ready=False, detail="{}")
+        self.health.set_readiness(ready=False, detail="{}")
         self.assert_answer(503, b"{}", self.ask())
 
     def test_ready(self) -> None:
         """Its answer decides."""
         self.make(routed=True)
-        self.health.heard(ready=True, detail="{}")
+        self.health.set_readiness(ready=True, detail="{}")
         self.assertTrue(self.ask().endswith(b"hello"))
 
     def test_file(self) -> None:
         """Static files are asked as ever."""
         self.make(lambda *_: FILE, routed=True)
-        self.health.heard(ready=True, detail="{}")
+        self.health.set_readiness(ready=True, detail="{}")
         self.assertTrue(self.ask().endswith(b"a file"))
 
 
@@ -131,17 +131,17 @@ class TrialTests(HealthCase):
     def test_cluster_does_not_matter(self) -> None:
         self.make(as_canary=True)
         self.assertTrue(self.ask().startswith(b"HTTP/1.1 200 "))
-        self.health.heard(ready=False, detail="{}")
+        self.health.set_readiness(ready=False, detail="{}")
         self.assertTrue(self.ask().startswith(b"HTTP/1.1 200 "))
 
     def test_application_decides(self) -> None:
         self.make(routed=True, as_canary=True)
-        self.health.heard(ready=False, detail="{}")
+        self.health.set_readiness(ready=False, detail="{}")
         self.assertTrue(self.ask().endswith(b"hello"))
 
     def test_after_the_trial(self) -> None:
         """What the master has said in the meantime counts."""
         self.make(as_canary=True)
-        self.health.heard(ready=False, detail="{}")
+        self.health.set_readiness(ready=False, detail="{}")
         self.health.canary_passed()
         self.assert_answer(503, b"{}", self.ask())

@@ -112,7 +112,7 @@ class GeneratorTests(SynchronousTestCase):
         """Templates are compiled by Jinja2's own then, and one warning is logged."""
         log = Log(self)
         for name in ("visit_Template", "writeline"):
-            self.patch(check, "_told", set())
+            self.patch(check, "_warned", set())
             broken = type("Changed", (CodeGenerator,), {name: lambda *_: None})
             self.patch(CODE_GENERATOR, "value", broken)
             self.assertIsNone(plain_output())

@@ -244,11 +244,11 @@ class ResponseWriter(HeadWriter):
             self._plain[b"content-length"] = b"Content-Length: %d\r\n" % length
             self._owed = length
             return True
-        said = self.responseHeaders.getRawHeaders(b"content-length")
-        if said is None:
+        declared = self.responseHeaders.getRawHeaders(b"content-length")
+        if declared is None:
             self.responseHeaders.setRawHeaders(b"content-length", [b"%d" % length])
-        elif said[0].isdigit() and int(said[0]) != length:
-            more = length - int(said[0])
+        elif declared[0].isdigit() and int(declared[0]) != length:
+            more = length - int(declared[0])
             self._give_up(
                 f"its body is {counted(abs(more), 'byte')}"
                 f" {'longer' if more > 0 else 'shorter'}"

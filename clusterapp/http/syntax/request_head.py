@@ -332,9 +332,11 @@ def _replace_host(head: Head, authority: bytes) -> None:
 
 def _note(head: Head, noted: dict[bytes, bytes], *, of_workers: bool) -> None:
     """Process the fields that affect the rest of the message, and its origin."""
-    told = noted.get(LOWER_NAME)
-    if told is not None:
-        head.fields, head.origin = take_origin(head.fields, told, believed=of_workers)
+    origin_value = noted.get(LOWER_NAME)
+    if origin_value is not None:
+        head.fields, head.origin = take_origin(
+            head.fields, origin_value, believed=of_workers
+        )
         if of_workers and head.origin is None:
             raise _bad("it does not say whose it is")
     is_new = head.version == b"HTTP/1.1"

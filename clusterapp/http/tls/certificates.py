@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from clusterapp.errors import SettingsError
-from clusterapp.http.tls.certificate_renewal import Complaint, WatchedCertificate
+from clusterapp.http.tls.certificate_renewal import ErrorLimit, WatchedCertificate
 from clusterapp.http.tls.pem import Certificate, Files, UnusableError
 from clusterapp.settings.listen import AnyTlsListen, TlsListen
 from clusterapp.settings.model import Settings
@@ -42,7 +42,7 @@ class Certificates:
         self._spec = spec
         self._now = now
         self._looked = now()
-        self._complaint = Complaint()
+        self._error_limit = ErrorLimit()
         try:
             self._watched = {
                 name: WatchedCertificate(files)
@@ -73,13 +73,13 @@ class Certificates:
         try:
             found = _files_of(self._spec)
         except UnusableError as error:
-            if self._complaint.is_due(str(error), now):
+            if self._error_limit.is_due(str(error), now):
                 self._log.error(
                     "cannot renew certificates: {error}; still serving what there was",
                     error=error,
                 )
             return
-        self._complaint.settle()
+        self._error_limit.settle()
         self._watched = {
             name: self._watched.get(name) or WatchedCertificate(files)
             for name, files in found.items()

@@ -61,7 +61,7 @@ class NativeUnixEndpoint:
             connecting.cancel()
 
         connected: Deferred[IProtocol] = Deferred(give_up)
-        connecting.add_done_callback(lambda done: _tell(done, connected))
+        connecting.add_done_callback(lambda done: _settle(done, connected))
         return connected
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
@@ -84,7 +84,7 @@ class NativeUnixEndpoint:
 
 
 @guarded("tell of a connection")
-def _tell(done: asyncio.Task[IProtocol], connected: Deferred[IProtocol]) -> None:
+def _settle(done: asyncio.Task[IProtocol], connected: Deferred[IProtocol]) -> None:
     """Report the result of a connection attempt, unless it was cancelled."""
     if done.cancelled():
         return

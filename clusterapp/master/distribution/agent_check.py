@@ -211,9 +211,9 @@ class _Check(LineOnlyReceiver, TimeoutMixin):
     @guarded("answer an agent check", _abort)
     def lineReceived(self, line: bytes) -> None:
         """Answer the question and close; an invalid one gets no answer."""
-        said = self._opened.answer(line)
-        if said is not None:
-            self.transport.write(f"{said}\n".encode("ascii"))
+        reply = self._opened.answer(line)
+        if reply is not None:
+            self.transport.write(f"{reply}\n".encode("ascii"))
         self.transport.loseConnection()
 
     @guarded("answer an agent check")

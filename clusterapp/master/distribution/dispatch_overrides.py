@@ -27,8 +27,8 @@ class Overrides:
 
     def policy(self, spec: ListenSpec, settings: Settings) -> str:
         """Return the policy of a listener, as overridden or as in the settings."""
-        said = spec.dispatch or settings.dispatch
-        return self.policies.get(str(spec), said)
+        configured = spec.dispatch or settings.dispatch
+        return self.policies.get(str(spec), configured)
 
     def set(self, specs: Iterable[ListenSpec], policy: str, key: str | None) -> None:
         """

@@ -84,7 +84,7 @@ class Distribution:
         self._running: tuple[int, ...] = ()
         #: The slots that clients can have affinity to.
         self._slots: tuple[int, ...] = ()
-        self._told: dict[ChildSlot, int] = {}
+        self._notified_version: dict[ChildSlot, int] = {}
         #: What each process accepts from, by its scoreboard row and listener name.
         self._given: dict[int, dict[str, Accepting]] = {}
         self._version = 0
@@ -165,13 +165,13 @@ class Distribution:
                 # The process may have dropped privileges since it bound the others.
                 self._log.warn("the master decides: {error}", error=error)
                 listener.follow(listener.dispatch, None)
-                self._rearrange(told=True)
+                self._rearrange(notify=True)
 
     def send_updates(self, slot: ChildSlot) -> None:
         """Send a process the dispatch state, if it has not received the present one."""
-        if not slot.serves or self._told.get(slot) == self._version:
+        if not slot.serves or self._notified_version.get(slot) == self._version:
             return
-        self._told[slot] = self._version
+        self._notified_version[slot] = self._version
         slot.update_affinity(self._stickiness().to_json())
         if slot.state == "draining" or slot.row is None:
             return  # it accepts no connections any more
@@ -209,7 +209,7 @@ class Distribution:
         before = self._running, self._slots
         self._running, self._slots = tuple(sorted(running)), tuple(sorted(slots))
         if (self._running, self._slots) != before:
-            self._rearrange(told=self._slots != before[1])
+            self._rearrange(notify=self._slots != before[1])
 
     def set_policy(self, wanted: Dispatch) -> str:
         """
@@ -297,7 +297,7 @@ class Distribution:
             for listener, dispatch, group in ways:
                 listener.follow(dispatch, group)
             raise OperationError(str(error)) from error
-        self._rearrange(told=True)
+        self._rearrange(notify=True)
 
     def _meant(self, listener: str | None) -> list[PublicListener]:
         listeners = [
@@ -373,20 +373,22 @@ class Distribution:
         group.member(len(self._sockets.slot_sockets) - 1)
         return group
 
-    def _rearrange(self, *, told: bool) -> None:
+    def _rearrange(self, *, notify: bool) -> None:
         """
         Apply the policies to kernel, master and workers.
 
-        :param told: whether workers are to be notified.
+        :param notify: whether workers are to be notified.
         """
         self.steer_anew()
         how = self._stickiness()
         self._acceptor.client_slot = ClientSlot(how, self._trusted)
         self._acceptor.trusts = self._trusted.trusts_peer
-        if told and self._pool is not None:
+        if notify and self._pool is not None:
             self._version += 1
             all_slots = tuple(self._pool.all_slots())
-            self._told = {s: n for s, n in self._told.items() if s in all_slots}
+            self._notified_version = {
+                s: n for s, n in self._notified_version.items() if s in all_slots
+            }
             for slot in all_slots:
                 self.send_updates(slot)
         self._acceptor.arrange(self._running, self._slots)

@@ -122,9 +122,9 @@ class Canary:
         """Called when the state of the slot has changed."""
         self._watcher.entered(slot, state)
         if state == "running":
-            self._heard(None)
+            self._resolve(None)
         elif state == "stopped":
-            self._heard(Failure(self._failed()))
+            self._resolve(Failure(self._failed()))
 
     def imported(self, *, has_core: bool) -> None:
         """Called when the process has imported the application."""
@@ -137,7 +137,7 @@ class Canary:
     def loaded(self, slot: ChildSlot) -> None:
         """Called when the process waits to be activated, or drains."""
         self._watcher.loaded(slot)
-        self._heard(None)
+        self._resolve(None)
 
     def failed(
         self, slot: ChildSlot, *, loading: bool, reason: str, traceback: str
@@ -150,7 +150,7 @@ class Canary:
         """Transfer a connection of the process on trial to another worker."""
         return self._watcher.hand_over(slot, connection, listener)
 
-    def _heard(self, news: Failure | None) -> None:
+    def _resolve(self, news: Failure | None) -> None:
         awaited, self._awaited = self._awaited, None
         if awaited is not None:
             awaited.callback(news)

@@ -87,7 +87,7 @@ class CodeWatch(Service):
                 ignore_permission_denied=True,
             ):
                 paths = frozenset(Path(path) for _, path in changes)
-                self._reactor.callFromThread(self._tell, paths)
+                self._reactor.callFromThread(self._notify, paths)
         except (OSError, RuntimeError) as error:
             self._reactor.callFromThread(self._cannot_watch, error)
 
@@ -101,7 +101,7 @@ class CodeWatch(Service):
                 yield path.relative_to(folder)
 
     @guarded("take note of changed files")
-    def _tell(self, paths: frozenset[Path]) -> None:
+    def _notify(self, paths: frozenset[Path]) -> None:
         if self.running:
             self._changed(paths)
 

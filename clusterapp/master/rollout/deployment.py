@@ -9,7 +9,6 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from clusterapp.errors import ClusterError, NeverReadyError
-from clusterapp.generations import roll_out
 from clusterapp.lifecycle import State
 from clusterapp.master.core.core_process import Core, IsolatedCore, RemoteCore
 from clusterapp.master.core.hosted_core import MasterCore
@@ -18,6 +17,7 @@ from clusterapp.master.rollout.release import Release
 from clusterapp.master.workers.child_slot import ChildSlot
 from clusterapp.master.workers.worker_pool import WorkerPool
 from clusterapp.operations import CORE, Step, Tell
+from clusterapp.rollout_order import roll_out
 from clusterapp.settings.stop_time import LEAST
 
 
@@ -318,7 +318,7 @@ class Deployment:
 
 
 class _Rollout:
-    """The actions of a rollout in a deployment: `clusterapp.generations.Effects`."""
+    """The actions of a rollout in a deployment: `clusterapp.rollout_order.Effects`."""
 
     def __init__(self, deployment: Deployment, release: Release, tell: Tell) -> None:
         self._deployment = deployment

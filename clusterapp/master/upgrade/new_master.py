@@ -183,10 +183,10 @@ class Successor:
     ) -> None:
         ours, theirs = socket_pair()
         # Not in the environment, which is visible to users that may see processes.
-        told, telling = socket_pair()
-        with telling:
-            telling.sendall(secret)
-        with ours, theirs, told:
+        secret_reader, secret_writer = socket_pair()
+        with secret_writer:
+            secret_writer.sendall(secret)
+        with ours, theirs, secret_reader:
             self._reactor.adoptStreamConnection(
                 ours.fileno(), socket.AF_UNIX, Adopted(self._end)
             )
@@ -195,15 +195,15 @@ class Successor:
                 for number, (spec, _) in enumerate(listeners, start=_FIRST + 2)
             ]
             offer = UpgradeOffer(_FIRST, _FIRST + 1, tuple(numbered), operator_changes)
-            inherited = [theirs, told, *(each for _, each in listeners)]
+            inherited = [theirs, secret_reader, *(each for _, each in listeners)]
             passed = enumerate(inherited, start=_FIRST)
-            told_by = {VARIABLE: json.dumps(offer.as_mapping())}
+            variables = {VARIABLE: json.dumps(offer.as_mapping())}
             with suspended():
                 self._process = self._reactor.spawnProcess(
                     _NewMaster(self),
                     self._command.arguments[0],
                     list(self._command.arguments),
-                    env={**self._command.environment, **told_by},
+                    env={**self._command.environment, **variables},
                     path=self._command.folder,
                     childFDs={
                         0: 0,
@@ -253,9 +253,9 @@ class InheritedState:
         self.taken: list[str] = []
         #: What operators have set in the old master.
         self.operator_changes = offer.operator_changes
-        with adopt_socket(offer.secret) as told:
+        with adopt_socket(offer.secret) as secret_reader:
             #: The key of affinity cookies; the old master has written it by now.
-            self.secret = told.recv(1024)
+            self.secret = secret_reader.recv(1024)
         self._channel = adopt_inherited(offer.channel)
         self._listeners = [
             (spec, adopt_inherited(number)) for spec, number in offer.listeners

@@ -126,11 +126,11 @@ class UpgradeRole:
         slots = [s for s in deployment.pool.slots.values() if s.state != "stopped"]
         if slots and all(slot.state == "running" for slot in slots):
             inherited, self._inherited = self._inherited, None
-            told = inherited.take_over()
-            told.addErrback(self._not_answered)
-            told.addCallback(self._become_active)
-            told.addCallback(lambda _: inherited.upgrade_complete())
-            told.addErrback(
+            confirmed = inherited.take_over()
+            confirmed.addErrback(self._not_answered)
+            confirmed.addCallback(self._become_active)
+            confirmed.addCallback(lambda _: inherited.upgrade_complete())
+            confirmed.addErrback(
                 lambda why: self._log.failure("cannot take the lead", failure=why)
             )
 

@@ -45,7 +45,7 @@ class Inspector:
     def printed(self, line: str) -> None:
         """Called with each line that the process has written to stderr."""
         if self._answer is not None:
-            self._answer.heard(line)
+            self._answer.line_received(line)
 
     def exited(self) -> None:
         """Called when the process has exited."""
@@ -86,7 +86,7 @@ class _Answer:
         self._waiting.append(fired)
         return fired
 
-    def heard(self, line: str) -> None:
+    def line_received(self, line: str) -> None:
         """Process a line of the answer."""
         # The end mark may follow text: the application may have left a line unfinished.
         if line.endswith(END):

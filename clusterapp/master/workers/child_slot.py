@@ -120,7 +120,7 @@ class ChildSlot:
         self._spawned_at = 0.0
         self._hand_over = False
         self._within: float | None = None
-        self._told_to_drain: Deferred[None] = succeed(None)
+        self._drain_sent: Deferred[None] = succeed(None)
         self._as_canary = as_canary
         self.serves = False
         #: Whether the cluster stops: restarts are not logged then, nor do they last.
@@ -223,8 +223,8 @@ class ChildSlot:
 
         :return: fires when the process has confirmed, has exited, or does not reply.
         """
-        heard = self._told_to_drain.addTimeout(_HEARING_SECONDS, self._reactor)
-        return heard.addErrback(_trap_timeout)
+        drained = self._drain_sent.addTimeout(_HEARING_SECONDS, self._reactor)
+        return drained.addErrback(_trap_timeout)
 
     def drop(self) -> None:
         """Kill the slot's process at once; its requests under way are lost."""
@@ -332,7 +332,7 @@ class ChildSlot:
         """Ask the process to drain and exit."""
         if self._child is None:
             return
-        self._told_to_drain = self._child.drain(
+        self._drain_sent = self._child.drain(
             spread=self._spec.spread, hand_over=self._hand_over, within=self._within
         )
         if not self.serves:
