@@ -330,7 +330,7 @@ class Program(MultiService):
             raise SystemExit(error.exit_status) from None
 
     def _tell_twistd(self, error: ClusterError) -> None:
-        """Do at exits what twistd does at errors: remove pid file, notify parent."""
+        """Remove the pid file and notify the parent, as twistd does at errors."""
         status = self._twistd.get("statusPipe")
         self._remove_pid_file()
         if status is not None:

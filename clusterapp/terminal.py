@@ -83,7 +83,7 @@ class Terminal:
 
 def report_start_plainly() -> None:
     """
-    Have twistd's command print the error of its daemon as text.
+    Make twistd's command print the error of its daemon as text.
 
     Twisted prints the ``repr`` of its bytes.
     """

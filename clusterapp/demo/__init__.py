@@ -121,7 +121,7 @@ def page(request: Request, template: str, **values: object) -> str:
     send_as(request, "text/html; charset=utf-8")
     for name, value in _PAGE_HEADERS.items():
         request.setHeader(name, value)
-    return app.render(template, place=ProcessIdentity.here(), **values)
+    return app.render(template, process=ProcessIdentity.here(), **values)
 
 
 # In the workers.
@@ -236,8 +236,8 @@ class Presence:
         return connected.addErrback(lambda why: why.trap(*_ENDS) and None)
 
     async def _stay(self) -> None:
-        place = ProcessIdentity.here()._asdict()
-        answer = await app.cluster.core.post("http://core/workers", json=place)
+        process = ProcessIdentity.here()._asdict()
+        answer = await app.cluster.core.post("http://core/workers", json=process)
         await answer.content()  # the body ends when the core stops
 
 
@@ -270,10 +270,10 @@ async def index(request: Request) -> str:
 def whoami(request: Request) -> str:
     """Serve the identity of this process, as a line of text or as JSON."""
     summary.served(clock_of(request))
-    place = ProcessIdentity.here()
+    process = ProcessIdentity.here()
     if accepts(request, "application/json"):
-        return document(request, place._asdict())
-    return line(request, str(place))
+        return document(request, process._asdict())
+    return line(request, str(process))
 
 
 @app.handle_errors(NotFound)  # type: ignore[arg-type]

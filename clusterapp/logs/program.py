@@ -247,7 +247,7 @@ def log_with_twistd(
     find_request: FindRequest,
 ) -> ProgramLog | None:
     """
-    Have twistd log with a `ProgramLog`, unless a logger was chosen (``--logger``).
+    Make twistd log with a `ProgramLog`, unless a logger was chosen (``--logger``).
 
     :param application: the application that twistd runs, before its logger has started.
     :param twistd: twistd's options; empty in another program.

@@ -172,7 +172,7 @@ def _fail(line: str) -> NoReturn:
 
 
 def _add_flag(option: Option[Any]) -> None:
-    """Give `SettingsOptions` the method by which Twisted's usage knows a flag."""
+    """Add the method to `SettingsOptions` by which Twisted's usage parses a flag."""
 
     def store(self: SettingsOptions, text: str) -> None:
         earlier = self._flags.get(option.name, [])

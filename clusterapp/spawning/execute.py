@@ -139,7 +139,7 @@ class Child:
 
     def inspect(self) -> None:
         """
-        Have the child write the requests under way and its threads' stacks to stderr.
+        Ask the child to write requests under way and its threads' stacks to stderr.
 
         A dedicated thread answers even if the event loop is blocked, as long as the
         code that blocks it releases the GIL.
@@ -149,7 +149,7 @@ class Child:
 
     def dump_stacks(self) -> None:
         """
-        Have the child write the stacks of its threads to stderr, from C code.
+        Make the child write its threads' stacks to stderr, by faulthandler in C.
 
         That works where `inspect` is not answered, but does not list the requests.
         """

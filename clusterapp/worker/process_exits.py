@@ -26,7 +26,7 @@ _handlers = REAP_HANDLERS.value
 
 def reap_when_exited(loop: asyncio.AbstractEventLoop, process: Any) -> None:
     """
-    Have Twisted reap a process once it has exited.
+    Make Twisted reap a process once it has exited.
 
     :param loop: the event loop; this function must be called in its thread.
     :param process: the process transport that ``spawnProcess`` has returned. The

@@ -75,7 +75,7 @@ class HaproxyTests(SynchronousTestCase):
         )
 
     def address(self, running: RunningCluster, number: int = 1) -> str:
-        """Give the address of a listener, as HAProxy writes it."""
+        """Return the address of a listener, as HAProxy writes it."""
         found = re.findall(r"listening at https?://(127\.0\.0\.1:\d+)", running.text())
         return str(found[number])
 

@@ -54,7 +54,7 @@ class Case:
         return ended.stdout
 
     def relayed(self) -> int:
-        """Tell how many requests workers have passed to each other, as reported."""
+        """Return how many requests workers have passed to each other, as reported."""
         workers = json.loads(self.clusterctl("status", "--json"))["workers"]
         return sum(worker["relayed"] or 0 for worker in workers)
 

@@ -82,7 +82,7 @@ class KeyTests(StickyCase):
             self.assertEqual(at.running.wait(), 0)
 
     def arrive(self, crowd: Crowd) -> Homes:
-        """Let everybody come for the first time, and tell where they are at home."""
+        """Let everybody come for the first time, and return where they are at home."""
         findings = crowd.arrive()
         self.assertEqual(findings.failures, [])
         homes = findings.homes()

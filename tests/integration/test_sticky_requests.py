@@ -211,7 +211,7 @@ class UpgradeTests(SynchronousTestCase):
 
 
 def homes_of(at: Site) -> Mapping[int, int]:
-    """Tell the slots of some visitors, by the visitors' numbers."""
+    """Return the slots of some visitors, by the visitors' numbers."""
     visitors = [Visitor(number, at.ways["fresh"]) for number in range(VISITORS)]
     homes = Crowd(visitors).ask(1).homes()
     assert len(set(homes.values())) == WORKERS
@@ -239,7 +239,7 @@ def post(number: int, body: str, more: str = "") -> bytes:
 
 
 def read(reader: BinaryIO) -> bytes:
-    """Read one good answer, and give its body."""
+    """Read one good answer, and return its body."""
     assert b" 200 " in reader.readline()
     length = 0
     while (line := reader.readline().lower().strip()) != b"":

@@ -41,7 +41,7 @@ class PollingTests(SynchronousTestCase):
                 self.assertGreater(len(slots), 1)
 
     def live(self, number: int, way: Way) -> int:
-        """Be a client; tell the slot where it has been all the time."""
+        """Run a client; return the slot that has served all its requests."""
         # A poll waits on a connection of its own, as in a browser.
         polls = Way(f"polls by {way.name}", way.port, tls=way.tls)
         with closing(Visitor(number)) as visitor, ThreadPoolExecutor(1) as polling:

@@ -79,7 +79,7 @@ class TlsCase(SynchronousTestCase):
         self.first = self.issue("default", "localhost")
 
     def issue(self, stem: str, name: str, *, days: int = 30) -> int:
-        """Replace a certificate and its key; give its serial number."""
+        """Replace a certificate and its key; return its serial number."""
         ends = datetime.now(UTC) + timedelta(days=days)
         leaf = self.authority.issue_cert(name, not_after=ends)
         self.replace(f"{stem}.pem", chain(leaf))

@@ -60,7 +60,7 @@ class Client:
         self.connection.sendall(b"".join(map(self._wire.send, events)))
 
     def expect(self, kind: type[Event]) -> Event:
-        """Give the next event, which must be of this kind."""
+        """Return the next event, which must be of this kind."""
         while not self._events:
             self._wire.receive_data(self.connection.recv(65536) or None)
             self._events += self._wire.events()

@@ -125,7 +125,7 @@ class Visitor:
         return said
 
     def marks(self, way: Way, path: str, **query: str) -> tuple[str, Mapping[str, str]]:
-        """Give a target and fields by all of which it can be told from the others."""
+        """Return a target and fields by all of which it can be told from the others."""
         request = self._request(way)
         self.jar.add_cookie_header(request)
         fields = {"X-Session": f"session {self.number}"}
@@ -183,7 +183,7 @@ class Findings:
     failures: list[Failure] = field(default_factory=list)
 
     def homes(self) -> Mapping[int, int]:
-        """Give each visitor's slot: everybody must have had exactly one."""
+        """Return each visitor's slot: everybody must have had exactly one."""
         seen: dict[int, set[int]] = defaultdict(set)
         for answer in self.answers:
             seen[answer.visitor].add(answer.slot)
@@ -192,7 +192,7 @@ class Findings:
         return {visitor: slot for visitor, (slot,) in seen.items()}
 
     def connections(self, way: str) -> Mapping[str, int]:
-        """Tell how many visitors' requests each of a way's connections has had."""
+        """Return how many visitors' requests each of a way's connections has had."""
         seen: dict[str, set[int]] = defaultdict(set)
         for answer in self.answers:
             if answer.way == way:
@@ -204,7 +204,7 @@ class Findings:
         return f"{len(self.answers):,} answers, failures: {dict(kinds)}"
 
     def _stories(self, visitors: Mapping[int, set[int]]) -> str:
-        """Tell of the first few that have had several slots what has happened."""
+        """Return what has happened to the first few clients with several slots."""
         shown = [f"{len(visitors)} have had several slots"]
         for visitor in sorted(visitors)[:3]:
             own = [answer for answer in self.answers if answer.visitor == visitor]
@@ -280,7 +280,7 @@ def _live(
     through: Through,
     goes_on: Callable[[int], bool],
 ) -> None:
-    """Be some visitors, one after the other."""
+    """Run some clients, one after the other."""
     turns = [(each, way) for each in visitors for way in through(each)]
     for turn in itertools.takewhile(goes_on, itertools.count()):
         random.Random(turn).shuffle(turns)

@@ -84,7 +84,7 @@ class AcceptanceCase(SlotSocketsCase):
         return clients
 
     def got(self) -> list[list[int]]:
-        """Tell by which listeners each worker got connections since it was asked."""
+        """Return by which listeners each worker got connections since it was asked."""
         return [worker.receive_all() for worker in self.workers]
 
     def assert_waits_in(self, listening: socket.socket) -> None:

@@ -33,7 +33,7 @@ class Machine:
         self._memory: dict[int, int] = {}
 
     def run(self, program: Program) -> int:
-        """Run a program to its end; tell what it returns."""
+        """Run a program to its end; return what it returns."""
         at = 0
         while True:
             code, if_true, if_false, operand = program[at]
@@ -89,7 +89,7 @@ def packet_from(packed: bytes) -> bytes:
 
 
 def faults_of(program: Sequence[Instruction]) -> list[str]:
-    """Tell why the kernel would refuse a program; it checks jumps and operands."""
+    """Return why the kernel would refuse a program; it checks jumps and operands."""
     faults = []
     for at, (code, if_true, if_false, operand) in enumerate(program):
         if not (0 <= if_true <= 255 and 0 <= if_false <= 255 and 0 <= operand <= WORD):

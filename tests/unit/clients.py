@@ -150,7 +150,7 @@ class SiteTestCase(SynchronousTestCase):
         return client
 
     def ask(self, request: bytes) -> tuple[Client, Exchange]:
-        """Send a streamed request; give the client and the exchange."""
+        """Send a streamed request; return the client and the exchange."""
         client = self.client()
         client.send(request)
         return client, self.taken[-1]

@@ -113,7 +113,7 @@ class DistributionCase(ArrivingCase):
         return made
 
     def bequeathed(self) -> InheritedState:
-        """Give what a new master would have of this one."""
+        """Return what a new master would have of this one."""
         channel, secret = socket.socketpair()
         for end in (channel, secret):
             self.addCleanup(end.close)
@@ -146,7 +146,7 @@ class DistributionCase(ArrivingCase):
         self.distribution.changed()
 
     def policies(self) -> list[tuple[str, str | None, str]]:
-        """Tell how each listener is distributed, by which key, and who decides."""
+        """Return how each listener is distributed, by which key, and who decides."""
         found = self.distribution.describe()["listeners"]
         return [(each["dispatch"], each["sticky"], each["by"]) for each in found]
 
@@ -157,11 +157,11 @@ class DistributionCase(ArrivingCase):
         return self.distribution.set_policy(Dispatch(policy, *others))
 
     def refused(self, *wanted: str | None) -> str:
-        """Try to; give the error."""
+        """Try to; return the error."""
         return str(self.assertRaises(ClusterError, self.set_policy, *wanted))
 
     def come(self, listener: int = 0, count: int = 1) -> list[int]:
-        """Let clients come; tell how many wait for each slot then."""
+        """Let clients come; return how many wait for each slot then."""
         listening = self.sockets.public_listeners[listener][2].socket
         for _ in range(count):
             self.connect(listening)

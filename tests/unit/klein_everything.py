@@ -162,7 +162,7 @@ def everything(pending: Pending, resource_of: ResourceOf) -> Klein:
 
 
 def told(request: Any, **values: object) -> str:
-    """Tell what a handler sees of its dispatch."""
+    """Return what a handler sees of its dispatch."""
     known = IKleinRequest(request)
     seen = (values, request.prepath, request.postpath, known.branch_segments)
     return f"{seen} {known.mapper.server_name} {known.mapper.path_info}"

@@ -109,7 +109,7 @@ class MasterCase(SynchronousTestCase):
             self.reactor.advance(1)  # no pause is longer, after so few crashes
 
     def child_in(self, slot: int) -> FakeChild:
-        """Give the living child of a slot."""
+        """Return the living child of a slot."""
         [found] = [c for c in self.reactor.living() if c.bootstrap["slot"] == slot]
         return found
 

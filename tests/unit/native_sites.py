@@ -273,7 +273,7 @@ class NativeCase(SynchronousTestCase):
         return client, await self.request()
 
     async def request(self, number: int = -1, count: int = 1) -> Any:
-        """Give a request that waits, when there are so many."""
+        """Return a request that waits, when there are so many."""
         await self.so(lambda: len(self.resource.requests) >= count)
         return self.resource.requests[number]
 
@@ -282,7 +282,7 @@ class NativeCase(SynchronousTestCase):
         return list(self.site._connections)
 
     def connection(self) -> Any:
-        """Give the server's side of the only connection."""
+        """Return the server's side of the only connection."""
         (connection,) = self.site._connections
         return connection
 
@@ -348,5 +348,5 @@ def open_files() -> set[tuple[str, str]]:
 
 
 def chunk_of(head: bytes) -> bytes:
-    """Give the body of a response with a length, whose end is the end."""
+    """Return the body of a response with a length, whose end is the end."""
     return head.partition(b"\r\n\r\n")[2]

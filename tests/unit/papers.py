@@ -68,7 +68,7 @@ class Papers:
         )
 
     def pair(self, stem: str, *names: str, ends: float = 90) -> int:
-        """Write STEM.pem and STEM.key; give the certificate's serial number."""
+        """Write STEM.pem and STEM.key; return the certificate's serial number."""
         leaf = self.leaf(*(names or (f"{stem}.example.org",)), ends=ends)
         self.write(f"{stem}.pem", chain(leaf))
         self.write(f"{stem}.key", key(leaf))
@@ -121,7 +121,7 @@ class CertificatesCase(SynchronousTestCase):
         self.certificates = Certificates(self.spec, self.clock.seconds)
 
     def shown(self, name: str | None = None) -> int:
-        """Connect and give the serial number of the certificate that is shown."""
+        """Connect and return the serial number of the certificate that is shown."""
         return shown_serial(shake(self.certificates.context(), self.client, name)[0])
 
     def assert_served(self, expected: int, name: str | None = None) -> None:
@@ -139,22 +139,22 @@ class CertificatesCase(SynchronousTestCase):
 
 
 def chain(leaf: trustme.LeafCert) -> bytes:
-    """Give a certificate with its chain, as PEM."""
+    """Return a certificate with its chain, as PEM."""
     return b"".join(blob.bytes() for blob in leaf.cert_chain_pems)
 
 
 def key(leaf: trustme.LeafCert) -> bytes:
-    """Give a certificate's key, as PEM."""
+    """Return a certificate's key, as PEM."""
     return leaf.private_key_pem.bytes()
 
 
 def serial(leaf: trustme.LeafCert) -> int:
-    """Give a certificate's serial number."""
+    """Return a certificate's serial number."""
     return x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes()).serial_number
 
 
 def shown_serial(connection: ssl.SSLObject | ssl.SSLSocket) -> int:
-    """Give the serial number of the certificate that the other side showed."""
+    """Return the serial number of the certificate that the other side showed."""
     shown = connection.getpeercert(binary_form=True)
     assert shown is not None
     return x509.load_der_x509_certificate(shown).serial_number

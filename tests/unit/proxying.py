@@ -219,7 +219,7 @@ class ProxyTestCase(TestCase):
         return line
 
     async def ask(self, request: bytes) -> tuple[Line, Line, bytes]:
-        """Send a request; give the client, the core's line and what it got."""
+        """Send a request; return the client, the core's line and what it got."""
         client = await self.client()
         client.send(request)
         core = await self.core.line()

@@ -75,7 +75,7 @@ class Answer(NamedTuple):
     length: bytes | None
 
     def field(self, name: bytes) -> list[bytes]:
-        """Give the lines of a field, its name in lower case."""
+        """Return the lines of a field, its name in lower case."""
         return [value for key, value in self.fields if key == name]
 
 
@@ -94,13 +94,13 @@ class Visitor:
         self.channel.makeConnection(transport)
 
     def ask(self, raw: bytes) -> Answer | None:
-        """Send a request; give its answer, None if there is none yet."""
+        """Send a request; return its answer, None if there is none yet."""
         self.transport.clear()
         self.channel.dataReceived(raw)
         return self.answer(raw)
 
     def answer(self, raw: bytes = b"") -> Answer | None:
-        """Give the answer to the last request."""
+        """Return the answer to the last request."""
         written = bytes(self.transport.value())
         return parsed(written, head=raw.startswith(b"HEAD")) if written else None
 
@@ -312,7 +312,7 @@ def _joined(chunks: bytes) -> bytes | None:
 
 
 def _usual(name: bytes, value: bytes) -> bytes:
-    """Give the same word for what either site says of itself and of the time."""
+    """Return the same word for what either site says of itself and of the time."""
     if name == b"server" and _PRODUCTS.fullmatch(value):
         return b"(own)"
     if name == b"date" and _DATE.fullmatch(value):

@@ -48,13 +48,13 @@ class Worker:
         return listeners
 
     def dies(self) -> None:
-        """Be gone, and so are its connections."""
+        """Exit: close the connections, and leave the slot."""
         while self.got:
             os.close(self.got.pop()[1])
         self.slot_sockets.left(self.number)
 
     def target(self) -> WorkerTarget:
-        """Give it as the master sees it."""
+        """Return it as the master sees it."""
         return WorkerTarget(self.slot_sockets, self.row)
 
 
@@ -82,7 +82,7 @@ class SlotSocketsCase(ArrivingCase):
         return worker
 
     def send(self, slot_sockets: SlotSockets, count: int = 1) -> list[socket.socket]:
-        """Give a slot connections, as the master does; give their clients."""
+        """Return a slot connections, as the master does; return their clients."""
         pairs = [self.raw() for _ in range(count)]
         slot_sockets.given += count
         self.assertTrue(

@@ -100,6 +100,6 @@ class StaticCase(SynchronousTestCase):
 
 
 def open_files() -> list[str]:
-    """Give the paths that this process has open, each as often as it is."""
+    """Return the paths that this process has open, each as often as it is."""
     links = Path("/proc/self/fd").iterdir()
     return [str(link.readlink()) for link in links if link.is_symlink()]

@@ -61,7 +61,7 @@ PEER = IPv4Address("TCP", "127.0.0.1", 5)
 
 
 def is_cache(node: ast.AST) -> bool:
-    """Tell whether this is ``lru_cache``, ``cache``, or a call of one of them."""
+    """Return whether this is ``lru_cache``, ``cache``, or a call of one of them."""
     if isinstance(node, ast.Call):
         return is_cache(node.func)
     name = getattr(node, "attr", getattr(node, "id", ""))
@@ -69,7 +69,7 @@ def is_cache(node: ast.AST) -> bool:
 
 
 def caches_in(tree: ast.AST, within: str = "") -> Iterator[str]:
-    """Give the names of the functions that are cached."""
+    """Return the names of the functions that are cached."""
     for node in ast.iter_child_nodes(tree):
         inner = within
         if isinstance(node, ast.ClassDef):
@@ -84,7 +84,7 @@ def caches_in(tree: ast.AST, within: str = "") -> Iterator[str]:
 
 
 def caches_of(path: Path) -> Iterator[str]:
-    """Give the caches of a module, as `CACHES` names them."""
+    """Return the caches of a module, as `CACHES` names them."""
     module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
     for name in caches_in(ast.parse(path.read_text(encoding="utf-8"))):
         yield f"{module}:{name}"
@@ -133,7 +133,7 @@ class NameTests(SynchronousTestCase):
     """The names of fields, which Twisted's `Headers` keep, whoever makes them."""
 
     def kept(self) -> int:
-        """Give the bytes that are kept."""
+        """Return the bytes that are kept."""
         names = http_headers._nameEncoder._canonicalHeaderCache
         return getsizeof(names) + sum(
             getsizeof(text) for pair in names.items() for text in pair
@@ -193,7 +193,7 @@ class ClientTests(SynchronousTestCase):
     trusted = TrustedProxies(["127.0.0.1", "unix"])
 
     def names(self) -> Iterator[Fields]:
-        """Give what clients may write, long and never the same."""
+        """Return what clients may write, long and never the same."""
         for number in range(20):
             long = b"%d" % number + b"a" * LONG
             for name in (b"X-Forwarded-For", b"X-Forwarded-Host", b"Forwarded"):

@@ -79,7 +79,7 @@ class WordsTests(ChannelCase):
     """What can be said in words alone."""
 
     def failed(self, reason: str, traceback: str) -> tuple[str, str]:
-        """Let the child say why it failed; give what the master hears."""
+        """Let the child say why it failed; return what the master hears."""
         told = self.child_end.failed(loading=True, reason=reason, traceback=traceback)
         self.pump.flush()
         self.successResultOf(told)

@@ -55,7 +55,7 @@ class LentTests(SynchronousTestCase):
         self.master, self.worker = Master(), Worker()
 
     def offered(self) -> socket.socket:
-        """Bring the offer to the master; give what that has."""
+        """Bring the offer to the master; return what that has."""
         end, child = MasterEnd(self.master), ChildEnd(Worker())  # type: ignore[arg-type]
         pump = channel(end, child)
         child.hand_over(self.lent, "tcp:80").addErrback(lambda _: None)
@@ -63,7 +63,7 @@ class LentTests(SynchronousTestCase):
         return self.master.offers.pop()
 
     def passed_on(self, offer: socket.socket) -> bool:
-        """Bring the master's offer to the other worker; tell whether it is taken."""
+        """Bring the master's offer to the other worker; return whether it is taken."""
         end, child = MasterEnd(self.master), ChildEnd(self.worker)  # type: ignore[arg-type]
         pump = channel(end, child)
         taken = end.adopt(offer, "tcp:80")

@@ -19,7 +19,7 @@ STREAMS = st.lists(PIECES, max_size=5).map(
 
 
 def lines_of(*received: bytes) -> list[str]:
-    """Give the lines of a stream that arrives in these parts."""
+    """Return the lines of a stream that arrives in these parts."""
     lines = Lines()
     found = [line for part in received for line in lines.feed(part)]
     return found + list(lines.end())

@@ -44,7 +44,7 @@ class UnansweredTests(SynchronousTestCase):
         return made
 
     def calls(self) -> Iterator[Callable[[], Any]]:
-        """Give every call whose Deferred has its errback where it is made."""
+        """Return every call whose Deferred has its errback where it is made."""
         requests = ChildRequests()
         self.addCleanup(requests.close)
         transport: Any = Transport()

@@ -45,7 +45,7 @@ class ApiCase(SynchronousTestCase):
         return client
 
     def reply(self, client: Client, method: str = "GET") -> Reply:
-        """Give the only response that has come."""
+        """Return the only response that has come."""
         [reply] = parse(client.received, [method.encode()], ended=False)
         return reply
 
@@ -57,7 +57,7 @@ class ApiCase(SynchronousTestCase):
         return reply.status, json.loads(reply.body)
 
     def lines(self, client: Client) -> list[Any]:
-        """Give the lines of a response that has ended."""
+        """Return the lines of a response that has ended."""
         reply = self.reply(client)
         self.assertEqual(reply.status, 200)
         self.assertEqual(reply.values(b"content-type"), [b"application/x-ndjson"])

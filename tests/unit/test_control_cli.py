@@ -62,7 +62,7 @@ class CliCase(CannedCase):
         return Ended(code, out.getvalue(), err.getvalue())
 
     def ask(self, answer: Answer, *words: str) -> tuple[Ended, bytes]:
-        """Run a command; give what it has come to, and what it has asked for."""
+        """Run a command; return what it has come to, and what it has asked for."""
         path = str(self.folder / f"{len(list(self.folder.iterdir()))}.sock")
         server = Canned(path, answer)
         self.addCleanup(server.close)

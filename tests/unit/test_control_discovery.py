@@ -36,7 +36,7 @@ class DiscoveryCase(CannedCase):
         return living(bases, trusted_users(None), self.warnings.append)
 
     def cluster(self, name: str) -> str:
-        """Let one listen; give its socket's path."""
+        """Let one listen; return its socket's path."""
         path = self.place(name)
         listening = socket.socket(socket.AF_UNIX)
         self.addCleanup(listening.close)

@@ -136,7 +136,7 @@ class StatusTests(SynchronousTestCase):
         self.assertLessEqual(max(map(len, table)), WIDTH)
 
     def lines(self, **facts: object) -> dict[str, str]:
-        """Give the facts of a status that are shown before the table, by name."""
+        """Return the facts of a status that are shown before the table, by name."""
         head = status_text(status(1, **facts), plain).partition("\n\n")[0]
         found: dict[str, str] = {}
         name = ""

@@ -104,7 +104,7 @@ class PresenceTests(DemoCase):
     """Workers that are there, whether they have served anything or not."""
 
     def shares(self) -> list[tuple[object, ...]]:
-        """Give slot, pid, whether it is there, and how often it was started."""
+        """Return slot, pid, presence, and the number of starts of each worker."""
         found = cast("list[dict[str, Any]]", self.board.snapshot()["shares"])
         names = ("slot", "pid", "here", "starts")
         return [tuple(share[name] for name in names) for share in found]

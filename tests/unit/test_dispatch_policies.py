@@ -19,7 +19,7 @@ class Worker:
 
 
 def given_to(policy: Policy, workers: list[Worker], times: int) -> str:
-    """Give connections to workers that never end any; name who gets each."""
+    """Dispatch connections that never end; return the names of the workers chosen."""
     names = ""
     for _ in range(times):
         chosen = policy.choose(workers)

@@ -37,7 +37,7 @@ NEIGHBOURS_GO_TO = [6, 4, 7, 5, 3, 6, 0, 6]
 
 
 def chi_square(counts: Counter[int], slots: Sequence[int]) -> float:
-    """Tell how far counts are from even ones."""
+    """Return how far counts are from even ones."""
     even = counts.total() / len(slots)
     return sum((counts[slot] - even) ** 2 / even for slot in slots)
 

@@ -37,7 +37,7 @@ class ProgramTests(SynchronousTestCase):
     """Where programs lead."""
 
     def member(self, program: Program, source: Address, random: int = 0) -> int:
-        """Tell which member of the group gets a connection."""
+        """Return which member of the group gets a connection."""
         self.assertEqual(faults_of(program), [])
         return Machine(packet_from(source.packed), random).run(program)
 

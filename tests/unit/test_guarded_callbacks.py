@@ -91,7 +91,7 @@ EXEMPT = {
 
 
 def is_guard(node: ast.expr, named: set[str]) -> bool:
-    """Tell whether an expression is a guard: what decorates, or wraps, a callback."""
+    """Return whether an expression is a guard: what decorates, or wraps, a callback."""
     if isinstance(node, ast.Call):
         return is_guard(node.func, named) or getattr(node.func, "id", "") in GUARDS
     return getattr(node, "id", "") in named
@@ -119,7 +119,7 @@ class Module:
         }
 
     def unguarded(self) -> Iterator[str]:
-        """Give the callbacks of this module that no guard is seen of."""
+        """Return the callbacks of this module that no guard is seen of."""
         for node in ast.walk(self._tree):
             if isinstance(node, ast.Call):
                 yield from self._scheduled(node)

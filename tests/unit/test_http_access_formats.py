@@ -171,7 +171,7 @@ class JsonTests(SynchronousTestCase):
         self.line = json_lines(WorkerIdentity(slot=3, generation=2, pid=4242), LONG)
 
     def read(self, answered: AccessRecord, now: float = NOW) -> dict[str, Any]:
-        """Give what a parser reads, having looked that it is one line."""
+        """Return what a parser reads, having looked that it is one line."""
         line = self.line(answered, now)
         self.assertTrue(line.isascii())
         self.assertEqual(line.find(b"\n"), len(line) - 1)

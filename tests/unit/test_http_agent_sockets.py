@@ -53,7 +53,7 @@ class Peer(Protocol):
         self._test = test
 
     def dataReceived(self, data: bytes) -> None:
-        """Count, and tell the test."""
+        """Count the bytes, and notify the test."""
         self.received += len(data)
         self._test.script(self)
 

@@ -65,7 +65,7 @@ class HeaderTests(AnnouncedCase):
     """Headers, and who is the client then."""
 
     async def peers(self, header: bytes, pieces: int = 1) -> tuple[Any, Any]:
-        """Send a header in pieces, and a request; give that, and the connection."""
+        """Send a header in pieces, and a request; return that, and the connection."""
         before = len(self.resource.requests)
         size = -(-len(header) // pieces)
         client = await self.proxy(header[:size])
@@ -143,7 +143,7 @@ class RefusedTests(AnnouncedCase):
     """Connections that are closed without an answer."""
 
     def told(self, events: Sequence[dict[str, Any]]) -> list[str]:
-        """Give the warnings, of which each is one line."""
+        """Return the warnings, of which each is one line."""
         self.assertTrue(all(e["log_level"] is LogLevel.warn for e in events))
         return [str(formatEvent(event)) for event in events]
 

@@ -206,7 +206,7 @@ def hello(name: bytes) -> bytes:
 
 
 def serial_of(streams: Streams) -> int:
-    """Tell which certificate the server showed."""
+    """Return which certificate the server showed."""
     return shown_serial(streams[1].get_extra_info("ssl_object"))
 
 

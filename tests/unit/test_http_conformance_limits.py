@@ -26,7 +26,7 @@ CHUNKED = b"Transfer-Encoding: chunked"
 
 
 def with_line(size: int) -> tuple[bytes, bytes]:
-    """Write a request whose line has this size; give its target as well."""
+    """Write a request whose line has this size; return its target as well."""
     target = b"/" + b"a" * (size - len(b"GET / HTTP/1.1"))
     return message(b"GET " + target + b" HTTP/1.1", b"Host: h"), target
 
@@ -234,7 +234,7 @@ class CountTests(ConformanceTestCase):
     """How many requests a connection may bring."""
 
     def replies(self, count: int) -> list[Reply]:
-        """Send many requests; give the responses."""
+        """Send many requests; return the responses."""
         conversation = Conversation()
         conversation.send([FOLLOWER] * count)
         self.assertEqual(conversation.ended, count >= REQUESTS)

@@ -11,7 +11,7 @@ STRIDE = 997
 
 
 def cuts(stream: bytes) -> Iterator[list[bytes]]:
-    """Give every way to cut a stream in two, and the one into single bytes."""
+    """Return every way to cut a stream in two, and the one into single bytes."""
     step = 1 if len(stream) < LONG else STRIDE
     for place in range(1, len(stream), step):
         yield [stream[:place], stream[place:]]

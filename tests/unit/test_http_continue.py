@@ -12,7 +12,7 @@ class ContinueTests(SynchronousTestCase):
     """When a client is told to send its body."""
 
     def statuses(self, *pieces: bytes) -> list[int]:
-        """Send to a new connection; give what came back, interim ones too."""
+        """Send to a new connection; return what came back, interim ones too."""
         conversation = Conversation()
         self.addCleanup(conversation.hang_up)
         conversation.send(pieces)

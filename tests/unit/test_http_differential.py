@@ -168,7 +168,7 @@ def normal(name: bytes, value: bytes) -> tuple[bytes, bytes]:
 
 
 def stricter(message: Message) -> list[str]:
-    """Give the reasons why the engine may refuse what h11 has read."""
+    """Return the reasons why the engine may refuse what h11 has read."""
     head, lines, trailers = framing(message)
     reasons = {
         # RFC 9112, sections 2.2 and 5.2, let a server read these, or refuse them.
@@ -193,7 +193,7 @@ def stricter(message: Message) -> list[str]:
 
 
 def ambiguous(message: Message) -> Iterator[str]:
-    """Give what RFC 9112, section 6.3, lets a server read in spite of the danger."""
+    """Return what RFC 9112, section 6.3, lets a server read in spite of the danger."""
     lengths = message.values(b"content-length")
     if len(lengths) > 1 or b"," in b"".join(lengths):
         yield "repeated length"
@@ -210,7 +210,7 @@ def ambiguous(message: Message) -> Iterator[str]:
 
 
 def is_usual(message: Message) -> bool:
-    """Tell whether a target must be taken (RFC 9112, section 3.2)."""
+    """Return whether a target must be taken (RFC 9112, section 3.2)."""
     method, target = message.raw.split(b" ", 2)[:2]
     if target == b"*":
         return method == b"OPTIONS"
@@ -235,7 +235,7 @@ def framing(message: Message) -> tuple[bytes, list[bytes], bytes]:
 
 
 def stars(stream: bytes) -> bool:
-    """Tell whether a stream may ask about the server itself."""
+    """Return whether a stream may ask about the server itself."""
     return b"*" in stream or b"OPTIONS http" in stream
 
 
@@ -272,7 +272,7 @@ class DifferentialTests(SynchronousTestCase):
         self.assertTrue(reasons, f"h11 reads {messages[-1].raw!r}")
 
     def assert_agree(self, pieces: list[bytes], *, forwarded: bool) -> None:
-        """Give both the same."""
+        """Give both parsers the same stream, and compare."""
         stream = b"".join(pieces)
         if _DIGITS.search(stream):
             return  # h11 counts the zeros of a length

@@ -214,7 +214,7 @@ class KleinTests(SiteTestCase):
 
 
 def unchunked(body: bytes) -> bytes:
-    """Give what whole chunks carry."""
+    """Return what whole chunks carry."""
     got = b""
     while True:
         size, _, body = body.partition(b"\r\n")

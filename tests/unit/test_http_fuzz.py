@@ -44,7 +44,7 @@ def held(conversation: Conversation) -> int:
 
 
 def referents(each: object) -> Iterable[object]:
-    """Give what an object refers to, but of a function not all of its module."""
+    """Return what an object refers to, but of a function not all of its module."""
     if isinstance(each, FunctionType):
         return each.__closure__ or ()
     return gc.get_referents(each)

@@ -26,7 +26,7 @@ _any_names = st.one_of(_names, st.text(max_size=4), _names.map(str.encode), st.b
 
 
 def outcome(call: Any, *args: Any) -> Any:
-    """Give a result, or the kind of error."""
+    """Return a result, or the kind of error."""
     try:
         return call(*args)
     except (ValueError, UnicodeError) as error:

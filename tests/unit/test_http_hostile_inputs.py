@@ -64,7 +64,7 @@ METHODS = (b"PROPFIND", b"OPTIONS", b"PATCH", b"DELETE", b"M-SEARCH", b"TRACE", 
 
 
 def requests() -> Iterator[bytes]:
-    """Give them all."""
+    """Return all of them."""
     for path in PATHS:
         for method in (b"GET", b"HEAD", b"POST"):
             yield request(path, method=method)

@@ -11,7 +11,7 @@ from clusterapp.http.klein.klein_routes import STREAMED, Route, RouteMemory
 
 
 def plain_map(app: Klein) -> Any:
-    """Give the map of an application without its type."""
+    """Return the map of an application without its type."""
     return app.url_map
 
 

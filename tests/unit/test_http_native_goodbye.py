@@ -95,7 +95,7 @@ class Speaker:
         await self.send(Request("h", "/"))
 
     async def expect(self, kind: type[Event]) -> Any:
-        """Give the next event, which must be of this kind."""
+        """Return the next event, which must be of this kind."""
         while not self._events:
             piece = await self.client.some()
             assert piece, "it has been closed"

@@ -197,7 +197,7 @@ class AdoptTests(NativeCase):
     """Connections that another process has accepted."""
 
     async def adopted(self, family: int) -> Client:
-        """Give a client whose connection was accepted elsewhere."""
+        """Return a client whose connection was accepted elsewhere."""
         near, far = pair(family)
         client = Client(self.loop, near)
         self.clients.append(client)

@@ -161,7 +161,7 @@ class TransportTests(NativeCase):
         transport.abortConnection()
 
     async def transport(self, family: int = socket.AF_INET) -> tuple[Client, Any]:
-        """Connect and ask; give the client, and the transport of its request."""
+        """Connect and ask; return the client, and the transport of its request."""
         client = await self.client(family=family)
         count = len(self.resource.requests) + 1
         await client.get("/slow")
@@ -169,7 +169,7 @@ class TransportTests(NativeCase):
         return client, request.transport
 
     def attach(self, transport: Any) -> Recording:
-        """Give a transport to a protocol, as autobahn does."""
+        """Return a transport to a protocol, as autobahn does."""
         protocol = Recording()
         transport.protocol._taken = True
         transport.protocol = protocol

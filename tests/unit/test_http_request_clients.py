@@ -17,7 +17,7 @@ class ClientTests(SynchronousTestCase):
     """What an application asks its request."""
 
     def request(self, *entries: str, more: bytes = REPORTED) -> Any:
-        """Ask a site that trusts these; give the request that it gets."""
+        """Ask a site that trusts these; return the request that it gets."""
         clock, resource = Clock(), Slow()
         site = ClusterSite(clock, resource, proxies=TrustedProxies(entries))
         client = Client(site, clock)

@@ -38,7 +38,7 @@ def fill(request: Any, seen: list[Any]) -> bytes:
 
 
 def cookie(answer: Answer | None) -> str:
-    """Give the name and value of the cookie that is set."""
+    """Return the name and value of the cookie that is set."""
     assert answer is not None
     (line,) = answer.field(b"set-cookie")
     return line.partition(b";")[0].decode()

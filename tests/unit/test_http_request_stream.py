@@ -38,7 +38,7 @@ def stream_of(limits: Limits | None = None) -> RequestStream:
 def events(
     stream: RequestStream, pieces: Iterable[bytes], most_chunks: int = MANY_CHUNKS
 ) -> Iterator[tuple[object, ...]]:
-    """Feed pieces; give what comes of them, with the parts of each body joined."""
+    """Feed pieces; return what comes of them, with the parts of each body joined."""
     body = b""
     for piece in pieces:
         stream.feed(piece)

@@ -182,7 +182,7 @@ class ProducerTests(SideBySideTestCase):
     """Producers of a request."""
 
     def produced(self, *, streaming: bool, unregisters: bool = True) -> Side:
-        """Let a producer write a response on both sides; give the engine's."""
+        """Let a producer write a response on both sides; return the engine's."""
         sides = []
 
         def scenario(side: Side) -> Any:

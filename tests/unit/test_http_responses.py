@@ -36,7 +36,7 @@ class Answering(Application):
 
 
 def injections(text: str) -> Iterator[Act]:
-    """Give the ways in which an application may put a text into a head."""
+    """Return the ways in which an application may put a text into a head."""
     data = text.encode()
     yield lambda request: request.setHeader(b"X", data)
     yield lambda request: request.setHeader("X", text)
@@ -107,7 +107,7 @@ class InjectionTests(SynchronousTestCase):
 
 
 def every_injection() -> Iterator[tuple[str, Act]]:
-    """Give every way for every text."""
+    """Return every way for every text."""
     for text in SPLITS:
         for act in injections(text):
             yield text, act
@@ -311,7 +311,7 @@ class RefusalTests(SynchronousTestCase):
     """Responses that no application has made."""
 
     def refuse(self, request: bytes) -> tuple[Reply, bytes]:
-        """Send a bad message; give the response, and its bytes."""
+        """Send a bad message; return the response, and its bytes."""
         conversation = Conversation()
         conversation.send([request])
         (reply,) = conversation.replies()

@@ -75,7 +75,7 @@ class TunnelTests(SiteTestCase):
     """WebSockets that are the core's."""
 
     def tunnel(self) -> tuple[Client, Any]:
-        """Give the client, and what stands for the core's end."""
+        """Return the client, and what stands for the core's end."""
         client, exchange = self.ask(WEBSOCKET)
         exchange.respond(SWITCH)
         far: list[Any] = []

@@ -63,7 +63,7 @@ class CertificateCase(SynchronousTestCase):
         )
 
     def worker(self, authority: trustme.CA) -> dict[str, str]:
-        """Give a worker's certificate and key, signed by an authority."""
+        """Return a worker's certificate and key, signed by an authority."""
         certificate, key = self.issued("worker", authority.issue_cert("worker"))
         return {"certificate": certificate, "key": key}
 
@@ -108,7 +108,7 @@ class HandshakeTests(CertificateCase):
             self.assertEqual((end.received, end.lost), (b"hello", []))
 
     def assert_refused(self, ends: tuple[End, End]) -> list[BaseException | None]:
-        """Nobody receives a thing; give the reasons of both."""
+        """Nobody receives a thing; return the reasons of both."""
         for end in ends:
             self.assertEqual(end.received, b"")
         return [reason.value for end in ends for reason in end.lost]

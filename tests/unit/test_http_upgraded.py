@@ -135,7 +135,7 @@ class HostedTests(SynchronousTestCase):
         return client, resource.made[0]
 
     def each(self) -> list[dict[str, Any]]:
-        """Give the ways in which connections are upgraded."""
+        """Return the ways in which connections are upgraded."""
         return [
             {"request": request, "takes": takes}
             for request in (WEBSOCKET, RAW)

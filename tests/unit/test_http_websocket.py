@@ -40,7 +40,7 @@ MESSAGES = st.lists(st.lists(LENGTHS, min_size=1, max_size=5), min_size=1, max_s
 
 
 def passed(frames: ClientFrames, *pieces: bytes) -> list[bytes]:
-    """Feed pieces; give what is passed on for each of them and after that."""
+    """Feed pieces; return what is passed on for each of them and after that."""
     given = []
     for piece in pieces:
         frames.feed(piece)
@@ -52,7 +52,7 @@ def passed(frames: ClientFrames, *pieces: bytes) -> list[bytes]:
 
 
 def received(stream: Iterable[bytes]) -> list[bytes]:
-    """Have wsproto read a stream; give its messages, and the payloads of pings."""
+    """Have wsproto read a stream; return its messages, and the payloads of pings."""
     server = Connection(ConnectionType.SERVER)
     messages, parts = [], bytearray()
     for piece in stream:

@@ -104,7 +104,7 @@ class AcceptorCase(SynchronousTestCase):
         return client
 
     def served(self) -> int:
-        """Tell how many connections were taken, and close them."""
+        """Return how many connections were taken, and close them."""
         count = len(self.reactor.served)
         while self.reactor.served:
             self.reactor.served.pop().close()

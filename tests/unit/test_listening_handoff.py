@@ -23,7 +23,7 @@ class QueueCase(ArrivingCase):
         self.addCleanup(self.queue.close)
 
     def send(self, listeners: bytes) -> list[socket.socket]:
-        """Send a connection for each door, in one message; give their clients."""
+        """Send a connection for each door, in one message; return their clients."""
         pairs = [self.raw() for _ in listeners]
         self.assertTrue(self.queue.send(listeners, [number for _, number in pairs]))
         for _, number in pairs:

@@ -22,7 +22,7 @@ class BoardCase(SynchronousTestCase):
         self.addCleanup(self.board.close)
 
     def worker(self, **columns: int) -> int:
-        """Take the row of a worker that serves; give its number."""
+        """Take the row of a worker that serves; return its number."""
         number = self.board.take()
         row = self.board.row(number)
         row[SERVING] = 1
@@ -124,7 +124,7 @@ class ShareTests(BoardCase):
     """How many connections a worker may take at once."""
 
     def of(self, *opens: int) -> list[int]:
-        """Tell it of workers that have so many connections."""
+        """Return it of workers that have so many connections."""
         numbers = [self.worker(open=count) for count in opens]
         return [self.board.portion(number) for number in numbers]
 

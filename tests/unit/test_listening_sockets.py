@@ -251,7 +251,7 @@ class InheritedTests(ListeningCase):
     """``fd:``."""
 
     def given(self, made: socket.socket) -> FdListen:
-        """Leave a socket open for the test, and give its number."""
+        """Leave a socket open for the test, and return its number."""
         self.addCleanup(made.close)
         return FdListen(made.fileno())
 

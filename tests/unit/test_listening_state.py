@@ -38,7 +38,7 @@ class StateCase(SynchronousTestCase):
                 state.remove()
 
     def refused(self) -> str:
-        """Tell in what words it is refused; nothing may be left open."""
+        """Return the refusal's message; nothing may be left open."""
         before = descriptors()
         error = self.assertRaises(ListenError, StateFolder, self.base)
         self.assertEqual(descriptors(), before)

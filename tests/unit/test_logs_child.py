@@ -72,7 +72,7 @@ class ChildLogCase(SynchronousTestCase):
         return Logger(namespace, observer=self.publisher)
 
     def events(self) -> list[ChildEvent]:
-        """Give what the master is sent."""
+        """Return what the master is sent."""
         try:
             received = os.read(self.reading, 1_000_000)
         except BlockingIOError:

@@ -36,7 +36,7 @@ class OutputCase(SynchronousTestCase):
         return self.output(open_path(str(self.path)))
 
     def pipe(self) -> tuple[int, int]:
-        """Make a pipe; give its reading end, and its writing end."""
+        """Make a pipe; return its reading end, and its writing end."""
         ends = os.pipe()
         for end in ends:
             self.addCleanup(os.close, end)

@@ -20,7 +20,7 @@ class ChildLogTests(SynchronousTestCase):
         self.log = ChildLogWriter("worker 3", 3, 7)
 
     def text(self, **fields: object) -> str:
-        """Log an event; give its text."""
+        """Log an event; return its text."""
         usual = {"time": 5.0, "level": "error", "namespace": "shop", "text": "no {}"}
         self.log.logged(ChildEvent(**{**usual, **fields}))  # type: ignore[arg-type]
         return formatEvent(self.seen[-1])

@@ -153,7 +153,7 @@ class TellingTests(DistributionCase):
     """What workers hear, and when."""
 
     def news(self, filling: Filling) -> int:
-        """Let a process be told what it has missed; tell how often it was told."""
+        """Let a process be told what it has missed; return how often it was told."""
         self.distribution.send_updates(filling)  # type: ignore[arg-type]
         return len(filling.stuck)
 

@@ -222,7 +222,7 @@ class SteeringTests(DistributionCase):
         self.patch(Group, "steer", note)
 
     def steered(self) -> list[Program]:
-        """Give the programs since this was asked."""
+        """Return the programs since this was asked."""
         programs, self.programs = self.programs, []
         return programs
 

@@ -37,7 +37,7 @@ class HandingCase(SlotSocketsCase):
         listener: int = 0,
         slot_sockets: SlotSockets | None = None,
     ) -> list[socket.socket]:
-        """Let connections arrive in one turn; give their clients."""
+        """Let connections arrive in one turn; return their clients."""
         clients = []
         for _ in range(count):
             client, connection = self.raw()

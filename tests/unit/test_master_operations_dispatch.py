@@ -9,7 +9,7 @@ class DispatchTests(OperationCase):
     """Connections that are distributed in another way."""
 
     def policies(self) -> list[str]:
-        """Tell how each listener's connections are distributed."""
+        """Return how each listener's connections are distributed."""
         distribution = self.operations.status()["distribution"]
         return [each["dispatch"] for each in distribution["listeners"]]
 

@@ -66,7 +66,7 @@ class TooLowTests(OperationCase):
     """Limits that every worker reaches at once."""
 
     def replacements(self, seconds: int, **figures: int) -> list[float]:
-        """Let each worker come to these figures at once; tell when it is replaced."""
+        """Let each worker come to these figures at once; return when it is replaced."""
         times: list[float] = []
         began = self.reactor.seconds()
         for _ in range(seconds):
@@ -78,7 +78,7 @@ class TooLowTests(OperationCase):
         return times
 
     def errors(self) -> list[str]:
-        """Give the errors of the log."""
+        """Return the errors of the log."""
         return self.log.lines(LogLevel.error)
 
     def test_memory_below_that_of_the_start(self) -> None:

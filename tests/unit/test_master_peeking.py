@@ -83,7 +83,7 @@ class PeekingCase(ArrivingCase):
         connection.setblocking(False)
 
     def there(self, connection: socket.socket) -> int:
-        """Tell how many bytes have come, of a million at most."""
+        """Return how many bytes have come, of a million at most."""
         try:
             flags = socket.MSG_PEEK | socket.MSG_DONTWAIT
             return len(socket.socket.recv(connection, 1_000_000, flags))
@@ -91,7 +91,7 @@ class PeekingCase(ArrivingCase):
             return 0
 
     def target(self) -> bytes | None:
-        """Give the target of the only head that was seen."""
+        """Return the target of the only head that was seen."""
         [(_, _, _, head)] = self.seen
         return None if head is None else head.target
 

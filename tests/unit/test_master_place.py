@@ -14,7 +14,7 @@ class WaitingTests(SlotSocketsCase):
         self.one = self.slot_sockets()
 
     def reclaim_fds(self) -> int:
-        """Let the master take back what waits; tell how many that were."""
+        """Let the master take back what waits; return how many that were."""
         found = self.one.queue.reclaim_fds()
         for _, number in found:
             os.close(number)

@@ -170,7 +170,7 @@ class AdoptTests(PoolCase):
             cast("FakeSlot", slot).did.clear()
 
     def follow(self, *, takes: bool) -> None:
-        """Be followed by another master."""
+        """Have another master take over."""
 
         def adopt(connection: socket.socket, listener: str) -> Deferred[bool]:
             self.assertNotEqual(connection.fileno(), -1)
@@ -180,7 +180,7 @@ class AdoptTests(PoolCase):
         self.pool.successor = adopt
 
     def adopt(self, listener: str = DOOR, before: FakeSlot | None = None) -> bool:
-        """Tell whether a connection is served elsewhere; it is let go of here."""
+        """Return whether a connection is served elsewhere; it is let go of here."""
         near, far = socket.socketpair()
         with near:
             given = self.pool.adopt(far, listener, before=cast("ChildSlot", before))

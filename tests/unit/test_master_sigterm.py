@@ -26,7 +26,7 @@ class SigtermCase(OperationCase):
             child.flush()
 
     def started_after(self, number: int, seconds: float = SOON) -> list[FakeChild]:
-        """Let time pass; give the children that were started, after so many others."""
+        """Advance the clock; return the children started after so many others."""
         self.reactor.advance(seconds)
         return self.reactor.children[number:]
 

@@ -39,7 +39,7 @@ class StateCheckTests(SynchronousTestCase):
         self.addCleanup(monitor.stop)
 
     def logged(self) -> list[str]:
-        """Give what was logged since the last call."""
+        """Return what was logged since the last call."""
         said = [formatEvent(event) for event in self.events]
         self.events.clear()
         return said

@@ -48,7 +48,7 @@ class CodeWatchTests(TestCase):
             waited.callback(None)
 
     def hear_of(self, name: str) -> Deferred[None]:
-        """Give what fires when a file is told of."""
+        """Return what fires when a file is told of."""
         told: Deferred[None] = Deferred()
         self.waited = (name, told)
         return told.addTimeout(30, reactor)
@@ -64,7 +64,7 @@ class CodeWatchTests(TestCase):
         await self.marked()
 
     async def marked(self) -> set[str]:
-        """Give the names that were told until now, and what is under way."""
+        """Return the names that were told until now, and what is under way."""
         last = self.hear_of("marker.py")
         self.write("marker.py")
         await last

@@ -14,7 +14,7 @@ from clusterapp.master.workers.orphan_reaper import INTERVAL, ZombieReaper
 
 
 def is_zombie(pid: int) -> bool:
-    """Tell whether a child of ours is dead and not waited for."""
+    """Return whether a child of ours is dead and not waited for."""
     stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
     return stat.rpartition(")")[2].split()[0] == "Z"
 

@@ -51,12 +51,12 @@ SHARED = {
 
 
 def is_private(name: str) -> bool:
-    """Tell whether a name begins with an underscore, and is not a special one."""
+    """Return whether a name begins with an underscore, and is not a special one."""
     return name.startswith("_") and not (name.startswith("__") and name.endswith("__"))
 
 
 def private_uses(tree: ast.AST) -> Iterator[str]:
-    """Give the private names of other objects and modules that code uses."""
+    """Return the private names of other objects and modules that code uses."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and is_private(node.attr):
             owner = ast.unparse(node.value)
@@ -77,7 +77,7 @@ def private_uses(tree: ast.AST) -> Iterator[str]:
 
 
 def own_names(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Give the private names that each class of a module defines, sets or reads."""
+    """Return the private names that each class of a module defines, sets or reads."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.ClassDef):
             continue
@@ -97,7 +97,7 @@ def own_names(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def names_of_base(base: type) -> set[str]:
-    """Give the private names that a class of another project has, or sets."""
+    """Return the private names that a class of another project has, or sets."""
     found = {name for name in vars(base) if is_private(name)}
     for each in vars(base).values():
         code = getattr(each, "__code__", None)

@@ -56,7 +56,7 @@ class OptionsTestCase(SynchronousTestCase):
         self.assertEqual(end.code, f"clusterapp: {line}")
 
     def printed(self, *arguments: str, **world: Mapping[str, str]) -> str:
-        """Give what a command line prints that ends the program with status 0."""
+        """Return what a command line prints that ends the program with status 0."""
         with redirect_stdout(StringIO()) as out:
             end = self.assertRaises(
                 SystemExit, self.parse, *arguments, environ=world.get("environ")

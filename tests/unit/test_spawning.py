@@ -87,7 +87,7 @@ class ExecuteCase(SynchronousTestCase):
     def execute(
         self, python_path: str | None = None, access_log: int | None = None
     ) -> tuple[Child, FakeChild]:
-        """Start a child; give what the master has of it, and the child itself."""
+        """Start a child; return what the master has of it, and the child itself."""
         if python_path is not None:
             self.patch(os, "environ", {**os.environ, "PYTHONPATH": python_path})
         bootstrap = Bootstrap(role="worker", slot=2, generation=1, settings={"a": [1]})

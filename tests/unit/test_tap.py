@@ -60,7 +60,7 @@ class TapCase(SynchronousTestCase):
         return Program(self.reactor, options)
 
     def ended(self, call: Any) -> int:
-        """Tell with what status a call ends the program."""
+        """Return the status with which a call ends the program."""
         status = self.assertRaises(SystemExit, call).code
         assert isinstance(status, int)
         return status
@@ -131,7 +131,7 @@ class StartTests(TapCase):
         self.pid_file.write_text("1")
 
     def refused(self, step: str, **settings: object) -> tuple[int, list[str]]:
-        """Give the status, and what is said; the pid file must be gone."""
+        """Return the status, and what is said; the pid file must be gone."""
         program = self.program({"pidfile": str(self.pid_file)}, **settings)
         status = self.ended(getattr(program, step))
         self.assertFalse(self.pid_file.exists())

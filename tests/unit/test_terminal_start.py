@@ -24,7 +24,7 @@ class StartTests(SynchronousTestCase):
         self.patch(sys, "__stderr__", self.err)
 
     def waited(self, told: bytes) -> tuple[int, str]:
-        """Wait for what a daemon tells; give the status and what is printed."""
+        """Wait for what a daemon tells; return the status and what is printed."""
         reads, writes = os.pipe()
         os.write(writes, told)
         os.close(writes)

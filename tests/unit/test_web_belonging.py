@@ -19,7 +19,7 @@ PEER = IPv4Address("TCP", "10.0.0.1", 1)
 def client_slot(
     key: str, *, slots: tuple[int, ...] = SLOTS, trusted: tuple[str, ...] = ()
 ) -> ClientSlot:
-    """Know how clients belong to workers."""
+    """Return the affinity of clients to workers."""
     how = Stickiness(("0 tcp:80",), key, slots, SECRET)
     return ClientSlot(how, TrustedProxies(trusted))
 
@@ -120,7 +120,7 @@ class AddressTests(SynchronousTestCase):
 
 
 def cookie(slot: int, name: str = "clusterapp_slot", secret: str = SECRET) -> bytes:
-    """Give the value of a slot's cookie."""
+    """Return the value of a slot's cookie."""
     made = SlotCookie(name, bytes.fromhex(secret)).set_cookie(slot, secure=False)
     return made.partition(b"=")[2].partition(b";")[0]
 

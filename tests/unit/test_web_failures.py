@@ -22,7 +22,7 @@ class FailurePageTests(SynchronousTestCase):
         (self.folder / name).write_text(text, "utf-8")
 
     def page(self, fail: Callable[[], object], folder: Path | None = None) -> str:
-        """Give the page for what ``fail`` raises, as it comes out of a Deferred."""
+        """Return the page for what ``fail`` raises, as it comes out of a Deferred."""
         try:
             fail()
         except Exception:  # noqa: BLE001 - that is what is tested

@@ -20,7 +20,7 @@ from clusterapp.web.forwarded_header import (
 
 
 def hops_of(read: Callable[[str], Iterator[Hop]], value: str) -> list[Hop]:
-    """Read a value; give the nearest hop last, as it is written."""
+    """Read a value; return the nearest hop last, as it is written."""
     return list(read(value))[::-1]
 
 

@@ -157,7 +157,7 @@ class LoadTests(SynchronousTestCase):
             self.assertEqual(answered, is_static, target)
 
     def templates(self) -> tuple[Path, Path, Application]:
-        """Make an application with one page; give its folder and another one."""
+        """Make an application with one page; return its folder and another one."""
         pages, cache = (Path(self.mktemp()).absolute() for _ in range(2))
         for folder in (pages, cache):
             folder.mkdir(mode=0o700)

@@ -52,7 +52,7 @@ class LongListTests(SynchronousTestCase):
     PEER = tcp("127.0.0.1")
 
     def both(self, fields: Fields) -> set[str | None]:
-        """Give whom worker and core take for the client."""
+        """Return the client's address as worker and core determine it."""
         entries = ["127.0.0.0/8", "::1", "unix"]
         worker, core = TrustedProxies(entries), TrustedInCore(entries)
         clients = set()

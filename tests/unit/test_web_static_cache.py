@@ -126,7 +126,7 @@ class BoundTests(StaticCase):
             self.assertEqual(self.get(b"%d.bin" % number).status, 200)
 
     def kept(self, *names: bytes) -> list[bool]:
-        """Tell which files are known without a look at the disk."""
+        """Return which files are known without a look at the disk."""
         return [b"/static/" + name in self.files._cache.paths for name in names]
 
     def test_bytes(self) -> None:

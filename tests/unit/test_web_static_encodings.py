@@ -78,7 +78,7 @@ class SiblingTests(StaticCase):
             self.write(f"app.css.{end}", f"as {end}".encode())
 
     def asked(self, accepted: bytes, name: bytes = b"app.css") -> tuple[bytes, bytes]:
-        """Give the encoding and the body."""
+        """Return the encoding and the body."""
         answer = self.get(name, b"Accept-Encoding: " + accepted)
         self.assertEqual(answer.status, 200)
         return answer.fields.get(b"content-encoding", b""), answer.body

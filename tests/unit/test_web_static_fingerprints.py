@@ -21,7 +21,7 @@ FOR_EVER = b"max-age=31536000, immutable"
 
 
 def mark_of(content: bytes) -> str:
-    """Give the fingerprint of a content."""
+    """Return the fingerprint of a content."""
     return blake2b(content, digest_size=16).hexdigest()[:12]
 
 

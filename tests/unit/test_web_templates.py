@@ -31,13 +31,13 @@ class TemplatesCase(SynchronousTestCase):
         return self.templates.render(template, values)
 
     def another(self) -> Templates:
-        """Give the same templates as another process has them."""
+        """Return the same templates as another process has them."""
         other = Templates(self.folder)
         other.share(self.cache)
         return other
 
     def kept(self) -> dict[str, tuple[int, int]]:
-        """Tell which file of the cache is there since when."""
+        """Return which file of the cache is there since when."""
         return {
             path.name: (path.stat().st_ino, path.stat().st_mtime_ns)
             for path in self.cache.iterdir()
@@ -196,7 +196,7 @@ class SharingTests(TemplatesCase):
     """Compiled templates that several processes have in common."""
 
     def compile_count(self, templates: Templates) -> int:
-        """Tell how many templates are compiled when all are loaded."""
+        """Return how many templates are compiled when all are loaded."""
         compiled: list[object] = []
         environment = templates.environment
         compile_one = environment.compile

@@ -16,7 +16,7 @@ class PooledThreads(Threads):
     """Threads that are their own pool."""
 
     def getThreadPool(self) -> Any:
-        """Give them."""
+        """Return them."""
         return self
 
 

@@ -20,13 +20,13 @@ class FrontTests(ChildCase):
     def ask(
         self, child: ChildProgram, target: bytes = b"/healthz", fields: Fields = ()
     ) -> Answer | None:
-        """Give what stands before the application's answer."""
+        """Return the middleware's answer function."""
         answer = cast("Any", child._host).site.answer
         prepared = answer(b"GET", target, fields)
         return None if prepared is None else read(prepared)
 
     def status(self, child: ChildProgram) -> int | None:
-        """Give the status of what is asked for the health."""
+        """Return the status of what is asked for the health."""
         answer = self.ask(child)
         return None if answer is None else answer.status
 

@@ -135,7 +135,7 @@ class ResponseTests(ProxyTestCase):
     """What the client receives of a response."""
 
     async def answer(self, response: bytes, request: bytes = GET) -> bytes:
-        """Let the core answer so; give all that the client got."""
+        """Let the core answer so; return all that the client got."""
         closing = request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
         client, core, _ = await self.ask(closing)
         core.send(response)

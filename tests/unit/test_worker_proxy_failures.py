@@ -9,7 +9,7 @@ PUT = b"PUT /counter HTTP/1.1\r\nHost: shop\r\nContent-Length: 6\r\n\r\nabc"
 
 
 async def refusal(client: Line) -> tuple[bytes, bytes]:
-    """Wait for an error answer; give its head and its body."""
+    """Wait for an error answer; return its head and its body."""
     head = await client.until(b"\r\n\r\n")
     length = int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
     return head, await client.exactly(length)

@@ -16,7 +16,7 @@ POST = b"POST /slow HTTP/1.1\r\nHost: h\r\n" + MARK
 
 
 def ends(client: Client) -> tuple[Any, Any]:
-    """Give the addresses of a client, and of what it has connected to."""
+    """Return the addresses of a client, and of what it has connected to."""
     return client.socket.getsockname(), client.socket.getpeername()
 
 

@@ -147,7 +147,7 @@ class SlowTests(WorkersCase):
     limits = Limits(body=None)
 
     async def stuck(self, moved: Callable[[], int]) -> int:
-        """Let a body go until it goes no further; tell how far."""
+        """Let a body go until it goes no further; return how far."""
         before = -1
         while before != moved():
             before = moved()

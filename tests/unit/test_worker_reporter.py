@@ -117,7 +117,7 @@ class ReportTests(ChildCase):
     """What a child reports of itself, and for how long."""
 
     def passes(self, seconds: float) -> int:
-        """Let time pass; tell how many reports have come in all."""
+        """Let time pass; return how many reports have come in all."""
         self.reactor.pump([1.0] * int(seconds))
         self.pump.flush()
         return len(self.master.pulses)

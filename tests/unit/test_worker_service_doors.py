@@ -15,7 +15,7 @@ HOW = Stickiness((LISTENER,), "client-ip", (0, 3), "00")
 
 
 def served_of(child: ChildProgram) -> Any:
-    """Give what a child serves with; it has begun to."""
+    """Return what a child serves with; it has begun to."""
     assert child._served is not None
     return child._served
 
@@ -66,7 +66,7 @@ class OrdersTests(ChildCase):
         return listening
 
     def acceptor(self, child: ChildProgram) -> Any:
-        """Give what accepts a listener's connections, if anything does."""
+        """Return what accepts a listener's connections, if anything does."""
         return served_of(child).listeners._acceptors.get(LISTENER)
 
     def test_accept(self) -> None:

@@ -51,13 +51,13 @@ class SlotVisitorsTests(SynchronousTestCase):
         self.affinity = SlotAffinity(1, relay, TrustedProxies(["127.0.0.1", "unix"]))
 
     def update_affinity(self, key: str, *slots: int) -> None:
-        """Know clients by a key."""
+        """Configure the key that identifies clients."""
         self.affinity.update_affinity(Stickiness((DOOR,), key, slots, SECRET.hex()))
 
     def ask(
         self, peer: IAddress, *fields: str, listener: str = DOOR
     ) -> tuple[Any, bytes]:
-        """Tell which slot a request is taken to, and what greets the client here."""
+        """Return which slot a request is taken to, and what greets the client here."""
         lines = "".join(f"{field}\r\n" for field in ("Host: h", *fields))
         head = HeadReader(Limits()).read(f"GET / HTTP/1.1\r\n{lines}\r\n".encode())
         connection: Any = FakeConnection(peer, listener)
@@ -69,7 +69,7 @@ class SlotVisitorsTests(SynchronousTestCase):
         return f"Cookie: {value.decode()}"
 
     def extra_header_lines(self) -> bytes:
-        """Give what makes a client one of slot 1's."""
+        """Return what makes a client one of slot 1's."""
         return b"Set-Cookie: %b\r\n" % COOKIE.set_cookie(1, secure=False)
 
     def test_clients_that_have_a_slot(self) -> None:

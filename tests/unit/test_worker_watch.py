@@ -40,13 +40,13 @@ class WatchCase(SynchronousTestCase):
         watch_master(self.pipe, 5.0, under_way)
 
     def end(self) -> None:
-        """Be gone, as the master, and wait until the thread has seen it."""
+        """Close the pipe, as the master's death does, and wait for the thread."""
         if not self.gone.is_set():
             os.close(self.master)
             self.assertTrue(self.gone.wait(DEADLINE))
 
     def answer(self) -> list[str]:
-        """Ask, and give the lines that come."""
+        """Ask, and return the lines that come."""
         os.write(self.master, ASK)
         lines = iter(lambda: self.stderr.readline().removesuffix("\n"), END)
         return list(lines)

@@ -181,7 +181,7 @@ class Conversation:
         return self.client.transport.ended != ""
 
     def replies(self) -> list[Reply]:
-        """Give the responses so far, as a client understands them."""
+        """Return the responses so far, as a client understands them."""
         methods = [request.method for request in self.requests]
         return parse(self.client.received, methods, ended=self.ended)
 
@@ -196,7 +196,7 @@ class Conversation:
 
 
 def converse(pieces: Iterable[bytes], *, forwarded: bool = False) -> Outcome:
-    """Send segments over a connection of their own; tell what came of it."""
+    """Send segments over a connection of their own; return what came of it."""
     conversation = Conversation(forwarded=forwarded)
     conversation.send(pieces)
     outcome = conversation.outcome()
@@ -217,7 +217,7 @@ class Bad(NamedTuple):
     waits: bool = False
 
     def problem(self) -> str | None:
-        """Tell what is wrong with how the message is refused, if anything."""
+        """Return what is wrong with how the message is refused, if anything."""
         for trial in (self._alone, self._with_follower, self._before, self._after):
             if wrong := trial():
                 return f"{trial.__name__}: {wrong}: {self.message[:200]!r}"
@@ -273,7 +273,7 @@ class Good(NamedTuple):
     kept: bool = True
 
     def problem(self) -> str | None:
-        """Tell what is wrong with how the message is taken, if anything."""
+        """Return what is wrong with how the message is taken, if anything."""
         last = [seen(b"GET", b"/follower", [(b"host", b"h")])] if self.kept else []
         requests = self.requests + last
         expected = Outcome(requests, [200] * len(requests), not self.kept)
@@ -296,7 +296,7 @@ class Either(NamedTuple):
         return self.taken.message
 
     def problem(self) -> str | None:
-        """Tell what is wrong with how the message is handled, if anything."""
+        """Return what is wrong with how the message is handled, if anything."""
         refused, taken = self.refused.problem(), self.taken.problem()
         return refused and taken and f"neither {refused} nor {taken}"
 

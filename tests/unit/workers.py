@@ -78,11 +78,11 @@ class Worker:
         self.recorded.append(answered)
 
     def believe(self, *slots: int, key: str = "header:X-Key") -> None:
-        """Know how clients belong to workers."""
+        """Configure the session affinity of both workers."""
         self.affinity.update_affinity(Stickiness((FRONT,), key, slots, SECRET))
 
     def connection(self) -> Any:
-        """Give the only connection."""
+        """Return the only connection."""
         (connection,) = self.site._connections
         return connection
 
@@ -149,7 +149,7 @@ class WorkersCase(NativeCase):
         self.there = self.worker(1, resource)
 
     def private(self, slot: int) -> socket.socket:
-        """Give a slot's listening socket, as a worker inherits it."""
+        """Return a slot's listening socket, as a worker inherits it."""
         if slot not in self.listening:
             made = self.listening[slot] = socket.socket(socket.AF_UNIX)
             made.bind(str(Path(self.folder, f"{private_name(slot)}.sock")))
@@ -180,6 +180,6 @@ class WorkersCase(NativeCase):
         return client
 
     async def relayed(self, number: int = -1, count: int = 1) -> Any:
-        """Give a request that waits there, when there are so many."""
+        """Return a request that waits there, when there are so many."""
         await self.so(lambda: len(self.there.scripted.requests) >= count)
         return self.there.scripted.requests[number]

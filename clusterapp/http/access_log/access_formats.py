@@ -68,15 +68,16 @@ def combined_lines(most: int) -> LineFormat:
     return line
 
 
-def json_lines(place: WorkerIdentity, most: int) -> LineFormat:
+def json_lines(worker: WorkerIdentity, most: int) -> LineFormat:
     """
     Return a formatter whose lines are one JSON object each.
 
-    :param place: the process that writes the lines.
+    :param worker: the process that writes the lines.
     :param most: the longest line in bytes; in a longer one, values are cut.
     """
     second, timestamp = -1, ""
-    who = f'"slot":{place.slot},"generation":{place.generation},"pid":{place.pid}'
+    slot, generation, pid = worker
+    identity = f'"slot":{slot},"generation":{generation},"pid":{pid}'
 
     def line(answered: AccessRecord, now: float) -> bytes:
         nonlocal second, timestamp
@@ -84,9 +85,9 @@ def json_lines(place: WorkerIdentity, most: int) -> LineFormat:
             second = int(now)
             timestamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         exact = f"{timestamp}.{int(now % 1 * 1000):03d}Z"
-        written = _json(answered, exact, who)
+        written = _json(answered, exact, identity)
         if len(written) > most:
-            return _shorter(answered, most, lambda cut: _json(cut, exact, who))
+            return _shorter(answered, most, lambda cut: _json(cut, exact, identity))
         return written
 
     return line
@@ -115,7 +116,7 @@ def _combined(answered: AccessRecord, timestamp: bytes) -> bytes:
     )
 
 
-def _json(answered: AccessRecord, timestamp: str, who: str) -> bytes:
+def _json(answered: AccessRecord, timestamp: str, identity: str) -> bytes:
     client, method, target, version, fields, status, sent, seconds, complete = answered
     if method == b"-":
         method = target = version = b""
@@ -126,7 +127,7 @@ def _json(answered: AccessRecord, timestamp: str, who: str) -> bytes:
         f'"version":{_text(version)},"status":{status or NO_RESPONSE},'
         f'"bytes":{sent},"complete":{"true" if complete else "false"},'
         f'"duration_ms":{seconds * 1000:.3f},'
-        f'"referer":{_text(referer)},"user_agent":{_text(agent)},{who},'
+        f'"referer":{_text(referer)},"user_agent":{_text(agent)},{identity},'
         f'"request_id":{_text(request_id)}}}\n'
     ).encode("ascii")
 

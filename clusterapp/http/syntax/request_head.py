@@ -338,7 +338,7 @@ def _note(head: Head, noted: dict[bytes, bytes], *, of_workers: bool) -> None:
             head.fields, origin_value, believed=of_workers
         )
         if of_workers and head.origin is None:
-            raise _bad("it does not say whose it is")
+            raise _bad("a relayed request without a client's origin")
     is_new = head.version == b"HTTP/1.1"
     head.length = _length(noted, is_new=is_new)
     listed = noted.get(b"connection")

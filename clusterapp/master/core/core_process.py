@@ -89,11 +89,11 @@ class RemoteCore:
 
     @property
     def slot(self) -> None:
-        """None: this master has no process of the core."""
+        """Always None: this master has no process of the core."""
 
     @property
     def retiring(self) -> Sequence[ChildSlot]:
-        """None at all: this master has no process of the core."""
+        """Always empty: this master has no process of the core."""
         return ()
 
     def stacks(self) -> None:

@@ -65,11 +65,11 @@ class MasterCore:
 
     @property
     def slot(self) -> None:
-        """None: this core has no process of its own."""
+        """Always None: this core has no process of its own."""
 
     @property
     def retiring(self) -> Sequence[ChildSlot]:
-        """None at all: this core has no process of its own."""
+        """Always empty: this core has no process of its own."""
         return ()
 
     @property

@@ -197,7 +197,7 @@ class MasterAcceptor:
             try:
                 slot = self.client_slot.slot(address_of(peer), head.target, head.fields)
             except Exception:  # noqa: BLE001 - the worker reports or refuses the request
-                report("tell whose worker a request belongs to", Failure())
+                report("find the slot that a request has affinity to", Failure())
         slot_sockets: SlotSockets | None = (
             None if slot is None else self._sockets.slot(slot)
         )

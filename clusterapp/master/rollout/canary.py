@@ -46,7 +46,7 @@ class CanaryError(ClusterError):
 
 class Canary:
     """
-    One process on trial; the watcher of its slot until the trial has passed.
+    A canary process; the watcher of its slot until its check has passed.
 
     :param slot: the child that is to take the slot; not started yet.
     :param watcher: is notified of all events of the slot, too.
@@ -60,7 +60,7 @@ class Canary:
 
     async def load(self) -> None:
         """
-        Start the process, and wait until it has done all that it may on trial.
+        Start the process, and wait until it has loaded what a canary may load.
 
         :raise CanaryError: if it fails.
         """
@@ -83,7 +83,7 @@ class Canary:
 
     async def probe(self, reactor: Any, client: CanaryClient, path: str | None) -> None:
         """
-        Send a GET to a worker on trial, on a connection of its own.
+        Send a GET to a canary worker, on a connection of its own.
 
         The request looks like one relayed by another worker, with the address of its
         client: to the application it is a request of a client on one of the listeners.
@@ -91,7 +91,7 @@ class Canary:
         :param reactor: the master's reactor.
         :param client: the client that the request is from.
         :param path: the path that must be answered without an error; None for the root,
-            where only a server error (5xx) fails the trial.
+            where only a server error (5xx) fails the check.
         :raise CanaryError: if there is no response, or an error.
         """
         self._awaited = Deferred()
@@ -142,12 +142,12 @@ class Canary:
     def failed(
         self, slot: ChildSlot, *, loading: bool, reason: str, traceback: str
     ) -> None:
-        """Called when the process cannot start; the caller of the trial reports why."""
+        """Called when the process cannot start; the rollout reports why."""
 
     def hand_over(
         self, slot: ChildSlot, connection: socket.socket, listener: str
     ) -> Deferred[bool]:
-        """Transfer a connection of the process on trial to another worker."""
+        """Transfer a connection of the canary to another worker."""
         return self._watcher.hand_over(slot, connection, listener)
 
     def _resolve(self, news: Failure | None) -> None:

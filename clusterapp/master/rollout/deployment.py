@@ -238,7 +238,7 @@ class Deployment:
         self.core.application_imported(has_core=has_core)
 
     def loaded(self, slot: ChildSlot) -> None:
-        """Called when a worker on trial, or one that drains, can receive the state."""
+        """Called when a canary, or a draining worker, can receive the state."""
         self.pool.send_updates(slot)
 
     def failed(

@@ -27,7 +27,7 @@ class Release:
     :param core: the plan of a core in a child of its own.
     :param core_sockets: the sockets that a core accepts from, in any process.
     :param timeouts: the timeouts of the children.
-    :param client: the client whose request a worker on trial has to answer.
+    :param client: the client of the request that a canary worker has to answer.
     """
 
     generation: Generation

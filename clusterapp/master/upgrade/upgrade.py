@@ -131,7 +131,7 @@ class UpgradeRole:
             confirmed.addCallback(self._become_active)
             confirmed.addCallback(lambda _: inherited.upgrade_complete())
             confirmed.addErrback(
-                lambda why: self._log.failure("cannot take the lead", failure=why)
+                lambda why: self._log.failure("cannot take over", failure=why)
             )
 
     def upgrade_failed(self, error: ClusterError) -> None:
@@ -151,7 +151,7 @@ class UpgradeRole:
             self._become_active("")
 
     def _not_answered(self, why: Failure) -> str:
-        """Lead without an answer, since this master serves; return no pid file."""
+        """Become active without an answer, since this master serves; no pid file."""
         report_unanswered(why)
         return ""
 

@@ -49,7 +49,7 @@ class Watcher(Protocol):
         """
         Called when a slot's process can serve but has not taken the slot.
 
-        It is on trial and waits to be activated, or was told to drain while it
+        It is a canary that waits to be activated, or was sent `Drain` while it
         started, and has accepted requests before it received that.
         """
 
@@ -62,7 +62,7 @@ class Watcher(Protocol):
         self, slot: "ChildSlot", connection: socket.socket, listener: str
     ) -> Deferred[bool]:
         """
-        Have another process serve a connection; the callee closes the socket.
+        Called when the child offers a connection; the callee closes the socket.
 
         :param listener: the name of the listener that the connection was accepted from.
         :return: fires with whether another process serves it.
@@ -109,7 +109,7 @@ class ChildSlot:
         self.stats_at = 0.0
         self.overdue: float | None = None
         self.is_terminating = False
-        # The timer that kills a process which was told to drain while it starts.
+        # The timer that kills a process to which `Drain` was sent while it starts.
         self._deadline: IDelayedCall | None = None
         self.static: StaticFolder | None = None
         self.exit_reason = self.traceback = ""
@@ -198,7 +198,7 @@ class ChildSlot:
         self._life.resume()
 
     def activate(self) -> None:
-        """Send `Activate` to a process on trial: it takes the slot."""
+        """Send `Activate` to a canary: it takes the slot."""
         if self._child is not None:
             self._child.activate()
 
@@ -253,7 +253,7 @@ class ChildSlot:
 
     def adopt(self, connection: socket.socket, listener: str = "") -> Deferred[bool]:
         """
-        Have the slot's process serve a connection.
+        Send `Adopt`: the slot's process is to serve a connection.
 
         :param connection: the socket; the caller keeps it open until this fires.
         :param listener: the name of the listener that accepted it; empty if none.
@@ -264,7 +264,7 @@ class ChildSlot:
         return self._child.adopt(connection, listener)
 
     def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
-        """Have the slot's process accept a listener's connections from a socket."""
+        """Send `Accept`: the process is to accept connections from this socket."""
         if self._child is not None and self.serves:
             self._child.accept(listener, listening, shared=shared)
 
@@ -391,7 +391,7 @@ class ChildSlot:
         self.watcher.imported(has_core=has_core)
 
     def loaded(self) -> None:
-        """Called when the process, which is on trial, waits to be activated."""
+        """Called when the process, which is a canary, waits to be activated."""
         self.serves = True
         self.watcher.loaded(self)
 
@@ -473,7 +473,7 @@ class ChildSlot:
 
     def _gone(self) -> None:
         if self._as_canary:
-            self._life.drain()  # a process on trial is not restarted
+            self._life.drain()  # a canary is not restarted
         self._life.exited()
 
     def _end(self) -> None:

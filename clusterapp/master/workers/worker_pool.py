@@ -169,7 +169,7 @@ class WorkerPool:
         before: ChildSlot | None = None,
     ) -> Deferred[bool]:
         """
-        Have a worker adopt a connection that another process has accepted.
+        Transfer a connection that another process has accepted to a worker.
 
         :param connection: the socket, which the pool closes.
         :param listener: the name of the listener that it was accepted from.
