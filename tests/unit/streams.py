@@ -202,7 +202,7 @@ STREAMS = PIPELINES | damaged(PIPELINES)
 def segments(draw: st.DrawFn, streams: st.SearchStrategy[bytes]) -> list[bytes]:
     """Cut a stream at a few places, or into single bytes."""
     stream = draw(streams)
-    slot_sockets = draw(st.none() | st.lists(st.integers(0, len(stream)), max_size=4))
-    cuts = range(len(stream)) if slot_sockets is None else sorted(slot_sockets)
+    places = draw(st.none() | st.lists(st.integers(0, len(stream)), max_size=4))
+    cuts = range(len(stream)) if places is None else sorted(places)
     edges = [0, *cuts, len(stream)]
     return [stream[a:b] for a, b in pairwise(edges) if a < b]

@@ -41,8 +41,8 @@ class RecordTests(SynchronousTestCase):
     ) -> None:
         """However the bytes arrive, the same messages come out."""
         sent = b"".join(b"".join(records_of(*each)) for each in messages)
-        slot_sockets = sorted({min(cut, len(sent)) for cut in cuts} | {0, len(sent)})
-        parts = [sent[start:end] for start, end in pairwise(slot_sockets)]
+        places = sorted({min(cut, len(sent)) for cut in cuts} | {0, len(sent)})
+        parts = [sent[start:end] for start, end in pairwise(places)]
         self.assertEqual(self.read(*parts), [message for _, message in messages])
 
     def test_records_are_written_at_once(self) -> None:

@@ -44,8 +44,8 @@ class FactsTests(SynchronousTestCase):
             (("unix:/run/a.sock",), "127.0.0.1"),
         ):
             facts = facts_of(listen=listen, worker_ports=3001)
-            slot_sockets = {slot: str(place) for slot, place in facts.workers.items()}
-            self.assertEqual(slot_sockets, {0: f"{host}:3001", 1: f"{host}:3002"})
+            addresses = {slot: str(each) for slot, each in facts.workers.items()}
+            self.assertEqual(addresses, {0: f"{host}:3001", 1: f"{host}:3002"})
 
     def test_slots_with_gaps(self) -> None:
         workers = [{"slot": 4}, {"slot": 1}]
@@ -75,10 +75,10 @@ class FactsTests(SynchronousTestCase):
             ((f"{tls}:ca=ca", "tcp:81:proxy=v2", "tcp:82"), "127.0.0.1:82"),
         ):
             facts = facts_of(listen=listen)
-            self.assertEqual(str(facts.public(with_proxy=False).place), chosen)
+            self.assertEqual(str(facts.public(with_proxy=False).address), chosen)
         facts = facts_of(listen=("tcp:81:proxy=v2",))
         self.assertRaises(ExportError, facts.public, with_proxy=False)
-        self.assertEqual(str(facts.public(with_proxy=True).place), "127.0.0.1:81")
+        self.assertEqual(str(facts.public(with_proxy=True).address), "127.0.0.1:81")
 
 
 class DerivedSettingsTests(SynchronousTestCase):

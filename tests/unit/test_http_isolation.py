@@ -130,7 +130,7 @@ class InjectedErrorTests(SynchronousTestCase):
 
     def test_in_each_callback(self) -> None:
         """It is a 500, one line in the log, and the end of that connection."""
-        slot_sockets: list[tuple[object, str, bytes]] = [
+        places: list[tuple[object, str, bytes]] = [
             (HeadReader, "on_header", get()),
             (HeadReader, "read", get()),
             (ClusterSite, "message", get()),
@@ -142,7 +142,7 @@ class InjectedErrorTests(SynchronousTestCase):
             (content.Content, "add", CHUNKED),
             (content, "TemporaryFile", LARGE),
         ]
-        for where, name, request in slot_sockets:
+        for where, name, request in places:
             for error in (ValueError("v"), OSError(errno.EIO, "io"), MemoryError()):
                 with self.subTest(name=name, error=error):
                     self.inject(where, name, error)

@@ -1,4 +1,4 @@
-"""The surroundings of a generation: folder, environment and path."""
+"""The launch context of a generation: folder, environment and path."""
 
 import os
 import sys
