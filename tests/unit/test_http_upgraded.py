@@ -6,13 +6,9 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
-from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, formatEvent
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from clusterapp.http.connection_limits import LINGER_SECONDS, Limits
@@ -21,88 +17,8 @@ from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
 from clusterapp.http.syntax.websocket_frames import close_frame
 from tests.unit.clients import Client
 from tests.unit.fakes import Log
-from tests.unit.native_sites import NativeCase, on_each_loop
-from tests.unit.websockets import FIRST, HANDSHAKE, PING, TEXT, frame, header
-
-ASK = b"GET /ws HTTP/1.1\r\nHost: h\r\nX-Request-ID: r-1\r\n"
-WEBSOCKET = ASK + HANDSHAKE + b"\r\n"
-RAW = ASK + b"Connection: Upgrade\r\nUpgrade: x\r\n\r\n"
-
-#: What the log says of it.
-FACTS = "GET /ws (client 192.168.1.1, request id r-1)"
-
-
-class Hearing(Protocol):
-    """Writes down what it hears."""
-
-    transport: Any
-
-    def __init__(self) -> None:
-        self.heard: list[bytes | str] = []
-
-    def dataReceived(self, data: bytes) -> None:
-        self.heard.append(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.heard.append("lost")
-
-
-@implementer(IPushProducer)
-class Failing(Hearing):
-    """Raises where it is told to."""
-
-    def __init__(self, where: str) -> None:
-        super().__init__()
-        self.where = where
-
-    def connectionMade(self) -> None:
-        self._raise("makeConnection")
-
-    def dataReceived(self, data: bytes) -> None:
-        self._raise("dataReceived")
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.heard.append("lost")
-        self._raise("connectionLost")
-
-    def pauseProducing(self) -> None:
-        self._raise("pauseProducing")
-
-    def resumeProducing(self) -> None:
-        self._raise("resumeProducing")
-
-    def stopProducing(self) -> None: ...
-
-    def _raise(self, where: str) -> None:
-        if where in self.where.split():
-            raise RuntimeError(f"not my day: {where}")
-
-
-class Upgrading(Resource):
-    """Upgrades as twisted.web.websocket does, or as autobahn."""
-
-    isLeaf = True
-
-    def __init__(self, make: Callable[[], Hearing], *, takes: bool) -> None:
-        super().__init__()
-        self.made: list[Hearing] = []
-        self._make = make
-        self._takes = takes
-
-    def render(self, request: Request) -> int:
-        protocol = self._make()
-        self.made.append(protocol)
-        channel: Any = request.channel
-        if self._takes:
-            transport, channel.transport = channel.transport, None
-            transport.protocol = protocol
-            protocol.makeConnection(transport)
-            transport.resumeProducing()
-        else:
-            transport = channel.transport
-            channel._protocolUpgradeForWebsockets(protocol)
-        transport.write(b"101")
-        return NOT_DONE_YET
+from tests.unit.upgrades import FACTS, RAW, WEBSOCKET, Failing, Hearing, Upgrading
+from tests.unit.websockets import FIRST, PING, TEXT, frame, header
 
 
 class HostedTests(SynchronousTestCase):
@@ -351,73 +267,3 @@ class Paced:
         self.heard.append("resume")
 
     def stopProducing(self) -> None: ...
-
-
-class NativeTests(NativeCase):
-    """The same on asyncio's transports, as in a worker."""
-
-    limits = Limits(requests=None, message=1000)
-
-    async def upgraded(self, *, takes: bool, early: bytes = b"") -> tuple[Any, Hearing]:
-        """Ask; give the client and the protocol."""
-        client = await self.client()
-        await client.send(WEBSOCKET + early)
-        request = await self.request()
-        self.resource.requests.clear()
-        upgrading = Upgrading(Hearing, takes=takes)
-        upgrading.render(request)
-        await client.until(b"101")
-        return client, upgrading.made[0]
-
-    async def heard(self, protocol: Hearing, expected: bytes) -> None:
-        """Wait until a protocol has heard so much, which must be this."""
-
-        def heard() -> bytes:
-            return b"".join(
-                each if isinstance(each, bytes) else each.encode()
-                for each in protocol.heard
-            )
-
-        await self.so(lambda: len(heard()) >= len(expected))
-        self.assertEqual(heard(), expected)
-
-    @on_each_loop
-    async def test_reading_stops_while_writing_is_paused(self) -> None:
-        """Nothing is read of a client that takes nothing; then all of it is."""
-        for takes in (False, True):
-            client, protocol = await self.upgraded(takes=takes)
-            answer = bytes(30_000_000)
-            protocol.transport.write(answer)
-            await client.send(frame(b"a"))
-            await client.send(frame(b"b"))
-            connection: Any = next(iter(self.site._connections))
-            self.assertTrue(connection._reading_paused)
-            left = len(answer)
-            self.assertEqual(protocol.heard, [])
-            while left:
-                left -= len(await client.some())
-            await self.heard(protocol, frame(b"a") + frame(b"b"))
-            client.goes()
-            await self.so(lambda: not self.site._connections)
-
-    @on_each_loop
-    async def test_all_is_passed_on_before_the_end(self) -> None:
-        """A client may end its side behind what it has sent."""
-        stream = frame(b"", PING) * 1000
-        for takes in (False, True):
-            client, protocol = await self.upgraded(takes=takes)
-            await client.send(stream)
-            client.goes()
-            await self.heard(protocol, stream + b"lost")
-            await self.so(lambda: not self.site._connections)
-
-    @on_each_loop
-    async def test_broken_rules(self) -> None:
-        """The client can read the close frame whatever it still sends."""
-        for takes in (False, True):
-            client, protocol = await self.upgraded(takes=takes)
-            await client.send(header(FIRST, 2**40) + bytes(100_000))
-            self.assertEqual(await client.rest(), close_frame(1009))
-            self.assertEqual(protocol.heard, ["lost"])
-            client.goes()
-            await self.so(lambda: not self.site._connections)
