@@ -84,7 +84,7 @@ class Notifier:
             return
         self._warned = True
         self._log.warn(
-            "cannot tell systemd anything on {path}: {error}",
+            "cannot notify systemd on {path}: {error}",
             path=self._path,
             error=error,
         )

@@ -317,7 +317,7 @@ class ChildEnd(ChannelEnd):
         self._orders.update_affinity(how)
         return {}
 
-    @guarded("take note of the end of the channel")
+    @guarded("handle the end of the channel")
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Called when the channel is closed, which means that the master has died."""
         super().connectionLost(reason)

@@ -72,7 +72,7 @@ class ChannelEnd(amp.BinaryBoxProtocol, amp.BoxDispatcher, amp.CommandLocator):
     def unhandledError(self, failure: Failure) -> None:
         """Log an exception of the handler of an answer; keep the channel open."""
         if not failure.check(ConnectionClosed):
-            report("take the answer of the other end", failure)
+            report("handle the answer of the other end", failure)
 
     def _ask(self, command: type[amp.Command], **arguments: object) -> Deferred[Any]:
         asked: Deferred[Any] = maybeDeferred(self.callRemote, command, **arguments)
@@ -87,7 +87,7 @@ def _as_answer(failure: Failure, command: str) -> Failure:
     """Convert a responder's exception into an error that is not fatal."""
     if failure.check(amp.RemoteAmpError):
         return failure
-    report(f"carry out {command}", failure)
+    report(f"execute the command {command}", failure)
     error = amp.RemoteAmpError(
         amp.UNKNOWN_ERROR_CODE, failure.getErrorMessage(), fatal=False, local=failure
     )

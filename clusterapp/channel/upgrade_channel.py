@@ -108,7 +108,7 @@ class OldEnd(ChannelEnd):
         self._events.upgrade_failed(reason)
         return {}
 
-    @guarded("take note of the end of the channel")
+    @guarded("handle the end of the channel")
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Called when the channel is closed."""
         super().connectionLost(reason)
@@ -161,7 +161,7 @@ class NewEnd(ChannelEnd):
         given = self._events.adopt(offer, listener)
         return given.addCallback(lambda taken: {"taken": taken})
 
-    @guarded("take note of the end of the channel")
+    @guarded("handle the end of the channel")
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Called when the channel is closed: the old master has exited."""
         super().connectionLost(reason)

@@ -158,7 +158,7 @@ def _is_trusted(path: Path, users: Collection[int], warn: Warn) -> bool:
 
 
 def _pass_over(path: Path, why: DistrustError, warn: Warn) -> None:
-    warn(f"passing over {path}: {why}; --socket PATH uses it all the same")
+    warn(f"ignoring {path}: {why}; --socket PATH uses it all the same")
 
 
 def _the_one_that_stays(paths: Iterable[str]) -> str:

@@ -163,7 +163,9 @@ async def tell_core(what: str, times: int, clock: IReactorTime) -> Any:
             CORE_TIMEOUT, clock
         )
     except (NotInClusterError, CoreError, TimedOut) as error:
-        _log.debug("no core to tell of {what}: {error!r}", what=what, error=error)
+        _log.debug(
+            "cannot report {what} to the core: {error!r}", what=what, error=error
+        )
         return None
 
 
@@ -194,7 +196,7 @@ class Summary:
         self._untold += 1
         if not self._telling:
             Deferred.fromCoroutine(self._post_counts(clock)).addErrback(
-                lambda failure: _log.failure("cannot tell the core", failure)
+                lambda failure: _log.failure("cannot post to the core", failure)
             )
 
     async def _post_counts(self, clock: IReactorTime) -> None:
@@ -220,7 +222,9 @@ class Presence:
     def begin(self) -> None:
         """Register, and register again whenever the core has ended the response."""
         self.loop.start(PRESENCE_PAUSE).addErrback(
-            lambda failure: _log.failure("cannot stay known to the core", failure)
+            lambda failure: _log.failure(
+                "cannot keep the connection to the core", failure
+            )
         )
 
     def end(self) -> None:

@@ -72,7 +72,7 @@ class Signals(Service):
     def _on(
         self, number: signal.Signals, call: Callable[..., object], *arguments: object
     ) -> None:
-        guard = guarded(f"do what {number.name} asks for")
+        guard = guarded(f"handle {number.name}")
         signal.signal(
             number, lambda *_: self._reactor.callFromThread(guard(call), *arguments)
         )

@@ -67,7 +67,7 @@ class Notifying(Service):
         self._cluster = cluster
         self._notifier = notifier
         self._interval = interval
-        self._watchdog = LoopingCall(guarded("tell systemd")(notifier.watchdog))
+        self._watchdog = LoopingCall(guarded("notify systemd")(notifier.watchdog))
         self._watchdog.clock = reactor
         self._notified: NotifiedState = "starting"
         self._text = ""

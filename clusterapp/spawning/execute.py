@@ -232,19 +232,19 @@ class _Process(ProcessProtocol):
         self._events = events
         self._output = output
 
-    @guarded("take the pipes of a child")
+    @guarded("set up the pipes of a child")
     def connectionMade(self) -> None:
         self._output.pipes = getattr(self.transport, "pipes", {})
 
-    @guarded("take what a child has written")
+    @guarded("read the output of a child")
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         self._output.received(childFD, data)
 
-    @guarded("take what a child has written")
+    @guarded("read the output of a child")
     def childConnectionLost(self, childFD: int) -> None:
         self._output.ended(childFD)
 
-    @guarded("take note of the exit of a child")
+    @guarded("handle the exit of a child")
     def processExited(self, reason: Failure) -> None:
         # Not processEnded: a grandchild may hold the pipes open for long.
         self._output.drain()

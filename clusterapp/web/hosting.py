@@ -183,7 +183,7 @@ class Host:
         try:
             await self.site.drain(spread=spread, hand_over=hand_over)
         except CancelledError:
-            self._log.warn("the time is over: breaking off what is not finished")
+            self._log.warn("the time to drain is over: aborting what is not finished")
             self.site.abort()
             # The loop reports their ends in its next turns; without that, the access
             # log would not have what was broken off.

@@ -252,7 +252,7 @@ class ChildProgram:
         os.close(nowhere)
         self.drain(spread=0.0, hand_over=False)
 
-    @guarded("drain as SIGTERM asks for")
+    @guarded("drain at SIGTERM")
     def _terminated(self) -> None:
         """
         Called after SIGTERM: notify the master, then drain.

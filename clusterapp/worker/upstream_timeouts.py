@@ -51,7 +51,7 @@ class UpstreamTimeout:
             self._sweep.cancel()
             self._sweep = None
 
-    @guarded("look for what takes too long")
+    @guarded("check the upstream timeouts")
     def _look(self) -> None:
         self._sweep = None
         now = self._clock.seconds()
@@ -62,4 +62,4 @@ class UpstreamTimeout:
                 self._sweep = self._clock.callLater(left, self._look)
                 return
             del self._since[waiting]
-            guarded("end what takes too long")(waiting.expire)()
+            guarded("time out a request")(waiting.expire)()

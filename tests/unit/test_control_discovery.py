@@ -257,7 +257,7 @@ class TrustTests(DiscoveryCase):
             os.seteuid(0)
         self.assertEqual(self.living(self.state), [roots])
         [warning] = self.warnings
-        self.assertIn(f"passing over {path}: user {OTHER} listens", warning)
+        self.assertIn(f"ignoring {path}: user {OTHER} listens", warning)
         self.assertIn("--socket PATH", warning)
         self.patch(os, "geteuid", lambda: OTHER)
         self.assertEqual(self.living(self.state), [roots, path])
@@ -273,7 +273,7 @@ class TrustTests(DiscoveryCase):
         os.chown(link, OTHER, OTHER, follow_symlinks=False)
         self.assertEqual(self.find(None, None, self.environ), roots)
         passed_over = [line.split(":")[0] for line in self.warnings]
-        expected = [f"passing over {each}" for each in (socket_of, folder_of, link)]
+        expected = [f"ignoring {each}" for each in (socket_of, folder_of, link)]
         self.assertEqual(passed_over, expected)
         for line in self.warnings:
             self.assertIn(f"belongs to user {OTHER}", line)

@@ -138,7 +138,8 @@ class SourceTests(ChildLogCase):
             warnings.warn("old style", UserWarning, stacklevel=1)
         [line] = self.lines()
         self.assertRegex(
-            line, r"\[py.warnings#warn\] .*test_logs_captured_logs.py:\d+: UserWarning: old"
+            line,
+            r"\[py.warnings#warn\] .*test_logs_captured_logs.py:\d+: UserWarning: old",
         )
 
     def test_warning_for_a_file(self) -> None:

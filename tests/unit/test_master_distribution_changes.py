@@ -110,7 +110,7 @@ class UndoneTests(DistributionCase):
         with descriptors_left(1):
             self.set_policy("sticky", "client-ip")
         self.assertEqual(self.policies(), [("sticky", "client-ip", "master")])
-        self.assertIn("the master decides: cannot listen on", log.text())
+        self.assertIn("dispatched by the master: cannot listen on", log.text())
 
 
 class AddedTests(DistributionCase):
@@ -288,7 +288,7 @@ class SteeringTests(DistributionCase):
         self.assertEqual(self.policies(), [("sticky", "client-ip", "master")])
         self.assertEqual(self.steered()[-1:], [first_only()])
         self.assertEqual(filling.told, {self.names[0]: None})
-        self.assertIn("the master decides", log.lines(LogLevel.warn)[0])
+        self.assertIn("dispatched by the master", log.lines(LogLevel.warn)[0])
 
 
 class UpgradeTests(DistributionCase):

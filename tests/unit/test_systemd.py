@@ -74,7 +74,7 @@ class NotifierTests(SynchronousTestCase):
         Path(self.path).unlink()
         self.notifier.ready()
         self.notifier.stopping()
-        self.assertEqual(log.text().count("cannot tell systemd anything"), 1)
+        self.assertEqual(log.text().count("cannot notify systemd"), 1)
         self.assertIn(self.path, log.text())
 
     def test_socket_that_takes_no_more(self) -> None:
@@ -85,7 +85,7 @@ class NotifierTests(SynchronousTestCase):
             self.notifier.ready()
             if log.text():
                 break
-        self.assertIn("cannot tell systemd anything", log.text())
+        self.assertIn("cannot notify systemd", log.text())
 
 
 class WatchdogTests(SynchronousTestCase):

@@ -268,7 +268,9 @@ class ResponseWriter(HeadWriter):
         """Release the connection for the next request."""
         connection, self.channel = self.channel, None
         if self.producer is not None:
-            self._failures.error("a producer is still there at {uri}", uri=self.uri)
+            self._failures.error(
+                "a producer is still registered at {uri}", uri=self.uri
+            )
             self.producer = None
         self.drop_body()
         if "notifications" in self.__dict__:

@@ -83,7 +83,7 @@ class NativeUnixEndpoint:
         return protocol
 
 
-@guarded("tell of a connection")
+@guarded("report a connection")
 def _settle(done: asyncio.Task[IProtocol], connected: Deferred[IProtocol]) -> None:
     """Report the result of a connection attempt, unless it was cancelled."""
     if done.cancelled():
@@ -133,7 +133,8 @@ class _Carrier(asyncio.Protocol):
 
 #: Guards the loop's callbacks of a stream: an exception closes that stream.
 _ends_stream = guarded(
-    "follow the pace of a connection", lambda _failure, stream: stream.abortConnection()
+    "handle flow control of a connection",
+    lambda _failure, stream: stream.abortConnection(),
 )
 
 
@@ -258,7 +259,7 @@ class NativeStream(asyncio.Protocol):
         self._lose(ConnectionDone())
         self._transport.abort()
 
-    @guarded("tell of the end of a connection")
+    @guarded("report the end of a connection")
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when the connection is closed: notify the protocol, unless it was."""
         if self._aborted:

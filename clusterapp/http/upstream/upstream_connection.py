@@ -259,7 +259,7 @@ class CoreConnection(Protocol):
         else:
             self._read(call, data)
 
-    @guarded("tell of the end of a connection to the core")
+    @guarded("report the end of a connection to the core")
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
         Called when the connection is closed: end the call; the body's producer is

@@ -163,7 +163,9 @@ class Distribution:
                 if not listener.is_sticky:
                     raise
                 # The process may have dropped privileges since it bound the others.
-                self._log.warn("the master decides: {error}", error=error)
+                self._log.warn(
+                    "connections are dispatched by the master: {error}", error=error
+                )
                 listener.follow(listener.dispatch, None)
                 self._rearrange(notify=True)
 
@@ -360,7 +362,9 @@ class Distribution:
         try:
             return self._group(listener)
         except ListenError as error:
-            self._log.info("the master decides: {error}", error=error)
+            self._log.info(
+                "connections are dispatched by the master: {error}", error=error
+            )
             return None
 
     def _group(self, listener: Listener) -> Group:
@@ -400,7 +404,9 @@ class Distribution:
         try:
             group.steer(self._program(listener))
         except (ValueError, ListenError) as error:
-            self._log.warn("the master decides: {error}", error=error)
+            self._log.warn(
+                "connections are dispatched by the master: {error}", error=error
+            )
             listener.follow(listener.dispatch, None)
             group.steer(first_only())
 

@@ -32,7 +32,7 @@ _FIRST_LOOK = 0.01
 #: Guards the callbacks of a connection that is peeked at: after an exception the
 #: connection is passed on to a worker, which reads its head anew.
 _ends_look = guarded(
-    "look at a connection", lambda _failure, watched, **_: watched.end(None)
+    "peek at a connection", lambda _failure, watched, **_: watched.end(None)
 )
 
 

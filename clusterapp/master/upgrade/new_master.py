@@ -234,7 +234,7 @@ class _NewMaster(ProcessProtocol):
     def __init__(self, successor: Successor) -> None:
         self._successor = successor
 
-    @guarded("take note of the exit of the new master")
+    @guarded("handle the exit of the new master")
     def processExited(self, reason: Failure) -> None:
         self._successor.exited(reason)
 

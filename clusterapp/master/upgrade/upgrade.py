@@ -146,7 +146,7 @@ class UpgradeRole:
     def predecessor_gone(self) -> None:
         """Called when the channel to the older master is closed, by either end."""
         if self._inherited is not None and self._master.phase != "stopping":
-            self._log.warn("the master that was to be followed is gone")
+            self._log.warn("the old master has exited before this one took over")
             self._inherited = None
             self._become_active("")
 
@@ -205,6 +205,6 @@ class UpgradeRole:
         master.reactor.callLater(0, self._leave)
         return f"pid {pid} has taken over from pid {os.getpid()}, which leaves"
 
-    @guarded("leave after an upgrade")
+    @guarded("stop after an upgrade")
     def _leave(self) -> None:
         self._master.end(quick=False)

@@ -95,7 +95,7 @@ class _Answer:
             self._lines.append(line)
             self._silence.reset(QUIET)
 
-    @guarded("take the answer of a process")
+    @guarded("collect the stacks of a process")
     def end(self) -> None:
         """Complete the answer with what has arrived."""
         for timer in (self._limit, self._silence):
@@ -106,7 +106,7 @@ class _Answer:
         for fired in self._waiting:
             fired.callback(text)
 
-    @guarded("take the answer of a process")
+    @guarded("collect the stacks of a process")
     def _silent(self) -> None:
         if self._last_resort:
             self.end()
