@@ -20,7 +20,7 @@ from tests.integration.running import (
 )
 
 APPS = Path(__file__).parent / "apps"
-VISITORS = 16
+CLIENTS = 16
 
 
 class Case:
@@ -115,7 +115,7 @@ class StateFolderTests(SynchronousTestCase):
             at.remove_state()
             request = b"GET / HTTP/1.1\r\nHost: a\r\nX-Session: %d\r\n\r\n"
             with at.running.connect() as connection, connection.makefile("rb") as read:
-                for number in range(VISITORS):
+                for number in range(CLIENTS):
                     connection.sendall(request % number)
                     self.assertEqual(read.readline(), b"HTTP/1.1 200 OK\r\n")
                     while read.readline() != b"\r\n":

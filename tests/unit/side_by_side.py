@@ -79,7 +79,7 @@ class Answer(NamedTuple):
         return [value for key, value in self.fields if key == name]
 
 
-class Visitor:
+class HttpClient:
     """
     A client of one of the sites.
 
@@ -126,9 +126,9 @@ class Side:
         self.seen: list[Any] = []
         self.site = make_site(self.clock, make_root(self.seen))
 
-    def visitor(self) -> Visitor:
+    def http_client(self) -> HttpClient:
         """Connect one more client."""
-        return Visitor(self.site, ClientTransport(self.clock))
+        return HttpClient(self.site, ClientTransport(self.clock))
 
 
 class Calling(Resource):
@@ -291,10 +291,10 @@ def _as_ours(their: Answer, our: Answer) -> Answer:
 
 
 def _answered(side: Side, raw: bytes) -> Answer:
-    visitor = side.visitor()
-    visitor.ask(raw)
+    http_client = side.http_client()
+    http_client.ask(raw)
     side.clock.pump([0] * 20)
-    answer = visitor.answer(raw)
+    answer = http_client.answer(raw)
     assert answer is not None, f"no answer to {raw!r}"
     return answer
 

@@ -36,14 +36,14 @@ REACTOR: Any = reactor
 DONE = OperationResult(ok=True, text="stopped")
 
 #: Connects to a socket and prints what comes until its end.
-VISITOR = """
+CLIENT = """
 import os, socket, sys
 os.seteuid(int(sys.argv[2]))
-with socket.socket(socket.AF_UNIX) as visitor:
-    visitor.connect(sys.argv[1])
+with socket.socket(socket.AF_UNIX) as client:
+    client.connect(sys.argv[1])
     try:
-        visitor.sendall(b"GET /livez HTTP/1.0\\r\\n\\r\\n")
-        print(visitor.recv(100))
+        client.sendall(b"GET /livez HTTP/1.0\\r\\n\\r\\n")
+        print(client.recv(100))
     except ConnectionError:
         print(b"")
 """
@@ -329,9 +329,9 @@ class ServiceTests(TestCase):
         self.service()
         self.open_to_all()
         for user, answer in ((65_534, "b''"), (0, "b'HTTP/1.1 200 OK")):
-            visitor = [sys.executable, "-c", VISITOR, self.path, str(user)]
+            http_client = [sys.executable, "-c", CLIENT, self.path, str(user)]
             shown = await deferToThread(
-                subprocess.check_output, visitor, text=True, timeout=30
+                subprocess.check_output, http_client, text=True, timeout=30
             )
             self.assertTrue(shown.startswith(answer), shown)
         [line] = log.lines(LogLevel.warn)

@@ -136,4 +136,4 @@ class GetHeaderTests(SynchronousTestCase):
     def request(self, fields: list[tuple[bytes, bytes]]) -> ClusterRequest:
         side = Side(ClusterSite, lambda seen: Calling(lambda *_: b"", seen))
         head = Head(b"GET", b"/", b"HTTP/1.1", fields)
-        return ClusterRequest(side.visitor().channel, head)
+        return ClusterRequest(side.http_client().channel, head)

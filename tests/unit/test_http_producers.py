@@ -68,13 +68,13 @@ class UndeclaredTests(SideBySideTestCase):
         """It is paused and resumed as the client reads, and stopped when that goes."""
 
         def scenario(side: Side) -> None:
-            visitor = side.visitor()
-            visitor.ask(get())
-            channel: Any = visitor.transport.producer
+            http_client = side.http_client()
+            http_client.ask(get())
+            channel: Any = http_client.transport.producer
             channel.pauseProducing()
             channel.resumeProducing()
             channel.stopProducing()  # as real transports do before they tell the rest
-            visitor.goes()
+            http_client.goes()
 
         self.alike(lambda seen: Calling(registered(streaming=True), seen), scenario)
 
@@ -82,12 +82,12 @@ class UndeclaredTests(SideBySideTestCase):
         """It is asked for nothing more, and stopped."""
 
         def scenario(side: Side) -> None:
-            visitor = side.visitor()
-            visitor.ask(get())
+            http_client = side.http_client()
+            http_client.ask(get())
             side.clock.pump([0])
-            channel: Any = visitor.transport.producer
+            channel: Any = http_client.transport.producer
             channel.stopProducing()
-            visitor.goes()
+            http_client.goes()
             side.clock.pump([0] * 5)
 
         self.alike(lambda seen: Calling(registered(streaming=False), seen), scenario)

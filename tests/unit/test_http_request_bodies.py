@@ -19,7 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.web.server import NOT_DONE_YET
 
-from tests.unit.side_by_side import Calling, SideBySideTestCase, Visitor, get, post
+from tests.unit.side_by_side import Calling, HttpClient, SideBySideTestCase, get, post
 
 URL_ENCODED = "Content-Type: application/x-www-form-urlencoded"
 MULTIPART = 'Content-Type: multipart/form-data; boundary="b"'
@@ -136,38 +136,38 @@ class ArgsTests(SideBySideTestCase):
             lambda seen: Calling(lambda request, _: b"%d" % len(request.args), seen)
         )
         for raw in broken:
-            answer = theirs.visitor().ask(raw)
+            answer = theirs.http_client().ask(raw)
             assert answer is not None
             self.assertEqual(answer.status, b"400 Bad Request")
-            visitor = ours.visitor()
-            answer = visitor.ask(raw)
+            http_client = ours.http_client()
+            answer = http_client.ask(raw)
             assert answer is not None
             self.assertEqual(answer.status, b"400 Bad Request")
             self.assertEqual(answer.body, b"The form cannot be read.\n")
-            self.assertEqual(visitor.transport.ended, "")
-            self.assert_goes_on(visitor)
+            self.assertEqual(http_client.transport.ended, "")
+            self.assert_goes_on(http_client)
 
     def test_form_that_is_too_large(self) -> None:
         """A 413 from the engine, whose connection goes on."""
         _, ours = self.sides(
             lambda seen: Calling(lambda request, _: b"%d" % len(request.args), seen)
         )
-        visitor = ours.visitor()
+        http_client = ours.http_client()
         for body, kind in (
             (b"a=1&" * 1000, URL_ENCODED),
             (b"a=".ljust(2 * 1024**2 + 1, b"1"), URL_ENCODED),
             (FORM[: FORM.rindex(b"--b--")] * 334, MULTIPART),
         ):
-            answer = visitor.ask(post(body, kind))
+            answer = http_client.ask(post(body, kind))
             assert answer is not None
             self.assertEqual(answer.status, b"413 Request Entity Too Large")
             self.assertEqual(
                 answer.body, b"The form is too large, or has too many fields.\n"
             )
-            self.assert_goes_on(visitor)
+            self.assert_goes_on(http_client)
 
-    def assert_goes_on(self, visitor: Visitor) -> None:
-        answer = visitor.ask(get())
+    def assert_goes_on(self, http_client: HttpClient) -> None:
+        answer = http_client.ask(get())
         assert answer is not None
         self.assertEqual(answer.body, b"0")
 

@@ -105,9 +105,9 @@ class EndTests(SideBySideTestCase):
 
         def scenario(side: Side) -> None:
             for raw in (get("/x?a=b"), post(b"abc")):
-                visitor = side.visitor()
-                visitor.ask(raw)
-                visitor.goes()
+                http_client = side.http_client()
+                http_client.ask(raw)
+                http_client.goes()
 
         self.alike(lambda seen: Calling(handler, seen), scenario)
 

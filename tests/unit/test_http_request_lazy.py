@@ -100,7 +100,7 @@ class OrdinaryRequestTests(SynchronousTestCase):
 
     def ask(self, root: IResource, raw: bytes) -> ClusterRequest:
         side = Side(ClusterSite, lambda _: root)
-        answer = side.visitor().ask(raw)
+        answer = side.http_client().ask(raw)
         assert answer is not None
         self.assertEqual(answer.body, b"hello")
         request = self.requests[-1]

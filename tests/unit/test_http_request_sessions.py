@@ -57,15 +57,15 @@ class SessionTests(SideBySideTestCase):
         def scenario(side: Side) -> list[Any]:
             site: Any = side.site
             site._entropy = lambda _: b"%d" % len(site.sessions)
-            first = side.visitor().ask(get("/1"))
+            first = side.http_client().ask(get("/1"))
             known = f"Cookie: {cookie(first)}"
-            second = side.visitor().ask(get("/2", known))
+            second = side.http_client().ask(get("/2", known))
             side.clock.advance(40)
-            third = side.visitor().ask(get("/3", known))
+            third = side.http_client().ask(get("/3", known))
             side.clock.advance(40)
-            fourth = side.visitor().ask(get("/4", known))
+            fourth = side.http_client().ask(get("/4", known))
             side.clock.advance(61)
-            fifth = side.visitor().ask(get("/5", known))
+            fifth = side.http_client().ask(get("/5", known))
             side.clock.advance(61)
             return [first, second, third, fourth, fifth, site.sessions]
 

@@ -63,12 +63,12 @@ class FinishTests(SideBySideTestCase):
         """Take a step with a request that waits, on both sides."""
 
         def scenario(side: Side) -> Any:
-            visitor = side.visitor()
-            visitor.ask(raw)
+            http_client = side.http_client()
+            http_client.ask(raw)
             request = side.seen.pop()
             result = step(request, side)
             side.clock.pump([0] * 5)
-            return result, visitor.answer(raw), visitor.transport.disconnecting
+            return result, http_client.answer(raw), http_client.transport.disconnecting
 
         return self.alike(lambda seen: Calling(waiting, seen), scenario)
 
@@ -136,10 +136,10 @@ class FinishTests(SideBySideTestCase):
             return NOT_DONE_YET
 
         def scenario(side: Side) -> Any:
-            visitor = side.visitor()
-            visitor.ask(get())
-            visitor.goes()
-            return bytes(visitor.transport.value()).count(b"y")
+            http_client = side.http_client()
+            http_client.ask(get())
+            http_client.goes()
+            return bytes(http_client.transport.value()).count(b"y")
 
         self.alike(lambda seen: Calling(gone, seen), scenario)
 
@@ -147,9 +147,9 @@ class FinishTests(SideBySideTestCase):
         """Its request is never served."""
 
         def scenario(side: Side) -> None:
-            visitor = side.visitor()
-            visitor.ask(post(b"abc")[:-1])
-            visitor.goes()
+            http_client = side.http_client()
+            http_client.ask(post(b"abc")[:-1])
+            http_client.goes()
 
         self.alike(lambda seen: Calling(waiting, seen), scenario)
 
@@ -165,17 +165,17 @@ class FinishTests(SideBySideTestCase):
         self.assertTrue(closing)
         self.assertIsNone(answer.body)
         _, ours = self.sides(lambda seen: Calling(lambda *_: b"", seen))
-        self.assertIsNotNone(ours.visitor().ask(get()))
+        self.assertIsNotNone(ours.http_client().ask(get()))
 
     def test_lose_connection_after_the_end(self) -> None:
         """The connection is no longer this request's to close."""
         _, ours = self.sides(lambda seen: Calling(waiting, seen))
-        visitor = ours.visitor()
-        visitor.ask(get())
+        http_client = ours.http_client()
+        http_client.ask(get())
         request = ours.seen[0]
         request.finish()
         request.loseConnection()
-        self.assertEqual(visitor.transport.ended, "")
+        self.assertEqual(http_client.transport.ended, "")
 
 
 class ProducerTests(SideBySideTestCase):
@@ -187,14 +187,14 @@ class ProducerTests(SideBySideTestCase):
 
         def scenario(side: Side) -> Any:
             sides.append(side)
-            visitor = side.visitor()
-            visitor.ask(get())
+            http_client = side.http_client()
+            http_client.ask(get())
             if streaming:
                 for _ in range(3):
                     side.seen[0].resumeProducing()
             side.clock.pump([0] * 10)
             del side.seen[0]
-            return visitor.answer()
+            return http_client.answer()
 
         def handler(request: Any, seen: list[Any]) -> int:
             producer = Producer(request, seen, unregisters=unregisters)
@@ -244,9 +244,9 @@ class ProducerTests(SideBySideTestCase):
             return NOT_DONE_YET
 
         def scenario(side: Side) -> None:
-            visitor = side.visitor()
-            visitor.ask(get())
-            channel: Any = visitor.transport.producer
+            http_client = side.http_client()
+            http_client.ask(get())
+            channel: Any = http_client.transport.producer
             channel.pauseProducing()
             channel.resumeProducing()
             channel.pauseProducing()
@@ -288,7 +288,7 @@ class FailureTests(SideBySideTestCase):
 
         for side in self.sides(lambda seen: Calling(handler, seen)):
             side.site.displayTracebacks = True
-            answer = side.visitor().ask(get())
+            answer = side.http_client().ask(get())
             assert answer is not None
             self.assertEqual(answer.field(b"content-type"), [b"text/html"])
             self.assertIn(b"secret", answer.body or b"")
@@ -313,10 +313,10 @@ class FailureTests(SideBySideTestCase):
             raise ValueError
 
         _, ours = self.sides(lambda seen: Calling(handler, seen))
-        visitor = ours.visitor()
-        visitor.ask(get())
-        self.assertEqual(visitor.transport.ended, "reset")
-        self.assertNotIn(b"Failed", visitor.transport.value())
+        http_client = ours.http_client()
+        http_client.ask(get())
+        self.assertEqual(http_client.transport.ended, "reset")
+        self.assertNotIn(b"Failed", http_client.transport.value())
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_of_who_is_gone(self) -> None:
@@ -332,9 +332,9 @@ class FailureTests(SideBySideTestCase):
             return NOT_DONE_YET
 
         def scenario(side: Side) -> None:
-            visitor = side.visitor()
-            visitor.ask(get())
-            visitor.goes()
+            http_client = side.http_client()
+            http_client.ask(get())
+            http_client.goes()
 
         self.alike(lambda seen: Calling(handler, seen), scenario)
         self.assertEqual(len(self.flushLoggedErrors(ConnectionDone)), 2)

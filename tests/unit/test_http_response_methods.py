@@ -130,8 +130,8 @@ class MethodTests(SideBySideTestCase):
             return NOT_DONE_YET
 
         _, ours = self.sides(lambda seen: Only(b"GET", finishing, seen))
-        visitor = ours.visitor()
-        answer = visitor.ask(self.HEAD)
+        http_client = ours.http_client()
+        answer = http_client.ask(self.HEAD)
         assert answer is not None
         self.assertEqual((answer.status, answer.body), (b"200 OK", b""))
         self.assertEqual(answer.field(b"x"), [b"y"])
@@ -184,7 +184,7 @@ class EncodingTests(SideBySideTestCase):
                 Calling(handler, seen), [GzipEncoderFactory()]
             )
         )
-        answer = ours.visitor().ask(self.RAWS[2])
+        answer = ours.http_client().ask(self.RAWS[2])
         assert answer is not None
         self.assertEqual(zlib.decompress(answer.body or b"", 47), b"")
         self.assertEqual(answer.field(b"content-type"), [b"text/html"])
@@ -207,9 +207,9 @@ class EncodingTests(SideBySideTestCase):
             get("/204", gzip),
             get("/200", gzip, method="HEAD"),
         ):
-            visitor = ours.visitor()
-            visitor.ask(raw)
-            self.assertTrue(visitor.transport.value().endswith(b"\r\n\r\n"))
+            http_client = ours.http_client()
+            http_client.ask(raw)
+            self.assertTrue(http_client.transport.value().endswith(b"\r\n\r\n"))
 
 
 class Page(Element):
@@ -233,10 +233,10 @@ class LateTests(SideBySideTestCase):
         """A page goes out as far as it is known, and then the rest."""
 
         def scenario(side: Side) -> Any:
-            visitor = side.visitor()
-            first = visitor.ask(get())
+            http_client = side.http_client()
+            first = http_client.ask(get())
             side.seen.pop().callback("now")
-            return first and first._replace(body=None), visitor.answer()
+            return first and first._replace(body=None), http_client.answer()
 
         def handler(request: Any, seen: list[Any]) -> Any:
             seen.append(Deferred())
@@ -249,8 +249,8 @@ class LateTests(SideBySideTestCase):
         """Requests that come together are answered one after the other."""
 
         def scenario(side: Side) -> Any:
-            visitor = side.visitor()
-            visitor.ask(get("/1") + get("/2"))
+            http_client = side.http_client()
+            http_client.ask(get("/1") + get("/2"))
             paths = []
             for _ in range(2):
                 request = side.seen.pop()

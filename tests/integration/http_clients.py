@@ -18,13 +18,13 @@ from urllib.request import Request
 
 from tests.integration.running import DEADLINE
 
-#: How many visitors ask at the same time.
+#: How many clients ask at the same time.
 THREADS = 8
 
-#: What a thread waits between two requests when visitors ask all the time, in seconds.
+#: What a thread waits between two requests when clients ask all the time, in seconds.
 BREATH = 0.006
 
-#: How long a visitor waits before it asks again what was not answered, in seconds.
+#: How long a client waits before it asks again what was not answered, in seconds.
 _PAUSE = 0.02
 
 
@@ -70,7 +70,7 @@ class RefusedError(Exception):
         self.status = status
 
 
-class Visitor:
+class HttpClient:
     """
     One client.
 
@@ -146,15 +146,15 @@ class Visitor:
         return Request(f"{scheme}://127.0.0.1:{way.port}/")
 
 
-#: Chooses some of a visitor's ways.
-Through = Callable[[Visitor], Sequence[Way]]
+#: Chooses some of a client's ways.
+Through = Callable[[HttpClient], Sequence[Way]]
 
 
 @dataclass(frozen=True)
 class Answer:
     """Who has answered whom, and on which connection to the site."""
 
-    visitor: int
+    http_client: int
     way: str
     slot: int
     pid: int
@@ -169,7 +169,7 @@ class Failure:
     :param kind: what has become of it: a status, or the name of an exception.
     """
 
-    visitor: int
+    http_client: int
     way: str
     kind: str
     detail: str
@@ -183,54 +183,60 @@ class Findings:
     failures: list[Failure] = field(default_factory=list)
 
     def homes(self) -> Mapping[int, int]:
-        """Return each visitor's slot: everybody must have had exactly one."""
+        """Return each client's slot: everybody must have had exactly one."""
         seen: dict[int, set[int]] = defaultdict(set)
         for answer in self.answers:
-            seen[answer.visitor].add(answer.slot)
-        astray = {visitor: slots for visitor, slots in seen.items() if len(slots) > 1}
+            seen[answer.http_client].add(answer.slot)
+        astray = {
+            http_client: slots for http_client, slots in seen.items() if len(slots) > 1
+        }
         assert not astray, self._stories(astray)
-        return {visitor: slot for visitor, (slot,) in seen.items()}
+        return {http_client: slot for http_client, (slot,) in seen.items()}
 
     def connections(self, way: str) -> Mapping[str, int]:
-        """Return how many visitors' requests each of a way's connections has had."""
+        """Return how many clients' requests each of a way's connections has had."""
         seen: dict[str, set[int]] = defaultdict(set)
         for answer in self.answers:
             if answer.way == way:
-                seen[answer.connection].add(answer.visitor)
-        return {connection: len(visitors) for connection, visitors in seen.items()}
+                seen[answer.connection].add(answer.http_client)
+        return {
+            connection: len(http_clients) for connection, http_clients in seen.items()
+        }
 
     def __str__(self) -> str:
         kinds = Counter(f"{each.kind} {each.way}" for each in self.failures)
         return f"{len(self.answers):,} answers, failures: {dict(kinds)}"
 
-    def _stories(self, visitors: Mapping[int, set[int]]) -> str:
+    def _stories(self, http_clients: Mapping[int, set[int]]) -> str:
         """Return what has happened to the first few clients with several slots."""
-        shown = [f"{len(visitors)} have had several slots"]
-        for visitor in sorted(visitors)[:3]:
-            own = [answer for answer in self.answers if answer.visitor == visitor]
+        shown = [f"{len(http_clients)} have had several slots"]
+        for http_client in sorted(http_clients)[:3]:
+            own = [
+                answer for answer in self.answers if answer.http_client == http_client
+            ]
             shown += map(str, own)
         return "\n".join(shown)
 
 
 class Crowd:
     """
-    Visitors that ask through all of their ways, in turns that chance decides.
+    Clients that ask through all of their ways, in turns that chance decides.
 
     A request that is not answered is a failure, and is sent again until it is.
 
-    :param visitors: who they are.
+    :param http_clients: who they are.
     """
 
-    def __init__(self, visitors: Sequence[Visitor]) -> None:
-        self._visitors = visitors
+    def __init__(self, http_clients: Sequence[HttpClient]) -> None:
+        self._visitors = http_clients
 
     def arrive(self) -> Findings:
-        """Have each visitor ask once, through the first of its ways."""
-        return self._ask(1, lambda visitor: visitor.ways[:1])
+        """Have each client ask once, through the first of its ways."""
+        return self._ask(1, lambda http_client: http_client.ways[:1])
 
     def ask(self, times: int) -> Findings:
-        """Have each visitor ask so many times through each of its ways."""
-        return self._ask(times, lambda visitor: visitor.ways)
+        """Have each client ask so many times through each of its ways."""
+        return self._ask(times, lambda http_client: http_client.ways)
 
     @contextmanager
     def asking(self) -> Iterator[Findings]:
@@ -241,7 +247,7 @@ class Crowd:
             done = executor.submit(
                 self._run,
                 findings,
-                lambda visitor: visitor.ways,
+                lambda http_client: http_client.ways,
                 # With a pause: there is more to do for the processors meanwhile.
                 lambda _: not ended.wait(BREATH),
             )
@@ -253,8 +259,8 @@ class Crowd:
 
     def close(self) -> None:
         """Close all connections."""
-        for visitor in self._visitors:
-            visitor.close()
+        for http_client in self._visitors:
+            http_client.close()
 
     def _ask(self, times: int, through: Through) -> Findings:
         findings = Findings()
@@ -275,37 +281,37 @@ class Crowd:
 
 
 def _live(
-    visitors: Sequence[Visitor],
+    http_clients: Sequence[HttpClient],
     findings: Findings,
     through: Through,
     goes_on: Callable[[int], bool],
 ) -> None:
     """Run some clients, one after the other."""
-    turns = [(each, way) for each in visitors for way in through(each)]
+    turns = [(each, way) for each in http_clients for way in through(each)]
     for turn in itertools.takewhile(goes_on, itertools.count()):
         random.Random(turn).shuffle(turns)
-        for visitor, way in turns:
+        for http_client, way in turns:
             if not goes_on(turn):
                 return
-            findings.answers.append(_answered(visitor, way, findings.failures))
+            findings.answers.append(_answered(http_client, way, findings.failures))
 
 
-def _answered(visitor: Visitor, way: Way, failures: list[Failure]) -> Answer:
+def _answered(http_client: HttpClient, way: Way, failures: list[Failure]) -> Answer:
     """Ask until there is an answer."""
     until = time.monotonic() + DEADLINE
     while True:
         try:
-            said = visitor.ask(way)
+            said = http_client.ask(way)
             break
         except RefusedError as error:
             kind, detail = str(error.status), str(error)
         except (OSError, http.client.HTTPException) as error:
             kind, detail = type(error).__name__, str(error)
-        failures.append(Failure(visitor.number, way.name, kind, detail))
+        failures.append(Failure(http_client.number, way.name, kind, detail))
         assert time.monotonic() < until, failures[-1]
         time.sleep(_PAUSE)
-    assert said["client"] == visitor.address, said
+    assert said["client"] == http_client.address, said
     return Answer(
-        *(visitor.number, way.name),
+        *(http_client.number, way.name),
         *(said["slot"], said["pid"], said["connection"]),
     )
