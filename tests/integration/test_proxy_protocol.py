@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.haproxy import haproxy, through
 from tests.integration.running import DEADLINE, RunningCluster, cluster, eventually
-from tests.unit.papers import chain, key
+from tests.unit.http.tls.pem_files import chain, key
 
 APPS = Path(__file__).parent / "apps"
 #: Where the client connects to HAProxy from; HAProxy itself is 127.0.0.1.

@@ -21,7 +21,7 @@ from tests.integration.running import (
     cluster,
     eventually,
 )
-from tests.unit.papers import chain, key, serial, shown_serial
+from tests.unit.http.tls.pem_files import chain, key, serial, shown_serial
 
 APPS = Path(__file__).parent / "apps"
 ENVIRONMENT = {"PYTHONPATH": str(APPS)}

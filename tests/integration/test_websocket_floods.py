@@ -16,7 +16,7 @@ from wsproto.events import BytesMessage, CloseConnection, TextMessage
 from tests.integration.running import DEADLINE, RunningCluster, cluster
 from tests.integration.test_core import resident
 from tests.integration.test_websockets import Client
-from tests.unit.websockets import (
+from tests.unit.http.websockets import (
     CLOSE,
     FIRST,
     HANDSHAKE,

@@ -27,7 +27,7 @@ from wsproto.events import (
 
 from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
 from tests.integration.running import DEADLINE, RunningCluster, cluster
-from tests.unit.papers import chain, key
+from tests.unit.http.tls.pem_files import chain, key
 
 APPS = Path(__file__).parent / "apps"
 PATHS = ("/twisted", "/autobahn")

@@ -34,7 +34,7 @@ from zope.interface import implementer
 
 from clusterapp.channel.ends import ChildEnd, WorkerStats
 from clusterapp.interfaces import StaticFolder
-from tests.unit.passing import PassingTransport, joined
+from tests.unit.channel.passing import PassingTransport, joined
 
 if TYPE_CHECKING:
     from twisted.test.iosim import IOPump

@@ -21,10 +21,10 @@ from clusterapp.master.signal_handlers import Signals
 from clusterapp.master.systemd_notify import Notifying
 from clusterapp.master.workers.orphan_reaper import ZombieReaper
 from clusterapp.tap import Options, Program, makeService
-from tests.unit import master_apps
 from tests.unit.fakes import FakeReactor, descriptors
+from tests.unit.master import master_apps
 
-PLAIN = "tests.unit.master_apps:plain"
+PLAIN = "tests.unit.master.master_apps:plain"
 
 
 class TapCase(SynchronousTestCase):
