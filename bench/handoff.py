@@ -47,14 +47,14 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def connections() -> Work:
-    """Give the work, without what one worker is to reach."""
+    """Return the work, without what one worker is to reach."""
     [work] = [one for one in WORKS if one.name == "connections"]
     return replace(work, targets=())
 
 
 def judgement(figures: Mapping[str, Figure]) -> str:
     """
-    Tell how each policy compares.
+    Return how each policy compares.
 
     :param figures: by the names of the policies and of Node's servers.
     """

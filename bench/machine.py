@@ -50,7 +50,7 @@ def cpus_for(processes: int) -> Cpus:
 
 def divide(cpus: Collection[int], processes: int) -> Cpus:
     """
-    Give each of a server's processes a CPU, as far as they go, and wrk the next.
+    Assign a CPU to each process of a server, as far as they go, the next to wrk.
 
     :raise BenchError: there is only one.
     """
@@ -79,7 +79,7 @@ def cpu_model(cpuinfo: str) -> str:
 
 def versions(peers: Iterable[str], checkouts: dict[str, Path]) -> dict[str, str]:
     """
-    Tell the versions of what was measured.
+    Return the versions of what was measured.
 
     :param peers: the names of those that took part.
     :param checkouts: the folders of those of them that are clusterapp.
@@ -101,7 +101,7 @@ def versions(peers: Iterable[str], checkouts: dict[str, Path]) -> dict[str, str]
 
 
 def parse_pins(requirements: str) -> dict[str, str]:
-    """Tell the exact versions that a requirements file asks for."""
+    """Return the exact versions that a requirements file asks for."""
     return dict(_PINNED.findall(requirements))
 
 

@@ -8,7 +8,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def tree(pid: int) -> list[int]:
-    """Tell the pids of a process and of all that come from it."""
+    """Return the pids of a process and of all that come from it."""
     parents, found = _parents(), [pid]
     for one in found:
         found.extend(child for child, parent in parents.items() if parent == one)
@@ -16,18 +16,18 @@ def tree(pid: int) -> list[int]:
 
 
 def workers(pid: int) -> list[int]:
-    """Tell the pids of those in a tree that have no child of their own."""
+    """Return the pids of those in a tree that have no child of their own."""
     parents = set(_parents().values())
     return [one for one in tree(pid) if one not in parents]
 
 
 def cpu_seconds(pid: int) -> float:
-    """Tell how much processor time a tree of processes has used."""
+    """Return how much processor time a tree of processes has used."""
     return sum(map(_cpu_ticks, tree(pid))) / _TICKS
 
 
 def private_kib(pid: int) -> int:
-    """Tell how much memory a process shares with no other."""
+    """Return how much memory a process shares with no other."""
     return parse_private(Path(f"/proc/{pid}/smaps_rollup").read_text("ascii"))
 
 
@@ -64,7 +64,7 @@ def _cpu_ticks(pid: int) -> int:
 
 
 def _parents() -> dict[int, int]:
-    """Tell the parent of each process that there is."""
+    """Return the parent of each process that there is."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):

@@ -66,7 +66,7 @@ def about(
     options: argparse.Namespace, names: Iterable[str], checkouts: dict[str, Path]
 ) -> dict[str, str]:
     """
-    Tell where, how and with what is measured.
+    Return where, how and with what is measured.
 
     :param names: the names of those that take part.
     :param checkouts: the folders of those of them that are clusterapp.
@@ -80,5 +80,5 @@ def about(
 
 
 def say(what: str) -> None:
-    """Tell what goes on, on standard error."""
+    """Write the progress to standard error."""
     print(what, file=sys.stderr, flush=True)

@@ -28,19 +28,19 @@ def text(about: Mapping[str, str], works: Sequence[Work], results: Results) -> s
 
 
 def listed(about: Mapping[str, str]) -> str:
-    """Tell facts, one a line."""
+    """Return the facts, one a line."""
     return "\n".join(f"- {name}: {what}" for name, what in about.items())
 
 
 def details(work: Work, figures: Mapping[str, Figure]) -> str:
-    """Tell all about one work: medians, spread, and how busy each server was."""
+    """Return all about one work: medians, spread, and how busy each server was."""
     head = [work.title, work.unit, "least", "most", "CPU", "by CPU second"]
     rows = [[name, *_detail(work, figure)] for name, figure in figures.items()]
     return table(head, rows)
 
 
 def overview(works: Sequence[Work], results: Results) -> str:
-    """Tell the medians of all, a row for each work and a column for each server."""
+    """Return the medians of all, a row for each work and a column for each server."""
     names = list(dict.fromkeys(name for work in works for name in results[work.name]))
     rows = [
         [f"{work.title}, {work.unit}", *_medians(work, results[work.name], names)]
@@ -50,13 +50,13 @@ def overview(works: Sequence[Work], results: Results) -> str:
 
 
 def judgement(works: Sequence[Work], results: Results) -> str:
-    """Tell how clusterapp compares, with what was to be reached beside it."""
+    """Return how clusterapp compares, with what was to be reached beside it."""
     found = [one for work in works for one in verdicts(work, results[work.name])]
     return compared("clusterapp", found) if found else ""
 
 
 def compared(whose: str, found: Iterable[Verdict]) -> str:
-    """Tell ratios, each beside its target."""
+    """Return the ratios, each beside its target."""
     head = [whose, "ratio", "target", "met", "ratio by CPU second"]
     return table(head, [[f"{one.work}, {one.what}", *_judged(one)] for one in found])
 
@@ -64,7 +64,7 @@ def compared(whose: str, found: Iterable[Verdict]) -> str:
 def document(
     about: Mapping[str, str], works: Sequence[Work], results: Results
 ) -> dict[str, object]:
-    """Give everything, with every sample, in types that JSON has."""
+    """Return everything, with every sample, in types that JSON has."""
     return {
         "about": dict(about),
         "works": {work.name: _figures(work, results[work.name]) for work in works},
@@ -83,7 +83,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def invalid(fault: str) -> str:
-    """Tell why there is no figure, so that it fits into a table."""
+    """Return why there is no figure, so that it fits into a table."""
     return f"invalid: {fault}".replace("|", "\\|")
 
 

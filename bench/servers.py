@@ -157,7 +157,7 @@ def _is_ready(port: int, path: str) -> bool:
 
 
 def _has_ended(pid: int) -> bool:
-    """Tell whether a child has ended, without reaping it."""
+    """Return whether a child has ended, without reaping it."""
     how = os.WEXITED | os.WNOHANG | os.WNOWAIT
     return os.waitid(os.P_PID, pid, how) is not None
 

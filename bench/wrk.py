@@ -99,7 +99,7 @@ def output(place: str, load: Load, arguments: Sequence[str]) -> str:
 
 
 def _request(work: Work, folder: Path) -> list[str]:
-    """Tell wrk what the requests are like."""
+    """Return the wrk script of the requests."""
     if work.one_request_each:
         return list(ONE_REQUEST_EACH)
     if not work.post_bytes:

@@ -23,6 +23,6 @@ def make_monotonic(reactor: Any) -> None:
     if reactor.seconds is not wall_clock:
         return
     if reactor.getDelayedCalls():
-        _log.warn("the reactor has timers already: it goes by the time of day")
+        _log.warn("the reactor has timers already: it keeps the wall clock")
         return
     reactor.seconds = monotonic

@@ -80,7 +80,7 @@ def clean_up_forks() -> None:
 @contextmanager
 def suspended() -> Iterator[None]:
     """
-    Let forks of this thread keep everything: they are about to call exec(2).
+    Suspend the clean-up of forks in this thread: they are about to call exec(2).
 
     For Twisted's ``spawnProcess``, which may fork, and passes descriptors on by number.
     """
@@ -162,7 +162,7 @@ def _attempt(step: Callable[[], None]) -> None:
 
 def _stop_loop() -> None:
     """
-    Have the event loop end this process when the fork's code returns to it.
+    Make the event loop end this process when the fork's code returns to it.
 
     Calls that are due in the same iteration of the loop are dropped, as far as they can
     be reached.

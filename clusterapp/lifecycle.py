@@ -2,7 +2,7 @@
 The life of one slot, as a state machine that does no I/O.
 
 A slot is stopped, starting, running, draining, in backoff or fatal. Actions go
-through `Effects`; events come back as inputs of `Lifecycle`. Inputs return nothing,
+through `SlotEffects`; events come back as inputs of `Lifecycle`. Inputs return nothing,
 so that effects may call them while a transition is under way: Automat then
 processes them when it has ended.
 """
@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IDelayedCall
 State = Literal["stopped", "starting", "running", "draining", "backoff", "fatal"]
 
 
-class Effects(Protocol):
+class SlotEffects(Protocol):
     """The actions of a lifecycle."""
 
     def entered(self, state: State) -> None:
@@ -44,7 +44,7 @@ class Effects(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class SlotTimeouts:
     """
     Timeouts, and the backoff after crashes; times are in seconds.
 
@@ -78,8 +78,8 @@ class Slot:
     `chance` returns a random number from -1 to 1, by which pauses are spread.
     """
 
-    effects: Effects
-    patience: Patience
+    effects: SlotEffects
+    timeouts: SlotTimeouts
     chance: Callable[[], float]
     crashes: deque[float] = field(default_factory=deque)
     pauses: int = 0
@@ -97,11 +97,11 @@ class Slot:
         if since is not None:
             self.given_up = False
             self.crashes.clear()
-            if now - since >= self.patience.steady:
+            if now - since >= self.timeouts.steady:
                 self.pauses = 0
             return
         self.crashes.append(now)
-        while now - self.crashes[0] > self.patience.crash_window:
+        while now - self.crashes[0] > self.timeouts.crash_window:
             self.crashes.popleft()
 
     def inherit(self, before: "Slot") -> None:
@@ -115,11 +115,11 @@ class Slot:
 
         A slot that is fatal once stays so until a process has become ready.
         """
-        return self.given_up or len(self.crashes) >= self.patience.most_crashes
+        return self.given_up or len(self.crashes) >= self.timeouts.most_crashes
 
     def next_pause(self) -> float:
         """Return the seconds to wait before the next start; each pause is longer."""
-        p = self.patience
+        p = self.timeouts
         seconds = p.pause * p.growth**self.pauses
         if seconds < p.longest_pause:
             self.pauses += 1  # no further: growth to a high power overflows a float
@@ -155,7 +155,7 @@ def _starting_up(life: Lifecycle, slot: Slot) -> IDelayedCall:
     slot.running_since = None
     slot.effects.entered("starting")
     slot.effects.spawn()
-    return slot.effects.after(slot.patience.boot, life._late)
+    return slot.effects.after(slot.timeouts.boot, life._late)
 
 
 def _serving(life: Lifecycle, slot: Slot) -> None:
@@ -166,7 +166,7 @@ def _serving(life: Lifecycle, slot: Slot) -> None:
 def _draining_off(life: Lifecycle, slot: Slot) -> IDelayedCall:
     slot.effects.entered("draining")
     slot.effects.ask_to_drain()
-    return slot.effects.after(slot.patience.drain, life._late)
+    return slot.effects.after(slot.timeouts.drain, life._late)
 
 
 def _backing_off(life: Lifecycle, slot: Slot) -> IDelayedCall:
@@ -180,7 +180,7 @@ def _backing_off(life: Lifecycle, slot: Slot) -> IDelayedCall:
 def _giving_up(life: Lifecycle, slot: Slot) -> IDelayedCall:
     slot.given_up = True
     slot.effects.entered("fatal")
-    return slot.effects.pause(slot.patience.fatal_pause, life._late)
+    return slot.effects.pause(slot.timeouts.fatal_pause, life._late)
 
 
 def _empty(life: Lifecycle, slot: Slot) -> None:

@@ -27,7 +27,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class OperationResult:
     """
     The result of an operation.
 
@@ -93,28 +93,28 @@ class Operations(Protocol):
     def health(self) -> Health:
         """Return whether the cluster can serve."""
 
-    def reload(self, tell: Tell) -> Deferred[Verdict]:
+    def reload(self, tell: Tell) -> Deferred[OperationResult]:
         """Replace all workers with processes of a new generation, in batches."""
 
-    def upgrade(self, tell: Tell) -> Deferred[Verdict]:
+    def upgrade(self, tell: Tell) -> Deferred[OperationResult]:
         """Replace the master and all its processes."""
 
     def scale(
         self, workers: int, tell: Tell, *, force: bool = False
-    ) -> Deferred[Verdict]:
+    ) -> Deferred[OperationResult]:
         """
         Change the number of workers.
 
         :param force: whether to exceed the maximum that is of use on this machine.
         """
 
-    def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[Verdict]:
+    def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[OperationResult]:
         """Change the dispatch policy, until the next start."""
 
-    def restart(self, slot: Slot, tell: Tell) -> Deferred[Verdict]:
+    def restart(self, slot: Slot, tell: Tell) -> Deferred[OperationResult]:
         """Replace the worker of one slot, or the core; an empty slot is filled."""
 
-    def drain(self, slot: int, tell: Tell) -> Deferred[Verdict]:
+    def drain(self, slot: int, tell: Tell) -> Deferred[OperationResult]:
         """Drain the worker of one slot; the slot stays empty."""
 
     def stacks(self, slot: Slot | None) -> Deferred[Mapping[Slot, str]]:
@@ -124,5 +124,5 @@ class Operations(Protocol):
         :return: fires with a text for each slot that has a process.
         """
 
-    def stop(self, *, quick: bool, tell: Tell) -> Deferred[Verdict]:
+    def stop(self, *, quick: bool, tell: Tell) -> Deferred[OperationResult]:
         """Stop the cluster; the verdict is sent before the master exits."""

@@ -15,7 +15,7 @@ from clusterapp.settings.endpoint_syntax import decimal
 
 #: The timeout of a send, in seconds: systemd may be busy; notifications must not be
 #: lost, nor block the event loop for long.
-_PATIENCE = 1.0
+_TIMEOUT = 1.0
 
 
 class Notifier:
@@ -41,20 +41,20 @@ class Notifier:
 
     def ready(self) -> None:
         """Notify systemd that the start, or a reload, is complete."""
-        self._tell("READY=1")
+        self._send("READY=1")
 
     def reloading(self) -> None:
         """Notify systemd that a reload begins; `ready` notifies it of the end."""
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._tell("RELOADING=1", f"MONOTONIC_USEC={now}")
+        self._send("RELOADING=1", f"MONOTONIC_USEC={now}")
 
     def stopping(self) -> None:
         """Notify systemd that the service begins to stop."""
-        self._tell("STOPPING=1")
+        self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
         """Send the status of the service to systemd, as a line for people."""
-        self._tell(f"STATUS={' '.join(text.split())}")
+        self._send(f"STATUS={' '.join(text.split())}")
 
     def main_pid(self, pid: int) -> None:
         """
@@ -63,18 +63,18 @@ class Notifier:
         With ``NotifyAccess=main``, only the previous main process may send this, and
         only notifications of the new one are accepted afterwards.
         """
-        self._tell(f"MAINPID={pid}")
+        self._send(f"MAINPID={pid}")
 
     def watchdog(self) -> None:
         """Notify systemd's watchdog that the service's event loop runs."""
-        self._tell("WATCHDOG=1")
+        self._send("WATCHDOG=1")
 
-    def _tell(self, *lines: str) -> None:
+    def _send(self, *lines: str) -> None:
         if self._address is None:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
-                out.settimeout(_PATIENCE)
+                out.settimeout(_TIMEOUT)
                 out.sendto("\n".join(lines).encode(errors="replace"), self._address)
         except OSError as error:
             self._warn(error)
@@ -84,7 +84,7 @@ class Notifier:
             return
         self._warned = True
         self._log.warn(
-            "cannot tell systemd anything on {path}: {error}",
+            "cannot notify systemd on {path}: {error}",
             path=self._path,
             error=error,
         )

@@ -23,7 +23,7 @@ from clusterapp.regular import from_start_folder, set_start_folder
 from clusterapp.settings import command_line
 from clusterapp.settings.option_types import OFF
 from clusterapp.terminal import (
-    TOLD,
+    REPORTED,
     Terminal,
     check_paths,
     print_error,
@@ -43,7 +43,7 @@ __all__ = ["Options", "makeService"]
 _LOG_FILE = "twistd.log"
 
 
-class Options(command_line.Options):
+class Options(command_line.SettingsOptions):
     """The command-line options; ``--check-config`` runs when they have been parsed."""
 
     def postOptions(self) -> None:
@@ -110,7 +110,7 @@ class Program(MultiService):
         # Copied before any application is imported, which may change the environment.
         self._environ = {**options.environ}
         self._environ.pop(VARIABLE, None)
-        self._inheritance = InheritedState.from_environ(os.environ)
+        self._inherited = InheritedState.from_environ(os.environ)
         self._control: ControlService | None = None
         self._log: ProgramLog | None = None
         # The absolute paths of twistd's log file and of its pid file, if it has one.
@@ -129,7 +129,9 @@ class Program(MultiService):
             choose=options.resolve,
             stop=self._stop,
             environ=self._environ,
-            upgrading=Upgrading(self._inheritance, self._lead, self._command(options)),
+            upgrading=Upgrading(
+                self._inherited, self._on_active, self._command(options)
+            ),
         )
         Signals(reactor, cluster, self._stop).setServiceParent(self)
         if os.getpid() == 1:
@@ -141,10 +143,10 @@ class Program(MultiService):
             cluster,
             # systemd's WATCHDOG_PID names the first master; later ones send as well.
             watchdog_interval(
-                environ, None if self._inheritance is not None else os.getpid()
+                environ, None if self._inherited is not None else os.getpid()
             ),
         )
-        if self._inheritance is None:
+        if self._inherited is None:
             # A new master sends no notifications before it has taken over.
             self._notifying.setServiceParent(self)
         if options.settings.reload:
@@ -167,7 +169,7 @@ class Program(MultiService):
             parent, self._twistd, later, request_under_way
         )
         if log is not None:
-            log.upgrading = self._inheritance is not None
+            log.upgrading = self._inherited is not None
             capture_logging()
             capture_exceptions()
             reactor.addSystemEventTrigger("after", "shutdown", log.flush)
@@ -204,8 +206,8 @@ class Program(MultiService):
             super().startService()
             # A core's start hooks may have stopped it already.
             if self._cluster.running:
-                self._bind_control(replace=self._inheritance is not None)
-                if self._inheritance is None:
+                self._bind_control(replace=self._inherited is not None)
+                if self._inherited is None:
                     self._open_control()
         # Otherwise twistd would report a successful start to its parent now.
         self._command_waits = self._twistd.pop("statusPipe", None)
@@ -216,7 +218,7 @@ class Program(MultiService):
         """Make the daemon's parent process exit with 0 once the cluster is ready."""
         if self._command_waits is None:
             self._terminal.close()
-        elif self._cluster.standing().ready:
+        elif self._cluster.service_status().ready:
             self._end_command(b"0")
 
     def _end_command(self, text: bytes) -> None:
@@ -281,7 +283,7 @@ class Program(MultiService):
         end = len(sys.orig_argv) - len(options.arguments) - 1
         before, after = sys.orig_argv[1:end], sys.orig_argv[end:]
         overridden = []
-        if "nodaemon" in twistd and self._inheritance is None:
+        if "nodaemon" in twistd and self._inherited is None:
             overridden += ["--nodaemon", "--pidfile="]
             if not twistd["nodaemon"] and not twistd["syslog"]:
                 # A daemon has no stdout to log to.
@@ -311,7 +313,7 @@ class Program(MultiService):
         self._twistd["pidfile"] = ""
         return self._pid_file
 
-    def _lead(self, pid_file: str) -> None:
+    def _on_active(self, pid_file: str) -> None:
         """Called when this master has taken over: adopt pid file and control socket."""
         if self._log is not None:
             self._log.upgrading = False
@@ -332,18 +334,18 @@ class Program(MultiService):
             # First, since the command then ends, and its caller may look at the log.
             print_error(error, sys.stderr)
             self._tell_twistd(error)
-            if self._inheritance is not None:
-                self._inheritance.unfit(str(error))
+            if self._inherited is not None:
+                self._inherited.upgrade_failed(str(error))
             raise SystemExit(error.exit_status) from None
 
     def _tell_twistd(self, error: ClusterError) -> None:
-        """Do at exits what twistd does at errors: remove pid file, notify parent."""
+        """Remove the pid file and notify the parent, as twistd does at errors."""
         status = self._twistd.get("statusPipe")
         self._remove_pid_file()
         if status is not None:
             # A daemon's parent waits for this, without timeout; it reads 100 bytes.
-            told = self._terminal.tell(error)
-            text = f"1 {TOLD if told else error}"
+            reported = self._terminal.tell(error)
+            text = f"1 {REPORTED if reported else error}"
             os.write(status, text.encode("ascii", "backslashreplace")[:100])
 
     def _remove_pid_file(self) -> None:
@@ -355,8 +357,8 @@ class Program(MultiService):
     def _failed(self, error: ClusterError) -> None:
         if self._command_waits is not None:
             self._remove_pid_file()  # before the command ends, which says so
-            told = self._terminal.tell(error)
-            text = f"1 {TOLD if told else error}"
+            reported = self._terminal.tell(error)
+            text = f"1 {REPORTED if reported else error}"
             self._end_command(text.encode("ascii", "backslashreplace")[:100])
         self._exit_status = error.exit_status
         # twistd exits with status 0 whenever the reactor was stopped.

@@ -17,10 +17,10 @@ from clusterapp.private_names.reactors import replace_start_waiter
 from clusterapp.regular import check_writable
 
 #: The error that twistd's command prints after one that was printed in full.
-TOLD = "the start has failed, as said above"
+REPORTED = "the start has failed, as said above"
 
 #: The seconds that an error waits for a reader of the terminal that stands still.
-_PATIENCE = 1.0
+_TIMEOUT = 1.0
 
 
 class Terminal:
@@ -57,21 +57,21 @@ class Terminal:
         stderr = self._stderr
         if stderr is None:
             return False
-        told = threading.Event()
+        reported = threading.Event()
 
         def tell() -> None:
             with suppress(OSError):  # no reader
                 print_error(error, stderr)
                 stderr.flush()
-                told.set()
+                reported.set()
 
         # The descriptor is shared with the command, so it must stay blocking.
         thread = threading.Thread(target=tell, name="terminal", daemon=True)
         thread.start()
-        thread.join(_PATIENCE)
+        thread.join(_TIMEOUT)
         if thread.is_alive():
             self._stderr = None  # closing it would wait for the thread
-        return told.is_set()
+        return reported.is_set()
 
     def close(self) -> None:
         """Close the descriptor, so that readers of the command's stderr see its end."""
@@ -83,7 +83,7 @@ class Terminal:
 
 def report_start_plainly() -> None:
     """
-    Have twistd's command print the error of its daemon as text.
+    Make twistd's command print the error of its daemon as text.
 
     Twisted prints the ``repr`` of its bytes.
     """
@@ -92,11 +92,11 @@ def report_start_plainly() -> None:
 
 def _wait_for_start(_runner: object, pipe: int) -> int:
     """Wait for the end of the start in the daemon; return the command's exit status."""
-    told = untilConcludes(os.read, pipe, 100)
-    if told == b"0":
+    reported = untilConcludes(os.read, pipe, 100)
+    if reported == b"0":
         return 0
     # A status and a space come before the error.
-    error = told[2:].decode("ascii", "replace") or "the daemon has ended"
+    error = reported[2:].decode("ascii", "replace") or "the daemon has ended"
     if sys.__stderr__ is not None:
         sys.__stderr__.write(f"clusterapp: {error}; the log file may say more\n")
         sys.__stderr__.flush()

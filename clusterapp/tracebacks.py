@@ -117,7 +117,7 @@ class _Omission(TracebackException):
         yield f"… {self}\n"
 
 
-class _Stack(StackSummary):
+class _TruncatedStack(StackSummary):
     """The outermost and the innermost frames of a deep stack."""
 
     def __init__(
@@ -212,7 +212,7 @@ class _Formatting:
         )
         if omitted:
             outer = StackSummary.extract(walk_tb(trace), limit=half, lookup_lines=False)
-            formatted.stack = _Stack(outer, omitted, formatted.stack)
+            formatted.stack = _TruncatedStack(outer, omitted, formatted.stack)
         return formatted
 
 
@@ -243,4 +243,4 @@ def _stack_of(failure: Failure) -> StackSummary:
     omitted = len(frames) - 2 * half
     if omitted <= 0:
         return StackSummary.from_list(frames)
-    return _Stack(frames[:half], omitted, frames[-half:])
+    return _TruncatedStack(frames[:half], omitted, frames[-half:])

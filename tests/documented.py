@@ -20,7 +20,7 @@ class Block(NamedTuple):
 
 
 def blocks(text: str) -> Iterator[Block]:
-    """Give the blocks of a page that say which file they belong to."""
+    """Return the blocks of a page that say which file they belong to."""
     for match in _BLOCK.finditer(text):
         yield Block(*match.groups())
 

@@ -15,7 +15,7 @@ from twisted.trial.runner import TestLoader, TrialRunner
 from twisted.web import server
 
 from clusterapp.http.klein.klein_resource import KleinRoutes
-from tests.unit.routable_requests import PlainRoutable
+from tests.unit.http.klein.routable_requests import PlainRoutable
 
 
 def replace_resource() -> None:

@@ -23,7 +23,7 @@ def free_port(count: int = 1) -> int:
 
 def _own_part() -> range:
     """
-    Give the ports of this process of pytest-xdist.
+    Return the ports of this process of pytest-xdist.
 
     Another one must not take a port before the program that is told of it has it.
     """

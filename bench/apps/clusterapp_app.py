@@ -22,7 +22,7 @@ def hello(request: IRequest) -> str:
 
 @app.route("/slot")
 def slot(request: IRequest) -> str:
-    """Tell which worker answers, and the port that the client has at its end."""
+    """Return which worker answers, and the port that the client has at its end."""
     return f"{app.cluster.slot} {request.getClientAddress().port}"
 
 

@@ -50,8 +50,8 @@ class Bootstrap:
         can write there. None if there is none.
     :param access_log: where the access log is written: an absolute path, or the number
         of an inherited descriptor; None if there is none.
-    :param on_trial: whether the child is a canary, which waits for `Activate` before it
-        takes its slot.
+    :param as_canary: whether the child is a canary, which waits for `Activate` before
+        it takes its slot.
     :param folder: the working folder.
     :param path: the value of `sys.path`.
     :param umask: the umask; None to leave it as it is.
@@ -70,7 +70,7 @@ class Bootstrap:
     core_socket: str | None = None
     cache: str | None = None
     access_log: str | int | None = None
-    on_trial: bool = False
+    as_canary: bool = False
     folder: str | None = None
     path: tuple[str, ...] = ()
     umask: int | None = None

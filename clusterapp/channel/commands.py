@@ -64,7 +64,7 @@ class Report(amp.Command):
 
     `lag` is how late the loop was for this report, in seconds; `requests` is the number
     of requests answered so far, `active` the number of requests under way and
-    `connections` the number of open connections; `passed_on` is the number of requests
+    `connections` the number of open connections; `relayed` is the number of requests
     forwarded to other workers so far; `rss` is the resident memory in bytes.
     """
 
@@ -74,7 +74,7 @@ class Report(amp.Command):
         (b"requests", amp.Integer()),
         (b"active", amp.Integer()),
         (b"connections", amp.Integer()),
-        (b"passed_on", amp.Integer()),
+        (b"relayed", amp.Integer()),
         (b"rss", amp.Integer()),
     ]
 

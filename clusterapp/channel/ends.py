@@ -28,7 +28,7 @@ from clusterapp.channel.commands import (
     UpdateAffinity,
 )
 from clusterapp.channel.fd_claims import claim_of, claimed, received_offer
-from clusterapp.channel.protocol import End, received, sendable
+from clusterapp.channel.protocol import ChannelEnd, received, sendable
 from clusterapp.guards import guarded
 from clusterapp.interfaces import StaticFolder
 
@@ -49,7 +49,7 @@ class WorkerStats:
     :param requests: the number of requests answered so far.
     :param active: the number of requests under way.
     :param connections: the number of open client connections.
-    :param passed_on: the number of requests forwarded to other workers so far.
+    :param relayed: the number of requests forwarded to other workers so far.
     """
 
     lag: float
@@ -57,7 +57,7 @@ class WorkerStats:
     requests: int = 0
     active: int = 0
     connections: int = 0
-    passed_on: int = 0
+    relayed: int = 0
 
 
 class ChildEvents(Protocol):
@@ -94,7 +94,7 @@ class ChildEvents(Protocol):
         """
 
 
-class MasterEnd(End):
+class MasterEnd(ChannelEnd):
     """The master's end of one child's channel."""
 
     def __init__(self, events: ChildEvents) -> None:
@@ -146,29 +146,29 @@ class MasterEnd(End):
 
     def activate(self) -> Deferred[None]:
         """Activate a canary; fires when the child has acknowledged it."""
-        return self._say(Activate)
+        return self._send(Activate)
 
     def drain(
         self, *, spread: float, hand_over: bool, within: float | None = None
     ) -> Deferred[None]:
         """Ask the child to drain and exit; fires when the child has acknowledged it."""
-        return self._say(Drain, spread=spread, hand_over=hand_over, within=within)
+        return self._send(Drain, spread=spread, hand_over=hand_over, within=within)
 
     def core_ready(self, ready: bool, *, back: bool) -> Deferred[None]:
         """Send to a worker whether the core accepts requests, or is being replaced."""
-        return self._say(CoreReady, ready=ready, back=back)
+        return self._send(CoreReady, ready=ready, back=back)
 
     def cluster_health(self, *, ready: bool, detail: str) -> Deferred[None]:
         """Send to a worker whether this cluster is ready."""
-        return self._say(ClusterHealth, ready=ready, detail=detail[:_LONGEST_TEXT])
+        return self._send(ClusterHealth, ready=ready, detail=detail[:_LONGEST_TEXT])
 
     def broken(self, why: str) -> Deferred[None]:
         """Send to a worker why the code cannot be loaded; empty if it can be."""
-        return self._say(Broken, why=sendable(why)[-_LONGEST_TEXT:])
+        return self._send(Broken, why=sendable(why)[-_LONGEST_TEXT:])
 
     def reopen_logs(self) -> Deferred[None]:
         """Ask a worker to reopen its logs; fires when it has done so."""
-        return self._say(ReopenLogs)
+        return self._send(ReopenLogs)
 
     def adopt(self, connection: socket.socket, listener: str) -> Deferred[bool]:
         """
@@ -195,15 +195,15 @@ class MasterEnd(End):
         :param shared: whether other workers accept from it as well.
         """
         number = listening.fileno()
-        return self._say(Accept, listener=listener, listening=number, shared=shared)
+        return self._send(Accept, listener=listener, listening=number, shared=shared)
 
     def refuse(self, listener: str) -> Deferred[None]:
         """Ask a worker to stop accepting connections of a listener."""
-        return self._say(Refuse, listener=listener)
+        return self._send(Refuse, listener=listener)
 
     def update_affinity(self, how: str) -> Deferred[None]:
         """Send the session affinity to a worker."""
-        return self._say(UpdateAffinity, how=how)
+        return self._send(UpdateAffinity, how=how)
 
 
 class MasterOrders(Protocol):
@@ -249,7 +249,7 @@ class MasterOrders(Protocol):
         """Called when the master has died."""
 
 
-class ChildEnd(End):
+class ChildEnd(ChannelEnd):
     """A child's end of its channel to the master."""
 
     def __init__(self, orders: MasterOrders) -> None:
@@ -257,7 +257,7 @@ class ChildEnd(End):
         self._orders = orders
 
     @Activate.responder
-    def _proceed(self) -> dict[str, object]:
+    def _activate(self) -> dict[str, object]:
         self._orders.activate()
         return {}
 
@@ -313,11 +313,11 @@ class ChildEnd(End):
         return {}
 
     @UpdateAffinity.responder
-    def _stick(self, how: str) -> dict[str, object]:
+    def _update_affinity(self, how: str) -> dict[str, object]:
         self._orders.update_affinity(how)
         return {}
 
-    @guarded("take note of the end of the channel")
+    @guarded("handle the end of the channel")
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Called when the channel is closed, which means that the master has died."""
         super().connectionLost(reason)
@@ -325,11 +325,11 @@ class ChildEnd(End):
 
     def imported(self, *, has_core: bool) -> Deferred[None]:
         """Report to the master whether the application has a core."""
-        return self._say(Imported, has_core=has_core)
+        return self._send(Imported, has_core=has_core)
 
     def loaded(self) -> Deferred[None]:
         """Report to the master that this canary waits to be activated."""
-        return self._say(Loaded)
+        return self._send(Loaded)
 
     def ready(self, static: StaticFolder | None = None) -> Deferred[None]:
         """
@@ -338,9 +338,9 @@ class ChildEnd(End):
         :param static: the folder of static files that is served, if there is one.
         """
         if static is None:
-            return self._say(Ready)
+            return self._send(Ready)
         folder = sendable(static.folder)
-        return self._say(Ready, static_url=static.url, static_folder=folder)
+        return self._send(Ready, static_url=static.url, static_folder=folder)
 
     def report(self, pulse: WorkerStats) -> None:
         """Send a report: the event loop runs, and its figures."""
@@ -348,7 +348,7 @@ class ChildEnd(End):
 
     def terminating(self) -> Deferred[None]:
         """Report to the master that this child has received SIGTERM and drains."""
-        return self._say(Terminating)
+        return self._send(Terminating)
 
     def hand_over(self, connection: socket.socket, listener: str) -> Deferred[bool]:
         """
@@ -374,7 +374,7 @@ class ChildEnd(End):
         :param reason: one line.
         :param traceback: only its end is sent if it is long.
         """
-        return self._say(
+        return self._send(
             Failed,
             loading=loading,
             reason=sendable(reason)[:_LONGEST_TEXT],

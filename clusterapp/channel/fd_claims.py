@@ -14,7 +14,7 @@ import socket
 from clusterapp.descriptors import copy_socket
 
 
-class LentSocket(socket.socket):
+class OfferedSocket(socket.socket):
     """
     A duplicate of an offered connection, which another process may still have.
 
@@ -28,7 +28,7 @@ class LentSocket(socket.socket):
         self.claim_fd = claim
 
     @classmethod
-    def offer(cls, duplicate: socket.socket) -> "LentSocket":
+    def offer(cls, duplicate: socket.socket) -> "OfferedSocket":
         """
         Offer a duplicate of a connection; the offer owns the duplicate from now on.
 
@@ -63,7 +63,7 @@ class LentSocket(socket.socket):
 
 def claim_of(connection: socket.socket) -> int | None:
     """Return the descriptor of a connection's claim; None if it has none."""
-    return connection.claim_fd if isinstance(connection, LentSocket) else None
+    return connection.claim_fd if isinstance(connection, OfferedSocket) else None
 
 
 def received_offer(connection: socket.socket, claim: int | None) -> socket.socket:
@@ -76,7 +76,7 @@ def received_offer(connection: socket.socket, claim: int | None) -> socket.socke
     if claim is None:
         return connection
     os.set_inheritable(claim, False)
-    return LentSocket(connection.detach(), claim)
+    return OfferedSocket(connection.detach(), claim)
 
 
 def claimed(connection: socket.socket, claim: int | None) -> bool:

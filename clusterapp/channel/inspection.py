@@ -24,7 +24,7 @@ ASK = b"?"
 END = "end of the inspection"
 
 
-def requests_told(under_way: Callable[[], Iterable[UnderWay]]) -> Iterator[str]:
+def describe_requests(under_way: Callable[[], Iterable[UnderWay]]) -> Iterator[str]:
     """
     Return the requests under way, a line for each.
 

@@ -35,7 +35,7 @@ class Adopted(ServerFactory[amp.BinaryBoxProtocol]):
         return self._end
 
 
-class End(amp.BinaryBoxProtocol, amp.BoxDispatcher, amp.CommandLocator):
+class ChannelEnd(amp.BinaryBoxProtocol, amp.BoxDispatcher, amp.CommandLocator):
     """
     One end of a channel.
 
@@ -72,14 +72,14 @@ class End(amp.BinaryBoxProtocol, amp.BoxDispatcher, amp.CommandLocator):
     def unhandledError(self, failure: Failure) -> None:
         """Log an exception of the handler of an answer; keep the channel open."""
         if not failure.check(ConnectionClosed):
-            report("take the answer of the other end", failure)
+            report("handle the answer of the other end", failure)
 
     def _ask(self, command: type[amp.Command], **arguments: object) -> Deferred[Any]:
         asked: Deferred[Any] = maybeDeferred(self.callRemote, command, **arguments)
         # A transport that is closed raises when it is given a descriptor.
         return asked.addErrback(as_loss)
 
-    def _say(self, command: type[amp.Command], **arguments: object) -> Deferred[None]:
+    def _send(self, command: type[amp.Command], **arguments: object) -> Deferred[None]:
         return self._ask(command, **arguments).addCallback(lambda _: None)
 
 
@@ -87,7 +87,7 @@ def _as_answer(failure: Failure, command: str) -> Failure:
     """Convert a responder's exception into an error that is not fatal."""
     if failure.check(amp.RemoteAmpError):
         return failure
-    report(f"carry out {command}", failure)
+    report(f"execute the command {command}", failure)
     error = amp.RemoteAmpError(
         amp.UNKNOWN_ERROR_CODE, failure.getErrorMessage(), fatal=False, local=failure
     )

@@ -32,4 +32,4 @@ def report_unanswered(why: Failure) -> None:
     if why.check(CancelledError):
         why.raiseException()
     if not why.check(ConnectionClosed):
-        _log.failure("a process did not do what it was told", failure=why)
+        _log.failure("a command to another process failed", failure=why)

@@ -11,9 +11,9 @@ from twisted.python.failure import Failure
 
 from clusterapp.channel.commands import HandOver
 from clusterapp.channel.fd_claims import claim_of, received_offer
-from clusterapp.channel.protocol import End, received, sendable
+from clusterapp.channel.protocol import ChannelEnd, received, sendable
 from clusterapp.channel.unanswered import report_unanswered
-from clusterapp.channel.upgrade_state import Kept
+from clusterapp.channel.upgrade_state import OperatorChanges
 from clusterapp.guards import guarded
 
 
@@ -53,20 +53,20 @@ class UpgradeOffer:
         is read.
     :param listeners: names and descriptors of listening sockets; several may have one
         name.
-    :param kept: the operators' changes at run time.
+    :param operator_changes: the operators' changes at run time.
     """
 
     channel: int
     secret: int
     listeners: tuple[tuple[str, int], ...]
-    kept: Kept = field(default_factory=Kept)
+    operator_changes: OperatorChanges = field(default_factory=OperatorChanges)
 
     def as_mapping(self) -> dict[str, Any]:
         """Return the fields in types of JSON."""
         return asdict(self)
 
 
-class Heir(Protocol):
+class NewMasterEvents(Protocol):
     """The old master's callbacks for events of the new one."""
 
     def taken_over(self, pid: int, listeners: list[str]) -> str:
@@ -77,42 +77,42 @@ class Heir(Protocol):
             there is none.
         """
 
-    def leads(self) -> None:
+    def upgrade_complete(self) -> None:
         """Called when operators find the new master instead of the old one."""
 
-    def unfit(self, reason: str) -> None:
+    def upgrade_failed(self, reason: str) -> None:
         """Called when the new master cannot serve."""
 
     def channel_lost(self) -> None:
         """Called when the channel to the new master is closed."""
 
 
-class OldEnd(End):
+class OldEnd(ChannelEnd):
     """The old master's end of the channel to the new one."""
 
-    def __init__(self, heir: Heir) -> None:
+    def __init__(self, events: NewMasterEvents) -> None:
         super().__init__()
-        self._heir = heir
+        self._events = events
 
     @TakeOver.responder
     def _take_over(self, pid: int, listeners: list[str]) -> dict[str, object]:
-        return {"pid_file": self._heir.taken_over(pid, listeners)}
+        return {"pid_file": self._events.taken_over(pid, listeners)}
 
     @UpgradeComplete.responder
-    def _leads(self) -> dict[str, object]:
-        self._heir.leads()
+    def _upgrade_complete(self) -> dict[str, object]:
+        self._events.upgrade_complete()
         return {}
 
     @UpgradeFailed.responder
-    def _unfit(self, reason: str) -> dict[str, object]:
-        self._heir.unfit(reason)
+    def _upgrade_failed(self, reason: str) -> dict[str, object]:
+        self._events.upgrade_failed(reason)
         return {}
 
-    @guarded("take note of the end of the channel")
+    @guarded("handle the end of the channel")
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Called when the channel is closed."""
         super().connectionLost(reason)
-        self._heir.channel_lost()
+        self._events.channel_lost()
 
     def hand_over(self, connection: socket.socket, listener: str) -> Deferred[bool]:
         """
@@ -131,7 +131,7 @@ class OldEnd(End):
         return asked.addCallbacks(lambda answer: answer["taken"], _not_taken)
 
 
-class Predecessor(Protocol):
+class OldMasterEvents(Protocol):
     """The new master's callbacks for events of the old one."""
 
     def adopt(self, connection: socket.socket, listener: str) -> Deferred[bool]:
@@ -146,10 +146,10 @@ class Predecessor(Protocol):
         """Called when the old master has exited."""
 
 
-class NewEnd(End):
+class NewEnd(ChannelEnd):
     """The new master's end of the channel to the old one."""
 
-    def __init__(self, events: Predecessor) -> None:
+    def __init__(self, events: OldMasterEvents) -> None:
         super().__init__()
         self._events = events
 
@@ -161,7 +161,7 @@ class NewEnd(End):
         given = self._events.adopt(offer, listener)
         return given.addCallback(lambda taken: {"taken": taken})
 
-    @guarded("take note of the end of the channel")
+    @guarded("handle the end of the channel")
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Called when the channel is closed: the old master has exited."""
         super().connectionLost(reason)
@@ -178,10 +178,10 @@ class NewEnd(End):
         )
         return asked.addCallback(lambda answer: answer["pid_file"])
 
-    def leads(self) -> None:
+    def upgrade_complete(self) -> None:
         """Report to the old master that operators find this one now."""
         # If the old master has exited already, the message is not needed.
-        self._say(UpgradeComplete).addErrback(report_unanswered)
+        self._send(UpgradeComplete).addErrback(report_unanswered)
 
 
 def _not_taken(why: Failure) -> bool:
@@ -189,7 +189,7 @@ def _not_taken(why: Failure) -> bool:
     return False
 
 
-def tell_unfit(channel: socket.socket, reason: str) -> None:
+def report_upgrade_failed(channel: socket.socket, reason: str) -> None:
     """
     Report to the old master, without a reactor, why the new one cannot serve.
 

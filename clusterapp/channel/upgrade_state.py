@@ -6,7 +6,7 @@ from typing import Any, Self
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class OperatorChanges:
     """
     Changes made while the old master ran, and the settings of that time.
 

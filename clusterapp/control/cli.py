@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from clusterapp.control.arguments import parse
-from clusterapp.control.cli_output import Output
+from clusterapp.control.cli_output import CommandOutput
 from clusterapp.control.control_client import Client
 from clusterapp.control.discovery import find
 from clusterapp.control.views import config_text, stacks_text, status_text
@@ -19,7 +19,7 @@ _BROKEN_OFF = 130
 
 #: The timeout, in seconds, for the stacks of all workers; the master waits for one that
 #: hangs.
-_STACKS_PATIENCE = 60.0
+_STACKS_TIMEOUT = 60.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: the exit status.
     """
     arguments = parse(argv)
-    out = Output(sys.stdout, sys.stderr, as_json=arguments.as_json)
+    out = CommandOutput(sys.stdout, sys.stderr, as_json=arguments.as_json)
     try:
         status = _run(arguments, out)
         sys.stdout.flush()
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _run(arguments: Namespace, out: Output) -> int:
+def _run(arguments: Namespace, out: CommandOutput) -> int:
     try:
         path = find(arguments.socket, arguments.state, os.environ, out.warn)
         done = _COMMANDS[arguments.command](Client(path), arguments, out)
@@ -56,26 +56,26 @@ def _run(arguments: Namespace, out: Output) -> int:
 # The commands; each returns whether it has succeeded.
 
 
-def _status(client: Client, _: Namespace, out: Output) -> bool:
+def _status(client: Client, _: Namespace, out: CommandOutput) -> bool:
     status = client.get("/status")
     out.show(status, status_text)
     return bool(status.get("ready"))
 
 
-def _config(client: Client, _: Namespace, out: Output) -> bool:
+def _config(client: Client, _: Namespace, out: CommandOutput) -> bool:
     out.show(client.get("/config"), lambda config, _: config_text(config))
     return True
 
 
-def _export(client: Client, arguments: Namespace, out: Output) -> bool:
+def _export(client: Client, arguments: Namespace, out: CommandOutput) -> bool:
     # Imported here, so that other commands start faster.
     from clusterapp.control.exports import EXPORTS  # noqa: PLC0415
     from clusterapp.control.exports.export_warnings import (  # noqa: PLC0415
         export_warnings,
     )
-    from clusterapp.control.exports.facts import Facts, Surroundings  # noqa: PLC0415
+    from clusterapp.control.exports.facts import Facts, HostFacts  # noqa: PLC0415
 
-    here = Surroundings(str(Path(sys.executable).parent), _owner(client.path))
+    here = HostFacts(str(Path(sys.executable).parent), _owner(client.path))
     facts = Facts.read(client.get("/config"), client.get("/status"), here)
     out.show(EXPORTS[arguments.program](facts), lambda text, _: text)
     for warning in export_warnings(arguments.program, facts):
@@ -83,29 +83,29 @@ def _export(client: Client, arguments: Namespace, out: Output) -> bool:
     return True
 
 
-def _stacks(client: Client, arguments: Namespace, out: Output) -> bool:
+def _stacks(client: Client, arguments: Namespace, out: CommandOutput) -> bool:
     slot = arguments.slot
     target = "/stacks" if slot is None else f"/slots/{slot}/stacks"
-    out.show(client.post(target, _STACKS_PATIENCE), stacks_text)
+    out.show(client.post(target, _STACKS_TIMEOUT), stacks_text)
     return True
 
 
-def _reload(client: Client, _: Namespace, out: Output) -> bool:
+def _reload(client: Client, _: Namespace, out: CommandOutput) -> bool:
     return out.verdict(client.follow("/reload", out.step))
 
 
-def _upgrade(client: Client, _: Namespace, out: Output) -> bool:
+def _upgrade(client: Client, _: Namespace, out: CommandOutput) -> bool:
     return out.verdict(client.follow("/upgrade", out.step))
 
 
-def _scale(client: Client, arguments: Namespace, out: Output) -> bool:
+def _scale(client: Client, arguments: Namespace, out: CommandOutput) -> bool:
     wanted = {"workers": arguments.workers}
     if arguments.force:
         wanted["force"] = True
     return out.verdict(client.follow("/scale", out.step, wanted))
 
 
-def _dispatch(client: Client, arguments: Namespace, out: Output) -> bool:
+def _dispatch(client: Client, arguments: Namespace, out: CommandOutput) -> bool:
     wanted = {
         "policy": arguments.policy,
         "sticky": arguments.sticky,
@@ -115,17 +115,17 @@ def _dispatch(client: Client, arguments: Namespace, out: Output) -> bool:
     return out.verdict(client.follow("/dispatch", out.step, given))
 
 
-def _restart(client: Client, arguments: Namespace, out: Output) -> bool:
+def _restart(client: Client, arguments: Namespace, out: CommandOutput) -> bool:
     target = f"/slots/{arguments.slot}/restart"
     return out.verdict(client.follow(target, out.step))
 
 
-def _drain(client: Client, arguments: Namespace, out: Output) -> bool:
+def _drain(client: Client, arguments: Namespace, out: CommandOutput) -> bool:
     target = f"/slots/{arguments.slot}/drain"
     return out.verdict(client.follow(target, out.step))
 
 
-def _stop(client: Client, arguments: Namespace, out: Output) -> bool:
+def _stop(client: Client, arguments: Namespace, out: CommandOutput) -> bool:
     wanted = {"quick": arguments.quick}
     return out.verdict(client.follow("/stop", out.step, wanted))
 
@@ -139,7 +139,7 @@ def _owner(path: str) -> str:
         return str(number)
 
 
-_COMMANDS: Mapping[str, Callable[[Client, Namespace, Output], bool]] = {
+_COMMANDS: Mapping[str, Callable[[Client, Namespace, CommandOutput], bool]] = {
     "status": _status,
     "reload": _reload,
     "upgrade": _upgrade,

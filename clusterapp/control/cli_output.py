@@ -18,7 +18,7 @@ from clusterapp.errors import ClusterError, SeveralClustersError
 from clusterapp.printable import printable
 
 
-class Output:
+class CommandOutput:
     """
     The output of a command: text for people, or JSON for programs.
 

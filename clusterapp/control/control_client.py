@@ -20,7 +20,7 @@ from clusterapp.errors import (
 )
 
 #: The seconds in which a master must begin to respond if its event loop runs.
-PATIENCE = 10.0
+TIMEOUT = 10.0
 
 #: The most bytes of a response; the steps of an operation may exceed it, since they are
 #: not kept.
@@ -53,25 +53,25 @@ class Client:
     does not respond, and `ControlError` for every other status than success.
 
     :param path: the path of the control socket.
-    :param patience: the seconds to wait for the beginning of a response.
+    :param timeout: the seconds to wait for the beginning of a response.
     """
 
-    def __init__(self, path: str, patience: float = PATIENCE) -> None:
+    def __init__(self, path: str, timeout: float = TIMEOUT) -> None:
         self.path = path
-        self._patience = patience
+        self._timeout = timeout
 
     def get(self, target: str) -> Mapping[str, Any]:
         """Get a JSON document."""
         with self._answer("GET", target, None) as (response, _):
             return self._document(response)
 
-    def post(self, target: str, patience: float | None = None) -> Mapping[str, Any]:
+    def post(self, target: str, timeout: float | None = None) -> Mapping[str, Any]:
         """
         Send a POST request whose response is one JSON document.
 
-        :param patience: the seconds to wait for it, if not the client's default.
+        :param timeout: the seconds to wait for it, if not the client's default.
         """
-        with self._answer("POST", target, None, patience) as (response, _):
+        with self._answer("POST", target, None, timeout) as (response, _):
             return self._document(response)
 
     def follow(
@@ -102,11 +102,11 @@ class Client:
         method: str,
         target: str,
         wanted: Mapping[str, Any] | None,
-        patience: float | None = None,
+        timeout: float | None = None,
     ) -> Iterator[tuple[HTTPResponse, "_BoundedSocket"]]:
         """Send a request; yield a successful response, and its socket."""
         body = None if wanted is None else json.dumps(wanted)
-        connection = _UnixConnection(self.path, patience or self._patience)
+        connection = _UnixConnection(self.path, timeout or self._timeout)
         with closing(connection):
             try:
                 connection.connect()
@@ -190,7 +190,7 @@ class _UnixConnection(HTTPConnection):
     def __init__(self, path: str, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path
-        self._patience = timeout
+        self._timeout = timeout
 
     def connect(self) -> None:
         """
@@ -198,7 +198,7 @@ class _UnixConnection(HTTPConnection):
 
         :raise PermissionError: if the server's user is not trusted.
         """
-        self.sock = self.bounded = _BoundedSocket(self._patience)
+        self.sock = self.bounded = _BoundedSocket(self._timeout)
         self.sock.connect(self._path)
         user, owner = peer_of(self.sock).uid, Path(self._path).stat().st_uid
         if user not in {0, os.geteuid(), owner}:

@@ -86,7 +86,7 @@ class ControlService(Service):
         self._path = path
         self._replace = replace
         self._bound: Listener | None = None
-        self._open: _Open | None = None
+        self._open: _ServedSocket | None = None
 
     def bind(self) -> None:
         """
@@ -112,7 +112,7 @@ class ControlService(Service):
         if self._replace:
             listener = take_over(listener, self._path)
         super().startService()
-        self._open = _Open(self._reactor, self._api, listener)
+        self._open = _ServedSocket(self._reactor, self._api, listener)
 
     def stopService(self) -> Deferred[None] | None:
         """
@@ -129,7 +129,7 @@ class ControlService(Service):
         return None if opened is None else opened.close()
 
 
-class _Open:
+class _ServedSocket:
     """A control socket that is being served."""
 
     def __init__(self, reactor: Any, api: ControlApi, listener: Listener) -> None:

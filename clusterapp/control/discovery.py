@@ -37,7 +37,7 @@ _NAME = re.compile(r"clusterapp(-[0-9]+)?")
 _IDENTITY = ("pid", "name", "state", "ready")
 
 #: The timeout, in seconds, of each of several clusters.
-_PATIENCE = 2.0
+_TIMEOUT = 2.0
 
 #: The most entries of a state folder that are examined.
 _MOST_ENTRIES = 10_000
@@ -158,7 +158,7 @@ def _is_trusted(path: Path, users: Collection[int], warn: Warn) -> bool:
 
 
 def _pass_over(path: Path, why: DistrustError, warn: Warn) -> None:
-    warn(f"passing over {path}: {why}; --socket PATH uses it all the same")
+    warn(f"ignoring {path}: {why}; --socket PATH uses it all the same")
 
 
 def _the_one_that_stays(paths: Iterable[str]) -> str:
@@ -182,7 +182,7 @@ def _of_everybody(root: Path) -> Iterator[Path]:
 def _listens(path: str, users: Collection[int], warn: Warn) -> bool:
     """Return whether a master of a trusted user listens on a socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(_PATIENCE)
+        probe.settimeout(_TIMEOUT)
         try:
             probe.connect(path)
             check_peer(Path(path), peer_of(probe).uid, users)
@@ -199,7 +199,7 @@ def _listens(path: str, users: Collection[int], warn: Warn) -> bool:
 def _about(path: str) -> Mapping[str, Any] | None:
     """Return the facts of a cluster; None if it has exited since it was found."""
     try:
-        status = Client(path, _PATIENCE).get("/status")
+        status = Client(path, _TIMEOUT).get("/status")
     except RefusedError:
         status = {"state": "stopping"}  # it no longer serves its status
     except ControlError:
@@ -212,7 +212,7 @@ def _about(path: str) -> Mapping[str, Any] | None:
 def _is_there(path: str) -> bool:
     """Return whether a process still listens on a socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(_PATIENCE)
+        probe.settimeout(_TIMEOUT)
         try:
             probe.connect(path)
         except OSError as error:

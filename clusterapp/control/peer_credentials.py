@@ -24,7 +24,7 @@ class Peer(NamedTuple):
 
 def peer_of(connection: socket.socket) -> Peer:
     """Return the credentials of a connection's peer (SO_PEERCRED, unix(7))."""
-    told = connection.getsockopt(
+    packed = connection.getsockopt(
         socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
     )
-    return Peer(*_CREDENTIALS.unpack(told))
+    return Peer(*_CREDENTIALS.unpack(packed))

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 
-from clusterapp.operations import Step, Tell, Verdict
+from clusterapp.operations import OperationResult, Step, Tell
 from clusterapp.tracebacks import format_failure
 
 #: The media type of the lines.
@@ -20,7 +20,7 @@ _log = Logger()
 
 
 def follow(
-    request: IRequest, begin: Callable[[Tell], Deferred[Verdict]]
+    request: IRequest, begin: Callable[[Tell], Deferred[OperationResult]]
 ) -> Deferred[None]:
     """
     Start an operation, and stream its steps and its verdict as the response.
@@ -30,7 +30,7 @@ def follow(
     :param begin: starts it; an exception that it raises at once is raised.
     :return: fires when the verdict is written. Cancelling it does nothing.
     """
-    progress = _Progress(request)
+    progress = _ProgressResponse(request)
     operation = begin(progress.tell)
     progress.open()
     answered: Deferred[None] = Deferred()
@@ -47,13 +47,13 @@ def shielded(operation: Deferred[Any]) -> Deferred[Any]:
     return answered
 
 
-class _Progress:
+class _ProgressResponse:
     """The response to which the steps of one operation are written."""
 
     def __init__(self, request: IRequest) -> None:
         self._request = request
         self._opened = False
-        self._early: list[bytes] = []
+        self._buffered: list[bytes] = []
 
     def tell(self, step: Step) -> None:
         """Write a step, or keep it while the operation may still be refused."""
@@ -61,24 +61,24 @@ class _Progress:
         if self._opened:
             self._request.write(line)
         else:
-            self._early.append(line)
+            self._buffered.append(line)
 
     def open(self) -> None:
         """Start the response: the operation has started."""
         self._opened = True
         self._request.setHeader("Content-Type", LINES_OF_JSON)
         # Even without a line: it tells the client that the operation was not refused.
-        self._request.write(b"".join(self._early))
+        self._request.write(b"".join(self._buffered))
 
-    def end(self, verdict: Verdict) -> None:
+    def end(self, verdict: OperationResult) -> None:
         """Write the verdict."""
         self._request.write(_line({"verdict": asdict(verdict)}))
 
 
-def _failed(why: Failure) -> Verdict:
+def _failed(why: Failure) -> OperationResult:
     """Return the verdict for an unexpected exception of an operation."""
     _log.failure("an operation failed", why)
-    return Verdict(
+    return OperationResult(
         ok=False,
         text=f"the master failed: {why.getErrorMessage()}",
         traceback=format_failure(why),

@@ -185,16 +185,16 @@ def _distribution(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _figures(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Return the balance of the distribution, and its costs."""
     found = status.get("distribution") or {}
-    said = []
+    parts = []
     if found.get("imbalance") is not None:
-        said.append(f"the busiest worker has {found['imbalance']:.2f} of its share")
+        parts.append(f"the busiest worker has {found['imbalance']:.2f} of its share")
     if found.get("handed_off"):
-        said.append(f"{found['handed_off_per_second']:.0f} hand-offs/s")
-    passed_on = sum(each.get("passed_on") or 0 for each in status.get("workers") or [])
-    if passed_on:
-        said.append(f"{counted(passed_on, 'request')} passed on")
-    if said:
-        yield "balance", ", ".join(said)
+        parts.append(f"{found['handed_off_per_second']:.0f} hand-offs/s")
+    relayed = sum(each.get("relayed") or 0 for each in status.get("workers") or [])
+    if relayed:
+        parts.append(f"{counted(relayed, 'request')} relayed")
+    if parts:
+        yield "balance", ", ".join(parts)
 
 
 def _ready(status: Mapping[str, Any], paint: Paint) -> str:
@@ -205,21 +205,21 @@ def _ready(status: Mapping[str, Any], paint: Paint) -> str:
 
 
 def _workers(status: Mapping[str, Any], paint: Paint) -> str:
-    workers, leaving = status.get("workers") or [], status.get("leaving") or []
+    workers, retiring = status.get("workers") or [], status.get("retiring") or []
     core = status.get("core_process")
     staying = [*workers, *([_core_row(core)] if core else [])]
     rows = [_worker(each) for each in staying]
-    rows += [[(text, "soft") for text, _ in _worker(each)] for each in leaving]
-    none = "" if workers or leaving else "no workers\n"
+    rows += [[(text, "soft") for text, _ in _worker(each)] for each in retiring]
+    none = "" if workers or retiring else "no workers\n"
     if not rows:
         return none
     align = "><" + ">" * (len(_COLUMNS) - 2)
     # One blank between columns, so that the table fits into 80.
     table = _table(tuple(_COLUMNS), rows, align, paint, gap=" ")
-    if not leaving:
+    if not retiring:
         return none + table
     lines = table.splitlines(keepends=True)
-    lines.insert(1 + len(staying), f"{paint('leaving:', 'soft')}\n")
+    lines.insert(1 + len(staying), f"{paint('retiring:', 'soft')}\n")
     return "".join(lines)
 
 

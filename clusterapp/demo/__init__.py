@@ -31,7 +31,7 @@ from clusterapp.web.application import Application
 app = Application(static="../static", templates="../templates")
 
 #: The seconds that a page waits for the core before it is rendered without its data.
-CORE_PATIENCE = 2.0
+CORE_TIMEOUT = 2.0
 
 #: The errors with which a worker's request to the core can end.
 _ENDS = (CancelledError, CoreError, PartialDownloadError, ResponseFailed)
@@ -121,13 +121,13 @@ def page(request: Request, template: str, **values: object) -> str:
     send_as(request, "text/html; charset=utf-8")
     for name, value in _PAGE_HEADERS.items():
         request.setHeader(name, value)
-    return app.render(template, place=Place.here(), **values)
+    return app.render(template, process=ProcessIdentity.here(), **values)
 
 
 # In the workers.
 
 
-class Place(NamedTuple):
+class ProcessIdentity(NamedTuple):
     """The identity of a process; without a cluster it has no slot and generation."""
 
     slot: int | None
@@ -135,7 +135,7 @@ class Place(NamedTuple):
     generation: int | None
 
     @classmethod
-    def here(cls) -> "Place":
+    def here(cls) -> "ProcessIdentity":
         """Return the identity of this process, from the cluster if there is one."""
         try:
             return cls(app.cluster.slot, os.getpid(), app.cluster.generation)
@@ -154,16 +154,18 @@ async def tell_core(what: str, times: int, clock: IReactorTime) -> Any:
 
     :param what: the request, as ``GET /path``.
     :param times: the number of such requests since the last report.
-    :param clock: the clock for the timeout `CORE_PATIENCE`.
+    :param clock: the clock for the timeout `CORE_TIMEOUT`.
     :return: the core's board (see `Board.snapshot`); None if the core did not answer.
     """
-    visit = {**Place.here()._asdict(), "what": what, "times": times}
+    visit = {**ProcessIdentity.here()._asdict(), "what": what, "times": times}
     try:
         return await Deferred.fromCoroutine(_post(visit)).addTimeout(
-            CORE_PATIENCE, clock
+            CORE_TIMEOUT, clock
         )
     except (NotInClusterError, CoreError, TimedOut) as error:
-        _log.debug("no core to tell of {what}: {error!r}", what=what, error=error)
+        _log.debug(
+            "cannot report {what} to the core: {error!r}", what=what, error=error
+        )
         return None
 
 
@@ -193,11 +195,11 @@ class Summary:
         """Count one more request, and start a report unless one is under way."""
         self._untold += 1
         if not self._telling:
-            Deferred.fromCoroutine(self._tell(clock)).addErrback(
-                lambda failure: _log.failure("cannot tell the core", failure)
+            Deferred.fromCoroutine(self._post_counts(clock)).addErrback(
+                lambda failure: _log.failure("cannot post to the core", failure)
             )
 
-    async def _tell(self, clock: IReactorTime) -> None:
+    async def _post_counts(self, clock: IReactorTime) -> None:
         self._telling = True
         try:
             while self._untold:
@@ -220,7 +222,9 @@ class Presence:
     def begin(self) -> None:
         """Register, and register again whenever the core has ended the response."""
         self.loop.start(PRESENCE_PAUSE).addErrback(
-            lambda failure: _log.failure("cannot stay known to the core", failure)
+            lambda failure: _log.failure(
+                "cannot keep the connection to the core", failure
+            )
         )
 
     def end(self) -> None:
@@ -236,8 +240,8 @@ class Presence:
         return connected.addErrback(lambda why: why.trap(*_ENDS) and None)
 
     async def _stay(self) -> None:
-        place = Place.here()._asdict()
-        answer = await app.cluster.core.post("http://core/workers", json=place)
+        process = ProcessIdentity.here()._asdict()
+        answer = await app.cluster.core.post("http://core/workers", json=process)
         await answer.content()  # the body ends when the core stops
 
 
@@ -270,10 +274,10 @@ async def index(request: Request) -> str:
 def whoami(request: Request) -> str:
     """Serve the identity of this process, as a line of text or as JSON."""
     summary.served(clock_of(request))
-    place = Place.here()
+    process = ProcessIdentity.here()
     if accepts(request, "application/json"):
-        return document(request, place._asdict())
-    return line(request, str(place))
+        return document(request, process._asdict())
+    return line(request, str(process))
 
 
 @app.handle_errors(NotFound)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ DEFAULT_COOKIE = "clusterapp_slot"
 
 
 @dataclass(frozen=True)
-class Key:
+class AffinityKey:
     """
     The part of a request that identifies its client.
 
@@ -28,7 +28,7 @@ class Key:
     name: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> "Key":
+    def parse(cls, text: str) -> "AffinityKey":
         """
         Parse the setting, such as ``client-ip`` or ``header:X-Session``.
 

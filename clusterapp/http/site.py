@@ -278,7 +278,7 @@ class ClusterSite(server.Site):
             and dispatcher.wants_stream(head.method, path)
         )
 
-    @guarded("look at the times of connections")
+    @guarded("check the deadlines of connections")
     def _look_at_times(self) -> None:
         # The timer is stopped here and not when the last connection closes, since the
         # next one may be opened at once.

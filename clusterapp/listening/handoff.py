@@ -36,7 +36,7 @@ _STREAM = (-1, int(socket.SOCK_STREAM), 0)
 _FULL = {errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS}
 
 
-class Queue:
+class HandoffQueue:
     """The connections that are on their way to one slot (the master's side)."""
 
     def __init__(self) -> None:

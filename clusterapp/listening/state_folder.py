@@ -22,7 +22,7 @@ Identity = tuple[int, int]
 
 
 @dataclass
-class _Held:
+class _HeldFolder:
     """
     A socket or a symbolic link in the folder, which can be made again.
 
@@ -66,7 +66,7 @@ class StateFolder:
         """
         # Workers may run in another folder, and that of the master may be removed.
         self.base = base = Path(from_start_folder(base)).absolute()
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, _HeldFolder] = {}
         self._folders: set[str] = set()
         try:
             base.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -185,18 +185,18 @@ class StateFolder:
             yield path
 
     @staticmethod
-    def _let_go(held: _Held) -> None:
+    def _let_go(held: _HeldFolder) -> None:
         if held.descriptor is not None:
             os.close(held.descriptor)
 
 
-def _hold(path: str) -> _Held:
+def _hold(path: str) -> _HeldFolder:
     found = os.lstat(path)
     identity = found.st_dev, found.st_ino
     if stat.S_ISLNK(found.st_mode):
-        return _Held(identity, None, str(Path(path).readlink()))
+        return _HeldFolder(identity, None, str(Path(path).readlink()))
     descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW)
-    return _Held(identity, descriptor, f"/proc/{os.getpid()}/fd/{descriptor}")
+    return _HeldFolder(identity, descriptor, f"/proc/{os.getpid()}/fd/{descriptor}")
 
 
 def _check_reachable(path: str) -> None:

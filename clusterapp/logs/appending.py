@@ -46,7 +46,7 @@ class Appender:
         self._timer: IDelayedCall | None = None
         self._retry = FIRST_RETRY
         self._trouble: OSError | None = None
-        self._told = False
+        self._is_logged = False
         self._lost = 0
 
     @property
@@ -120,7 +120,7 @@ class Appender:
         elif self._size > MOST_KEPT:
             self._size -= len(self._lines.pop())
             self._lost += 1
-            self._tell()
+            self._log_error()
 
     def _failed(self, error: OSError, *, in_vain: bool) -> None:
         self._retry = min(self._retry * 2, LAST_RETRY) if in_vain else FIRST_RETRY
@@ -129,7 +129,7 @@ class Appender:
         self._trouble = error
         # A reader that is slow for a moment is not an error yet.
         if not isinstance(error, BlockingIOError):
-            self._tell()
+            self._log_error()
 
     def _succeeded(self) -> None:
         if self._lost:
@@ -142,13 +142,13 @@ class Appender:
         self._size = self._lost = 0
         self._retry = FIRST_RETRY
         self._trouble = None
-        self._told = False
+        self._is_logged = False
 
-    def _tell(self) -> None:
+    def _log_error(self) -> None:
         """Log the error, once for each period of failure."""
-        if self._told:
+        if self._is_logged:
             return
-        self._told = True
+        self._is_logged = True
         self._log.error(
             "cannot write the access log {name}: {error}",
             name=self._name,

@@ -129,7 +129,7 @@ class ChildLog:
             lines.end_line()
         lost = self._pipe.close(_LAST_WORDS_SECONDS)
         if lost:
-            _write_at_once(2, _lost_text(lost))
+            _write_at_once(2, _notice_text(lost))
 
     def _printer(self, namespace: str, level: LogLevel) -> Callable[[str], None]:
         return partial(self._sender.print_line, namespace=namespace, level=level)
@@ -183,12 +183,12 @@ def _lost_notice(lost: int) -> bytes:
         time=time.time(),
         level=LogLevel.warn.name,
         namespace=__name__,
-        text=_lost_text(lost),
+        text=_notice_text(lost),
         pid=os.getpid(),
     ).to_bytes()
 
 
-def _lost_text(lost: int) -> str:
+def _notice_text(lost: int) -> str:
     lines = counted(lost, "line")
     return f"{lines} of the log lost: more came than the master could take"
 

@@ -22,10 +22,10 @@ MOST_KEPT = 1_048_576
 _KERNEL_BUFFER = 262_144
 
 #: The seconds that a forked process waits for room: it has no writer thread.
-_FORKED_PATIENCE = 1.0
+_FORKED_TIMEOUT = 1.0
 
 
-class Pending(NamedTuple):
+class PendingRecord(NamedTuple):
     """
     A record that is kept until the pipe has room.
 
@@ -60,12 +60,12 @@ class EventPipe:
         self._notice = notice
         self._inode = os.fstat(descriptor).st_ino
         self._pid = os.getpid()
-        self._pending: deque[Pending] = deque()
+        self._pending: deque[PendingRecord] = deque()
         self._size = self._lost = 0
         self._lock = threading.RLock()
         self._writing = self._waiting = self._gone = False
         #: The seconds that `send` waits for room in processes without the thread.
-        self._patience: float | None = None
+        self._send_timeout: float | None = None
         #: Wakes the thread. Unlike an Event, it can be used in finalizers and signal
         #: handlers.
         self._bell: SimpleQueue[None] = SimpleQueue()
@@ -104,8 +104,8 @@ class EventPipe:
                 self._lost += 1
                 return
             self._keep(records, size)
-            if self._patience is not None:
-                self._send_now(self._patience)
+            if self._send_timeout is not None:
+                self._send_now(self._send_timeout)
                 self._forget()
             elif not self._waiting:
                 self._write()
@@ -119,16 +119,21 @@ class EventPipe:
         """
         with self._lock:
             self._send_now(seconds)
-            self._patience = 0.0
+            self._send_timeout = 0.0
             return self._lost + sum(each.lines for each in self._pending)
 
-    def _records_of(self, message: bytes, lines: int) -> tuple[list[Pending], int]:
+    def _records_of(
+        self, message: bytes, lines: int
+    ) -> tuple[list[PendingRecord], int]:
         """Return the records of a message, and their total size in bytes."""
         *first, last = records_of(self._pid, message)
-        records = [*(Pending(each, 0) for each in first), Pending(last, lines)]
+        records = [
+            *(PendingRecord(each, 0) for each in first),
+            PendingRecord(last, lines),
+        ]
         return records, sum(len(each.record) for each in records)
 
-    def _keep(self, records: list[Pending], size: int) -> None:
+    def _keep(self, records: list[PendingRecord], size: int) -> None:
         # No other call between: any call may run a finalizer, which may come here as
         # well.
         self._pending.extend(records)
@@ -200,12 +205,12 @@ class EventPipe:
         self._lost = 0
         self._writing = self._waiting = False
         self._pid = os.getpid()
-        self._patience = _FORKED_PATIENCE
+        self._send_timeout = _FORKED_TIMEOUT
 
     def _check_descriptor(self) -> None:
         """Raise an error if the descriptor is another file's by now (in a fork)."""
         if (
-            self._patience is not None
+            self._send_timeout is not None
             and os.fstat(self._descriptor).st_ino != self._inode
         ):
             raise OSError("the pipe has been closed")

@@ -46,7 +46,7 @@ def open_again(descriptor: int) -> int:
     return os.dup(descriptor)
 
 
-class Output:
+class LineOutput:
     """
     An output to which several processes append whole lines.
 
@@ -124,4 +124,4 @@ def _fitting(lines: list[bytes], most: int) -> int:
 
 
 #: Opens an output; called at the start and to reopen it.
-Opening = Callable[[], Output]
+Opening = Callable[[], LineOutput]

@@ -25,10 +25,10 @@ MOST_KEPT = 1_048_576
 _MOST_EVENTS = 64
 
 #: The seconds that a forked process waits for room: it has no writer thread.
-_FORKED_PATIENCE = 1.0
+_FORKED_TIMEOUT = 1.0
 
 
-class Pending(NamedTuple):
+class PendingWrite(NamedTuple):
     """
     Bytes that are to be written.
 
@@ -65,14 +65,14 @@ class LogWriter:
         self._descriptor = descriptor
         self._notice = notice
         self._try_to_write = _without_blocking(descriptor)
-        self._pending: deque[Pending] = deque()
+        self._pending: deque[PendingWrite] = deque()
         self._size = self._lost = 0
         #: Whether a caller is writing, which holds the lock, or the thread, which has
         #: released it.
         self._writing = self._thread_writes = False
         self._forked = False
         #: The seconds for which events are waited for, once the process exits.
-        self._patience: float | None = None
+        self._send_timeout: float | None = None
         self._thread: threading.Thread | None = None
         #: Wakes the thread. Unlike an Event, it can be used in finalizers and signal
         #: handlers.
@@ -98,7 +98,7 @@ class LogWriter:
             if self._lost or is_full:
                 self._lost += 1
                 return
-            self._keep(Pending(event, lines=1))
+            self._keep(PendingWrite(event, lines=1))
             if not self._writing:
                 self._write()
                 self._wait()
@@ -111,15 +111,15 @@ class LogWriter:
             is over, nothing is waited for any more.
         """
         with self._lock:
-            if self._patience is None:
-                self._patience = seconds
+            if self._send_timeout is None:
+                self._send_timeout = seconds
             self._wait()
 
     def _make_locks(self) -> None:
         self._lock = threading.RLock()
         self._written = threading.Condition(self._lock)
 
-    def _keep(self, pending: Pending) -> None:
+    def _keep(self, pending: PendingWrite) -> None:
         # No other call between: any call may run a finalizer, which may come here as
         # well.
         self._pending.append(pending)
@@ -128,7 +128,7 @@ class LogWriter:
     def _tell_lost(self) -> None:
         if self._lost and self._size <= MOST_KEPT // 2:
             lost, self._lost = self._lost, 0
-            self._keep(Pending(self._notice(lost), lost))
+            self._keep(PendingWrite(self._notice(lost), lost))
 
     def _write(self) -> None:
         if self._thread_writes:
@@ -173,10 +173,10 @@ class LogWriter:
 
     def _wait(self) -> None:
         """At exit, wait until everything is written, unless that was in vain before."""
-        if not self._patience or threading.current_thread() is self._thread:
+        if not self._send_timeout or threading.current_thread() is self._thread:
             return
-        if not self._written.wait_for(lambda: not self._pending, self._patience):
-            self._patience = 0.0
+        if not self._written.wait_for(lambda: not self._pending, self._send_timeout):
+            self._send_timeout = 0.0
 
     def _run(self) -> None:
         while True:
@@ -246,7 +246,7 @@ class LogWriter:
 
     def _write_in_fork(self) -> None:
         """Write what is kept, to the number of the stream; drop it without room."""
-        until = time.monotonic() + _FORKED_PATIENCE
+        until = time.monotonic() + _FORKED_TIMEOUT
         with suppress(OSError):
             while self._pending and self._has_room(max(0.0, until - time.monotonic())):
                 # A pipe that has room takes so much without waiting (pipe(7)).

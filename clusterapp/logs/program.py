@@ -121,7 +121,7 @@ def line_observer(
     return FileLogObserver(stream, partial(line_of, journal=journal))
 
 
-class Output(NamedTuple):
+class LogOutput(NamedTuple):
     """
     Where the log is written.
 
@@ -133,7 +133,7 @@ class Output(NamedTuple):
     finish: Callable[[], None] = lambda: None
 
 
-def stdout_output(stream: Any, environ: Mapping[str, str] = os.environ) -> Output:
+def stdout_output(stream: Any, environ: Mapping[str, str] = os.environ) -> LogOutput:
     """
     Return an output to stdout whose observer never waits for a reader.
 
@@ -143,7 +143,7 @@ def stdout_output(stream: Any, environ: Mapping[str, str] = os.environ) -> Outpu
     :param environ: the environment of the program.
     """
     if not isinstance(stream, TextIOWrapper) or not may_block(stream.fileno()):
-        return Output(line_observer(stream, environ))
+        return LogOutput(line_observer(stream, environ))
     stream.flush()  # it has been printed before
     descriptor, charset = stream.fileno(), stream.encoding
     journal = is_journal(descriptor, environ)
@@ -158,7 +158,7 @@ def stdout_output(stream: Any, environ: Mapping[str, str] = os.environ) -> Outpu
     # A failed start does not come to the end of the reactor's run.
     atexit.register(finish)
     lines: Any = LogStream(writer, charset)
-    return Output(FileLogObserver(lines, partial(line_of, journal=journal)), finish)
+    return LogOutput(FileLogObserver(lines, partial(line_of, journal=journal)), finish)
 
 
 def _lost_event(lost: int) -> LogEvent:
@@ -247,7 +247,7 @@ def log_with_twistd(
     find_request: FindRequest,
 ) -> ProgramLog | None:
     """
-    Have twistd log with a `ProgramLog`, unless a logger was chosen (``--logger``).
+    Make twistd log with a `ProgramLog`, unless a logger was chosen (``--logger``).
 
     :param application: the application that twistd runs, before its logger has started.
     :param twistd: twistd's options; empty in another program.
@@ -267,7 +267,7 @@ def log_with_twistd(
     return log
 
 
-def _twistd_output(twistd: Mapping[str, Any], later: Later) -> Output:
+def _twistd_output(twistd: Mapping[str, Any], later: Later) -> LogOutput:
     """
     Return the output that twistd chooses by its options.
 
@@ -277,7 +277,7 @@ def _twistd_output(twistd: Mapping[str, Any], later: Later) -> Output:
     if twistd.get("syslog"):
         from twisted.python.syslog import SyslogObserver  # noqa: PLC0415 - it opens it
 
-        return Output(SyslogObserver(twistd.get("prefix", "")).emit)
+        return LogOutput(SyslogObserver(twistd.get("prefix", "")).emit)
     name = twistd.get("logfile")
     if name == "-" and not twistd["nodaemon"]:
         sys.exit("Daemons cannot log to stdout, exiting!")
@@ -286,7 +286,7 @@ def _twistd_output(twistd: Mapping[str, Any], later: Later) -> Output:
     file = LogFile.fromFullPath(name or "twistd.log")
     if not signal.getsignal(signal.SIGUSR1):  # SIG_DFL
         signal.signal(signal.SIGUSR1, lambda *_: later(0, file.rotate))
-    return Output(line_observer(file))
+    return LogOutput(line_observer(file))
 
 
 def capture_streams() -> None:

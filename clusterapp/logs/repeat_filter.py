@@ -59,7 +59,7 @@ class RepeatFilter:
         """Log all counts: the process exits."""
         with self._lock:
             due = self._limit.counted(self._now(), every=True)
-        self._tell(due)
+        self._log_repeats(due)
 
     def _look(self) -> None:
         with self._lock:
@@ -67,9 +67,9 @@ class RepeatFilter:
             self._waiting = again = self._limit.counting
         if again:
             self._later(_INTERVAL, self._look)
-        self._tell(due)
+        self._log_repeats(due)
 
-    def _tell(self, due: list[Repeated]) -> None:
+    def _log_repeats(self, due: list[Repeated]) -> None:
         for each in due:
             self._observer(
                 {

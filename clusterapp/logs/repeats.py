@@ -75,22 +75,22 @@ class _Window:
     refers to.
     """
 
-    __slots__ = ("_level", "_namespace", "_since", "_text", "_told", "began", "seen")
+    __slots__ = ("_counted", "_level", "_namespace", "_since", "_text", "began", "seen")
 
     def __init__(self, began: float, first: LogEvent) -> None:
         self.began = self._since = began
         self.seen = 0
-        self._told = FIRST
+        self._counted = FIRST
         self._level = first.get("log_level")
         self._namespace = str(first.get("log_namespace", ""))[:_LONGEST_TEXT]
         self._text = formatEvent(first).partition("\n")[0][:_LONGEST_TEXT]
 
     def repeated(self, now: float) -> Repeated | None:
         """Return the count since the last one that was logged; None if it is 0."""
-        times, since = self.seen - self._told, self._since
+        times, since = self.seen - self._counted, self._since
         if times <= 0:
             return None
-        self._told, self._since = self.seen, now
+        self._counted, self._since = self.seen, now
         seconds = min(now, self.began + WINDOW) - since
         return Repeated(times, seconds, self._level, self._namespace, self._text)
 
@@ -143,16 +143,16 @@ class RepeatLimit:
             if every or now - window.began >= WINDOW:
                 self._end(key, now)
             elif window.is_due(now):
-                self._tell(window, now)
+                self._report(window, now)
         due, self._due = self._due, []
         return due
 
     def _end(self, key: Hashable, now: float) -> None:
         window = self._windows.pop(key, None)
         if window is not None:
-            self._tell(window, now)
+            self._report(window, now)
 
-    def _tell(self, window: _Window, now: float) -> None:
+    def _report(self, window: _Window, now: float) -> None:
         repeated = window.repeated(now)
         if repeated is not None:
             self._due.append(repeated)

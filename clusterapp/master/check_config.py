@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from clusterapp.channel.bootstrap import DEMO
-from clusterapp.master.rollout.generation import Surroundings
+from clusterapp.master.rollout.generation import LaunchContext
 from clusterapp.master.workers.worker_count import check_size, too_few_to_be_ready
 from clusterapp.settings.model import Settings
 from clusterapp.web.hosting import check_tls
@@ -34,7 +34,7 @@ def check_config(reactor: Any, settings: Settings) -> str:
     # The master reads these files relative to the folder that it is started in,
     # workers relative to their working folder.
     check_tls(reactor, settings)
-    generation = Surroundings().take(1, settings)
+    generation = LaunchContext().take(1, settings)
     os.chdir(generation.folder)
     sys.path[:] = generation.path
     check_tls(reactor, settings)

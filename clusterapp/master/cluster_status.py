@@ -19,7 +19,7 @@ Phase = Literal["starting", "running", "stopping"]
 
 #: Placeholders for the figures of a process that does not report.
 _SILENT = dict.fromkeys(
-    ("requests", "active", "connections", "passed_on", "lag", "rss", "cpu")
+    ("requests", "active", "connections", "relayed", "lag", "rss", "cpu")
 )
 
 
@@ -156,7 +156,7 @@ def _process(slot: ChildSlot, monitor: Monitor) -> Mapping[str, Any]:
         "requests": stats and stats.requests,
         "active": stats and stats.active,
         "connections": stats and stats.connections,
-        "passed_on": stats and stats.passed_on,
+        "relayed": stats and stats.relayed,
         "lag": slot.lag,
         "rss": stats.rss if stats else usage["rss"],
         "cpu": usage["cpu"],

@@ -20,7 +20,7 @@ from clusterapp.listening.listen_sockets import (
 from clusterapp.listening.reuseport import Group
 from clusterapp.listening.state_folder import StateFolder, default_state
 from clusterapp.master.upgrade.new_master import InheritedState
-from clusterapp.master.workers.slot_sockets import Place
+from clusterapp.master.workers.slot_sockets import SlotSockets
 from clusterapp.master.workers.worker_count import first_size
 from clusterapp.settings.listen import (
     MAX_PORT,
@@ -43,10 +43,10 @@ class Sockets:
     """The listening sockets of one cluster, public and private, and its state."""
 
     def __init__(
-        self, settings: Settings, inheritance: InheritedState | None = None
+        self, settings: Settings, inherited: InheritedState | None = None
     ) -> None:
         self._settings = settings
-        self._inheritance = inheritance
+        self._inherited = inherited
         self._public: list[Listener] = []
         self._core: dict[str, Listener] = {}
         self._agent: Listener | None = None
@@ -56,7 +56,7 @@ class Sockets:
         #: Why the state folder is unusable; empty if it is usable.
         self.state_problem = ""
         self._restored: list[str] = []
-        self._places: list[Place] = []
+        self._slot_sockets: list[SlotSockets] = []
         self._ports: list[Listener] = []
         self._bound = False
 
@@ -78,19 +78,19 @@ class Sockets:
         ]
 
     @property
-    def places(self) -> Sequence[Place]:
+    def slot_sockets(self) -> Sequence[SlotSockets]:
         """The sockets of every slot that was ever made, in order of slot numbers."""
-        return self._places
+        return self._slot_sockets
 
-    def place(self, number: int) -> Place:
+    def slot(self, number: int) -> SlotSockets:
         """
         Return the sockets of a slot; create them on the first call.
 
         :raise ListenError: if a socket cannot be bound.
         """
-        while len(self._places) <= number:
-            self._places.append(self._make_place(len(self._places)))
-        return self._places[number]
+        while len(self._slot_sockets) <= number:
+            self._slot_sockets.append(self._make_slot_sockets(len(self._slot_sockets)))
+        return self._slot_sockets[number]
 
     def group(self, listener: Listener) -> Group:
         """
@@ -141,7 +141,7 @@ class Sockets:
                 self._core[str(tls)] = self._listen(tls)
             if self._settings.agent_check is not None:
                 self._agent = self._listen(parse(self._settings.agent_check))
-            self._make_early()
+            self._bind_first_slots()
         except BaseException:
             self.close()
             raise
@@ -173,7 +173,7 @@ class Sockets:
         restored, self._restored = self._restored, []
         return restored
 
-    def bequeath(self) -> list[tuple[str, socket.socket]]:
+    def inheritable_sockets(self) -> list[tuple[str, socket.socket]]:
         """Return the sockets that a new master inherits, with their specifications."""
         others = [each for name, each in self._core.items() if name != CORE_SOCKET]
         if self._agent is not None:
@@ -241,15 +241,15 @@ class Sockets:
         return listen(spec, passed_by_systemd(first_environment()))
 
     def _take(self, name: str) -> socket.socket | None:
-        return None if self._inheritance is None else self._inheritance.take(name)
+        return None if self._inherited is None else self._inherited.take(name)
 
-    def _make_place(self, number: int) -> Place:
+    def _make_slot_sockets(self, number: int) -> SlotSockets:
         assert self._state is not None  # noqa: S101 - it is opened at the start
         port = self._port(number)
         self._restored += self._state.restore()
         private = private_unix(self._state.socket(private_name(number)))
         self._state.hold(private_name(number))
-        return Place(number, private, port)
+        return SlotSockets(number, private, port)
 
     def _port(self, number: int) -> Listener | None:
         """Return a slot's own port, bound on first use; None if slots have none."""
@@ -273,7 +273,7 @@ class Sockets:
             self._ports.append(self._listen(TcpListen(port, interface)))
         return self._ports[number]
 
-    def _make_early(self) -> None:
+    def _bind_first_slots(self) -> None:
         """Bind the sockets of the first slots while this process may bind any port."""
         settings = self._settings
         size = first_size(settings)
@@ -301,9 +301,9 @@ class Sockets:
 
     def close(self) -> None:
         """Close all sockets and remove the state folder."""
-        for place in self._places:
-            place.close()
-        self._places.clear()
+        for slot in self._slot_sockets:
+            slot.close()
+        self._slot_sockets.clear()
         for group in self._groups.values():
             group.close()
         self._groups.clear()
@@ -323,8 +323,8 @@ class Sockets:
 
     def leave_the_rest(self) -> None:
         """Close inherited sockets that this master has no use for."""
-        if self._inheritance is not None:
-            self._inheritance.leave_the_rest()
+        if self._inherited is not None:
+            self._inherited.leave_the_rest()
 
 
 def _member(listener: str, slot: int) -> str:

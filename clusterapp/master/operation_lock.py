@@ -8,8 +8,8 @@ from twisted.logger import Logger
 
 from clusterapp.errors import BusyError, ClusterError
 from clusterapp.master.cluster_status import Phase
-from clusterapp.master.rollout.canary import TrialError
-from clusterapp.operations import CORE, Slot, Step, Tell, Verdict
+from clusterapp.master.rollout.canary import CanaryError
+from clusterapp.operations import CORE, OperationResult, Slot, Step, Tell
 from clusterapp.tracebacks import format_error
 from clusterapp.wording import with_article
 
@@ -22,7 +22,7 @@ Work = Coroutine[Any, Any, str]
 _log = Logger()
 
 
-class Master(Protocol):
+class LockedMaster(Protocol):
     """The part of the master that operations need."""
 
     @property
@@ -53,7 +53,7 @@ def noting(tell: Tell) -> Tell:
     return both
 
 
-class OneAtATime:
+class OperationLock:
     """
     Runs one operation at a time, and refuses another one meanwhile.
 
@@ -61,19 +61,19 @@ class OneAtATime:
     :ivar under_way: the name of the operation under way; None if there is none.
     """
 
-    def __init__(self, master: Master) -> None:
+    def __init__(self, master: LockedMaster) -> None:
         self.under_way: str | None = None
         self._master = master
         #: Fires when the operation under way has ended.
         self._work: Deferred[None] | None = None
-        self._doing: Deferred[Verdict] | None = None
+        self._doing: Deferred[OperationResult] | None = None
 
     def give_up(self) -> None:
         """Cancel the operation under way: the master is stopping."""
         if self._doing is not None:
             self._doing.cancel()
 
-    def begin(self, name: str, work: Work) -> Deferred[Verdict]:
+    def begin(self, name: str, work: Work) -> Deferred[OperationResult]:
         """
         Start an operation, unless another one is under way.
 
@@ -89,7 +89,7 @@ class OneAtATime:
         before, self.under_way = self._work, name
         self._master.changed()
         self._work = Deferred()
-        verdict: Deferred[Verdict] = Deferred()
+        verdict: Deferred[OperationResult] = Deferred()
         self._doing = Deferred.fromCoroutine(self._do(name, work, before))
         self._doing.chainDeferred(verdict)
         return verdict
@@ -105,24 +105,24 @@ class OneAtATime:
 
     async def _do(
         self, name: str, work: Work, before: Deferred[None] | None
-    ) -> Verdict:
+    ) -> OperationResult:
         """Run an operation after the one before it has ended; return its verdict."""
         ended = self._work
         try:
             if before is not None:
                 await before
-            verdict = Verdict(True, await work)
-        except TrialError as error:
-            verdict = Verdict(False, str(error), error.traceback)
+            verdict = OperationResult(True, await work)
+        except CanaryError as error:
+            verdict = OperationResult(False, str(error), error.traceback)
         except ClusterError as error:
-            verdict = Verdict(False, str(error))
+            verdict = OperationResult(False, str(error))
         except CancelledError:
-            verdict = Verdict(False, "given up: the cluster is stopping")
+            verdict = OperationResult(False, "given up: the cluster is stopping")
         except Exception as error:  # noqa: BLE001 - it is in the verdict, and logged
             _log.failure("an operation failed")
             text = f"{type(error).__name__}: {error}"
             trace = format_error(error, error.__traceback__)
-            verdict = Verdict(False, text, trace)
+            verdict = OperationResult(False, text, trace)
         finally:
             work.close()
             is_last = self._work is ended
@@ -137,7 +137,7 @@ class OneAtATime:
         return verdict
 
 
-def _note_verdict(verdict: Verdict, name: str) -> None:
+def _note_verdict(verdict: OperationResult, name: str) -> None:
     if verdict.ok:
         _log.info("{name} done: {text}", name=name, text=verdict.text)
         return

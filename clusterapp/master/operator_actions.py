@@ -6,7 +6,7 @@ from typing import Any, Protocol, cast
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
-from clusterapp.channel.upgrade_state import Kept
+from clusterapp.channel.upgrade_state import OperatorChanges
 from clusterapp.errors import BusyError, OperationError, UnknownSlotError
 from clusterapp.master.cluster_status import (
     Phase,
@@ -20,15 +20,23 @@ from clusterapp.master.cluster_status import (
 )
 from clusterapp.master.distribution.distribution import Distribution
 from clusterapp.master.master_sockets import Sockets
-from clusterapp.master.operation_lock import RECYCLE, OneAtATime, Work, note, noting
+from clusterapp.master.operation_lock import RECYCLE, OperationLock, Work, note, noting
 from clusterapp.master.pending_signals import RememberedSignals
 from clusterapp.master.resource_usage import Monitor
 from clusterapp.master.rollout.deployment import Deployment
-from clusterapp.master.rollout.generation import Surroundings
+from clusterapp.master.rollout.generation import LaunchContext
 from clusterapp.master.rollout.release import Release, make_release
 from clusterapp.master.rollout.reloadable_settings import as_far_as_can_be, not_applied
 from clusterapp.master.workers.worker_count import MOST_PER_CPU, most_workers, tell_size
-from clusterapp.operations import CORE, Dispatch, Health, Slot, Step, Tell, Verdict
+from clusterapp.operations import (
+    CORE,
+    Dispatch,
+    Health,
+    OperationResult,
+    Slot,
+    Step,
+    Tell,
+)
 from clusterapp.settings.model import OPTIONS
 from clusterapp.settings.resolution import ResolvedSettings
 from clusterapp.wording import counted
@@ -36,7 +44,7 @@ from clusterapp.wording import counted
 _CORE_ELSEWHERE = "the core runs on another machine: ask its own cluster"
 
 
-class Master(Protocol):
+class OperatedMaster(Protocol):
     """The part of the master that operations use."""
 
     @property
@@ -63,7 +71,7 @@ class Master(Protocol):
         """The distribution of connections to workers."""
 
     @property
-    def surroundings(self) -> Surroundings:
+    def launch_context(self) -> LaunchContext:
         """The folder, environment and import path that the master was started with."""
 
     @property
@@ -103,9 +111,9 @@ class MasterOperations:
 
     _log = Logger()
 
-    def __init__(self, master: Master) -> None:
+    def __init__(self, master: OperatedMaster) -> None:
         self._master = master
-        self._one = OneAtATime(master)
+        self._one = OperationLock(master)
         self._signals = RememberedSignals(self._can_begin)
         self._next_generation = 2
         #: The number of workers set by an operator; None if the settings decide.
@@ -116,24 +124,26 @@ class MasterOperations:
         """The name of the operation under way; None if there is none."""
         return self._one.under_way
 
-    def keep(self, kept: Kept) -> int:
+    def restore_changes(self, operator_changes: OperatorChanges) -> int:
         """
         Adopt what operators have set in the older master; return the number of slots.
 
-        :param kept: what operators have set in the older master.
+        :param operator_changes: what operators have set in the older master.
         """
         settings = self._master.chosen.settings
-        self._next_generation = kept.generation + 1
+        self._next_generation = operator_changes.generation + 1
         self._scaled_to = None
-        if kept.workers is not None and kept.holds("workers", settings.workers):
-            self._scaled_to = kept.workers
+        if operator_changes.workers is not None and operator_changes.holds(
+            "workers", settings.workers
+        ):
+            self._scaled_to = operator_changes.workers
         return tell_size(settings, self._scaled_to)
 
-    def kept(self) -> Kept:
+    def operator_changes(self) -> OperatorChanges:
         """Return what operators have set in this master, for the next one."""
         slots = self._master.deployment.pool.slots
         overrides = self._master.distribution.overrides
-        return Kept(
+        return OperatorChanges(
             generation=self._next_generation,
             workers=self._scaled_to,
             empty=tuple(n for n in sorted(slots) if slots[n].state == "stopped"),
@@ -165,13 +175,13 @@ class MasterOperations:
             "core_process": core_of(deployment.core, settings, master.monitor),
             "operation": self.under_way,
             "folder": deployment.release.generation.folder,
-            "named_folder": master.surroundings.named_folder(settings),
-            "started_in": master.surroundings.started_in,
-            "twistd": master.surroundings.twistd,
+            "named_folder": master.launch_context.named_folder(settings),
+            "started_in": master.launch_context.started_in,
+            "twistd": master.launch_context.twistd,
             "static": static_of(pool.running()),
             "workers": workers_of(tuple(pool.slots.values()), master.monitor),
-            "leaving": workers_of(
-                (*pool.leaving, *deployment.core.leaving), master.monitor
+            "retiring": workers_of(
+                (*pool.retiring, *deployment.core.retiring), master.monitor
             ),
         }
 
@@ -198,11 +208,11 @@ class MasterOperations:
 
     # Operations that take time.
 
-    def reload(self, tell: Tell) -> Deferred[Verdict]:
+    def reload(self, tell: Tell) -> Deferred[OperationResult]:
         """Replace all workers with processes of a new generation, in batches."""
         return self._one.begin("reload", self._reload(noting(tell)))
 
-    def upgrade(self, tell: Tell) -> Deferred[Verdict]:
+    def upgrade(self, tell: Tell) -> Deferred[OperationResult]:
         """Replace the master and all its processes."""
         work = self._master.take_over(noting(tell))
         try:
@@ -213,7 +223,7 @@ class MasterOperations:
 
     def scale(
         self, workers: int, tell: Tell, *, force: bool = False
-    ) -> Deferred[Verdict]:
+    ) -> Deferred[OperationResult]:
         """Change the number of workers."""
         if workers < 1:
             raise OperationError("there must be at least 1 worker")
@@ -225,16 +235,16 @@ class MasterOperations:
             )
         return self._one.begin("scale", self._scale(workers, noting(tell)))
 
-    def scale_by(self, more: int, tell: Tell) -> Deferred[Verdict]:
+    def scale_by(self, more: int, tell: Tell) -> Deferred[OperationResult]:
         """Change the number of workers by a difference, which may be negative."""
         return self.scale(len(self._master.deployment.pool.slots) + more, tell)
 
-    def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[Verdict]:
+    def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[OperationResult]:
         """Change the policy by which connections are distributed."""
         self._master.distribution.check_dispatch(wanted)
         return self._one.begin("dispatch", self._dispatch(wanted, noting(tell)))
 
-    def restart(self, slot: Slot, tell: Tell) -> Deferred[Verdict]:
+    def restart(self, slot: Slot, tell: Tell) -> Deferred[OperationResult]:
         """Replace the worker of one slot, or the core; an empty slot is filled."""
         if slot == CORE:
             self._check_core()
@@ -242,12 +252,12 @@ class MasterOperations:
         self._check(slot)
         return self._one.begin("restart", self._restart(slot, noting(tell)))
 
-    def drain(self, slot: int, tell: Tell) -> Deferred[Verdict]:
+    def drain(self, slot: int, tell: Tell) -> Deferred[OperationResult]:
         """Drain the worker of one slot; the slot stays empty."""
         self._check(slot)
         return self._one.begin("drain", self._drain(slot, noting(tell)))
 
-    def recycle(self, slot: int, why: str) -> Deferred[Verdict]:
+    def recycle(self, slot: int, why: str) -> Deferred[OperationResult]:
         """
         Replace a worker that has reached a limit of its lifetime.
 
@@ -267,26 +277,28 @@ class MasterOperations:
             for number, each in sorted(slots.items())
             if slot in (None, number) and each.pid is not None
         }
-        told = core.stacks() if slot in {None, CORE} else None
-        if told is not None:
-            asked[CORE] = told
+        of_core = core.stacks() if slot in {None, CORE} else None
+        if of_core is not None:
+            asked[CORE] = of_core
         elif slot == CORE and core.slot is None:
             raise OperationError(_CORE_ELSEWHERE)
-        said = gatherResults(asked.values())
-        return said.addCallback(lambda texts: dict(zip(asked, texts, strict=True)))
+        gathered = gatherResults(asked.values())
+        return gathered.addCallback(lambda texts: dict(zip(asked, texts, strict=True)))
 
-    def stop(self, *, quick: bool, tell: Tell) -> Deferred[Verdict]:
+    def stop(self, *, quick: bool, tell: Tell) -> Deferred[OperationResult]:
         """Stop the cluster; any other operation under way is cancelled."""
         tell(Step("stopping quickly" if quick else "stopping"))
         ended = self._master.end(quick=quick)
-        return ended.addCallback(lambda _: Verdict(True, "stopped"))
+        return ended.addCallback(lambda _: OperationResult(True, "stopped"))
 
     def give_up(self) -> None:
         """Cancel the operation under way: the master is stopping."""
         self._signals.forget()
         self._one.give_up()
 
-    def by_signal(self, name: str, begin: Callable[[Tell], Deferred[Verdict]]) -> None:
+    def by_signal(
+        self, name: str, begin: Callable[[Tell], Deferred[OperationResult]]
+    ) -> None:
         """
         Run the operation of a signal, at once or when the one under way has ended.
 
@@ -344,8 +356,10 @@ class MasterOperations:
     def _release(self, chosen: ResolvedSettings) -> Release:
         master = self._master
         number, self._next_generation = self._next_generation, self._next_generation + 1
-        generation = master.surroundings.take(number, chosen.settings)
-        return make_release(generation, master.sockets, master.distribution.supplies)
+        generation = master.launch_context.take(number, chosen.settings)
+        return make_release(
+            generation, master.sockets, master.distribution.child_resources
+        )
 
     async def _scale(self, workers: int, tell: Tell) -> str:
         await self._master.deployment.scale(workers, tell)

@@ -7,10 +7,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from clusterapp.errors import BusyError, OperationError
-from clusterapp.operations import Tell, Verdict
+from clusterapp.operations import OperationResult, Tell
 
 #: Starts an operation.
-Begin = Callable[[Tell], Deferred[Verdict]]
+Begin = Callable[[Tell], Deferred[OperationResult]]
 
 #: Signals of which at most one waits: the result of a reload or an upgrade is as new
 #: as that of several.

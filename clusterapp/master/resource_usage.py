@@ -79,7 +79,7 @@ class Monitor:
         """Return the usage of a process when last measured; None if there is none."""
         return None if pid is None else self._usage.get(pid)
 
-    @guarded("look at what the processes use")
+    @guarded("measure resource usage")
     def _tick(self) -> None:
         self.lag = max(0.0, self._clock.seconds() - self._due)
         self._look()

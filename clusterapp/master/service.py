@@ -24,14 +24,14 @@ from clusterapp.master.distribution.agent_check import AgentCheck
 from clusterapp.master.distribution.distribution import Distribution
 from clusterapp.master.master_sockets import Sockets
 from clusterapp.master.operator_actions import MasterOperations
-from clusterapp.master.reactors import check_process, check_signals
+from clusterapp.master.reactor_check import check_process, check_signals
 from clusterapp.master.resource_usage import Monitor
 from clusterapp.master.rollout.deployment import Deployment
-from clusterapp.master.rollout.generation import Surroundings
+from clusterapp.master.rollout.generation import LaunchContext
 from clusterapp.master.rollout.release import make_release
 from clusterapp.master.state_folder_check import StateCheck
 from clusterapp.master.systemd_notify import ServiceStatus
-from clusterapp.master.upgrade.upgrade import Succession, Upgrading
+from clusterapp.master.upgrade.upgrade import UpgradeRole, Upgrading
 from clusterapp.master.workers.boot_failures import BootFailures
 from clusterapp.master.workers.child_slot import ChildSlot
 from clusterapp.master.workers.recycling import Recycling
@@ -88,11 +88,11 @@ class ClusterService(Service):
         in_code = {option.name: "the program" for option in OPTIONS}
         self.chosen = ResolvedSettings(settings, origins or in_code)
         #: Replaced at the first start: twistd changes to its --rundir before that.
-        self.surroundings = Surroundings(environ)
+        self.launch_context = LaunchContext(environ)
         self._environ = environ
         self._ever_started = False
-        inheritance = None if upgrading is None else upgrading.inheritance
-        self.sockets = Sockets(settings, inheritance)
+        inherited = None if upgrading is None else upgrading.inherited
+        self.sockets = Sockets(settings, inherited)
         self.operations = MasterOperations(self)
         self.monitor = Monitor(
             lambda: self._deployment.pids() if self._deployment else ()
@@ -101,7 +101,7 @@ class ClusterService(Service):
         self._on_failure = on_failure
         self._choose = choose
         self._stop_program = stop
-        self._succession = Succession(self, upgrading)
+        self._upgrade_role = UpgradeRole(self, upgrading)
         self._deployment: Deployment | None = None
         self._distribution: Distribution | None = None
         self._recycling: Recycling | None = None
@@ -111,7 +111,7 @@ class ClusterService(Service):
         self._delay: Deferred[None] | None = None
         self._ended: list[Deferred[None]] = []
         self._started_at = self._stop_at = 0.0
-        self.watch(AgentCheck(self, self._succession).changed)
+        self.watch(AgentCheck(self, self._upgrade_role).changed)
 
     @property
     def settings(self) -> Settings:
@@ -192,7 +192,7 @@ class ClusterService(Service):
         if self._deployment is not None:
             self._deployment.pool.reopen_logs()
 
-    def standing(self) -> ServiceStatus:
+    def service_status(self) -> ServiceStatus:
         """Return the status of the cluster, for systemd."""
         if self._deployment is None:
             return ServiceStatus("stopped", ready=False, operation=None, text="stopped")
@@ -208,11 +208,12 @@ class ClusterService(Service):
         """
         Register a function to be called whenever any state has changed.
 
-        :param changed: called then; `standing` and `operations` return the new state.
+        :param changed: called then; `service_status` and `operations` return the new
+            state.
         """
         self._watchers.append(changed)
 
-    # The `Master` protocol that the operations need.
+    # The `OperatedMaster` and `LockedMaster` protocols of the operations.
 
     @property
     def phase(self) -> Phase:
@@ -269,8 +270,8 @@ class ClusterService(Service):
 
     def changed(self) -> None:
         """Called when any state has changed: notify the workers and the watchers."""
-        if self._deployment is not None and not self._succession.is_followed:
-            self._succession.check(self._deployment)
+        if self._deployment is not None and not self._upgrade_role.is_superseded:
+            self._upgrade_role.check(self._deployment)
             self.distribution.changed()
             health = self.operations.health()
             detail = json.dumps(health.detail)
@@ -285,7 +286,7 @@ class ClusterService(Service):
 
         :raise OperationError: if this master cannot start another.
         """
-        return self._succession.begin(tell)
+        return self._upgrade_role.begin(tell)
 
     def end(self, *, quick: bool) -> Deferred[None]:
         """Stop the service and the program; fires when the last child has exited."""
@@ -315,7 +316,7 @@ class ClusterService(Service):
         if self._stopped is not None:
             return
         self._log.critical("{error}", error=error)
-        self._succession.unfit(error)
+        self._upgrade_role.upgrade_failed(error)
         stopped = self.stopService()
         if not self._ever_ready:
             self.drop_children()  # no client was served yet: there is nothing to drain
@@ -331,26 +332,28 @@ class ClusterService(Service):
         self._started_at = self.reactor.seconds()
         self._boot_failures.forget()
         if not self._ever_started:  # else an application may have changed the process
-            self.surroundings, self._ever_started = Surroundings(self._environ), True
-        kept = self._succession.kept
-        generation = self.surroundings.take(kept.generation, self.settings)
-        size = self.operations.keep(kept)
+            self.launch_context, self._ever_started = LaunchContext(self._environ), True
+        operator_changes = self._upgrade_role.operator_changes
+        generation = self.launch_context.take(
+            operator_changes.generation, self.settings
+        )
+        size = self.operations.restore_changes(operator_changes)
         distribution = self._distribution = Distribution(
             self.reactor,
             self.sockets,
             self.settings,
-            self._succession.secret,
+            self._upgrade_role.secret,
             size,
-            kept,
+            operator_changes,
         )
         if self.settings.working_folder is not None:
             sys.path.insert(0, generation.folder)  # the core may run in the master
-        release = make_release(generation, self.sockets, distribution.supplies)
+        release = make_release(generation, self.sockets, distribution.child_resources)
         self._deployment = Deployment(
-            self.reactor, release, self, distribution.tell_news
+            self.reactor, release, self, distribution.send_updates
         )
         distribution.serve(self._deployment.pool)
-        self._succession.connect()
+        self._upgrade_role.connect()
         if EVERYONE in self.settings.trusted_proxies:
             self._log.warn("trusted_proxies = *: anyone may claim any client's address")
         for address in self.addresses:
@@ -358,7 +361,7 @@ class ClusterService(Service):
         self.monitor.start(self.reactor, StateCheck(self.sockets, self.changed).look)
         self._deployment.start_core()
         if self._stopped is None:  # else a start hook of the core has failed already
-            self._deployment.start_workers(size, kept.empty)
+            self._deployment.start_workers(size, operator_changes.empty)
             self._recycling = Recycling(self.reactor, self.operations, self._deployment)
             self._recycling.startService()
 
@@ -398,7 +401,7 @@ class ClusterService(Service):
     async def _let_balancers_notice(self) -> None:
         """Keep serving for the drain delay, while health checks report not ready."""
         seconds = self.settings.drain_delay
-        if not seconds or not self._ever_ready or self._succession.is_followed:
+        if not seconds or not self._ever_ready or self._upgrade_role.is_superseded:
             return
         self._log.info("serving on for {seconds:g} s, not ready", seconds=seconds)
         self._delay = deferLater(self.reactor, seconds)

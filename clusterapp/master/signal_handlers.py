@@ -51,7 +51,7 @@ class Signals(Service):
     def _install(self) -> None:
         operations = self._cluster.operations
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            self._on(number, self._heard, number)
+            self._on(number, self._received, number)
         for number, begin in (
             (signal.SIGHUP, operations.reload),
             (signal.SIGUSR2, operations.upgrade),
@@ -72,7 +72,7 @@ class Signals(Service):
     def _on(
         self, number: signal.Signals, call: Callable[..., object], *arguments: object
     ) -> None:
-        guard = guarded(f"do what {number.name} asks for")
+        guard = guarded(f"handle {number.name}")
         signal.signal(
             number, lambda *_: self._reactor.callFromThread(guard(call), *arguments)
         )
@@ -82,7 +82,7 @@ class Signals(Service):
         self._log.info("SIGUSR1: reopening logs")
         self._cluster.reopen_logs()
 
-    def _heard(self, number: signal.Signals) -> None:
+    def _received(self, number: signal.Signals) -> None:
         name = number.name
         now, since = self._reactor.seconds(), self._stopping_since
         if since is None:

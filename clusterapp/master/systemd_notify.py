@@ -13,7 +13,7 @@ from clusterapp.guards import guarded
 from clusterapp.systemd import Notifier
 
 #: The state that systemd was notified of last.
-Told = Literal["starting", "ready", "reloading", "stopping"]
+NotifiedState = Literal["starting", "ready", "reloading", "stopping"]
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class ServiceStatus:
     text: str
 
 
-class Followed(Protocol):
+class WatchedService(Protocol):
     """A cluster that calls its watchers whenever its state may have changed."""
 
-    def standing(self) -> ServiceStatus:
+    def service_status(self) -> ServiceStatus:
         """Return the state of the cluster."""
 
     def watch(self, changed: Callable[[], None]) -> None:
@@ -61,15 +61,15 @@ class Notifying(Service):
         self,
         reactor: IReactorTime,
         notifier: Notifier,
-        cluster: Followed,
+        cluster: WatchedService,
         interval: float | None = None,
     ) -> None:
         self._cluster = cluster
         self._notifier = notifier
         self._interval = interval
-        self._watchdog = LoopingCall(guarded("tell systemd")(notifier.watchdog))
+        self._watchdog = LoopingCall(guarded("notify systemd")(notifier.watchdog))
         self._watchdog.clock = reactor
-        self._told: Told = "starting"
+        self._notified: NotifiedState = "starting"
         self._text = ""
         self._stopped: Deferred[None] | None = None
         cluster.watch(self._look)
@@ -77,7 +77,7 @@ class Notifying(Service):
     def startService(self) -> None:
         """Start the notifications."""
         super().startService()
-        self._told, self._stopped = "starting", None
+        self._notified, self._stopped = "starting", None
         if self._interval is not None:
             self._watchdog.start(self._interval)
         self._look()
@@ -85,7 +85,7 @@ class Notifying(Service):
     def stopService(self) -> Deferred[None]:
         """Notify systemd of the stop; fires when the cluster has stopped."""
         stopped = self._stopped = Deferred()
-        self._tell("stopping")
+        self._notify("stopping")
         self._look()
         return stopped
 
@@ -93,18 +93,18 @@ class Notifying(Service):
         """Called when the cluster's state may have changed: send what is new."""
         if not self.running:
             return
-        now = self._cluster.standing()
+        now = self._cluster.service_status()
         if now.text != self._text:
             self._text = now.text
             self._notifier.status(now.text)
-        self._tell(_due(self._told, now))
+        self._notify(_due(self._notified, now))
         if self._stopped is not None and now.state == "stopped":
             self._finish(self._stopped)
 
-    def _tell(self, due: Told) -> None:
-        if due == self._told:
+    def _notify(self, due: NotifiedState) -> None:
+        if due == self._notified:
             return
-        self._told = due
+        self._notified = due
         match due:
             case "ready":
                 self._notifier.ready()
@@ -120,11 +120,11 @@ class Notifying(Service):
         stopped.callback(None)
 
 
-def _due(told: Told, now: ServiceStatus) -> Told:
+def _due(notified: NotifiedState, now: ServiceStatus) -> NotifiedState:
     """Return the state to report; a start ends only when the cluster is ready."""
-    if told == "stopping" or now.state == "stopping":
+    if notified == "stopping" or now.state == "stopping":
         return "stopping"
-    if told == "starting":
+    if notified == "starting":
         return "ready" if now.ready else "starting"
     if now.state == "stopped":
         return "stopping"

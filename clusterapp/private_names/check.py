@@ -20,14 +20,14 @@ NAMESPACE: Final = __name__
 #: The project of names that CPython's standard library has.
 PYTHON: Final = "Python"
 
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
 def is_first(text: str) -> bool:
     """Return whether a warning is new in this process, and remember it."""
-    if text in _told:
+    if text in _warned:
         return False
-    _told.add(text)
+    _warned.add(text)
     return True
 
 

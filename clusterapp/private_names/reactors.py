@@ -137,12 +137,12 @@ class UnsentBytes:
     """
 
     def count(self, transport: Any) -> int:  # noqa: ARG002
-        """Return how many there are."""
+        """Return the number of unsent bytes."""
         return 0
 
     def drop(self, transport: Any) -> None:
         """
-        Free them, once the transport is closed.
+        Free the unsent bytes of a closed transport.
 
         Twisted keeps them as long as the transport is referenced, as it is by the
         protocol of an application, in a reference cycle that only a full garbage
@@ -220,7 +220,7 @@ START_WAITER: Final = PrivateName(
 
 def replace_start_waiter(wait: Callable[[object, int], int]) -> None:
     """
-    Have twistd's command wait with a function of ours for the start of its daemon.
+    Make twistd's command wait for the start of its daemon by our function.
 
     :param wait: called with the runner and the pipe that the daemon writes to; returns
         the exit status of the command.

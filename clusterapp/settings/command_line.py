@@ -39,7 +39,7 @@ _CONFIG_HELP = (
 _MAX_COLUMNS = 100
 
 
-class Options(usage.Options):
+class SettingsOptions(usage.Options):
     """
     The options of the command line, merged with the environment and the TOML file.
 
@@ -172,19 +172,19 @@ def _fail(line: str) -> NoReturn:
 
 
 def _add_flag(option: Option[Any]) -> None:
-    """Give `Options` the method by which `usage.Options` knows a flag."""
+    """Add the method to `SettingsOptions` by which Twisted's usage parses a flag."""
 
-    def store(self: Options, text: str) -> None:
+    def store(self: SettingsOptions, text: str) -> None:
         earlier = self._flags.get(option.name, [])
         self._flags[option.name] = [*earlier, text] if option.type.repeatable else text
 
-    def switch_on(self: Options) -> None:
+    def switch_on(self: SettingsOptions) -> None:
         self._flags[option.name] = True
 
     # By its parameters `usage.Options` tells whether a flag takes an argument.
     method = store if option.type.metavar else switch_on
     method.__doc__ = option.description
-    setattr(Options, f"opt_{option.name}", method)
+    setattr(SettingsOptions, f"opt_{option.name}", method)
 
 
 for _option in OPTIONS:

@@ -36,7 +36,7 @@ from clusterapp.spawning.signals import held_back
 _FIRST_INHERITED = max(CONTROL_FD, LOG_FD, REQUESTS_FD) + 1
 
 #: The most requests that are listed of those that a child was serving when it exited.
-_MOST_TOLD = 5
+_MOST_NAMED = 5
 
 #: The folder from which the package is imported: a child must import the same one.
 _HOME = str(Path(clusterapp.__file__).resolve().parent.parent)
@@ -88,8 +88,8 @@ class Child:
             on.
         """
         # If the channel breaks, the child drains as well.
-        said = self._end.drain(spread=spread, hand_over=hand_over, within=within)
-        return said.addErrback(report_unanswered)
+        sent = self._end.drain(spread=spread, hand_over=hand_over, within=within)
+        return sent.addErrback(report_unanswered)
 
     def core_ready(self, ready: bool, *, back: bool) -> None:
         """Send to the child whether the core accepts requests, or is being replaced."""
@@ -112,8 +112,8 @@ class Child:
 
         :param shared: whether other children accept from it as well.
         """
-        said = self._end.accept(listener, listening, shared=shared)
-        said.addErrback(report_unanswered)
+        sent = self._end.accept(listener, listening, shared=shared)
+        sent.addErrback(report_unanswered)
 
     def refuse(self, listener: str) -> None:
         """Ask the child to stop accepting connections of a listener."""
@@ -139,7 +139,7 @@ class Child:
 
     def inspect(self) -> None:
         """
-        Have the child write the requests under way and its threads' stacks to stderr.
+        Ask the child to write requests under way and its threads' stacks to stderr.
 
         A dedicated thread answers even if the event loop is blocked, as long as the
         code that blocks it releases the GIL.
@@ -149,7 +149,7 @@ class Child:
 
     def dump_stacks(self) -> None:
         """
-        Have the child write the stacks of its threads to stderr, from C code.
+        Make the child write its threads' stacks to stderr, by faulthandler in C.
 
         That works where `inspect` is not answered, but does not list the requests.
         """
@@ -169,9 +169,9 @@ class Child:
         serving = self._requests.under_way()
         if not serving:
             return how
-        told = ", ".join(serving[:_MOST_TOLD])
-        more = len(serving) - _MOST_TOLD
-        return f"{how} while it served {told}" + (f" and {more} more" * (more > 0))
+        named = ", ".join(serving[:_MOST_NAMED])
+        more = len(serving) - _MOST_NAMED
+        return f"{how} while it served {named}" + (f" and {more} more" * (more > 0))
 
     def signal(self, name: str) -> None:
         """
@@ -232,19 +232,19 @@ class _Process(ProcessProtocol):
         self._events = events
         self._output = output
 
-    @guarded("take the pipes of a child")
+    @guarded("set up the pipes of a child")
     def connectionMade(self) -> None:
         self._output.pipes = getattr(self.transport, "pipes", {})
 
-    @guarded("take what a child has written")
+    @guarded("read the output of a child")
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         self._output.received(childFD, data)
 
-    @guarded("take what a child has written")
+    @guarded("read the output of a child")
     def childConnectionLost(self, childFD: int) -> None:
         self._output.ended(childFD)
 
-    @guarded("take note of the exit of a child")
+    @guarded("handle the exit of a child")
     def processExited(self, reason: Failure) -> None:
         # Not processEnded: a grandchild may hold the pipes open for long.
         self._output.drain()

@@ -64,7 +64,7 @@ def leave_to_master() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
 
 
-class _Stack(ctypes.Structure):
+class _SignalStack(ctypes.Structure):
     """The structure ``stack_t`` of sigaltstack(2)."""
 
     _fields_ = (
@@ -83,7 +83,7 @@ def _enlarge_signal_stack() -> None:
     time would overwrite other memory.
     """
     memory = _signal_stack
-    stack = _Stack(ctypes.addressof(memory), 0, len(memory))
+    stack = _SignalStack(ctypes.addressof(memory), 0, len(memory))
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.sigaltstack(ctypes.byref(stack), None):
         number = ctypes.get_errno()

@@ -20,7 +20,7 @@ class BrokenCode:
     def __init__(self) -> None:
         self._page: Prepared | None = None
 
-    def heard(self, why: str) -> None:
+    def set_error(self, why: str) -> None:
         """
         Set the error that is shown.
 

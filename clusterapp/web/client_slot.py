@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IAddress
 
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.dispatch.cookies import SlotCookie
-from clusterapp.dispatch.keys import Key
+from clusterapp.dispatch.keys import AffinityKey
 from clusterapp.dispatch.rendezvous import slot_of, slot_of_address
 from clusterapp.interfaces import Fields
 from clusterapp.web.trusted_proxies import TrustedProxies
@@ -16,7 +16,7 @@ from clusterapp.web.trusted_proxies import TrustedProxies
 _REMEMBERED = 4096
 
 
-class Belonging:
+class ClientSlot:
     """
     The mapping from a request's client to its slot.
 
@@ -27,7 +27,7 @@ class Belonging:
     """
 
     def __init__(self, how: Stickiness, trusted: TrustedProxies) -> None:
-        key = Key.parse(how.key)
+        key = AffinityKey.parse(how.key)
         self.cookie = (
             SlotCookie(key.name, bytes.fromhex(how.secret))
             if key.source == "cookie"

@@ -141,7 +141,7 @@ def _put(path: Path, content: bytes, facts: os.stat_result) -> None:
         raise
 
 
-class Progress:
+class ProgressBar:
     """
     The progress display: a bar on a terminal, else one line per file.
 
@@ -190,7 +190,7 @@ def compress_all(
     """
     outcomes: Counter[Outcome] = Counter()
     paths = find_files(folder)
-    progress = Progress(out, len(paths))
+    progress = ProgressBar(out, len(paths))
     for number, path in enumerate(paths, 1):
         progress.begin(number, _shown(path.relative_to(folder)))
         for coding, compressor in chosen.items():

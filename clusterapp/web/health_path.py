@@ -24,7 +24,7 @@ _UNHEARD: Final = _answer(
     HTTPStatus.SERVICE_UNAVAILABLE,
     '{"ready": false, "reason": "nothing is known of the cluster yet"}',
 )
-_ON_TRIAL: Final = _answer(HTTPStatus.OK, '{"ready": true, "trial": true}')
+_AS_CANARY: Final = _answer(HTTPStatus.OK, '{"ready": true, "trial": true}')
 
 
 class PublicHealth:
@@ -35,18 +35,18 @@ class PublicHealth:
     application or the core at that path answers; without such a route, it is 200.
 
     :param path: the path, as `Settings.health_path` has it.
-    :param on_trial: whether this worker is a canary. Its requests are the master's,
+    :param as_canary: whether this worker is a canary. Its requests are the master's,
         about this worker's application, so the readiness of the cluster is ignored.
     """
 
-    def __init__(self, path: str, *, on_trial: bool) -> None:
+    def __init__(self, path: str, *, as_canary: bool) -> None:
         #: The path as in a request target, in bytes.
         self.path = path.encode()
-        self._on_trial = on_trial
+        self._as_canary = as_canary
         self._ready = False
-        self._said = _UNHEARD
+        self._cluster_reply = _UNHEARD
 
-    def heard(self, *, ready: bool, detail: str) -> None:
+    def set_readiness(self, *, ready: bool, detail: str) -> None:
         """
         Set the readiness of the cluster.
 
@@ -55,11 +55,11 @@ class PublicHealth:
         """
         self._ready = ready
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-        self._said = _answer(status, detail)
+        self._cluster_reply = _answer(status, detail)
 
-    def trial_is_over(self) -> None:
+    def canary_passed(self) -> None:
         """Called when the canary check has passed: report the cluster's readiness."""
-        self._on_trial = False
+        self._as_canary = False
 
     def before(self, behind: Answer | None, *, routed: bool) -> Answer:
         """
@@ -73,17 +73,17 @@ class PublicHealth:
 
         def answer(method: bytes, target: bytes, fields: Fields) -> Prepared | None:
             if target == path or target.startswith(with_query):
-                said = self._say(routed) if method in _METHODS else None
-                if said is not None:
-                    return said
+                reply = self._reply_for(routed) if method in _METHODS else None
+                if reply is not None:
+                    return reply
             return None if behind is None else behind(method, target, fields)
 
         return answer
 
-    def _say(self, routed: bool) -> Prepared | None:
+    def _reply_for(self, routed: bool) -> Prepared | None:
         """Return the answer; None if the application or the core answers."""
-        if not (self._ready or self._on_trial):
-            return self._said
+        if not (self._ready or self._as_canary):
+            return self._cluster_reply
         if routed:
             return None
-        return _ON_TRIAL if self._on_trial else self._said
+        return _AS_CANARY if self._as_canary else self._cluster_reply

@@ -37,7 +37,7 @@ from clusterapp.settings.listen import TlsListen
 from clusterapp.settings.model import Settings
 from clusterapp.web.cluster_membership import core_agent
 from clusterapp.web.hooks import Hooks
-from clusterapp.web.loading import Loaded
+from clusterapp.web.loading import LoadedApplication
 from clusterapp.web.trusted_proxies import TrustedInCore
 
 _NO_CORE = notFound(message="This cluster has no core.")
@@ -62,7 +62,7 @@ _ABORT_SECONDS = 0.5
 CORE_FIRST_REQUEST = 10.0
 
 
-class Site(Protocol):
+class DrainableSite(Protocol):
     """
     A site that can drain, with the statistics of its requests.
 
@@ -147,7 +147,7 @@ class Host:
     _log = Logger()
 
     def __init__(
-        self, site: Site, hooks: Hooks, sources: Iterable[ConnectionSource]
+        self, site: DrainableSite, hooks: Hooks, sources: Iterable[ConnectionSource]
     ) -> None:
         self.site = site
         self._hooks = hooks
@@ -183,7 +183,7 @@ class Host:
         try:
             await self.site.drain(spread=spread, hand_over=hand_over)
         except CancelledError:
-            self._log.warn("the time is over: breaking off what is not finished")
+            self._log.warn("the time to drain is over: aborting what is not finished")
             self.site.abort()
             # The loop reports their ends in its next turns; without that, the access
             # log would not have what was broken off.
@@ -199,7 +199,7 @@ class Host:
 
 def core_host(
     reactor: Any,
-    loaded: Loaded | None,
+    loaded: LoadedApplication | None,
     settings: Settings,
     sockets: Mapping[str, socket.socket],
 ) -> Host:

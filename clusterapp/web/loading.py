@@ -20,7 +20,7 @@ from clusterapp.interfaces import Cluster, StaticFolder
 from clusterapp.web.application import Application, CoreApplication, bind_cluster
 from clusterapp.web.failure_page import failure_page
 from clusterapp.web.hooks import Hooks
-from clusterapp.web.object_lookup import Kind, find
+from clusterapp.web.object_lookup import ApplicationKind, find
 from clusterapp.web.routing import Routes, clash
 from clusterapp.web.static.static_files import StaticFiles, StaticOptions
 from clusterapp.web.templates.templates import Templates
@@ -28,7 +28,7 @@ from clusterapp.web.wsgi.wsgi_resource import WSGIRoot
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedApplication:
     """
     A loaded application, in the form that a worker and a core serve.
 
@@ -48,7 +48,7 @@ class Loaded:
     :param static: the folder of its static files; None if there are none.
     """
 
-    kind: Kind
+    kind: ApplicationKind
     answer: Answer | None
     resource: IResource
     core_resource: IResource | None
@@ -91,7 +91,7 @@ def load(
     core_spec: str | None,
     reactor: IReactorThreads,
     static: StaticOptions = StaticOptions(),  # noqa: B008 - it is frozen
-) -> Loaded:
+) -> LoadedApplication:
     """
     Load an application and its core.
 
@@ -112,7 +112,7 @@ def load(
     _check_rules(spec, app_rules, core_rules)
     core_hooks = _hooks(core)
     has_files = isinstance(app, Application) and app.static.is_dir()
-    return Loaded(
+    return LoadedApplication(
         kind=kind,
         answer=_files(app, static).answer if has_files else None,
         resource=_resource(kind, app, reactor),
@@ -153,7 +153,7 @@ def _core(spec: str, app: Any, core_spec: str | None) -> Klein | None:
     return core
 
 
-def _resource(kind: Kind, app: Any, reactor: IReactorThreads) -> IResource:
+def _resource(kind: ApplicationKind, app: Any, reactor: IReactorThreads) -> IResource:
     if isinstance(app, Klein):
         return klein_resource(app)
     if kind == "wsgi":

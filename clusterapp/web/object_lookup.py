@@ -18,7 +18,7 @@ from clusterapp.errors import ApplicationLoadError
 from clusterapp.tracebacks import format_error, summary_of
 from clusterapp.web.application import Application
 
-Kind = Literal["application", "klein", "resource", "wsgi"]
+ApplicationKind = Literal["application", "klein", "resource", "wsgi"]
 
 #: The packages whose frames are between clusterapp's and the user's in a traceback.
 _IMPORTERS = ("importlib", "_frozen_importlib", "_frozen_importlib_external")
@@ -26,7 +26,7 @@ _IMPORTERS = ("importlib", "_frozen_importlib", "_frozen_importlib_external")
 _A_FILE = "{!r} is a file, and not the name of a module, as in 'shop:app'"
 
 
-def find(spec: str) -> tuple[Kind, Any]:
+def find(spec: str) -> tuple[ApplicationKind, Any]:
     """
     Import and return the application that ``module:name`` names, with its kind.
 
@@ -116,7 +116,7 @@ def _made(spec: str, factory: Any) -> Any:
         return factory()
 
 
-def _plain_kind(found: object) -> Kind | None:
+def _plain_kind(found: object) -> ApplicationKind | None:
     """Return the kind of an instance; None for a callable, which may be WSGI."""
     if isinstance(found, Application):
         return "application"

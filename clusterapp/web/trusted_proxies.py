@@ -55,18 +55,20 @@ class _Trace(NamedTuple):
 
     :ivar client: the client's IP address; None if it is not known.
     :ivar back: the number of hops from the peer to the client; 0 if it is the peer.
-    :ivar told: the forwarded fields of a trusted peer.
+    :ivar forwarded_fields: the forwarded fields of a trusted peer.
     :ivar last: the hop of the client.
     """
 
     client: str | None
     back: int = 0
-    told: Mapping[bytes, str] = MappingProxyType({})
+    forwarded_fields: Mapping[bytes, str] = MappingProxyType({})
     last: Hop | None = None
 
     def proto(self) -> str | None:
         """Return the protocol of the client's own connection; None if not known."""
-        given = self.told.get(_PROTO, "").rsplit(",", MOST_HOPS)[-MOST_HOPS:]
+        given = self.forwarded_fields.get(_PROTO, "").rsplit(",", MOST_HOPS)[
+            -MOST_HOPS:
+        ]
         protos = [proto for part in given if (proto := part.strip())]
         if protos:
             # A proxy that appends a protocol appends an address as well; elements
@@ -193,39 +195,46 @@ class TrustedProxies:
         :param fields: the request's fields.
         """
         address, trusted = self._seen(_host_of(peer))
-        others, told = [], []
+        others, forwarded_fields = [], []
         host = None
         for field in fields:
             name = field[0].lower()
             if name in _OURS:
-                told.append(field)
+                forwarded_fields.append(field)
                 continue
             others.append(field)
             if host is None and name == b"host":
                 host = field[1]
-        if trusted and told:
-            known = _told(told)
+        if trusted and forwarded_fields:
+            known = _forwarded_fields(forwarded_fields)
             hops = list(_hops_back(known, self._most_hops(address)))
             trace = self._follow(address, known, hops)
-            said = _written(trace, address, host, hops, secure=secure)
+            rewritten = _fields_for(trace, address, host, hops, secure=secure)
         else:
-            said = _said_of_the_first_hop(address, host, secure=secure)
-        return [*others, *said]
+            rewritten = _first_hop_fields(address, host, secure=secure)
+        return [*others, *rewritten]
 
     def _trace(self, peer: IAddress, fields: Fields) -> "_Trace":
         """Return the path from a peer back to the client."""
         address, trusted = self._seen(_host_of(peer))
         if not trusted:
             return _Trace(address)
-        told = _told(fields)
-        return self._follow(address, told, _hops_back(told, self._most_hops(address)))
+        forwarded_fields = _forwarded_fields(fields)
+        return self._follow(
+            address,
+            forwarded_fields,
+            _hops_back(forwarded_fields, self._most_hops(address)),
+        )
 
     def _most_hops(self, _address: str | None) -> int:
         """Return the number of hops to parse in the fields of a peer's request."""
         return MOST_HOPS
 
     def _follow(
-        self, address: str | None, told: Mapping[bytes, str], hops: Iterable[Hop]
+        self,
+        address: str | None,
+        forwarded_fields: Mapping[bytes, str],
+        hops: Iterable[Hop],
     ) -> "_Trace":
         """Return the path from a trusted peer back to the client."""
         back, hop = 0, None
@@ -233,7 +242,7 @@ class TrustedProxies:
             address = hop.address
             if address is None or not self._trusts(address):
                 break  # the client, or an unknown hop: farther hops are not trusted
-        return _Trace(address, back, told, hop)
+        return _Trace(address, back, forwarded_fields, hop)
 
     def _look_at(self, host: str | None) -> tuple[str | None, bool]:
         """Return a peer's address in the form of `plain`, and whether it is trusted."""
@@ -301,23 +310,23 @@ def _host_of(peer: IAddress) -> str | None:
     return None
 
 
-def _said_of_the_first_hop(
+def _first_hop_fields(
     address: str | None, host: bytes | None, *, secure: bool
 ) -> Sequence[tuple[bytes, bytes]]:
     """Return the forwarded fields of a request without any from a trusted peer."""
     if len(host or b"") > _SHORT:
-        return _written(_Trace(address), address, host, secure=secure)
-    return _said_often(address, host, secure=secure)
+        return _fields_for(_Trace(address), address, host, secure=secure)
+    return _cached_fields(address, host, secure=secure)
 
 
 @lru_cache(_REMEMBERED)
-def _said_often(
+def _cached_fields(
     address: str | None, host: bytes | None, *, secure: bool
 ) -> Sequence[tuple[bytes, bytes]]:
-    return _written(_Trace(address), address, host, secure=secure)
+    return _fields_for(_Trace(address), address, host, secure=secure)
 
 
-def _written(
+def _fields_for(
     trace: _Trace,
     address: str | None,
     host: bytes | None,
@@ -328,29 +337,36 @@ def _written(
     name = host.decode("latin-1") if host else None
     here = Hop(address, name, "https" if secure else "http")
     return [
-        (name, value.encode("latin-1")) for name, value in _say(trace, hops[::-1], here)
+        (name, value.encode("latin-1"))
+        for name, value in _rewrite(trace, hops[::-1], here)
     ]
 
 
-def _told(fields: Fields) -> Mapping[bytes, str]:
+def _forwarded_fields(fields: Fields) -> Mapping[bytes, str]:
     """Return the forwarded fields of a request, each with its lines joined."""
-    told: dict[bytes, str] = {}
+    forwarded_fields: dict[bytes, str] = {}
     for name, value in fields:
         ours = _OURS.get(name.lower())
         text = value.decode("latin-1").strip()
         if ours is not None and text:
-            told[ours] = f"{told[ours]}, {text}" if ours in told else text
-    return told
+            forwarded_fields[ours] = (
+                f"{forwarded_fields[ours]}, {text}"
+                if ours in forwarded_fields
+                else text
+            )
+    return forwarded_fields
 
 
-def _hops_back(told: Mapping[bytes, str], most: int) -> Iterator[Hop]:
+def _hops_back(forwarded_fields: Mapping[bytes, str], most: int) -> Iterator[Hop]:
     """Parse the earlier hops, the nearest first, one by one."""
-    if _FOR in told:
-        return parse_x_forwarded_for(told[_FOR], most)
-    return parse_forwarded(told.get(_FORWARDED, ""), most)
+    if _FOR in forwarded_fields:
+        return parse_x_forwarded_for(forwarded_fields[_FOR], most)
+    return parse_forwarded(forwarded_fields.get(_FORWARDED, ""), most)
 
 
-def _say(trace: _Trace, hops: Sequence[Hop], here: Hop) -> Iterator[tuple[bytes, str]]:
+def _rewrite(
+    trace: _Trace, hops: Sequence[Hop], here: Hop
+) -> Iterator[tuple[bytes, str]]:
     """
     Return the forwarded fields from those of earlier hops and from this hop.
 
@@ -358,23 +374,30 @@ def _say(trace: _Trace, hops: Sequence[Hop], here: Hop) -> Iterator[tuple[bytes,
     :param hops: the earlier hops, the nearest last.
     :param here: this hop.
     """
-    told = trace.told
+    forwarded_fields = trace.forwarded_fields
     nearest = hops[-1] if hops else here
-    chain = [told.get(_FOR) or format_x_forwarded_for(hops), here.address]
+    chain = [forwarded_fields.get(_FOR) or format_x_forwarded_for(hops), here.address]
     if any(chain):
         yield _FOR, ", ".join(filter(None, chain))
     yield _PROTO, trace.proto() or here.proto or ""
-    host = told.get(_HOST) or nearest.host or here.host
+    host = forwarded_fields.get(_HOST) or nearest.host or here.host
     if host is not None:
         yield _HOST, host
-    yield _FORWARDED, ", ".join([*_earlier(told, hops), format_forwarded([here])])
+    yield (
+        _FORWARDED,
+        ", ".join([*_earlier(forwarded_fields, hops), format_forwarded([here])]),
+    )
 
 
-def _earlier(told: Mapping[bytes, str], hops: Sequence[Hop]) -> Iterator[str]:
+def _earlier(
+    forwarded_fields: Mapping[bytes, str], hops: Sequence[Hop]
+) -> Iterator[str]:
     """Return the ``Forwarded`` elements of the earlier hops."""
-    if _FORWARDED in told and is_whole(told[_FORWARDED]):
-        yield told[_FORWARDED]
+    if _FORWARDED in forwarded_fields and is_whole(forwarded_fields[_FORWARDED]):
+        yield forwarded_fields[_FORWARDED]
     elif hops:
         # X-Forwarded-Host and -Proto are of the request that the nearest hop received.
-        nearest = Hop(hops[-1].address, told.get(_HOST), told.get(_PROTO))
+        nearest = Hop(
+            hops[-1].address, forwarded_fields.get(_HOST), forwarded_fields.get(_PROTO)
+        )
         yield format_forwarded([*hops[:-1], nearest])

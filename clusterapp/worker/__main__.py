@@ -40,7 +40,7 @@ def main() -> None:
 
 def _show_stacks() -> None:
     """
-    Have faulthandler write all threads' stacks to stderr at a crash and at signals.
+    Make faulthandler write all threads' stacks to stderr at crashes and signals.
 
     The signals are ABRT and USR2. The handler is in C, so it works while Python code
     blocks.

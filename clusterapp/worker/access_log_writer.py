@@ -8,13 +8,13 @@ from typing import Any
 from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.http.access_log.access_formats import (
     LineFormat,
-    Place,
+    WorkerIdentity,
     combined_lines,
     json_lines,
 )
 from clusterapp.http.access_log.access_record import AccessRecord
 from clusterapp.logs.appending import Appender
-from clusterapp.logs.log_output import Output, open_again, open_path
+from clusterapp.logs.log_output import LineOutput, open_again, open_path
 from clusterapp.settings.model import Settings
 
 
@@ -62,9 +62,11 @@ def open_access_log(
     return AccessLog(appender, combined_lines(appender.longest_line))
 
 
-def _open(where: str | int) -> Output:
-    return Output(open_path(where) if isinstance(where, str) else open_again(where))
+def _open(where: str | int) -> LineOutput:
+    return LineOutput(open_path(where) if isinstance(where, str) else open_again(where))
 
 
 def _json_lines(bootstrap: Bootstrap, most: int) -> LineFormat:
-    return json_lines(Place(bootstrap.slot, bootstrap.generation, os.getpid()), most)
+    return json_lines(
+        WorkerIdentity(bootstrap.slot, bootstrap.generation, os.getpid()), most
+    )

@@ -31,7 +31,7 @@ from clusterapp.tracebacks import format_error, summary_of
 from clusterapp.web.loading import load
 from clusterapp.web.static.static_files import StaticOptions
 from clusterapp.worker.access_log_writer import AccessLog, open_access_log
-from clusterapp.worker.health_middleware import Front
+from clusterapp.worker.health_middleware import HealthMiddleware
 from clusterapp.worker.master_watch import watch_master
 from clusterapp.worker.reporter import Reporter
 from clusterapp.worker.worker_site import Served, serve
@@ -95,11 +95,13 @@ class ChildProgram:
         self._served: Served | None = None
         self._access_log: AccessLog | None = None
         self._core_is_ready = self._core_is_back_soon = False
-        self._front = Front(settings, on_trial=bootstrap.on_trial)
+        self._health_middleware = HealthMiddleware(
+            settings, as_canary=bootstrap.as_canary
+        )
         self._draining = False
         self._leaving = False
         self._boot: Deferred[None] | None = None
-        self._trial: Deferred[None] | None = None
+        self._activated: Deferred[None] | None = None
 
     def start(self) -> None:
         """Connect the control channel, then load and serve the application."""
@@ -123,9 +125,9 @@ class ChildProgram:
 
     def activate(self) -> None:
         """Called when the canary check has passed: continue the start of this child."""
-        self._front.trial_is_over()
-        if self._trial is not None and not self._trial.called:
-            self._trial.callback(None)
+        self._health_middleware.canary_passed()
+        if self._activated is not None and not self._activated.called:
+            self._activated.callback(None)
 
     @property
     def adopts(self) -> bool:
@@ -184,11 +186,11 @@ class ChildProgram:
         :param ready: whether load balancers should send clients to this cluster.
         :param detail: the reason, as JSON.
         """
-        self._front.cluster_health(ready=ready, detail=detail)
+        self._health_middleware.cluster_health(ready=ready, detail=detail)
 
     def broken(self, why: str) -> None:
         """Called when the newest code fails to load, or loads again (empty `why`)."""
-        self._front.broken(why)
+        self._health_middleware.broken(why)
 
     def drain(
         self, *, spread: float, hand_over: bool, within: float | None = None
@@ -250,7 +252,7 @@ class ChildProgram:
         os.close(nowhere)
         self.drain(spread=0.0, hand_over=False)
 
-    @guarded("drain as SIGTERM asks for")
+    @guarded("drain at SIGTERM")
     def _terminated(self) -> None:
         """
         Called after SIGTERM: notify the master, then drain.
@@ -270,10 +272,10 @@ class ChildProgram:
         loaded = load(settings.app, settings.core_app, self._reactor, static)
         if self._bootstrap.role == "worker":
             has_core = loaded.core_resource is not None
-            told = self._end.imported(has_core=has_core)
-            told.addErrback(report_unanswered)
+            reported = self._end.imported(has_core=has_core)
+            reported.addErrback(report_unanswered)
         loaded.set_up_templates(reload=settings.reload, cache=self._bootstrap.cache)
-        loaded = self._front.before(loaded)
+        loaded = self._health_middleware.before(loaded)
         host, served = serve(self._reactor, self._bootstrap, settings, loaded, log)
         is_worker = self._bootstrap.role == "worker"
         if not is_worker:
@@ -296,11 +298,11 @@ class ChildProgram:
         host.accept()
 
     async def _wait_for_turn(self) -> None:
-        if not self._bootstrap.on_trial:
+        if not self._bootstrap.as_canary:
             return
-        self._trial = Deferred()
+        self._activated = Deferred()
         self._end.loaded().addErrback(report_unanswered)
-        await self._trial
+        await self._activated
 
     def _boot_failed(self, why: Failure) -> None:
         if self._draining:
@@ -308,10 +310,10 @@ class ChildProgram:
         error = cast("BaseException", why.value)
         loading = isinstance(error, ApplicationLoadError)
         self.exit_status = ApplicationLoadError.exit_status if loading else FAILED_BOOT
-        told = self._end.failed(
+        reported = self._end.failed(
             loading=loading, reason=_one_line(error), traceback=_traceback(error)
         )
-        told.addBoth(lambda _: self._leave())
+        reported.addBoth(lambda _: self._leave())
 
     def _leave(self) -> None:
         self._leaving = True

@@ -5,10 +5,10 @@ from dataclasses import replace
 from clusterapp.settings.model import Settings
 from clusterapp.web.broken_code_page import BrokenCode
 from clusterapp.web.health_path import PublicHealth
-from clusterapp.web.loading import Loaded
+from clusterapp.web.loading import LoadedApplication
 
 
-class Front:
+class HealthMiddleware:
     """
     The answers that depend on what the master reports about cluster and code.
 
@@ -16,12 +16,12 @@ class Front:
     reloading is configured, no request passes through it.
 
     :param settings: the settings.
-    :param on_trial: whether this worker is a canary that has not passed its check yet.
+    :param as_canary: whether this worker is a canary that has not passed its check yet.
     """
 
-    def __init__(self, settings: Settings, *, on_trial: bool) -> None:
+    def __init__(self, settings: Settings, *, as_canary: bool) -> None:
         path = settings.health_path
-        self._health = PublicHealth(path, on_trial=on_trial) if path else None
+        self._health = PublicHealth(path, as_canary=as_canary) if path else None
         self._code = BrokenCode() if settings.reload else None
 
     def cluster_health(self, *, ready: bool, detail: str) -> None:
@@ -32,7 +32,7 @@ class Front:
         :param detail: the reason, as JSON.
         """
         if self._health is not None:
-            self._health.heard(ready=ready, detail=detail)
+            self._health.set_readiness(ready=ready, detail=detail)
 
     def broken(self, why: str) -> None:
         """
@@ -41,14 +41,14 @@ class Front:
         :param why: the error; empty when the code loads again.
         """
         if self._code is not None:
-            self._code.heard(why)
+            self._code.set_error(why)
 
-    def trial_is_over(self) -> None:
+    def canary_passed(self) -> None:
         """Called when the canary check has passed: clients' requests follow."""
         if self._health is not None:
-            self._health.trial_is_over()
+            self._health.canary_passed()
 
-    def before(self, loaded: Loaded) -> Loaded:
+    def before(self, loaded: LoadedApplication) -> LoadedApplication:
         """
         Return the application with these answers put before its own.
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from clusterapp.channel.inspection import END, UnderWay, requests_told
+from clusterapp.channel.inspection import END, UnderWay, describe_requests
 
 #: Seconds after the graceful timeout in which the child can still exit by itself.
 _ALLOWANCE = 2.0
@@ -45,23 +45,23 @@ def watch_master(
 
 
 def _listen(
-    pipe: int, patience: float, under_way: Callable[[], Iterable[UnderWay]]
+    pipe: int, timeout: float, under_way: Callable[[], Iterable[UnderWay]]
 ) -> None:
     while os.read(pipe, _QUESTIONS):
         # If the master has died meanwhile, the next read returns the end of file.
         with suppress(OSError):
             _answer(under_way)
-    time.sleep(patience)
+    time.sleep(timeout)
     os._exit(1)
 
 
 def _answer(under_way: Callable[[], Iterable[UnderWay]]) -> None:
-    for line in requests_told(under_way):
-        _say(line)
+    for line in describe_requests(under_way):
+        _write_line(line)
     # Not by a signal: its output would interleave with the lines of other threads.
     faulthandler.dump_traceback(file=_STDERR, all_threads=True)
-    _say(END)
+    _write_line(END)
 
 
-def _say(line: str) -> None:
+def _write_line(line: str) -> None:
     os.write(_STDERR, line.encode("utf-8", "backslashreplace") + b"\n")

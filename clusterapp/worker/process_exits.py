@@ -26,7 +26,7 @@ _handlers = REAP_HANDLERS.value
 
 def reap_when_exited(loop: asyncio.AbstractEventLoop, process: Any) -> None:
     """
-    Have Twisted reap a process once it has exited.
+    Make Twisted reap a process once it has exited.
 
     :param loop: the event loop; this function must be called in its thread.
     :param process: the process transport that ``spawnProcess`` has returned. The
@@ -42,7 +42,7 @@ def reap_when_exited(loop: asyncio.AbstractEventLoop, process: Any) -> None:
         _wait_in_thread(loop, process, pid)
         return
 
-    @guarded("take note of the exit of a process")
+    @guarded("handle the exit of a process")
     def exited() -> None:
         loop.remove_reader(exit_fd)
         os.close(exit_fd)
@@ -61,7 +61,7 @@ def _wait_in_thread(loop: asyncio.AbstractEventLoop, process: Any, pid: int) -> 
     threading.Thread(target=guard(wait), name=f"exit of {pid}", daemon=True).start()
 
 
-@guarded("tell of the exit of a process")
+@guarded("report the exit of a process")
 def _reap(process: Any, pid: int) -> None:
     # Twisted reaps the process itself when the last pipe closes: it may be done.
     if _handlers is None:

@@ -31,7 +31,7 @@ from clusterapp.http.upstream.tunnel import bridge
 from clusterapp.http.upstream.upstream_response import WireResponse
 from clusterapp.worker.readiness import Readiness
 from clusterapp.worker.stream_drain import StreamDrain
-from clusterapp.worker.upstream_timeouts import Patience
+from clusterapp.worker.upstream_timeouts import UpstreamTimeout
 
 #: The seconds before a core that refuses connections is tried again.
 RETRY_SECONDS = 0.1
@@ -52,28 +52,28 @@ class Upstream:
     """
     An upstream: the core, or one other worker.
 
-    :param whom: the name of the upstream in error messages.
+    :param name: the name of the upstream in error messages.
     :param clock: the reactor's clock.
     :param agent: the HTTP client with the connections to the upstream.
     :param readiness: whether the upstream is ready.
-    :param patience: the timeout of requests on which nothing moves: the upstream
+    :param timeout: the timeout of requests on which nothing moves: the upstream
         neither receives more of the request nor begins to answer.
-    :param endless: the response bodies that would not end by themselves.
+    :param stream_drain: the response bodies that would not end by themselves.
     """
 
-    whom: str
+    name: str
     clock: IReactorTime
     agent: CoreAgent
     readiness: Readiness
-    patience: Patience
-    endless: StreamDrain
+    timeout: UpstreamTimeout
+    stream_drain: StreamDrain
 
 
 class ProxiedRequest:
     """
     One request that is forwarded.
 
-    :param way: the upstream.
+    :param upstream: the upstream.
     :param head: the request head to send to the upstream.
     :param exchange: the client's request, and the way to respond to it.
     :param until: the deadline for an upstream that is not ready, as a clock time.
@@ -92,7 +92,7 @@ class ProxiedRequest:
         "_late",
         "_under_way",
         "_until",
-        "_way",
+        "_upstream",
     )
 
     #: The step that is waited for: readiness, the response head, its body or a retry.
@@ -100,13 +100,13 @@ class ProxiedRequest:
 
     def __init__(
         self,
-        way: Upstream,
+        upstream: Upstream,
         head: RequestHead,
         exchange: Exchange,
         until: float,
         ended: Callable[["ProxiedRequest", Failure | None], None],
     ) -> None:
-        self._way = way
+        self._upstream = upstream
         self._head = head
         self._exchange = exchange
         self._until = until
@@ -114,9 +114,9 @@ class ProxiedRequest:
         self._late = False
 
     @property
-    def whom(self) -> str:
+    def name(self) -> str:
         """The name of the upstream in error messages."""
-        return self._way.whom
+        return self._upstream.name
 
     @property
     def exchange(self) -> Exchange:
@@ -125,7 +125,7 @@ class ProxiedRequest:
 
     def begin(self) -> None:
         """Send the request as soon as the upstream is ready."""
-        if self._way.readiness.ready:
+        if self._upstream.readiness.ready:
             self._ask()
         else:
             self._wait()
@@ -140,18 +140,18 @@ class ProxiedRequest:
         self._under_way.cancel()
 
     def _wait(self, _: object = None) -> None:
-        waiting = self._way.readiness.wait(self._until)
+        waiting = self._upstream.readiness.wait(self._until)
         self._under_way = waiting
         waiting.addCallback(self._ask).addErrback(self._fail)
 
     def _ask(self, _: object = None) -> None:
-        exchange, patience = self._exchange, self._way.patience
+        exchange, timeout = self._exchange, self._upstream.timeout
         body = None
         if exchange.length != 0:
             body = exchange.body
             body.watch(self._progress)
-        patience.begin(self)
-        sent = self._way.agent.send(self._head, body, self._interim)
+        timeout.begin(self)
+        sent = self._upstream.agent.send(self._head, body, self._interim)
         # Set before the callbacks are added: they may be called at once, and set the
         # next step.
         self._under_way = sent
@@ -159,16 +159,16 @@ class ProxiedRequest:
         sent.addErrback(self._fail)
 
     def _progress(self) -> None:
-        self._way.patience.restart(self)
+        self._upstream.timeout.restart(self)
 
     def _interim(self, head: ResponseHead) -> None:
-        self._exchange.interim(passed_on(head))
+        self._exchange.interim(forwarded_head(head))
 
     def _unanswered(self, failure: Failure) -> Failure | None:
-        clock, patience = self._way.clock, self._way.patience
-        patience.end(self)
+        clock, timeout = self._upstream.clock, self._upstream.timeout
+        timeout.end(self)
         if self._late:
-            return Failure(CoreSlowError(f"no answer within {patience.seconds:g} s"))
+            return Failure(CoreSlowError(f"no answer within {timeout.seconds:g} s"))
         unreachable = failure.check(CoreUnreachableError)
         if not unreachable or clock.seconds() + RETRY_SECONDS > self._until:
             return failure
@@ -177,14 +177,14 @@ class ProxiedRequest:
         return None
 
     def _answered(self, response: WireResponse) -> None:
-        self._way.patience.end(self)
+        self._upstream.timeout.end(self)
         exchange, head = self._exchange, response.head
         if head.status == _SWITCHING:
             _switch(exchange, response)
             self._ended(self, None)
             return
         try:
-            exchange.respond(passed_on(head), response.take_body())
+            exchange.respond(forwarded_head(head), response.take_body())
         except ValueError as error:
             response.abort()
             raise CoreBrokenError(
@@ -202,11 +202,11 @@ class ProxiedRequest:
         response.deliverBody(body)
         if _is_endless(response.head) and not body.done.called:
             # Adding it may end it at once, while a drain is on.
-            self._way.endless.add(body)
+            self._upstream.stream_drain.add(body)
         body.done.addBoth(self._relayed, body)
 
     def _relayed(self, result: Failure | None, body: "Relayed") -> None:
-        self._way.endless.discard(body)
+        self._upstream.stream_drain.discard(body)
         if result is not None and result.check(CoreBrokenError):
             result = Failure(
                 CoreCutError(f"its response is incomplete: {result.value}")
@@ -223,13 +223,13 @@ def _is_endless(head: ResponseHead) -> bool:
     return streams and not values(head.fields, b"content-length")
 
 
-def passed_on(head: ResponseHead) -> ResponseHead:
+def forwarded_head(head: ResponseHead) -> ResponseHead:
     """Return a response head without its hop-by-hop fields, for the client."""
     return ResponseHead(head.status, head.reason, end_to_end(head.fields))
 
 
 def _switch(exchange: Exchange, response: WireResponse) -> None:
-    head = passed_on(response.head)
+    head = forwarded_head(response.head)
     exchange.respond(
         ResponseHead(head.status, head.reason, [*head.fields, *UPGRADE_FIELDS])
     )

@@ -14,7 +14,7 @@ from clusterapp.worker.proxied_request import UPGRADE_FIELDS, Upstream
 from clusterapp.worker.readiness import Readiness
 from clusterapp.worker.reverse_proxy import ReverseProxy, with_host
 from clusterapp.worker.stream_drain import StreamDrain
-from clusterapp.worker.upstream_timeouts import Patience
+from clusterapp.worker.upstream_timeouts import UpstreamTimeout
 
 
 class Relay(ReverseProxy):
@@ -28,17 +28,17 @@ class Relay(ReverseProxy):
     :param private: the path of this slot's private socket; the sockets of the other
         slots are in the same folder.
     :param trusted: the trusted proxies, which determine a client's address.
-    :ivar passed_on: the number of requests relayed so far.
+    :ivar relayed: the number of requests relayed so far.
     """
 
     def __init__(self, reactor: Any, private: str, trusted: TrustedProxies) -> None:
         super().__init__(trusted)
-        self.passed_on = 0
+        self.relayed = 0
         self._reactor = reactor
         self._folder = Path(private).parent
-        self._patience = Patience(reactor, MAX_SECONDS)
-        self._endless = StreamDrain(reactor)
-        self._ways: dict[int, Upstream] = {}
+        self._timeout = UpstreamTimeout(reactor, MAX_SECONDS)
+        self._stream_drain = StreamDrain(reactor)
+        self._upstreams: dict[int, Upstream] = {}
         self._takers: dict[int, Callable[[Exchange], None]] = {}
 
     def to(self, slot: int) -> Callable[[Exchange], None]:
@@ -53,18 +53,18 @@ class Relay(ReverseProxy):
 
         :param spread: the seconds over which they are ended.
         """
-        self._endless.drain(spread)
+        self._stream_drain.drain(spread)
 
     def close(self) -> None:
         """Abort the requests under way."""
         super().close()
-        self._patience.stop()
+        self._timeout.stop()
 
     def _forward(self, slot: int, exchange: Exchange) -> None:
-        self.passed_on += 1
-        way = self._ways.get(slot) or self._open(slot)
+        self.relayed += 1
+        upstream = self._upstreams.get(slot) or self._open(slot)
         # No wait for readiness: the socket exists even if no worker fills the slot.
-        self._pass_on(way, _head(exchange), exchange, self._reactor.seconds())
+        self._proxy(upstream, _head(exchange), exchange, self._reactor.seconds())
 
     def _open(self, slot: int) -> Upstream:
         agent = agent_beside(
@@ -72,16 +72,16 @@ class Relay(ReverseProxy):
         )
         readiness = Readiness(self._reactor)
         readiness.set(True)
-        way = Upstream(
+        upstream = Upstream(
             f"worker {slot}",
             self._reactor,
             agent,
             readiness,
-            self._patience,
-            self._endless,
+            self._timeout,
+            self._stream_drain,
         )
-        self._ways[slot] = way
-        return way
+        self._upstreams[slot] = upstream
+        return upstream
 
 
 def _head(exchange: Exchange) -> RequestHead:

@@ -10,7 +10,7 @@ from clusterapp.channel.stickiness import Stickiness
 from clusterapp.http.exchange.session_affinity import Take
 from clusterapp.http.server.interfaces import Channel
 from clusterapp.http.syntax.request_head import Head
-from clusterapp.web.client_slot import Belonging
+from clusterapp.web.client_slot import ClientSlot
 from clusterapp.web.trusted_proxies import TrustedProxies
 from clusterapp.worker.relay import Relay
 
@@ -34,13 +34,13 @@ class SlotAffinity:
         self._slot = slot
         self._relay = relay
         self._trusted = trusted
-        self._belonging: Belonging | None = None
+        self._belonging: ClientSlot | None = None
         self._turn = slot
 
     def update_affinity(self, how: Stickiness) -> None:
         """Replace the session affinity: sticky listeners, key of a client and slots."""
         self.listeners = frozenset(how.listeners)
-        self._belonging = Belonging(how, self._trusted)
+        self._belonging = ClientSlot(how, self._trusted)
         if self.listeners and self._belonging.cookie is not None:
             # New clients that other workers relay here get their cookie here.
             self.listeners |= {PRIVATE}
@@ -54,18 +54,18 @@ class SlotAffinity:
         :return: the function that relays the request, None if this worker serves it;
             and the Set-Cookie line for the response head, empty if none is due.
         """
-        belonging = self._belonging
-        assert belonging is not None  # noqa: S101 - no listener has affinity before
+        client_slot = self._belonging
+        assert client_slot is not None  # noqa: S101 - no listener has affinity before
         peer = connection.getPeer()
-        slot = belonging.slot(peer, head.target, head.fields)
-        cookie = belonging.cookie if slot is None else None
+        slot = client_slot.slot(peer, head.target, head.fields)
+        cookie = client_slot.cookie if slot is None else None
         # A request that was relayed here is not relayed again.
         if connection.listener != PRIVATE:
             if cookie is not None and self._is_proxy(peer):
-                slot = self._next(belonging.slots)
+                slot = self._next(client_slot.slots)
             if slot is not None and slot != self._slot:
                 return self._relay.to(slot), b""
-        if cookie is None or self._slot not in belonging.slots:
+        if cookie is None or self._slot not in client_slot.slots:
             return None, b""
         secure = self._trusted.is_secure(
             peer, head.fields, secure=connection.isSecure()

@@ -19,7 +19,7 @@ _STATM = Path("/proc/self/statm")
 _PAGE = resource.getpagesize()
 
 
-class Site(Protocol):
+class SiteStatistics(Protocol):
     """The statistics of a site."""
 
     @property
@@ -31,11 +31,11 @@ class Site(Protocol):
         """The number of requests under way."""
 
 
-class Relay(Protocol):
+class RelayStatistics(Protocol):
     """The statistics of a relay."""
 
     @property
-    def passed_on(self) -> int:
+    def relayed(self) -> int:
         """The number of requests relayed to other workers so far."""
 
 
@@ -43,7 +43,7 @@ class Figures(Protocol):
     """The sources of the statistics that only a worker has, not the core."""
 
     @property
-    def relay(self) -> Relay:
+    def relay(self) -> RelayStatistics:
         """The reverse proxy to other workers."""
 
     @property
@@ -58,21 +58,21 @@ class Reporter:
     :param clock: the child's reactor, whose clock is monotonic.
     :param hang_timeout: the seconds without a report after which the master considers
         this child hung.
-    :param say: sends a report to the master.
+    :param send: sends a report to the master.
     """
 
     def __init__(
         self,
         clock: IReactorTime,
         hang_timeout: float,
-        say: Callable[[WorkerStats], None],
+        send: Callable[[WorkerStats], None],
     ) -> None:
         #: The sources of the statistics, None until the application is loaded.
-        self.site: Site | None = None
+        self.site: SiteStatistics | None = None
         self.served: Figures | None = None
         self._clock = clock
         self._interval = min(REPORT_SECONDS, hang_timeout / _REPORTS)
-        self._say = say
+        self._send = send
         self._rss = 0
         self._due = 0.0
         self._timer: IDelayedCall | None = None
@@ -95,20 +95,20 @@ class Reporter:
         rss = self._resident()
         site, served = self.site, self.served
         if site is None:
-            self._say(WorkerStats(lag=lag, rss=rss))
+            self._send(WorkerStats(lag=lag, rss=rss))
             return
         if served is None:
             requests, active = site.requests, site.active
-            self._say(WorkerStats(lag=lag, rss=rss, requests=requests, active=active))
+            self._send(WorkerStats(lag=lag, rss=rss, requests=requests, active=active))
             return
         served.counters.looked(lag)
-        self._say(
+        self._send(
             WorkerStats(
                 lag=lag,
                 requests=site.requests,
                 active=site.active,
                 connections=served.counters.clients,
-                passed_on=served.relay.passed_on,
+                relayed=served.relay.relayed,
                 rss=rss,
             )
         )

@@ -24,7 +24,7 @@ from clusterapp.worker.proxied_request import (
 )
 from clusterapp.worker.readiness import Readiness
 from clusterapp.worker.stream_drain import StreamDrain
-from clusterapp.worker.upstream_timeouts import Patience
+from clusterapp.worker.upstream_timeouts import UpstreamTimeout
 
 #: The status of the response for each error; 502 for all other errors.
 _STATUS = {
@@ -32,9 +32,9 @@ _STATUS = {
     CoreSlowError: HTTPStatus.GATEWAY_TIMEOUT,
 }
 _SORRY = {
-    HTTPStatus.BAD_GATEWAY: "{whom} broke off before it answered.",
-    HTTPStatus.SERVICE_UNAVAILABLE: "{whom} is not ready. Please try again.",
-    HTTPStatus.GATEWAY_TIMEOUT: "{whom} did not answer in time.",
+    HTTPStatus.BAD_GATEWAY: "{upstream} broke off before it answered.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "{upstream} is not ready. Please try again.",
+    HTTPStatus.GATEWAY_TIMEOUT: "{upstream} did not answer in time.",
 }
 
 
@@ -51,21 +51,21 @@ class ReverseProxy:
         self._trusted = trusted
         self._under_way: set[ProxiedRequest] = set()
 
-    def _pass_on(
-        self, way: Upstream, head: RequestHead, exchange: Exchange, until: float
+    def _proxy(
+        self, upstream: Upstream, head: RequestHead, exchange: Exchange, until: float
     ) -> None:
         """
         Forward a request.
 
-        :param way: the upstream.
+        :param upstream: the upstream.
         :param head: the request head to send.
         :param exchange: the client's request, and the way to respond to it.
         :param until: the deadline for an upstream that is not ready, as a clock time.
         """
-        passage = ProxiedRequest(way, head, exchange, until, self._ended)
-        self._under_way.add(passage)
-        passage.begin()
-        exchange.gone.addCallback(passage.give_up)
+        proxied = ProxiedRequest(upstream, head, exchange, until, self._ended)
+        self._under_way.add(proxied)
+        proxied.begin()
+        exchange.gone.addCallback(proxied.give_up)
 
     def close(self) -> None:
         """
@@ -73,20 +73,20 @@ class ReverseProxy:
 
         The agents' connections are not closed: the code that made an agent closes it.
         """
-        for passage in list(self._under_way):
-            passage.give_up()
+        for proxied in list(self._under_way):
+            proxied.give_up()
 
-    def _ended(self, passage: ProxiedRequest, failure: Failure | None) -> None:
-        self._under_way.discard(passage)
+    def _ended(self, proxied: ProxiedRequest, failure: Failure | None) -> None:
+        self._under_way.discard(proxied)
         if failure is not None:
-            self._failed(passage.exchange, passage.whom, failure)
+            self._failed(proxied.exchange, proxied.name, failure)
 
-    def _failed(self, exchange: Exchange, whom: str, failure: Failure) -> None:
+    def _failed(self, exchange: Exchange, name: str, failure: Failure) -> None:
         error = failure.value
         if isinstance(error, CoreError):
-            self._report(exchange, whom, error)
+            self._report(exchange, name, error)
             if not isinstance(error, CoreCutError):
-                self._refuse(exchange, whom, error)
+                self._refuse(exchange, name, error)
             return
         if not isinstance(error, CancelledError):
             self._log.failure(
@@ -94,10 +94,10 @@ class ReverseProxy:
             )
         exchange.abort()
 
-    def _report(self, exchange: Exchange, whom: str, error: Exception) -> None:
+    def _report(self, exchange: Exchange, name: str, error: Exception) -> None:
         self._log.error(
-            "{whom} failed at {request}: {error}",
-            whom=whom,
+            "{upstream} failed at {request}: {error}",
+            upstream=name,
             request=self._facts(exchange),
             error=error,
         )
@@ -107,9 +107,9 @@ class ReverseProxy:
         client = self._trusted.client_of(exchange.peer, fields)
         return request_facts(exchange.method, exchange.target, fields, client)
 
-    def _refuse(self, exchange: Exchange, whom: str, error: CoreError) -> None:
+    def _refuse(self, exchange: Exchange, name: str, error: CoreError) -> None:
         status = _STATUS.get(type(error), HTTPStatus.BAD_GATEWAY)
-        sorry = _SORRY[status].format(whom=whom.capitalize())
+        sorry = _SORRY[status].format(upstream=name.capitalize())
         body = sorry.encode() + b"\n"
         fields = [
             (b"Content-Type", b"text/plain; charset=utf-8"),
@@ -144,15 +144,15 @@ class CoreProxy(ReverseProxy):
     ) -> None:
         super().__init__(trusted)
         self._start_wait = start_wait
-        self._way = Upstream(
+        self._upstream = Upstream(
             "the core",
             clock,
             agent,
             Readiness(clock),
-            Patience(clock, timeout),
+            UpstreamTimeout(clock, timeout),
             StreamDrain(clock),
         )
-        self._patience = timeout
+        self._timeout = timeout
         self._is_back_soon = False
 
     def core_ready(self, ready: bool, *, back: bool = False) -> None:
@@ -164,13 +164,13 @@ class CoreProxy(ReverseProxy):
             wait for it as long as for an answer, `timeout` instead of `start_wait`.
         """
         self._is_back_soon = back
-        self._way.readiness.set(ready)
+        self._upstream.readiness.set(ready)
 
     def forward(self, exchange: Exchange) -> None:
         """Forward a request to the core."""
-        wait = self._patience if self._is_back_soon else self._start_wait
-        until = self._way.clock.seconds() + wait
-        self._pass_on(self._way, self._head(exchange), exchange, until)
+        wait = self._timeout if self._is_back_soon else self._start_wait
+        until = self._upstream.clock.seconds() + wait
+        self._proxy(self._upstream, self._head(exchange), exchange, until)
 
     def drain(self, spread: float = 0.0) -> None:
         """
@@ -178,12 +178,12 @@ class CoreProxy(ReverseProxy):
 
         :param spread: the seconds over which they are ended.
         """
-        self._way.endless.drain(spread)
+        self._upstream.stream_drain.drain(spread)
 
     def close(self) -> None:
         """Abort the requests under way."""
         super().close()
-        self._way.patience.stop()
+        self._upstream.timeout.stop()
 
     def _head(self, exchange: Exchange) -> RequestHead:
         origin = exchange.origin

@@ -7,14 +7,14 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from clusterapp.guards import guarded
 
 
-class Waiting(Protocol):
+class TimedRequest(Protocol):
     """A request that waits for its upstream."""
 
     def expire(self) -> None:
         """Called when nothing has moved for the time of the timeout."""
 
 
-class Patience:
+class UpstreamTimeout:
     """
     The inactivity timeout of all requests to an upstream, with one timer.
 
@@ -26,22 +26,22 @@ class Patience:
         self.seconds = seconds
         self._clock = clock
         #: The start of each request's wait; the longest wait comes first.
-        self._since: dict[Waiting, float] = {}
+        self._since: dict[TimedRequest, float] = {}
         self._sweep: IDelayedCall | None = None
 
-    def begin(self, waiting: Waiting) -> None:
+    def begin(self, waiting: TimedRequest) -> None:
         """Start the timeout of a request."""
         self._since[waiting] = self._clock.seconds()
         # One timer for all requests, so that an answer in time has none to cancel.
         if self._sweep is None:
             self._sweep = self._clock.callLater(self.seconds, self._look)
 
-    def restart(self, waiting: Waiting) -> None:
+    def restart(self, waiting: TimedRequest) -> None:
         """Restart the timeout of a request; do nothing if it is not running."""
         if self._since.pop(waiting, None) is not None:
             self._since[waiting] = self._clock.seconds()
 
-    def end(self, waiting: Waiting) -> None:
+    def end(self, waiting: TimedRequest) -> None:
         """Stop the timeout of a request."""
         self._since.pop(waiting, None)
 
@@ -51,7 +51,7 @@ class Patience:
             self._sweep.cancel()
             self._sweep = None
 
-    @guarded("look for what takes too long")
+    @guarded("check the upstream timeouts")
     def _look(self) -> None:
         self._sweep = None
         now = self._clock.seconds()
@@ -62,4 +62,4 @@ class Patience:
                 self._sweep = self._clock.callLater(left, self._look)
                 return
             del self._since[waiting]
-            guarded("end what takes too long")(waiting.expire)()
+            guarded("time out a request")(waiting.expire)()

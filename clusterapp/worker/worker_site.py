@@ -21,7 +21,7 @@ from clusterapp.listening.scoreboard import Scoreboard
 from clusterapp.settings.model import Settings
 from clusterapp.web.cluster_membership import Membership, core_agent, core_client
 from clusterapp.web.hosting import Host, core_host
-from clusterapp.web.loading import Loaded
+from clusterapp.web.loading import LoadedApplication
 from clusterapp.web.routing import Routes
 from clusterapp.web.trusted_proxies import TrustedProxies
 from clusterapp.worker.loop_readers import LoopReaders
@@ -56,7 +56,7 @@ def serve(
     reactor: Any,
     bootstrap: Bootstrap,
     settings: Settings,
-    loaded: Loaded,
+    loaded: LoadedApplication,
     recorder: Recorder | None = None,
 ) -> tuple[Host, Served | None]:
     """
@@ -89,7 +89,7 @@ def _worker(  # noqa: PLR0913, PLR0917 - as `serve`
     reactor: Any,
     bootstrap: Bootstrap,
     settings: Settings,
-    loaded: Loaded,
+    loaded: LoadedApplication,
     recorder: Recorder | None,
     agent: CoreAgent,
 ) -> Served:

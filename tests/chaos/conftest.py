@@ -28,7 +28,7 @@ def _nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def _marked(mark: bytes) -> Iterator[tuple[int, str]]:
-    """Give the pids of the processes with a mark, and their command lines."""
+    """Return the pids of the processes with a mark, and their command lines."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             environment = (folder / "environ").read_bytes().split(b"\0")

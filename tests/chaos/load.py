@@ -145,7 +145,7 @@ class Load:
         self._stopped.set()
 
     def stop(self) -> Figures:
-        """Let the clients finish the requests they have; give what they have found."""
+        """Wait for the clients' open requests; return what they have found."""
         self.finish()
         self._executor.shutdown()
         assert self._running is not None
@@ -182,7 +182,7 @@ class Load:
         self.figures.seconds = time.monotonic() - began
 
     async def _live(self, number: int, turn: float, *, keep: bool) -> None:
-        """Be one client."""
+        """Run one client."""
         last = ""
         address = self._addresses[number % len(self._addresses)]
         with closing(Asker(self._port, address)) as asker:

@@ -35,7 +35,7 @@ _ANSWER = re.compile(rb"request (\d+) answered by (\d+) of version (\w+)\n(x*)")
 
 
 def check(target: str, body: bytes) -> str:
-    """Judge an answer of the deploy `serving`; tell its version and its process."""
+    """Judge an answer of the deploy `serving`; return its version and its process."""
     path, _, number = target.rpartition("/")
     found = _ANSWER.fullmatch(body)
     if found is None or int(found[1]) != int(number):
@@ -46,12 +46,12 @@ def check(target: str, body: bytes) -> str:
 
 
 def versions(figures: Figures) -> set[str]:
-    """Tell which deploys have answered."""
+    """Return which deploys have answered."""
     return {who.split()[1] for who in list(figures.answers)}
 
 
 def pids(figures: Figures) -> set[int]:
-    """Tell which processes have answered."""
+    """Return which processes have answered."""
     return {int(who.split()[3]) for who in list(figures.answers)}
 
 
@@ -89,7 +89,7 @@ class Deploy:
 
 
 def pid_in(running: RunningCluster, slot: int) -> int:
-    """Tell the pid of a slot's worker, by the log."""
+    """Return the pid of a slot's worker, by the log."""
     ready = rf"worker {slot} is ready .* \(pid (\d+)\)"
     return int(re.findall(ready, running.text())[-1])
 
@@ -130,7 +130,7 @@ class ChaosCase(SynchronousTestCase):
     def clusterctl(
         self, *arguments: str, deadline: float = 60.0
     ) -> subprocess.CompletedProcess[str]:
-        """Run ``clusterctl``, and give what it has said and its status."""
+        """Run ``clusterctl``, and return what it has said and its status."""
         return subprocess.run(
             [SCRIPTS / "clusterctl", "--socket", self.control, *arguments],
             env=clean_environment(),

@@ -67,7 +67,7 @@ class AttackTests(WhereTheMasterAccepts, ChaosCase):
 
 
 def attack_in_every_way(port: int) -> dict[str, Ends]:
-    """Attack a port; tell how the connections of each kind have ended."""
+    """Attack a port; return how the connections of each kind have ended."""
     huge = b"GET /whoami/1 HTTP/1.1\r\nHost: x\r\nCookie: %b\r\n\r\n" % COOKIE
     slow = b"GET /whoami/1 HTTP/1.1\r\nHost: x\r\nX-Slow: "
     kinds: dict[str, list[Attack]] = {

@@ -105,7 +105,7 @@ class DescriptorTests(ChaosCase):
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Tell whether the other side has closed a connection that brings nothing."""
+    """Return whether the other side has closed a connection that brings nothing."""
     try:
         return connection.recv(1) == b""
     except BlockingIOError:

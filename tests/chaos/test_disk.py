@@ -52,7 +52,7 @@ class DiskTests(ChaosCase):
             running.close()
 
     def disk(self, running: RunningCluster) -> Path:
-        """Give the path by which the disk is seen from outside."""
+        """Return the path by which the disk is seen from outside."""
         return Path(f"/proc/{running.pid}/root{self.place}")
 
     def test_access_log(self) -> None:

@@ -26,14 +26,14 @@ Behaviour = Callable[[socket.socket, int], None]
 
 
 def check(target: str, body: bytes) -> str:
-    """Know one good body."""
+    """Accept one body as valid."""
     if body != b"hello":
         raise ValueError("not what it must be")
     return "server"
 
 
 def saying(*answers: bytes) -> Behaviour:
-    """Give the answers, one for each request, then close."""
+    """Answer one request after the other, then close."""
 
     def behave(connection: socket.socket, number: int) -> None:
         connection.sendall(answers[number])

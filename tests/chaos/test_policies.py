@@ -112,11 +112,11 @@ def _ask(running: RunningCluster, number: int) -> Iterator[socket.socket]:
 
 
 def _answered(asked: Sequence[socket.socket]) -> Sequence[socket.socket]:
-    """Tell on which connections an answer has come, or an end."""
+    """Return on which connections an answer has come, or an end."""
     answered, _, _ = select.select(asked, [], [], 0)
     return answered
 
 
 def _state(pid: int) -> str:
-    """Tell the state of a process, see proc(5)."""
+    """Return the state of a process, see proc(5)."""
     return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0]

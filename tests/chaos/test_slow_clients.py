@@ -13,7 +13,7 @@ TIMEOUT, EARLY, LATE = 3.0, 0.1, 5.0
 
 
 async def drip(port: int) -> tuple[float, bytes]:
-    """Send a head byte by byte; give how long that was borne, and the answer."""
+    """Send a head byte by byte; return how long that was borne, and the answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     began = time.monotonic()
     try:
@@ -28,7 +28,7 @@ async def drip(port: int) -> tuple[float, bytes]:
 
 
 async def drip_all(port: int) -> list[tuple[float, bytes]]:
-    """Be all the slow clients at once."""
+    """Run all the slow clients at once."""
     return await asyncio.gather(*(drip(port) for _ in range(CLIENTS)))
 
 

@@ -11,7 +11,7 @@ LIBRARIES = list(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 
 @contextmanager
 def settable_clock() -> Iterator[tuple[Mapping[str, str], Callable[[int], None]]]:
-    """Give the environment of processes, and what sets their clock, from now on."""
+    """Return the environment of processes, and what sets their clock, from now on."""
     with tempfile.TemporaryDirectory() as folder:
         offset = Path(folder) / "offset"
 

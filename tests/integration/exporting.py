@@ -89,7 +89,7 @@ class ExportCase(SynchronousTestCase):
         client.close()
 
     def places(self, front: Front, ask: Callable[[str], int]) -> dict[str, int]:
-        """Tell the slot of each client, which must be the same each time."""
+        """Return the slot of each client, which must be the same each time."""
         found = {key: ask(key) for key in KEYS}
         for key in KEYS:
             self.assertEqual(ask(key), found[key], (key, front.running.text()))

@@ -50,7 +50,7 @@ global
 
 
 def clusterctl(cluster: RunningCluster, *words: str) -> str:
-    """Have a command done to a cluster; give what it writes."""
+    """Have a command done to a cluster; return what it writes."""
     command = cast("list[str]", cluster.process.args)
     state = command[command.index("--state") + 1]
     return subprocess.run(
@@ -178,7 +178,7 @@ def haproxy(site: str, folder: Path) -> Front:
 
 
 def servers(folder: Path) -> dict[str, dict[str, str]]:
-    """Tell what HAProxy says of each server, by its statistics."""
+    """Return what HAProxy says of each server, by its statistics."""
     with socket.socket(socket.AF_UNIX) as asked:
         asked.connect(str(folder / "stats"))
         asked.sendall(b"show stat\n")

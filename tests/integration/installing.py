@@ -32,7 +32,7 @@ def copy_sources(folder: Path) -> Path:
 
 
 def run(*command: object, cwd: Path | None = None) -> str:
-    """Run a command that must succeed; give what it printed."""
+    """Run a command that must succeed; return what it printed."""
     ended = subprocess.run(
         [*map(str, command)],
         cwd=cwd,
@@ -49,7 +49,7 @@ def run(*command: object, cwd: Path | None = None) -> str:
 
 
 def build(checkout: Path, target: Path) -> tuple[Path, Path]:
-    """Build the sdist, and the wheel from that; give their paths."""
+    """Build the sdist, and the wheel from that; return their paths."""
     run(sys.executable, "-m", "build", "--outdir", target, checkout)
     (sdist,) = target.glob("*.tar.gz")
     (wheel,) = target.glob("*.whl")

@@ -28,14 +28,14 @@ UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 
 def unshare() -> tuple[str, ...]:
-    """Give the command that makes the next one PID 1, root or not."""
+    """Return the command that makes the next one PID 1, root or not."""
     if os.geteuid() == 0:
         return UNSHARE
     return (*UNSHARE, "--user", "--map-root-user")
 
 
 def why_not() -> str | None:
-    """Tell why no PID namespace can be made here, if none can."""
+    """Return why no PID namespace can be made here, if none can."""
     try:
         ended = subprocess.run(
             [*unshare(), "true"],
@@ -50,7 +50,7 @@ def why_not() -> str | None:
 
 
 def dockerfile_command(instruction: str) -> list[str]:
-    """Give the command, in JSON, of one of the Dockerfile's instructions."""
+    """Return the command, in JSON, of one of the Dockerfile's instructions."""
     text = (ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", "")
     found = re.search(rf"^{instruction}\b[^\[\n]*(\[.*\])$", text, re.MULTILINE)
     assert found is not None, instruction
@@ -90,7 +90,7 @@ class Contained(RunningCluster):
         os.kill(self.pid, number)
 
     def leave_orphan(self) -> int:
-        """Have a worker leave an orphan to PID 1; give its pid."""
+        """Have a worker leave an orphan to PID 1; return its pid."""
         before = self.children()
         self.get("/orphan")
         eventually(lambda: self.children() != before)
@@ -98,7 +98,7 @@ class Contained(RunningCluster):
         return orphan
 
     def health(self) -> int:
-        """Ask as the Dockerfile's HEALTHCHECK does; give the exit status."""
+        """Ask as the Dockerfile's HEALTHCHECK does; return the exit status."""
         ended = subprocess.run(
             dockerfile_command("HEALTHCHECK"),
             cwd=APPS,

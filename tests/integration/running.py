@@ -85,7 +85,7 @@ class Running:
 
     def wait(self, *, deadline: float = DEADLINE) -> int:
         """
-        Wait until the program has ended, and give its exit status.
+        Wait until the program has ended, and return its exit status.
 
         :raise AssertionError: if what it has started keeps its output open, such as a
             new master: then `process` is to be waited for.
@@ -229,7 +229,7 @@ def cluster(
 
 
 def clean_environment() -> dict[str, str]:
-    """Give this process's environment without what clusterapp would read in it."""
+    """Return this process's environment without what clusterapp would read in it."""
     ours = {"PORT", "WORKER_NUM", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS"}
     return {
         name: value
@@ -239,7 +239,7 @@ def clean_environment() -> dict[str, str]:
 
 
 def children_of(pid: int) -> set[int]:
-    """Tell the pids of a process's children, zombies left out."""
+    """Return the pids of a process's children, zombies left out."""
     found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -280,7 +280,7 @@ def wait_until_gone(*pids: int, deadline: float = DEADLINE) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process is there and no zombie."""
+    """Return whether a process is there and no zombie."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
     except OSError:

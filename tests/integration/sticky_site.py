@@ -12,6 +12,7 @@ from pathlib import Path
 import trustme
 
 from tests.integration.balancers import balanced_by_haproxy, balanced_by_nginx
+from tests.integration.http_clients import Way
 from tests.integration.running import (
     DEADLINE,
     SCRIPTS,
@@ -19,7 +20,6 @@ from tests.integration.running import (
     clean_environment,
     cluster,
 )
-from tests.integration.visitors import Way
 
 APPS = Path(__file__).parent / "apps"
 

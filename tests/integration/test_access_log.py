@@ -112,7 +112,7 @@ def stop(running: RunningCluster) -> None:
 
 
 def opened_by(pid: int) -> set[str]:
-    """Tell which files a process has open."""
+    """Return which files a process has open."""
     found = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         # A process that works may close one while we look.

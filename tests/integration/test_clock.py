@@ -20,7 +20,7 @@ A_YEAR = 365 * 86_400
 def shop_with_a_clock(
     *flags: str,
 ) -> Iterator[tuple[RunningCluster, Callable[[int], None]]]:
-    """Run the tests' application; give what sets its clock, by seconds from now."""
+    """Run the tests' application; return what sets its clock, by seconds from now."""
     with settable_clock() as (clock, set_clock):
         env = {"PYTHONPATH": str(APPS), **clock}
         with cluster("--app", "shop:app", *flags, workers=1, env=env) as running:
@@ -28,7 +28,7 @@ def shop_with_a_clock(
 
 
 def time_of(line: str) -> float:
-    """Tell the time of day at the beginning of a line of the log."""
+    """Return the time of day at the beginning of a line of the log."""
     return datetime.strptime(
         line.split(maxsplit=1)[0], "%Y-%m-%dT%H:%M:%S%z"
     ).timestamp()

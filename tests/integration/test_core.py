@@ -39,7 +39,7 @@ def backend(*flags: str, workers: int = 2) -> AbstractContextManager[RunningClus
 
 
 def resident(pid: int, field: str = "VmRSS") -> int:
-    """Tell a process's resident memory in bytes; its peak with ``VmHWM``."""
+    """Return a process's resident memory in bytes; its peak with ``VmHWM``."""
     status = Path(f"/proc/{pid}/status").read_text("ascii")
     found = re.search(rf"^{field}:\s+(\d+) kB$", status, re.MULTILINE)
     assert found is not None
@@ -242,7 +242,7 @@ class StreamTests(SynchronousTestCase):
 def _receive(
     client: WSConnection, connection: socket.socket, kind: type[Event]
 ) -> list[Event]:
-    """Read until an event of a kind comes; give all that came."""
+    """Read until an event of a kind comes; return all that came."""
     found: list[Event] = []
     while not any(isinstance(event, kind) for event in found):
         received = connection.recv(65536)

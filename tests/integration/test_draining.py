@@ -55,7 +55,7 @@ GET = b"GET /pid HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def answer(connection: socket.socket) -> tuple[bytes, bytes]:
-    """Read one response with a Content-Length; give its head and its body."""
+    """Read one response with a Content-Length; return its head and its body."""
     received = b""
     while b"\r\n\r\n" not in received:
         piece = connection.recv(65536)
@@ -69,7 +69,7 @@ def answer(connection: socket.socket) -> tuple[bytes, bytes]:
 
 
 def ask_until(connection: socket.socket, stopped: threading.Event) -> int:
-    """Ask on one connection until it closes, or is told to stop; tell how often."""
+    """Ask on one connection until it closes, or is told to stop; return how often."""
     asked = 0
     while not stopped.is_set():
         connection.sendall(GET)
@@ -93,7 +93,7 @@ class DrainCase(SynchronousTestCase):
         self.flags = ("--app", "pages:app", "--control", control)
 
     def control(self, *command: str) -> str:
-        """Run a command of clusterctl, which must succeed; give what it prints."""
+        """Run a command of clusterctl, which must succeed; return what it prints."""
         done = subprocess.run(
             [
                 SCRIPTS / "clusterctl",

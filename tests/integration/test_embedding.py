@@ -30,7 +30,7 @@ ClusterService(
 
 
 def ask(port: int, method: str, target: str) -> tuple[int, bytes]:
-    """Send one request, and give the status and the body of its answer."""
+    """Send one request, and return the status and the body of its answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
     try:
         connection.request(method, target)
@@ -52,7 +52,7 @@ class EmbeddingTests(SynchronousTestCase):
         return running
 
     def ready(self, running: Running) -> int:
-        """Wait until two workers and the core serve; give the port."""
+        """Wait until two workers and the core serve; return the port."""
         port = int(running.wait_for(r"listening at http://[^ ]*:(\d+)")[1])
         for _ in range(2):
             running.wait_for(r"worker \d is ready")

@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.errors import ExportError
 from tests.integration.running import DEADLINE
 from tests.ports import free_port
-from tests.unit.export_cases import CASES
-from tests.unit.exporting import export
+from tests.unit.control.exports.export_cases import CASES
+from tests.unit.control.exports.exporting import export
 
 NGINX = """\
 events {{}}

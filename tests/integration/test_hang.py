@@ -34,7 +34,7 @@ def hanging(
 
 @contextmanager
 def busy(running: RunningCluster, target: str) -> Iterator[int]:
-    """Send a request that is not answered; give the pid of the worker that has it."""
+    """Send a request that is not answered; return the pid of the worker that has it."""
     with running.connect() as connection:
         connection.sendall(
             b"GET %s HTTP/1.1\r\nHost: test\r\n\r\n" % target.encode("ascii")
@@ -43,7 +43,7 @@ def busy(running: RunningCluster, target: str) -> Iterator[int]:
 
 
 def serve_for(running: RunningCluster, seconds: float) -> set[int]:
-    """Send requests for some time; give the pids of those who answered."""
+    """Send requests for some time; return the pids of those who answered."""
     until = time.monotonic() + seconds
     seen = set()
     while time.monotonic() < until:
@@ -58,7 +58,7 @@ class HangTests(SynchronousTestCase):
     """Two workers, one of which hangs."""
 
     def assert_replaced(self, running: RunningCluster, victim: int) -> str:
-        """Expect a worker that begins to hang to be replaced; give the log."""
+        """Expect a worker that begins to hang to be replaced; return the log."""
         began = time.monotonic()
         seen = serve_for(running, HANG / 2)
         self.assertNotIn(victim, seen)

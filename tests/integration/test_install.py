@@ -64,7 +64,7 @@ class DistributionTests(SynchronousTestCase):
         cls.fresh = FreshEnvironment(cls.folder / "fresh", cls.wheel)
 
     def commands(self) -> list[Sequence[object]]:
-        """Give the commands of a fresh environment, less the plugin's name."""
+        """Return the commands of a fresh environment, less the plugin's name."""
         # Where its output is no terminal, twist writes JSON.
         text = "--log-format=text"
         return [

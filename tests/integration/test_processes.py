@@ -37,7 +37,7 @@ def processes(
 
 
 def command_line(pid: int) -> str:
-    """Give what ps(1) shows of a process."""
+    """Return what ps(1) shows of a process."""
     shown = Path(f"/proc/{pid}/cmdline").read_bytes()
     return shown.rstrip(b"\0").decode()
 

@@ -25,7 +25,7 @@ class WhoTests(SynchronousTestCase):
         )
 
     def who(self, running: RunningCluster, target: str) -> tuple[str, bool, bool]:
-        """Give the client's host, whether its port is known, and if it had TLS."""
+        """Return the client's host, whether its port is known, and if it had TLS."""
         _, _, body = running.request("GET", target, headers=CLAIMS)
         told = json.loads(body)
         return told["host"], bool(told["port"]), told["secure"]

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.haproxy import haproxy, through
 from tests.integration.running import DEADLINE, RunningCluster, cluster, eventually
-from tests.unit.papers import chain, key
+from tests.unit.http.tls.pem_files import chain, key
 
 APPS = Path(__file__).parent / "apps"
 #: Where the client connects to HAProxy from; HAProxy itself is 127.0.0.1.
@@ -75,7 +75,7 @@ class HaproxyTests(SynchronousTestCase):
         )
 
     def address(self, running: RunningCluster, number: int = 1) -> str:
-        """Give the address of a listener, as HAProxy writes it."""
+        """Return the address of a listener, as HAProxy writes it."""
         found = re.findall(r"listening at https?://(127\.0\.0\.1:\d+)", running.text())
         return str(found[number])
 

@@ -41,7 +41,7 @@ class Papers:
         issued.private_key_pem.write_to_path(str(self.folder / f"{name}.key"))
 
     def __getitem__(self, name: str) -> str:
-        """Give the path of a file."""
+        """Return the path of a file."""
         return str(self.folder / name)
 
 

@@ -257,7 +257,7 @@ class BrokenApplicationTests(SynchronousTestCase):
     """What is said of an application that cannot be served."""
 
     def broken(self, code: str, *flags: str) -> tuple[int, str]:
-        """Start an application; give the exit status and all that was printed."""
+        """Start an application; return the exit status and all that was printed."""
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "broken.py").write_text(code)
             running = Running(

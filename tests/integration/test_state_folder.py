@@ -20,7 +20,7 @@ from tests.integration.running import (
 )
 
 APPS = Path(__file__).parent / "apps"
-VISITORS = 16
+CLIENTS = 16
 
 
 class Case:
@@ -53,10 +53,10 @@ class Case:
         assert ended.returncode == 0, f"{ended}\n{self.running.text()}"
         return ended.stdout
 
-    def passed_on(self) -> int:
-        """Tell how many requests workers have passed to each other, as reported."""
+    def relayed(self) -> int:
+        """Return how many requests workers have passed to each other, as reported."""
         workers = json.loads(self.clusterctl("status", "--json"))["workers"]
-        return sum(worker["passed_on"] or 0 for worker in workers)
+        return sum(worker["relayed"] or 0 for worker in workers)
 
 
 @contextmanager
@@ -115,10 +115,10 @@ class StateFolderTests(SynchronousTestCase):
             at.remove_state()
             request = b"GET / HTTP/1.1\r\nHost: a\r\nX-Session: %d\r\n\r\n"
             with at.running.connect() as connection, connection.makefile("rb") as read:
-                for number in range(VISITORS):
+                for number in range(CLIENTS):
                     connection.sendall(request % number)
                     self.assertEqual(read.readline(), b"HTTP/1.1 200 OK\r\n")
                     while read.readline() != b"\r\n":
                         pass
                     self.assertEqual(read.read(6), b"worker")
-            eventually(lambda: at.passed_on() > 0)
+            eventually(lambda: at.relayed() > 0)

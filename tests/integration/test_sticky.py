@@ -8,12 +8,12 @@ from contextlib import closing
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.integration.http_clients import Crowd, Findings, HttpClient
 from tests.integration.running import eventually, wait_until_gone
 from tests.integration.sticky_site import Site, site
-from tests.integration.visitors import Crowd, Findings, Visitor
 
-#: How many workers there are at first, and how many visitors come by each way.
-WORKERS, VISITORS, VISITORS_BY_TLS, LATE = 4, 200, 50, 100
+#: How many workers there are at first, and how many clients come by each way.
+WORKERS, CLIENTS, CLIENTS_BY_TLS, LATE = 4, 200, 50, 100
 
 #: What may become of requests when a worker is killed; a balancer says 502 to what
 #: it has sent to that worker, and so do the other workers.
@@ -41,16 +41,16 @@ class StickyCase(SynchronousTestCase):
             self.assertGreaterEqual(counts[slot], least, f"{group}: {counts}")
 
     def assert_shared(self, findings: Findings, way: str) -> None:
-        """Expect that a balancer's connections have had many visitors' requests."""
+        """Expect that a balancer's connections have had many clients' requests."""
         carried = findings.connections(way)
         most = max(carried.values())
-        print(f"{way}: {len(carried)} connections, for up to {most} visitors each")
-        self.assertLess(len(carried), VISITORS // 2)
-        self.assertGreater(most, VISITORS // 5)
+        print(f"{way}: {len(carried)} connections, for up to {most} clients each")
+        self.assertLess(len(carried), CLIENTS // 2)
+        self.assertGreater(most, CLIENTS // 5)
 
 
 class KeyTests(StickyCase):
-    """Visitors that ask all the time, whatever is done to the cluster."""
+    """Clients that ask all the time, whatever is done to the cluster."""
 
     def test_cookie(self) -> None:
         self.check("cookie")
@@ -66,7 +66,7 @@ class KeyTests(StickyCase):
 
     def check(self, key: str) -> None:
         """Do everything with a cluster that knows its clients by a key."""
-        with site(key, *PATIENT) as at, closing(Crowd([*visitors(at)])) as crowd:
+        with site(key, *PATIENT) as at, closing(Crowd([*http_clients(at)])) as crowd:
             homes = self.arrive(crowd)
             findings = crowd.ask(3)
             self.assertEqual(findings.homes(), homes)
@@ -82,18 +82,18 @@ class KeyTests(StickyCase):
             self.assertEqual(at.running.wait(), 0)
 
     def arrive(self, crowd: Crowd) -> Homes:
-        """Let everybody come for the first time, and tell where they are at home."""
+        """Let everybody come for the first time, and return where they are at home."""
         findings = crowd.arrive()
         self.assertEqual(findings.failures, [])
         homes = findings.homes()
         for way in ("nginx", "haproxy", "kept", "fresh", "tls"):
-            own = {each.visitor for each in findings.answers if each.way == way}
-            here = {visitor: homes[visitor] for visitor in own}
+            own = {each.http_client for each in findings.answers if each.way == way}
+            here = {http_client: homes[http_client] for http_client in own}
             self.assert_even(here, slots=WORKERS, group=f"by {way}")
         return homes
 
     def kill(self, at: Site, crowd: Crowd, homes: Homes) -> None:
-        """Kill a worker: its replacement has its visitors, and nobody else has."""
+        """Kill a worker: its replacement has its clients, and nobody else has."""
         [victim] = {each.pid for each in crowd.ask(1).answers if each.slot == 1}
         with crowd.asking() as findings:
             wait_for_answers(findings)
@@ -107,7 +107,7 @@ class KeyTests(StickyCase):
         # Whoever was connected to another worker has not noticed.
         for failure in findings.failures:
             if failure.way in {"kept", "fresh"}:
-                self.assertEqual(homes[failure.visitor], 1, failure)
+                self.assertEqual(homes[failure.http_client], 1, failure)
 
     def reload(self, at: Site, crowd: Crowd, homes: Homes) -> None:
         """Replace all workers: nothing fails, and everybody stays."""
@@ -129,18 +129,24 @@ class KeyTests(StickyCase):
         print(f"scale 5: {findings}")
         self.assertEqual(findings.failures, [])
         for answer in findings.answers:
-            self.assertIn(answer.slot, {homes[answer.visitor], 4}, answer)
+            self.assertIn(answer.slot, {homes[answer.http_client], 4}, answer)
         findings = crowd.ask(2)
         self.assertEqual(findings.failures, [])
         after = findings.homes()
-        moved = {visitor for visitor in homes if homes[visitor] != after[visitor]}
+        moved = {
+            http_client
+            for http_client in homes
+            if homes[http_client] != after[http_client]
+        }
         print(f"scale 5: {len(moved)} of {len(homes)} have moved")
-        self.assertEqual({after[visitor] for visitor in moved}, {4} if moves else set())
+        self.assertEqual(
+            {after[http_client] for http_client in moved}, {4} if moves else set()
+        )
         self.assertLessEqual(len(moved), len(homes) / 4)
         return after
 
     def scale_down(self, at: Site, crowd: Crowd, homes: Homes) -> None:
-        """Take the slot away: its visitors go elsewhere, nobody else does."""
+        """Take the slot away: its clients go elsewhere, nobody else does."""
         with closing(Crowd([*late_visitors(at)])) as late:
             late_homes = late.arrive().homes()
             self.assert_even(late_homes, slots=WORKERS + 1, group="late")
@@ -151,8 +157,10 @@ class KeyTests(StickyCase):
                 print(f"scale 4: {each}")
                 self.assertEqual(each.failures, [])
                 for answer in each.answers:
-                    if before[answer.visitor] != WORKERS:
-                        self.assertEqual(answer.slot, before[answer.visitor], answer)
+                    if before[answer.http_client] != WORKERS:
+                        self.assertEqual(
+                            answer.slot, before[answer.http_client], answer
+                        )
             self.assert_only_left(crowd, homes)
             self.assert_only_left(late, late_homes)
 
@@ -161,31 +169,31 @@ class KeyTests(StickyCase):
         findings = crowd.ask(2)
         self.assertEqual(findings.failures, [])
         after = findings.homes()
-        for visitor, slot in homes.items():
+        for http_client, slot in homes.items():
             if slot == WORKERS:
-                self.assertIn(after[visitor], range(WORKERS))
+                self.assertIn(after[http_client], range(WORKERS))
             else:
-                self.assertEqual(after[visitor], slot)
+                self.assertEqual(after[http_client], slot)
 
 
-def visitors(at: Site) -> Iterator[Visitor]:
-    """Make visitors for each way."""
+def http_clients(at: Site) -> Iterator[HttpClient]:
+    """Make clients for each way."""
     fresh = at.ways["fresh"]
     number = 0
     for name, way in at.ways.items():
         ways = [way] if name != "kept" else [way, fresh]
-        for _ in range(VISITORS_BY_TLS if name == "tls" else VISITORS):
-            yield Visitor(number, *ways)
+        for _ in range(CLIENTS_BY_TLS if name == "tls" else CLIENTS):
+            yield HttpClient(number, *ways)
             number += 1
 
 
-def late_visitors(at: Site) -> Iterator[Visitor]:
+def late_visitors(at: Site) -> Iterator[HttpClient]:
     """Make some that have not been there before."""
     for number in range(LATE):
-        yield Visitor(1000 + number, at.ways["nginx"], at.ways["fresh"])
+        yield HttpClient(1000 + number, at.ways["nginx"], at.ways["fresh"])
 
 
 def wait_for_answers(findings: Findings) -> None:
-    """Wait until as many have been answered as there are visitors, about."""
-    enough = len(findings.answers) + 4 * VISITORS
+    """Wait until as many have been answered as there are clients, about."""
+    enough = len(findings.answers) + 4 * CLIENTS
     eventually(lambda: len(findings.answers) >= enough)

@@ -10,13 +10,13 @@ from typing import BinaryIO, ClassVar
 from twisted.trial.unittest import SynchronousTestCase
 from wsproto.events import TextMessage
 
+from tests.integration.http_clients import Crowd, HttpClient
 from tests.integration.running import wait_until_gone
 from tests.integration.sticky_site import Site, site
 from tests.integration.test_websockets import Client
-from tests.integration.visitors import Crowd, Visitor
 
 COOKIE = "clusterapp_slot"
-WORKERS, VISITORS = 2, 24
+WORKERS, CLIENTS = 2, 24
 
 
 class SiteCase(SynchronousTestCase):
@@ -91,9 +91,11 @@ class OneConnectionTests(SiteCase):
     def test_upgrade(self) -> None:
         """A WebSocket may follow another client's request."""
         for number, slot in homes_of(self.at).items():
-            with closing(Visitor(number)) as visitor:
-                sid = visitor.ask(self.at.ways["kept"], "/poll")["sid"]
-                target, fields = visitor.marks(self.at.ways["kept"], "/socket", sid=sid)
+            with closing(HttpClient(number)) as http_client:
+                sid = http_client.ask(self.at.ways["kept"], "/poll")["sid"]
+                target, fields = http_client.marks(
+                    self.at.ways["kept"], "/socket", sid=sid
+                )
             with self.at.running.connect() as connection:
                 with connection.makefile("rb") as reader:
                     connection.sendall(post(0, "x"))
@@ -112,9 +114,9 @@ class CookieTests(SiteCase):
     def test_attributes(self) -> None:
         """It is no script's and no other site's, and with TLS it stays with TLS."""
         for name, way in self.at.ways.items():
-            with closing(Visitor(0)) as visitor:
-                visitor.ask(way)
-                [cookie] = visitor.jar
+            with closing(HttpClient(0)) as http_client:
+                http_client.ask(way)
+                [cookie] = http_client.jar
                 self.assertEqual((cookie.name, cookie.path), (COOKIE, "/"))
                 self.assertTrue(cookie.has_nonstandard_attr("HttpOnly"))
                 self.assertEqual(cookie.get_nonstandard_attr("SameSite"), "Lax")
@@ -187,11 +189,11 @@ class UpgradeTests(SynchronousTestCase):
         self.check("client-ip")
 
     def check(self, key: str) -> None:
-        """Have a new master while visitors ask."""
+        """Have a new master while clients ask."""
         with site(key, "--drain-spread", "1", workers=WORKERS) as at:
             ways = [at.ways[name] for name in ("nginx", "haproxy", "kept", "fresh")]
-            numbers = range(VISITORS)
-            with closing(Crowd([Visitor(n, *ways) for n in numbers])) as crowd:
+            numbers = range(CLIENTS)
+            with closing(Crowd([HttpClient(n, *ways) for n in numbers])) as crowd:
                 homes = crowd.ask(2).homes()
                 with crowd.asking() as findings:
                     at.clusterctl("upgrade")
@@ -211,9 +213,9 @@ class UpgradeTests(SynchronousTestCase):
 
 
 def homes_of(at: Site) -> Mapping[int, int]:
-    """Tell the slots of some visitors, by the visitors' numbers."""
-    visitors = [Visitor(number, at.ways["fresh"]) for number in range(VISITORS)]
-    homes = Crowd(visitors).ask(1).homes()
+    """Return the slots of some clients, by the clients' numbers."""
+    http_clients = [HttpClient(number, at.ways["fresh"]) for number in range(CLIENTS)]
+    homes = Crowd(http_clients).ask(1).homes()
     assert len(set(homes.values())) == WORKERS
     return homes
 
@@ -231,7 +233,7 @@ def ask(at: Site, cookie: str = "") -> tuple[int, list[str]]:
 
 
 def post(number: int, body: str, more: str = "") -> bytes:
-    """Write a visitor's request, with more lines in its head; it is repeated."""
+    """Write a client's request, with more lines in its head; it is repeated."""
     return (
         f"POST /echo HTTP/1.1\r\nHost: localhost\r\nX-Session: session {number}\r\n"
         f"{more}Content-Length: {len(body)}\r\n\r\n{body}"
@@ -239,7 +241,7 @@ def post(number: int, body: str, more: str = "") -> bytes:
 
 
 def read(reader: BinaryIO) -> bytes:
-    """Read one good answer, and give its body."""
+    """Read one good answer, and return its body."""
     assert b" 200 " in reader.readline()
     length = 0
     while (line := reader.readline().lower().strip()) != b"":

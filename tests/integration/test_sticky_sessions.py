@@ -9,10 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from wsproto.events import CloseConnection, TextMessage
 from wsproto.frame_protocol import CloseReason
 
+from tests.integration.http_clients import HttpClient, Way
 from tests.integration.running import DEADLINE
 from tests.integration.sticky_site import site
 from tests.integration.test_websockets import Client
-from tests.integration.visitors import Visitor, Way
 
 #: How many sessions there are at a time, and how many messages each has.
 SESSIONS, MESSAGES = 12, 5
@@ -41,26 +41,29 @@ class PollingTests(SynchronousTestCase):
                 self.assertGreater(len(slots), 1)
 
     def live(self, number: int, way: Way) -> int:
-        """Be a client; tell the slot where it has been all the time."""
+        """Run a client; return the slot that has served all its requests."""
         # A poll waits on a connection of its own, as in a browser.
         polls = Way(f"polls by {way.name}", way.port, tls=way.tls)
-        with closing(Visitor(number)) as visitor, ThreadPoolExecutor(1) as polling:
-            began = visitor.ask(way, "/poll")
+        with (
+            closing(HttpClient(number)) as http_client,
+            ThreadPoolExecutor(1) as polling,
+        ):
+            began = http_client.ask(way, "/poll")
             slot, sid = began["slot"], began["sid"]
             assert isinstance(slot, int)
             for count in range(MESSAGES):
                 text = f"message {count} for {number}"
-                poll = polling.submit(visitor.ask, polls, "/poll", sid=sid)
-                posted = visitor.ask(way, "/poll", text, sid=sid)
+                poll = polling.submit(http_client.ask, polls, "/poll", sid=sid)
+                posted = http_client.ask(way, "/poll", text, sid=sid)
                 self.assertEqual(posted["slot"], slot)
                 polled = poll.result(DEADLINE)
                 self.assertEqual((polled["slot"], polled["message"]), (slot, text))
-            self.upgrade(visitor, way, slot, sid)
+            self.upgrade(http_client, way, slot, sid)
             return slot
 
-    def upgrade(self, visitor: Visitor, way: Way, slot: int, sid: str) -> None:
+    def upgrade(self, http_client: HttpClient, way: Way, slot: int, sid: str) -> None:
         """Go on with a session on a WebSocket."""
-        with websocket(visitor, way, sid) as client:
+        with websocket(http_client, way, sid) as client:
             for text in ("hello", "ä" * 20_000):
                 client.send(TextMessage(text))
                 self.assertEqual(client.message(), f"{slot} {text}")
@@ -76,10 +79,10 @@ class ReloadTests(SynchronousTestCase):
         with site("query:user", *spread, workers=2) as at, ExitStack() as opened:
             clients = []
             for number, name in product(range(4), ("nginx", "haproxy", "kept", "tls")):
-                visitor, way = Visitor(number), at.ways[name]
-                opened.callback(visitor.close)
-                sid = visitor.ask(way, "/poll")["sid"]
-                clients.append(opened.enter_context(websocket(visitor, way, sid)))
+                http_client, way = HttpClient(number), at.ways[name]
+                opened.callback(http_client.close)
+                sid = http_client.ask(way, "/poll")["sid"]
+                clients.append(opened.enter_context(websocket(http_client, way, sid)))
             at.clusterctl("reload")
             for client in clients:
                 closed = client.expect(CloseConnection)
@@ -88,9 +91,9 @@ class ReloadTests(SynchronousTestCase):
 
 
 @contextmanager
-def websocket(visitor: Visitor, way: Way, sid: str) -> Iterator[Client]:
-    """Connect a visitor's session to a WebSocket."""
-    target, fields = visitor.marks(way, "/socket", sid=sid)
-    with closing(way.connect(visitor.address)) as connection:
+def websocket(http_client: HttpClient, way: Way, sid: str) -> Iterator[Client]:
+    """Connect a client's session to a WebSocket."""
+    target, fields = http_client.marks(way, "/socket", sid=sid)
+    with closing(way.connect(http_client.address)) as connection:
         connection.connect()
         yield Client(connection.sock, target, fields)

@@ -57,7 +57,7 @@ class SigtermTests(SynchronousTestCase):
             self.assertEqual(len(running.children()), 2)
 
     def ask_anew(self, running: RunningCluster) -> str:
-        """Ask on a new connection; give the pid that answers."""
+        """Ask on a new connection; return the pid that answers."""
         with running.connect() as connection:
             return ask(connection, "/pid")
 
@@ -68,13 +68,13 @@ def request(target: str) -> bytes:
 
 
 def ask(connection: socket.socket, target: str) -> str:
-    """Ask, and give the body of the response."""
+    """Ask, and return the body of the response."""
     connection.sendall(request(target))
     return read(connection).decode()
 
 
 def read(connection: socket.socket) -> bytes:
-    """Read one response with a Content-Length; give its body."""
+    """Read one response with a Content-Length; return its body."""
     with connection.makefile("rb") as reader:
         length = 0
         for line in iter(reader.readline, b"\r\n"):

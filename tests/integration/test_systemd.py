@@ -28,7 +28,7 @@ PROGRAMS = "/opt/clusterapp/bin/"
 
 
 def said(name: str, unit: str = SERVICE) -> str:
-    """Give what a unit file says last under a name."""
+    """Return what a unit file says last under a name."""
     values: list[str] = re.findall(rf"(?m)^{name}=(.*)$", unit)
     return values[-1]
 
@@ -121,7 +121,7 @@ class Systemd:
                 return
 
     def hear_all(self, silence: float = 0.1) -> None:
-        """Hear until nothing is said for so many seconds."""
+        """Receive notifications until none has come for so many seconds."""
         self.notify.settimeout(silence)
         try:
             while True:
@@ -130,7 +130,7 @@ class Systemd:
             return
 
     def ask(self, target: str) -> bytes:
-        """Send a request to the socket; give the whole answer."""
+        """Send a request to the socket; return the whole answer."""
         with socket.create_connection(self.public.getsockname()) as connection:
             connection.settimeout(DEADLINE)
             connection.sendall(f"GET {target} HTTP/1.0\r\n\r\n".encode())

@@ -40,7 +40,7 @@ class TemplateTests(SynchronousTestCase):
         )
 
     def kept(self) -> dict[Path, tuple[int, int]]:
-        """Tell what is in the cluster's cache since when."""
+        """Return what is in the cluster's cache since when."""
         found = self.state.glob("*/templates-1/*")
         return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
 

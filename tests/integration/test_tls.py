@@ -21,7 +21,7 @@ from tests.integration.running import (
     cluster,
     eventually,
 )
-from tests.unit.papers import chain, key, serial, shown_serial
+from tests.unit.http.tls.pem_files import chain, key, serial, shown_serial
 
 APPS = Path(__file__).parent / "apps"
 ENVIRONMENT = {"PYTHONPATH": str(APPS)}
@@ -79,7 +79,7 @@ class TlsCase(SynchronousTestCase):
         self.first = self.issue("default", "localhost")
 
     def issue(self, stem: str, name: str, *, days: int = 30) -> int:
-        """Replace a certificate and its key; give its serial number."""
+        """Replace a certificate and its key; return its serial number."""
         ends = datetime.now(UTC) + timedelta(days=days)
         leaf = self.authority.issue_cert(name, not_after=ends)
         self.replace(f"{stem}.pem", chain(leaf))

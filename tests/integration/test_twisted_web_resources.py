@@ -89,7 +89,7 @@ class Asked:
 
 @contextmanager
 def behind() -> Iterator[int]:
-    """Run the server behind the reverse proxy; give its port."""
+    """Run the server behind the reverse proxy; return its port."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Behind)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

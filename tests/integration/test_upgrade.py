@@ -83,7 +83,7 @@ class UpgradeCase(SynchronousTestCase):
             wait_until_gone(pid)
 
     def pid(self) -> int | None:
-        """Tell what the pid file says."""
+        """Return what the pid file says."""
         try:
             return int(self.pid_file.read_text())
         except FileNotFoundError:
@@ -139,7 +139,7 @@ class TakeOverTests(UpgradeCase):
             self.assertEqual(list((self.folder / "state").iterdir()), [])
 
     def status(self) -> Any:
-        """Give what ``clusterctl status`` knows."""
+        """Return what ``clusterctl status`` knows."""
         ended = self.clusterctl("status", "--json")
         self.assertEqual(ended.returncode, 0, ended)
         return json.loads(ended.stdout)

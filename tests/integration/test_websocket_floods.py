@@ -16,7 +16,7 @@ from wsproto.events import BytesMessage, CloseConnection, TextMessage
 from tests.integration.running import DEADLINE, RunningCluster, cluster
 from tests.integration.test_core import resident
 from tests.integration.test_websockets import Client
-from tests.unit.websockets import (
+from tests.unit.http.websockets import (
     CLOSE,
     FIRST,
     HANDSHAKE,
@@ -173,7 +173,7 @@ class SizeTests(SynchronousTestCase):
     """Messages that are too long, or in too many pieces."""
 
     def waited(self, at: RunningCluster, path: str, stream: bytes) -> tuple[float, int]:
-        """Send a stream; give how long others waited, and the length of the echo."""
+        """Send a stream; return how long others waited, and the length of the echo."""
         ask = "/core/pid" if path.startswith("/core") else "/slot"
         with at.connect() as connection:
             client = Client(connection, path)
@@ -193,7 +193,7 @@ class SizeTests(SynchronousTestCase):
     def send_until(
         readable: socket.socket, connection: socket.socket, view: memoryview
     ) -> memoryview:
-        """Send until another socket can be read; give what is left."""
+        """Send until another socket can be read; return what is left."""
         while True:
             writers = [connection] if view else []
             reads, writes, _ = select.select([readable], writers, [], DEADLINE)

@@ -27,7 +27,7 @@ from wsproto.events import (
 
 from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
 from tests.integration.running import DEADLINE, RunningCluster, cluster
-from tests.unit.papers import chain, key
+from tests.unit.http.tls.pem_files import chain, key
 
 APPS = Path(__file__).parent / "apps"
 PATHS = ("/twisted", "/autobahn")
@@ -60,7 +60,7 @@ class Client:
         self.connection.sendall(b"".join(map(self._wire.send, events)))
 
     def expect(self, kind: type[Event]) -> Event:
-        """Give the next event, which must be of this kind."""
+        """Return the next event, which must be of this kind."""
         while not self._events:
             self._wire.receive_data(self.connection.recv(65536) or None)
             self._events += self._wire.events()

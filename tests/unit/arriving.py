@@ -17,7 +17,7 @@ class Turning(MemoryReactorClock):
     """A reactor whose readers are told when the test says so."""
 
     def turn(self) -> int:
-        """Tell each reader once that has something to read; tell how many had."""
+        """Return each reader once that has something to read; return how many had."""
         readers = {reader.fileno(): reader for reader in self.getReaders()}
         ready, _, _ = select.select(list(readers), (), (), 0)
         for number in ready:
@@ -61,7 +61,7 @@ class ArrivingCase(SynchronousTestCase):
         return client
 
     def pair(self) -> tuple[socket.socket, socket.socket]:
-        """Give a client and a connection that was accepted from it."""
+        """Return a client and a connection that was accepted from it."""
         listening = self.listen()
         client = self.connect(listening)
         accepted, _ = listening.accept()
@@ -70,7 +70,7 @@ class ArrivingCase(SynchronousTestCase):
         return client, accepted
 
     def raw(self) -> tuple[socket.socket, int]:
-        """Give a client, and the descriptor of its connection: another's to close."""
+        """Return a client, and the descriptor of its connection: another's to close."""
         client, accepted = self.pair()
         return client, accepted.detach()
 

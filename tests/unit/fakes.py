@@ -34,7 +34,7 @@ from zope.interface import implementer
 
 from clusterapp.channel.ends import ChildEnd, WorkerStats
 from clusterapp.interfaces import StaticFolder
-from tests.unit.passing import PassingTransport, joined
+from tests.unit.channel.passing import PassingTransport, joined
 
 if TYPE_CHECKING:
     from twisted.test.iosim import IOPump
@@ -110,31 +110,31 @@ class FakeChild:
         self.pump.flush()
 
     def say_imported(self) -> None:
-        """Tell the master, as workers do, whether the application has a core."""
+        """Send `Imported`, as workers do: whether the application has a core."""
         if self.bootstrap["role"] == "worker":
             self.end.imported(has_core=self.has_core)
             self.flush()
 
     def say_ready(self) -> None:
-        """Tell the master that connections can come."""
+        """Send `Ready`: the child accepts connections."""
         self.say_imported()
         self.end.ready()
         self.flush()
 
     def say_loaded(self) -> None:
-        """Tell the master that this child waits to be let go on."""
+        """Send `Loaded`: the child waits for `Activate`."""
         self.say_imported()
         self.end.loaded()
         self.flush()
 
     def report(self, **figures: float) -> None:
-        """Tell the master how this child is."""
+        """Send `Report` with the child's figures."""
         still = {"lag": 0.0, "requests": 0, "active": 0, "connections": 0, "rss": 0}
         self.end.report(WorkerStats(**{**still, **figures}))  # type: ignore[arg-type]
         self.flush()
 
     def say_failed(self, reason: str, traceback: str = "", *, loading: bool) -> None:
-        """Tell the master why this child cannot start."""
+        """Send `Failed` with the reason."""
         self.end.failed(loading=loading, reason=reason, traceback=traceback)
         self.flush()
 
@@ -147,7 +147,7 @@ class FakeChild:
         self._proto.childConnectionLost(fd)
 
     def exit(self, status: int = 0, signal: int | None = None) -> None:
-        """Be gone."""
+        """Exit, as the reactor reports it."""
         self.alive = False
         done = ProcessDone if (status, signal) == (0, None) else ProcessTerminated
         error = (
@@ -328,7 +328,7 @@ class Log:
         self.events.append(event)
 
     def lines(self, level: LogLevel | None = None) -> list[str]:
-        """Give the events of our own and of children, those of one level if given."""
+        """Return the events of our own and of children, those of one level if given."""
         return [
             formatEvent(event)
             for event in self.events
@@ -340,12 +340,12 @@ class Log:
         ]
 
     def text(self) -> str:
-        """Give all lines as one text."""
+        """Return all lines as one text."""
         return "\n".join(self.lines())
 
 
 def descriptors() -> set[tuple[int, str]]:
-    """Tell which descriptors this process has open, and on what."""
+    """Return which descriptors this process has open, and on what."""
     found = set()
     for entry in Path("/proc/self/fd").iterdir():
         try:

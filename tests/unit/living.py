@@ -6,10 +6,10 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.lifecycle import Patience, Slot, State, new_lifecycle
+from clusterapp.lifecycle import Slot, SlotTimeouts, State, new_lifecycle
 
 #: Round figures, so that a test can say when something happens.
-PATIENCE = Patience(
+TIMEOUT = SlotTimeouts(
     boot=10,
     drain=5,
     pause=1,
@@ -68,12 +68,12 @@ class Recorder:
 class LifecycleCase(SynchronousTestCase):
     """A slot, and no timer left when the test ends."""
 
-    patience = PATIENCE
+    timeouts = TIMEOUT
 
     def setUp(self) -> None:
         self.world = Recorder()
         self.chance = 0.0
-        self.slot = Slot(self.world, self.patience, lambda: self.chance)
+        self.slot = Slot(self.world, self.timeouts, lambda: self.chance)
         self.life = new_lifecycle(self.slot)
 
     def begin(self, *inputs: str) -> None:

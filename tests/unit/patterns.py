@@ -139,7 +139,7 @@ def _is_use(called: ast.expr) -> bool:
 
 
 def compiled(name: str) -> list[re.Pattern[Any]]:
-    """Give the patterns of a name in one of the lists."""
+    """Return the patterns of a name in one of the lists."""
     if name == "dispatch.keys:_cookie":
         return [keys._cookie("clusterapp_slot"), keys._cookie("a")]
     module, _, path = name.partition(":")

@@ -25,7 +25,7 @@ from clusterapp.http.syntax.request_head import BadMessageError, HeadReader
 from clusterapp.interfaces import Fields
 from clusterapp.web import forwarded_header as forwarded
 from clusterapp.web import trusted_proxies as proxies
-from clusterapp.web.client_slot import Belonging
+from clusterapp.web.client_slot import ClientSlot
 from clusterapp.web.routing import Routes
 from clusterapp.web.static import accept_encoding as encodings
 from clusterapp.web.trusted_proxies import TrustedProxies
@@ -46,13 +46,13 @@ CACHES = {
     "http.syntax.client_origin:_read_short": "256 bytes, only of workers",
     "http.syntax.status_line:_seconds": "64 bytes",
     "http.syntax.status_line:status_line": "a number",
-    "web.client_slot:Belonging._of_address": "an address",
+    "web.client_slot:ClientSlot._of_address": "an address",
     "web.static.accept_encoding:_remembered": "128 bytes",
     "web.forwarded_header:_short_address": "64 characters",
     "web.failure_page:_page": "no key: it is one page",
     "web.trusted_proxies:TrustedProxies._seen": "an address",
     "web.trusted_proxies:TrustedProxies._trusts": "an address",
-    "web.trusted_proxies:_said_often": "an address, and 260 bytes",
+    "web.trusted_proxies:_cached_fields": "an address, and 260 bytes",
     "web.routing:Routes._remembered": "256 bytes",
 }
 
@@ -61,7 +61,7 @@ PEER = IPv4Address("TCP", "127.0.0.1", 5)
 
 
 def is_cache(node: ast.AST) -> bool:
-    """Tell whether this is ``lru_cache``, ``cache``, or a call of one of them."""
+    """Return whether this is ``lru_cache``, ``cache``, or a call of one of them."""
     if isinstance(node, ast.Call):
         return is_cache(node.func)
     name = getattr(node, "attr", getattr(node, "id", ""))
@@ -69,7 +69,7 @@ def is_cache(node: ast.AST) -> bool:
 
 
 def caches_in(tree: ast.AST, within: str = "") -> Iterator[str]:
-    """Give the names of the functions that are cached."""
+    """Return the names of the functions that are cached."""
     for node in ast.iter_child_nodes(tree):
         inner = within
         if isinstance(node, ast.ClassDef):
@@ -84,7 +84,7 @@ def caches_in(tree: ast.AST, within: str = "") -> Iterator[str]:
 
 
 def caches_of(path: Path) -> Iterator[str]:
-    """Give the caches of a module, as `CACHES` names them."""
+    """Return the caches of a module, as `CACHES` names them."""
     module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
     for name in caches_in(ast.parse(path.read_text(encoding="utf-8"))):
         yield f"{module}:{name}"
@@ -133,7 +133,7 @@ class NameTests(SynchronousTestCase):
     """The names of fields, which Twisted's `Headers` keep, whoever makes them."""
 
     def kept(self) -> int:
-        """Give the bytes that are kept."""
+        """Return the bytes that are kept."""
         names = http_headers._nameEncoder._canonicalHeaderCache
         return getsizeof(names) + sum(
             getsizeof(text) for pair in names.items() for text in pair
@@ -193,7 +193,7 @@ class ClientTests(SynchronousTestCase):
     trusted = TrustedProxies(["127.0.0.1", "unix"])
 
     def names(self) -> Iterator[Fields]:
-        """Give what clients may write, long and never the same."""
+        """Return what clients may write, long and never the same."""
         for number in range(20):
             long = b"%d" % number + b"a" * LONG
             for name in (b"X-Forwarded-For", b"X-Forwarded-Host", b"Forwarded"):
@@ -217,11 +217,11 @@ class ClientTests(SynchronousTestCase):
 
     def test_hosts(self) -> None:
         """What is said of a long one is written each time."""
-        before = proxies._said_often.cache_info().currsize
+        before = proxies._cached_fields.cache_info().currsize
         for fields in self.names():
             if len(fields) == 1:
                 self.trusted.forwarded(peer=PEER, secure=False, fields=fields)
-        self.assertEqual(proxies._said_often.cache_info().currsize, before)
+        self.assertEqual(proxies._cached_fields.cache_info().currsize, before)
 
     def test_keys(self) -> None:
         """The slot of a long key is found each time."""
@@ -234,10 +234,10 @@ class ClientTests(SynchronousTestCase):
     def test_clients(self) -> None:
         """Only the slots of addresses are remembered."""
         how = Stickiness((), key="client-ip", slots=(1, 2), secret="")
-        belonging = Belonging(how, self.trusted)
+        client_slot = ClientSlot(how, self.trusted)
         for fields in self.names():
-            belonging.slot(PEER, b"/", fields)
-        self.assertLessEqual(belonging._of_address.cache_info().currsize, 2)
+            client_slot.slot(PEER, b"/", fields)
+        self.assertLessEqual(client_slot._of_address.cache_info().currsize, 2)
 
     def test_cookies(self) -> None:
         """Only of a cookie that may be one is the signature made, of a short number."""

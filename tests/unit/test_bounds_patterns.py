@@ -21,7 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import parse_qs, stringToDatetime
 
 from clusterapp.dispatch.cookies import SlotCookie
-from clusterapp.dispatch.keys import Key
+from clusterapp.dispatch.keys import AffinityKey
 from clusterapp.http.access_log.access_formats import combined_lines
 from clusterapp.http.access_log.access_record import AccessRecord
 from clusterapp.http.application.form_parser import BadFormError, form_of
@@ -105,12 +105,12 @@ def weaknesses(pattern: re.Pattern[Any]) -> list[Any]:
 
 
 def seconds(use: Callable[[AnyStr], object], text: AnyStr) -> float:
-    """Give the least time of a few calls, of this thread alone."""
+    """Return the least time of a few calls, of this thread alone."""
     return min(repeat(lambda: use(text), timer=thread_time, number=1, repeat=3))
 
 
 def growth(use: Callable[[Any], object], make: Callable[[int], Any]) -> float:
-    """Tell how many times longer four times the length takes."""
+    """Return how many times longer four times the length takes."""
     short = max(seconds(use, make(LENGTH)), GRAIN)
     return max(seconds(use, make(4 * LENGTH)), GRAIN) / short
 
@@ -138,7 +138,7 @@ def pumped(beginning: bytes, pump: bytes, end: bytes, length: int) -> bytes:
 def texts(
     *beginnings: bytes, pumps: Sequence[bytes] = PUMPS, ends: Sequence[bytes] = ENDS
 ) -> Iterator[Callable[[int], bytes]]:
-    """Give ways to write long texts."""
+    """Yield ways to write long texts."""
     for beginning, pump, end in product(beginnings, pumps, ends):
         yield partial(pumped, beginning, pump, end)
 
@@ -149,7 +149,7 @@ def decoding(use: Callable[[str], object]) -> Callable[[bytes], object]:
 
 
 def uses(name: str, how: str) -> Iterator[Callable[[bytes], object]]:
-    """Give functions that use the patterns of a name."""
+    """Yield functions that use the patterns of a name."""
     for pattern in compiled(name):
         method: Any = getattr(pattern, how)
         is_text = isinstance(pattern.pattern, str)
@@ -318,9 +318,9 @@ PARSERS: dict[str, Callable[[bytes], object]] = {
     "entity tags": lambda text: judge({b"if-none-match": text}, b'"x"', b"x"),
     "dates": stringToDatetime,
     "encodings": wanted,
-    "cookies": lambda text: Key("cookie", "a").find(b"/", [(b"Cookie", text)]),
+    "cookies": lambda text: AffinityKey("cookie", "a").find(b"/", [(b"Cookie", text)]),
     "signed cookies": COOKIE.slot,
-    "keys in queries": lambda text: Key("query", "a").find(b"/?" + text, []),
+    "keys in queries": lambda text: AffinityKey("query", "a").find(b"/?" + text, []),
     "Forwarded": decoding(lambda text: [*parse_forwarded(text)]),
     "ends of Forwarded": decoding(is_whole),
     "X-Forwarded-For": decoding(lambda text: [*parse_x_forwarded_for(text)]),

@@ -20,7 +20,7 @@ _FENCE = re.compile(r"(?ms)^ *```.*?^ *```$")
 
 
 def anchors(text: str) -> set[str]:
-    """Give the anchors of a page's headings, as GitHub makes them."""
+    """Return the anchors of a page's headings, as GitHub makes them."""
     found: set[str] = set()
     for heading in _HEADING.findall(_FENCE.sub("", text)):
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "")
@@ -32,7 +32,7 @@ def anchors(text: str) -> set[str]:
 
 
 def links(text: str) -> Iterator[str]:
-    """Give the targets of a page's links, but for those to other sites."""
+    """Return the targets of a page's links, but for those to other sites."""
     for target in _LINK.findall(_FENCE.sub("", text)):
         if not re.match(r"[a-z]+:", target):
             yield target

@@ -20,7 +20,7 @@ DEADLINE = 30
 
 
 def in_fork(ask: Callable[[], Any]) -> Any:
-    """Give what a function returns in a fork of this process, by way of JSON."""
+    """Return what a function returns in a fork of this process, by way of JSON."""
     reads, writes = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -39,7 +39,7 @@ def in_fork(ask: Callable[[], Any]) -> Any:
 
 
 def leads_to(number: int) -> str:
-    """Tell what a descriptor is."""
+    """Return what a descriptor is."""
     return str(Path(f"/proc/self/fd/{number}").readlink())
 
 
@@ -66,7 +66,7 @@ class ForkTests(SynchronousTestCase):
     def connected(
         self, listening: socket.socket
     ) -> tuple[socket.socket, socket.socket]:
-        """Give both ends of a connection: the client's, and that which was accepted."""
+        """Return both ends of a connection: the client's and the accepted one."""
         client = self.closing(socket.socket(listening.family))
         client.connect(listening.getsockname())
         return client, self.closing(listening.accept()[0])

@@ -15,7 +15,7 @@ from clusterapp.http.klein.klein_resource import klein_resource
 from clusterapp.http.site import ClusterSite
 from clusterapp.logs.child import child_event_of
 from clusterapp.tracebacks import format_failure
-from tests.unit.clients import Client
+from tests.unit.http.clients import Client
 
 
 async def sleeps() -> None:

@@ -52,15 +52,15 @@ NAMED_GUARDS = {"ends_connection"}
 
 #: Those that need none, and why.
 EXEMPT = {
-    "channel.protocol:End.connectionMade": "AMP's own, which calls nothing of ours",
+    "channel.protocol:ChannelEnd.connectionMade": "AMP's own; calls nothing of ours",
     "control.control_socket:self._site.abort": "aborts guarded connections",
     "demo:self._connect": "returns a Deferred, whose errback begins anew",
     "forks:end_fork": "ends the process, whatever it raises",
     "forks:function": "the loop's own way to call it, but in a fork",
     "http.transports.tls_handshakes:_settle": "sets the result of a future",
-    "http.upstream.tunnel:_End.connectionMade": _BY_OWNER,
-    "http.upstream.tunnel:_End.dataReceived": _BY_OWNER,
-    "http.upstream.tunnel:_End.connectionLost": _BY_OWNER,
+    "http.upstream.tunnel:_BridgeEnd.connectionMade": _BY_OWNER,
+    "http.upstream.tunnel:_BridgeEnd.dataReceived": _BY_OWNER,
+    "http.upstream.tunnel:_BridgeEnd.connectionLost": _BY_OWNER,
     "http.server.request_context:_ProtocolInContext.connectionLost": _BY_OWNER,
     "http.server.request_context:_ProtocolInContext.dataReceived": _BY_OWNER,
     "http.transports.inline_transport:TransportEvents.connection_lost": _LATER,
@@ -77,7 +77,7 @@ EXEMPT = {
     "listening.socket_watching:Watching.connectionLost": "does nothing",
     "listening.socket_watching:Watching.doRead": "not implemented here",
     "master.distribution.agent_check:func": _CALLS,
-    "master.distribution.request_peek:_Watched.connectionLost": "does nothing",
+    "master.distribution.request_peek:_PeekedConnection.connectionLost": "does nothing",
     "master.signal_handlers:self._install": "the start of a program, which it ends",
     "master.service:check_signals": "the start of a program, which it ends",
     "tap:self._stop": "the end of a program",
@@ -92,7 +92,7 @@ EXEMPT = {
 
 
 def is_guard(node: ast.expr, named: set[str]) -> bool:
-    """Tell whether an expression is a guard: what decorates, or wraps, a callback."""
+    """Return whether an expression is a guard: what decorates, or wraps, a callback."""
     if isinstance(node, ast.Call):
         return is_guard(node.func, named) or getattr(node.func, "id", "") in GUARDS
     return getattr(node, "id", "") in named
@@ -120,7 +120,7 @@ class Module:
         }
 
     def unguarded(self) -> Iterator[str]:
-        """Give the callbacks of this module that no guard is seen of."""
+        """Return the callbacks of this module that no guard is seen of."""
         for node in ast.walk(self._tree):
             if isinstance(node, ast.Call):
                 yield from self._scheduled(node)

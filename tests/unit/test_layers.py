@@ -30,7 +30,7 @@ LAYERS = {
     "tracebacks": 1,
     "settings": 1,
     "lifecycle": 1,
-    "generations": 1,
+    "rollout_order": 1,
     "dispatch": 1,
     "operations": 1,
     "channel": 2,
@@ -73,7 +73,7 @@ PURE = (
     "printable",
     "settings",
     "lifecycle",
-    "generations",
+    "rollout_order",
     "dispatch",
     "operations",
     "wording",
@@ -94,12 +94,12 @@ HEAVY = ("twisted.internet.reactor", "klein", "treq", "twisted.web")
 
 
 def part_of(path: Path) -> str:
-    """Tell which part of the package a module belongs to."""
+    """Return which part of the package a module belongs to."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """Give the dotted names that code imports, wherever in it that stands."""
+    """Return the dotted names that code imports, wherever in it that stands."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -109,7 +109,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 
 def loaded_at_once(tree: ast.Module) -> Iterator[str]:
-    """Give the dotted names that are imported when the module itself is."""
+    """Return the dotted names that are imported when the module itself is."""
     pending: list[ast.AST] = [tree]
     while pending:
         node = pending.pop()
@@ -269,7 +269,7 @@ class LazyTests(SynchronousTestCase):
     """What a process may import before it has chosen its reactor."""
 
     def loaded_by(self, code: str) -> set[str]:
-        """Run code in a process of its own; tell what heavy it has loaded."""
+        """Run code in a process of its own; return what heavy it has loaded."""
         report = f"import sys; print(*(set({HEAVY!r}) & sys.modules.keys()))"
         done = subprocess.run(
             [sys.executable, "-c", f"{code}\n{report}"],

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from automat import NoTransition
 
-from tests.unit.living import PATIENCE, LifecycleCase
+from tests.unit.living import TIMEOUT, LifecycleCase
 
 
 class TableTests(LifecycleCase):
@@ -63,7 +63,7 @@ class TableTests(LifecycleCase):
 
     def make_fatal(self) -> None:
         self.life.start()
-        for _ in range(PATIENCE.most_crashes):
+        for _ in range(TIMEOUT.most_crashes):
             self.crash(ready=False)
         self.world.clock.advance(0)
         self.assertEqual(self.world.state, "fatal")
@@ -96,7 +96,7 @@ class TableTests(LifecycleCase):
     def test_no_state_keeps_the_timer_of_another(self) -> None:
         """A state has its own deadline, or none."""
         deadlines = {state: late for state, (_, late) in self.WAYS.items()}
-        deadlines |= {"stopped": None, "fatal": PATIENCE.fatal_pause}
+        deadlines |= {"stopped": None, "fatal": TIMEOUT.fatal_pause}
         for (state, name), did in self.TABLE.items():
             if not did:
                 continue

@@ -12,7 +12,7 @@ from hypothesis.stateful import (
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.lifecycle import Slot, new_lifecycle
-from tests.unit.living import PATIENCE, Recorder
+from tests.unit.living import TIMEOUT, Recorder
 
 
 class AnyLife(RuleBasedStateMachine):
@@ -22,7 +22,7 @@ class AnyLife(RuleBasedStateMachine):
         super().__init__()
         self.world = Recorder()
         self.world.on_spawn = self.spawned
-        slot = Slot(self.world, PATIENCE, lambda: 0.0)
+        slot = Slot(self.world, TIMEOUT, lambda: 0.0)
         self.life = new_lifecycle(slot)
         self.processes = 0
         self.asked_ready = False

@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from clusterapp.lifecycle import Patience, Slot
-from tests.unit.living import PATIENCE, LifecycleCase
+from clusterapp.lifecycle import Slot, SlotTimeouts
+from tests.unit.living import TIMEOUT, LifecycleCase
 
 
 class PauseTests(LifecycleCase):
     """How long a slot waits after a crash."""
 
-    patience = Patience(
+    timeouts = SlotTimeouts(
         pause=1.0,
         growth=2.0,
         longest_pause=8.0,
@@ -73,7 +73,7 @@ class PauseTests(LifecycleCase):
 
     def test_usual_figures(self) -> None:
         """0.1 s, half as much again each time, up to 15 s."""
-        slot = Slot(self.world, Patience(), lambda: 0.0)
+        slot = Slot(self.world, SlotTimeouts(), lambda: 0.0)
         pauses = [slot.next_pause() for _ in range(20)]
         for n, seconds in enumerate(pauses):
             self.assertAlmostEqual(seconds, min(0.1 * 1.5**n, 15))
@@ -83,7 +83,7 @@ class PauseTests(LifecycleCase):
 class FatalTests(LifecycleCase):
     """A slot whose processes crash whenever they are started."""
 
-    patience = replace(PATIENCE, boot=100)
+    timeouts = replace(TIMEOUT, boot=100)
 
     def crashes(self, *ages: float) -> None:
         """Let processes die after they have been starting for so many seconds."""

@@ -74,18 +74,18 @@ class NotifierTests(SynchronousTestCase):
         Path(self.path).unlink()
         self.notifier.ready()
         self.notifier.stopping()
-        self.assertEqual(log.text().count("cannot tell systemd anything"), 1)
+        self.assertEqual(log.text().count("cannot notify systemd"), 1)
         self.assertIn(self.path, log.text())
 
     def test_socket_that_takes_no_more(self) -> None:
         """It is not waited for for long."""
         log = Log(self)
-        self.patch(systemd, "_PATIENCE", 0.01)
+        self.patch(systemd, "_TIMEOUT", 0.01)
         for _ in range(10_000):
             self.notifier.ready()
             if log.text():
                 break
-        self.assertIn("cannot tell systemd anything", log.text())
+        self.assertIn("cannot notify systemd", log.text())
 
 
 class WatchdogTests(SynchronousTestCase):

@@ -21,10 +21,10 @@ from clusterapp.master.signal_handlers import Signals
 from clusterapp.master.systemd_notify import Notifying
 from clusterapp.master.workers.orphan_reaper import ZombieReaper
 from clusterapp.tap import Options, Program, makeService
-from tests.unit import master_apps
 from tests.unit.fakes import FakeReactor, descriptors
+from tests.unit.master import master_apps
 
-PLAIN = "tests.unit.master_apps:plain"
+PLAIN = "tests.unit.master.master_apps:plain"
 
 
 class TapCase(SynchronousTestCase):
@@ -60,7 +60,7 @@ class TapCase(SynchronousTestCase):
         return Program(self.reactor, options)
 
     def ended(self, call: Any) -> int:
-        """Tell with what status a call ends the program."""
+        """Return the status with which a call ends the program."""
         status = self.assertRaises(SystemExit, call).code
         assert isinstance(status, int)
         return status
@@ -131,7 +131,7 @@ class StartTests(TapCase):
         self.pid_file.write_text("1")
 
     def refused(self, step: str, **settings: object) -> tuple[int, list[str]]:
-        """Give the status, and what is said; the pid file must be gone."""
+        """Return the status, and what is said; the pid file must be gone."""
         program = self.program({"pidfile": str(self.pid_file)}, **settings)
         status = self.ended(getattr(program, step))
         self.assertFalse(self.pid_file.exists())
@@ -270,7 +270,7 @@ atexit.register(tap._exit, 5)
         self.run_reactor()
         [signals, *_] = program
         assert isinstance(signals, Signals)
-        signals._heard(signal.SIGTERM)
+        signals._received(signal.SIGTERM)
         self.assertEqual(self.stops, 2)
 
     def test_plugin_finds_what_it_names(self) -> None:

@@ -88,9 +88,9 @@ def bad_syntax() -> None:
     compile("a b", "shop.py", "exec")
 
 
-def endless() -> None:
+def stream_drain() -> None:
     """Recurse without an end."""
-    endless()
+    stream_drain()
 
 
 class AsPythonTests(SynchronousTestCase):
@@ -106,7 +106,7 @@ class AsPythonTests(SynchronousTestCase):
             misspelt,
             unknown_name,
             bad_syntax,
-            endless,
+            stream_drain,
         ):
             python, ours = printed(call)
             self.assertEqual(ours, python, call)

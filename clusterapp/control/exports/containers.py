@@ -86,14 +86,14 @@ def _ports(facts: Facts) -> Sequence[Port]:
             "no listener can be reached in a container: it takes a TCP port, as in"
             " --listen tcp:8080"
         )
-    places = [*facts.workers.values(), *([facts.agent] if facts.agent else ())]
+    addresses = [*facts.workers.values(), *([facts.agent] if facts.agent else ())]
     interface = public[0].interface
-    return [*public, *(Port(place.port or 0, interface) for place in places)]
+    return [*public, *(Port(address.port or 0, interface) for address in addresses)]
 
 
 def _public(facts: Facts) -> Iterator[Port]:
     for listener in facts.listeners:
-        spec, port = listener.spec, listener.place.port
+        spec, port = listener.spec, listener.address.port
         if isinstance(spec, TcpListen | AnyTlsListen) and port is not None:
             yield Port(port, spec.interface, replace(spec, port=port))
 

@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
-from clusterapp.control.exports.facts import Place
+from clusterapp.control.exports.facts import UpstreamAddress
 from clusterapp.settings.listen import ALL_INTERFACES
 from clusterapp.settings.model import OPTIONS, Settings
 from clusterapp.settings.option import Option
@@ -55,7 +55,11 @@ class Timeouts:
 
 def bind_address(interface: str, port: int) -> str:
     """Return ``interface:port``, or the port alone for all interfaces."""
-    return str(port) if interface == ALL_INTERFACES else str(Place(interface, port))
+    return (
+        str(port)
+        if interface == ALL_INTERFACES
+        else str(UpstreamAddress(interface, port))
+    )
 
 
 def named_files(named: object) -> Iterator[tuple[str, str]]:

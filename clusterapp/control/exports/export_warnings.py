@@ -34,7 +34,7 @@ def _static(facts: Facts) -> Iterator[str]:
 
 def _programs(facts: Facts) -> Iterator[str]:
     programs = facts.programs
-    if not facts.tells_twistd:
+    if not facts.knows_twistd:
         yield (
             "the master does not tell which twistd runs it: the export has that of this"
             f" clusterctl, {facts.twistd}"

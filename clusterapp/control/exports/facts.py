@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
-from clusterapp.dispatch.keys import Key
+from clusterapp.dispatch.keys import AffinityKey
 from clusterapp.errors import ExportError
 from clusterapp.interfaces import StaticFolder
 from clusterapp.settings.listen import AnyTlsListen, ListenSpec, TcpListen, parse
@@ -23,7 +23,7 @@ _LONGEST_LABEL = 40
 
 
 @dataclass(frozen=True)
-class Place:
+class UpstreamAddress:
     """
     An address to which a proxy connects.
 
@@ -33,6 +33,11 @@ class Place:
 
     host: str
     port: int | None = None
+
+    @classmethod
+    def reached(cls, interface: str, port: int | None) -> "UpstreamAddress":
+        """Return the address at which a listener on an interface is reached."""
+        return cls(_LOOPBACK.get(interface, interface), port)
 
     def __str__(self) -> str:
         """Return the address and port, or the path."""
@@ -46,13 +51,13 @@ class Public:
     One of the listeners for clients.
 
     :param spec: its specification.
-    :param place: its address on this machine.
+    :param address: its address on this machine.
     :param sticky: the current key of session affinity, as in `--sticky`; None if it is
         off.
     """
 
     spec: ListenSpec
-    place: Place
+    address: UpstreamAddress
     sticky: str | None
 
     @property
@@ -62,7 +67,7 @@ class Public:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class HostFacts:
     """
     Facts that the master does not report, from this machine.
 
@@ -89,9 +94,9 @@ class Facts:
     :param resolved_folder: the same with symbolic links resolved, as in its workers.
     :param static: the location of its static files, if it has any.
     :param twistd: the program that runs the master, with the operator's name.
-    :param tells_twistd: whether the master has reported it; otherwise it is the one
+    :param knows_twistd: whether the master has reported it; otherwise it is the one
         beside this ``clusterctl``.
-    :param surroundings: the facts from this machine.
+    :param host: the facts from this machine.
     """
 
     app: str
@@ -103,68 +108,54 @@ class Facts:
     resolved_folder: str
     static: StaticFolder | None
     twistd: str
-    tells_twistd: bool
-    surroundings: Surroundings
+    knows_twistd: bool
+    host: HostFacts
 
     @classmethod
     def read(
         cls,
         config: Mapping[str, Mapping[str, Any]],
         status: Mapping[str, Any],
-        surroundings: Surroundings,
+        host: HostFacts,
     ) -> "Facts":
         """
         Return the facts in the documents of a master.
 
         :param config: the document of its settings.
         :param status: the document of its status.
-        :param surroundings: the facts that it does not report.
+        :param host: the facts that it does not report.
         :raise SettingsError: if it has settings that this version rejects.
         :raise ExportError: if required facts are missing.
         """
         try:
-            return cls._read(config, status, surroundings)
+            known = [option.name for option in OPTIONS if option.name in config]
+            settings = Settings(**{name: config[name]["value"] for name in known})
+            listeners = status["distribution"]["listeners"]
+            static, twistd = status["static"], status.get("twistd")
+            resolved, named = status["folder"], status["named_folder"]
+            return cls(
+                app=status["name"],
+                settings=settings,
+                slots=sorted(worker["slot"] for worker in status["workers"]),
+                listeners=[
+                    Public(spec, _address(found["address"]), found["sticky"])
+                    for spec, found in zip(settings.listeners, listeners, strict=False)
+                ],
+                folder=status["started_in"],
+                working_folder=named,
+                resolved_folder=resolved,
+                static=static
+                and StaticFolder(
+                    static["url"], _renamed(static["folder"], resolved, named)
+                ),
+                twistd=_renamed(twistd or f"{host.programs}/twistd", resolved, named),
+                knows_twistd=twistd is not None,
+                host=host,
+            )
         except KeyError as error:
             raise ExportError(
                 f"the master does not tell its {error}: it is of another version"
             ) from error
-
-    @classmethod
-    def _read(
-        cls,
-        config: Mapping[str, Mapping[str, Any]],
-        status: Mapping[str, Any],
-        surroundings: Surroundings,
-    ) -> "Facts":
-        known = [option.name for option in OPTIONS if option.name in config]
-        settings = Settings(**{name: config[name]["value"] for name in known})
-        listeners = status["distribution"]["listeners"]
-        static = status["static"]
-        resolved = status["folder"]
-        named = status["named_folder"]
-        twistd = status.get("twistd")
-        return cls(
-            app=status["name"],
-            settings=settings,
-            slots=sorted(worker["slot"] for worker in status["workers"]),
-            listeners=[
-                Public(spec, _place(listener["address"]), listener["sticky"])
-                for spec, listener in zip(settings.listeners, listeners, strict=False)
-            ],
-            folder=status["started_in"],
-            working_folder=named,
-            resolved_folder=resolved,
-            static=None
-            if static is None
-            else StaticFolder(
-                static["url"], _renamed(static["folder"], resolved, named)
-            ),
-            twistd=_renamed(
-                twistd or f"{surroundings.programs}/twistd", resolved, named
-            ),
-            tells_twistd=twistd is not None,
-            surroundings=surroundings,
-        )
 
     @property
     def programs(self) -> str:
@@ -188,13 +179,13 @@ class Facts:
         return label[:_LONGEST_LABEL].strip("-") or "app"
 
     @property
-    def workers(self) -> Mapping[int, Place]:
+    def workers(self) -> Mapping[int, UpstreamAddress]:
         """The private address of each slot's worker; empty if workers have no ports."""
         first = self.settings.worker_ports
         if first is None:
             return {}
-        host = _LOOPBACK.get(self.interface, self.interface)
-        return {slot: Place(host, first + slot) for slot in self.slots}
+        reached = UpstreamAddress.reached
+        return {slot: reached(self.interface, first + slot) for slot in self.slots}
 
     @property
     def interface(self) -> str:
@@ -204,20 +195,19 @@ class Facts:
         return tcp[0].interface if tcp else "127.0.0.1"
 
     @property
-    def agent(self) -> Place | None:
+    def agent(self) -> UpstreamAddress | None:
         """The address of the agent check."""
         spec = self.settings.agent_check
         listener = None if spec is None else parse(spec)
         if not isinstance(listener, TcpListen):
             return None
-        host = _LOOPBACK.get(listener.interface, listener.interface)
-        return Place(host, listener.port)
+        return UpstreamAddress.reached(listener.interface, listener.port)
 
     @property
-    def sticky(self) -> Key | None:
+    def sticky(self) -> AffinityKey | None:
         """The key of session affinity, if any listener has it."""
         text = self.sticky_text
-        return None if text is None else Key.parse(text)
+        return None if text is None else AffinityKey.parse(text)
 
     @property
     def sticky_text(self) -> str | None:
@@ -247,10 +237,10 @@ class Facts:
             )
         return min(fit, key=lambda each: each.is_tls)
 
-    def trusts(self, place: Place) -> bool:
+    def trusts(self, address: UpstreamAddress) -> bool:
         """Return whether workers trust a proxy that connects to an address."""
         trusted = TrustedProxies(self.settings.trusted_proxies)
-        return trusted.trusts(None if place.port is None else place.host)
+        return trusted.trusts(None if address.port is None else address.host)
 
 
 def _asks_for_more(spec: ListenSpec) -> bool:
@@ -265,11 +255,10 @@ def _renamed(path: str, resolved: str, named: str) -> str:
     return str(PurePath(named, PurePath(path).relative_to(resolved)))
 
 
-def _place(address: str) -> Place:
+def _address(text: str) -> UpstreamAddress:
     """Parse an address of a master's status: a URL, or ``unix:`` and a path."""
-    kind, _, path = address.partition(":")
+    kind, _, path = text.partition(":")
     if kind == "unix":
-        return Place(path)
-    parts = urlsplit(address)
-    host = parts.hostname or ""
-    return Place(_LOOPBACK.get(host, host), parts.port)
+        return UpstreamAddress(path)
+    parts = urlsplit(text)
+    return UpstreamAddress.reached(parts.hostname or "", parts.port)

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from clusterapp.control.exports.facts import Facts
 from clusterapp.control.exports.template_environment import render
-from clusterapp.dispatch.keys import Key
+from clusterapp.dispatch.keys import AffinityKey
 from clusterapp.errors import ExportError
 from clusterapp.web.static.media_types import content_type
 
@@ -63,7 +63,7 @@ def _name(label: str) -> str:
     return (f"app_{name}" if name[0].isdigit() else name)[:_LONGEST_NAME]
 
 
-def _client_variable(key: Key) -> str | None:
+def _client_variable(key: AffinityKey) -> str | None:
     """Return the name of nginx's variable for a client's key; None if it has none."""
     match key.source:
         case "client-ip":

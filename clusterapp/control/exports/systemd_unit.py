@@ -62,9 +62,9 @@ def _held(facts: Facts) -> Sequence[TcpListen]:
 
 def _own_ports(facts: Facts, held: Sequence[TcpListen]) -> Iterator[int]:
     """Yield the ports that the service itself must bind."""
-    places = [each.place for each in facts.listeners if each.spec not in held]
-    places += [*facts.workers.values(), *([facts.agent] if facts.agent else ())]
-    yield from (place.port for place in places if place.port is not None)
+    addresses = [each.address for each in facts.listeners if each.spec not in held]
+    addresses += [*facts.workers.values(), *([facts.agent] if facts.agent else ())]
+    yield from (each.port for each in addresses if each.port is not None)
 
 
 def _flags(facts: Facts, held: Sequence[TcpListen]) -> Iterator[tuple[str, ...]]:

@@ -33,7 +33,7 @@ _CUTS = (850, 110)
 _LONGEST_CLIENT = 64
 
 
-class Place(NamedTuple):
+class WorkerIdentity(NamedTuple):
     """
     The process that writes a log.
 
@@ -53,46 +53,47 @@ def combined_lines(most: int) -> LineFormat:
 
     :param most: the longest line in bytes; in a longer one, values are cut.
     """
-    second, stamp = -1, b""
+    second, timestamp = -1, b""
 
     def line(answered: AccessRecord, now: float) -> bytes:
-        nonlocal second, stamp
+        nonlocal second, timestamp
         if int(now) != second:
             second = int(now)
-            stamp = _local_time(second)
-        written = _combined(answered, stamp)
+            timestamp = _local_time(second)
+        written = _combined(answered, timestamp)
         if len(written) > most:
-            return _shorter(answered, most, lambda cut: _combined(cut, stamp))
+            return _shorter(answered, most, lambda cut: _combined(cut, timestamp))
         return written
 
     return line
 
 
-def json_lines(place: Place, most: int) -> LineFormat:
+def json_lines(worker: WorkerIdentity, most: int) -> LineFormat:
     """
     Return a formatter whose lines are one JSON object each.
 
-    :param place: the process that writes the lines.
+    :param worker: the process that writes the lines.
     :param most: the longest line in bytes; in a longer one, values are cut.
     """
-    second, stamp = -1, ""
-    who = f'"slot":{place.slot},"generation":{place.generation},"pid":{place.pid}'
+    second, timestamp = -1, ""
+    slot, generation, pid = worker
+    identity = f'"slot":{slot},"generation":{generation},"pid":{pid}'
 
     def line(answered: AccessRecord, now: float) -> bytes:
-        nonlocal second, stamp
+        nonlocal second, timestamp
         if int(now) != second:
             second = int(now)
-            stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        exact = f"{stamp}.{int(now % 1 * 1000):03d}Z"
-        written = _json(answered, exact, who)
+            timestamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        exact = f"{timestamp}.{int(now % 1 * 1000):03d}Z"
+        written = _json(answered, exact, identity)
         if len(written) > most:
-            return _shorter(answered, most, lambda cut: _json(cut, exact, who))
+            return _shorter(answered, most, lambda cut: _json(cut, exact, identity))
         return written
 
     return line
 
 
-def _combined(answered: AccessRecord, stamp: bytes) -> bytes:
+def _combined(answered: AccessRecord, timestamp: bytes) -> bytes:
     client, method, target, version, fields, status, sent, _, _ = answered
     referer = agent = b""
     for name, value in fields:
@@ -106,7 +107,7 @@ def _combined(answered: AccessRecord, stamp: bytes) -> bytes:
         asked, referer, agent = _escape(asked), _escape(referer), _escape(agent)
     return b'%b - - [%b] "%b" %d %d "%b" "%b"\n' % (
         _word(client) or b"-",
-        stamp,
+        timestamp,
         asked,
         status or NO_RESPONSE,
         sent,
@@ -115,18 +116,18 @@ def _combined(answered: AccessRecord, stamp: bytes) -> bytes:
     )
 
 
-def _json(answered: AccessRecord, stamp: str, who: str) -> bytes:
+def _json(answered: AccessRecord, timestamp: str, identity: str) -> bytes:
     client, method, target, version, fields, status, sent, seconds, complete = answered
     if method == b"-":
         method = target = version = b""
     referer, agent, request_id = _named(fields)
     return (
-        f'{{"time":"{stamp}","client":{encode_basestring_ascii(client)},'
+        f'{{"time":"{timestamp}","client":{encode_basestring_ascii(client)},'
         f'"method":{_text(method)},"target":{_text(target)},'
         f'"version":{_text(version)},"status":{status or NO_RESPONSE},'
         f'"bytes":{sent},"complete":{"true" if complete else "false"},'
         f'"duration_ms":{seconds * 1000:.3f},'
-        f'"referer":{_text(referer)},"user_agent":{_text(agent)},{who},'
+        f'"referer":{_text(referer)},"user_agent":{_text(agent)},{identity},'
         f'"request_id":{_text(request_id)}}}\n'
     ).encode("ascii")
 

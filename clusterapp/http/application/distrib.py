@@ -6,7 +6,7 @@ from typing import Any, Final
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.spread.pb import ViewPoint
 
-from clusterapp.http.application.request_failure import Failing
+from clusterapp.http.application.request_failure import FailureResponses
 
 #: The attributes of a request that are copied unchanged.
 _COPIED: Final = (
@@ -24,7 +24,7 @@ _COPIED: Final = (
 )
 
 
-class Distributed(Failing):
+class Distributed(FailureResponses):
     """Copying of a `ClusterRequest` to a `twisted.web.distrib.ResourcePublisher`."""
 
     def getTypeToCopyFor(self, perspective: Any) -> bytes:  # noqa: ARG002

@@ -4,7 +4,7 @@ from twisted.web.error import UnsupportedMethod
 from twisted.web.resource import IResource
 
 
-class Again:
+class RenderedResource:
     """
     A resource whose first result is known, passed to twisted.web for processing.
 

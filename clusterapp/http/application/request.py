@@ -23,8 +23,8 @@ from twisted.web.resource import IResource
 from clusterapp import forks
 from clusterapp.http.application.distrib import Distributed
 from clusterapp.http.application.form_parser import form_of
-from clusterapp.http.application.render_result import Again, not_bytes
-from clusterapp.http.application.request_addresses import Addressing
+from clusterapp.http.application.render_result import RenderedResource, not_bytes
+from clusterapp.http.application.request_addresses import RequestAddresses
 from clusterapp.http.application.response_head import BODILESS
 from clusterapp.http.application.response_headers import canonical, useful
 from clusterapp.http.application.spooled_body import Content
@@ -45,7 +45,7 @@ _has_encoder = encoding_check()
 _NUL: Final = "embedded null byte"
 
 
-class ClusterRequest(Distributed, Addressing):
+class ClusterRequest(Distributed, RequestAddresses):
     """
     A request for a site's resources.
 
@@ -288,7 +288,7 @@ class ClusterRequest(Distributed, Addressing):
             if self.method == b"HEAD" and b"GET" in error.allowedMethods:
                 self._render_head_by_get(resrc)
             else:
-                super().render(cast("IResource", Again(resrc, error)))
+                super().render(cast("IResource", RenderedResource(resrc, error)))
             return
         except Exception:
             if not self._connection.switched:
@@ -306,7 +306,7 @@ class ClusterRequest(Distributed, Addressing):
         elif not isinstance(body, bytes):
             self._render_failed(not_bytes(resrc, body))
         else:
-            super().render(cast("IResource", Again(resrc, body)))
+            super().render(cast("IResource", RenderedResource(resrc, body)))
 
     def _render_head_by_get(self, resrc: IResource) -> None:
         """Respond to a HEAD with the head of the response to a GET."""

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from twisted.internet.interfaces import IAddress
 
-from clusterapp.http.application.response_body import Responding
+from clusterapp.http.application.response_body import ResponseWriter
 from clusterapp.http.application.routable import THIS_MACHINE
 from clusterapp.http.lazy import Lazy
 from clusterapp.http.syntax.authority import authority, port_of, split_host
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from clusterapp.http.syntax.request_head import Head
 
 
-class Addressing(Responding):
+class RequestAddresses(ResponseWriter):
     """The addresses and the URL of a `ClusterRequest`."""
 
     _head: "Head"

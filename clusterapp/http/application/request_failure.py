@@ -16,7 +16,7 @@ from twisted.web.util import formatFailure
 
 from clusterapp import forks
 from clusterapp.http.application.form_parser import BadFormError
-from clusterapp.http.application.response_body import Responding, client_has_gone
+from clusterapp.http.application.response_body import ResponseWriter, client_has_gone
 
 #: The page of twisted.web.
 _FAILED: Final = (
@@ -42,7 +42,7 @@ _OF_CONTENT: Final = (
 _ENCODING: Final = b"content-encoding"
 
 
-class Failing(Responding):
+class FailureResponses(ResponseWriter):
     """Failure handling of a `ClusterRequest`."""
 
     #: Whether the error is being sent, which may fail as well.

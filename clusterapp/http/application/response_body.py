@@ -39,7 +39,7 @@ _UNUSUAL: Final = frozenset(
 )
 
 
-class Responding(HeadWriter):
+class ResponseWriter(HeadWriter):
     """The response methods of a `ClusterRequest`."""
 
     #: Whether a HEAD is being rendered as a GET.
@@ -245,11 +245,11 @@ class Responding(HeadWriter):
             self._plain[b"content-length"] = b"Content-Length: %d\r\n" % length
             self._owed = length
             return True
-        said = self.responseHeaders.getRawHeaders(b"content-length")
-        if said is None:
+        declared = self.responseHeaders.getRawHeaders(b"content-length")
+        if declared is None:
             self.responseHeaders.setRawHeaders(b"content-length", [b"%d" % length])
-        elif said[0].isdigit() and int(said[0]) != length:
-            more = length - int(said[0])
+        elif declared[0].isdigit() and int(declared[0]) != length:
+            more = length - int(declared[0])
             self._give_up(
                 f"its body is {counted(abs(more), 'byte')}"
                 f" {'longer' if more > 0 else 'shorter'}"
@@ -269,7 +269,9 @@ class Responding(HeadWriter):
         """Release the connection for the next request."""
         connection, self.channel = self.channel, None
         if self.producer is not None:
-            self._failures.error("a producer is still there at {uri}", uri=self.uri)
+            self._failures.error(
+                "a producer is still registered at {uri}", uri=self.uri
+            )
             self.producer = None
         self.drop_body()
         if "notifications" in self.__dict__:

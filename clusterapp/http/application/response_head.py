@@ -208,9 +208,9 @@ class HeadWriter(Routable):
                 framing = b"Transfer-Encoding: chunked\r\n"
             else:
                 self.channel.close_after()
-        said = self.channel.connection_header(self.clientproto)
+        header_value = self.channel.connection_header(self.clientproto)
         return b"".join(
-            (status, lines, self.extra_header_lines, framing, said, b"\r\n")
+            (status, lines, self.extra_header_lines, framing, header_value, b"\r\n")
         )
 
     @property
@@ -251,8 +251,8 @@ class HeadWriter(Routable):
         kind = self._default_type(empty=length is not None and length[0] == b"0")
         if kind is not None and headers.getRawHeaders(b"content-type") is None:
             headers.setRawHeaders(b"content-type", [kind])
-        said = headers.getRawHeaders(b"connection", [])
-        if b"close" in options([(b"connection", line) for line in said]):
+        header_value = headers.getRawHeaders(b"connection", [])
+        if b"close" in options([(b"connection", line) for line in header_value]):
             self.channel.close_after()
         return b"".join(
             b"%b: %b\r\n" % (name, one_line(value))

@@ -25,7 +25,7 @@ class StreamedBody(IncomingBody):
 
 
 async def _pieces(body: StreamedBody) -> AsyncIterator[bytes]:
-    queue = _Queue(body)
+    queue = _PieceQueue(body)
     body.startProducing(queue).addCallbacks(queue.end, queue.break_off)
     while True:
         piece = await queue.next()
@@ -35,7 +35,7 @@ async def _pieces(body: StreamedBody) -> AsyncIterator[bytes]:
 
 
 @implementer(IConsumer)
-class _Queue:
+class _PieceQueue:
     """The received pieces that have not been consumed."""
 
     def __init__(self, body: StreamedBody) -> None:

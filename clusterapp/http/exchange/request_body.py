@@ -13,7 +13,7 @@ from zope.interface import implementer
 from clusterapp.interfaces import Fields
 
 
-class Source(Protocol):
+class BodySource(Protocol):
     """The source of a body: the read side of a connection."""
 
     def pause_reading(self) -> None:
@@ -35,7 +35,7 @@ class IncomingBody:
     :param source: the connection that the body is received on.
     """
 
-    def __init__(self, length: int | None, source: Source) -> None:
+    def __init__(self, length: int | None, source: BodySource) -> None:
         self.length: int | str = UNKNOWN_LENGTH if length is None else length
         #: The trailer fields of a chunked body; empty until the body is complete.
         self.trailers: Fields = ()

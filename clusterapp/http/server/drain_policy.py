@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from clusterapp.channel.fd_claims import LentSocket
+from clusterapp.channel.fd_claims import OfferedSocket
 from clusterapp.guards import guarded
 
 #: The maximum number of connections offered at the same time: AMP, which carries the
@@ -73,7 +73,7 @@ class DrainPolicy:
 
     :param spread: the seconds over which closing is spread.
     :param hand_over: offers a connection to another process; None if none can serve
-        it. It gets a `LentSocket`, which the other process is to claim.
+        it. It gets an `OfferedSocket`, which the other process is to claim.
     :param clock: the reactor, for the timeouts of offers; None for no timeouts.
     """
 
@@ -127,7 +127,7 @@ class DrainPolicy:
         if duplicate is None:
             return
         try:
-            lent = LentSocket.offer(duplicate)
+            lent = OfferedSocket.offer(duplicate)
         except OSError:  # no file descriptor is left
             connection.keep()
             return
@@ -145,7 +145,7 @@ class DrainPolicy:
         given.addBoth(answered)
 
     def _end_offer(
-        self, connection: Idle, lent: LentSocket, taken: bool | Failure
+        self, connection: Idle, lent: OfferedSocket, taken: bool | Failure
     ) -> None:
         late = isinstance(taken, Failure) and taken.check(TimeoutError) is not None
         if late and self._hand_over is not None:

@@ -85,10 +85,10 @@ def read_origin(value: bytes) -> Origin | None:
 
 
 def _read(value: bytes) -> Origin | None:
-    told = _VALUE.fullmatch(value)
-    if told is None:
+    match = _VALUE.fullmatch(value)
+    if match is None:
         return None
-    secure, peer, peer_port, host, port, hostless, certificate = told.groups()
+    secure, peer, peer_port, host, port, hostless, certificate = match.groups()
     try:
         return Origin(
             peer=_address(peer, peer_port),
@@ -107,13 +107,13 @@ _read_short = lru_cache(_REMEMBERED)(_read)
 
 
 def take_origin(
-    fields: "Fields", told: bytes, *, believed: bool
+    fields: "Fields", joined: bytes, *, believed: bool
 ) -> tuple[list[tuple[bytes, bytes]], Origin | None]:
     """
     Remove the field from a head, every line of it.
 
     :param fields: the fields of a head that contains it.
-    :param told: its value; the values of all its lines, if it is repeated.
+    :param joined: its value; the values of all its lines, if it is repeated.
     :param believed: whether the head comes from a worker.
     :return: the other fields, as the client has sent them; and the origin in the first
         field, None if that is another field or malformed.
@@ -122,7 +122,7 @@ def take_origin(
         return _without(LOWER_NAME, fields), None
     name, value = fields[0]
     origin = read_origin(value) if name.lower() == LOWER_NAME else None
-    alone = origin is not None and told == value
+    alone = origin is not None and joined == value
     kept = list(fields[1:]) if alone else _without(LOWER_NAME, fields)
     if origin is not None and not origin.has_host:
         # Added by the worker, since HTTP/1.1 requires one.

@@ -332,11 +332,13 @@ def _replace_host(head: Head, authority: bytes) -> None:
 
 def _note(head: Head, noted: dict[bytes, bytes], *, of_workers: bool) -> None:
     """Process the fields that affect the rest of the message, and its origin."""
-    told = noted.get(LOWER_NAME)
-    if told is not None:
-        head.fields, head.origin = take_origin(head.fields, told, believed=of_workers)
+    origin_value = noted.get(LOWER_NAME)
+    if origin_value is not None:
+        head.fields, head.origin = take_origin(
+            head.fields, origin_value, believed=of_workers
+        )
         if of_workers and head.origin is None:
-            raise _bad("it does not say whose it is")
+            raise _bad("a relayed request without a client's origin")
     is_new = head.version == b"HTTP/1.1"
     head.length = _length(noted, is_new=is_new)
     listed = noted.get(b"connection")

@@ -13,13 +13,13 @@ SETTLING = 5.0
 _log = Logger()
 
 
-class Complaint:
+class ErrorLimit:
     """Rate limit of an error message: once per error, after it lasts for a while."""
 
     def __init__(self) -> None:
         self._subject: Hashable = None
         self._since = 0.0
-        self._said = False
+        self._is_logged = False
 
     def is_due(self, subject: Hashable, now: float) -> bool:
         """
@@ -29,10 +29,10 @@ class Complaint:
         :param now: the current time, in seconds since the epoch.
         """
         if subject != self._subject:
-            self._subject, self._since, self._said = subject, now, False
-        if self._said or now - self._since < SETTLING:
+            self._subject, self._since, self._is_logged = subject, now, False
+        if self._is_logged or now - self._since < SETTLING:
             return False
-        self._said = True
+        self._is_logged = True
         return True
 
     def settle(self) -> None:
@@ -40,7 +40,7 @@ class Complaint:
         self._subject = None
 
 
-class Watched:
+class WatchedCertificate:
     """
     Served certificate, and the files that are checked for its renewals.
 
@@ -51,7 +51,7 @@ class Watched:
     def __init__(self, files: Files) -> None:
         self.served: Certificate | None = None
         self._files = files
-        self._complaint = Complaint()
+        self._error_limit = ErrorLimit()
 
     def begin(self, now: float) -> None:
         """
@@ -78,7 +78,7 @@ class Watched:
         """
         mark = self._files.mark()
         if self.served is not None and self.served.mark == mark:
-            self._complaint.settle()
+            self._error_limit.settle()
             return
         # Files that were invalid before are read again: a certificate that was not
         # valid yet becomes valid without a change of its files.
@@ -91,7 +91,7 @@ class Watched:
             self._serve(renewed)
 
     def _refuse(self, error: UnusableError, mark: Hashable, now: float) -> None:
-        if not self._complaint.is_due(mark, now):
+        if not self._error_limit.is_due(mark, now):
             return
         if self.served is None:
             _log.error("cannot serve a new certificate: {error}", error=error)
@@ -103,6 +103,6 @@ class Watched:
             )
 
     def _serve(self, certificate: Certificate) -> None:
-        self._complaint.settle()
+        self._error_limit.settle()
         self.served = certificate
         _log.info("now serving the certificate {new}", new=certificate)

@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from clusterapp.errors import SettingsError
-from clusterapp.http.tls.certificate_renewal import Complaint, Watched
+from clusterapp.http.tls.certificate_renewal import ErrorLimit, WatchedCertificate
 from clusterapp.http.tls.pem import Certificate, Files, UnusableError
 from clusterapp.regular import from_start_folder
 from clusterapp.settings.listen import AnyTlsListen, TlsListen
@@ -43,10 +43,11 @@ class Certificates:
         self._spec = spec
         self._now = now
         self._looked = now()
-        self._complaint = Complaint()
+        self._error_limit = ErrorLimit()
         try:
             self._watched = {
-                name: Watched(files) for name, files in _files_of(spec).items()
+                name: WatchedCertificate(files)
+                for name, files in _files_of(spec).items()
             }
             for each in self._watched.values():
                 each.begin(self._looked)
@@ -73,15 +74,15 @@ class Certificates:
         try:
             found = _files_of(self._spec)
         except UnusableError as error:
-            if self._complaint.is_due(str(error), now):
+            if self._error_limit.is_due(str(error), now):
                 self._log.error(
                     "cannot renew certificates: {error}; still serving what there was",
                     error=error,
                 )
             return
-        self._complaint.settle()
+        self._error_limit.settle()
         self._watched = {
-            name: self._watched.get(name) or Watched(files)
+            name: self._watched.get(name) or WatchedCertificate(files)
             for name, files in found.items()
         }
         for each in self._watched.values():

@@ -210,12 +210,12 @@ class CoreAgent:
 def _unreachable(failure: Failure, call: Call, where: str) -> None:
     untrusted = failure.check(SSL.Error, VerificationError)
     kind = CoreUntrustedError if untrusted else CoreUnreachableError
-    error = kind(f"no connection{where}: {_said(failure)}")
+    error = kind(f"no connection{where}: {_message_of(failure)}")
     error.__cause__ = failure.value
     call.fail(Failure(error))
 
 
-def _said(failure: Failure) -> str:
+def _message_of(failure: Failure) -> str:
     # Exceptions of OpenSSL and service-identity have no message.
     return failure.getErrorMessage() or repr(failure.value)
 

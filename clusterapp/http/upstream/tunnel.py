@@ -18,21 +18,21 @@ def bridge(near: Callable[[IProtocol], None], far: Callable[[IProtocol], None]) 
     :param near: connects a protocol to the client's stream.
     :param far: connects a protocol to the upstream stream.
     """
-    left, right = Tunnel(), _End()
+    left, right = Tunnel(), _BridgeEnd()
     left.other, right.other = right, left
     near(left)
     far(right)
 
 
-class _End(Protocol):
+class _BridgeEnd(Protocol):
     """One of the two ends of a bridge."""
 
-    other: "_End"
+    other: "_BridgeEnd"
     #: A socket's transport: a consumer, and a push producer as well.
     transport: Any = None
 
     def __init__(self) -> None:
-        self._early: list[bytes] = []
+        self._buffered: list[bytes] = []
 
     def connectionMade(self) -> None:
         """Called when a stream is connected; bridge the streams once both are."""
@@ -40,8 +40,8 @@ class _End(Protocol):
             return
         self.transport.registerProducer(self.other.transport, True)
         self.other.transport.registerProducer(self.transport, True)
-        early, self._early = self._early, []
-        self.transport.writeSequence(early)
+        buffered, self._buffered = self._buffered, []
+        self.transport.writeSequence(buffered)
 
     def dataReceived(self, data: bytes) -> None:
         """Called with received bytes: write them to the other end."""
@@ -50,7 +50,7 @@ class _End(Protocol):
     def take(self, data: bytes) -> None:
         """Write bytes that were received by the other end."""
         if self.transport is None:
-            self._early.append(data)
+            self._buffered.append(data)
         else:
             self.transport.write(data)
 
@@ -62,7 +62,7 @@ class _End(Protocol):
 
 
 @implementer(IFramedOutput)
-class Tunnel(_End):
+class Tunnel(_BridgeEnd):
     """The client's end, which tracks the boundaries of WebSocket frames."""
 
     def __init__(self) -> None:

@@ -61,7 +61,7 @@ class NativeUnixEndpoint:
             connecting.cancel()
 
         connected: Deferred[IProtocol] = Deferred(give_up)
-        connecting.add_done_callback(lambda done: _tell(done, connected))
+        connecting.add_done_callback(lambda done: _settle(done, connected))
         return connected
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
@@ -83,8 +83,8 @@ class NativeUnixEndpoint:
         return protocol
 
 
-@guarded("tell of a connection")
-def _tell(done: asyncio.Task[IProtocol], connected: Deferred[IProtocol]) -> None:
+@guarded("report a connection")
+def _settle(done: asyncio.Task[IProtocol], connected: Deferred[IProtocol]) -> None:
     """Report the result of a connection attempt, unless it was cancelled."""
     if done.cancelled():
         return
@@ -109,31 +109,32 @@ class _Carrier(asyncio.Protocol):
     """The loop's protocol until the connection has been set up."""
 
     #: Events that arrive before the Twisted protocol is connected.
-    _early: list[Callable[["NativeStream"], object]]
+    _buffered: list[Callable[["NativeStream"], object]]
 
     def __init__(self) -> None:
-        self._early = []
+        self._buffered = []
 
     def data_received(self, data: bytes) -> None:
-        self._early.append(lambda face: face.data_received(data))
+        self._buffered.append(lambda face: face.data_received(data))
 
     def eof_received(self) -> None:
-        self._early.append(NativeStream.eof_received)
+        self._buffered.append(NativeStream.eof_received)
 
     def connection_lost(self, exc: Exception | None) -> None:
         # As by a reset: the loop reports it once, and only to the protocol of then.
-        self._early.append(lambda face: face.connection_lost(exc))
+        self._buffered.append(lambda face: face.connection_lost(exc))
 
     def hand_over(self, protocol: IProtocol, face: "NativeStream") -> None:
         """Connect the Twisted protocol, and pass on the events so far."""
         protocol.makeConnection(face)
-        for came in self._early:
+        for came in self._buffered:
             came(face)
 
 
 #: Guards the loop's callbacks of a stream: an exception closes that stream.
 _ends_stream = guarded(
-    "follow the pace of a connection", lambda _failure, stream: stream.abortConnection()
+    "handle flow control of a connection",
+    lambda _failure, stream: stream.abortConnection(),
 )
 
 
@@ -258,7 +259,7 @@ class NativeStream(asyncio.Protocol):
         self._lose(ConnectionDone())
         self._transport.abort()
 
-    @guarded("tell of the end of a connection")
+    @guarded("report the end of a connection")
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when the connection is closed: notify the protocol, unless it was."""
         if self._aborted:

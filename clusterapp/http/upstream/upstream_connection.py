@@ -102,7 +102,7 @@ class IStream(ITCPTransport, IConsumer, IPushProducer):
     """The interface that TCP, Unix and TLS transports share."""
 
 
-class Pool(Face):
+class ConnectionOwner(Face):
     """The owner of the connections."""
 
     def connected(self, connection: "CoreConnection") -> None:
@@ -133,7 +133,7 @@ class CoreConnection(Protocol):
 
     transport: IStream
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: ConnectionOwner) -> None:
         self._pool = pool
         self._reader = ResponseReader()
         self._watch: select.poll | None = None
@@ -259,7 +259,7 @@ class CoreConnection(Protocol):
         else:
             self._read(call, data)
 
-    @guarded("tell of the end of a connection to the core")
+    @guarded("report the end of a connection to the core")
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
         Called when the connection is closed: end the call; the body's producer is

@@ -19,7 +19,7 @@ DONE: Final = Failure(ResponseDone())
 _SWITCHING: Final = 101
 
 
-class Source(Protocol):
+class ResponseConnection(Protocol):
     """The connection of a response, until the response is complete."""
 
     @property
@@ -93,7 +93,7 @@ class WireResponse:
 
     def __init__(
         self,
-        source: Source,
+        source: ResponseConnection,
         request: WireRequest,
         head: ResponseHead,
         minor: int,

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from clusterapp.errors import ClusterError, NeverReadyError
 from clusterapp.lifecycle import State
-from clusterapp.master.rollout.canary import Trial, TrialError
+from clusterapp.master.rollout.canary import Canary, CanaryError
 from clusterapp.master.rollout.release import Release
 from clusterapp.master.workers.child_slot import ChildSlot, Watcher
 from clusterapp.master.workers.retiring import RetiringWorkers
@@ -41,7 +41,7 @@ class Core(Protocol):
         """The slot of its process; None if it has no process of its own."""
 
     @property
-    def leaving(self) -> Sequence[ChildSlot]:
+    def retiring(self) -> Sequence[ChildSlot]:
         """Its former processes, which are being retired."""
 
     def stacks(self) -> Deferred[str] | None:
@@ -62,7 +62,7 @@ class Core(Protocol):
         Run the core in another release, if this master can replace it.
 
         :return: False if a core in the master keeps its old code.
-        :raise TrialError: if the release fails; the core runs as before then.
+        :raise CanaryError: if the release fails; the core runs as before then.
         """
 
     async def stop(self, within: float) -> None:
@@ -89,11 +89,11 @@ class RemoteCore:
 
     @property
     def slot(self) -> None:
-        """None: this master has no process of the core."""
+        """Always None: this master has no process of the core."""
 
     @property
-    def leaving(self) -> Sequence[ChildSlot]:
-        """None at all: this master has no process of the core."""
+    def retiring(self) -> Sequence[ChildSlot]:
+        """Always empty: this master has no process of the core."""
         return ()
 
     def stacks(self) -> None:
@@ -133,7 +133,7 @@ class IsolatedCore:
         return self._slot
 
     @property
-    def leaving(self) -> Sequence[ChildSlot]:
+    def retiring(self) -> Sequence[ChildSlot]:
         """The children that are being retired."""
         return tuple(self._leaving)
 
@@ -150,24 +150,24 @@ class IsolatedCore:
 
     async def replace(self, release: Release) -> bool:
         """Load the release in a second child, then replace the present child by it."""
-        trial = Trial(self._make(release, on_trial=True), self)
+        canary = Canary(self._make(release, as_canary=True), self)
         try:
-            await trial.load()
-            await self._give_way(trial)
+            await canary.load()
+            await self._give_way(canary)
         except BaseException:
-            self._leaving.let_go(trial.slot, hand_over=False)
+            self._leaving.let_go(canary.slot, hand_over=False)
             raise
         self._release = release
         return True
 
-    async def _give_way(self, trial: Trial) -> None:
+    async def _give_way(self, canary: Canary) -> None:
         self._being_replaced = True
         self._watcher.core_ready(False, back=True)
-        before, self._slot = self._slot, trial.slot
+        before, self._slot = self._slot, canary.slot
         try:
             await self._leaving.let_go(before, hand_over=False)
-            await trial.take_place()
-        except TrialError:
+            await canary.take_place()
+        except CanaryError:
             self._slot = self._make(self._release)
             self._slot.start()
             raise
@@ -229,7 +229,9 @@ class IsolatedCore:
         """Called when the child cannot start: notify the watcher."""
         self._watcher.failed(slot, loading=loading, reason=reason, traceback=traceback)
 
-    def _make(self, release: Release, *, on_trial: bool = False) -> ChildSlot:
+    def _make(self, release: Release, *, as_canary: bool = False) -> ChildSlot:
         bootstrap = replace(release.core.bootstrap, role="core", slot=CORE_SLOT)
-        plan = replace(release.core, bootstrap=bootstrap)
-        return ChildSlot(self._reactor, plan, release.patience, self, on_trial=on_trial)
+        spec = replace(release.core, bootstrap=bootstrap)
+        return ChildSlot(
+            self._reactor, spec, release.timeouts, self, as_canary=as_canary
+        )

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from clusterapp.channel.inspection import requests_told
+from clusterapp.channel.inspection import describe_requests
 from clusterapp.errors import (
     ApplicationLoadError,
     ClusterError,
@@ -28,8 +28,8 @@ from clusterapp.master.workers.child_slot import ChildSlot
 from clusterapp.settings.model import Settings
 from clusterapp.settings.stop_time import LAST_WORDS
 from clusterapp.web.cluster_membership import Membership, core_agent, core_client
-from clusterapp.web.hosting import Host, Site, core_host
-from clusterapp.web.loading import Loaded, load
+from clusterapp.web.hosting import DrainableSite, Host, core_host
+from clusterapp.web.loading import LoadedApplication, load
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
@@ -46,11 +46,11 @@ class MasterCore:
     _log = Logger()
 
     def __init__(self, reactor: Any, release: Release, watcher: CoreWatcher) -> None:
-        settings, plan = release.generation.settings, release.core
+        settings, spec = release.generation.settings, release.core
         self._reactor = reactor
         self._release = release
         self._watcher = watcher
-        self._agent = core_agent(reactor, settings, plan.bootstrap.core_socket)
+        self._agent = core_agent(reactor, settings, spec.bootstrap.core_socket)
         self._has_core = False
         self._host: Host | None = None
         self._is_stopped = False
@@ -61,19 +61,19 @@ class MasterCore:
         self._is_dropped = False
         self._serving = False
         self._started_at: float | None = None
-        self.generation = plan.bootstrap.generation
+        self.generation = spec.bootstrap.generation
 
     @property
     def slot(self) -> None:
-        """None: this core has no process of its own."""
+        """Always None: this core has no process of its own."""
 
     @property
-    def leaving(self) -> Sequence[ChildSlot]:
-        """None at all: this core has no process of its own."""
+    def retiring(self) -> Sequence[ChildSlot]:
+        """Always empty: this core has no process of its own."""
         return ()
 
     @property
-    def site(self) -> Site | None:
+    def site(self) -> DrainableSite | None:
         """The site that it serves; None until the application has been imported."""
         return None if self._host is None else self._host.site
 
@@ -94,7 +94,7 @@ class MasterCore:
 
     def stacks(self) -> Deferred[str]:
         """Return the requests under way and the stacks of all threads of the master."""
-        under_way = () if self.site is None else requests_told(self.site.under_way)
+        under_way = () if self.site is None else describe_requests(self.site.under_way)
         return succeed("\n".join((*under_way, *_threads())))
 
     def start(self) -> None:
@@ -177,7 +177,7 @@ class MasterCore:
         loaded = self._load(settings) if has_core else None
         return _host(self._reactor, settings, loaded, self._release.core_sockets)
 
-    def _load(self, settings: Settings) -> Loaded:
+    def _load(self, settings: Settings) -> LoadedApplication:
         clean_up_forks()
         refuse_asyncio(self._reactor)
         bootstrap = self._release.core.bootstrap
@@ -225,7 +225,7 @@ def _threads() -> Iterator[str]:
 def _host(
     reactor: Any,
     settings: Settings,
-    loaded: Loaded | None,
+    loaded: LoadedApplication | None,
     sockets: Mapping[str, socket.socket],
 ) -> Host:
     # The host closes its sockets; the listeners themselves stay open in the master.

@@ -59,7 +59,7 @@ class NoLoop(asyncio.AbstractEventLoop):
 
 def refuse_asyncio(reactor: Any) -> None:
     """
-    Have code that uses asyncio fail at once, with an error that names the cure.
+    Make uses of asyncio fail at once, with an error that names the cure.
 
     Otherwise a future would be awaited on an event loop that never runs.
 

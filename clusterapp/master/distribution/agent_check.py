@@ -28,7 +28,7 @@ from clusterapp.master.master_sockets import Sockets
 from clusterapp.master.rollout.deployment import Deployment
 
 #: The timeout of a check in seconds, from its connection to its end.
-PATIENCE = 3.0
+TIMEOUT = 3.0
 
 #: The most checks under way; the oldest one is closed for another.
 MOST_CONNECTIONS = 256
@@ -76,7 +76,7 @@ def answer(
     return f"ready up {100 if sticky else weight(lag)}%"
 
 
-class Master(Protocol):
+class CheckedMaster(Protocol):
     """The part of the master that agent checks need."""
 
     @property
@@ -100,11 +100,11 @@ class Master(Protocol):
         """
 
 
-class Succession(Protocol):
+class ActiveRole(Protocol):
     """The master's position in a sequence of upgrades."""
 
     @property
-    def leads(self) -> bool:
+    def is_active(self) -> bool:
         """Whether this master is the one that operators and load balancers address."""
 
 
@@ -113,19 +113,19 @@ class AgentCheck:
     Answers agent checks while a cluster runs, if they are configured.
 
     :param master: the master.
-    :param succession: its position in a sequence of upgrades.
+    :param role: its position in a sequence of upgrades.
     """
 
-    def __init__(self, master: Master, succession: Succession) -> None:
+    def __init__(self, master: CheckedMaster, role: ActiveRole) -> None:
         self._master = master
-        self._succession = succession
-        self._open: _Open | None = None
+        self._upgrade_role = role
+        self._open: _AgentListener | None = None
 
     def changed(self) -> None:
         """Called when any state has changed: open or close the listener of checks."""
         listening = self._master.sockets.agent if self._is_on_duty() else None
         if self._open is None and listening is not None:
-            self._open = _Open(self._master, listening)
+            self._open = _AgentListener(self._master, listening)
         elif self._open is not None and listening is None:
             opened, self._open = self._open, None
             opened.close()
@@ -136,15 +136,15 @@ class AgentCheck:
             was_ready = self._master.deployment.pool.ever_ready
         except OperationError:
             return False
-        return was_ready and self._succession.leads
+        return was_ready and self._upgrade_role.is_active
 
 
-class _Open(Factory[LineOnlyReceiver]):
+class _AgentListener(Factory[LineOnlyReceiver]):
     """The open listener for agent checks, and the checks under way."""
 
     noisy = False
 
-    def __init__(self, master: Master, listening: socket.socket) -> None:
+    def __init__(self, master: CheckedMaster, listening: socket.socket) -> None:
         #: The checks under way, the oldest first.
         self.checks: OrderedDict[_Check, None] = OrderedDict()
         self.reactor = master.reactor
@@ -194,7 +194,7 @@ class _Check(LineOnlyReceiver, TimeoutMixin):
     MAX_LENGTH = LONGEST_LINE
     transport: ITCPTransport
 
-    def __init__(self, opened: _Open) -> None:
+    def __init__(self, opened: _AgentListener) -> None:
         self._opened = opened
 
     def callLater(self, period: float, func: Callable[[], None]) -> IDelayedCall:
@@ -206,14 +206,14 @@ class _Check(LineOnlyReceiver, TimeoutMixin):
     def connectionMade(self) -> None:
         """Start the timeout of the check."""
         self._opened.checks[self] = None
-        self.setTimeout(PATIENCE)
+        self.setTimeout(TIMEOUT)
 
     @guarded("answer an agent check", _abort)
     def lineReceived(self, line: bytes) -> None:
         """Answer the question and close; an invalid one gets no answer."""
-        said = self._opened.answer(line)
-        if said is not None:
-            self.transport.write(f"{said}\n".encode("ascii"))
+        reply = self._opened.answer(line)
+        if reply is not None:
+            self.transport.write(f"{reply}\n".encode("ascii"))
         self.transport.loseConnection()
 
     @guarded("answer an agent check")

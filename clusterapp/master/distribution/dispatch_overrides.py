@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from clusterapp.channel.upgrade_state import Kept
+from clusterapp.channel.upgrade_state import OperatorChanges
 from clusterapp.settings.listen import ListenSpec
 from clusterapp.settings.model import Settings
 
@@ -13,22 +13,22 @@ class Overrides:
 
     Each is in force as long as the setting that it overrides has not changed.
 
-    :param kept: what operators have set in the older master.
+    :param operator_changes: what operators have set in the older master.
     :param settings: this master's settings.
     :ivar policies: the policies that were set, by listener specification.
     :ivar sticky: the affinity key that was set; None if the settings decide.
     """
 
-    def __init__(self, kept: Kept, settings: Settings) -> None:
-        same = kept.holds("dispatch", settings.dispatch)
-        self.policies = dict(kept.policies) if same else {}
-        same = kept.holds("sticky", settings.sticky)
-        self.sticky = kept.sticky if same else None
+    def __init__(self, operator_changes: OperatorChanges, settings: Settings) -> None:
+        same = operator_changes.holds("dispatch", settings.dispatch)
+        self.policies = dict(operator_changes.policies) if same else {}
+        same = operator_changes.holds("sticky", settings.sticky)
+        self.sticky = operator_changes.sticky if same else None
 
     def policy(self, spec: ListenSpec, settings: Settings) -> str:
         """Return the policy of a listener, as overridden or as in the settings."""
-        said = spec.dispatch or settings.dispatch
-        return self.policies.get(str(spec), said)
+        configured = spec.dispatch or settings.dispatch
+        return self.policies.get(str(spec), configured)
 
     def set(self, specs: Iterable[ListenSpec], policy: str, key: str | None) -> None:
         """

@@ -9,24 +9,24 @@ from twisted.logger import Logger
 
 from clusterapp.channel.bootstrap import PORT, PRIVATE, QUEUE, SCOREBOARD
 from clusterapp.channel.stickiness import Stickiness
-from clusterapp.channel.upgrade_state import Kept
+from clusterapp.channel.upgrade_state import OperatorChanges
 from clusterapp.dispatch.steering import Program, at_random, by_address, first_only
 from clusterapp.errors import ListenError, OperationError
 from clusterapp.listening.listen_sockets import Listener
 from clusterapp.listening.reuseport import Group
 from clusterapp.listening.scoreboard import OwnScoreboard
 from clusterapp.master.distribution.dispatch_overrides import Overrides
-from clusterapp.master.distribution.fd_passing import Target
+from clusterapp.master.distribution.fd_passing import WorkerTarget
 from clusterapp.master.distribution.listener_policy import PublicListener
 from clusterapp.master.distribution.master_acceptor import MasterAcceptor
 from clusterapp.master.distribution.rate import Rate
 from clusterapp.master.master_sockets import Sockets
 from clusterapp.master.workers.child_resources import ChildResources
 from clusterapp.master.workers.child_slot import ChildSlot
-from clusterapp.master.workers.worker_pool import Pool
+from clusterapp.master.workers.worker_pool import WorkerPool
 from clusterapp.operations import Dispatch
 from clusterapp.settings.model import Settings
-from clusterapp.web.client_slot import Belonging
+from clusterapp.web.client_slot import ClientSlot
 from clusterapp.web.trusted_proxies import TrustedProxies
 
 #: The socket that a process accepts from (None if the master accepts), and whether
@@ -53,7 +53,7 @@ class Distribution:
     :param settings: the settings.
     :param secret: the key that session affinity cookies are signed with.
     :param size: the initial number of slots.
-    :param kept: what operators have set in the older master.
+    :param operator_changes: what operators have set in the older master.
     :ivar overrides: what operators have set, in the older master and in this one.
     :raise ListenError: if the policy of a listener in the settings is impossible.
     """
@@ -67,35 +67,35 @@ class Distribution:
         settings: Settings,
         secret: bytes,
         size: int,
-        kept: Kept = Kept(),  # noqa: B008 - it is frozen
+        operator_changes: OperatorChanges = OperatorChanges(),  # noqa: B008 - it is frozen
     ) -> None:
         self._sockets = sockets
         self._trusted = TrustedProxies(settings.trusted_proxies)
-        self.overrides = Overrides(kept, settings)
+        self.overrides = Overrides(operator_changes, settings)
         self._key = self.overrides.sticky or settings.sticky
         self._secret = secret.hex()
         self._listeners = [
             PublicListener(number, name, spec, listener)
             for number, (name, spec, listener) in enumerate(sockets.public_listeners)
         ]
-        self._acceptance = MasterAcceptor(reactor, sockets, self._listeners)
-        self._rate = Rate(reactor, lambda: self._acceptance.given)
-        self._pool: Pool | None = None
+        self._acceptor = MasterAcceptor(reactor, sockets, self._listeners)
+        self._rate = Rate(reactor, lambda: self._acceptor.given)
+        self._pool: WorkerPool | None = None
         self._running: tuple[int, ...] = ()
         #: The slots that clients can have affinity to.
         self._slots: tuple[int, ...] = ()
-        self._told: dict[ChildSlot, int] = {}
+        self._notified_version: dict[ChildSlot, int] = {}
         #: What each process accepts from, by its scoreboard row and listener name.
         self._given: dict[int, dict[str, Accepting]] = {}
         self._version = 0
         for number in range(size):
-            sockets.place(number)
+            sockets.slot(number)
         for listener in self._listeners:
             self._follow(listener, self.overrides.policy(listener.spec, settings))
         sockets.leave_the_rest()
         self._board = OwnScoreboard()
 
-    def serve(self, pool: Pool) -> None:
+    def serve(self, pool: WorkerPool) -> None:
         """Start dispatching to the workers of a pool."""
         self._rate.start()
         self._pool = pool
@@ -103,37 +103,37 @@ class Distribution:
 
     # The resources of a slot's processes.
 
-    def supplies(self, slot: int) -> ChildResources:
+    def child_resources(self, slot: int) -> ChildResources:
         """
         Return the resources for the next process of a slot.
 
         :raise ListenError: if a socket cannot be bound.
         :raise OSError: if there are too many processes.
         """
-        place = self._sockets.place(slot)
+        slot_sockets = self._sockets.slot(slot)
         self._make_room(slot)
         listening = {
             listener.name: listener.listening(slot) for listener in self._listeners
         }
         row = self._board.take()
-        place.entered(row, self._board.row(row))
+        slot_sockets.entered(row, self._board.row(row))
         self._given[row] = {
             listener.name: self._accepting(listener, slot)
             for listener in self._listeners
         }
         descriptors = {
             SCOREBOARD: self._board.descriptor,
-            QUEUE: place.queue.receiving.fileno(),
-            PRIVATE: place.private.socket.fileno(),
+            QUEUE: slot_sockets.queue.receiving.fileno(),
+            PRIVATE: slot_sockets.private.socket.fileno(),
         }
-        if place.port is not None:
-            descriptors[PORT] = place.port.socket.fileno()
+        if slot_sockets.port is not None:
+            descriptors[PORT] = slot_sockets.port.socket.fileno()
         for name, each in listening.items():
             if each is not None:
                 descriptors[name] = each.fileno()
 
         def gone() -> None:
-            place.left(row)
+            slot_sockets.left(row)
             del self._given[row]
             self._board.give_back(row)
 
@@ -163,15 +163,17 @@ class Distribution:
                 if not listener.is_sticky:
                     raise
                 # The process may have dropped privileges since it bound the others.
-                self._log.warn("the master decides: {error}", error=error)
+                self._log.warn(
+                    "connections are dispatched by the master: {error}", error=error
+                )
                 listener.follow(listener.dispatch, None)
-                self._rearrange(told=True)
+                self._rearrange(notify=True)
 
-    def tell_news(self, slot: ChildSlot) -> None:
+    def send_updates(self, slot: ChildSlot) -> None:
         """Send a process the dispatch state, if it has not received the present one."""
-        if not slot.serves or self._told.get(slot) == self._version:
+        if not slot.serves or self._notified_version.get(slot) == self._version:
             return
-        self._told[slot] = self._version
+        self._notified_version[slot] = self._version
         slot.update_affinity(self._stickiness().to_json())
         if slot.state == "draining" or slot.row is None:
             return  # it accepts no connections any more
@@ -198,8 +200,8 @@ class Distribution:
         if pool is None:
             return
         running = {slot.number: slot for slot in pool.running()}
-        self._acceptance.targets = [
-            Target(self._sockets.place(number), self._board.row(slot.row))
+        self._acceptor.targets = [
+            WorkerTarget(self._sockets.slot(number), self._board.row(slot.row))
             for number, slot in sorted(running.items())
             if slot.row is not None
         ]
@@ -209,7 +211,7 @@ class Distribution:
         before = self._running, self._slots
         self._running, self._slots = tuple(sorted(running)), tuple(sorted(slots))
         if (self._running, self._slots) != before:
-            self._rearrange(told=self._slots != before[1])
+            self._rearrange(notify=self._slots != before[1])
 
     def set_policy(self, wanted: Dispatch) -> str:
         """
@@ -297,7 +299,7 @@ class Distribution:
             for listener, dispatch, group in ways:
                 listener.follow(dispatch, group)
             raise OperationError(str(error)) from error
-        self._rearrange(told=True)
+        self._rearrange(notify=True)
 
     def _meant(self, listener: str | None) -> list[PublicListener]:
         listeners = [
@@ -321,13 +323,13 @@ class Distribution:
         """
         self._pool = None
         self._rate.stop()
-        return self._acceptance.finish()
+        return self._acceptor.finish()
 
     def stop(self) -> None:
         """Stop accepting; pass on what workers have room for, and close the rest."""
         self._pool = None
         self._rate.stop()
-        self._acceptance.stop()
+        self._acceptor.stop()
 
     def close(self) -> None:
         """Stop, and release the scoreboard: no worker uses it any more, or yet."""
@@ -360,7 +362,9 @@ class Distribution:
         try:
             return self._group(listener)
         except ListenError as error:
-            self._log.info("the master decides: {error}", error=error)
+            self._log.info(
+                "connections are dispatched by the master: {error}", error=error
+            )
             return None
 
     def _group(self, listener: Listener) -> Group:
@@ -370,26 +374,28 @@ class Distribution:
         :raise ListenError: if the listener cannot have one.
         """
         group = self._sockets.group(listener)
-        group.member(len(self._sockets.places) - 1)
+        group.member(len(self._sockets.slot_sockets) - 1)
         return group
 
-    def _rearrange(self, *, told: bool) -> None:
+    def _rearrange(self, *, notify: bool) -> None:
         """
         Apply the policies to kernel, master and workers.
 
-        :param told: whether workers are to be notified.
+        :param notify: whether workers are to be notified.
         """
         self.steer_anew()
         how = self._stickiness()
-        self._acceptance.belonging = Belonging(how, self._trusted)
-        self._acceptance.trusts = self._trusted.trusts_peer
-        if told and self._pool is not None:
+        self._acceptor.client_slot = ClientSlot(how, self._trusted)
+        self._acceptor.trusts = self._trusted.trusts_peer
+        if notify and self._pool is not None:
             self._version += 1
-            everyone = tuple(self._pool.everyone())
-            self._told = {s: n for s, n in self._told.items() if s in everyone}
-            for slot in everyone:
-                self.tell_news(slot)
-        self._acceptance.arrange(self._running, self._slots)
+            all_slots = tuple(self._pool.all_slots())
+            self._notified_version = {
+                s: n for s, n in self._notified_version.items() if s in all_slots
+            }
+            for slot in all_slots:
+                self.send_updates(slot)
+        self._acceptor.arrange(self._running, self._slots)
 
     def _steer(self, listener: PublicListener) -> None:
         group = self._sockets.groups.get(listener.bound.socket)
@@ -398,7 +404,9 @@ class Distribution:
         try:
             group.steer(self._program(listener))
         except (ValueError, ListenError) as error:
-            self._log.warn("the master decides: {error}", error=error)
+            self._log.warn(
+                "connections are dispatched by the master: {error}", error=error
+            )
             listener.follow(listener.dispatch, None)
             group.steer(first_only())
 
@@ -421,9 +429,10 @@ class Distribution:
         """Return the dispatch of each listener and the counts, JSON-compatible."""
         return {
             "listeners": [listener.describe(self._key) for listener in self._listeners],
-            "handed_off": self._acceptance.given,
+            "handed_off": self._acceptor.given,
             "handed_off_per_second": self._rate.per_second,
             "waiting": {
-                str(place.number): place.waiting for place in self._sockets.places
+                str(slot_sockets.number): slot_sockets.waiting
+                for slot_sockets in self._sockets.slot_sockets
             },
         }

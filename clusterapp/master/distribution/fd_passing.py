@@ -14,7 +14,7 @@ from clusterapp.dispatch.policies import LeastConnections, Policy
 from clusterapp.guards import guarded
 from clusterapp.interfaces import OPEN, Row
 from clusterapp.listening.handoff import MOST_AT_ONCE
-from clusterapp.master.workers.slot_sockets import Place
+from clusterapp.master.workers.slot_sockets import SlotSockets
 from clusterapp.settings.stop_time import PASSING_ON
 
 #: The most connections that may wait for one worker before other workers get them.
@@ -25,16 +25,16 @@ _PAUSE = 0.005
 
 
 @dataclass(frozen=True)
-class Target:
-    """A worker that can be given connections: `clusterapp.dispatch.policies.Target`."""
+class WorkerTarget:
+    """A worker that can receive connections: see `dispatch.policies.Target`."""
 
-    place: Place
+    slot_sockets: SlotSockets
     row: Row
 
     @property
     def waiting(self) -> int:
         """The number of connections that wait to be received by the worker."""
-        return self.place.waiting
+        return self.slot_sockets.waiting
 
     @property
     def open(self) -> int:
@@ -50,13 +50,13 @@ class Arrived(NamedTuple):
         for unneeded data, which takes as long as passing the descriptor on.
     :param listener: the number of the listener that it was accepted from.
     :param policy: chooses its worker.
-    :param place: the slot that it has affinity to; None if none.
+    :param slot_sockets: the slot that it has affinity to; None if none.
     """
 
     connection: int
     listener: int
     policy: Policy
-    place: Place | None = None
+    slot_sockets: SlotSockets | None = None
 
 
 class FdPassing:
@@ -73,12 +73,12 @@ class FdPassing:
     """
 
     def __init__(self, clock: IReactorTime, held: Callable[[], None]) -> None:
-        self.targets: Sequence[Target] = ()
+        self.targets: Sequence[WorkerTarget] = ()
         self.given = 0
         self._clock = clock
         self._tell_held = held
         self._any = LeastConnections(MOST_WAITING)
-        self._batches: dict[Place, list[Arrived]] = {}
+        self._batches: dict[SlotSockets, list[Arrived]] = {}
         self._held: deque[Arrived] = deque()
         self._again: IDelayedCall | None = None
         self._finished: Deferred[None] | None = None
@@ -90,39 +90,46 @@ class FdPassing:
 
     def give(self, arrived: Arrived) -> None:
         """Queue a connection for a worker, to be sent by the next `flush`."""
-        place = arrived.place
-        if place is None or place.waiting >= MOST_WAITING:
+        slot_sockets = arrived.slot_sockets
+        if slot_sockets is None or slot_sockets.waiting >= MOST_WAITING:
             # The worker that receives it relays requests that belong to another slot.
             target = arrived.policy.choose(self.targets)
             if target is None:
                 self._hold([arrived])
                 return
-            place = target.place
-        place.given += 1
-        self._batches.setdefault(place, []).append(arrived)
+            slot_sockets = target.slot_sockets
+        slot_sockets.given += 1
+        self._batches.setdefault(slot_sockets, []).append(arrived)
 
     def flush(self) -> None:
         """Send the queued connections."""
         batches, self._batches = self._batches, {}
-        for place, batch in batches.items():
+        for slot_sockets, batch in batches.items():
             for start in range(0, len(batch), MOST_AT_ONCE):
                 part = batch[start : start + MOST_AT_ONCE]
-                guarded("pass connections on", self._drop)(self._send)(place, part)
+                guarded("pass connections on", self._drop)(self._send)(
+                    slot_sockets, part
+                )
 
-    def reclaim_fds(self, place: Place, policies: Mapping[int, Policy]) -> None:
+    def reclaim_fds(
+        self, slot_sockets: SlotSockets, policies: Mapping[int, Policy]
+    ) -> None:
         """
         Take back the connections that wait for a slot without worker; dispatch them.
 
         :param policies: the policies by listener number; connections of other listeners
             belong to the slot and go on waiting for it.
         """
-        waiting = place.queue.reclaim_fds()
-        place.reclaim_fds(len(waiting))
+        waiting = slot_sockets.queue.reclaim_fds()
+        slot_sockets.reclaim_fds(len(waiting))
         for listener, connection in waiting:
             policy = policies.get(listener)
             self.give(
                 Arrived(
-                    connection, listener, policy or self._any, None if policy else place
+                    connection,
+                    listener,
+                    policy or self._any,
+                    None if policy else slot_sockets,
                 )
             )
         self.flush()
@@ -154,21 +161,23 @@ class FdPassing:
         self._held.clear()
         self._check_finished()
 
-    def _send(self, place: Place, batch: list[Arrived]) -> None:
+    def _send(self, slot_sockets: SlotSockets, batch: list[Arrived]) -> None:
         listeners = bytes(arrived.listener for arrived in batch)
         numbers = [arrived.connection for arrived in batch]
-        if place.queue.send(listeners, numbers):
+        if slot_sockets.queue.send(listeners, numbers):
             self.given += len(batch)
             for arrived in batch:
                 os.close(arrived.connection)
         else:
-            place.given -= len(batch)
+            slot_sockets.given -= len(batch)
             self._hold(batch)
 
     @staticmethod
-    def _drop(_failure: Failure, place: Place, batch: list[Arrived]) -> None:
+    def _drop(
+        _failure: Failure, slot_sockets: SlotSockets, batch: list[Arrived]
+    ) -> None:
         """Close connections that cannot be passed on, without delaying other slots'."""
-        place.given -= len(batch)
+        slot_sockets.given -= len(batch)
         for arrived in batch:
             os.close(arrived.connection)
 

@@ -45,7 +45,7 @@ class Rate:
         seconds = self._clock.seconds() - since
         return (self._count() - before) / seconds if seconds > 0 else 0.0
 
-    @guarded("count")
+    @guarded("measure the rate")
     def _look(self) -> None:
         self._seen.append((self._clock.seconds(), self._count()))
         self._timer = self._clock.callLater(_INTERVAL, self._look)

@@ -18,7 +18,7 @@ from clusterapp.listening.socket_watching import WatchingReactor
 
 #: Seconds to wait for the first request head: the worker that gets the connection
 #: reads a later one.
-PATIENCE = 1.0
+TIMEOUT = 1.0
 
 #: The most connections peeked at concurrently, if the process may have enough
 #: descriptors; beyond that, the oldest one is passed on to a worker.
@@ -32,11 +32,11 @@ _FIRST_LOOK = 0.01
 #: Guards the callbacks of a connection that is peeked at: after an exception the
 #: connection is passed on to a worker, which reads its head anew.
 _ends_look = guarded(
-    "look at a connection", lambda _failure, watched, **_: watched.end(None)
+    "peek at a connection", lambda _failure, watched, **_: watched.end(None)
 )
 
 
-class Peeking:
+class RequestPeek:
     """
     Peeks at the first requests of connections.
 
@@ -57,7 +57,7 @@ class Peeking:
         self.most_bytes = Limits().head + LONGEST
         self.most = part_of_descriptors(MOST)
         #: The connections that are waited for, the oldest first.
-        self.watched: OrderedDict[_Watched, None] = OrderedDict()
+        self.watched: OrderedDict[_PeekedConnection, None] = OrderedDict()
 
     def look(
         self, connection: socket.socket, peer: Any, versions: str | None, about: Any
@@ -71,9 +71,9 @@ class Peeking:
             has the client's address; None if none do.
         :param about: passed on to `seen`.
         """
-        _Watched(self, connection, peer, versions, about).look()
+        _PeekedConnection(self, connection, peer, versions, about).look()
 
-    def wait_for(self, watched: "_Watched") -> None:
+    def wait_for(self, watched: "_PeekedConnection") -> None:
         """Register a connection to wait for; end the oldest wait to make room."""
         if watched not in self.watched and len(self.watched) >= self.most:
             next(iter(self.watched)).late()
@@ -86,18 +86,18 @@ class Peeking:
 
 
 @implementer(IReadDescriptor)
-class _Watched:
+class _PeekedConnection:
     """One connection that is peeked at."""
 
     def __init__(
         self,
-        peeking: Peeking,
+        request_peek: RequestPeek,
         connection: socket.socket,
         peer: Any,
         versions: str | None,
         about: Any,
     ) -> None:
-        self._peeking = peeking
+        self._request_peek = request_peek
         self._connection = connection
         self._peer = peer
         self._versions = versions
@@ -115,9 +115,9 @@ class _Watched:
 
         :param last: whether to end the wait, complete or not.
         """
-        peeking = self._peeking
+        request_peek = self._request_peek
         try:
-            data = self._connection.recv(peeking.most_bytes, socket.MSG_PEEK)
+            data = self._connection.recv(request_peek.most_bytes, socket.MSG_PEEK)
         except BlockingIOError:
             if last:
                 self.end(None)
@@ -126,7 +126,7 @@ class _Watched:
             return
         except OSError:
             data = b""
-        last = last or not data or len(data) >= peeking.most_bytes
+        last = last or not data or len(data) >= request_peek.most_bytes
         try:
             head = self._head(data)
         except (ProxyHeaderError, BadMessageError):
@@ -161,10 +161,10 @@ class _Watched:
         """Called by the reactor when the socket is broken, or the reactor stops."""
 
     def _wait(self, *, some: bool) -> None:
-        reactor = self._peeking.reactor
-        self._peeking.wait_for(self)
+        reactor = self._request_peek.reactor
+        self._request_peek.wait_for(self)
         if self._late is None:
-            self._late = reactor.callLater(PATIENCE, self.late)
+            self._late = reactor.callLater(TIMEOUT, self.late)
         if some:
             self._again = reactor.callLater(self._pause, self._look_again)
             self._pause *= 2
@@ -180,7 +180,7 @@ class _Watched:
     def _stop_waiting(self) -> None:
         if self._is_reading:
             self._is_reading = False
-            self._peeking.reactor.removeReader(self)
+            self._request_peek.reactor.removeReader(self)
         if self._again is not None:
             self._again.cancel()
             self._again = None
@@ -194,21 +194,23 @@ class _Watched:
         if self._has_ended:
             return
         self._has_ended = True
-        self._peeking.watched.pop(self, None)
+        self._request_peek.watched.pop(self, None)
         self._stop_waiting()
         if self._late is not None and self._late.active():
             self._late.cancel()
-        self._peeking.seen(self._connection, self._about, self._peer, head)
+        self._request_peek.seen(self._connection, self._about, self._peer, head)
 
     def _head(self, data: bytes) -> Head | None:
         """Parse a request head and a PROXY header before it; None if incomplete."""
         start = 0
         if self._versions is not None:
-            announced = read(data[:LONGEST], self._versions)
-            if announced is None:
+            header = read(data[:LONGEST], self._versions)
+            if header is None:
                 return None
-            start = announced.length
-            if announced.source is not None:
-                self._peer = announced.source
+            start = header.length
+            if header.source is not None:
+                self._peer = header.source
         end = data.find(END, start) + len(END)
-        return None if end < len(END) else self._peeking.reader.read(data[start:end])
+        return (
+            None if end < len(END) else self._request_peek.reader.read(data[start:end])
+        )

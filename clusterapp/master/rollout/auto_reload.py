@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from clusterapp.errors import OperationError
 from clusterapp.master.rollout.code_watcher import CodeWatch, folders_of_code
 from clusterapp.master.service import ClusterService
-from clusterapp.operations import Verdict
+from clusterapp.operations import OperationResult
 
 
 class Developing(Service):
@@ -33,7 +33,7 @@ class Developing(Service):
         """Start watching the code in the present working folder."""
         super().startService()
         settings = self._cluster.settings
-        folder = Path(self._cluster.surroundings.folder(settings))
+        folder = Path(self._cluster.launch_context.folder(settings))
         folders = folders_of_code(folder, settings.app, settings.core_app)
         self._watch = CodeWatch(self._reactor, folders, self.changed)
         self._watch.startService()
@@ -64,7 +64,7 @@ class Developing(Service):
         self._reloading = True
         judged.addCallback(self._judged)
 
-    def _judged(self, verdict: Verdict) -> None:
+    def _judged(self, verdict: OperationResult) -> None:
         self._reloading = False
         again, self._changed_meanwhile = self._changed_meanwhile, False
         if not self.running:

@@ -19,7 +19,7 @@ from clusterapp.descriptors import socket_pair
 from clusterapp.errors import ClusterError, CoreError
 from clusterapp.http.upstream.core_agent import CoreAgent
 from clusterapp.lifecycle import State
-from clusterapp.master.rollout.canary_client import TrialClient
+from clusterapp.master.rollout.canary_client import CanaryClient
 from clusterapp.master.workers.child_slot import ChildSlot, Watcher
 
 #: Statuses from here on are server errors (RFC 9110, section 15.6).
@@ -28,7 +28,7 @@ _SERVER_ERROR = 500
 _ERROR = 400
 
 
-class TrialError(ClusterError):
+class CanaryError(ClusterError):
     """
     A process failed its trial and cannot take its slot.
 
@@ -44,9 +44,9 @@ class TrialError(ClusterError):
         self.traceback = traceback
 
 
-class Trial:
+class Canary:
     """
-    One process on trial; the watcher of its slot until the trial has passed.
+    A canary process; the watcher of its slot until its check has passed.
 
     :param slot: the child that is to take the slot; not started yet.
     :param watcher: is notified of all events of the slot, too.
@@ -60,9 +60,9 @@ class Trial:
 
     async def load(self) -> None:
         """
-        Start the process, and wait until it has done all that it may on trial.
+        Start the process, and wait until it has loaded what a canary may load.
 
-        :raise TrialError: if it fails.
+        :raise CanaryError: if it fails.
         """
         awaited = self._awaited = Deferred()
         self.slot.start()  # it may fail synchronously
@@ -72,7 +72,7 @@ class Trial:
         """
         Activate the process, and wait until it is ready.
 
-        :raise TrialError: if it fails.
+        :raise CanaryError: if it fails.
         """
         if self.slot.state == "stopped":
             raise self._failed()
@@ -81,9 +81,9 @@ class Trial:
         await awaited
         self.slot.watcher = self._watcher
 
-    async def probe(self, reactor: Any, client: TrialClient, path: str | None) -> None:
+    async def probe(self, reactor: Any, client: CanaryClient, path: str | None) -> None:
         """
-        Send a GET to a worker on trial, on a connection of its own.
+        Send a GET to a canary worker, on a connection of its own.
 
         The request looks like one relayed by another worker, with the address of its
         client: to the application it is a request of a client on one of the listeners.
@@ -91,8 +91,8 @@ class Trial:
         :param reactor: the master's reactor.
         :param client: the client that the request is from.
         :param path: the path that must be answered without an error; None for the root,
-            where only a server error (5xx) fails the trial.
-        :raise TrialError: if there is no response, or an error.
+            where only a server error (5xx) fails the check.
+        :raise CanaryError: if there is no response, or an error.
         """
         self._awaited = Deferred()
         ours, theirs = socket_pair()
@@ -122,9 +122,9 @@ class Trial:
         """Called when the state of the slot has changed."""
         self._watcher.entered(slot, state)
         if state == "running":
-            self._heard(None)
+            self._resolve(None)
         elif state == "stopped":
-            self._heard(Failure(self._failed()))
+            self._resolve(Failure(self._failed()))
 
     def imported(self, *, has_core: bool) -> None:
         """Called when the process has imported the application."""
@@ -137,39 +137,39 @@ class Trial:
     def loaded(self, slot: ChildSlot) -> None:
         """Called when the process waits to be activated, or drains."""
         self._watcher.loaded(slot)
-        self._heard(None)
+        self._resolve(None)
 
     def failed(
         self, slot: ChildSlot, *, loading: bool, reason: str, traceback: str
     ) -> None:
-        """Called when the process cannot start; the caller of the trial reports why."""
+        """Called when the process cannot start; the rollout reports why."""
 
     def hand_over(
         self, slot: ChildSlot, connection: socket.socket, listener: str
     ) -> Deferred[bool]:
-        """Transfer a connection of the process on trial to another worker."""
+        """Transfer a connection of the canary to another worker."""
         return self._watcher.hand_over(slot, connection, listener)
 
-    def _heard(self, news: Failure | None) -> None:
+    def _resolve(self, news: Failure | None) -> None:
         awaited, self._awaited = self._awaited, None
         if awaited is not None:
             awaited.callback(news)
 
-    def _unanswered(self, path: str, error: BaseException) -> TrialError:
+    def _unanswered(self, path: str, error: BaseException) -> CanaryError:
         slot = self.slot
         if slot.overdue is not None:
             # It was killed: the loss of its connection or its exit may come first.
             reason = (
                 f"has not answered GET {path} within {slot.overdue:g} s of its start"
             )
-            return TrialError(slot.label, reason, slot.traceback)
+            return CanaryError(slot.label, reason, slot.traceback)
         return self._failed(f"does not answer GET {path}: {error}")
 
-    def _failed(self, reason: str = "") -> TrialError:
+    def _failed(self, reason: str = "") -> CanaryError:
         slot = self.slot
         if slot.state == "stopped":
             reason = slot.exit_reason
-        return TrialError(slot.label, reason, slot.traceback)
+        return CanaryError(slot.label, reason, slot.traceback)
 
 
 @implementer(IStreamClientEndpoint)

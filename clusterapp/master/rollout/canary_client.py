@@ -18,7 +18,7 @@ _NO_PORT = 0
 
 
 @dataclass(frozen=True)
-class TrialClient:
+class CanaryClient:
     """
     A client of a listener.
 
@@ -30,7 +30,7 @@ class TrialClient:
     host: bytes
 
     @classmethod
-    def of(cls, listener: Listener) -> "TrialClient":
+    def of(cls, listener: Listener) -> "CanaryClient":
         """Return the client of a listener, with the listener's own address."""
         secure = listener.scheme == "https"
         if listener.socket.family == socket.AF_UNIX:

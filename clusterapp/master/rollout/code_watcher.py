@@ -87,7 +87,7 @@ class CodeWatch(Service):
                 ignore_permission_denied=True,
             ):
                 paths = frozenset(Path(path) for _, path in changes)
-                self._reactor.callFromThread(self._tell, paths)
+                self._reactor.callFromThread(self._notify, paths)
         except (OSError, RuntimeError) as error:
             self._reactor.callFromThread(self._cannot_watch, error)
 
@@ -100,12 +100,12 @@ class CodeWatch(Service):
             if path.is_relative_to(folder):
                 yield path.relative_to(folder)
 
-    @guarded("take note of changed files")
-    def _tell(self, paths: frozenset[Path]) -> None:
+    @guarded("handle changed files")
+    def _notify(self, paths: frozenset[Path]) -> None:
         if self.running:
             self._changed(paths)
 
-    @guarded("take note that files cannot be watched")
+    @guarded("handle a failure to watch files")
     def _cannot_watch(self, error: Exception) -> None:
         self._log.error(
             "code is not watched any more, reload by hand: {error}", error=error

@@ -9,15 +9,15 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from clusterapp.errors import ClusterError, NeverReadyError
-from clusterapp.generations import roll_out
 from clusterapp.lifecycle import State
 from clusterapp.master.core.core_process import Core, IsolatedCore, RemoteCore
 from clusterapp.master.core.hosted_core import MasterCore
-from clusterapp.master.rollout.canary import Trial, TrialError
+from clusterapp.master.rollout.canary import Canary, CanaryError
 from clusterapp.master.rollout.release import Release
 from clusterapp.master.workers.child_slot import ChildSlot
-from clusterapp.master.workers.worker_pool import Pool
+from clusterapp.master.workers.worker_pool import WorkerPool
 from clusterapp.operations import CORE, Step, Tell
+from clusterapp.rollout_order import roll_out
 from clusterapp.settings.stop_time import LEAST
 
 
@@ -56,11 +56,11 @@ class Deployment:
         on_arrival: Callable[[ChildSlot], None],
     ) -> None:
         self.release = release
-        self.pool = Pool(owner.changed, self._all_fatal, on_arrival)
+        self.pool = WorkerPool(owner.changed, self._all_fatal, on_arrival)
         self.core_is_ready = self.core_is_back_soon = False
         self._reactor = reactor
         self._owner = owner
-        self._trials: set[ChildSlot] = set()
+        self._canaries: set[ChildSlot] = set()
         self.core = self._make_core(release)
 
     def start_core(self) -> None:
@@ -94,14 +94,14 @@ class Deployment:
             over. It is one for all: the core has what the workers leave of it, or a
             few seconds.
         """
-        for slot in tuple(self._trials):
+        for slot in tuple(self._canaries):
             self._withdraw(slot)
         await self.pool.drain()
         await self.core.stop(max(LEAST, until - self._reactor.seconds()))
 
     def drop(self) -> None:
         """Kill all children at once; their requests under way are lost."""
-        for slot in tuple(self._trials):
+        for slot in tuple(self._canaries):
             slot.drop()
         self.pool.drop()
         self.core.drop()
@@ -115,7 +115,7 @@ class Deployment:
     def _slots(self) -> Iterator[ChildSlot]:
         pool, core = self.pool, self.core
         own = () if core.slot is None else (core.slot,)
-        yield from (*pool.slots.values(), *pool.leaving, *own, *core.leaving)
+        yield from (*pool.slots.values(), *pool.retiring, *own, *core.retiring)
 
     # Changes of what runs.
 
@@ -125,7 +125,7 @@ class Deployment:
 
         :param tell: called with each step.
         :return: False if a core in the master keeps its old code.
-        :raise TrialError: if a new process fails; the old release is back then.
+        :raise CanaryError: if a new process fails; the old release is back then.
         """
         rollout = _Rollout(self, release, tell)
         slots = sorted(
@@ -142,7 +142,7 @@ class Deployment:
         """
         Change the number of slots.
 
-        :raise TrialError: if a worker for a new slot fails its trial.
+        :raise CanaryError: if a worker for a new slot fails its trial.
         """
         for number in range(size):
             if number not in self.pool.slots:
@@ -156,7 +156,7 @@ class Deployment:
         """
         Replace the worker of a slot, or fill an empty slot.
 
-        :raise TrialError: if the new process fails; the old one keeps the slot.
+        :raise CanaryError: if the new process fails; the old one keeps the slot.
         """
         await self.replace(number, self.release, tell)
 
@@ -171,25 +171,25 @@ class Deployment:
         """
         Replace the worker of a slot by one of a release, new before old.
 
-        :raise TrialError: if the new one fails; the old one keeps the slot.
+        :raise CanaryError: if the new one fails; the old one keeps the slot.
         """
-        slot = release.slot(self._reactor, number, self, on_trial=True)
-        trial = Trial(slot, self)
-        self._trials.add(slot)
+        slot = release.slot(self._reactor, number, self, as_canary=True)
+        canary = Canary(slot, self)
+        self._canaries.add(slot)
         try:
             tell(Step(f"starting generation {release.number}", number))
-            await trial.load()
+            await canary.load()
             path = release.generation.settings.health_path
-            await trial.probe(self._reactor, release.client, path)
-            await trial.take_place()
+            await canary.probe(self._reactor, release.client, path)
+            await canary.take_place()
         except BaseException as error:
-            self._trials.discard(slot)
+            self._canaries.discard(slot)
             self._withdraw(slot)
             self._replace_terminating(number)
-            if isinstance(error, TrialError):
+            if isinstance(error, CanaryError):
                 tell(Step(error.reason, number))
             raise
-        self._trials.discard(slot)
+        self._canaries.discard(slot)
         tell(Step(f"ready after {slot.uptime or 0:.2f} s", number))
         before = self.pool.slots.get(number)
         self.pool.put(slot)
@@ -202,7 +202,7 @@ class Deployment:
         Run the core in another release, if this master can replace it.
 
         :return: False if a core in the master keeps its old code.
-        :raise TrialError: if the release fails; the core runs as before then.
+        :raise CanaryError: if the release fails; the core runs as before then.
         """
         if not isinstance(self.core, IsolatedCore):
             return await self.core.replace(release)
@@ -238,8 +238,8 @@ class Deployment:
         self.core.application_imported(has_core=has_core)
 
     def loaded(self, slot: ChildSlot) -> None:
-        """Called when a worker on trial, or one that drains, can receive the state."""
-        self.pool.tell_news(slot)
+        """Called when a canary, or a draining worker, can receive the state."""
+        self.pool.send_updates(slot)
 
     def failed(
         self, slot: ChildSlot, *, loading: bool, reason: str, traceback: str
@@ -257,7 +257,7 @@ class Deployment:
         """Called when the core has become ready or unready: notify the workers."""
         self.core_is_ready, self.core_is_back_soon = ready, back
         self.pool.core_ready(ready, back=back)
-        for slot in self._trials:
+        for slot in self._canaries:
             slot.core_ready(ready, back=back)
         self._owner.changed()
 
@@ -281,7 +281,7 @@ class Deployment:
     def _may_be_replaced(self, slot: ChildSlot) -> bool:
         """Return whether a worker's replacement may start while the worker drains."""
         # No slot has more than two processes, however often SIGTERM is sent.
-        others = chain(self._trials, self.pool.leaving)
+        others = chain(self._canaries, self.pool.retiring)
         is_alone = all(each.number != slot.number for each in others)
         return is_alone and not slot.cluster_stops
 
@@ -318,7 +318,7 @@ class Deployment:
 
 
 class _Rollout:
-    """The actions of a rollout in a deployment: `clusterapp.generations.Effects`."""
+    """The actions of a rollout in a deployment: `clusterapp.rollout_order.Effects`."""
 
     def __init__(self, deployment: Deployment, release: Release, tell: Tell) -> None:
         self._deployment = deployment
@@ -350,5 +350,5 @@ class _Rollout:
         """Go back as far as possible; the first failure is what the rollout raises."""
         try:
             await going_back
-        except TrialError as error:
+        except CanaryError as error:
             self._tell(Step(f"cannot go back: {error}"))

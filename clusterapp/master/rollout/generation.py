@@ -46,7 +46,7 @@ class Generation:
     started_in: str
 
 
-class Surroundings:
+class LaunchContext:
     """
     The process state that a master was started in, resolved for each generation.
 

@@ -19,10 +19,10 @@ def as_far_as_can_be(
     before: ResolvedSettings, after: ResolvedSettings
 ) -> ResolvedSettings:
     """Return the new settings, with the old values of those that are fixed."""
-    kept = {name: getattr(before.settings, name) for name in _FIXED}
+    fixed = {name: getattr(before.settings, name) for name in _FIXED}
     origins = {name: before.origins[name] for name in _FIXED}
     return ResolvedSettings(
-        replace(after.settings, **kept), {**after.origins, **origins}
+        replace(after.settings, **fixed), {**after.origins, **origins}
     )
 
 

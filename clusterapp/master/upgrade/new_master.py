@@ -20,11 +20,11 @@ from clusterapp.channel.protocol import Adopted
 from clusterapp.channel.upgrade_channel import (
     NewEnd,
     OldEnd,
-    Predecessor,
+    OldMasterEvents,
     UpgradeOffer,
-    tell_unfit,
+    report_upgrade_failed,
 )
-from clusterapp.channel.upgrade_state import Kept
+from clusterapp.channel.upgrade_state import OperatorChanges
 from clusterapp.descriptors import adopt_inherited, adopt_socket, socket_pair
 from clusterapp.errors import OperationError
 from clusterapp.forks import suspended
@@ -88,18 +88,18 @@ class Successor:
         self._process: Any = None
         self._reason = ""
         self._ended = ""
-        self._is_silent = False
+        self._channel_is_lost = False
         self._has_taken_over = False
-        self._patience: IDelayedCall | None = None
+        self._kill_timer: IDelayedCall | None = None
         self._serves: Deferred[tuple[int, list[str]]] = Deferred()
-        self._leads: Deferred[None] = Deferred()
+        self._upgrade_complete: Deferred[None] = Deferred()
 
     async def start(
         self,
         listeners: Sequence[tuple[str, socket.socket]],
         secret: bytes,
         boot_timeout: float,
-        kept: Kept,
+        operator_changes: OperatorChanges,
     ) -> tuple[int, list[str]]:
         """
         Start the new master, and wait until it has taken over.
@@ -107,14 +107,14 @@ class Successor:
         :param listeners: the listening sockets that it inherits, each with its name.
         :param secret: the key that session affinity cookies are signed with.
         :param boot_timeout: the seconds that its workers may take to be ready.
-        :param kept: what operators have set, which it has to keep.
+        :param operator_changes: what operators have set, which it has to keep.
         :return: its pid, and the specifications of the listeners that it has taken.
         :raise UpgradeError: if it has not taken over; it is stopped then.
         """
         try:
             self._command.prepare()
             _enter(self._command.folder)
-            self._spawn(listeners, secret, kept)
+            self._spawn(listeners, secret, operator_changes)
         except OSError as error:
             raise UpgradeError(f"the new master cannot be started: {error}") from error
         seconds = boot_timeout + _ALLOWANCE
@@ -128,13 +128,15 @@ class Successor:
             if not self._has_taken_over:
                 self._dismiss()
 
-    def leading(self) -> Deferred[None]:
+    def wait_until_complete(self) -> Deferred[None]:
         """
         Wait until operators reach the new master, after it has taken over.
 
         :return: fires then, or when that takes too long.
         """
-        return self._leads.addTimeout(_ALLOWANCE, self._reactor, lambda *_: None)
+        return self._upgrade_complete.addTimeout(
+            _ALLOWANCE, self._reactor, lambda *_: None
+        )
 
     @property
     def adopt(self) -> Taker:
@@ -150,12 +152,12 @@ class Successor:
         self._serves.callback((pid, listeners))
         return pid_file
 
-    def leads(self) -> None:
+    def upgrade_complete(self) -> None:
         """Called when operators reach the new master."""
-        if not self._leads.called:
-            self._leads.callback(None)
+        if not self._upgrade_complete.called:
+            self._upgrade_complete.callback(None)
 
-    def unfit(self, reason: str) -> None:
+    def upgrade_failed(self, reason: str) -> None:
         """Called when the new master cannot serve, with the reason."""
         self._reason = reason
 
@@ -163,18 +165,18 @@ class Successor:
         """Called when the process has exited; its last messages may still be unread."""
         self._process = None
         self._ended = how_it_ended(why)
-        if self._patience is not None and self._patience.active():
-            self._patience.cancel()
+        if self._kill_timer is not None and self._kill_timer.active():
+            self._kill_timer.cancel()
         self._check_gone()
 
     def channel_lost(self) -> None:
         """Called when the channel to the new master is closed."""
-        self._is_silent = True
-        self.leads()
+        self._channel_is_lost = True
+        self.upgrade_complete()
         self._check_gone()
 
     def _check_gone(self) -> None:
-        if self._ended and self._is_silent and not self._serves.called:
+        if self._ended and self._channel_is_lost and not self._serves.called:
             reason = self._reason or f"it left with {self._ended}"
             self._serves.errback(UpgradeError(f"the new master cannot serve: {reason}"))
 
@@ -182,14 +184,14 @@ class Successor:
         self,
         listeners: Sequence[tuple[str, socket.socket]],
         secret: bytes,
-        kept: Kept,
+        operator_changes: OperatorChanges,
     ) -> None:
         ours, theirs = socket_pair()
         # Not in the environment, which is visible to users that may see processes.
-        told, telling = socket_pair()
-        with telling:
-            telling.sendall(secret)
-        with ours, theirs, told:
+        secret_reader, secret_writer = socket_pair()
+        with secret_writer:
+            secret_writer.sendall(secret)
+        with ours, theirs, secret_reader:
             self._reactor.adoptStreamConnection(
                 ours.fileno(), socket.AF_UNIX, Adopted(self._end)
             )
@@ -197,16 +199,16 @@ class Successor:
                 (spec, number)
                 for number, (spec, _) in enumerate(listeners, start=_FIRST + 2)
             ]
-            bequest = UpgradeOffer(_FIRST, _FIRST + 1, tuple(numbered), kept)
-            inherited = [theirs, told, *(each for _, each in listeners)]
+            offer = UpgradeOffer(_FIRST, _FIRST + 1, tuple(numbered), operator_changes)
+            inherited = [theirs, secret_reader, *(each for _, each in listeners)]
             passed = enumerate(inherited, start=_FIRST)
-            told_by = {VARIABLE: json.dumps(bequest.as_mapping())}
+            variables = {VARIABLE: json.dumps(offer.as_mapping())}
             with suspended():
                 self._process = self._reactor.spawnProcess(
                     _NewMaster(self),
                     self._command.arguments[0],
                     list(self._command.arguments),
-                    env={**self._command.environment, **told_by},
+                    env={**self._command.environment, **variables},
                     path=self._command.folder,
                     childFDs={
                         0: 0,
@@ -222,7 +224,7 @@ class Successor:
             return
         with suppress(ProcessExitedAlready):
             self._process.signalProcess("TERM")
-        self._patience = self._reactor.callLater(_ALLOWANCE, self._kill)
+        self._kill_timer = self._reactor.callLater(_ALLOWANCE, self._kill)
 
     @guarded("kill the new master")
     def _kill(self) -> None:
@@ -237,7 +239,7 @@ class _NewMaster(ProcessProtocol):
     def __init__(self, successor: Successor) -> None:
         self._successor = successor
 
-    @guarded("take note of the exit of the new master")
+    @guarded("handle the exit of the new master")
     def processExited(self, reason: Failure) -> None:
         self._successor.exited(reason)
 
@@ -246,22 +248,22 @@ class InheritedState:
     """
     What a new master inherits from the old one.
 
-    :param bequest: the inherited descriptors and state.
+    :param offer: the inherited descriptors and state.
     :ivar taken: the specifications of the listeners that this master has taken.
     """
 
     _log = Logger()
 
-    def __init__(self, bequest: UpgradeOffer) -> None:
+    def __init__(self, offer: UpgradeOffer) -> None:
         self.taken: list[str] = []
         #: What operators have set in the old master.
-        self.kept = bequest.kept
-        with adopt_socket(bequest.secret) as told:
+        self.operator_changes = offer.operator_changes
+        with adopt_socket(offer.secret) as secret_reader:
             #: The key of affinity cookies; the old master has written it by now.
-            self.secret = told.recv(1024)
-        self._channel = adopt_inherited(bequest.channel)
+            self.secret = secret_reader.recv(1024)
+        self._channel = adopt_inherited(offer.channel)
         self._listeners = [
-            (spec, adopt_inherited(number)) for spec, number in bequest.listeners
+            (spec, adopt_inherited(number)) for spec, number in offer.listeners
         ]
         self._end: NewEnd | None = None
 
@@ -279,8 +281,8 @@ class InheritedState:
             return None
         found = json.loads(text)
         listeners = tuple((spec, number) for spec, number in found["listeners"])
-        kept = Kept.from_mapping(found.get("kept", {}))
-        return cls(UpgradeOffer(found["channel"], found["secret"], listeners, kept))
+        changes = OperatorChanges.from_mapping(found.get("operator_changes", {}))
+        return cls(UpgradeOffer(found["channel"], found["secret"], listeners, changes))
 
     def take(self, spec: str) -> socket.socket | None:
         """Return the inherited listening socket of a specification, if there is one."""
@@ -297,7 +299,7 @@ class InheritedState:
             each.close()
         self._listeners.clear()
 
-    def connect(self, reactor: Any, events: Predecessor) -> None:
+    def connect(self, reactor: Any, events: OldMasterEvents) -> None:
         """Connect the upgrade channel to the old master on a reactor."""
         self._end = NewEnd(events)
         # The reactor uses a duplicate of the descriptor.
@@ -315,16 +317,16 @@ class InheritedState:
         self._channel.close()
         return self._end.take_over(os.getpid(), self.taken)
 
-    def leads(self) -> None:
+    def upgrade_complete(self) -> None:
         """Notify the old master that operators reach this one now."""
         if self._end is not None:
-            self._end.leads()
+            self._end.upgrade_complete()
 
-    def unfit(self, reason: str) -> None:
+    def upgrade_failed(self, reason: str) -> None:
         """Notify the old master why this one cannot serve."""
         # Not through the reactor, which may never run, or may be about to stop.
         with suppress(OSError):  # the old master has exited
-            tell_unfit(self._channel, reason)
+            report_upgrade_failed(self._channel, reason)
 
 
 def _enter(folder: str) -> None:

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from clusterapp.channel.unanswered import report_unanswered
-from clusterapp.channel.upgrade_state import Kept
+from clusterapp.channel.upgrade_state import OperatorChanges
 from clusterapp.errors import ClusterError, OperationError
 from clusterapp.guards import guarded
 from clusterapp.master.cluster_status import Phase
@@ -32,19 +32,19 @@ class Upgrading:
     """
     What a program must provide so that its master can be upgraded.
 
-    :param inheritance: what this master inherits from the older one; None if it is
+    :param inherited: what this master inherits from the older one; None if it is
         the first.
-    :param lead: called when it has taken over, with the path of the pid file that it
-        owns from then on; empty if there is none.
+    :param on_active: called when it has taken over, with the path of the pid file that
+        it owns from then on; empty if there is none.
     :param command: how to start the next master; None if that is impossible.
     """
 
-    inheritance: InheritedState | None
-    lead: Callable[[str], None]
+    inherited: InheritedState | None
+    on_active: Callable[[str], None]
     command: Command | None
 
 
-class Master(Protocol):
+class UpgradedMaster(Protocol):
     """The part of the master that upgrades use."""
 
     @property
@@ -79,65 +79,65 @@ class Master(Protocol):
         """Stop the master; fires when the last child has exited."""
 
 
-class Succession:
+class UpgradeRole:
     """
     A master's position in a sequence of upgrades.
 
     :param master: the master.
     :param upgrading: what its program provides; None if there is neither an older
         master nor a way to start a newer one.
-    :ivar is_followed: whether a newer master has taken over.
+    :ivar is_superseded: whether a newer master has taken over.
     """
 
     _log = Logger()
 
-    def __init__(self, master: Master, upgrading: Upgrading | None) -> None:
-        self.is_followed = False
+    def __init__(self, master: UpgradedMaster, upgrading: Upgrading | None) -> None:
+        self.is_superseded = False
         #: The key of session affinity cookies, the same in all masters of the sequence.
         self.secret = secrets.token_bytes(_SECRET_BYTES)
-        if upgrading is not None and upgrading.inheritance is not None:
-            self.secret = upgrading.inheritance.secret
+        if upgrading is not None and upgrading.inherited is not None:
+            self.secret = upgrading.inherited.secret
         #: What operators have set in the older master.
-        self.kept = Kept()
-        if upgrading is not None and upgrading.inheritance is not None:
-            self.kept = upgrading.inheritance.kept
+        self.operator_changes = OperatorChanges()
+        if upgrading is not None and upgrading.inherited is not None:
+            self.operator_changes = upgrading.inherited.operator_changes
         self._master = master
         self._command = None if upgrading is None else upgrading.command
-        self._lead = None if upgrading is None else upgrading.lead
+        self._on_active = None if upgrading is None else upgrading.on_active
         #: What this master inherits; None after it has taken over.
-        self._inheritance = None if upgrading is None else upgrading.inheritance
+        self._inherited = None if upgrading is None else upgrading.inherited
 
     @property
-    def leads(self) -> bool:
+    def is_active(self) -> bool:
         """Whether this master is the one that operators and load balancers address."""
-        return self._inheritance is None and not self.is_followed
+        return self._inherited is None and not self.is_superseded
 
     # As the new master.
 
     def connect(self) -> None:
         """Connect to the older master, if there is one."""
-        if self._inheritance is not None:
-            self._inheritance.connect(self._master.reactor, self)
+        if self._inherited is not None:
+            self._inherited.connect(self._master.reactor, self)
 
     def check(self, deployment: Deployment) -> None:
         """Take over from the older master, if core and all workers are ready."""
-        if self._inheritance is None or not deployment.core_is_ready:
+        if self._inherited is None or not deployment.core_is_ready:
             return
         slots = [s for s in deployment.pool.slots.values() if s.state != "stopped"]
         if slots and all(slot.state == "running" for slot in slots):
-            inheritance, self._inheritance = self._inheritance, None
-            told = inheritance.take_over()
-            told.addErrback(self._not_answered)
-            told.addCallback(self._take_the_lead)
-            told.addCallback(lambda _: inheritance.leads())
-            told.addErrback(
-                lambda why: self._log.failure("cannot take the lead", failure=why)
+            inherited, self._inherited = self._inherited, None
+            confirmed = inherited.take_over()
+            confirmed.addErrback(self._not_answered)
+            confirmed.addCallback(self._become_active)
+            confirmed.addCallback(lambda _: inherited.upgrade_complete())
+            confirmed.addErrback(
+                lambda why: self._log.failure("cannot take over", failure=why)
             )
 
-    def unfit(self, error: ClusterError) -> None:
+    def upgrade_failed(self, error: ClusterError) -> None:
         """Notify the older master that this one cannot take over."""
-        if self._inheritance is not None:
-            self._inheritance.unfit(str(error))
+        if self._inherited is not None:
+            self._inherited.upgrade_failed(str(error))
 
     def adopt(self, connection: socket.socket, listener: str) -> Deferred[bool]:
         """Pass a connection of the older master on to a worker."""
@@ -145,19 +145,19 @@ class Succession:
 
     def predecessor_gone(self) -> None:
         """Called when the channel to the older master is closed, by either end."""
-        if self._inheritance is not None and self._master.phase != "stopping":
-            self._log.warn("the master that was to be followed is gone")
-            self._inheritance = None
-            self._take_the_lead("")
+        if self._inherited is not None and self._master.phase != "stopping":
+            self._log.warn("the old master has exited before this one took over")
+            self._inherited = None
+            self._become_active("")
 
     def _not_answered(self, why: Failure) -> str:
-        """Lead without an answer, since this master serves; return no pid file."""
+        """Become active without an answer, since this master serves; no pid file."""
         report_unanswered(why)
         return ""
 
-    def _take_the_lead(self, pid_file: str) -> None:
-        if self._lead is not None:
-            self._lead(pid_file)
+    def _become_active(self, pid_file: str) -> None:
+        if self._on_active is not None:
+            self._on_active(pid_file)
 
     # As the old master.
 
@@ -187,21 +187,24 @@ class Succession:
         boot = master.settings.boot_timeout
         try:
             pid, taken = await successor.start(
-                master.sockets.bequeath(), self.secret, boot, master.operations.kept()
+                master.sockets.inheritable_sockets(),
+                self.secret,
+                boot,
+                master.operations.operator_changes(),
             )
         except BaseException:
             master.distribution.steer_anew()
             raise
         tell(Step(f"the new master (pid {pid}) has taken over"))
-        self.is_followed = True
+        self.is_superseded = True
         master.deployment.pool.successor = successor.adopt
         master.sockets.give_up(taken)
         # A client that receives the verdict may address the new master at once.
-        await successor.leading()
+        await successor.wait_until_complete()
         # In a later turn of the reactor, so that the client gets the verdict first.
         master.reactor.callLater(0, self._leave)
         return f"pid {pid} has taken over from pid {os.getpid()}, which leaves"
 
-    @guarded("leave after an upgrade")
+    @guarded("stop after an upgrade")
     def _leave(self) -> None:
         self._master.end(quick=False)

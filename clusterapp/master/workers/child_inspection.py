@@ -13,7 +13,7 @@ from clusterapp.spawning.execute import Child
 QUIET = 0.3
 
 #: The timeout of an answer, in seconds.
-PATIENCE = 3.0
+TIMEOUT = 3.0
 
 
 class Inspector:
@@ -30,22 +30,22 @@ class Inspector:
         self._clock = clock
         self._answer: _Answer | None = None
 
-    def inspect(self, child: Child, patience: float = PATIENCE) -> Deferred[str]:
+    def inspect(self, child: Child, timeout: float = TIMEOUT) -> Deferred[str]:
         """
         Ask a process what it is doing.
 
         :param child: the process; an inspection under way is joined.
-        :param patience: the timeout in seconds.
+        :param timeout: the timeout in seconds.
         :return: fires with the answer, which is empty if the process cannot reply.
         """
         if self._answer is None:
             self._answer = _Answer(self._clock, child, self._ended)
-        return self._answer.wait(patience)
+        return self._answer.wait(timeout)
 
     def printed(self, line: str) -> None:
         """Called with each line that the process has written to stderr."""
         if self._answer is not None:
-            self._answer.heard(line)
+            self._answer.line_received(line)
 
     def exited(self) -> None:
         """Called when the process has exited."""
@@ -74,19 +74,19 @@ class _Answer:
         self._lines: list[str] = []
         self._waiting: list[Deferred[str]] = []
         self._last_resort = False
-        self._limit = clock.callLater(PATIENCE, self.end)
+        self._limit = clock.callLater(TIMEOUT, self.end)
         self._silence = clock.callLater(QUIET, self._silent)
         child.inspect()
 
-    def wait(self, patience: float) -> Deferred[str]:
+    def wait(self, timeout: float) -> Deferred[str]:
         """Return a Deferred that fires with the answer, or after so many seconds."""
-        if self._limit.getTime() > self._clock.seconds() + patience:
-            self._limit.reset(patience)
+        if self._limit.getTime() > self._clock.seconds() + timeout:
+            self._limit.reset(timeout)
         fired: Deferred[str] = Deferred()
         self._waiting.append(fired)
         return fired
 
-    def heard(self, line: str) -> None:
+    def line_received(self, line: str) -> None:
         """Process a line of the answer."""
         # The end mark may follow text: the application may have left a line unfinished.
         if line.endswith(END):
@@ -95,7 +95,7 @@ class _Answer:
             self._lines.append(line)
             self._silence.reset(QUIET)
 
-    @guarded("take the answer of a process")
+    @guarded("collect the stacks of a process")
     def end(self) -> None:
         """Complete the answer with what has arrived."""
         for timer in (self._limit, self._silence):
@@ -106,7 +106,7 @@ class _Answer:
         for fired in self._waiting:
             fired.callback(text)
 
-    @guarded("take the answer of a process")
+    @guarded("collect the stacks of a process")
     def _silent(self) -> None:
         if self._last_resort:
             self.end()

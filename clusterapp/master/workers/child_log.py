@@ -12,7 +12,7 @@ _FORMAT = "[{label} generation {generation}] {line}"
 _LEVELS = {level.name: level for level in LogLevel.iterconstants()}
 
 
-class ChildLog:
+class ChildLogWriter:
     """
     Writes what a child logs and prints to the master's log.
 

@@ -45,4 +45,4 @@ class ChildResources:
 #: Returns the resources for the next process of a slot.
 #:
 #: It raises an OSError if there are none left.
-Supplier = Callable[[int], ChildResources]
+ResourcesOf = Callable[[int], ChildResources]

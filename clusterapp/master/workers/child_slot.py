@@ -18,10 +18,10 @@ from clusterapp.channel.log_events import ChildEvent
 from clusterapp.errors import ListenError
 from clusterapp.guards import guarded
 from clusterapp.interfaces import IClusterReactor, StaticFolder
-from clusterapp.lifecycle import Patience, Slot, State, new_lifecycle
+from clusterapp.lifecycle import Slot, SlotTimeouts, State, new_lifecycle
 from clusterapp.master.workers.child_inspection import Inspector
-from clusterapp.master.workers.child_log import ChildLog
-from clusterapp.master.workers.spawn_spec import Plan
+from clusterapp.master.workers.child_log import ChildLogWriter
+from clusterapp.master.workers.spawn_spec import SpawnSpec
 from clusterapp.master.workers.watchdog import Watchdog
 from clusterapp.settings.stop_time import LAST_WORDS
 from clusterapp.spawning.execute import Child, execute, how_it_ended
@@ -49,7 +49,7 @@ class Watcher(Protocol):
         """
         Called when a slot's process can serve but has not taken the slot.
 
-        It is on trial and waits to be activated, or was told to drain while it
+        It is a canary that waits to be activated, or was sent `Drain` while it
         started, and has accepted requests before it received that.
         """
 
@@ -62,7 +62,7 @@ class Watcher(Protocol):
         self, slot: "ChildSlot", connection: socket.socket, listener: str
     ) -> Deferred[bool]:
         """
-        Have another process serve a connection; the callee closes the socket.
+        Called when the child offers a connection; the callee closes the socket.
 
         :param listener: the name of the listener that the connection was accepted from.
         :return: fires with whether another process serves it.
@@ -76,7 +76,7 @@ class ChildSlot:
     It drives a lifecycle and performs its actions: it implements both the
     lifecycle's `Effects` and the child's `ProcessEvents`.
 
-    :param on_trial: whether the first process waits before it takes the slot; it is
+    :param as_canary: whether the first process waits before it takes the slot; it is
         not restarted if it fails before that.
     :ivar watcher: receives the events of this slot.
     :ivar restarts: the number of restarts of its process.
@@ -95,51 +95,51 @@ class ChildSlot:
     def __init__(
         self,
         reactor: IClusterReactor,
-        plan: Plan,
-        patience: Patience,
+        spec: SpawnSpec,
+        timeouts: SlotTimeouts,
         watcher: Watcher,
         *,
-        on_trial: bool = False,
+        as_canary: bool = False,
     ) -> None:
         self.state: State = "stopped"
-        self.label = label = _label(plan.bootstrap)
+        self.label = label = _label(spec.bootstrap)
         self.watcher = watcher
         self.restarts = -1
         self.stats: WorkerStats | None = None
         self.stats_at = 0.0
         self.overdue: float | None = None
         self.is_terminating = False
-        # The timer that kills a process which was told to drain while it starts.
+        # The timer that kills a process to which `Drain` was sent while it starts.
         self._deadline: IDelayedCall | None = None
         self.static: StaticFolder | None = None
         self.exit_reason = self.traceback = ""
         self._reactor = reactor
-        self._plan = plan
+        self._spec = spec
         self._child: Child | None = None
-        self._supplies: ChildResources | None = None
+        self._resources: ChildResources | None = None
         self._spawned_at = 0.0
         self._hand_over = False
         self._within: float | None = None
-        self._told_to_drain: Deferred[None] = succeed(None)
-        self._on_trial = on_trial
+        self._drain_sent: Deferred[None] = succeed(None)
+        self._as_canary = as_canary
         self.serves = False
         #: Whether the cluster stops: restarts are not logged then, nor do they last.
         self.cluster_stops = False
-        self._child_log = ChildLog(label, self.number, self.generation)
+        self._child_log = ChildLogWriter(label, self.number, self.generation)
         self._inspector = Inspector(reactor)
-        self._watchdog = Watchdog(reactor, patience.hang, label, self._inspector)
-        self._facts = Slot(self, patience, lambda: random.uniform(-1, 1))  # noqa: S311
+        self._watchdog = Watchdog(reactor, timeouts.hang, label, self._inspector)
+        self._facts = Slot(self, timeouts, lambda: random.uniform(-1, 1))  # noqa: S311
         self._life = new_lifecycle(self._facts)
 
     @property
     def number(self) -> int:
         """The slot number; that of a core is `CORE_SLOT`."""
-        return self._plan.bootstrap.slot
+        return self._spec.bootstrap.slot
 
     @property
     def generation(self) -> int:
         """The generation that its processes run."""
-        return self._plan.bootstrap.generation
+        return self._spec.bootstrap.generation
 
     @property
     def pid(self) -> int | None:
@@ -149,7 +149,7 @@ class ChildSlot:
     @property
     def row(self) -> int | None:
         """The number of its process's row on the scoreboard; None if there is none."""
-        return None if self._supplies is None else self._supplies.row
+        return None if self._resources is None else self._resources.row
 
     @property
     def uptime(self) -> float | None:
@@ -184,7 +184,7 @@ class ChildSlot:
         It continues the count of restarts and the record of crashes: its first process
         starts as after an exit of this one's.
         """
-        new = ChildSlot(self._reactor, self._plan, self._facts.patience, self.watcher)
+        new = ChildSlot(self._reactor, self._spec, self._facts.timeouts, self.watcher)
         new.continue_record(self.restarts, self._facts)
         return new
 
@@ -198,7 +198,7 @@ class ChildSlot:
         self._life.resume()
 
     def activate(self) -> None:
-        """Send `Activate` to a process on trial: it takes the slot."""
+        """Send `Activate` to a canary: it takes the slot."""
         if self._child is not None:
             self._child.activate()
 
@@ -212,8 +212,8 @@ class ChildSlot:
         """
         self._hand_over, self._within = hand_over, within
         if within is not None:
-            self._facts.patience = replace(
-                self._facts.patience, drain=within + LAST_WORDS
+            self._facts.timeouts = replace(
+                self._facts.timeouts, drain=within + LAST_WORDS
             )
         self._life.drain()
 
@@ -223,8 +223,8 @@ class ChildSlot:
 
         :return: fires when the process has confirmed, has exited, or does not reply.
         """
-        heard = self._told_to_drain.addTimeout(_HEARING_SECONDS, self._reactor)
-        return heard.addErrback(_trap_timeout)
+        drained = self._drain_sent.addTimeout(_HEARING_SECONDS, self._reactor)
+        return drained.addErrback(_trap_timeout)
 
     def drop(self) -> None:
         """Kill the slot's process at once; its requests under way are lost."""
@@ -253,7 +253,7 @@ class ChildSlot:
 
     def adopt(self, connection: socket.socket, listener: str = "") -> Deferred[bool]:
         """
-        Have the slot's process serve a connection.
+        Send `Adopt`: the slot's process is to serve a connection.
 
         :param connection: the socket; the caller keeps it open until this fires.
         :param listener: the name of the listener that accepted it; empty if none.
@@ -264,7 +264,7 @@ class ChildSlot:
         return self._child.adopt(connection, listener)
 
     def accept(self, listener: str, listening: socket.socket, *, shared: bool) -> None:
-        """Have the slot's process accept a listener's connections from a socket."""
+        """Send `Accept`: the process is to accept connections from this socket."""
         if self._child is not None and self.serves:
             self._child.accept(listener, listening, shared=shared)
 
@@ -294,7 +294,7 @@ class ChildSlot:
         """Called when the slot has entered a state: store it and notify the watcher."""
         self.state = state
         if state == "running":
-            self._on_trial = False
+            self._as_canary = False
             self.serves = True
             if self._child is not None:
                 self._watchdog.watch(self._child)
@@ -307,16 +307,18 @@ class ChildSlot:
         self.serves = self.is_terminating = False
         self.stats = self.overdue = None
         self.exit_reason = self.traceback = ""
-        plan = self._plan
+        spec = self._spec
         try:
-            self._supplies = plan.supplier(self.number)
+            self._resources = spec.resources_of(self.number)
             self._child = execute(
                 self._reactor,
-                replace(self._supplies.tell(plan.bootstrap), on_trial=self._on_trial),
-                plan.environment,
-                self._supplies.descriptors,
+                replace(
+                    self._resources.tell(spec.bootstrap), as_canary=self._as_canary
+                ),
+                spec.environment,
+                self._resources.descriptors,
                 self,
-                plan.access_log,
+                spec.access_log,
             )
         except (OSError, ListenError) as error:
             self._use_up()
@@ -330,8 +332,8 @@ class ChildSlot:
         """Ask the process to drain and exit."""
         if self._child is None:
             return
-        self._told_to_drain = self._child.drain(
-            spread=self._plan.spread, hand_over=self._hand_over, within=self._within
+        self._drain_sent = self._child.drain(
+            spread=self._spec.spread, hand_over=self._hand_over, within=self._within
         )
         if not self.serves:
             # It has nothing to drain, and reads no message while it imports.
@@ -389,7 +391,7 @@ class ChildSlot:
         self.watcher.imported(has_core=has_core)
 
     def loaded(self) -> None:
-        """Called when the process, which is on trial, waits to be activated."""
+        """Called when the process, which is a canary, waits to be activated."""
         self.serves = True
         self.watcher.loaded(self)
 
@@ -465,13 +467,13 @@ class ChildSlot:
         self._child_log.logged(event)
 
     def _use_up(self) -> None:
-        supplies, self._supplies = self._supplies, None
-        if supplies is not None:
-            supplies.gone()
+        child_resources, self._resources = self._resources, None
+        if child_resources is not None:
+            child_resources.gone()
 
     def _gone(self) -> None:
-        if self._on_trial:
-            self._life.drain()  # a process on trial is not restarted
+        if self._as_canary:
+            self._life.drain()  # a canary is not restarted
         self._life.exited()
 
     def _end(self) -> None:

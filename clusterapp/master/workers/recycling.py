@@ -12,7 +12,7 @@ from clusterapp.errors import OperationError
 from clusterapp.master.operator_actions import MasterOperations
 from clusterapp.master.rollout.deployment import Deployment
 from clusterapp.master.workers.child_slot import ChildSlot
-from clusterapp.operations import Verdict
+from clusterapp.operations import OperationResult
 from clusterapp.settings.model import Settings
 from clusterapp.wording import counted
 
@@ -41,7 +41,7 @@ _MEBIBYTE = 1024**2
 
 
 @dataclass(frozen=True)
-class Reached:
+class ReachedLimit:
     """
     A limit that a worker has reached.
 
@@ -59,7 +59,7 @@ class Reached:
 
 def limit_reached(
     slot: ChildSlot, settings: Settings, share: float, rss_at_start: int
-) -> Reached | None:
+) -> ReachedLimit | None:
     """
     Return the limit that a worker has reached; None if it has reached none.
 
@@ -75,14 +75,14 @@ def limit_reached(
     if most is not None and stats.rss > most:
         what = f"{stats.rss // _MEBIBYTE} MiB resident"
         value = f"{most / _MEBIBYTE:g} MiB"
-        return Reached("--max-rss", value, what, at_start=rss_at_start > most)
+        return ReachedLimit("--max-rss", value, what, at_start=rss_at_start > most)
     most = settings.max_requests
     if most is not None and stats.requests >= most * share:
         what = counted(stats.requests, "request", ",")
-        return Reached("--max-requests", f"{most:,}", what)
+        return ReachedLimit("--max-requests", f"{most:,}", what)
     longest = settings.max_lifetime
     if longest is not None and uptime >= longest * share:
-        return Reached("--max-lifetime", f"{longest:g} s", f"{uptime:,.0f} s")
+        return ReachedLimit("--max-lifetime", f"{longest:g} s", f"{uptime:,.0f} s")
     return None
 
 
@@ -134,7 +134,7 @@ class Recycling(TimerService):
             if slot.pid is not None and slot.stats is not None:
                 self._rss.setdefault(slot.pid, slot.stats.rss)
 
-    def _reached(self, slot: ChildSlot) -> Reached | None:
+    def _reached(self, slot: ChildSlot) -> ReachedLimit | None:
         if slot.pid is None or (slot.uptime or 0) < self._lives.get(slot.number, 0):
             return None
         chance = 1 + JITTER * random.uniform(-1, 1)  # noqa: S311
@@ -142,7 +142,7 @@ class Recycling(TimerService):
         settings = self._deployment.release.generation.settings
         return limit_reached(slot, settings, share, self._rss.get(slot.pid, 0))
 
-    def _replace(self, slot: ChildSlot, reached: Reached) -> None:
+    def _replace(self, slot: ChildSlot, reached: ReachedLimit) -> None:
         uptime, rss = slot.uptime or 0.0, self._rss.get(slot.pid or 0, 0)
         try:
             judged = self._operations.recycle(slot.number, reached.what)
@@ -155,7 +155,7 @@ class Recycling(TimerService):
         )
 
     def _leave_alone(
-        self, slot: ChildSlot, reached: Reached, uptime: float, rss: int
+        self, slot: ChildSlot, reached: ReachedLimit, uptime: float, rss: int
     ) -> None:
         """Set the minimum lifetime of a slot's next worker, if this one's was short."""
         before = self._lives.pop(slot.number, 0.0)
@@ -184,7 +184,7 @@ class Recycling(TimerService):
             seconds=seconds,
         )
 
-    def _judged(self, verdict: Verdict, number: int) -> None:
+    def _judged(self, verdict: OperationResult, number: int) -> None:
         if verdict.ok:
             return
         self._left_alone_until = self.clock.seconds() + _PAUSE

@@ -1,11 +1,11 @@
 """The sockets that the master owns for one slot, across the workers in it."""
 
 from clusterapp.interfaces import RECEIVED, Row
-from clusterapp.listening.handoff import Queue
+from clusterapp.listening.handoff import HandoffQueue
 from clusterapp.listening.listen_sockets import Listener
 
 
-class Place:
+class SlotSockets:
     """
     The sockets of one slot, and the count of the connections dispatched to it.
 
@@ -19,7 +19,7 @@ class Place:
         self.number = number
         self.private = private
         self.port = port
-        self.queue = Queue()
+        self.queue = HandoffQueue()
         #: The number of connections dispatched to the slot so far.
         self.given = 0
         self._rows: dict[int, Row] = {}

@@ -97,8 +97,8 @@ class Watchdog:
             pid=child.pid,
             age=age,
         )
-        said = self._inspector.inspect(child, LAST_WORDS)
-        said.addCallback(lambda _: self._abort(child))
+        inspected = self._inspector.inspect(child, LAST_WORDS)
+        inspected.addCallback(lambda _: self._abort(child))
 
     def _abort(self, child: Child) -> None:
         if self._child is not child:

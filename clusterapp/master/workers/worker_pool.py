@@ -20,12 +20,12 @@ Taker = Callable[[socket.socket, str], Deferred[bool]]
 _OF_ONE_SLOT = frozenset({PRIVATE, PORT})
 
 
-class Pool:
+class WorkerPool:
     """
     The slots of a master, which are started, notified, replaced and drained together.
 
     :param on_change: called when the state of a slot has changed.
-    :param on_hopeless: called when every slot is fatal, with whether any process
+    :param on_all_fatal: called when every slot is fatal, with whether any process
         was ever ready.
     :param on_arrival: called when a process can receive the state that it has missed.
     """
@@ -33,19 +33,19 @@ class Pool:
     def __init__(
         self,
         on_change: Callable[[], None],
-        on_hopeless: Callable[[bool], None],
+        on_all_fatal: Callable[[bool], None],
         on_arrival: Callable[[ChildSlot], None],
     ) -> None:
         #: The current worker of each slot, by slot number.
         self.slots: dict[int, ChildSlot] = {}
         #: Workers being retired: replaced by newer ones, or failed in their trial.
-        self.leaving = RetiringWorkers()
+        self.retiring = RetiringWorkers()
         #: Adopts connections that no worker of this pool can: a new master.
         self.successor: Taker | None = None
         #: Whether any process of the pool was ever ready.
         self.ever_ready = False
         self._on_change = on_change
-        self._on_hopeless = on_hopeless
+        self._on_all_fatal = on_all_fatal
         self._on_arrival = on_arrival
         self._core = (False, False)
         self._health = (False, "{}")
@@ -89,29 +89,29 @@ class Pool:
 
         :return: fires when its process has exited.
         """
-        return self.leaving.let_go(slot, hand_over=True)
+        return self.retiring.let_go(slot, hand_over=True)
 
     def drain(self) -> Deferred[None]:
         """Drain all slots and remove them; fires when the last process has exited."""
-        for slot in self.everyone():
+        for slot in self.all_slots():
             # Otherwise a worker would relay requests to one that has stopped accepting:
             # as no worker succeeds it, they would wait until the graceful timeout.
             slot.update_affinity(NO_AFFINITY.to_json())
         slots = tuple(self.slots.values())
         self.slots.clear()
         for slot in slots:
-            self.leaving.let_go(slot, hand_over=self.successor is not None)
-        return self.leaving.all_gone()
+            self.retiring.let_go(slot, hand_over=self.successor is not None)
+        return self.retiring.all_gone()
 
     def drop(self) -> None:
         """Kill all processes at once; their requests under way are lost."""
-        for slot in tuple(self.everyone()):
+        for slot in tuple(self.all_slots()):
             slot.drop()
 
     def core_ready(self, ready: bool, *, back: bool) -> None:
         """Notify every process whether the core accepts requests."""
         self._core = (ready, back)
-        for slot in self.everyone():
+        for slot in self.all_slots():
             slot.core_ready(ready, back=back)
 
     def cluster_health(self, *, ready: bool, detail: str) -> None:
@@ -119,18 +119,18 @@ class Pool:
         if (ready, detail) == self._health:
             return
         self._health = (ready, detail)
-        for slot in self.everyone():
+        for slot in self.all_slots():
             slot.cluster_health(ready=ready, detail=detail)
 
     def broken(self, why: str) -> None:
         """Notify every process of an error in the code; empty if there is none."""
         self._broken = why
-        for slot in self.everyone():
+        for slot in self.all_slots():
             slot.broken(why)
 
     def reopen_logs(self) -> None:
         """Send every process the command to reopen its log files."""
-        for slot in self.everyone():
+        for slot in self.all_slots():
             slot.reopen_logs()
 
     def running(self) -> list[ChildSlot]:
@@ -143,15 +143,15 @@ class Pool:
         """Called when the state of a slot has changed."""
         if state == "running":
             self.ever_ready = True
-            self.tell_news(slot)
+            self.send_updates(slot)
         if state == "stopped":
-            self.leaving.check(slot)
+            self.retiring.check(slot)
         self._on_change()
         wanted = [each for each in self.slots.values() if each.state != "stopped"]
         if state == "fatal" and all(each.state == "fatal" for each in wanted):
-            self._on_hopeless(self.ever_ready)
+            self._on_all_fatal(self.ever_ready)
 
-    def tell_news(self, slot: ChildSlot) -> None:
+    def send_updates(self, slot: ChildSlot) -> None:
         """Send a process all state that it may have missed."""
         ready, back = self._core
         slot.core_ready(ready, back=back)
@@ -169,7 +169,7 @@ class Pool:
         before: ChildSlot | None = None,
     ) -> Deferred[bool]:
         """
-        Have a worker adopt a connection that another process has accepted.
+        Transfer a connection that another process has accepted to a worker.
 
         :param connection: the socket, which the pool closes.
         :param listener: the name of the listener that it was accepted from.
@@ -213,6 +213,6 @@ class Pool:
         turned = running[first:] + running[:first]
         return sorted(turned, key=lambda s: (s.number != number, -s.generation))
 
-    def everyone(self) -> Iterator[ChildSlot]:
+    def all_slots(self) -> Iterator[ChildSlot]:
         """Return an iterator of all slots, including those being retired."""
-        return chain(self.slots.values(), self.leaving)
+        return chain(self.slots.values(), self.retiring)

@@ -32,7 +32,7 @@ _VARIED_MATTERS: Final = _MATTERS | {ACCEPT_ENCODING}
 Seen = Sequence[Identity | None]
 
 
-class Key(NamedTuple):
+class CacheKey(NamedTuple):
     """
     The key of a cache entry.
 
@@ -63,16 +63,16 @@ class CachedFile:
         "fingerprint",
         "fresh_until",
         "key",
-        "matters",
         "paths",
         "plain",
         "seen",
+        "varying",
         "verified",
     )
 
     def __init__(
         self,
-        key: Key,
+        key: CacheKey,
         seen: Seen,
         *,
         plain: Prepared,
@@ -85,7 +85,7 @@ class CachedFile:
         self.choices = choices
         #: The names, in lower case, of the request fields that can lead to another
         #: response.
-        self.matters = _matters(choices)
+        self.varying = _varying(choices)
         self.fingerprint = fingerprint
         in_memory = [each.size for each in choices.values() if each.digest is not None]
         #: The bytes that the entry takes at most: content is counted twice, since the
@@ -101,13 +101,13 @@ class CachedFile:
         self.paths: set[bytes] = set()
 
 
-def _matters(choices: Mapping[bytes, Representation]) -> frozenset[bytes]:
+def _varying(choices: Mapping[bytes, Representation]) -> frozenset[bytes]:
     if len(choices) > 1:
         return _VARIED_MATTERS
     return _MATTERS if choices else frozenset()
 
 
-class Source(Protocol):
+class EntrySource(Protocol):
     """A source of cache entries."""
 
     def look(self, below: bytes) -> Seen:
@@ -118,7 +118,7 @@ class Source(Protocol):
         :raises OSError: the system call failed.
         """
 
-    def make(self, key: Key, seen: Seen) -> CachedFile | None:
+    def make(self, key: CacheKey, seen: Seen) -> CachedFile | None:
         """
         Open a file and prepare its responses; return None if there is no file to serve.
 

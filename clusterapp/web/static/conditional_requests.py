@@ -17,7 +17,7 @@ _TAG = rb'(W/)?("[\x21\x23-\x7e\x80-\xff]*")'
 _TAGS = re.compile(rb"[ \t,]*" + _TAG + rb"[ \t]*(?=,|\Z)")
 
 
-class Verdict(Enum):
+class ConditionResult(Enum):
     """The result of the evaluation of a request's conditions."""
 
     #: The request is processed as if it had no conditions.
@@ -28,7 +28,9 @@ class Verdict(Enum):
     FAILED = auto()
 
 
-def judge(asked: Mapping[bytes, bytes], etag: bytes, modified: bytes) -> Verdict:
+def judge(
+    asked: Mapping[bytes, bytes], etag: bytes, modified: bytes
+) -> ConditionResult:
     """
     Evaluate the conditions of a GET or HEAD, in the order of section 13.2.2.
 
@@ -37,8 +39,12 @@ def judge(asked: Mapping[bytes, bytes], etag: bytes, modified: bytes) -> Verdict
     :param modified: the Last-Modified value of the representation.
     """
     if _forbids(asked, etag, modified):
-        return Verdict.FAILED
-    return Verdict.UNCHANGED if _has_it(asked, etag, modified) else Verdict.PERFORM
+        return ConditionResult.FAILED
+    return (
+        ConditionResult.UNCHANGED
+        if _has_it(asked, etag, modified)
+        else ConditionResult.PERFORM
+    )
 
 
 def allows_range(asked: Mapping[bytes, bytes], etag: bytes, modified: bytes) -> bool:

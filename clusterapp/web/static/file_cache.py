@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from clusterapp.web.static.cached_file import CachedFile, Key, Source
+from clusterapp.web.static.cached_file import CachedFile, CacheKey, EntrySource
 from clusterapp.web.static.fingerprints import FRESH_SECONDS
 
 #: The most files kept open. The descriptor limit of a process is often 1024, and they
@@ -37,12 +37,12 @@ class Cache:
     """
 
     def __init__(
-        self, source: Source, most_bytes: int, now: Callable[[], float]
+        self, source: EntrySource, most_bytes: int, now: Callable[[], float]
     ) -> None:
         self._source = source
         self._most_bytes = most_bytes
         self._now = now
-        self._kept: dict[Key, CachedFile] = {}
+        self._entries: dict[CacheKey, CachedFile] = {}
         # An OrderedDict: in a plain dict, the search for the first key passes over all
         # deleted entries.
         #: The entries by request path.
@@ -52,7 +52,7 @@ class Cache:
         #: The number of file descriptors that are kept open.
         self.descriptors = 0
 
-    def current(self, key: Key, *, at_once: bool = False) -> CachedFile | None:
+    def current(self, key: CacheKey, *, at_once: bool = False) -> CachedFile | None:
         """
         Return the entry of a file, at most a second old; None if there is no file.
 
@@ -61,59 +61,59 @@ class Cache:
         :raises PermissionError: the file may not be read.
         :raises OSError: the system call failed.
         """
-        kept = self._kept.get(key)
-        if kept is not None and not at_once and self._now() < kept.fresh_until:
-            return kept
+        entry = self._entries.get(key)
+        if entry is not None and not at_once and self._now() < entry.fresh_until:
+            return entry
         seen = self._source.look(key.below)
-        is_same = kept is not None and kept.seen == seen
-        if kept is not None and is_same and (kept.verified or at_once):
-            self._note(kept)
-            return kept
-        if kept is not None:
-            self._drop(kept)
+        is_same = entry is not None and entry.seen == seen
+        if entry is not None and is_same and (entry.verified or at_once):
+            self._note(entry)
+            return entry
+        if entry is not None:
+            self._drop(entry)
         made = self._source.make(key, seen)
         if made is not None:
             made.verified = is_same
             self._keep(made)
         return made
 
-    def remember(self, path: bytes, kept: CachedFile) -> None:
+    def remember(self, path: bytes, entry: CachedFile) -> None:
         """Map a request path, as received, to an entry, unless the path is too long."""
         if len(path) > _LONGEST_PATH:
             return
         self._forget(path)
         if len(self.paths) >= MOST_PATHS:
             self._forget(next(iter(self.paths)))
-        self.paths[path] = kept
-        kept.paths.add(path)
+        self.paths[path] = entry
+        entry.paths.add(path)
 
-    def _keep(self, kept: CachedFile) -> None:
+    def _keep(self, entry: CachedFile) -> None:
         """Add an entry, and evict the oldest entries while a bound is exceeded."""
-        self.cost += kept.cost
-        self.descriptors += kept.descriptors
-        self._note(kept)
-        while len(self._kept) > 1 and self._is_too_much():
-            self._drop(next(iter(self._kept.values())))
+        self.cost += entry.cost
+        self.descriptors += entry.descriptors
+        self._note(entry)
+        while len(self._entries) > 1 and self._is_too_much():
+            self._drop(next(iter(self._entries.values())))
 
     def _is_too_much(self) -> bool:
         return self.cost > self._most_bytes or self.descriptors > MOST_OPEN
 
-    def _note(self, kept: CachedFile) -> None:
+    def _note(self, entry: CachedFile) -> None:
         """Mark an entry as revalidated now."""
-        self._kept.pop(kept.key, None)
-        self._kept[kept.key] = kept
-        kept.fresh_until = self._now() + FRESH_SECONDS
+        self._entries.pop(entry.key, None)
+        self._entries[entry.key] = entry
+        entry.fresh_until = self._now() + FRESH_SECONDS
 
-    def _drop(self, kept: CachedFile) -> None:
+    def _drop(self, entry: CachedFile) -> None:
         """Remove an entry, and the request paths that map to it."""
-        del self._kept[kept.key]
-        self.cost -= kept.cost
-        self.descriptors -= kept.descriptors
-        for path in kept.paths:
+        del self._entries[entry.key]
+        self.cost -= entry.cost
+        self.descriptors -= entry.descriptors
+        for path in entry.paths:
             del self.paths[path]
-        kept.paths.clear()
+        entry.paths.clear()
 
     def _forget(self, path: bytes) -> None:
-        kept = self.paths.pop(path, None)
-        if kept is not None:
-            kept.paths.discard(path)
+        entry = self.paths.pop(path, None)
+        if entry is not None:
+            entry.paths.discard(path)

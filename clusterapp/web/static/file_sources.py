@@ -10,7 +10,7 @@ from urllib.parse import quote_from_bytes
 from clusterapp.http.server.prepared_response import Prepared
 from clusterapp.interfaces import Fields
 from clusterapp.web.static.accept_encoding import SUFFIXES
-from clusterapp.web.static.cached_file import CachedFile, Key, Seen
+from clusterapp.web.static.cached_file import CachedFile, CacheKey, Seen
 from clusterapp.web.static.fingerprints import Fingerprints
 from clusterapp.web.static.media_types import content_type
 from clusterapp.web.static.representations import NO_SNIFFING, Representation
@@ -25,7 +25,7 @@ _MOST_IN_MEMORY: Final = 256 * 1024
 _PART_OF_CACHE: Final = 8
 
 
-class FromHere:
+class FolderSource:
     """
     The source of files that this process sends.
 
@@ -52,7 +52,7 @@ class FromHere:
         siblings = (below + suffix for suffix in SUFFIXES.values())
         return [itself, *map(self._folder.identity, siblings)]
 
-    def make(self, key: Key, seen: Seen) -> CachedFile | None:
+    def make(self, key: CacheKey, seen: Seen) -> CachedFile | None:
         """Open a file and its siblings, and return the entry with their responses."""
         opened = None if seen[0] is None else self._folder.open(key.below)
         if opened is None:
@@ -67,7 +67,7 @@ class FromHere:
         )
 
     def _siblings(
-        self, key: Key, opened: Opened, seen: Seen
+        self, key: CacheKey, opened: Opened, seen: Seen
     ) -> Iterator[tuple[bytes, Opened]]:
         for identity, (coding, suffix) in zip(seen[1:], SUFFIXES.items(), strict=True):
             if identity is None:
@@ -80,7 +80,7 @@ class FromHere:
                 yield coding, sibling
 
     def _represent(
-        self, key: Key, plain: Opened, siblings: dict[bytes, Opened]
+        self, key: CacheKey, plain: Opened, siblings: dict[bytes, Opened]
     ) -> dict[bytes, Representation]:
         caching = [(b"Cache-Control", key.cache_control)]
         if siblings:
@@ -97,7 +97,7 @@ class FromHere:
         }
 
 
-class FromFront:
+class SendfileSource:
     """
     The source of files that a server in front sends, by a response field.
 
@@ -122,7 +122,7 @@ class FromFront:
         """Return the identity of a file."""
         return [self._folder.identity(below)]
 
-    def make(self, key: Key, seen: Seen) -> CachedFile | None:
+    def make(self, key: CacheKey, seen: Seen) -> CachedFile | None:
         """Open a file, to check that it can be sent, and return the entry naming it."""
         opened = None if seen[0] is None else self._folder.open(key.below)
         if opened is None:
@@ -135,7 +135,7 @@ class FromFront:
             fingerprint=_if_immutable(key, opened, self._fingerprints),
         )
 
-    def _fields(self, key: Key) -> Fields:
+    def _fields(self, key: CacheKey) -> Fields:
         path = (
             self._prefix + key.below if self._prefix else self._folder.path(key.below)
         )
@@ -148,10 +148,12 @@ class FromFront:
         ]
 
 
-def _kind(key: Key) -> bytes:
+def _kind(key: CacheKey) -> bytes:
     return content_type(os.fsdecode(key.below))
 
 
-def _if_immutable(key: Key, opened: Opened, fingerprints: Fingerprints) -> str | None:
+def _if_immutable(
+    key: CacheKey, opened: Opened, fingerprints: Fingerprints
+) -> str | None:
     """Return the fingerprint if it is needed: that of a large file takes time."""
     return fingerprints.of(opened) if key.cache_control == IMMUTABLE else None

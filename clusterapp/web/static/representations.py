@@ -11,7 +11,11 @@ from clusterapp.http.server.prepared_response import FilePart, Prepared
 from clusterapp.http.syntax.status_line import last_modified
 from clusterapp.interfaces import Fields
 from clusterapp.web.static.accept_encoding import SUFFIXES
-from clusterapp.web.static.conditional_requests import Verdict, allows_range, judge
+from clusterapp.web.static.conditional_requests import (
+    ConditionResult,
+    allows_range,
+    judge,
+)
 from clusterapp.web.static.fingerprints import digest
 from clusterapp.web.static.range_requests import (
     Range,
@@ -113,9 +117,9 @@ class Representation:
         if self._future is not None:
             modified = last_modified(self._future, b"")  # as responses have it now
         verdict = judge(asked, self._etag, modified)
-        if verdict is Verdict.FAILED:
+        if verdict is ConditionResult.FAILED:
             return _FAILED
-        if verdict is Verdict.UNCHANGED:
+        if verdict is ConditionResult.UNCHANGED:
             return self.unchanged
         # Range is ignored for methods other than GET (RFC 9110, section 14.2).
         if method != b"GET" or RANGE not in asked:

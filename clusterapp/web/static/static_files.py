@@ -22,9 +22,14 @@ from clusterapp.interfaces import Fields
 from clusterapp.settings.model import Settings
 from clusterapp.web.request_paths import is_below, is_shown, segments_of, static_prefix
 from clusterapp.web.static.accept_encoding import wanted
-from clusterapp.web.static.cached_file import ACCEPT_ENCODING, CachedFile, Key, Source
+from clusterapp.web.static.cached_file import (
+    ACCEPT_ENCODING,
+    CachedFile,
+    CacheKey,
+    EntrySource,
+)
 from clusterapp.web.static.file_cache import Cache
-from clusterapp.web.static.file_sources import IMMUTABLE, FromFront, FromHere
+from clusterapp.web.static.file_sources import IMMUTABLE, FolderSource, SendfileSource
 from clusterapp.web.static.fingerprints import Fingerprints, without_fingerprint
 from clusterapp.web.static.representations import refusal
 from clusterapp.web.static.safe_open import Folder
@@ -57,7 +62,7 @@ class StaticOptions:
         0 for none. It does not apply to names with the right fingerprint, which are
         immutable.
     :param sendfile_header: the response field by which a server in front sends a file
-        (see `file_sources.FromFront`); None if this process sends files.
+        (see `file_sources.SendfileSource`); None if this process sends files.
     """
 
     cache_bytes: int = 32 * 1024 * 1024
@@ -121,30 +126,30 @@ class StaticFiles:
 
         :returns: None for a request whose path is not below the prefix.
         """
-        kept = self._known(target.partition(b"?")[0])
-        if kept is None or self._now() >= kept.fresh_until or method not in _METHODS:
+        entry = self._known(target.partition(b"?")[0])
+        if entry is None or self._now() >= entry.fresh_until or method not in _METHODS:
             return self._resolve(method, target, fields)
-        matters = kept.matters
+        varying = entry.varying
         for name, _ in fields:
-            if name.lower() in matters:
-                return self._choose(kept, method, fields)
-        return kept.plain
+            if name.lower() in varying:
+                return self._choose(entry, method, fields)
+        return entry.plain
 
-    def _choose(self, kept: CachedFile, method: bytes, fields: Fields) -> Prepared:
+    def _choose(self, entry: CachedFile, method: bytes, fields: Fields) -> Prepared:
         """Return the response of an entry, by the request fields that matter to it."""
         asked: dict[bytes, bytes] = {}
         for name, value in fields:
             lowered = name.lower()
-            if lowered in kept.matters:
+            if lowered in entry.varying:
                 # Lines of the same name are one list (RFC 9110, section 5.3).
                 asked[lowered] = (
                     b"%b, %b" % (asked[lowered], value) if lowered in asked else value
                 )
         if not asked:
-            return kept.plain
+            return entry.plain
         codings = wanted(asked.pop(ACCEPT_ENCODING, b""))
-        coding = next((each for each in codings if each in kept.choices), b"")
-        chosen = kept.choices[coding]
+        coding = next((each for each in codings if each in entry.choices), b"")
+        chosen = entry.choices[coding]
         return chosen.answer(method, asked, self._boundary) if asked else chosen.whole
 
     def _resolve(self, method: bytes, target: bytes, fields: Fields) -> Prepared | None:
@@ -156,15 +161,15 @@ class StaticFiles:
         if method not in _METHODS:
             return _NOT_ALLOWED
         try:
-            kept = self._find(path, segments)
-            if kept is None:
+            entry = self._find(path, segments)
+            if entry is None:
                 return self._elsewhere(segments, mark + query)
         except PermissionError:
             return _FORBIDDEN
         except OSError as error:
             self._log.error("cannot serve {path}: {error}", path=path, error=error)
             return _UNAVAILABLE
-        return self._choose(kept, method, fields)
+        return self._choose(entry, method, fields)
 
     def _segments_below(self, path: bytes) -> Sequence[bytes] | None:
         """Return the segments of a path after the prefix; None without the prefix."""
@@ -182,27 +187,27 @@ class StaticFiles:
         below = _below(segments)
         if below is None:
             return None
-        kept = self._cache.current(Key(below, self._ordinary))
-        marked = without_fingerprint(below) if kept is None else None
+        entry = self._cache.current(CacheKey(below, self._ordinary))
+        marked = without_fingerprint(below) if entry is None else None
         if marked is not None:
-            kept = self._fitting(*marked)
-            if kept is None:
+            entry = self._fitting(*marked)
+            if entry is None:
                 # The fingerprint is of an older or a newer version, so caches must not
                 # store the present one under it for long. The path is not remembered
                 # either, since its fingerprint may be right a moment later.
-                return self._cache.current(Key(marked[0], _ASK_FIRST))
-        if kept is not None:
-            self._cache.remember(path, kept)
-        return kept
+                return self._cache.current(CacheKey(marked[0], _ASK_FIRST))
+        if entry is not None:
+            self._cache.remember(path, entry)
+        return entry
 
     def _fitting(self, name: bytes, mark: str) -> CachedFile | None:
         """Return the entry of a file if ``mark`` is the fingerprint of its content."""
-        key = Key(name, IMMUTABLE)
-        kept = self._cache.current(key)
-        if kept is not None and kept.fingerprint != mark:
+        key = CacheKey(name, IMMUTABLE)
+        entry = self._cache.current(key)
+        if entry is not None and entry.fingerprint != mark:
             # The process that made the URL may have read a newer version of the file.
-            kept = self._cache.current(key, at_once=True)
-        return kept if kept is not None and kept.fingerprint == mark else None
+            entry = self._cache.current(key, at_once=True)
+        return entry if entry is not None and entry.fingerprint == mark else None
 
     def _elsewhere(self, segments: Sequence[bytes], query: bytes) -> Prepared:
         """Return a relative redirect to a directory's index, or 404 without one."""
@@ -217,10 +222,10 @@ class StaticFiles:
 
 def _source(
     folder: Folder, fingerprints: Fingerprints, options: StaticOptions
-) -> Source:
+) -> EntrySource:
     if options.sendfile_header is None:
-        return FromHere(folder, fingerprints, options.cache_bytes)
-    return FromFront(folder, fingerprints, options.sendfile_header)
+        return FolderSource(folder, fingerprints, options.cache_bytes)
+    return SendfileSource(folder, fingerprints, options.sendfile_header)
 
 
 def _below(segments: Sequence[bytes]) -> bytes | None:

@@ -8,8 +8,8 @@ ms with them, and 0.26 ms without. Templates that are compiled by the generator 
 `plain_output` escape with the function of this module instead; the pages are the same.
 
 The generator hooks into Jinja2's compiler, which is not public, and nothing else does.
-If it has changed, pages are rendered as by Jinja2, and tests/unit/
-test_web_templates_escaping.py says what to do.
+If it has changed, pages are rendered as by Jinja2, and
+tests/unit/web/templates/test_escaping.py says what to do.
 """
 
 import re

@@ -21,7 +21,7 @@ leaked: list[bytes] = []
 
 
 def answer(number: int, padding: int = 0) -> bytes:
-    """Tell which process of which deploy answers what."""
+    """Return which process of which deploy answers what."""
     line = f"request {number} answered by {os.getpid()} of version {VERSION}\n"
     return line.encode("ascii") + b"x" * padding
 
@@ -38,7 +38,7 @@ def crash_if_told_to() -> None:
 
 @app.route("/")
 def root(request: IRequest) -> bytes:
-    """Be healthy."""
+    """Answer the health check."""
     return b"well\n"
 
 

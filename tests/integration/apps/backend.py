@@ -29,7 +29,7 @@ def root(request: Request) -> str:
 
 @app.core.route("/core/upload", methods=["POST"])
 def upload(request: Request) -> str:
-    """Tell how long a body was, and its digest."""
+    """Return how long a body was, and its digest."""
     body = request.content
     assert body is not None
     digest = hashlib.sha256()
@@ -49,7 +49,7 @@ async def download(request: Request) -> None:
 
 @app.core.route("/core/echo/<path:rest>")
 def echo(request: Request, rest: str) -> bytes:
-    """Give back the request's target and its fields."""
+    """Return the request's target and its fields."""
     lines = [request.method + b" " + request.uri]
     for name, values in request.requestHeaders.getAllRawHeaders():
         lines += [name + b": " + value for value in values]
@@ -128,5 +128,5 @@ def websocket(request: Request) -> WebSocketResource:
 
 @app.core.route("/core/pid")
 def pid(request: Request) -> str:
-    """Tell which process the core is."""
+    """Return which process the core is."""
     return str(os.getpid())

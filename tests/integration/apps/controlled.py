@@ -15,11 +15,11 @@ from clusterapp.errors import BusyError, OperationError, UnknownSlotError
 from clusterapp.operations import (
     Dispatch,
     Health,
+    OperationResult,
     Operations,
     Slot,
     Step,
     Tell,
-    Verdict,
 )
 
 reactor: Any = installed
@@ -34,8 +34,8 @@ class Scripted(Operations):
         self._name = ""
         self._tell: Tell = print
         self._steps: list[Step] = []
-        self._end: Deferred[Verdict] = Deferred()
-        self._verdict = Verdict(ok=True, text="")
+        self._end: Deferred[OperationResult] = Deferred()
+        self._verdict = OperationResult(ok=True, text="")
 
     def status(self) -> Mapping[str, Any]:
         return {
@@ -54,39 +54,41 @@ class Scripted(Operations):
     def health(self) -> Health:
         return Health(ready=self.ready, detail={})
 
-    def reload(self, tell: Tell) -> Deferred[Verdict]:
+    def reload(self, tell: Tell) -> Deferred[OperationResult]:
         return self._begin("reload", tell, "2 workers are new")
 
-    def upgrade(self, tell: Tell) -> Deferred[Verdict]:
-        failed = Verdict(ok=False, text="import error", traceback="Traceback: shop")
+    def upgrade(self, tell: Tell) -> Deferred[OperationResult]:
+        failed = OperationResult(
+            ok=False, text="import error", traceback="Traceback: shop"
+        )
         self._check_free()
         tell(Step("starting a new master"))
         return succeed(failed)
 
     def scale(
         self, workers: int, tell: Tell, *, force: bool = False
-    ) -> Deferred[Verdict]:
+    ) -> Deferred[OperationResult]:
         raise OperationError(f"{workers} are more than there is memory for")
 
-    def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[Verdict]:
+    def dispatch(self, wanted: Dispatch, tell: Tell) -> Deferred[OperationResult]:
         return self._begin("dispatch", tell, wanted.policy)
 
-    def restart(self, slot: Slot, tell: Tell) -> Deferred[Verdict]:
+    def restart(self, slot: Slot, tell: Tell) -> Deferred[OperationResult]:
         if slot != "core":
             self._check_slot(slot)
         return self._begin("restart", tell, f"slot {slot} is new")
 
-    def drain(self, slot: int, tell: Tell) -> Deferred[Verdict]:
+    def drain(self, slot: int, tell: Tell) -> Deferred[OperationResult]:
         self._check_slot(slot)
         return self._begin("drain", tell, f"slot {slot} is empty")
 
     def stacks(self, slot: Slot | None) -> Deferred[Mapping[Slot, str]]:
         return succeed({each: "stack" for each in range(SLOTS) if slot in {None, each}})
 
-    def stop(self, *, quick: bool, tell: Tell) -> Deferred[Verdict]:
+    def stop(self, *, quick: bool, tell: Tell) -> Deferred[OperationResult]:
         tell(Step("letting the workers go"))
         reactor.callLater(0, reactor.stop)
-        return succeed(Verdict(ok=True, text="quick" if quick else "graceful"))
+        return succeed(OperationResult(ok=True, text="quick" if quick else "graceful"))
 
     def go_on(self) -> None:
         """Do the next step of the operation under way."""
@@ -97,12 +99,12 @@ class Scripted(Operations):
             self._name = ""
             self._end.callback(self._verdict)
 
-    def _begin(self, name: str, tell: Tell, text: str) -> Deferred[Verdict]:
+    def _begin(self, name: str, tell: Tell, text: str) -> Deferred[OperationResult]:
         self._check_free()
         print(f"{name} has begun", flush=True)
         self._name, self._tell = name, tell
         self._steps = [Step(f"ready after {n}.5 s", n) for n in range(SLOTS)]
-        self._verdict = Verdict(ok=True, text=text)
+        self._verdict = OperationResult(ok=True, text=text)
         self._end = Deferred()
         return self._end
 

@@ -94,7 +94,7 @@ def forks(_: Any, where: str, how: str) -> Any:
 
 
 def pid(_: Any) -> str:
-    """Tell which process serves."""
+    """Return which process serves."""
     return str(os.getpid())
 
 

@@ -10,7 +10,7 @@ app = Application()
 @app.route("/form", methods=["POST"])
 @app.core.route("/core/form", methods=["POST"])
 def count(request: Request) -> str:
-    """Tell how many values the form has."""
+    """Return how many values the form has."""
     return str(sum(map(len, (request.args or {}).values())))
 
 

@@ -45,7 +45,7 @@ app = Application(static=os.environ["FRONTED_STATIC"])
 
 @app.route("/who")
 def who(request: Request) -> str:
-    """Tell who asks whom."""
+    """Return who asks whom."""
     fields = {
         name.decode().lower(): b", ".join(values).decode()
         for name, values in request.requestHeaders.getAllRawHeaders()
@@ -56,14 +56,14 @@ def who(request: Request) -> str:
 
 @app.route("/length", methods=["POST"])
 def length(request: Request) -> str:
-    """Tell how long the body is."""
+    """Return how long the body is."""
     assert request.content is not None
     return str(len(request.content.read()))
 
 
 @app.route("/stylesheet")
 def stylesheet(request: Request) -> str:
-    """Tell a URL with a fingerprint."""
+    """Return a URL with a fingerprint."""
     return app.fingerprints.url("app.css")
 
 

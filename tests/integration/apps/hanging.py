@@ -17,13 +17,13 @@ app = Application()
 
 
 def say_pid() -> None:
-    """Tell the test which process it has hit."""
+    """Print the pid, so that the test knows which process it has hit."""
     print(f"busy {os.getpid()}", flush=True)
 
 
 @app.route("/pid")
 def pid(request: IRequest) -> str:
-    """Tell which process answers."""
+    """Return which process answers."""
     return str(os.getpid())
 
 

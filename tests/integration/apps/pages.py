@@ -11,7 +11,7 @@ app = Application(templates=os.environ["PAGES"])
 
 @app.route("/pid")
 def pid(request: IRequest) -> str:
-    """Tell which process answers."""
+    """Return which process answers."""
     return str(os.getpid())
 
 

@@ -11,5 +11,5 @@ app = Application()
 
 @app.route("/")
 def place(request: Any) -> str:
-    """Tell the slot and the pid."""
+    """Return the slot and the pid."""
     return json.dumps({"slot": app.cluster.slot, "pid": os.getpid()})

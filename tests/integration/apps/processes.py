@@ -39,13 +39,13 @@ class Exit(ProcessProtocol):
 
 
 def output() -> Deferred[Any]:
-    """Hear what a process writes, and its status."""
+    """Collect the output of a process, and its exit status."""
     told: Deferred[Any] = getProcessOutputAndValue("/bin/sh", ["-c", "echo x; exit 3"])
     return told.addCallback(lambda heard: heard == (b"x\n", b"", 3))
 
 
 def no_pipes() -> Deferred[Any]:
-    """Hear of the exit of a process that has no pipe which could tell of it."""
+    """Notice the exit of a process that has no pipe to the parent."""
     protocol = Exit()
     reactor.spawnProcess(
         protocol, "/bin/sleep", ["sleep", "0.01"], childFDs={0: 0, 1: 1, 2: 2}
@@ -148,7 +148,7 @@ MAX_PENDING_INPUT: list[Any] = []
 
 
 def hold(_: Any) -> str:
-    """Fork a process that stays; tell what it has of this one."""
+    """Fork a process that stays; return what it has of this one."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
     process = context.Process(target=_hold, args=(theirs,), daemon=True)
@@ -158,7 +158,7 @@ def hold(_: Any) -> str:
 
 
 def terminate(_: Any) -> str:
-    """End the process that was forked; tell how it ended."""
+    """End the process that was forked; return how it ended."""
     process, _ours = MAX_PENDING_INPUT.pop()
     process.terminate()
     process.join(PATIENCE)
@@ -172,7 +172,7 @@ def leave(_: Any) -> str:
 
 
 def interrupted(request: Any) -> str:
-    """Send a signal to a program that was just started; tell how it ended."""
+    """Send a signal to a program that was just started; return how it ended."""
     number = signal.Signals[request.args[b"name"][0].decode()]
     with subprocess.Popen(["/bin/sleep", "600"]) as program:
         program.send_signal(number)

@@ -13,7 +13,7 @@ app = Application()
 
 
 def url_path(request: Any) -> str:
-    """Tell Twisted's URLPath, which cannot write IPv6 addresses."""
+    """Return Twisted's URLPath, which cannot write IPv6 addresses."""
     try:
         return str(request.URLPath()).rpartition("/")[0]
     except ValueError as error:
@@ -21,7 +21,7 @@ def url_path(request: Any) -> str:
 
 
 def seen(request: Any) -> str:
-    """Tell it, but for the path."""
+    """Return it, but for the path."""
     transport = request.transport
     shown = transport.getPeerCertificate() if request.isSecure() else None
     client, host = request.getClientAddress(), request.getHost()
@@ -49,14 +49,14 @@ def seen(request: Any) -> str:
 
 @app.route("/seen")
 def in_worker(request: Any) -> str:
-    """Tell it in a worker, and which that is."""
+    """Return it in a worker, and which that is."""
     request.setHeader("X-Slot", str(app.cluster.slot))
     return seen(request)
 
 
 @app.core.route("/seen-by-the-core")
 def in_core(request: Any) -> str:
-    """Tell it in the core."""
+    """Return it in the core."""
     return seen(request)
 
 
@@ -69,7 +69,7 @@ def login(request: Any, name: str) -> str:
 
 @app.route("/who")
 def who(request: Any) -> str:
-    """Tell the context variable."""
+    """Return the context variable."""
     return user.get()
 
 
@@ -82,17 +82,17 @@ def core_login(request: Any, name: str) -> str:
 
 @app.core.route("/core/who")
 def core_who(request: Any) -> str:
-    """Tell the context variable."""
+    """Return the context variable."""
     return user.get()
 
 
 @app.route("/cart/")
 def cart(request: Any) -> str:
-    """Be what a redirect leads to."""
+    """Answer at the target of a redirect."""
     return "cart"
 
 
 @app.core.route("/orders/")
 def orders(request: Any) -> str:
-    """Be what a core's redirect leads to."""
+    """Answer at the target of a core's redirect."""
     return "orders"

@@ -24,19 +24,19 @@ def core(request: Request) -> str:
 
 @app.route("/")
 def root(request: Request) -> str:
-    """Be healthy."""
+    """Answer the health check."""
     return "well"
 
 
 @app.route("/where")
 def where(request: Request) -> str:
-    """Tell who answers, and whom, on which connection."""
+    """Return who answers, and whom, on which connection."""
     return _answer(request)
 
 
 @app.route("/echo", methods=["POST"])
 def echo(request: Request) -> str:
-    """Tell so, and what has come."""
+    """Return so, and what has come."""
     body = request.content
     assert body is not None
     return _answer(request, body=body.read().decode("utf-8"))
@@ -58,7 +58,7 @@ class Session:
             poll.callback(message)
 
     async def take(self) -> str:
-        """Give the next message, as soon as there is one."""
+        """Return the next message, as soon as there is one."""
         if self._messages:
             return self._messages.popleft()
         self._poll = Deferred()

@@ -40,7 +40,7 @@ async def say_core_stop() -> None:
 
 @app.route("/pid")
 def pid(request: IRequest) -> str:
-    """Tell which process answers."""
+    """Return which process answers."""
     return str(os.getpid())
 
 
@@ -82,7 +82,7 @@ def order(request: IRequest) -> str:
 
 @app.core.route("/core/pid")
 def core_pid(request: IRequest) -> str:
-    """Tell which process the core is."""
+    """Return which process the core is."""
     return str(os.getpid())
 
 

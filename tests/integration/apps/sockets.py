@@ -201,13 +201,13 @@ def apologize(request: IRequest, failure: Failure) -> str:
 
 @app.core.route("/core/pid")
 def pid(request: Request) -> str:
-    """Tell which process the core is."""
+    """Return which process the core is."""
     return str(os.getpid())
 
 
 @app.route("/slot")
 def slot(request: Request) -> str:
-    """Tell which worker answers."""
+    """Return which worker answers."""
     return str(app.cluster.slot)
 
 

@@ -72,7 +72,7 @@ class Upload(Resource):
     isLeaf = True
 
     def render_POST(self, request: Request) -> bytes:
-        """Tell what came."""
+        """Return what came."""
         assert request.content is not None
         size = len(request.content.read())
         args: Any = request.args
@@ -197,13 +197,13 @@ class _Realm:
     """Gives everybody the same resource."""
 
     def requestAvatar(self, avatar: Any, mind: Any, *interfaces: Any) -> Any:
-        """Give it."""
+        """Return it."""
         who = avatar if isinstance(avatar, bytes) else b"nobody"
         return IResource, static.Data(b"for " + who, "text/plain"), lambda: None
 
 
 def wsgi_application(environ: dict[str, Any], start: Any) -> list[bytes]:
-    """Tell the path and the body."""
+    """Return the path and the body."""
     start("200 OK", [("Content-Type", "text/plain")])
     body = environ["wsgi.input"].read()
     return [f"{environ['SCRIPT_NAME']} {environ['PATH_INFO']} {len(body)}".encode()]

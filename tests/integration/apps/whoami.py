@@ -10,7 +10,7 @@ app = Application()
 
 
 def told(request: Request) -> str:
-    """Tell what the request says of its client."""
+    """Return what the request says of its client."""
     client = request.getClientAddress()
     return json.dumps(
         {
@@ -23,11 +23,11 @@ def told(request: Request) -> str:
 
 @app.route("/who")
 def who(request: Request) -> str:
-    """Tell it in the worker."""
+    """Return it in the worker."""
     return told(request)
 
 
 @app.core.route("/core/who")
 def core_who(request: Request) -> str:
-    """Tell it in the core."""
+    """Return it in the core."""
     return told(request)
