@@ -61,7 +61,7 @@ class ClusterSite(server.Site):
     :param clock: the reactor, for the time and timers.
     :param root: the resource for requests that no other part serves.
     :param forward: returns the handler of a request that is streamed elsewhere before
-        its body is read, or None.
+        its body is read, or the route of one that is not; see `Forward`.
     :param answer: returns the prepared response to a request, or None.
     :param limits: the limits of the connections.
     :param recorder: the writer of the access log.
@@ -249,10 +249,12 @@ class ClusterSite(server.Site):
 
     def message(self, head: Head, connection: Channel) -> Message:
         """Return a new message, which will answer the request."""
+        found_route = None
         if self._forward is not None:
-            take = self._forward(head.target)
-            if take is not None:
-                return StreamedExchange(head, connection, take)
+            found = self._forward(head)
+            if callable(found):
+                return StreamedExchange(head, connection, found)
+            found_route = found
         extra_header_lines = b""
         if (
             self._affinity is not None
@@ -262,21 +264,14 @@ class ClusterSite(server.Site):
             if take is not None:
                 return StreamedExchange(head, connection, take)
         request = ClusterRequest(connection, head)
+        if found_route is not None:
+            request.found_route = found_route
         if extra_header_lines:
             request.extra_header_lines = extra_header_lines
-        if head.length != 0 and self._streams(head):
+        dispatcher = self.dispatcher if head.length != 0 else None
+        if dispatcher is not None and dispatcher.wants_stream(request):
             request.stream()
         return request
-
-    def _streams(self, head: Head) -> bool:
-        """Return whether the handler of a request receives its body as a stream."""
-        dispatcher = self.dispatcher
-        path = head.path_text
-        return (
-            dispatcher is not None
-            and path is not None
-            and dispatcher.wants_stream(head.method, path)
-        )
 
     @guarded("check the deadlines of connections")
     def _look_at_times(self) -> None:

@@ -32,8 +32,6 @@ class LoadedApplication:
     """
     A loaded application, in the form that a worker and a core serve.
 
-    Its routes are the routes at the time of loading.
-
     :param kind: the kind of application: Application, Klein, resource or WSGI.
     :param answer: the answer function for static files; None if there are none.
     :param resource: the root resource of a worker: the application, without requests
@@ -119,7 +117,11 @@ def load(
         core_resource=klein_resource(core)
         if core and (core_rules or core_hooks)
         else None,
-        routes=Routes(app_rules, core_rules, app.static_url if has_files else None),
+        routes=Routes(
+            app if isinstance(app, Klein) else None,
+            core,
+            app.static_url if has_files else None,
+        ),
         hooks=_hooks(app),
         core_hooks=core_hooks,
         members=[

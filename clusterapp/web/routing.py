@@ -2,12 +2,15 @@
 The routing of a request by its path: to the application, the core, or static files.
 
 A worker must choose by the path alone, before the body has been received, and exactly
-as one Klein with the routes of both sides would. So the rules of both sides are copied
-into one werkzeug map, each with its side as the endpoint.
+as one Klein with the routes of both sides would. So the rules of both sides are
+compiled into one tree (`clusterapp.http.klein.route_tree`), which is asked once for
+each request: it tells whose the request is, and the application's route.
 
-The copies differ from the original rules in these points:
+What the tree leaves undecided, such as a path with a slash too many, is matched by
+werkzeug: the rules of both sides are copied into one map, each with its side as the
+endpoint. In both, the method does not decide the side: the core refuses a wrong method
+on its path itself. The copies differ from the original rules in these points:
 
-- They match every method: the core refuses a wrong method on its path itself.
 - Their converters match text but convert nothing. A value that the converter of
   the best rule refuses (``<int(max=9):n>`` and ``/12``) is a 404 in one Klein,
   which does not try the next rule; here the side that owns the rule answers.
@@ -20,22 +23,26 @@ Klein, nor here. Of equally specific rules the application's wins.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, Literal
 from urllib.parse import unquote, urlsplit
 
+from klein import Klein
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import BaseConverter, Map, RequestRedirect, Rule
+from werkzeug.routing import BaseConverter, Map, MapAdapter, RequestRedirect, Rule
 
+from clusterapp.http.exchange.exchange import FoundRoute
+from clusterapp.http.klein import route_tree
+from clusterapp.http.klein.klein_routes import (
+    RuleWatch,
+    compile_routes,
+    rules_in_order,
+)
+from clusterapp.http.syntax.request_head import Head
+from clusterapp.http.syntax.target_path import routed_path
 from clusterapp.web.request_paths import is_below, segments_of, static_prefix
 
 Side = Literal["app", "core", "static"]
-
-#: The number of paths whose side is cached, and the greatest length of a cached path
-#: in bytes; together they bound the memory to well below 1 MiB.
-_REMEMBERED_PATHS = 1024
-_LONGEST_REMEMBERED = 256
 
 #: The most redirects of a werkzeug rule: to merge slashes, and to add the last slash.
 _REDIRECTS = 2
@@ -45,46 +52,70 @@ _VARIABLE = re.compile(
 )
 
 
+#: The side that responds to a request, and the application's route or the error if
+#: there is none; None if the application has to find it.
+Routed = tuple[Side, FoundRoute | None]
+
+_APP: Final[Routed] = "app", None
+_CORE: Final[Routed] = "core", None
+_STATIC: Final[Routed] = "static", None
+
+
 class Routes:
     """
     The routes of an application in its workers and in its core.
 
-    :param app_rules: the rules of the workers' side, bound to their map; none for an
-        application whose routes are not known (WSGI, a resource tree).
-    :param core_rules: the rules of the core.
+    Rules that are added later count as well.
+
+    :param app: the application in the workers; None if its routes are not known (WSGI,
+        a resource tree).
+    :param core: the core; None without one.
     :param static_url: the prefix of the paths of static files, such as ``"/static/"``;
         None if there are none. It takes precedence over all rules.
     """
 
     def __init__(
-        self,
-        app_rules: Iterable[Rule],
-        core_rules: Iterable[Rule],
-        static_url: str | None,
+        self, app: Klein | None, core: Klein | None, static_url: str | None
     ) -> None:
-        core = [_SidedRule(rule, "core") for rule in _matchable(core_rules)]
-        app = [_SidedRule(rule, "app") for rule in _matchable(app_rules)]
-        self._has_core = bool(core)
-        self._static = None if static_url is None else static_prefix(static_url)
-        # Any host will do: redirects are followed here and are not sent to clients.
-        self._rules = Map([*app, *core]).bind("localhost")
-        self._remembered = lru_cache(_REMEMBERED_PATHS)(self._find)
+        self._app = app
+        self._core = core
+        self._static_url = None if static_url is None else static_url.encode()
+        self._static = () if static_url is None else static_prefix(static_url)
+        kleins = [each for each in (app, core) if each is not None]
+        self._watch = RuleWatch(*kleins)
+        self._tree: route_tree.RouteTree | None = None
+        self._sides: MapAdapter | None = None
 
-    def side(self, path: bytes) -> Side:
+    @property
+    def has_core(self) -> bool:
+        """Whether a request may be the core's."""
+        return self._core is not None
+
+    def find(self, head: Head) -> Routed:
         """
-        Return the side that serves a path.
+        Return the side that responds to a request, and the application's route.
 
-        :param path: the request target as received, up to the ``?``: percent-encoded,
-            in origin-form or in absolute-form (``http://host/path``).
+        :param head: the request's head.
         :returns: ``"core"`` also if the core would redirect the request or refuse its
-            method; ``"app"`` if no rule matches, for a path that is not UTF-8, and
-            for ``*``.
+            method; ``"app"`` if no rule matches, for a path that is not UTF-8, and for
+            ``*``.
         """
-        if not self._has_core and self._static is None:
-            return "app"
-        if len(path) > _LONGEST_REMEMBERED:
-            return self._find(path)
-        return self._remembered(path)
+        path = head.path
+        if self._is_static(path):
+            return _STATIC
+        text = head.path_text
+        if text is None or path == b"*":
+            return _APP
+        if self._watch.has_news():
+            self._update()
+        found = None if self._tree is None else self._tree.find(head.method, text)
+        if found is None:
+            found = self._matching(text)
+        if found == "core":
+            return _CORE
+        if found is None or found == "app":
+            return _APP
+        return "app", (self._app, found)
 
     def owns(self, path: bytes) -> bool:
         """
@@ -92,38 +123,38 @@ class Routes:
 
         Methods are ignored. An application whose rules are not known matches nothing.
 
-        :param path: as for `side`.
+        :param path: a request target in origin-form, up to the ``?``.
         """
-        segments = segments_of(path)
-        if segments is None:
+        if self._watch.has_news():
+            self._update()
+        text = routed_path(path)
+        return self._is_static(path) or (
+            text is not None and self._matching(text) is not None
+        )
+
+    def _update(self) -> None:
+        """Compile the rules: some were added since the last call."""
+        self._watch.note()
+        self._tree = compile_routes(self._app, self._core)
+        self._sides = None
+
+    def _is_static(self, path: bytes) -> bool:
+        if self._static_url is None:
             return False
-        return self._is_static(segments) or self._owner(segments) is not None
-
-    def _find(self, path: bytes) -> Side:
+        if path.startswith(self._static_url):
+            return True
+        if path.startswith(b"/") and b"%" not in path:
+            return False  # there is nothing to decode
         segments = segments_of(path)
-        if segments is None:
-            return "app"
-        if self._is_static(segments):
-            return "static"
-        owner = self._owner(segments) if self._has_core else None
-        return owner or "app"
+        return segments is not None and is_below(segments, self._static)
 
-    def _is_static(self, segments: Sequence[bytes]) -> bool:
-        return self._static is not None and is_below(segments, self._static)
-
-    def _owner(self, segments: Sequence[bytes]) -> Side | None:
+    def _matching(self, path: str) -> route_tree.Side | None:
         """Return the side whose rule matches a path, or redirects it to a match."""
-        # The path is joined as Klein joins the segments that twisted.web has split.
-        try:
-            path = b"/".join(segments).decode()
-        except UnicodeDecodeError:
-            return None
-        return self._matching(path if path.startswith("/") else f"/{path}")
-
-    def _matching(self, path: str) -> Side | None:
+        if self._sides is None:
+            self._sides = self._merged()
         for _ in range(_REDIRECTS + 1):
             try:
-                side: Side = self._rules.match(path)[0]
+                side: route_tree.Side = self._sides.match(path)[0]
             except RequestRedirect as redirect:
                 path = unquote(urlsplit(redirect.new_url).path)
             except HTTPException:
@@ -131,6 +162,16 @@ class Routes:
             else:
                 return side
         return None
+
+    def _merged(self) -> MapAdapter:
+        """Return a map with the rules of both sides."""
+        copies: list[Rule] = []
+        if self._app is not None:
+            copies += _copies_of(self._app, "app")
+        if self._core is not None:
+            copies += _copies_of(self._core, "core")
+        # Any host will do: redirects are followed here and are not sent to clients.
+        return Map(copies).bind("localhost")
 
 
 def clash(
@@ -205,3 +246,9 @@ class _SidedRule(Rule):
         return _Shape(
             self._origin.get_converter(variable_name, converter_name, args, kwargs)
         )
+
+
+def _copies_of(klein: Klein, side: Side) -> Iterator[Rule]:
+    """Return copies of the rules of one side that a request can match."""
+    for rule in _matchable(rules_in_order(klein.url_map)):
+        yield _SidedRule(rule, side)

@@ -12,9 +12,10 @@ from clusterapp.channel.stickiness import Stickiness
 from clusterapp.descriptors import adopt_inherited
 from clusterapp.http.access_log.access_record import Recorder
 from clusterapp.http.connection_limits import Limits
-from clusterapp.http.exchange.exchange import Exchange, Forward
+from clusterapp.http.exchange.exchange import Exchange, Forward, FoundRoute
 from clusterapp.http.server.load_counters import LoadCounters
 from clusterapp.http.site import ClusterSite
+from clusterapp.http.syntax.request_head import Head
 from clusterapp.http.tls.certificates import certificates_of
 from clusterapp.http.upstream.core_agent import CoreAgent
 from clusterapp.listening.scoreboard import Scoreboard
@@ -135,9 +136,12 @@ def _worker(  # noqa: PLR0913, PLR0917 - as `serve`
     return Served(proxy, relay, affinity, site, listeners, counters)
 
 
-def _forward(routes: Routes, proxy: CoreProxy) -> Forward:
-    def forward(target: bytes) -> Callable[[Exchange], object] | None:
-        of_core = routes.side(target.partition(b"?")[0]) == "core"
-        return proxy.forward if of_core else None
+def _forward(routes: Routes, proxy: CoreProxy) -> Forward | None:
+    if not routes.has_core:
+        return None
+
+    def forward(head: Head) -> Callable[[Exchange], object] | FoundRoute | None:
+        side, route = routes.find(head)
+        return proxy.forward if side == "core" else route
 
     return forward

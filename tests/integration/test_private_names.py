@@ -96,6 +96,8 @@ BREAKS: Final = (
     Break(web.SEGMENT_COUNT, renamed("klein", "segment_count")),
     Break(web.REMAP_OF, renamed("werkzeug", "_remap")),
     Break(web.CONVERTERS_OF, renamed("werkzeug", "_converters")),
+    Break(web.MATCHER_ROOT, renamed("werkzeug", "_matcher")),
+    Break(web.MATCHER_ROOT, renamed("werkzeug", "_root")),
     Break(web.CODE_GENERATOR, renamed("jinja2", "CodeGenerator")),
     Break(web.CODE_GENERATOR, renamed("jinja2", "writeline")),
 )

@@ -7,7 +7,10 @@ from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from werkzeug.routing import Map, Rule
+
 from clusterapp.dispatch import keys
+from clusterapp.http.klein.route_tree import _pattern
 from tests.unit.test_layers import MODULES, PACKAGE
 
 _USES = {"compile", "findall", "finditer", "fullmatch", "match", "search", "split"}
@@ -50,6 +53,7 @@ CLIENTS = {
     "demo:_HOST": ("fullmatch", b"a"),
     "dispatch.cookies:_VALUE": ("fullmatch", b"1."),
     "dispatch.keys:_cookie": ("search", b"a="),
+    "http.klein.route_tree:_pattern": ("match", b"1"),
     "http.syntax.request_id:REQUEST_ID": ("fullmatch", b"a"),
     "http.syntax.chunked_body:_SIZE_LINE": ("fullmatch", b'5;a="'),
     "http.syntax.request_head:_ABSOLUTE": ("fullmatch", b"http://"),
@@ -77,6 +81,15 @@ CLIENTS = {
     "web.request_paths:_SHOWN": ("fullmatch", b"a"),
     "web.static.range_requests:_RANGE": ("fullmatch", b"1-"),
 }
+#: Rules whose patterns are used on the paths of requests. What an application puts
+#: together is its own affair: several variables in one segment, or of type ``path``,
+#: take a time that grows with the power of their number, in werkzeug as well.
+RULES = (
+    *("/<a>", "/<string(minlength=0):a>", "/<string(length=3):a>", "/a<a>", "/<a>a"),
+    *("/<int:a>", "/<int(signed=True):a>", "/<float:a>", "/<float(signed=True):a>"),
+    *("/<uuid:a>", "/<any(a, aa, 'a/a', \"1\"):a>", "/1<int:a>1", "/<a>-<int:b>"),
+    *("/<path:a>", "/<path:a>/", "/<path:a>/a", "/<path:a>/<b>", "/a/<path:a>.a/"),
+)
 #: Those of libraries that we, or applications, call with what clients have sent.
 LIBRARIES = {
     "multipart:_re_hname": ("fullmatch", b"a"),
@@ -138,10 +151,20 @@ def _is_use(called: ast.expr) -> bool:
     )
 
 
+def _of_rules() -> Iterator[re.Pattern[str]]:
+    """Give the patterns of rules with all of werkzeug's converters."""
+    for text in RULES:
+        rule = Rule(text)
+        Map([rule])
+        yield from (_pattern(part) for part in rule._parts if not part.static)
+
+
 def compiled(name: str) -> list[re.Pattern[Any]]:
     """Return the patterns of a name in one of the lists."""
     if name == "dispatch.keys:_cookie":
         return [keys._cookie("clusterapp_slot"), keys._cookie("a")]
+    if name == "http.klein.route_tree:_pattern":
+        return list(_of_rules())
     module, _, path = name.partition(":")
     found: Any = import_module(module if name in LIBRARIES else f"clusterapp.{module}")
     for part in path.split("."):

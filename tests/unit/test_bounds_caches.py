@@ -26,7 +26,6 @@ from clusterapp.interfaces import Fields
 from clusterapp.web import forwarded_header as forwarded
 from clusterapp.web import trusted_proxies as proxies
 from clusterapp.web.client_slot import ClientSlot
-from clusterapp.web.routing import Routes
 from clusterapp.web.static import accept_encoding as encodings
 from clusterapp.web.trusted_proxies import TrustedProxies
 from tests.unit.test_layers import MODULES, PACKAGE
@@ -53,7 +52,6 @@ CACHES = {
     "web.trusted_proxies:TrustedProxies._seen": "an address",
     "web.trusted_proxies:TrustedProxies._trusts": "an address",
     "web.trusted_proxies:_cached_fields": "an address, and 260 bytes",
-    "web.routing:Routes._remembered": "256 bytes",
 }
 
 LONG = 8 * 1024
@@ -249,7 +247,7 @@ class ClientTests(SynchronousTestCase):
 
 
 class WebTests(SynchronousTestCase):
-    """What is kept of paths, and of what encodings clients want."""
+    """What is kept of what encodings clients want."""
 
     def test_encodings(self) -> None:
         """Of a long list nothing is remembered."""
@@ -257,10 +255,3 @@ class WebTests(SynchronousTestCase):
         for number in range(20):
             encodings.wanted(b"gzip, x%d" % number + b"a" * LONG)
         self.assertEqual(encodings._remembered.cache_info().currsize, before)
-
-    def test_paths(self) -> None:
-        """Long ones are routed each time."""
-        routes = Routes([], [], "/static/")
-        for number in range(20):
-            routes.side(b"/static/%d" % number + b"a" * LONG)
-        self.assertEqual(routes._remembered.cache_info().currsize, 0)

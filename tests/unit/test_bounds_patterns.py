@@ -53,6 +53,7 @@ from tests.unit.patterns import (
     patterns,
     patterns_in,
 )
+from tests.unit.web.sides import side_of
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # it imports sre_parse
@@ -226,7 +227,7 @@ class PatternTests(SynchronousTestCase):
 LIMITS = Limits(request_line=10**6, head=10**6, fields=10**6)
 FORMS = Limits(form_fields=10**9, form_size=10**9)
 PEER = IPv4Address("TCP", "127.0.0.1", 5)
-ROUTES = Routes([], [], "/static/")
+ROUTES = Routes(None, None, "/static/")
 EVERYONE = TrustedProxies(["*"])
 COOKIE = SlotCookie("c", b"secret")
 LOG_LINE = combined_lines(2048)
@@ -311,7 +312,7 @@ PARSERS: dict[str, Callable[[bytes], object]] = {
     ),
     "paths": segments_of,
     "paths of Klein": routed_path,
-    "sides": lambda text: ROUTES.side(b"/" + text),
+    "sides": lambda text: side_of(ROUTES, b"/" + text),
     "names of files": is_shown,
     "fingerprints": without_fingerprint,
     "ranges": lambda text: parse_ranges(b"bytes=" + text, 5),

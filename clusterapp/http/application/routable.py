@@ -32,6 +32,9 @@ class Routable(WithContext, server.Request):
     #: The Klein that found a route for this request, and the path that was matched;
     #: None before. The mapper is created from it if a handler needs one.
     routed: "tuple[Klein, str] | None" = None
+    #: The Klein that a route has been found in for this request before it is rendered,
+    #: and that route; None if it has to be found yet.
+    found_route: "tuple[Klein, Any] | None" = None
     #: Whether the client has gone; applications know it by this name.
     _disconnected = False
     _failures = Logger("twisted.web.server.Request")
@@ -118,11 +121,10 @@ class Routable(WithContext, server.Request):
 class Dispatcher:
     """A leaf resource that dispatches requests to handlers itself."""
 
-    def wants_stream(self, method: bytes, path_text: str) -> bool:
+    def wants_stream(self, request: Routable) -> bool:
         """
         Return whether the handler of a request receives the body as a stream.
 
-        :param method: the request's method.
-        :param path_text: its path, decoded as by `routed_path`.
+        :param request: a request that has not been rendered yet.
         """
         raise NotImplementedError

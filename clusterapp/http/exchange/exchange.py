@@ -1,7 +1,7 @@
 """Interface of a streamed exchange: one request and its response, for a handler."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocol, IPushProducer
@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IAddress, IProtocol, IPushProducer
 from clusterapp.http.exchange.request_body import IncomingBody
 from clusterapp.http.syntax.client_origin import Origin
 from clusterapp.http.syntax.message_head import ResponseHead
+from clusterapp.http.syntax.request_head import Head
 from clusterapp.interfaces import Fields
 
 
@@ -121,6 +122,10 @@ class Exchange(Protocol):
         """
 
 
-#: Called with the target of a request when its head is complete: returns the handler
-#: that will respond, or None for a request that is not forwarded.
-Forward = Callable[[bytes], Callable[[Exchange], object] | None]
+#: A Klein, and the route that has been found in it for a request.
+FoundRoute = tuple[Any, Any]
+
+#: Called with the head of a request when it is complete. Returns the handler that will
+#: respond; for a request that is not forwarded, its route, or None if it has to be
+#: found yet.
+Forward = Callable[[Head], Callable[[Exchange], object] | FoundRoute | None]

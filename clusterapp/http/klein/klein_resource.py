@@ -4,12 +4,12 @@ Klein's dispatch with less work per request.
 `KleinRoutes` does the same as `klein.resource.KleinResource`. It differs in the
 implementation:
 
-- It caches routes (see `clusterapp.http.klein.klein_routes`).
+- It has the rules compiled (see `clusterapp.http.klein.klein_routes`).
 - It creates a mapper and its `IKleinRequest` only on first use.
 - If a handler returns bytes or str, the response is sent at once: no Deferred is
   created, and the client's disconnection is not watched.
 
-If the cached routes do not decide, a request is matched as by Klein: redirects, host
+If the compiled rules do not decide, a request is matched as by Klein: redirects, host
 matching, a Klein below another resource. Requests that are not the engine's are handled
 by Klein's own code.
 
@@ -33,9 +33,9 @@ The same requests get the same responses, with these intended exceptions:
 - A rule may have a variable named ``f``, with which Klein fails.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, cast
 
 from klein import Klein, Response
 from klein.app import KleinRequest
@@ -54,7 +54,8 @@ from werkzeug.routing import MapAdapter
 
 from clusterapp import forks
 from clusterapp.http.application.routable import Dispatcher, Routable
-from clusterapp.http.klein.klein_routes import Route, RouteMemory, segments_of
+from clusterapp.http.klein.klein_routes import NotRouted, RouteTable, segments_of
+from clusterapp.http.klein.route_tree import Found, Route
 from clusterapp.private_names.web import APP_OF, ERROR_HANDLERS, SEGMENT_COUNT
 
 #: The result of a handler whose response is written by other code.
@@ -96,21 +97,27 @@ class KleinRoutes(KleinResource, Dispatcher):
     def __init__(self, app: Klein) -> None:
         super().__init__(app)
         self._klein = app
-        self._routes = RouteMemory(app)
+        self._routes = RouteTable(app)
 
-    def wants_stream(self, method: bytes, path_text: str) -> bool:
+    def wants_stream(self, request: Routable) -> bool:
         """
         Return whether the handler of a request receives the body as a stream.
 
         Handlers are marked by `clusterapp.http.klein.klein_routes.STREAMED`. If no
         handler is, this costs nothing.
 
-        :param method: the request's method.
-        :param path_text: its path, decoded as by `routed_path`.
-        :returns: False also if these alone do not determine the route, as with host
-            matching.
+        :param request: a request of which nothing has been matched yet.
+        :returns: False also if method and path alone do not determine the route, as
+            with host matching.
         """
-        return self._routes.wants_stream(method, path_text)
+        path = request.path_text() if self._routes.streams else None
+        if path is None:
+            return False
+        found = self._find(request, path)
+        if found is None:
+            return False
+        request.found_route = self._klein, found  # for `render`
+        return isinstance(found, tuple) and found[0].streamed
 
     def render(self, request: IRequest) -> Any:
         """Dispatch a request; the response may be sent later."""
@@ -118,14 +125,24 @@ class KleinRoutes(KleinResource, Dispatcher):
             return super().render(request)
         app = self._klein
         path = request.path_text()
-        route = None if path is None else self._routes.find(request.method, path)
-        if path is None or route is None:
+        found = None if path is None else self._find(request, path)
+        if path is None or found is None:
             return self._render_as_klein(request)
         request.routed = app, path
-        if not isinstance(route, Route):
-            _Dispatched(app, request).follow(fail(Failure(route)))
+        if not isinstance(found, tuple):
+            _Dispatched(app, request).follow(fail(Failure(found)))
             return NOT_DONE_YET
-        return self._execute(request, route)
+        return self._execute(request, *found)
+
+    def _find(self, request: Routable, path: str) -> Found | NotRouted | None:
+        """Return the route of a request, which may have been found before."""
+        before = request.found_route
+        if before is not None:
+            request.found_route = None  # it counts once: a path may be changed
+            app, found = before
+            if app is self._klein:
+                return cast("Found | NotRouted", found)
+        return self._routes.find(request.method, path)
 
     def _render_as_klein(self, request: Routable) -> Any:
         """Dispatch a request with a mapper of its host, like `KleinResource`."""
@@ -134,20 +151,22 @@ class KleinRoutes(KleinResource, Dispatcher):
             IKleinRequest(request).mapper = mapper = _bind(app, request)
             rule, values = mapper.match(return_rule=True)
             handler: Any = app.endpoints[rule.endpoint]
-            route = Route(rule.endpoint, values, segments_of(handler), streamed=False)
+            route = Route(rule.endpoint, segments_of(handler), streamed=False)
         except UndecodablePathError:
             _Dispatched(app, request).follow(fail(Failure(NotFound())))
             return NOT_DONE_YET
         except Exception:  # noqa: BLE001  (converters may raise anything)
             _Dispatched(app, request).follow(fail(Failure(captureVars=Deferred.debug)))
             return NOT_DONE_YET
-        return self._execute(request, route)
+        return self._execute(request, route, values)
 
-    def _execute(self, request: Routable, route: Route) -> Any:
+    def _execute(
+        self, request: Routable, route: Route, values: Mapping[str, Any]
+    ) -> Any:
         app = self._klein
         request.consume(route.segments)
         try:
-            result: Any = app.execute_endpoint(route.endpoint, request, **route.values)
+            result: Any = app.execute_endpoint(route.endpoint, request, **values)
         except BaseException:  # noqa: BLE001  (as maybeDeferred, which Klein calls)
             if forks.is_fork:
                 forks.end_fork(Failure())

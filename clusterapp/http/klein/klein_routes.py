@@ -1,57 +1,46 @@
 """
-A cache of an application's matched routes.
+The routes of a Klein, compiled: see `clusterapp.http.klein.route_tree`.
 
-Werkzeug's own matcher finds a route; the result for a method and a path is cached as
-long as the application has the same rules. That is correct if only the method and the
-path decide, which is nearly always so: in a plain map without host matching, for rules
-with werkzeug's own converters. Other routes are matched each time. Paths that are not
-found are never cached, nor are redirects.
+They are compiled again when rules have been added. What the compiled routes leave
+undecided is matched by werkzeug, as by Klein itself.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from klein import Klein
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import Map, MapAdapter, Rule
-from werkzeug.routing.converters import DEFAULT_CONVERTERS
+from werkzeug.routing.converters import DEFAULT_CONVERTERS, BaseConverter
 
+from clusterapp.http.klein.route_tree import (
+    Found,
+    Route,
+    RouteTree,
+    SidedRules,
+    Target,
+    TargetOf,
+    rules_below,
+)
 from clusterapp.private_names.web import (
     CONVERTERS_OF,
+    MATCHER_ROOT,
     REMAP_OF,
     SEGMENT_COUNT,
     set_remap,
 )
 
+if TYPE_CHECKING:
+    # Only for annotations: it is undocumented, see `MATCHER_ROOT`.
+    from werkzeug.routing.matcher import State
+
 #: A handler on which this attribute is true receives its request's body as a stream.
 STREAMED: Final = "__clusterapp_streamed__"
 
-#: The most cached routes, and the longest path of one, in characters; together they
-#: bound the memory to a few MiB, whatever clients send.
-_REMEMBERED_ROUTES = 1024
-_LONGEST_REMEMBERED = 256
-
-#: They convert the same text always to the same immutable value.
+#: They convert without side effects.
 _OWN_CONVERTERS = frozenset(DEFAULT_CONVERTERS.values())
-
-
-class Route(NamedTuple):
-    """
-    The route of a request.
-
-    :param endpoint: the name of the handler within its Klein.
-    :param values: the keyword arguments from the path.
-    :param segments: the number of path segments that the rule matches; the rest is left
-        to the handler.
-    :param streamed: whether the handler receives the body as a stream.
-    """
-
-    endpoint: str
-    values: Mapping[str, Any]
-    segments: int
-    streamed: bool
-
 
 #: The error if there is no route; independent of the host, unlike a redirect.
 NotRouted = NotFound | MethodNotAllowed
@@ -83,33 +72,54 @@ def _count_rules(url_map: Map) -> int:
 _state_of: Callable[[Map], object] = REMAP_OF.value or _count_rules
 
 
-def _mark(url_map: Map) -> object:
-    """Update the map for added rules, and return its new value of `_state_of`."""
-    url_map.update()
-    # The mark of another cache of this map is valid for this one, too.
-    if REMAP_OF.found and not isinstance(_state_of(url_map), _Mark):
-        set_remap(url_map, _Mark())
-    return _state_of(url_map)
+class RuleWatch:
+    """
+    Tells whether rules were added to the maps of Kleins.
+
+    :param apps: the Kleins.
+    """
+
+    def __init__(self, *apps: Klein) -> None:
+        self._apps = apps
+        self._noted: Sequence[tuple[Map, object]] = ()
+
+    def has_news(self) -> bool:
+        """Return whether a rule was added since the last `note`, or there was none."""
+        for url_map, state in self._noted:
+            if _state_of(url_map) is not state:
+                return True
+        return not self._noted
+
+    def note(self) -> None:
+        """Update the maps for added rules, and note their states."""
+        maps = [app.url_map for app in self._apps]
+        for url_map in maps:
+            url_map.update()
+            # The mark of another watch of this map is valid for this one, too.
+            if REMAP_OF.found and not isinstance(_state_of(url_map), _Mark):
+                set_remap(url_map, _Mark())
+        self._noted = [(url_map, _state_of(url_map)) for url_map in maps]
 
 
 @dataclass
-class RouteMemory:
+class RouteTable:
     """
-    Finds and caches the routes of an application.
+    Finds the routes of an application.
 
-    Two caches of one application are equal, whatever their contents, since Klein
+    Two tables of one application are equal, whatever they have compiled, since Klein
     compares resources by all their attributes.
     """
 
     app: Klein
-    _remembered: dict[tuple[bytes, str], Route] = field(
-        default_factory=dict, compare=False
-    )
-    _mark: object = field(default=None, compare=False)
+    _watch: RuleWatch = field(init=False, compare=False)
+    _tree: RouteTree | None = field(default=None, compare=False)
     _streams: bool = field(default=False, compare=False)
     _mapper: MapAdapter = field(init=False, compare=False)
 
-    def find(self, method: bytes, path: str) -> Route | NotRouted | None:
+    def __post_init__(self) -> None:
+        self._watch = RuleWatch(self.app)
+
+    def find(self, method: bytes, path: str) -> Found | NotRouted | None:
         """
         Return the route of a request.
 
@@ -120,55 +130,131 @@ class RouteMemory:
             (redirects, exceptions of the application's converters), if the host decides
             as well, and in maps of the application's own class.
         """
-        if _state_of(self.app.url_map) is not self._mark:
+        if self._watch.has_news():
             self._update()
-        return self._remembered.get((method, path)) or self._match(method, path)
+        found = None if self._tree is None else self._tree.find(method, path)
+        if found is None or isinstance(found, str):
+            return self._match(method, path)
+        return found
 
-    def wants_stream(self, method: bytes, path: str) -> bool:
-        """
-        Return whether the handler of a request receives the body as a stream.
-
-        It costs nothing if no handler does. It is always false if `find` returns None.
-        """
-        if _state_of(self.app.url_map) is not self._mark:
+    @property
+    def streams(self) -> bool:
+        """Whether any handler receives its request's body as a stream."""
+        if self._watch.has_news():
             self._update()
-        if not self._streams:
-            return False
-        route = self.find(method, path)
-        return isinstance(route, Route) and route.streamed
+        return self._streams
 
     def _update(self) -> None:
-        """Clear the cache: rules were added since the last call."""
-        url_map = self.app.url_map
-        self._mark = _mark(url_map)
-        self._remembered.clear()
+        """Compile the rules: some were added since the last call."""
+        self._watch.note()
+        self._tree = compile_routes(self.app)
         # Without host matching, no match depends on host and scheme.
-        self._mapper = url_map.bind("localhost")
+        self._mapper = self.app.url_map.bind("localhost")
         self._streams = any(map(_is_streamed, self.app.endpoints.values()))
 
-    def _match(self, method: bytes, path: str) -> Route | NotRouted | None:
-        url_map = self.app.url_map
-        if type(url_map) is not Map or url_map.host_matching:
+    def _match(self, method: bytes, path: str) -> Found | NotRouted | None:
+        if not _is_plain(self.app.url_map):
             return None
         try:
             rule, values = self._mapper.match(path, method.decode(), return_rule=True)
-            route = self._route(rule, values)
+            return _route(self.app, rule), values
         except (NotFound, MethodNotAllowed) as error:
             return error
         except Exception:  # noqa: BLE001  (Klein matches again, and handles it)
             return None
-        if len(path) <= _LONGEST_REMEMBERED and _is_constant(rule):
-            self._remember(method, path, route)
-        return route
 
-    def _route(self, rule: Rule, values: Mapping[str, Any]) -> Route:
-        handler: Any = self.app.endpoints[rule.endpoint]
-        return Route(rule.endpoint, values, segments_of(handler), _is_streamed(handler))
 
-    def _remember(self, method: bytes, path: str, route: Route) -> None:
-        if len(self._remembered) >= _REMEMBERED_ROUTES:
-            self._remembered.clear()
-        self._remembered[method, path] = route
+def compile_routes(app: Klein | None, core: Klein | None = None) -> RouteTree | None:
+    """
+    Compile the rules of an application, and those of its core.
+
+    :param app: the application in the workers; None if its routes are not known.
+    :param core: the core.
+    :returns: None if only werkzeug can match them: maps of the application's own class,
+        maps with host matching or with variables in subdomains.
+    """
+    maps = []
+    has_websockets = False
+    if app is not None:
+        maps.append(SidedRules("app", _root_of(app.url_map), _targets_of(app)))
+        has_websockets = any(rule.websocket for rule in app.url_map.iter_rules())
+    if core is not None:
+        maps.append(SidedRules("core", _root_of(core.url_map)))
+    if any(each.root is None for each in maps):
+        return None
+    try:
+        return RouteTree(maps, has_websockets=has_websockets)
+    except re.error:
+        # Of a converter; werkzeug raises it for the paths that need it.
+        return None
+
+
+def rules_in_order(url_map: Map) -> list[Rule]:
+    """
+    Return the rules of a map in an order that makes another map match alike.
+
+    Of equally specific rules the one that was added first wins, while
+    `Map.iter_rules` returns them by endpoint. Rules that a request may not match are
+    left out, if the order is known.
+    """
+    root = _root_of(url_map)
+    return list(url_map.iter_rules() if root is None else rules_below(root))
+
+
+def _root_of(url_map: Map) -> "State | None":
+    """Return the state of the map's own domain; None if the host decides as well."""
+    if MATCHER_ROOT.value is None or not _is_plain(url_map):
+        return None
+    root: State = MATCHER_ROOT.value(url_map)
+    if root.dynamic:
+        return None
+    empty = type(root)()
+    return root.static.get(url_map.default_subdomain, empty)
+
+
+def _is_plain(url_map: Map) -> bool:
+    """Return whether only method and path decide, by werkzeug's own code."""
+    return type(url_map) is Map and not url_map.host_matching
+
+
+def _targets_of(app: Klein) -> TargetOf:
+    """Return a function that tells what a rule of an application leads to."""
+    # Of these, paths are redirected to the rule with the default values.
+    with_defaults = {
+        rule.endpoint for rule in app.url_map.iter_rules() if rule.defaults
+    }
+
+    def target_of(rule: Rule) -> Target | None:
+        redirects = rule.alias or rule.redirect_to is not None
+        if redirects or rule.endpoint in with_defaults or type(rule) is not Rule:
+            return None
+        try:
+            return _target(rule, _route(app, rule))
+        except (AttributeError, LookupError):
+            return None  # it has no handler that Klein has made
+
+    return target_of
+
+
+def _target(rule: Rule, route: Route) -> Target | None:
+    if not rule.arguments:
+        return Target(route)
+    if CONVERTERS_OF.value is None:
+        return None
+    converters = CONVERTERS_OF.value(rule)
+    if not _OWN_CONVERTERS.issuperset(map(type, converters.values())):
+        return None
+    conversions = [
+        (name, converter.to_python)
+        for name, converter in converters.items()
+        if type(converter).to_python is not BaseConverter.to_python
+    ]
+    return Target(route, list(converters), conversions)
+
+
+def _route(app: Klein, rule: Rule) -> Route:
+    handler: Any = app.endpoints[rule.endpoint]
+    return Route(rule.endpoint, segments_of(handler), _is_streamed(handler))
 
 
 #: Returns how many segments of the path the rule of a handler matches.
@@ -182,11 +268,3 @@ def _is_streamed(handler: Any) -> bool:
             return True
         handler = getattr(handler, "__original__", None)
     return False
-
-
-def _is_constant(rule: Rule) -> bool:
-    """Return whether a rule converts the same path always to the same values."""
-    if CONVERTERS_OF.value is None:
-        return not rule.arguments
-    converters = CONVERTERS_OF.value(rule).values()
-    return _OWN_CONVERTERS.issuperset(map(type, converters))

@@ -17,6 +17,7 @@ from clusterapp.http.connection_limits import Limits
 from clusterapp.http.exchange.exchange import Exchange
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.message_head import ResponseHead
+from clusterapp.http.syntax.request_head import Head
 from clusterapp.http.transports.twisted_adapter import TwistedAdapter
 
 OK = ResponseHead(200, b"OK", [(b"Content-Length", b"2")])
@@ -147,8 +148,8 @@ class SiteTestCase(SynchronousTestCase):
         )
         self.addCleanup(self.assert_nothing_is_left)
 
-    def take(self, target: bytes) -> Callable[[Exchange], None] | None:
-        return self.taken.append if target.startswith(b"/core") else None
+    def take(self, head: Head) -> Callable[[Exchange], None] | None:
+        return self.taken.append if head.target.startswith(b"/core") else None
 
     def client(self) -> Client:
         client = Client(self.site, self.clock)

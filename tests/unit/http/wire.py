@@ -12,6 +12,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from clusterapp.http.exchange.exchange import Exchange
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.message_head import ResponseHead
+from clusterapp.http.syntax.request_head import Head
 from tests.unit.http.clients import Client, Sink
 from tests.unit.http.replies import Reply, parse
 
@@ -113,7 +114,7 @@ class Forwarder:
     def __init__(self) -> None:
         self.requests: list[Seen] = []
 
-    def __call__(self, target: bytes) -> Callable[[Exchange], object]:
+    def __call__(self, head: Head) -> Callable[[Exchange], object]:
         return self.take
 
     def take(self, exchange: Exchange) -> None:

@@ -12,11 +12,14 @@ from werkzeug.exceptions import NotFound
 
 from clusterapp.channel.log_events import ChildEvent
 from clusterapp.http.klein import klein_routes
+from clusterapp.http.klein.route_tree import Route
 from clusterapp.master.workers.child_log import ChildLogWriter
 from clusterapp.private_names import check, cpython, reactors, web
 from clusterapp.private_names.check import NAMESPACE, PrivateName
+from clusterapp.web.routing import Routes
 from tests.unit.fakes import Log
 from tests.unit.test_layers import MODULES, PACKAGE, parse
+from tests.unit.web.sides import side_of
 
 #: Names that are documented, although they begin with an underscore.
 DOCUMENTED = {
@@ -227,25 +230,33 @@ class FallbackTests(SynchronousTestCase):
         self.assertEqual(address, client.getsockname())
 
     def test_routes(self) -> None:
-        """Rules that are added later are found, and routes are remembered."""
+        """Rules that are added later are found, with or without compiled ones."""
         self.patch(klein_routes, "_state_of", klein_routes._count_rules)
         self.patch(web.REMAP_OF, "value", None)
+        self.check_routes(is_compiled=True)
         self.patch(web.CONVERTERS_OF, "value", None)
+        self.check_routes(is_compiled=True)
+        self.patch(web.MATCHER_ROOT, "value", None)
+        self.check_routes(is_compiled=False)
+
+    def check_routes(self, *, is_compiled: bool) -> None:
+        """Find routes, before and after rules are added."""
         app = Klein()
 
         def handle(request: object, **_: str) -> bytes:
             return b""
 
-        app.route("/a")(handle)
-        app.route("/b/<name>")(handle)
-        memory = klein_routes.RouteMemory(app)
-        route = memory.find(b"GET", "/a")
-        self.assertIsNotNone(route)
-        self.assertIs(memory.find(b"GET", "/a"), route)
-        self.assertEqual(
-            memory.find(b"GET", "/b/c"), ("handle", {"name": "c"}, 2, False)
-        )
-        self.assertIsNot(memory.find(b"GET", "/b/c"), memory.find(b"GET", "/b/c"))
-        self.assertIsInstance(memory.find(b"GET", "/d"), NotFound)
-        app.route("/d")(handle)
-        self.assertIsInstance(memory.find(b"GET", "/d"), klein_routes.Route)
+        app.route("/a", endpoint="a")(handle)
+        app.route("/b/<name>", endpoint="b")(handle)
+        table = klein_routes.RouteTable(app)
+        routes = Routes(Klein(), app, None)
+        self.assertEqual(table.find(b"GET", "/a"), (Route("a", 1, False), {}))
+        self.assertIs(table._tree is not None, is_compiled)
+        named = Route("b", 2, streamed=False), {"name": "c"}
+        self.assertEqual(table.find(b"GET", "/b/c"), named)
+        self.assertIsInstance(table.find(b"GET", "/d"), NotFound)
+        sides = [side_of(routes, path) for path in (b"/a", b"/b/c", b"/d")]
+        self.assertEqual(sides, ["core", "core", "app"])
+        app.route("/d", endpoint="d")(handle)
+        self.assertEqual(table.find(b"GET", "/d"), (Route("d", 1, False), {}))
+        self.assertEqual(side_of(routes, b"/d"), "core")

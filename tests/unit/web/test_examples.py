@@ -9,6 +9,7 @@ from treq.testing import StubTreq
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.web.loading import LoadedApplication, load
+from tests.unit.web.sides import side_of
 from tests.unit.web.test_loading import HERE
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -42,10 +43,10 @@ class ExampleTests(SynchronousTestCase):
             self.assertEqual(loaded.kind, kind)
             text = self.ask(loaded.resource, "GET", "/hello/you")
             self.assertRegex(text, r"^Hello, you, from process \d+\n$")
-            self.assertEqual(loaded.routes.side(b"/hello/you"), "app")
+            self.assertEqual(side_of(loaded.routes, b"/hello/you"), "app")
 
     def test_core_of_the_klein_application_counts(self) -> None:
         loaded = self.load("klein_app")
-        self.assertEqual(loaded.routes.side(b"/counter"), "core")
+        self.assertEqual(side_of(loaded.routes, b"/counter"), "core")
         counted = [self.ask(loaded.core_resource, "POST", "/counter") for _ in "123"]
         self.assertEqual(counted, ["1\n", "2\n", "3\n"])

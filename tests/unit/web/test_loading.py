@@ -24,6 +24,7 @@ from clusterapp.interfaces import Role, StaticFolder
 from clusterapp.web.application import Application, CoreApplication
 from clusterapp.web.loading import LoadedApplication, load
 from clusterapp.web.static.static_files import StaticOptions
+from tests.unit.web.sides import side_of
 
 
 class HereReactor:
@@ -109,21 +110,21 @@ class LoadTests(SynchronousTestCase):
         self.assertEqual(self.get(loaded.resource, "/here"), (200, "worker's"))
         self.assertEqual(self.get(loaded.resource, "/there")[0], 404)
         self.assertEqual(self.get(loaded.core_resource, "/there"), (200, "core's"))
-        self.assertEqual(loaded.routes.side(b"/here"), "app")
-        self.assertEqual(loaded.routes.side(b"/there"), "core")
+        self.assertEqual(side_of(loaded.routes, b"/here"), "app")
+        self.assertEqual(side_of(loaded.routes, b"/there"), "core")
 
     def test_static_files(self) -> None:
         """They are served from the folder if it is there."""
         folder = Path(self.mktemp()).absolute()
         app = Application(static=folder, static_url="/files/")
         app.route("/<path:any>")(lambda _, **_values: "worker's")
-        self.assertEqual(self.load(app).routes.side(b"/files/x"), "app")
+        self.assertEqual(side_of(self.load(app).routes, b"/files/x"), "app")
         self.assertEqual(self.get(self.load(app).resource, "/files/x")[1], "worker's")
         self.assertIsNone(self.load(app).answer)
         folder.mkdir()
         (folder / "a.txt").write_bytes(b"here")
         loaded = self.load(app)
-        self.assertEqual(loaded.routes.side(b"/files/x"), "static")
+        self.assertEqual(side_of(loaded.routes, b"/files/x"), "static")
         real = str(folder.resolve())
         self.assertEqual(loaded.static, StaticFolder("/files/", real))
         assert loaded.answer is not None
@@ -152,7 +153,7 @@ class LoadTests(SynchronousTestCase):
         loaded = self.load(Application(static=folder, static_url="/a b/"))
         assert loaded.answer is not None
         for target in TARGETS:
-            is_static = loaded.routes.side(target.partition(b"?")[0]) == "static"
+            is_static = side_of(loaded.routes, target.partition(b"?")[0]) == "static"
             answered = loaded.answer(b"GET", target, []) is not None
             self.assertEqual(answered, is_static, target)
 
@@ -256,7 +257,7 @@ class LoadTests(SynchronousTestCase):
         app = self.routed(Klein(), "/here", "worker's")
         loaded = self.load(app, self.routed(Klein(), "/there", "core's"))
         self.assertEqual(self.get(loaded.core_resource, "/there"), (200, "core's"))
-        self.assertEqual(loaded.routes.side(b"/there"), "core")
+        self.assertEqual(side_of(loaded.routes, b"/there"), "core")
 
     def test_core_application_stands_alone(self) -> None:
         """With it, a Klein of the worker's side has a core with hooks."""
@@ -272,8 +273,8 @@ class LoadTests(SynchronousTestCase):
         loaded = self.load(Resource, lambda: self.routed(Klein(), "/x", "core's"))
         self.assertEqual(loaded.kind, "resource")
         self.assertEqual(self.get(loaded.core_resource, "/x"), (200, "core's"))
-        self.assertEqual(loaded.routes.side(b"/x"), "core")
-        self.assertEqual(loaded.routes.side(b"/y"), "app")
+        self.assertEqual(side_of(loaded.routes, b"/x"), "core")
+        self.assertEqual(side_of(loaded.routes, b"/y"), "app")
 
     def test_wsgi(self) -> None:
         def app(environ: dict[str, str], start_response: Any) -> list[bytes]:

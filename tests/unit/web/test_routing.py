@@ -13,9 +13,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Site
+from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter, Rule
 
+from clusterapp.http.klein import route_tree
+from clusterapp.http.klein.klein_routes import RouteTable
+from clusterapp.http.syntax.request_head import Head
 from clusterapp.web.routing import Routes, Side, clash
+from tests.unit.web.sides import side_of
+
+#: The route of the rule that is added last.
+ANSWERED: route_tree.Found = route_tree.Route("late", 2, streamed=False), {}
 
 
 class Route(NamedTuple):
@@ -53,17 +61,6 @@ def get(resource: IResource, target: bytes) -> bytes:
         if line.startswith((b"HTTP/", b"Location:"))
     ]
     return b"\n".join([*lines, body])
-
-
-def routes_of(
-    app: Klein | None, core: Klein | None, static_url: str | None = None
-) -> Routes:
-    """Make the routes of two Kleins."""
-    return Routes(
-        () if app is None else app.url_map.iter_rules(),
-        () if core is None else core.url_map.iter_rules(),
-        static_url,
-    )
 
 
 def with_rules(*rules: str, **options: Any) -> Klein:
@@ -127,9 +124,9 @@ class AsOneKleinTests(SynchronousTestCase):
                 ]
                 assume(one.rule == other.rule or weights[0] != weights[1])
         whole = klein_of(routes).resource()
-        chooser = Routes(app_rules, core_rules, None)
+        chooser = Routes(sides["app"], sides["core"], None)
         for path in paths:
-            side = chooser.side(path)
+            side = side_of(chooser, path)
             self.assertEqual(get(sides[side].resource(), path), get(whole, path), path)
         self.flushLoggedErrors(UnicodeDecodeError)
 
@@ -140,39 +137,45 @@ class SideTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.app = with_rules("/", "/<page>", "/shop/<path:rest>")
         self.core = with_rules("/counter", "/jobs/", "/shop/<int:number>/stock")
-        self.routes = routes_of(self.app, self.core)
+        self.routes = Routes(self.app, self.core, None)
 
     def assert_sides(self, side: Side, *paths: bytes) -> None:
         for path in paths:
-            self.assertEqual(self.routes.side(path), side, path)
+            self.assertEqual(side_of(self.routes, path), side, path)
 
     def test_rules_decide(self) -> None:
         self.assert_sides("core", b"/counter", b"/jobs/", b"/shop/3/stock")
         self.assert_sides("app", b"/", b"/about", b"/shop/three/stock", b"/shop/3/x")
 
     def test_unknown_paths_are_the_applications(self) -> None:
-        self.assert_sides("app", b"/no/such/thing", b"/counter/more", b"*", b"host:443")
+        self.assert_sides("app", b"/no/such/thing", b"/counter/more")
+
+    def test_no_path(self) -> None:
+        """Nor is what asks about the server as a whole."""
+        self.routes = Routes(None, with_rules("/"), None)
+        self.assert_sides("core", b"/")
+        self.assert_sides("app", b"*")
 
     def test_what_the_core_would_redirect_is_the_cores(self) -> None:
         """A missing slash, and slashes too many."""
-        self.routes = routes_of(None, self.core)
+        self.routes = Routes(None, self.core, None)
         self.assert_sides("core", b"/jobs", b"//jobs", b"/shop//3/stock", b"//counter")
 
     def test_a_wrong_method_is_for_the_core_to_refuse(self) -> None:
         core = with_rules("/counter", methods=["POST"])
-        self.routes = routes_of(with_rules("/<path:any>", methods=["GET"]), core)
+        self.routes = Routes(with_rules("/<path:any>", methods=["GET"]), core, None)
         self.assert_sides("core", b"/counter")
 
     def test_a_value_that_the_core_refuses_is_the_cores(self) -> None:
         """One Klein answers 404 there, and does not try a less specific rule."""
         core = with_rules("/item/<int(max=9):number>")
-        self.routes = routes_of(with_rules("/item/<name>"), core)
+        self.routes = Routes(with_rules("/item/<name>"), core, None)
         self.assert_sides("core", b"/item/5", b"/item/12")
         self.assert_sides("app", b"/item/five")
 
     def test_encoding_is_undone_as_twisted_and_klein_do(self) -> None:
         core = with_rules("/käse/<x>", "/a b", "/a/b")
-        self.routes = routes_of(None, core)
+        self.routes = Routes(None, core, None)
         self.assert_sides("core", b"/k%C3%A4se/1", b"/k\xc3\xa4se/1", b"/a%20b")
         self.assert_sides("core", b"/a%2Fb", b"/%61/b", b"/a/b")
         self.assert_sides("app", b"/a+b", b"/k%E4se/1", b"/a%zzb", b"/a;x/b")
@@ -181,16 +184,8 @@ class SideTests(SynchronousTestCase):
         """It is not part of the path; an encoded question mark is."""
         self.assert_sides("app", b"/counter%3Fx")
 
-    def test_absolute_form(self) -> None:
-        """RFC 9112, section 3.2.2: a server must accept it."""
-        self.assert_sides("core", b"http://any/counter", b"HTTPS://[::1]:8080/counter")
-        self.assert_sides(
-            "app", b"http://counter", b"http://any/", b"ftp://any/counter"
-        )
-
     def test_long_paths_are_matched_as_well(self) -> None:
-        """They are only not remembered."""
-        self.routes = routes_of(None, with_rules("/long/<path:rest>"))
+        self.routes = Routes(None, with_rules("/long/<path:rest>"), None)
         self.assert_sides("core", b"/long/" + b"x" * 5000)
         self.assert_sides("app", b"/short/" + b"x" * 5000)
 
@@ -200,7 +195,7 @@ class SideTests(SynchronousTestCase):
 
     def test_branches(self) -> None:
         """``branch=True`` owns everything below."""
-        self.routes = routes_of(None, with_rules("/tree", branch=True))
+        self.routes = Routes(None, with_rules("/tree", branch=True), None)
         self.assert_sides("core", b"/tree", b"/tree/a/b")
         self.assert_sides("app", b"/trees")
 
@@ -208,7 +203,7 @@ class SideTests(SynchronousTestCase):
         core = Klein()
         with core.subroute("/api/<version>") as api:
             api.route("/jobs")(lambda _: b"")
-        self.routes = routes_of(with_rules("/api/<x>/<y>"), core)
+        self.routes = Routes(with_rules("/api/<x>/<y>"), core, None)
         self.assert_sides("core", b"/api/v1/jobs")
         self.assert_sides("app", b"/api/v1/other")
 
@@ -229,18 +224,18 @@ class SideTests(SynchronousTestCase):
         core.url_map.converters["code"] = Letters
         app.route("/<code:code>")(lambda _: b"")
         core.route("/<code:code>")(lambda _: b"")
-        self.routes = routes_of(app, core)
+        self.routes = Routes(app, core, None)
         self.assert_sides("app", b"/12", b"/a1")
         self.assert_sides("core", b"/ab")
 
     def test_lenient_slashes_of_one_side(self) -> None:
         core = with_rules("/soft/", "/bare", strict_slashes=False)
-        self.routes = routes_of(with_rules("/<x>"), core)
+        self.routes = Routes(with_rules("/<x>"), core, None)
         self.assert_sides("core", b"/soft", b"/soft/", b"/bare", b"/bare/")
 
     def test_slashes_that_must_not_be_merged(self) -> None:
         core = with_rules("/a/b", merge_slashes=False)
-        self.routes = routes_of(None, core)
+        self.routes = Routes(None, core, None)
         self.assert_sides("core", b"/a/b")
         self.assert_sides("app", b"/a//b")
 
@@ -248,7 +243,7 @@ class SideTests(SynchronousTestCase):
         core = with_rules("/built", build_only=True)
         core.route("/ws", websocket=True)(lambda _: b"")
         core.route("/sub", subdomain="api")(lambda _: b"")
-        self.routes = routes_of(None, core)
+        self.routes = Routes(None, core, None)
         self.assert_sides("app", b"/built", b"/ws", b"/sub")
 
     def test_hosts_are_not_looked_at(self) -> None:
@@ -256,12 +251,45 @@ class SideTests(SynchronousTestCase):
         core = Klein()
         core.url_map.host_matching = True
         core.route("/hosted", host="core.example", subdomain="api")(lambda _: b"")
-        self.routes = routes_of(None, core)
+        self.routes = Routes(None, core, None)
         self.assert_sides("core", b"/hosted")
 
+    def test_rules_that_are_added_later(self) -> None:
+        """To either side; another user of the map may have noticed them before."""
+        self.assert_sides("app", b"/late/1", b"/counter/1", b"/later")
+        self.core.route("/late/<int:n>", endpoint="late")(lambda _: b"")
+        self.assert_sides("core", b"/late/1")
+        self.app.route("/late/1", endpoint="late")(lambda _: b"")
+        self.assertEqual(RouteTable(self.app).find(b"GET", "/late/1"), ANSWERED)
+        self.assert_sides("app", b"/late/1")
+        self.assert_sides("core", b"/late/2")
+        self.core.route("/later/", endpoint="later")(lambda _: b"")
+        self.assert_sides("core", b"/later")
+        self.core.route("/counter/<int:n>/", endpoint="count")(lambda _: b"")
+        self.assert_sides("core", b"/counter/1")
+
+    def test_route(self) -> None:
+        """With the side comes the application's route, or the error."""
+        routes = self.routes
+        for path, expected in (
+            (b"/late", "/<page>"),
+            (b"/shop/a/b", "/shop/<path:rest>"),
+        ):
+            side, found = routes.find(Head(b"GET", path, b"HTTP/1.1", []))
+            assert found is not None
+            app, (route, values) = found
+            self.assertEqual((side, app), ("app", self.app))
+            self.assertEqual(route.endpoint, expected)
+            self.assertEqual(len(values), 1)
+        _, found = routes.find(Head(b"GET", b"/no/such/thing", b"HTTP/1.1", []))
+        assert found is not None
+        self.assertIsInstance(found[1], NotFound)
+        for path in (b"/counter", b"/late//", b"*", b"/\xff"):
+            self.assertIsNone(routes.find(Head(b"GET", path, b"HTTP/1.1", []))[1])
+
     def test_without_a_core_all_is_the_applications(self) -> None:
-        self.routes = routes_of(self.app, None)
-        self.assert_sides("app", b"/counter", b"\xff", b"http://a/b")
+        self.routes = Routes(self.app, None, None)
+        self.assert_sides("app", b"/counter", b"\xff")
 
 
 class OwnsTests(SynchronousTestCase):
@@ -277,25 +305,25 @@ class OwnsTests(SynchronousTestCase):
 
     def test_rules_of_either_side(self) -> None:
         """As they are, and where they would redirect."""
-        routes = routes_of(self.app, self.core)
+        routes = Routes(self.app, self.core, None)
         self.assert_owned(
             True, routes, b"/", b"/shop/3", b"/counter", b"//counter", b"/orders"
         )
         self.assert_owned(
-            False, routes, b"/shop/x", b"/counter/", b"/x", b"*", b"/\xff", b"/static/a"
+            False, routes, b"/shop/x", b"/counter/", b"/x", b"/\xff", b"/static/a"
         )
 
     def test_application_without_a_core(self) -> None:
-        self.assert_owned(True, routes_of(self.app, None), b"/shop/3")
-        self.assert_owned(False, routes_of(self.app, None), b"/counter")
+        self.assert_owned(True, Routes(self.app, None, None), b"/shop/3")
+        self.assert_owned(False, Routes(self.app, None, None), b"/counter")
 
     def test_unknown_rules(self) -> None:
-        self.assert_owned(True, routes_of(None, self.core), b"/counter")
-        self.assert_owned(False, routes_of(None, None), b"/counter", b"/")
+        self.assert_owned(True, Routes(None, self.core, None), b"/counter")
+        self.assert_owned(False, Routes(None, None, None), b"/counter", b"/")
 
     def test_static_files(self) -> None:
         """They come before every rule, whether there is such a file or not."""
-        routes = routes_of(None, None, "/static/")
+        routes = Routes(None, None, "/static/")
         self.assert_owned(True, routes, b"/static/health.txt")
         self.assert_owned(False, routes, b"/static")
 
@@ -305,13 +333,13 @@ class StaticTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         core = with_rules("/static/<path:x>", "/<x>", "/")
-        self.with_core = routes_of(None, core, "/static/")
-        self.without = routes_of(None, None, "/static/")
+        self.with_core = Routes(None, core, "/static/")
+        self.without = Routes(None, None, "/static/")
 
     def assert_static(self, expected: bool, *paths: bytes) -> None:
         for path in paths:
             for routes in (self.with_core, self.without):
-                self.assertEqual(routes.side(path) == "static", expected, path)
+                self.assertEqual(side_of(routes, path) == "static", expected, path)
 
     def test_everything_below(self) -> None:
         self.assert_static(
@@ -334,10 +362,10 @@ class StaticTests(SynchronousTestCase):
         )
 
     def test_a_prefix_of_more_segments(self) -> None:
-        routes = routes_of(None, None, "/assets/v1/")
-        self.assertEqual(routes.side(b"/assets/v1/x"), "static")
-        self.assertEqual(routes.side(b"/assets/v2/x"), "app")
-        self.assertEqual(routes.side(b"/assets/v1"), "app")
+        routes = Routes(None, None, "/assets/v1/")
+        self.assertEqual(side_of(routes, b"/assets/v1/x"), "static")
+        self.assertEqual(side_of(routes, b"/assets/v2/x"), "app")
+        self.assertEqual(side_of(routes, b"/assets/v1"), "app")
 
 
 class ClashTests(SynchronousTestCase):

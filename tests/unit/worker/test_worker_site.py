@@ -6,7 +6,9 @@ from typing import Any, cast
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
+from werkzeug.exceptions import NotFound
 
+from clusterapp.http.syntax.request_head import Head
 from clusterapp.settings.model import Settings
 from clusterapp.web.loading import load
 from clusterapp.worker.worker_site import serve
@@ -42,8 +44,11 @@ class ServeTests(SynchronousTestCase):
             (b"/", False),
             (b"/?/counter", False),
         ):
-            forward = served.proxy.forward if taken else None
-            self.assertEqual(site._forward(target), forward)
+            found = site._forward(Head(b"GET", target, b"HTTP/1.1", []))
+            if taken:
+                self.assertEqual(found, served.proxy.forward)
+            else:
+                self.assertIsInstance(found[1], NotFound)
 
     def test_core(self) -> None:
         """It forwards nothing, to itself least of all."""

@@ -13,6 +13,7 @@ from clusterapp.http.exchange.exchange import Exchange
 from clusterapp.http.server.trusted_peers import NoProxies
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.message_head import ResponseHead
+from clusterapp.http.syntax.request_head import Head
 from clusterapp.interfaces import Fields
 from tests.unit.http.clients import CHUNKED, OK, Client, Slow
 from tests.unit.http.websockets import HANDSHAKE
@@ -46,8 +47,8 @@ class RecorderTests(SynchronousTestCase):
     def record(self, answered: AccessRecord) -> None:
         self.seen.append(answered)
 
-    def forward(self, target: bytes) -> Callable[[Exchange], None] | None:
-        return self.taken.append if target == b"/core" else None
+    def forward(self, head: Head) -> Callable[[Exchange], None] | None:
+        return self.taken.append if head.target == b"/core" else None
 
     def ask(self, target: bytes, more: bytes = b"") -> None:
         self.client.send(b"GET %b HTTP/1.1\r\nHost: h\r\n%b\r\n" % (target, more))

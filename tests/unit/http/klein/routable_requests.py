@@ -1,4 +1,4 @@
-"""A request that Klein's dispatch in clusterapp takes for one of the engine's."""
+"""Requests that Klein's dispatch in clusterapp takes for the engine's."""
 
 from clusterapp.http.application.routable import Routable
 from clusterapp.http.syntax.target_path import routed_path
@@ -29,3 +29,14 @@ class PlainRoutable(Routable):
         self.write(body)
         if not self.ended:
             self.finish()
+
+
+class Body(Routable):
+    """A request with a body, of which method and path are known."""
+
+    def __init__(self, method: bytes, path: str) -> None:
+        self.method = method
+        self._path = path
+
+    def path_text(self) -> str | None:
+        return self._path

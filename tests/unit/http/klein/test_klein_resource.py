@@ -15,7 +15,7 @@ from twisted.web.test.requesthelper import DummyChannel
 from clusterapp.http.klein.klein_resource import KleinRoutes, klein_resource
 from clusterapp.http.klein.klein_routes import STREAMED
 from tests.unit.http.klein.klein_pairs import Conversation
-from tests.unit.http.klein.routable_requests import PlainRoutable
+from tests.unit.http.klein.routable_requests import Body, PlainRoutable
 
 
 class _NoDeferred(PlainRoutable):
@@ -118,25 +118,25 @@ class DispatchTests(SynchronousTestCase):
         self.assertEqual(early[0].mapper.path_info, "/x")
 
     def test_equal_as_kleins_are(self) -> None:
-        """Two resources of one application are, whatever they remember."""
+        """Two resources of one application are, whatever they have compiled."""
         self.route("x", "/x")
         one, other = KleinRoutes(self.app), KleinRoutes(self.app)
-        self.assertIs(one.wants_stream(b"GET", "/x"), False)
+        self.assertIs(one.wants_stream(Body(b"GET", "/x")), False)
         self.assertEqual(one, other)
         self.assertNotEqual(one, KleinRoutes(Klein()))
 
     def test_wants_stream(self) -> None:
         self.route("x", "/x")
         resource = KleinRoutes(self.app)
-        self.assertIs(resource.wants_stream(b"POST", "/y"), False)
+        self.assertIs(resource.wants_stream(Body(b"POST", "/y")), False)
 
         @self.app.route("/y", methods=["POST"])
         def upload(_: Any) -> None: ...
 
         setattr(upload, STREAMED, True)
-        self.assertIs(resource.wants_stream(b"POST", "/y"), True)
-        self.assertIs(resource.wants_stream(b"GET", "/y"), False)
-        self.assertIs(resource.wants_stream(b"POST", "/x"), False)
+        self.assertIs(resource.wants_stream(Body(b"POST", "/y")), True)
+        self.assertIs(resource.wants_stream(Body(b"GET", "/y")), False)
+        self.assertIs(resource.wants_stream(Body(b"POST", "/x")), False)
 
 
 class KleinResourceTests(SynchronousTestCase):

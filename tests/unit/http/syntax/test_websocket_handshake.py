@@ -10,6 +10,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from clusterapp.http.exchange.exchange import Exchange
 from clusterapp.http.site import ClusterSite
+from clusterapp.http.syntax.request_head import Head
 from tests.unit.http.clients import Client
 
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -43,8 +44,8 @@ class HandshakeTests(SynchronousTestCase):
         self.resource = Noting()
         self.exchanges: list[Exchange] = []
 
-        def forward(target: bytes) -> Callable[[Exchange], object] | None:
-            return self.exchanges.append if target == b"/core" else None
+        def forward(head: Head) -> Callable[[Exchange], object] | None:
+            return self.exchanges.append if head.target == b"/core" else None
 
         self.handshaking = ClusterSite(self.clock, self.resource, forward)
 
