@@ -23,6 +23,11 @@ def turn() -> Deferred[None]:
     return deferLater(reactor, 0.01)
 
 
+def kernel_objects() -> set[tuple[int, str]]:
+    """Return the descriptors of inotify, epoll and eventfd objects."""
+    return {each for each in descriptors() if each[1].startswith("anon_inode")}
+
+
 class CodeWatchTests(TestCase):
     """What is told of a folder, and when nothing more is."""
 
@@ -34,11 +39,25 @@ class CodeWatchTests(TestCase):
         self.threads: set[threading.Thread] = set()
         self.waited: tuple[str, Deferred[None]] | None = None
         self.watch = CodeWatch(reactor, [self.folder], self.changed)
+        self.before = kernel_objects()
+        self.addCleanup(self.closed)
         self.addCleanup(self.stop)
 
     def stop(self) -> None:
         if self.watch.running:
             self.watch.stopService()
+
+    async def closed(self) -> None:
+        """
+        Wait until the threads of watchfiles have closed what they watched with.
+
+        They do so when they end; another test would see that its descriptors vanish.
+        """
+        for _ in range(500):
+            if kernel_objects() <= self.before:
+                return
+            await turn()
+        self.assertLessEqual(kernel_objects(), self.before)
 
     def changed(self, paths: frozenset[Path]) -> None:
         self.told.append(paths)
