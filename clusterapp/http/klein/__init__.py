@@ -1,5 +1,5 @@
 """
-Klein's dispatch for requests of this engine, with a cache of matched routes.
+Klein's dispatch for requests of this engine, with compiled routes.
 
 Start with `klein_resource`.
 """

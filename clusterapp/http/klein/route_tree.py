@@ -18,7 +18,9 @@ redirects, a converter is not werkzeug's own or refuses the value.
 
 Each state is visited at most once for a path, since it has one way that leads to it: a
 search takes at most as many steps as there are states, and fewer than that where
-constant segments decide. Nothing of a path is kept.
+constant segments decide. Within a step, a part with several variables
+(``<a>-<b>``, ``<path:a>/x/<path:b>``) is one regular expression of werkzeug's, which
+may try each length of each variable. Nothing of a path is kept.
 """
 
 import re

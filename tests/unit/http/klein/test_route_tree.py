@@ -159,9 +159,13 @@ SHOWN = (
             ("/things/<name>", {"methods": ["DELETE", "GET"]}),
             ("/any", {}),
             ("/any", {"methods": ["GET"]}),
+            ("/moved", {"methods": ["GET"], "redirect_to": "/any"}),
+            ("/moved", {}),
+            ("/slash/", {"methods": ["GET"]}),
+            ("/slash/", {"methods": ["PUT"], "strict_slashes": False}),
         ),
-        ("/things", "/things/1", "/things/a", "/any", "/things/", "/thing"),
-        27,
+        ("/things", "/things/1", "/things/a", "/any", "/moved", "/slash", "/slash/"),
+        22,
     ),
     # Slashes at the end: added, tolerated, and neither.
     Shown(
