@@ -124,9 +124,9 @@ class Leaf:
         self.targets: dict[bytes, Target | None] = {}
         self.otherwise: Target | None = None
         if self.side == "app":
-            self._add_targets(each for each in rules if each.side == "app")
+            self._add_targets(rules)
 
-    def _add_targets(self, rules: Iterable["_SidedRule"]) -> None:
+    def _add_targets(self, rules: Sequence["_SidedRule"]) -> None:
         for _, rule, target in rules:
             if rule.methods is None:
                 self.otherwise = target

@@ -29,7 +29,29 @@ class Pair(BaseConverter):
     regex = "([a-z]+)/([a-z0-9]+)"
 
 
-CONVERTERS = {"even": Even, "pair": Pair}
+class Named(BaseConverter):
+    """A converter with a group that has a name; a part may have one of them."""
+
+    regex = "(?P<first>[a-z])[0-9]"
+
+
+class Tail(BaseConverter):
+    """A converter of whatever is left of a path, if anything is."""
+
+    regex = ".*"
+    part_isolating = False
+    weight = 300
+
+
+class Light(BaseConverter):
+    """A converter that matches what the default one does, and precedes it."""
+
+    regex = "[^/]{1,}"
+    weight = 10
+
+
+CONVERTERS = {"even": Even, "pair": Pair, "tail": Tail}
+CONVERTERS |= {"light": Light, "named": Named}
 
 
 def klein_of(rules: Iterable[tuple[str, dict[str, Any]]], **options: Any) -> Klein:
@@ -48,7 +70,7 @@ SEGMENTS = st.sampled_from(
         *("<?>-<int:?>", "<uuid:?>", "<int(max=3):?>", "<int(signed=True):?>", "<?>"),
         *("<string(length=2):?>", "<string(minlength=2, maxlength=3):?>", "<even:?>"),
         *("<string(minlength=0):?>", "<int(fixed_digits=2):?>", "<pair:?>", "ö", ""),
-        *("a.b", "<float(min=1.0):?>", "<path:?>.b"),
+        *("a.b", "<float(min=1.0):?>", "<path:?>.b", "a<tail:?>", "<light:?>"),
     )
 )
 
@@ -128,6 +150,7 @@ TEXTS = {
     "uuid": (ID, "a"),
     "even": ("12", "7"),
     "pair": ("ab/c1", "ab/"),
+    "tail": ("/", "", "/a", "a/"),
 }
 OTHER_TEXTS = ("ab", "a", "abc", "1")
 

@@ -6,7 +6,7 @@ from typing import Any
 from klein import Klein, Requirer
 from twisted.trial.unittest import SynchronousTestCase
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import BaseConverter, Map
+from werkzeug.routing import BaseConverter, Map, Rule
 
 from clusterapp.http.klein.klein_resource import KleinRoutes
 from clusterapp.http.klein.klein_routes import STREAMED, RouteTable
@@ -83,6 +83,9 @@ class RouteTableTests(SynchronousTestCase):
             self.assertEqual(self.endpoint("/", b"POST"), "write")
             self.assertEqual(self.endpoint("/", b"PUT"), "MethodNotAllowed")
             self.assertIsNone(self.endpoint("/", b"\xff"))
+        self.route("/any", "any")
+        self.assertEqual(self.endpoint("/any", b"ANY"), "any")
+        self.assertIsNone(self.endpoint("/any", b"\xff"))
 
     def test_what_is_klein_s_own(self) -> None:
         """What redirects is not to be had here; what is nowhere is told."""
@@ -164,6 +167,18 @@ class RouteTableTests(SynchronousTestCase):
         self.route("/a")
         del self.app.endpoints["x"]
         self.assertIsNone(self.endpoint("/a"))
+
+    def test_rule_of_the_applications_own(self) -> None:
+        """What another class of rules does is not known."""
+
+        class Own(Rule):
+            """Nothing special, in fact."""
+
+        self.route("/a")
+        plain_map(self.app).add(Own("/own", endpoint="x"))
+        self.matches()
+        self.assertEqual([self.endpoint("/a"), self.endpoint("/own")], ["x", "x"])
+        self.assertEqual(self.asked, ["/own"])
 
     def test_host_matching(self) -> None:
         """A path alone does not tell."""

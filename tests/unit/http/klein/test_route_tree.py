@@ -202,6 +202,18 @@ SHOWN = (
         ),
         19,
     ),
+    # Converters of the application's own: what they match, and what werkzeug does then.
+    Shown(
+        (
+            *("/a<tail:rest>", "/b/<tail:rest>/", "/<even:n>", "/c/<pair:p>/d"),
+            "/n/<named:n>",
+        ),
+        (
+            *("/a", "/a/", "/ab/c", "/b/", "/b/c/", "/b/c", "/12", "/13", "/c/a/1/d"),
+            *("/n/a1", "/d"),
+        ),
+        1,
+    ),
     # What belongs together by its endpoint: defaults, aliases, redirects.
     Shown(
         (
@@ -286,9 +298,14 @@ class OrderTests(SynchronousTestCase):
         app = klein_of([("/<x>", {}), ("/n/<float:x>", {})])
         core = klein_of([("/<any(a, b):x>", {}), ("/<int:x>", {}), ("/n/<int:x>", {})])
         routes = Routes(app, core, None)
-        asked = ("/a", "/1", "/n/1", "/n/1.0")
+        asked = ("/a", "/1", "/n/1", "/n/1.0", "/²")
         sides = [routes.find(TextHead("GET", path))[0] for path in asked]
-        self.assertEqual(sides, ["app", "core", "core", "app"])
+        self.assertEqual(sides, ["app", "core", "core", "app", "app"])
+
+    def test_of_two_maps_by_weight(self) -> None:
+        """Two converters that match the same text may differ in their weight."""
+        app, core = klein_of([("/<x>", {})]), klein_of([("/<light:x>", {})])
+        self.assertEqual(Routes(app, core, None).find(TextHead("GET", "/a"))[0], "core")
 
 
 class UncompiledTests(SynchronousTestCase):
@@ -323,8 +340,10 @@ class UncompiledTests(SynchronousTestCase):
         found = [isinstance(tree.find(b"GET", path), tuple) for path in ("/a", "/b")]
         self.assertEqual(found, [True, False])
         self.assertIsInstance(tree.find(b"GET", "/c"), tuple)
-        other = Klein()
-        other.route("/a", subdomain="api")(lambda _: b"")
-        tree = compile_routes(other)
+        app = Klein()
+        app._url_map = Map(default_subdomain="www", strict_slashes=False)
+        for subdomain in ("api", ""):
+            app.route("/", endpoint=subdomain, subdomain=subdomain)(lambda _: b"")
+        tree = compile_routes(app)
         assert tree is not None
-        self.assertIsInstance(tree.find(b"GET", "/a"), NotFound)
+        self.assertIsInstance(tree.find(b"GET", "/"), NotFound)
