@@ -71,8 +71,6 @@ class ClusterSite(server.Site):
     :param counters: the load counters, which other processes read.
     :param failure_page: returns an HTML page for the client on why a resource failed;
         None if clients get no details.
-    :param serves_agents: whether all clients are other processes of a cluster, which
-        close their connections upon a close notice.
     """
 
     noisy = False
@@ -97,7 +95,6 @@ class ClusterSite(server.Site):
         affinity: SessionAffinity | None = None,
         counters: LoadCounters | None = None,
         failure_page: Callable[[Failure], bytes] | None = None,
-        serves_agents: bool = False,
     ) -> None:
         super().__init__(root, ClusterRequest, reactor=clock)
         limits = limits or Limits()
@@ -108,7 +105,6 @@ class ClusterSite(server.Site):
         self.recorder = recorder
         self.proxies = proxies or NoProxies()
         self.failure_page = failure_page
-        self.serves_agents = serves_agents
         self.heads = HeadReader(limits)
         #: The number of connections whose input waits for the next event-loop turn.
         self.waiting = 0
@@ -213,7 +209,7 @@ class ClusterSite(server.Site):
         count = max(1, len(self._connections) // _PART_CLOSED)
         for kind in _OF_LEAST_USE:
             found = [
-                each for each in self._connections if each.of_client and kind(each)
+                each for each in self._connections if not each.is_relay and kind(each)
             ]
             if found:
                 # Connections of one kind have the same timeout, so the order of
@@ -231,7 +227,7 @@ class ClusterSite(server.Site):
         known = self._connections
         if connection not in known:  # this is called again when its transport is made
             known.add(connection)
-            if connection.of_client:
+            if not connection.is_relay:
                 self.counters.opened()
         if self._sweep is None:
             self.now = self.clock.seconds()
@@ -243,7 +239,7 @@ class ClusterSite(server.Site):
         known = self._connections
         if connection in known:
             known.remove(connection)
-            if connection.of_client:
+            if not connection.is_relay:
                 self.counters.closed()
         self._check_drained()
 

@@ -238,7 +238,6 @@ def core_host(
         limits=limits,
         proxies=TrustedInCore(settings.trusted_proxies),
         failure_page=loaded.failure_page if loaded and settings.reload else None,
-        serves_agents=True,
     )
     factories: dict[str, Any] = {CORE_SOCKET: site}
     for spec in settings.core_listeners:

@@ -68,6 +68,7 @@ EXEMPT = {
     "http.transports.inline_transport:TransportEvents.data_received": _LATER,
     "http.transports.inline_transport:TransportEvents.eof_received": _LATER,
     "http.connection.protocol_upgrade:self.connection.drain": _CALLS,
+    "http.connection.request_input:self._take_turn": _CALLS,
     "http.transports.asyncio_adapter:AsyncioAdapter.eof_received": _CALLS,
     "http.transports.asyncio_adapter:AsyncioAdapter.pause_writing": _CALLS,
     "http.transports.asyncio_adapter:callback": "it is guarded where it is given",

@@ -3,7 +3,6 @@
 from typing import Protocol
 
 from clusterapp.http.connection.flow_control import FlowControl
-from clusterapp.http.connection.guard import Guarded
 from clusterapp.http.connection.lingering_close import Lingering, LingeringClose
 from clusterapp.http.connection.request_input import RequestInput
 from clusterapp.http.connection_limits import (
@@ -16,7 +15,7 @@ from clusterapp.http.server.deadlines import Deadlines, Phase
 from clusterapp.http.server.interfaces import Server, TransportAdapter
 
 
-class Closable(Guarded, Protocol):
+class Closable(Protocol):
     """What closing needs of its connection: the other parts."""
 
     site: Server
@@ -31,14 +30,14 @@ class ConnectionClose:
     Closing of one connection.
 
     :param connection: the connection.
-    :ivar by_client: whether the client has announced that it sends no further request.
+    :ivar client_sends_no_more: whether the client has announced that.
     """
 
-    __slots__ = ("_linger", "by_client", "connection")
+    __slots__ = ("_linger", "client_sends_no_more", "connection")
 
     def __init__(self, connection: Closable) -> None:
         self.connection = connection
-        self.by_client = False
+        self.client_sends_no_more = False
         self._linger: LingeringClose | None = None
 
     def close(self) -> None:
@@ -48,7 +47,8 @@ class ConnectionClose:
         If the client may send more while it has yet to read, the close is a lingering
         one.
         """
-        if not self.by_client and self.connection.adapter.unacknowledged() > 0:
+        unacknowledged = self.connection.adapter.unacknowledged
+        if not self.client_sends_no_more and unacknowledged() > 0:
             self.linger(LINGER_CHECK)
         else:
             self.close_now()
@@ -56,7 +56,7 @@ class ConnectionClose:
     def close_now(self) -> None:
         """Close once everything is written, without waiting for the client to read."""
         connection = self.connection
-        if connection.adapter.closes_by_peer:
+        if connection.adapter.must_linger:
             self.linger(CLOSE_NOTIFY_SECONDS)
             return
         connection.flow.unregister()

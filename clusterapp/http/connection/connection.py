@@ -56,7 +56,7 @@ class Connection:
     :param heads: the parser of request heads with its limits; by default, the site's.
     :param listener: the name of the listener that accepted the connection; empty if
         not known.
-    :ivar write: writes bytes to the client; set by the adapter.
+    :ivar write: writes bytes to the client; set by the adapter, with its transport.
     :ivar cycle: its requests, one at a time.
     :ivar input: its input side.
     :ivar flow: its output side.
@@ -97,7 +97,7 @@ class Connection:
         self.peer = ConnectionPeer(adapter, peer_kind)
         self.cycle: RequestCycle = RequestCycle(self)
         self.input: RequestInput = RequestInput(self, self.cycle, heads)
-        self.flow = FlowControl(site.clock, self._producer_failed)
+        self.flow: FlowControl = FlowControl(self)
         self.closing: ConnectionClose = ConnectionClose(self)
         self.write: Callable[[bytes], None]
         self._upgrade: ProtocolUpgrade | None = None
@@ -115,14 +115,9 @@ class Connection:
     # The peer.
 
     @property
-    def of_client(self) -> bool:
-        """Whether the peer is a client or a proxy, not another worker."""
-        return not self.peer.is_relay
-
-    @property
-    def of_agent(self) -> bool:
-        """Whether the peer is a `CoreAgent`, which closes upon a close notice."""
-        return self.site.serves_agents or self.peer.is_relay
+    def is_relay(self) -> bool:
+        """Whether the peer is a worker that relays requests of its clients."""
+        return self.peer.is_relay
 
     @property
     def origin(self) -> Origin:
@@ -209,8 +204,8 @@ class Connection:
         limits = self.limits
         seconds = limits.first_request_timeout or limits.keepalive_timeout
         if self.site.draining:
-            agent = self.of_agent
-            seconds = CLOSE_NOTICE_SECONDS if agent else FIRST_REQUEST_SECONDS
+            client = self.peer.is_client
+            seconds = FIRST_REQUEST_SECONDS if client else CLOSE_NOTICE_SECONDS
         self.deadlines.wait_for(Phase.REQUEST, seconds)
 
     @ends_connection
@@ -242,7 +237,7 @@ class Connection:
             if not self.adapter.encrypted:
                 self.adapter.close()
             return
-        self.closing.by_client = True
+        self.closing.client_sends_no_more = True
         message = self.cycle.message
         if message is not None and (message.responded or self.adapter.unsent):
             # The client must not take a partial response for a complete one, nor
@@ -251,12 +246,18 @@ class Connection:
         else:
             self.loseConnection()
 
+    def lost(self, reason: Failure) -> None:
+        """Called when the connection is lost: notify the message, protocol and site."""
+        self._notify_of_loss(reason)
+        # The parts refer to each other, and so wait for the garbage collector; the
+        # head, which may be large, does not.
+        self.cycle.head = None
+
     @guarded(
         "tell of the end of a connection",
         log=lambda doing, failure, connection, _: connection.report(doing, failure),
     )
-    def lost(self, reason: Failure) -> None:
-        """Called when the connection is lost: notify the message, protocol and site."""
+    def _notify_of_loss(self, reason: Failure) -> None:
         self.deadlines.clear()
         stream, self.input.upgraded = self.input.upgraded, None
         try:
@@ -285,7 +286,7 @@ class Connection:
         """Unregister the producer."""
         self.flow.unregister()
 
-    def _producer_failed(self, failure: Failure) -> None:
+    def producer_failed(self, failure: Failure) -> None:
         """Called when a producer has raised an exception: end its response."""
         if self.input.upgraded is None and self.cycle.message is not None:
             self.flow.stop()  # the producer may hold open files

@@ -7,6 +7,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from clusterapp.http.connection.guard import Guarded, ends_connection
+from clusterapp.http.connection.peer import ConnectionPeer
 from clusterapp.http.connection.request_cycle import RequestCycle
 from clusterapp.http.connection.request_input import RequestInput
 from clusterapp.http.connection_limits import (
@@ -28,10 +29,7 @@ class Drainable(Guarded, Channel, Protocol):
     deadlines: Deadlines
     input: RequestInput
     cycle: RequestCycle
-
-    @property
-    def of_agent(self) -> bool:
-        """Whether the peer is a `CoreAgent`, which closes upon a close notice."""
+    peer: ConnectionPeer
 
     def loseConnection(self) -> None:
         """Close the connection once everything is written."""
@@ -77,11 +75,11 @@ class ConnectionDrain:
             # Until the site's next check of timeouts.
             connection.deadlines.wait_for(Phase.REST, 0)
             return None
+        connection.pause_reading()
         duplicate = adapter.offer()
         if duplicate is None:
+            connection.resume_reading()
             self._keep_or_close()
-        else:
-            connection.pause_reading()
         return duplicate
 
     @ends_connection
@@ -91,16 +89,19 @@ class ConnectionDrain:
         self.connection.adapter.close()
 
     @ends_connection
-    def keep(self) -> None:
+    def keep(self, *, duplicated: bool = False) -> None:
         """
         Keep the draining connection in this process.
 
         It is closed after the next response, or when no request comes in time.
+
+        :param duplicated: whether other processes may hold duplicates of the socket.
         """
         connection = self.connection
-        connection.adapter.withdraw()
+        connection.adapter.withdraw(duplicated=duplicated)
         connection.resume_reading()
-        if connection.of_agent:
+        if not connection.peer.is_client:
+            # The other process is an agent, which closes upon a close notice.
             self.ask_to_close()
             return
         drain_policy = connection.site.drain_policy
@@ -116,17 +117,15 @@ class ConnectionDrain:
     @ends_connection
     def reclaim(self) -> None:
         """Do as `keep`, although other processes may hold duplicates of the socket."""
-        self.connection.adapter.has_duplicates = True
-        self.keep()
+        self.keep(duplicated=True)
         # Reading was paused for a while: leave time to read what arrived meanwhile.
-        deadlines = self.connection.deadlines
-        deadlines.extend(FIRST_REQUEST_SECONDS)
+        self.connection.deadlines.extend(FIRST_REQUEST_SECONDS)
 
     def _keep_or_close(self) -> None:
         """Close the idle connection in this process, at once if that is allowed."""
         connection = self.connection
         spread = connection.site.drain_policy.spread
-        if connection.cycle.count and not (spread or connection.of_agent):
+        if connection.cycle.count and not spread and connection.peer.is_client:
             connection.loseConnection()
         else:
             self.keep()
@@ -147,7 +146,11 @@ class ConnectionDrain:
     # Responses.
 
     def end_message(self, message: Message) -> None:
-        """Let a response end; one that would not end by itself is completed."""
+        """
+        Start to end the current response.
+
+        One that ends by itself is waited for; a stream of events is completed.
+        """
         connection = self.connection
         if not message.responded:
             connection.close_after()

@@ -25,9 +25,6 @@ class FileChannel(Channel, Protocol):
 
     adapter: TransportAdapter
 
-    def writing_paused(self) -> None:
-        """Called when the client must read before more can be written."""
-
 
 @implementer(IPushProducer)
 class FileSending:
@@ -135,9 +132,7 @@ class FileSending:
             self._abort_by_file(connection, error)
             return False
         if not sent:
-            if sent is None:
-                connection.writing_paused()
-            else:
+            if sent is not None:
                 self._abort_by_file(connection, SHORTER)
             return False
         self._offset += sent
@@ -158,6 +153,6 @@ class FileSending:
             _log.error(
                 "cannot send {path}: {why}; its response is aborted",
                 path=self._path.decode("latin-1"),
-                why=reason,
+                why=str(reason),  # not itself: its traceback holds the file
             )
         connection.abortConnection()

@@ -1,13 +1,23 @@
 """Flow control of a connection's output: producers follow the client's reading."""
 
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
-from twisted.internet.interfaces import IProducer, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IProducer, IPushProducer
 from twisted.python.failure import Failure
 
 from clusterapp.guards import guarded
 from clusterapp.http.connection.pull_producer import Pulling
+from clusterapp.http.server.interfaces import Server
+
+
+class ProducerOwner(Protocol):
+    """What flow control needs of its connection."""
+
+    site: Server
+
+    def producer_failed(self, failure: Failure) -> None:
+        """Called when a producer has raised an exception: end its response."""
 
 
 class FlowControl:
@@ -16,17 +26,15 @@ class FlowControl:
 
     An exception of the producer ends its response, since no other code would.
 
-    :param clock: the reactor, for pull producers.
-    :param failed: called with the failure of a producer.
+    :param connection: the connection.
     :ivar paused: whether the write buffer is full.
     :ivar producer: the registered producer, or None.
     """
 
-    __slots__ = ("_clock", "_failed", "paused", "producer")
+    __slots__ = ("_connection", "paused", "producer")
 
-    def __init__(self, clock: IReactorTime, failed: Callable[[Failure], None]) -> None:
-        self._clock = clock
-        self._failed = failed
+    def __init__(self, connection: ProducerOwner) -> None:
+        self._connection = connection
         self.paused = False
         self.producer: IPushProducer | Pulling | None = None
 
@@ -58,7 +66,9 @@ class FlowControl:
             if self.paused:
                 self.producer.pauseProducing()
         else:
-            pulling = Pulling(producer, self._clock, self._failed)
+            pulling = Pulling(
+                producer, self._connection.site.clock, self._connection.producer_failed
+            )
             self.producer = pulling
             pulling.start(paused=self.paused)
 
@@ -79,4 +89,4 @@ class FlowControl:
         try:
             call()
         except Exception:  # noqa: BLE001 - ends the response, and is logged
-            self._failed(Failure())
+            self._connection.producer_failed(Failure())

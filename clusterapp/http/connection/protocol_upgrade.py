@@ -83,7 +83,8 @@ class ProtocolUpgrade:
     def detach(self) -> None:
         """Called when a resource detaches the transport for a protocol of its own."""
         if not self.detached:
-            self.connection.adapter.detached(self.transport)
+            if self._transport is not None:
+                self.connection.adapter.detached(self._transport)
             self.detached = True
 
     # The upgrade.

@@ -20,7 +20,6 @@ from clusterapp.http.connection.body_discard import Discard
 from clusterapp.http.connection.closing import ConnectionClose
 from clusterapp.http.connection.file_response import FileChannel, FileSending
 from clusterapp.http.connection.flow_control import FlowControl
-from clusterapp.http.connection.guard import Guarded
 from clusterapp.http.connection.peer import ConnectionPeer
 from clusterapp.http.connection.request_input import RequestInput
 from clusterapp.http.connection_limits import DISCARD_LIMIT, DISCARD_SECONDS, Limits
@@ -41,7 +40,11 @@ _REQUEST: Final = Phase.REQUEST
 _BETWEEN_REQUESTS: Final = (Phase.REQUEST, Phase.REST)
 
 
-class RequestChannel(Guarded, FileChannel, Protocol):
+# Not of the class: an event would then hold the instance, and so the connection.
+_log = Logger()
+
+
+class RequestChannel(FileChannel, Protocol):
     """What the requests need of their connection: its other parts."""
 
     closing: ConnectionClose
@@ -89,8 +92,6 @@ class RequestCycle:
         "message",
     )
 
-    _log = Logger()
-
     def __init__(self, connection: RequestChannel) -> None:
         self._connection = connection
         self._site = connection.site
@@ -103,11 +104,6 @@ class RequestCycle:
         # The number of the current request in the site's request record; 0 if the
         # request is not recorded.
         self._noted = 0
-
-    @property
-    def can_serve(self) -> bool:
-        """Whether the next request may be served now."""
-        return self.message is None and not self._connection.flow.paused
 
     @property
     def is_idle(self) -> bool:
@@ -142,7 +138,7 @@ class RequestCycle:
         connection.deadlines.clear()
         self.head = head
         self.count += 1
-        closes = connection.closing.by_client = not head.keeps
+        closes = connection.closing.client_sends_no_more = not head.keeps
         self.closes_after = (
             closes or site.draining or self.count == connection.limits.requests
         )
@@ -201,7 +197,7 @@ class RequestCycle:
         self._connection.deadlines.clear()
         if message is None or head is None or message.responded:
             return
-        self._log.error(
+        _log.error(
             "{method} {path} is given up: no response within {seconds:g} s",
             method=head.method.decode("ascii"),
             path=head.target.partition(b"?")[0].decode("latin-1"),

@@ -9,6 +9,7 @@ bad message is never parsed.
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
+from clusterapp.http.connection.flow_control import FlowControl
 from clusterapp.http.connection.guard import Guarded, ends_connection
 from clusterapp.http.connection_limits import (
     BODY_RATE,
@@ -21,6 +22,7 @@ from clusterapp.http.connection_limits import (
 from clusterapp.http.server.deadlines import Deadlines, Phase
 from clusterapp.http.server.interfaces import (
     Cancellable,
+    Message,
     Server,
     Sink,
     TransportAdapter,
@@ -39,6 +41,7 @@ class InputConnection(Guarded, Protocol):
     site: Server
     adapter: TransportAdapter
     deadlines: Deadlines
+    flow: FlowControl
     limits: Limits
 
     def peer_closed(self) -> None:
@@ -50,10 +53,8 @@ class RequestServer(Protocol):
 
     #: The head of the current request.
     head: Head | None
-
-    @property
-    def can_serve(self) -> bool:
-        """Whether the next request may be served now."""
+    #: The message that answers the current request.
+    message: Message | None
 
     def begin(self, head: Head) -> None:
         """Start serving a request whose head has been received."""
@@ -76,6 +77,7 @@ class RequestInput:
     :ivar sink: what receives the current request's body.
     :ivar upgraded: what receives all input, once the connection is upgraded.
     :ivar closed: whether all further input is discarded.
+    :ivar paused: whether reading is paused, for a consumer that applies back-pressure.
     """
 
     __slots__ = (
@@ -83,10 +85,10 @@ class RequestInput:
         "_marked",
         "_next_turn",
         "_parsing",
-        "_paused",
         "_peer_closed",
         "closed",
         "connection",
+        "paused",
         "sink",
         "stream",
         "upgraded",
@@ -101,7 +103,7 @@ class RequestInput:
         self.sink: Sink | None = None
         self.upgraded: Upgraded | None = None
         self.closed = False
-        self._paused = False
+        self.paused = False
         # The bytes of the body that were received at the last check of its rate.
         self._marked = 0
         self._parsing = False
@@ -126,7 +128,7 @@ class RequestInput:
         if self.sink is not None:
             self.read_body()
             self.go_on()
-        elif self._next_turn is None and self._cycle.can_serve:
+        elif self._may_parse():
             self._parse()
         elif len(stream.pending) > MAX_PENDING_INPUT:
             self.pause()
@@ -152,21 +154,16 @@ class RequestInput:
 
     # Called by the connection and by its messages.
 
-    @property
-    def paused(self) -> bool:
-        """Whether reading is paused, for a consumer that applies back-pressure."""
-        return self._paused
-
     def pause(self) -> None:
         """Pause reading from the client."""
-        if not self._paused:
-            self._paused = True
+        if not self.paused:
+            self.paused = True
             self.connection.adapter.pause_reading()
 
     def resume(self) -> None:
         """Resume reading from the client."""
-        if self._paused:
-            self._paused = False
+        if self.paused:
+            self.paused = False
             self.connection.adapter.resume_reading()
 
     def end(self) -> bytes:
@@ -184,11 +181,18 @@ class RequestInput:
         """Parse pending input behind a message, if the next request may be served."""
         if (
             self.stream.pending
-            and self._next_turn is None
             and not (self.closed or self._parsing)
-            and self._cycle.can_serve
+            and self._may_parse()
         ):
             self._parse()
+
+    def _may_parse(self) -> bool:
+        """Return whether the next request may be served now."""
+        return (
+            self._next_turn is None
+            and self._cycle.message is None
+            and not self.connection.flow.paused
+        )
 
     # The turns of the event loop, which all connections share.
 
@@ -208,18 +212,22 @@ class RequestInput:
             self._next_turn = self.connection.adapter.call_soon(self._take_turn)
             self.connection.site.waiting += 1
 
-    @ends_connection
     def _take_turn(self) -> None:
+        self._read_in_turn()
+        # Also after an exception: the peer closes its side only once.
+        if self._peer_closed and self._next_turn is None:
+            self.connection.peer_closed()
+
+    @ends_connection
+    def _read_in_turn(self) -> None:
         self._next_turn = None
         self.connection.site.waiting -= 1
         self.stream.resume()
         if self.sink is not None and not self.closed:
             self.read_body()
-        if self._next_turn is None and not self._paused:
+        if self._next_turn is None and not self.paused:
             self.connection.adapter.resume_reading()
         self.go_on()
-        if self._peer_closed and self._next_turn is None:
-            self.connection.peer_closed()
 
     def _give_up_turn(self) -> None:
         """Cancel the scheduled call that would continue with pending input."""
@@ -250,7 +258,7 @@ class RequestInput:
             return
         if len(stream.pending) > MAX_PENDING_INPUT or self._next_turn is not None:
             self.pause()
-        elif self._paused:
+        elif self.paused:
             self.resume()
 
     def _parse_one(self, stream: RequestStream) -> bool:
@@ -264,7 +272,8 @@ class RequestInput:
         head = stream.next_event()
         if isinstance(head, Head):
             cycle.begin(head)
-            return cycle.can_serve and not self.closed
+            is_answered = cycle.message is None and not self.connection.flow.paused
+            return is_answered and not self.closed
         deadlines = self.connection.deadlines
         if stream.pending and deadlines.phase != Phase.HEAD:
             seconds = self.connection.limits.header_timeout
@@ -294,7 +303,7 @@ class RequestInput:
                 elif isinstance(event, EndOfMessage):
                     self._end_body(event.trailers)
                 elif event is PAUSED:
-                    # `_paused` stays False: it is for consumers that apply
+                    # `paused` stays False: it is for consumers that apply
                     # back-pressure, and this pause is the parser's own.
                     self.connection.adapter.pause_reading()
                     self._wait_for_turn()
@@ -318,7 +327,7 @@ class RequestInput:
     def is_slow(self) -> bool:
         """Whether the body arrives below the minimum rate, if known already."""
         deadlines = self.connection.deadlines
-        if deadlines.phase != Phase.BODY or self._paused:
+        if deadlines.phase != Phase.BODY or self.paused:
             return False
         now = self.connection.site.clock.seconds()
         seconds = BODY_WINDOW - (deadlines.at - now)
@@ -331,7 +340,7 @@ class RequestInput:
         While reading is paused on our side, the rate is not checked.
         """
         received = self.stream.received
-        if not self._paused and received - self._marked < BODY_RATE * BODY_WINDOW:
+        if not self.paused and received - self._marked < BODY_RATE * BODY_WINDOW:
             self._cycle.refuse(HTTPStatus.REQUEST_TIMEOUT)
             return
         self._marked = received

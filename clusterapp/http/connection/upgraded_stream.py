@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
 
-class UpgradedConnection(Protocol):
-    """The connection that the bytes are received on."""
+class Upgrade(Protocol):
+    """The upgrade of the connection that the bytes are received on."""
 
     def pause_reading(self) -> None:
         """Pause reading from the client."""
@@ -43,33 +43,33 @@ class Upgraded:
     is passed on and reading is paused. In one turn of the event loop a bounded part of
     the pending input is passed on.
 
-    :param connection: the connection.
+    :param upgrade: the upgrade of the connection.
     :param protocol: the protocol.
     :param stream: the buffer of the pending input, which splits it for the protocol.
     :param is_full: whether the write buffer is full.
     """
 
     __slots__ = (
-        "_connection",
         "_has_ended",
         "_is_full",
         "_is_over",
         "_is_paused",
         "_is_scheduled",
         "_stream",
+        "_upgrade",
         "protocol",
     )
 
     def __init__(
         self,
-        connection: UpgradedConnection,
+        upgrade: Upgrade,
         protocol: "IProtocol",
         stream: "ClientFrames | RawBytes",
         *,
         is_full: bool,
     ) -> None:
         self.protocol = protocol
-        self._connection = connection
+        self._upgrade = upgrade
         self._stream = stream
         self._is_full = is_full
         self._is_paused = False
@@ -100,10 +100,10 @@ class Upgraded:
         stream = self._stream
         if not (self._is_full or self._is_paused or self._is_over):
             try:
-                data = stream.take(self._connection.share(FRAMES_AT_ONCE))
+                data = stream.take(self._upgrade.share(FRAMES_AT_ONCE))
             except FramingError as error:
                 self._is_over = True
-                self._connection.fail_framing(error)
+                self._upgrade.fail_framing(error)
                 return
             if data:
                 if isinstance(stream, ClientFrames) and stream.compressed:
@@ -112,14 +112,14 @@ class Upgraded:
             if stream.more:
                 self.schedule()
             elif self._has_ended and not (self._is_full or self._is_paused):
-                self._connection.input_ended()
+                self._upgrade.input_ended()
         self._set_reading()
 
     def schedule(self) -> None:
         """Schedule passing on more in the next turn of the event loop."""
         if not (self._is_scheduled or self._is_over):
             self._is_scheduled = True
-            self._connection.read_on_soon()
+            self._upgrade.read_on_soon()
 
     def full(self, is_full: bool) -> None:
         """Called when the write buffer is full, or has drained."""
@@ -162,9 +162,9 @@ class Upgraded:
         if self._is_over:
             return
         if self._is_full or self._is_paused or self._is_scheduled:
-            self._connection.pause_reading()
+            self._upgrade.pause_reading()
         else:
-            self._connection.resume_reading()
+            self._upgrade.resume_reading()
 
 
 class RawBytes:

@@ -75,7 +75,7 @@ class Deadlines:
         self.at = self._clock.seconds() + seconds
 
     def extend(self, seconds: float) -> None:
-        """Let the phase last so many seconds from now at least."""
+        """Extend the phase to at least so many seconds from now."""
         self.at = max(self.at, self._clock.seconds() + seconds)
 
     def clear(self) -> None:

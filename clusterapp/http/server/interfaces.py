@@ -107,7 +107,6 @@ class Server(Protocol):
     recorder: Recorder | None
     request_record: RequestRecord | None
     proxies: Proxies
-    serves_agents: bool
     names_requests: bool
     failure_page: "Callable[[Failure], bytes] | None"
     #: The context that is copied for each request's context variables.
@@ -131,8 +130,8 @@ class ServerConnection(Protocol):
     deadlines: Deadlines
 
     @property
-    def of_client(self) -> bool:
-        """Whether the peer is a client or a proxy, not another worker."""
+    def is_relay(self) -> bool:
+        """Whether the peer is a worker that relays requests of its clients."""
 
     @property
     def is_slow(self) -> bool:
@@ -182,9 +181,6 @@ class TransportAdapter(Protocol):
 
     It also sets the `write` of its connection, which is the transport's own.
     """
-
-    #: Whether other processes may hold duplicates of the socket.
-    has_duplicates: bool
 
     # The other end.
 
@@ -248,8 +244,8 @@ class TransportAdapter(Protocol):
         """Close the write side; return False if the client has disconnected."""
 
     @property
-    def closes_by_peer(self) -> bool:
-        """Whether a close is complete only when the peer has closed: TLS."""
+    def must_linger(self) -> bool:
+        """Whether every close has to be a lingering one, as over TLS."""
 
     def close(self) -> None:
         """Close the transport once everything is written."""
@@ -273,8 +269,8 @@ class TransportAdapter(Protocol):
     def offer(self) -> "socket.socket | None":
         """Return a duplicate of the socket; None if it has state of this process."""
 
-    def withdraw(self) -> None:
-        """Take the offer back."""
+    def withdraw(self, *, duplicated: bool) -> None:
+        """Take the offer back; `duplicated` if others may hold the socket."""
 
     # The raw stream.
 

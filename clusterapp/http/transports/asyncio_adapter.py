@@ -59,6 +59,7 @@ class AsyncioAdapter(asyncio.Protocol):
         "_announced",
         "_arriving",
         "_closes_when_written",
+        "_has_duplicates",
         "_kernel_writes",
         "_loop",
         "_offered",
@@ -68,7 +69,6 @@ class AsyncioAdapter(asyncio.Protocol):
         "connection",
         "data_received",
         "encrypted",
-        "has_duplicates",
         "native",
     )
 
@@ -87,7 +87,7 @@ class AsyncioAdapter(asyncio.Protocol):
         self.encrypted = False
         self._kernel_writes: KernelWrites | None = None
         self._offered = False
-        self.has_duplicates = False
+        self._has_duplicates = False
         # Whether TLS is closed once the write buffer has been sent.
         self._closes_when_written = False
         self._peer: IAddress | None = None
@@ -277,7 +277,10 @@ class AsyncioAdapter(asyncio.Protocol):
         # TLS must encrypt the data, and it must not overtake the write buffer.
         if self.encrypted or self.unsent:
             return write_part_of_file(self.native.write, fd, offset, length)
-        return self._beside_transport().send_file(fd, offset, length)
+        sent = self._beside_transport().send_file(fd, offset, length)
+        if sent is None:
+            self.connection.writing_paused()
+        return sent
 
     def _beside_transport(self) -> KernelWrites:
         if self._kernel_writes is None:
@@ -304,15 +307,14 @@ class AsyncioAdapter(asyncio.Protocol):
         return True
 
     @property
-    def closes_by_peer(self) -> bool:
+    def must_linger(self) -> bool:
         """
-        Whether `close` would not end the connection for the peer.
+        Whether every close has to be a lingering one.
 
         TLS waits for the peer's close_notify. And while another process has a
         duplicate of the socket, closing this one sends no FIN.
         """
-        there_is_one = self.native is not None
-        return there_is_one and (self.encrypted or self.has_duplicates)
+        return self.is_connected and (self.encrypted or self._has_duplicates)
 
     def close(self) -> None:
         """Close the transport once everything is written."""
@@ -349,7 +351,7 @@ class AsyncioAdapter(asyncio.Protocol):
                 self._arriving.cancel()
             return
         there = self.native.get_extra_info("socket")
-        if self.has_duplicates:
+        if self._has_duplicates:
             shut_down(there)
         # On an offered socket the reset would be sent by another process's close.
         if there is not None and there.fileno() != -1 and not self._offered:
@@ -384,9 +386,10 @@ class AsyncioAdapter(asyncio.Protocol):
         self._offered = duplicate is not None
         return duplicate
 
-    def withdraw(self) -> None:
-        """Take the offer back."""
+    def withdraw(self, *, duplicated: bool) -> None:
+        """Take the offer back; other processes may still hold duplicates."""
         self._offered = False
+        self._has_duplicates |= duplicated
 
     # Called by the connection: the raw stream.
 

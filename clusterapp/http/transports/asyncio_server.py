@@ -40,7 +40,7 @@ class AsyncioServer:
     :param context: returns the TLS context for the next connection; None for a
         listener without TLS.
     :param listener: the name of the listener that accepts the connections.
-    :param kind: the factory of connections, with the arguments of `AsyncioAdapter`.
+    :param kind: the factory of adapters, with the arguments of `AsyncioAdapter`.
     """
 
     _log = Logger()
@@ -72,7 +72,7 @@ class AsyncioServer:
 
     def connection(self, peer: Any) -> AsyncioAdapter:
         """
-        Return a new connection object, to be passed to `begin` with its socket.
+        Return the adapter of a new connection, to be passed to `begin` with its socket.
 
         :param peer: the client's address, as returned by accept(2).
         """
@@ -82,7 +82,7 @@ class AsyncioServer:
         """
         Start a connection on its socket, and take ownership of the socket.
 
-        :param protocol: the connection.
+        :param protocol: the adapter of the connection.
         :param connection: the non-blocking socket.
         """
         if self._context is None:
@@ -180,10 +180,7 @@ class AsyncioServer:
             task = self._loop.create_task(making)
             task.add_done_callback(partial(self._moved, protocol, early, events))
 
-    @guarded(
-        "serve a connection",
-        lambda failure, _, protocol, *__: protocol.connection.fail(failure),
-    )
+    @_ends_connection
     def _moved(
         self,
         protocol: AsyncioAdapter,
@@ -208,10 +205,7 @@ class AsyncioServer:
         protocol.connecting(task)
         task.add_done_callback(partial(self._connected, protocol, connection))
 
-    @guarded(
-        "serve a connection",
-        lambda failure, _, protocol, *__: protocol.connection.fail(failure),
-    )
+    @_ends_connection
     def _connected(
         self,
         protocol: AsyncioAdapter,

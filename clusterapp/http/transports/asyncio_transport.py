@@ -103,8 +103,8 @@ class AsyncioTransport:
 
     @property
     def protocol(self) -> Any:
-        """The protocol that receives input: the connection, unless replaced."""
-        return self._connection if self._protocol is None else self._protocol
+        """The protocol that receives input: the adapter, unless replaced."""
+        return self._adapter if self._protocol is None else self._protocol
 
     @protocol.setter
     def protocol(self, protocol: IProtocol) -> None:

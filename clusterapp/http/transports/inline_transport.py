@@ -29,7 +29,7 @@ class EarlyTransport:
     It has the methods of `asyncio.Transport` that connections call.
 
     :param connection: the non-blocking socket.
-    :param protocol: the connection, paused when the write buffer is full.
+    :param protocol: the adapter of the connection, paused when the buffer is full.
     """
 
     __slots__ = (

@@ -48,7 +48,6 @@ class TwistedAdapter(Protocol):
     def __init__(self, site: Server, peer_kind: PeerKind = PeerKind.CLIENT) -> None:
         self._peer_kind = peer_kind
         self._native: Any = None
-        self.has_duplicates = False
         self.connection = Connection(site, self, peer_kind)
         # Called for each piece of input: set here, it costs no call in between.
         self.dataReceived = (  # type: ignore[method-assign]
@@ -154,8 +153,8 @@ class TwistedAdapter(Protocol):
         return True
 
     @property
-    def closes_by_peer(self) -> bool:
-        """Whether `close` would not end the connection for the peer: it uses TLS."""
+    def must_linger(self) -> bool:
+        """Whether every close has to be a lingering one: TLS waits for the peer's."""
         return self.encrypted
 
     def close(self) -> None:
@@ -180,13 +179,13 @@ class TwistedAdapter(Protocol):
 
     @property
     def can_be_offered(self) -> bool:
-        """Whether the connection may be offered; `offer` has none to give."""
+        """Return True: `offer` tells that there is no duplicate."""
         return True
 
     def offer(self) -> None:
         """Return None: a reactor's connections are not passed to other processes."""
 
-    def withdraw(self) -> None:
+    def withdraw(self, *, duplicated: bool) -> None:
         """Do nothing: there is no offer to take back."""
 
     # Called by the connection: the raw stream.
@@ -195,7 +194,7 @@ class TwistedAdapter(Protocol):
         """Return a new transport object for code that asks for the raw stream."""
         is_client = self._peer_kind is PeerKind.CLIENT
         kind = TwistedTransport if is_client else ForwardedTransport
-        return kind(connection, self._native)
+        return kind(connection, self)
 
     def detached(self, transport: TwistedTransport) -> None:
         """Called when a resource detaches the transport for a protocol of its own."""

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IAddress, ISSLTransport
+from twisted.internet.protocol import Protocol
 from zope.interface import alsoProvides, directlyProvides, providedBy
 
 from clusterapp.http.server.deadlines import CLOSE_SENT, CLOSING
@@ -26,22 +27,23 @@ class TwistedTransport:
     back-pressure, and of the end of the connection.
 
     :param connection: the connection.
-    :param native: the transport of the connection.
+    :param adapter: the adapter of its transport, which is the transport's protocol.
     """
 
-    def __init__(self, connection: StreamChannel, native: Any) -> None:
+    def __init__(self, connection: StreamChannel, adapter: Protocol) -> None:
         self._connection = connection
-        self._native = native
+        self._adapter = adapter
+        self._native: Any = adapter.transport
         self._protocol: IProtocol | None = None
-        directlyProvides(self, providedBy(native))
+        directlyProvides(self, providedBy(self._native))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._native, name)
 
     @property
     def protocol(self) -> Any:
-        """The protocol that receives input: the connection, unless replaced."""
-        return self._connection if self._protocol is None else self._protocol
+        """The protocol that receives input: the adapter, unless replaced."""
+        return self._adapter if self._protocol is None else self._protocol
 
     @protocol.setter
     def protocol(self, protocol: "IProtocol") -> None:
@@ -115,16 +117,16 @@ class ForwardedTransport(TwistedTransport):
     between worker and core does.
 
     :param connection: the connection of the request, with its client's addresses.
-    :param native: the transport to the worker.
+    :param adapter: the adapter of the transport to the worker.
     """
 
-    def __init__(self, connection: StreamChannel, native: Any) -> None:
-        super().__init__(connection, native)
+    def __init__(self, connection: StreamChannel, adapter: Protocol) -> None:
+        super().__init__(connection, adapter)
         # Stored, since the next request on the connection may be of another client.
         self._peer = as_ip(connection.getPeer())
         self._host = as_ip(connection.getHost())
         self._certificate = connection.peer.certificate
-        directlyProvides(self, providedBy(native) - ISSLTransport)
+        directlyProvides(self, providedBy(self._native) - ISSLTransport)
         if connection.isSecure():
             alsoProvides(self, ISSLTransport)
 

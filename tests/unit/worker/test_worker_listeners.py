@@ -332,4 +332,4 @@ class AdoptingTests(DoorsCase):
         await self.adopted("7 tcp:8")
         connection = (await self.request())._connection
         self.assertEqual(connection.listener, "")
-        self.assertTrue(connection.of_client)
+        self.assertFalse(connection.is_relay)

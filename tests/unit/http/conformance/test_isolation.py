@@ -171,7 +171,8 @@ class InjectedErrorTests(SynchronousTestCase):
         clients = [site.client() for _ in range(3)]
         for client in clients:
             self.patch(client.channel, "withdraw", fails(ValueError("v")))
-        self.patch(clients[1].channel, "withdraw", clients[1].connection.loseConnection)
+        closes = clients[1].connection.loseConnection
+        self.patch(clients[1].channel, "withdraw", lambda **_: closes())
         drained = site.site.drain()
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 2)
         self.assertEqual(

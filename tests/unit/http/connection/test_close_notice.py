@@ -2,8 +2,11 @@
 
 from twisted.web.client import ResponseDone
 
+from clusterapp.http.connection.peer_kind import PeerKind
 from clusterapp.http.connection_limits import CLOSE_NOTICE_SECONDS, Limits
+from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.message_head import CLOSE_NOTICE
+from clusterapp.http.transports.twisted_adapter import TwistedAdapter
 from clusterapp.web.hosting import CoreSite
 from tests.unit.http.clients import CHUNKED as CHUNKED_HEAD
 from tests.unit.http.clients import Client, Greeting, SiteTestCase
@@ -20,7 +23,10 @@ class ServerTests(SiteTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.site.serves_agents = True
+        site = self.site
+        self.patch(
+            site, "buildProtocol", lambda _: TwistedAdapter(site, PeerKind.AGENT)
+        )
 
     def test_idle(self) -> None:
         """It asks for the close, and waits for it: a request may be on its way."""
@@ -85,7 +91,7 @@ class ServerTests(SiteTestCase):
 
     def test_clients_get_none(self) -> None:
         """To a browser or a proxy it would be a response to nothing."""
-        self.site.serves_agents = False
+        self.site = ClusterSite(self.clock, Greeting())
         client = self.client()
         client.send(GET)
         before = client.received
@@ -100,7 +106,7 @@ class CoreTests(SiteTestCase):
     def setUp(self) -> None:
         super().setUp()
         limits = Limits(keepalive_timeout=60.0)
-        self.site = CoreSite(self.clock, Greeting(), limits=limits, serves_agents=True)
+        self.site = CoreSite(self.clock, Greeting(), limits=limits)
 
     def idle(self) -> Client:
         """Connect a worker that has been answered."""

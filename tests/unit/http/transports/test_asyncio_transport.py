@@ -50,7 +50,7 @@ class TransportTests(NativeCase):
         self.assertFalse(ISSLTransport.providedBy(transport))
         self.assertFalse(request.isSecure())
         self.assertIs(transport, request.channel.transport)
-        self.assertIs(transport.protocol, request.channel)
+        self.assertIs(transport.protocol, request.channel.adapter)
 
     @on_each_loop
     async def test_addresses(self) -> None:
@@ -171,7 +171,7 @@ class TransportTests(NativeCase):
     def attach(self, transport: Any) -> Recording:
         """Return a transport to a protocol, as autobahn does."""
         protocol = Recording()
-        transport.protocol.upgrade.detached = True
+        transport.protocol.connection.upgrade.detached = True
         transport.protocol = protocol
         protocol.makeConnection(transport)
         return protocol
