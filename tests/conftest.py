@@ -68,14 +68,18 @@ def pytest_xdist_make_scheduler(
 
 
 @pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_a_folder_of_its_own(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """
     Run each test in an empty folder.
 
     trial's `mktemp` makes files where the test runs, and clusterapp reads a
-    ``clusterapp.toml`` there.
+    ``clusterapp.toml`` there. The path is shorter than that of ``tmp_path``, which has
+    the test's name in it: the path of a Unix socket has at most 107 bytes (unix(7)),
+    and clusters put theirs two folders deeper.
     """
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path_factory.mktemp("t"))
 
 
 @pytest.fixture(autouse=True, scope="module")

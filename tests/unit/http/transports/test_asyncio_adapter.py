@@ -2,14 +2,20 @@
 
 import asyncio
 import socket
+from typing import Any
 
+from clusterapp.http.connection.connection import Connection
+from clusterapp.http.connection.request_cycle import RequestCycle
+from clusterapp.http.connection.request_input import RequestInput
 from clusterapp.http.connection_limits import (
     CHUNKS,
     FIRST_REQUEST_SECONDS,
     LINGER_SECONDS,
     MAX_PENDING_INPUT,
+    PIPELINED,
 )
 from clusterapp.http.server.prepared_response import Prepared
+from clusterapp.http.syntax.request_head import Head
 from clusterapp.http.transports.asyncio_server import AsyncioServer
 from tests.unit.http.native_sites import NativeCase, on_each_loop, pair
 
@@ -171,6 +177,32 @@ class DisconnectTests(NativeCase):
         await other.until(b"hi")
         self.assertLess(self.site.requests, 500)
         self.assertEqual((await client.rest()).count(b"\r\n\r\nhi"), 1000)
+
+    @on_each_loop
+    async def test_exception_after_the_end_of_the_input(self) -> None:
+        """The peer closes its side only once: this is not forgotten."""
+        make, wait = RequestCycle._make, RequestInput._wait_for_turn
+
+        def failing(cycle: RequestCycle, head: Head) -> Any:
+            if head.path == b"/fails":
+                raise ValueError(head.path)
+            return make(cycle, head)
+
+        def ended_meanwhile(read: RequestInput) -> None:
+            wait(read)
+            self.assertTrue(read.ended())
+
+        self.patch(RequestCycle, "_make", failing)
+        self.patch(RequestInput, "_wait_for_turn", ended_meanwhile)
+        ends: list[object] = []
+        self.patch(Connection, "peer_closed", lambda _: ends.append(1))
+        client = await self.client()
+        hello = b"GET /hi HTTP/1.1\r\nHost: h\r\n\r\n"
+        fails = b"GET /fails HTTP/1.1\r\nHost: h\r\n\r\n"
+        client.socket.send(hello * PIPELINED + fails)
+        await self.so(lambda: ends)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        client.socket.close()
 
     @on_each_loop
     async def test_turns_are_shared(self) -> None:
