@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from bench import processes
 from bench.errors import BenchError
 from bench.servers import HOST, Server
-from bench.works import Work
+from bench.works import Work, fill
 
 #: Connections before the first look: they fill what the allocators had left over.
 _WARM_UP = 500
@@ -57,8 +57,9 @@ def _hold(
 ) -> list[http.client.HTTPConnection]:
     """Open connections, ask each one question, and leave them open."""
     held = [stack.enter_context(_connection(port)) for _ in range(count)]
-    for connection in held:
-        connection.request("GET", work.path)  # which connects
+    for number, connection in enumerate(held):
+        path = fill(work.path, f"client-{number}")
+        connection.request("GET", path)  # which connects
         connection.getresponse().read()
     return held
 

@@ -106,7 +106,9 @@ class Cache:
         folder = self._root / "static"
         folder.mkdir(parents=True, exist_ok=True)
         for name, size in STATIC_FILES.items():
-            (folder / name).write_bytes(static_text(size))
+            file = folder / name
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(static_text(name, size))
         return folder
 
     def _environment(self, name: str, wanted: str, *packages: str) -> Path:

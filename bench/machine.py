@@ -21,6 +21,7 @@ PYTHON_PEERS = {
     "uvicorn": ("uvicorn", "starlette"),
     "granian": ("granian", "starlette"),
     "gunicorn": ("gunicorn", "Flask"),
+    "gunicorn-asgi": ("gunicorn", "starlette", "uvloop"),
     "klein": ("klein", "Twisted"),
 }
 

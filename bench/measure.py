@@ -15,7 +15,7 @@ from bench.figures import Figure, Sample
 from bench.install import APPS
 from bench.peers import Ground, Peer
 from bench.servers import HOST, Server, free_port
-from bench.works import Work
+from bench.works import EXAMPLE, Work, fill
 
 _DEADLINE = 60.0
 _WARM_UP_SECONDS = 1
@@ -75,7 +75,11 @@ def started(peer: Peer, work: Work, plan: Plan) -> Iterator[tuple[Server, Ground
     server = Server(
         peer.command(plan.homes[peer.name], work, ground),
         cwd=APPS,
-        env={"BENCH_STATIC": str(plan.static), "NODE_ENV": "production"},
+        env={
+            "BENCH_STATIC": str(plan.static),
+            "BENCH_RULES": str(work.rules),
+            "NODE_ENV": "production",
+        },
         cpus=plan.cpus,
         log=folder / "output",
     )
@@ -197,11 +201,12 @@ class _Course:
 
 
 def _ask(port: int, work: Work) -> tuple[int, bytes]:
-    """Do once what wrk is going to do."""
+    """Send the example of what wrk is going to send, and return status and body."""
     connection = http.client.HTTPConnection(HOST, port, timeout=_DEADLINE)
-    headers = {"Content-Type": "application/octet-stream"} if work.body else {}
+    headers = {"Content-Type": work.content_type} if work.content_type else {}
+    body = fill(work.body, EXAMPLE) or None
     with closing(connection):
-        method = "GET" if work.body is None else "POST"
-        connection.request(method, work.path, work.body, headers)
+        method = "GET" if body is None else "POST"
+        connection.request(method, fill(work.target, EXAMPLE), body, headers)
         answer = connection.getresponse()
         return answer.status, answer.read()

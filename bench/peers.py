@@ -99,6 +99,15 @@ def _gunicorn(home: Path, _work: Work, ground: Ground) -> list[str]:
     ]
 
 
+def _gunicorn_asgi(home: Path, _work: Work, ground: Ground) -> list[str]:
+    return [
+        *(str(home / "gunicorn"), "starlette_app:app"),
+        *("-b", f"127.0.0.1:{ground.port}", "--workers", "1"),
+        *("--worker-class", "asgi", "--worker-connections", "4096"),
+        *("--keep-alive", KEEP_ALIVE, "--log-level", "warning", "--no-control-socket"),
+    ]
+
+
 def _klein(home: Path, _work: Work, ground: Ground) -> list[str]:
     return [str(home / "python"), "klein_app.py", str(ground.port)]
 
@@ -135,6 +144,7 @@ PEERS = (
     Peer("uvicorn", Cache.python_peers, _uvicorn),
     Peer("granian", Cache.python_peers, _granian),
     Peer("gunicorn", Cache.python_peers, _gunicorn),
+    Peer("gunicorn-asgi", Cache.python_peers, _gunicorn_asgi),
     Peer("klein", Cache.python_peers, _klein),
     Peer("express", Cache.express, _express),
     Peer("nginx", lambda _cache: Path(find_program("nginx")), _nginx),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import wrk_script
 from bench.errors import BenchError
 from bench.install import find_program
 from bench.servers import HOST, pinned
@@ -70,7 +71,9 @@ def run(work: Work, port: int, load: Load, folder: Path) -> Run:
     :param folder: where a script may be written.
     :raise BenchError: wrk fails.
     """
-    return parse(output(f"{HOST}:{port}{work.path}", load, _request(work, folder)))
+    place = f"{HOST}:{port}"
+    url = f"{place}{work.path if work.repeated else '/'}"
+    return parse(output(url, load, _request(work, place, folder)))
 
 
 def output(place: str, load: Load, arguments: Sequence[str]) -> str:
@@ -98,20 +101,13 @@ def output(place: str, load: Load, arguments: Sequence[str]) -> str:
     return done.stdout
 
 
-def _request(work: Work, folder: Path) -> list[str]:
-    """Return the wrk script of the requests."""
-    if work.one_request_each:
-        return list(ONE_REQUEST_EACH)
-    if not work.post_bytes:
+def _request(work: Work, place: str, folder: Path) -> list[str]:
+    """Return the arguments that make wrk send the requests of a work."""
+    if work.repeated:
         return []
-    script = folder / f"{work.name}.lua"
-    script.write_text(
-        'wrk.method = "POST"\n'
-        f'wrk.body = string.rep("x", {work.post_bytes})\n'
-        'wrk.headers["Content-Type"] = "application/octet-stream"\n',
-        "ascii",
-    )
-    return ["--script", str(script)]
+    file = folder / f"{work.name}.lua"
+    file.write_text(wrk_script.script(work, place), "ascii")
+    return ["--script", str(file)]
 
 
 def _socket_faults(text: str) -> list[str]:

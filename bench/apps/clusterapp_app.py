@@ -13,11 +13,15 @@ ROWS = json.loads(Path(__file__).with_name("rows.json").read_text("utf-8"))
 app = Application(static=os.environ["BENCH_STATIC"])
 
 
-@app.route("/json")
-def hello(request: IRequest) -> str:
+@app.route("/api/hello/<name>")
+def hello(request: IRequest, name: str) -> str:
     """Answer a small JSON document."""
-    request.setHeader(b"content-type", b"application/json")
-    return json.dumps({"message": "hello, world"})
+    request.setHeader("content-type", "application/json")
+    return json.dumps({"message": f"hello, {name}"})
+
+
+for number in range(int(os.environ["BENCH_RULES"])):
+    app.route(f"/section-{number}/<name>/details")(hello)
 
 
 @app.route("/slot")
@@ -29,8 +33,19 @@ def slot(request: IRequest) -> str:
 @app.route("/page")
 def page(request: IRequest) -> str:
     """Render a table."""
-    request.setHeader(b"content-type", b"text/html; charset=utf-8")
-    return app.render("page.html", title="Stock", rows=ROWS)
+    title = request.args[b"title"][0].decode()
+    request.setHeader("content-type", "text/html; charset=utf-8")
+    return app.render("page.html", title=title, rows=ROWS)
+
+
+@app.route("/form", methods=["POST"])
+def form(request: IRequest) -> str:
+    """Read the fields of a form."""
+    fields = request.args
+    request.setHeader("content-type", "application/json")
+    first = fields[b"field0"][0].decode()
+    # The query is among them.
+    return json.dumps({"fields": len(fields) - 1, "first": first})
 
 
 @app.route("/length", methods=["POST"])
@@ -39,8 +54,7 @@ def length(request: IRequest) -> str:
     return str(len(request.content.read()))
 
 
-@app.core.route("/core")
-def core(request: IRequest) -> str:
+@app.core.route("/core/<name>")
+def core(request: IRequest, name: str) -> str:
     """Answer what `hello` does, from the core."""
-    request.setHeader(b"content-type", b"application/json")
-    return json.dumps({"message": "hello, world"})
+    return hello(request, name)

@@ -27,18 +27,33 @@ templates = Environment(
 )
 
 
-@app.route("/json")
-def hello(request: IRequest) -> str:
+@app.route("/api/hello/<name>")
+def hello(request: IRequest, name: str) -> str:
     """Answer a small JSON document."""
-    request.setHeader(b"content-type", b"application/json")
-    return json.dumps({"message": "hello, world"})
+    request.setHeader("content-type", "application/json")
+    return json.dumps({"message": f"hello, {name}"})
+
+
+for number in range(int(os.environ["BENCH_RULES"])):
+    app.route(f"/section-{number}/<name>/details", endpoint=f"section-{number}")(hello)
 
 
 @app.route("/page")
 def page(request: IRequest) -> str:
     """Render a table."""
-    request.setHeader(b"content-type", b"text/html; charset=utf-8")
-    return templates.get_template("page.html").render(title="Stock", rows=ROWS)
+    title = request.args[b"title"][0].decode()
+    request.setHeader("content-type", "text/html; charset=utf-8")
+    return templates.get_template("page.html").render(title=title, rows=ROWS)
+
+
+@app.route("/form", methods=["POST"])
+def form(request: IRequest) -> str:
+    """Read the fields of a form."""
+    fields = request.args
+    request.setHeader("content-type", "application/json")
+    first = fields[b"field0"][0].decode()
+    # The query is among them.
+    return json.dumps({"fields": len(fields) - 1, "first": first})
 
 
 @app.route("/length", methods=["POST"])

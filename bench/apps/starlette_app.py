@@ -22,16 +22,22 @@ templates = Jinja2Templates(
 )
 
 
-async def hello(_request: Request) -> Response:
+async def hello(request: Request) -> Response:
     """Answer a small JSON document."""
-    return JSONResponse({"message": "hello, world"})
+    return JSONResponse({"message": f"hello, {request.path_params['name']}"})
 
 
 async def page(request: Request) -> Response:
     """Render a table."""
     return templates.TemplateResponse(
-        request, "page.html", {"title": "Stock", "rows": ROWS}
+        request, "page.html", {"title": request.query_params["title"], "rows": ROWS}
     )
+
+
+async def form(request: Request) -> Response:
+    """Read the fields of a form."""
+    async with request.form() as fields:
+        return JSONResponse({"fields": len(fields), "first": fields["field0"]})
 
 
 async def length(request: Request) -> Response:
@@ -41,8 +47,13 @@ async def length(request: Request) -> Response:
 
 app = Starlette(
     routes=[
-        Route("/json", hello),
+        Route("/api/hello/{name}", hello),
+        *(
+            Route(f"/section-{number}/{{name}}/details", hello)
+            for number in range(int(os.environ["BENCH_RULES"]))
+        ),
         Route("/page", page),
+        Route("/form", form, methods=["POST"]),
         Route("/length", length, methods=["POST"]),
         Mount("/static", StaticFiles(directory=os.environ["BENCH_STATIC"])),
     ]

@@ -20,7 +20,7 @@ function listen(app, port) {
 }
 
 function hello(request, response) {
-  response.json({ message: 'hello, world' });
+  response.json({ message: `hello, ${request.params.name}` });
 }
 
 function main() {
@@ -28,9 +28,16 @@ function main() {
   app.set('views', path.join(__dirname, 'templates'));
   app.set('view engine', 'ejs');
   app.use('/static', express.static(process.env.BENCH_STATIC));
-  app.get('/json', hello);
+  app.get('/api/hello/:name', hello);
+  for (let number = 0; number < Number(process.env.BENCH_RULES); number += 1) {
+    app.get(`/section-${number}/:name/details`, hello);
+  }
   app.get('/page', (request, response) => {
-    response.render('page', { title: 'Stock', rows });
+    response.render('page', { title: request.query.title, rows });
+  });
+  app.post('/form', express.urlencoded({ extended: false }), (request, response) => {
+    const fields = Object.keys(request.body).length;
+    response.json({ fields, first: request.body.field0 });
   });
   app.post('/length', express.raw({ type: '*/*', limit: '1mb' }), (request, response) => {
     response.type('text').send(String(request.body.length));

@@ -29,10 +29,12 @@ function listener() {
   if (name === 'node-express') {
     const express = require('express');
     const { hello } = require('./app.js');
-    return express().get('/json', hello);
+    return express().get('/api/hello/:name', hello);
   }
   return (request, response) => {
-    const body = JSON.stringify({ message: 'hello, world' });
+    const { pathname } = new URL(request.url, 'http://localhost');
+    const name = pathname.slice('/api/hello/'.length);
+    const body = JSON.stringify({ message: `hello, ${name}` });
     response.setHeader('Content-Type', 'application/json');
     response.setHeader('Content-Length', Buffer.byteLength(body));
     response.end(body);

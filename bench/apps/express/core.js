@@ -16,7 +16,7 @@ const [port, corePort] = process.argv.slice(2).map(Number);
 // What exists once: it answers on a port of its own.
 function primary() {
   const app = express();
-  app.get('/core', hello);
+  app.get('/core/:name', hello);
   listen(app, corePort);
   cluster.fork();
   cluster.on('exit', () => process.exit(1));
