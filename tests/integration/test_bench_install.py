@@ -104,7 +104,8 @@ class CacheTests(SynchronousTestCase):
     def test_static_files(self) -> None:
         """The files are there, at the size that they are called by."""
         folder = self.cache.static()
-        found = {path.name: path.stat().st_size for path in folder.iterdir()}
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        found = {str(path.relative_to(folder)): path.stat().st_size for path in files}
         self.assertEqual(found, STATIC_FILES)
 
     def test_no_checkout(self) -> None:

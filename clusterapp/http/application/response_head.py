@@ -123,6 +123,12 @@ class HeadWriter(Routable):
         else:
             self._plain[lowered] = line
 
+    def has_response_header(self, name: bytes) -> bool:
+        """Return whether a field was set; `name` in lower case."""
+        if "responseHeaders" in self.__dict__:
+            return bool(self.responseHeaders.hasHeader(name))
+        return name in self._plain
+
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
         """
         Set the status of the response.
@@ -176,8 +182,9 @@ class HeadWriter(Routable):
         status = self._status()
         # A value that is rejected here is reset first, or no error could be sent,
         # either.
-        if self.lastModified is not None and not self._is_set(b"last-modified"):
-            when, self.lastModified = self.lastModified, None
+        when = self.lastModified
+        if when is not None and not self.has_response_header(b"last-modified"):
+            self.lastModified = None
             self.setHeader(b"last-modified", datetimeToString(when))
             self.lastModified = when
         if self.etag is not None:
@@ -234,11 +241,6 @@ class HeadWriter(Routable):
     def _default_type(self, *, empty: bool) -> bytes | None:
         """Return the default content type; None if the response has no content."""
         return None if empty or self.code in BODILESS else self.defaultContentType
-
-    def _is_set(self, name: bytes) -> bool:
-        if "responseHeaders" in self.__dict__:
-            return bool(self.responseHeaders.hasHeader(name))
-        return name in self._plain
 
     def _lines(self) -> bytes:
         """Return the lines of `responseHeaders`; the framing is not included."""

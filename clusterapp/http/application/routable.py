@@ -79,6 +79,14 @@ class Routable(WithContext, server.Request):
         """
         raise NotImplementedError
 
+    def has_response_header(self, name: bytes) -> bool:
+        """
+        Return whether a field of the response was set.
+
+        :param name: the field's name in lower case.
+        """
+        raise NotImplementedError
+
     #: The request's connection, and its head.
     _connection: Any
     _head: "Head"

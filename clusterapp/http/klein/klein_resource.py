@@ -6,8 +6,9 @@ implementation:
 
 - It has the rules compiled (see `clusterapp.http.klein.klein_routes`).
 - It creates a mapper and its `IKleinRequest` only on first use.
-- If a handler returns bytes or str, the response is sent at once: no Deferred is
-  created, and the client's disconnection is not watched.
+- If a handler returns a body at once, or is a coroutine that does not have to wait, the
+  response is sent at once: no Deferred is created here, and the client's disconnection
+  is not watched.
 
 If the compiled rules do not decide, a request is matched as by Klein: redirects, host
 matching, a Klein below another resource. Requests that are not the engine's are handled
@@ -31,11 +32,13 @@ The same requests get the same responses, with these intended exceptions:
 - A response that cannot be encoded (a str with a lone surrogate) is an internal error;
   Klein would log it and leave the client waiting.
 - A rule may have a variable named ``f``, with which Klein fails.
+- A dict or a list that a handler returns is sent as JSON. Klein fails to write it.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from klein import Klein, Response
 from klein.app import KleinRequest
@@ -57,6 +60,15 @@ from clusterapp.http.application.routable import Dispatcher, Routable
 from clusterapp.http.klein.klein_routes import NotRouted, RouteTable, segments_of
 from clusterapp.http.klein.route_tree import Found, Route
 from clusterapp.private_names.web import APP_OF, ERROR_HANDLERS, SEGMENT_COUNT
+
+#: What is sent as it is, as text, or as JSON.
+_Body = bytes | str | dict[Any, Any] | list[Any]
+#: The exact types: objects of their subclasses may be renderable.
+_BODIES: Final = frozenset({bytes, str, dict, list})
+
+_encode_json: Final = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), allow_nan=False
+).encode
 
 #: The result of a handler whose response is written by other code.
 _ANSWERED_ELSEWHERE = object()
@@ -174,9 +186,9 @@ class KleinRoutes(KleinResource, Dispatcher):
         else:
             if forks.is_fork:
                 forks.end_fork()
-            # Not their subclasses, which may be renderable.
-            kind = type(result)
-            if kind is str or kind is bytes:
+            if type(result) is Deferred and _has_body(result):
+                result = result.result
+            if type(result) in _BODIES:
                 _respond(request, result)
                 return NOT_DONE_YET
             called = maybeDeferred(lambda: result)
@@ -269,7 +281,7 @@ class _Dispatched:
     def _write(self, result: Any) -> None:
         if result is _ANSWERED_ELSEWHERE:
             return
-        if isinstance(result, bytes | str):
+        if isinstance(result, bytes | str | dict | list):
             _respond(self._request, result)
         elif not self._request.ended:
             self._request.finish()
@@ -292,11 +304,32 @@ def _is_cancelled(failure: Failure) -> bool:
     return isinstance(error, CancelledError)
 
 
-def _respond(request: Routable, body: bytes | str) -> None:
+def _has_body(called: Deferred[Any]) -> bool:
+    """Return whether a Deferred has a body: that of a coroutine which did not wait."""
+    return called.called and not called.paused and type(called.result) in _BODIES
+
+
+def _respond(request: Routable, body: _Body) -> None:
     try:
-        request.respond(body.encode() if isinstance(body, str) else body)
+        if isinstance(body, dict | list):
+            request.respond(_as_json(request, body))
+        else:
+            request.respond(body.encode() if isinstance(body, str) else body)
     except Exception:  # noqa: BLE001  (it is logged, whatever it is)
         _cannot_write(Failure(), request)
+
+
+def _as_json(request: Routable, value: Any) -> bytes:
+    """
+    Return a value as JSON (RFC 8259), and set the Content-Type if it was not set.
+
+    :raises TypeError: if a part of it has no equivalent in JSON.
+    :raises ValueError: if it has a reference to itself, or a number that is not finite.
+    """
+    body = _encode_json(value).encode()
+    if not request.has_response_header(b"content-type"):
+        request.setHeader(b"content-type", b"application/json")
+    return body
 
 
 def _cannot_write(failure: Failure, request: Routable) -> None:

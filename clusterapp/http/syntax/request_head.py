@@ -48,13 +48,6 @@ _NOTED: Final = frozenset(
     }
 )
 
-#: Repeated requests of a client have the same bytes: health checks, polling clients,
-#: proxies. So heads without a body are cached: this many, up to so many bytes, which
-#: bounds the memory to about 1 MiB. Only a head that is received a second time is
-#: cached: storing heads that never recur would cost more than parsing them.
-_REMEMBERED: Final = 256
-_LONGEST_REMEMBERED: Final = 1024
-
 #: The beginnings of an authority without a host.
 _NO_HOST: Final = frozenset({b"", b":"})
 #: llhttp skips these before a method; here they would become a part of it.
@@ -91,6 +84,7 @@ class Head:
 
     :ivar method: the method as received, such as ``b"GET"``.
     :ivar target: the request target in origin-form or ``b"*"``, byte for byte.
+    :ivar path: the target without its query.
     :ivar version: ``b"HTTP/1.0"`` or ``b"HTTP/1.1"``.
     :ivar fields: the fields in their order and case. If the target was in
         absolute-form, its authority replaces the Host field (RFC 9112, 3.2.2).
@@ -103,8 +97,6 @@ class Head:
         checked.
     :ivar origin: the client's connection, as sent by the worker that has forwarded the
         request; None if this connection is the client's.
-
-    It may be shared by many requests, and must not be changed.
     """
 
     length: int | None = 0
@@ -123,13 +115,9 @@ class Head:
     ) -> None:
         self.method = method
         self.target = target
+        self.path = target.partition(b"?")[0]
         self.version = version
         self.fields: Fields = fields
-
-    @Lazy
-    def path(self) -> bytes:
-        """The target without its query."""
-        return self.target.partition(b"?")[0]
 
     @Lazy
     def path_text(self) -> str | None:
@@ -154,9 +142,6 @@ class HeadReader:
         self._of_workers = of_workers
         self._fields: list[tuple[bytes, bytes]] = []
         self._noted: dict[bytes, bytes] = {}
-        self._known: dict[bytes, Head] = {}
-        # The hashes of heads that were received once.
-        self._once: set[int] = set()
 
     def read(self, raw: bytes) -> Head:
         """
@@ -165,27 +150,6 @@ class HeadReader:
         :param raw: the head with the empty line that ends it.
         :raises BadMessageError: for a request that must not be served.
         """
-        head = self._known.get(raw)
-        if head is not None:
-            return head
-        head = self._read(raw)
-        if len(raw) <= _LONGEST_REMEMBERED and head.length == 0:
-            self._consider(raw, head)
-        return head
-
-    def _consider(self, raw: bytes, head: Head) -> None:
-        """Cache a head if it has been received before, not long ago."""
-        mark = hash(raw)
-        if mark in self._once:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[raw] = head
-        else:
-            if len(self._once) >= _REMEMBERED:
-                self._once.clear()
-            self._once.add(mark)
-
-    def _read(self, raw: bytes) -> Head:
         limits = self.limits
         line = raw[: raw.index(b"\r\n")]
         if len(line) > limits.request_line:
@@ -309,6 +273,7 @@ def _check_target(head: Head, noted: dict[bytes, bytes]) -> None:
     if not rest.startswith(b"/"):
         rest = b"*" if (rest, head.method) == (b"", b"OPTIONS") else b"/" + rest
     head.target = rest
+    head.path = rest.partition(b"?")[0]
     if b"host" in noted:
         _replace_host(head, authority)
     else:  # HTTP/1.0; HTTP/1.1 without one is rejected

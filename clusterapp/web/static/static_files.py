@@ -126,6 +126,10 @@ class StaticFiles:
 
         :returns: None for a request whose path is not below the prefix.
         """
+        # A fast check first: nearly all other requests are the application's. Escaped
+        # characters may spell the prefix, too.
+        if not target.startswith(self._start) and b"%" not in target:
+            return None
         entry = self._known(target.partition(b"?")[0])
         if entry is None or self._now() >= entry.fresh_until or method not in _METHODS:
             return self._resolve(method, target, fields)
@@ -173,10 +177,6 @@ class StaticFiles:
 
     def _segments_below(self, path: bytes) -> Sequence[bytes] | None:
         """Return the segments of a path after the prefix; None without the prefix."""
-        # A fast check first: nearly all other paths are the application's.
-        is_plain = path[:1] == b"/" and b"%" not in path
-        if is_plain and not path.startswith(self._start):
-            return None
         segments = segments_of(path)
         if segments is None or not is_below(segments, self._prefix):
             return None

@@ -12,7 +12,16 @@ from bench.install import EXPRESS, REQUIREMENTS
 from bench.options import chosen_checkouts, chosen_peers, chosen_works, parser
 from bench.peers import OURS, PEERS
 from bench.report import details, document, judgement, overview, table, text
-from bench.works import STATIC_FILES, WORKS, Target, Work, static_text
+from bench.works import (
+    EXAMPLE,
+    STATIC_FILES,
+    WORKS,
+    Target,
+    Work,
+    fill,
+    static_text,
+)
+from bench.wrk_script import script
 
 WRK = """\
 Running 1s test @ http://127.0.0.1:8080/json
@@ -260,9 +269,43 @@ class WorkTests(SynchronousTestCase):
 
     def test_static_text(self) -> None:
         """The files are always the same, and of the size they should be."""
-        for size in STATIC_FILES.values():
-            self.assertEqual(len(static_text(size)), size)
-        self.assertEqual(static_text(8), static_text(1024)[:8])
+        texts = [static_text(name, size) for name, size in STATIC_FILES.items()]
+        self.assertEqual([*map(len, texts)], [*STATIC_FILES.values()])
+        self.assertEqual(len(set(texts)), len(texts))
+        self.assertEqual(static_text("a", 8), static_text("a", 1024)[:8])
+
+    def test_example(self) -> None:
+        """What is compared is a request like those of wrk, with a known answer."""
+        for one in WORKS:
+            target = fill(one.target, EXAMPLE)
+            self.assertTrue(target.startswith(fill(one.path, EXAMPLE)), target)
+            self.assertNotIn("{", target + fill(one.body, EXAMPLE))
+            self.assertEqual("visit=" in target, not one.repeated)
+
+    def test_script(self) -> None:
+        """Each request differs from all others, of other runs as well."""
+        [varied] = [one for one in WORKS if one.name == "routes-500"]
+        first, second = (script(varied, "h:80") for _ in range(2))
+        self.assertNotEqual(first, second)
+        self.assertIn("math.random(0, 499)", first)
+        line = '"GET /section-" .. choice .. "/" .. id .. "/details?visit=" .. id .. "'
+        self.assertIn(f"return {line} HTTP/1.1\\r\\nHost: h:80\\r\\nCookie:", first)
+        self.assertTrue(first.endswith('\\r\\n\\r\\n" .. body\nend\n'))
+
+    def test_script_of_a_form(self) -> None:
+        """The body has its type and its length."""
+        [form] = [one for one in WORKS if one.name == "form"]
+        made = script(form, "h:80")
+        self.assertIn('local body = "field0=" .. id .. "&field1=" .. id .. "&', made)
+        kind = "Content-Type: application/x-www-form-urlencoded"
+        self.assertIn(f'{kind}\\r\\nContent-Length: " .. #body .. "\\r', made)
+        self.assertIn('return "POST /form?visit=', made)
+
+    def test_script_of_single_requests(self) -> None:
+        """Each has a connection of its own where the work wants it."""
+        for one in WORKS:
+            closes = "Connection: close" in script(one, "h:80")
+            self.assertEqual(closes, one.one_request_each)
 
     def test_pins(self) -> None:
         """Every peer from a registry has an exact version."""

@@ -25,6 +25,9 @@ class PlainRoutable(Routable):
         self.prepath.extend(self.postpath[:segments])
         self.postpath = self.postpath[segments:]
 
+    def has_response_header(self, name: bytes) -> bool:
+        return bool(self.responseHeaders.hasHeader(name))
+
     def respond(self, body: bytes) -> None:
         self.write(body)
         if not self.ended:

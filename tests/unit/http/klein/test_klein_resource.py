@@ -4,7 +4,7 @@ import gc
 import weakref
 from typing import Any
 
-from klein import Klein
+from klein import Klein, Response
 from klein.interfaces import IKleinRequest
 from klein.resource import KleinResource
 from twisted.internet.defer import Deferred
@@ -44,12 +44,72 @@ class DispatchTests(SynchronousTestCase):
         return Conversation(lambda *_: self.app, KleinRoutes, requests)
 
     def test_body_at_once_needs_no_deferred(self) -> None:
-        for body in (b"here", "here"):
+        """A body that is returned, or that a coroutine returns without waiting."""
+
+        async def coroutine() -> str:
+            return "here"
+
+        for body in (b"here", "here", {"a": "here"}, ["here"], coroutine):
             self.app = Klein()
             self.route(body)
             conversation = self.converse(_NoDeferred)
             conversation.ask("GET", "/")
             self.assertIn(b"here", conversation.heard)
+
+    def test_json(self) -> None:
+        """A dict or a list is sent as JSON, whenever it comes."""
+        value = {"name": "Grüße", "list": [1, None, True, 0.5]}
+        body = '{"name":"Grüße","list":[1,null,true,0.5]}'.encode()
+        later: Deferred[Any] = Deferred()
+
+        async def coroutine() -> dict[str, Any]:
+            return value
+
+        async def waits() -> dict[str, Any]:
+            found: dict[str, Any] = await later
+            return found
+
+        for result in (value, coroutine, waits, Response(200, {}, value)):
+            self.app = Klein()
+            self.route(result)
+            conversation = self.converse()
+            conversation.ask("GET", "/")
+            if result is waits:
+                later.callback(value)
+            self.assertIn(b"Content-Type: application/json\r\n", conversation.heard)
+            self.assertIn(body, conversation.heard)
+        self.app = Klein()
+        self.route([value, "x"])
+        conversation = self.converse()
+        conversation.ask("GET", "/")
+        self.assertIn(b"[" + body + b',"x"]', conversation.heard)
+
+    def test_json_of_a_type(self) -> None:
+        """A Content-Type that the handler has set stays."""
+
+        @self.app.route("/")
+        def handler(request: Any) -> Any:
+            request.setHeader("Content-Type", "application/problem+json")
+            return {"status": 400}
+
+        conversation = self.converse()
+        conversation.ask("GET", "/")
+        self.assertIn(b"Content-Type: application/problem+json\r", conversation.heard)
+        self.assertNotIn(b"application/json", conversation.heard)
+
+    def test_no_json(self) -> None:
+        """A value that has no equivalent is an error of the handler."""
+        endless: list[Any] = []
+        endless.append(endless)
+        errors = TypeError, ValueError, ValueError, UnicodeEncodeError
+        values = {"a": object()}, [float("nan")], endless, ["\ud800"]
+        for value, error in zip(values, errors, strict=True):
+            self.app = Klein()
+            self.route(value)
+            conversation = self.converse()
+            conversation.ask("GET", "/")
+            self.assertIn(b" 500 ", conversation.heard)
+            self.assertEqual(len(self.flushLoggedErrors(error)), 1, value)
 
     def test_handler_is_called_once(self) -> None:
         """Whatever it gives back."""
