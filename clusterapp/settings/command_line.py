@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import TextWrapper, fill
-from typing import Any, NoReturn
+from typing import Any
 
 from twisted.python import usage
 
@@ -94,7 +94,8 @@ class SettingsOptions(usage.Options):
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
-            _fail(f"{error}{self._nearest_flag(error.__context__)}")
+            hint = self._nearest_flag(error.__context__)
+            raise SystemExit(f"clusterapp: {error}{hint}") from error
 
     def parseArgs(self, *arguments: str) -> None:
         """Refuse positional arguments."""
@@ -114,7 +115,7 @@ class SettingsOptions(usage.Options):
         try:
             resolved = self.resolve()
         except SettingsError as error:
-            _fail(str(error))
+            raise SystemExit(f"clusterapp: {error}") from error
         self.settings, self.origins = resolved.settings, resolved.origins
         if self["print-config"]:
             sys.stdout.write(settings_table(resolved))
@@ -164,11 +165,6 @@ class SettingsOptions(usage.Options):
         if not isinstance(cause, getopt.GetoptError) or cause.opt in known:
             return ""
         return did_you_mean(cause.opt, known)
-
-
-def _fail(line: str) -> NoReturn:
-    """End the program with status 1 and one line on stderr."""
-    raise SystemExit(f"clusterapp: {line}")
 
 
 def _add_flag(option: Option[Any]) -> None:

@@ -8,10 +8,10 @@ systemd's variables out of the environment when it is imported.
 
 import re
 
+#: A part and the colon behind it: a key with a value in brackets, or a value with or
+#: without a key.
 _PART = re.compile(
-    r"(?P<bracketed>[a-z]+)=\[(?P<inside>[^\]]*)\](?=:|\Z)"
-    r"|(?:(?P<key>[a-z]+)=)?(?P<text>(?:[^:\\]|\\.)*)",
-    re.DOTALL,
+    r"([a-z]+)=\[([^\]]*)\]:|(?:([a-z]+)=)?((?:[^:\\]|\\.)*):", re.DOTALL
 )
 
 
@@ -30,26 +30,20 @@ def split(spec: str) -> tuple[list[str], dict[str, str]]:
     """
     if "\0" in spec:
         raise ValueError("has a NUL character in it")
+    if (len(spec) - len(spec.rstrip("\\"))) % 2:
+        raise ValueError("the backslash at the end escapes nothing")
     positional: list[str] = []
     keywords: dict[str, str] = {}
-    start = 0
-    while start <= len(spec):
-        part = _PART.match(spec, start)
-        # Every part of the pattern can be empty, so that it always matches.
-        assert part is not None  # noqa: S101
-        start = part.end() + 1
-        if spec[part.end() : start] not in {"", ":"}:
-            raise ValueError("the backslash at the end escapes nothing")
-        key = part["bracketed"] or part["key"]
-        text = part["inside"] if part["bracketed"] else _unquote(part["text"])
-        if key is None:
-            positional.append(text)
+    for bracketed, inside, plain, text in _PART.findall(f"{spec}:"):
+        key, value = (bracketed, inside) if bracketed else (plain, _unquote(text))
+        if not key:
+            positional.append(value)
         elif not positional:
             raise ValueError("must begin with a kind, as in tcp:8080")
         elif key in keywords:
             raise ValueError(f"{key} is given twice")
         else:
-            keywords[key] = text
+            keywords[key] = value
     return positional, keywords
 
 

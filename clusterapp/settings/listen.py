@@ -8,7 +8,7 @@ the first one is positional, the others are ``key=value``.
 import re
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
-from dataclasses import MISSING, Field, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from ipaddress import ip_address
 from typing import Any, ClassVar
 
@@ -45,7 +45,7 @@ class _Listen:
     @property
     def place(self) -> Hashable:
         """The address that only one listener can have; ``None`` if any number can."""
-        return (self.kind, getattr(self, _parameters(type(self))[0].name))
+        return (self.kind, getattr(self, _parameters(type(self))[0]))
 
     @property
     def socket_name(self) -> str:
@@ -54,10 +54,10 @@ class _Listen:
 
     def __str__(self) -> str:
         first, *keywords = _parameters(type(self))
-        spec = f"{self.kind}:{quote(str(getattr(self, first.name)))}"
-        for name, default in ((each.name, each.default) for each in keywords):
+        spec = f"{self.kind}:{quote(str(getattr(self, first)))}"
+        for name in keywords:
             value = getattr(self, name)
-            if value != default:
+            if value != getattr(type(self), name, None):
                 spec += f":{name}={_FORMATS.get(name, quote)(value)}"
         return spec
 
@@ -197,15 +197,12 @@ def _listener(positional: list[str], keywords: dict[str, str]) -> ListenSpec:
         )
     has_folder = kind == "tls" and "certificates" in keywords
     listener_class = TlsFolderListen if has_folder else _CLASSES[kind]
-    first = _parameters(listener_class)[0].name
-    values: dict[str, Any] = {}
-    for parameter in fields(listener_class):
-        name = parameter.name
-        if name == first:
-            values[name] = _value(name, _first(positional, _LABELS.get(name, name)))
-        elif name in keywords:
+    first, *others = _parameters(listener_class)
+    values = {first: _value(first, _first(positional, _LABELS.get(first, first)))}
+    for name in others:
+        if name in keywords:
             values[name] = _value(name, keywords.pop(name))
-        elif parameter.default is MISSING:
+        elif not hasattr(listener_class, name):
             raise ValueError(f"{name} is missing")
     for key in keywords:
         if has_folder and key in {"certificate", "key"}:
@@ -216,9 +213,10 @@ def _listener(positional: list[str], keywords: dict[str, str]) -> ListenSpec:
     return listener_class(**values)
 
 
-def _parameters(listener_class: type[_Listen]) -> list[Field[Any]]:
-    """Return the fields of a class in the order of its endpoint string."""
-    return sorted(fields(listener_class), key=lambda each: each.kw_only is True)
+def _parameters(listener_class: type[_Listen]) -> list[str]:
+    """Return the names of the parameters in the order of the endpoint string."""
+    by_order = sorted(fields(listener_class), key=lambda each: each.kw_only is True)
+    return [each.name for each in by_order]
 
 
 def _first(positional: list[str], label: str) -> str:

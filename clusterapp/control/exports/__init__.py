@@ -11,8 +11,7 @@ from functools import partial
 
 from clusterapp.control.exports.containers import container
 from clusterapp.control.exports.facts import Facts
-from clusterapp.control.exports.haproxy import haproxy
-from clusterapp.control.exports.nginx import nginx
+from clusterapp.control.exports.proxies import haproxy, nginx
 from clusterapp.control.exports.systemd_unit import systemd
 
 #: The exports by the name of the program; each raises `ExportError` if the settings

@@ -1,13 +1,15 @@
 """Values that several exports derive from settings: flags, files, timeouts."""
 
-from collections.abc import Container, Iterator, Sequence
-from typing import Any
+from collections.abc import Container, Iterator
 
 from clusterapp.control.exports.facts import UpstreamAddress
 from clusterapp.settings.listen import ALL_INTERFACES
 from clusterapp.settings.model import OPTIONS, Settings
-from clusterapp.settings.option import Option
 from clusterapp.settings.stop_time import longest_stop
+
+#: Settings that whatever starts the cluster has a place of its own for, or that an
+#: export writes in another way.
+NOT_AS_FLAGS = ("listen", "workers", "state", "control", "working_folder")
 
 #: The settings, and the attributes of a listener, that name files or folders.
 _FILES = (
@@ -53,12 +55,10 @@ class Timeouts:
         self.stop = longest_stop(settings) + _STOP_MARGIN
 
 
-def bind_address(interface: str, port: int) -> str:
+def bind_address(interface: str, port: int | None) -> str:
     """Return ``interface:port``, or the port alone for all interfaces."""
-    return (
-        str(port)
-        if interface == ALL_INTERFACES
-        else str(UpstreamAddress(interface, port))
+    return str(
+        port if interface == ALL_INTERFACES else UpstreamAddress(interface, port)
     )
 
 
@@ -83,15 +83,12 @@ def flags(settings: Settings, without: Container[str]) -> Iterator[tuple[str, ..
     """
     for option in OPTIONS:
         value = getattr(settings, option.name)
-        if value != option.default and option.name not in without:
-            yield from _flag(option, value)
-
-
-def _flag(option: Option[Any], value: object) -> Iterator[tuple[str, ...]]:
-    if not option.type.metavar:
-        yield (option.flag,)
-    elif isinstance(value, Sequence) and not isinstance(value, str):
-        texts = value if option.type.repeatable else [",".join(value)]
-        yield from ((option.flag, text) for text in texts)
-    else:
-        yield option.flag, str(value).removesuffix(".0")
+        if value == option.default or option.name in without:
+            continue
+        if not option.type.metavar:
+            yield (option.flag,)
+        elif isinstance(value, tuple):
+            texts = value if option.type.repeatable else [",".join(value)]
+            yield from ((option.flag, text) for text in texts)
+        else:
+            yield option.flag, str(value).removesuffix(".0")

@@ -15,37 +15,34 @@ def export_warnings(program: str, facts: Facts) -> Iterator[str]:
     :param facts: the facts of the cluster.
     """
     match program:
-        case "nginx":
-            yield from _static(facts)
+        case "nginx" if facts.static is not None:
+            folder = facts.static.folder
+            yield from _left_behind(facts, "the static files are", folder, "them")
         case "systemd":
             yield from _programs(facts)
         case "compose" | "kubernetes":
             yield from _container(facts)
 
 
-def _static(facts: Facts) -> Iterator[str]:
-    static = facts.static
-    if static is not None and facts.is_linked and not facts.keeps(static.folder):
+def _left_behind(facts: Facts, what: str, path: str, them: str) -> Iterator[str]:
+    """Yield a warning if deploys redirect a link, but not to this path."""
+    if facts.is_linked and not PurePath(path).is_relative_to(facts.working_folder):
         yield (
-            f"the static files are in {static.folder}, which is not below the working"
-            f" folder {facts.working_folder}: if a deploy moves them, export anew"
+            f"{what} in {path}, which is not below the working folder"
+            f" {facts.working_folder}: if a deploy moves {them}, export anew"
         )
 
 
 def _programs(facts: Facts) -> Iterator[str]:
-    programs = facts.programs
     if not facts.knows_twistd:
         yield (
             "the master does not tell which twistd runs it: the export has that of this"
             f" clusterctl, {facts.twistd}"
         )
-    if not PurePath(programs).is_absolute():
-        yield f"the folder of twistd is relative: {programs}"
-    elif facts.is_linked and not facts.keeps(programs):
-        yield (
-            f"twistd is in {programs}, which is not below the working folder"
-            f" {facts.working_folder}: if a deploy moves it, export anew"
-        )
+    if PurePath(facts.programs).is_absolute():
+        yield from _left_behind(facts, "twistd is", facts.programs, "it")
+    else:
+        yield f"the folder of twistd is relative: {facts.programs}"
 
 
 def _container(facts: Facts) -> Iterator[str]:

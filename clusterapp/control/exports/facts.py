@@ -14,6 +14,9 @@ from clusterapp.settings.listen import AnyTlsListen, ListenSpec, TcpListen, pars
 from clusterapp.settings.model import OPTIONS, Settings
 from clusterapp.web.trusted_proxies import TrustedProxies
 
+#: A JSON document that a master has answered with.
+Document = Mapping[str, Any]
+
 #: The wildcard addresses, and the loopback address at which such a listener is reached.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - they are looked up
 
@@ -35,6 +38,14 @@ class UpstreamAddress:
     port: int | None = None
 
     @classmethod
+    def reported(cls, text: str) -> "UpstreamAddress":
+        """Return a listener's address in the status: a URL, or ``unix:`` and a path."""
+        if text.startswith("unix:"):
+            return cls(text.removeprefix("unix:"))
+        url = urlsplit(text)
+        return cls.reached(url.hostname or "", url.port)
+
+    @classmethod
     def reached(cls, interface: str, port: int | None) -> "UpstreamAddress":
         """Return the address at which a listener on an interface is reached."""
         return cls(_LOOPBACK.get(interface, interface), port)
@@ -52,18 +63,40 @@ class Public:
 
     :param spec: its specification.
     :param address: its address on this machine.
-    :param sticky: the current key of session affinity, as in `--sticky`; None if it is
-        off.
     """
 
     spec: ListenSpec
     address: UpstreamAddress
-    sticky: str | None
 
     @property
     def is_tls(self) -> bool:
         """Whether the listener uses TLS."""
         return isinstance(self.spec, AnyTlsListen)
+
+    @property
+    def scheme(self) -> str:
+        """The scheme of its URLs."""
+        return "https" if self.is_tls else "http"
+
+    @property
+    def port_name(self) -> str:
+        """The name of its port in a pod."""
+        return f"{self.scheme}-{self.address.port}"
+
+    @property
+    def interface(self) -> str:
+        """The interface of its TCP port; empty if it has none."""
+        spec = self.spec
+        return spec.interface if isinstance(spec, TcpListen | AnyTlsListen) else ""
+
+    def serves(self, *, with_proxy: bool) -> bool:
+        """
+        Return whether the listener serves a client that has no certificate.
+
+        :param with_proxy: whether the client can send the PROXY protocol.
+        """
+        asks_for_certificate = getattr(self.spec, "ca", None) is not None
+        return not asks_for_certificate and (with_proxy or self.spec.proxy is None)
 
 
 @dataclass(frozen=True)
@@ -79,45 +112,52 @@ class HostFacts:
     user: str
 
 
-@dataclass(frozen=True)
 class Facts:
     """
     The facts of a cluster.
 
-    :param app: its application, as ``module:name``.
-    :param settings: its settings.
-    :param slots: the numbers of its slots.
-    :param listeners: its listeners for clients.
-    :param folder: the folder in which it was started, with the operator's name.
-    :param working_folder: its working folder with the operator's name, symbolic links
+    :ivar app: its application, as ``module:name``.
+    :ivar settings: its settings.
+    :ivar slots: the numbers of its slots.
+    :ivar listeners: its listeners for clients.
+    :ivar sticky_text: the key of session affinity, as in `--sticky`; None if no
+        listener has it.
+    :ivar folder: the folder in which it was started, with the operator's name.
+    :ivar working_folder: its working folder with the operator's name, symbolic links
         included.
-    :param resolved_folder: the same with symbolic links resolved, as in its workers.
-    :param static: the location of its static files, if it has any.
-    :param twistd: the program that runs the master, with the operator's name.
-    :param knows_twistd: whether the master has reported it; otherwise it is the one
+    :ivar resolved_folder: the same with symbolic links resolved, as in its workers.
+    :ivar static: the location of its static files, if it has any.
+    :ivar twistd: the program that runs the master, with the operator's name.
+    :ivar knows_twistd: whether the master has reported it; otherwise it is the one
         beside this ``clusterctl``.
-    :param host: the facts from this machine.
+    :ivar host: the facts from this machine.
     """
 
-    app: str
-    settings: Settings
-    slots: Sequence[int]
-    listeners: Sequence[Public]
-    folder: str
-    working_folder: str
-    resolved_folder: str
-    static: StaticFolder | None
-    twistd: str
-    knows_twistd: bool
-    host: HostFacts
+    def __init__(self, config: Document, status: Document, host: HostFacts) -> None:
+        known = [option.name for option in OPTIONS if option.name in config]
+        self.settings = Settings(**{name: config[name]["value"] for name in known})
+        self.app: str = status["name"]
+        self.slots = sorted(worker["slot"] for worker in status["workers"])
+        listeners = status["distribution"]["listeners"]
+        self.listeners = [
+            Public(spec, UpstreamAddress.reported(found["address"]))
+            for spec, found in zip(self.settings.listeners, listeners, strict=False)
+        ]
+        keys = (found["sticky"] for found in listeners)
+        self.sticky_text: str | None = next(filter(None, keys), None)
+        self.folder: str = status["started_in"]
+        self.working_folder: str = status["named_folder"]
+        self.resolved_folder: str = status["folder"]
+        static, twistd = status["static"], status.get("twistd")
+        self.static: StaticFolder | None = static and StaticFolder(
+            static["url"], self._renamed(static["folder"])
+        )
+        self.twistd = self._renamed(twistd or f"{host.programs}/twistd")
+        self.knows_twistd = twistd is not None
+        self.host = host
 
     @classmethod
-    def read(
-        cls,
-        config: Mapping[str, Mapping[str, Any]],
-        status: Mapping[str, Any],
-        host: HostFacts,
-    ) -> "Facts":
+    def read(cls, config: Document, status: Document, host: HostFacts) -> "Facts":
         """
         Return the facts in the documents of a master.
 
@@ -128,30 +168,7 @@ class Facts:
         :raise ExportError: if required facts are missing.
         """
         try:
-            known = [option.name for option in OPTIONS if option.name in config]
-            settings = Settings(**{name: config[name]["value"] for name in known})
-            listeners = status["distribution"]["listeners"]
-            static, twistd = status["static"], status.get("twistd")
-            resolved, named = status["folder"], status["named_folder"]
-            return cls(
-                app=status["name"],
-                settings=settings,
-                slots=sorted(worker["slot"] for worker in status["workers"]),
-                listeners=[
-                    Public(spec, _address(found["address"]), found["sticky"])
-                    for spec, found in zip(settings.listeners, listeners, strict=False)
-                ],
-                folder=status["started_in"],
-                working_folder=named,
-                resolved_folder=resolved,
-                static=static
-                and StaticFolder(
-                    static["url"], _renamed(static["folder"], resolved, named)
-                ),
-                twistd=_renamed(twistd or f"{host.programs}/twistd", resolved, named),
-                knows_twistd=twistd is not None,
-                host=host,
-            )
+            return cls(config, status, host)
         except KeyError as error:
             raise ExportError(
                 f"the master does not tell its {error}: it is of another version"
@@ -167,10 +184,6 @@ class Facts:
         """Whether the working folder is a symbolic link, which deploys redirect."""
         return self.working_folder != self.resolved_folder
 
-    def keeps(self, path: str) -> bool:
-        """Return whether a path is below the working folder by its name."""
-        return PurePath(path).is_relative_to(self.working_folder)
-
     @property
     def label(self) -> str:
         """The application's name in characters that are valid in all formats."""
@@ -184,15 +197,10 @@ class Facts:
         first = self.settings.worker_ports
         if first is None:
             return {}
+        interfaces = (each.interface for each in self.listeners)
+        interface = next(filter(None, interfaces), "127.0.0.1")
         reached = UpstreamAddress.reached
-        return {slot: reached(self.interface, first + slot) for slot in self.slots}
-
-    @property
-    def interface(self) -> str:
-        """The interface of the workers' ports: that of the first TCP listener."""
-        specs = (each.spec for each in self.listeners)
-        tcp = [each for each in specs if isinstance(each, TcpListen | AnyTlsListen)]
-        return tcp[0].interface if tcp else "127.0.0.1"
+        return {slot: reached(interface, first + slot) for slot in self.slots}
 
     @property
     def agent(self) -> UpstreamAddress | None:
@@ -204,16 +212,15 @@ class Facts:
         return UpstreamAddress.reached(listener.interface, listener.port)
 
     @property
+    def private(self) -> Sequence[UpstreamAddress]:
+        """The addresses for balancers: those of workers and of the agent check."""
+        return [*self.workers.values(), *([self.agent] if self.agent else ())]
+
+    @property
     def sticky(self) -> AffinityKey | None:
         """The key of session affinity, if any listener has it."""
         text = self.sticky_text
         return None if text is None else AffinityKey.parse(text)
-
-    @property
-    def sticky_text(self) -> str | None:
-        """The same key, as in `--sticky`."""
-        known = (each.sticky for each in self.listeners)
-        return next((text for text in known if text is not None), None)
 
     def public(self, *, with_proxy: bool) -> Public:
         """
@@ -224,11 +231,7 @@ class Facts:
         :param with_proxy: whether the proxy can send the PROXY protocol.
         :raise ExportError: if there is none that it can use.
         """
-        fit = [
-            each
-            for each in self.listeners
-            if (with_proxy or each.spec.proxy is None) and not _asks_for_more(each.spec)
-        ]
+        fit = [each for each in self.listeners if each.serves(with_proxy=with_proxy)]
         if not fit:
             raise ExportError(
                 "no listener can be used by a proxy: each wants the certificates of"
@@ -242,23 +245,9 @@ class Facts:
         trusted = TrustedProxies(self.settings.trusted_proxies)
         return trusted.trusts(None if address.port is None else address.host)
 
-
-def _asks_for_more(spec: ListenSpec) -> bool:
-    """Return whether a listener requires client certificates."""
-    return isinstance(spec, AnyTlsListen) and spec.ca is not None
-
-
-def _renamed(path: str, resolved: str, named: str) -> str:
-    """Return a path in a folder with the operator's name of that folder."""
-    if not PurePath(path).is_relative_to(resolved):
-        return path
-    return str(PurePath(named, PurePath(path).relative_to(resolved)))
-
-
-def _address(text: str) -> UpstreamAddress:
-    """Parse an address of a master's status: a URL, or ``unix:`` and a path."""
-    kind, _, path = text.partition(":")
-    if kind == "unix":
-        return UpstreamAddress(path)
-    parts = urlsplit(text)
-    return UpstreamAddress.reached(parts.hostname or "", parts.port)
+    def _renamed(self, path: str) -> str:
+        """Return a path in the working folder with the operator's name of that."""
+        if not PurePath(path).is_relative_to(self.resolved_folder):
+            return path
+        below = PurePath(path).relative_to(self.resolved_folder)
+        return str(PurePath(self.working_folder, below))

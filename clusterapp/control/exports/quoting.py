@@ -73,24 +73,20 @@ def duration(seconds: float) -> Quoted:
     return Quoted(f"{whole}s" if seconds == whole else f"{round(seconds * 1000)}ms")
 
 
-def _backslashed(text: str) -> str:
+def double_quoted(text: str) -> Quoted:
+    """Quote an argument in double quotes, in which a backslash escapes."""
     escaped = comment(text).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    return Quoted(f'"{escaped}"')
 
 
-# nginx: a backslash escapes in double quotes; a dollar sign cannot be escaped.
-
-
-def nginx_string(text: str) -> Quoted:
-    """Quote an argument of a directive that does not expand variables."""
-    return Quoted(_backslashed(text))
+# nginx: most directives expand variables, and a dollar sign cannot be escaped.
 
 
 def nginx_without_variables(text: str) -> Quoted:
     """Quote an argument of a directive that expands variables."""
     if "$" in text:
         raise ExportError(f"{text!r} has a dollar sign, which nginx cannot escape")
-    return nginx_string(text)
+    return double_quoted(text)
 
 
 # HAProxy: no character is special in single quotes, and none can be escaped there.
@@ -121,7 +117,7 @@ def unit_value(text: str) -> Quoted:
 
 def unit_path(path: str) -> Quoted:
     """Quote one path of a list of paths."""
-    return Quoted(_backslashed(path).replace("%", "%%"))
+    return Quoted(double_quoted(path).replace("%", "%%"))
 
 
 def unit_program(path: str) -> Quoted:
@@ -164,28 +160,21 @@ _COMMON: Filters = {f.__name__: f for f in (bare, comment, duration, integer)}
 
 #: The filters of each template, by their names in it.
 FILTERS: Mapping[str, Filters] = {
-    "nginx.conf.j2": {
-        **_COMMON,
-        "quoted": nginx_string,
-        "without_variables": nginx_without_variables,
-    },
-    "haproxy.cfg.j2": {
-        **_COMMON,
-        "quoted": haproxy_string,
-        "hash_of_header": haproxy_hash_of_header,
-    },
-    "systemd.units.j2": {
-        **_COMMON,
-        "path": unit_path,
-        "program": unit_program,
-        "value": unit_value,
-        "words": unit_words,
-    },
-    "compose.yaml.j2": {**_COMMON, "name": yaml_name, "quoted": compose_string},
-    "kubernetes.yaml.j2": {
-        **_COMMON,
-        "argument": kubernetes_argument,
-        "name": yaml_name,
-        "quoted": yaml_string,
-    },
+    "nginx.conf.j2": dict(
+        _COMMON, quoted=double_quoted, without_variables=nginx_without_variables
+    ),
+    "haproxy.cfg.j2": dict(
+        _COMMON, quoted=haproxy_string, hash_of_header=haproxy_hash_of_header
+    ),
+    "systemd.units.j2": dict(
+        _COMMON,
+        path=unit_path,
+        program=unit_program,
+        value=unit_value,
+        words=unit_words,
+    ),
+    "compose.yaml.j2": dict(_COMMON, name=yaml_name, quoted=compose_string),
+    "kubernetes.yaml.j2": dict(
+        _COMMON, argument=kubernetes_argument, name=yaml_name, quoted=yaml_string
+    ),
 }

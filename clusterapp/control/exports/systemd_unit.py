@@ -3,16 +3,17 @@
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
-from clusterapp.control.exports.derived_settings import bind_address, flags
+from clusterapp.control.exports.derived_settings import (
+    NOT_AS_FLAGS,
+    bind_address,
+    flags,
+)
 from clusterapp.control.exports.facts import Facts
 from clusterapp.control.exports.template_environment import render
 from clusterapp.settings.listen import SystemdListen, TcpListen, UnixListen
 
 #: Distribution policies for which the master must have created the socket itself.
 _OWN_SOCKETS = ("reuseport", "sticky")
-
-#: Settings that are not flags here, or that `_flags` writes in another way.
-_NOT_AS_FLAGS = ("listen", "workers", "state", "control", "working_folder")
 
 #: The lowest port that unprivileged users may bind.
 _FIRST_UNPRIVILEGED_PORT = 1024
@@ -63,13 +64,12 @@ def _held(facts: Facts) -> Sequence[TcpListen]:
 def _own_ports(facts: Facts, held: Sequence[TcpListen]) -> Iterator[int]:
     """Yield the ports that the service itself must bind."""
     addresses = [each.address for each in facts.listeners if each.spec not in held]
-    addresses += [*facts.workers.values(), *([facts.agent] if facts.agent else ())]
-    yield from (each.port for each in addresses if each.port is not None)
+    yield from (each.port for each in (*addresses, *facts.private) if each.port)
 
 
 def _flags(facts: Facts, held: Sequence[TcpListen]) -> Iterator[tuple[str, ...]]:
     settings = facts.settings
-    yield from flags(settings, _NOT_AS_FLAGS)
+    yield from flags(settings, NOT_AS_FLAGS)
     for spec in settings.listeners:
         inherited = spec in held and SystemdListen(
             held.index(spec), dispatch=spec.dispatch, proxy=spec.proxy

@@ -36,6 +36,6 @@ def render(template: str, facts: Facts, **values: object) -> str:
     :param values: other variables of the template.
     :raise ExportError: if a value cannot be written in the format.
     """
-    settings, found = facts.settings, environment(template).get_template(template)
-    timeouts = Timeouts(settings)
-    return found.render(facts=facts, settings=settings, timeouts=timeouts, **values)
+    values |= {"facts": facts, "settings": facts.settings}
+    values["timeouts"] = Timeouts(facts.settings)
+    return environment(template).get_template(template).render(values)

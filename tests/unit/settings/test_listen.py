@@ -264,7 +264,16 @@ class RefusalTests(SynchronousTestCase):
         self.assert_refused("tcp:80:", "the word '' is one too many")
 
     def test_dangling_backslash(self) -> None:
-        self.assert_refused("unix:a\\", "the backslash at the end escapes nothing")
+        for spec in ("unix:a\\", "unix:a\\\\\\", "tcp:80:interface=[a]\\"):
+            self.assert_refused(spec, "the backslash at the end escapes nothing")
+        self.assertEqual(parse("unix:a\\\\"), UnixListen("a\\"))
+
+    def test_first_mistake(self) -> None:
+        """Of several mistakes, the one that is written first is told."""
+        self.assert_refused(
+            "tcp:x:dispatch=y:proxy=z",
+            "the port 'x' must be a number from 0 to 65535",
+        )
 
     @given(st.text() | AWKWARD | AWKWARD.map("tcp:80:".__add__))
     @settings(deadline=None)

@@ -69,8 +69,9 @@ class SystemdTests(SynchronousTestCase):
         text = export("systemd", listen=("tcp:80",), worker_ports=3001)
         self.assertNotIn(".socket", text)
         self.assertIn("AmbientCapabilities=CAP_NET_BIND_SERVICE\n", text)
-        text = export("systemd", listen=("tcp:8080",), worker_ports=3001)
-        self.assertIn("CapabilityBoundingSet=\n", text)
+        for chosen in ({"worker_ports": 3001}, {"agent_check": "tcp:0"}):
+            text = export("systemd", listen=("tcp:8080",), **chosen)
+            self.assertIn("CapabilityBoundingSet=\n", text)
 
     def test_place(self) -> None:
         """What is in a home folder can be read, and root is no good user."""

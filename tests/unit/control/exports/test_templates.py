@@ -130,7 +130,7 @@ class FilterTests(SynchronousTestCase):
     @given(TEXTS)
     def test_nginx(self, text: str) -> None:
         """As ngx_conf_read_token() reads an argument."""
-        self.assert_read(quoting.nginx_string, read_nginx, text)
+        self.assert_read(quoting.double_quoted, read_nginx, text)
         self.assert_read(quoting.nginx_without_variables, read_nginx, text)
         if "$" in text:
             self.assertRaises(ExportError, quoting.nginx_without_variables, text)

@@ -1,4 +1,4 @@
-"""The export for nginx, as a file of conf.d: made for Debian's 1.22."""
+"""The exports for nginx, made for Debian's 1.22, and for HAProxy, made for its 2.6."""
 
 import re
 from itertools import groupby
@@ -29,7 +29,7 @@ _SENDFILE = "X-Accel-Redirect="
 
 def nginx(facts: Facts) -> str:
     """
-    Return nginx's configuration.
+    Return nginx's configuration, as a file of conf.d.
 
     :raise ExportError: if nginx does not support the settings.
     """
@@ -55,6 +55,21 @@ def nginx(facts: Facts) -> str:
         static_pattern=static and _pattern(static.url, name),
         types=groupby(sorted(_EXTENSIONS, key=_media_type), _media_type),
     )
+
+
+def haproxy(facts: Facts) -> str:
+    """
+    Return HAProxy's configuration.
+
+    :raise ExportError: if HAProxy does not support the settings.
+    """
+    header = facts.settings.sendfile_header
+    if header is not None:
+        raise ExportError(
+            f"sendfile_header is {header}, and HAProxy sends no files: without that"
+            " setting workers send them"
+        )
+    return render("haproxy.cfg.j2", facts)
 
 
 def _name(label: str) -> str:
