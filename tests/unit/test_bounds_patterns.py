@@ -33,18 +33,18 @@ from clusterapp.http.syntax.proxy_protocol import read as read_proxy_header
 from clusterapp.http.syntax.request_head import BadMessageError, HeadReader, check_start
 from clusterapp.http.syntax.target_path import routed_path
 from clusterapp.settings.endpoint_syntax import decimal
-from clusterapp.web.forwarded_header import (
+from clusterapp.web.clients.forwarded_header import (
     is_whole,
     parse_forwarded,
     parse_x_forwarded_for,
 )
+from clusterapp.web.clients.trusted_proxies import TrustedProxies
 from clusterapp.web.request_paths import is_shown, segments_of
 from clusterapp.web.routing import Routes
 from clusterapp.web.static.accept_encoding import wanted
 from clusterapp.web.static.conditional_requests import judge
 from clusterapp.web.static.fingerprints import without_fingerprint
 from clusterapp.web.static.range_requests import parse_ranges
-from clusterapp.web.trusted_proxies import TrustedProxies
 from tests.unit.patterns import (
     CLIENTS,
     LIBRARIES,

@@ -12,7 +12,7 @@ from clusterapp.errors import ExportError
 from clusterapp.interfaces import StaticFolder
 from clusterapp.settings.listen import AnyTlsListen, ListenSpec, TcpListen, parse
 from clusterapp.settings.model import OPTIONS, Settings
-from clusterapp.web.trusted_proxies import TrustedProxies
+from clusterapp.web.clients.trusted_proxies import TrustedProxies
 
 #: The wildcard addresses, and the loopback address at which such a listener is reached.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - they are looked up

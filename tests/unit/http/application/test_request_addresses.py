@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.site import ClusterSite
-from clusterapp.web.trusted_proxies import TrustedProxies
+from clusterapp.web.clients.trusted_proxies import TrustedProxies
 from tests.unit.http.clients import Client, Slow
 
 REPORTED = b"X-Forwarded-For: 2001:db8::1\r\nX-Forwarded-Proto: https\r\n"

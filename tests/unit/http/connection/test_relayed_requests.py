@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.http.connection_limits import Limits
 from clusterapp.http.syntax.client_origin import Origin
 from clusterapp.http.upstream.core_agent import IDLE_TIMEOUT
-from clusterapp.worker.relay_limits import relayed_limits
+from clusterapp.worker.proxy.relay_limits import relayed_limits
 from tests.unit.http.native_sites import Client, on_each_loop
 from tests.unit.worker.workers import WorkersCase
 

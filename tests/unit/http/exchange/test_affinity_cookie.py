@@ -19,12 +19,12 @@ from clusterapp.http.klein.klein_resource import klein_resource
 from clusterapp.http.server.prepared_response import Prepared
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.message_head import ResponseHead
-from clusterapp.web.trusted_proxies import TrustedProxies
-from clusterapp.worker.relay import Relay
-from clusterapp.worker.relay_affinity import SlotAffinity
+from clusterapp.web.clients.trusted_proxies import TrustedProxies
+from clusterapp.worker.proxy.relay import Relay
+from clusterapp.worker.proxy.relay_affinity import SlotAffinity
 from tests.unit.http.clients import Client
 from tests.unit.http.connection.test_request_timeout import Threads
-from tests.unit.web.test_client_slot import SECRET, cookie
+from tests.unit.web.clients.test_client_slot import SECRET, cookie
 
 #: The name of the listener that a connection of Twisted's has come by.
 DOOR = ""

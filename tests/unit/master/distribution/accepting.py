@@ -11,8 +11,8 @@ from clusterapp.master.distribution.listener_policy import PublicListener
 from clusterapp.master.distribution.master_acceptor import MasterAcceptor
 from clusterapp.master.master_sockets import Sockets
 from clusterapp.settings.model import Settings
-from clusterapp.web.client_slot import ClientSlot
-from clusterapp.web.trusted_proxies import TrustedProxies
+from clusterapp.web.clients.client_slot import ClientSlot
+from clusterapp.web.clients.trusted_proxies import TrustedProxies
 from tests.unit.master.distribution.slot_sockets import SlotSocketsCase, Worker
 
 #: A listener on loopback, at a port that the kernel chooses.

@@ -3,8 +3,8 @@
 from twisted.logger import LogLevel, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.channel.log_events import LOG_FD, ChildEvent, RequestFacts
-from clusterapp.channel.log_records import records_of
+from clusterapp.channel.log_pipe.log_events import LOG_FD, ChildEvent, RequestFacts
+from clusterapp.channel.log_pipe.log_records import records_of
 from clusterapp.master.workers.child_log import ChildLogWriter
 from tests.unit.fakes import Log
 from tests.unit.master.workers.test_child_slot import SlotCase
