@@ -23,7 +23,7 @@ from tests.integration.running import (
     is_alive,
     wait_until_gone,
 )
-from tests.integration.test_remote_core import Papers
+from tests.integration.worker.test_remote_core import Papers
 from tests.ports import free_port
 
 #: How many requests each test asks for at least, and with how many replacements.

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.integration.running import (
+    APPS,
     DEADLINE,
     ROOT,
     SCRIPTS,
@@ -20,8 +21,6 @@ from tests.integration.running import (
     eventually,
 )
 from tests.ports import free_port
-
-APPS = Path(__file__).parent / "apps"
 
 #: Starts a command as PID 1 that dies with unshare(1), with a /proc of its own.
 UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
