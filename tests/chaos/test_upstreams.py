@@ -89,7 +89,7 @@ class UpstreamTests(ChaosCase):
             self.assert_stops(running)
 
     def remote(self, where: str, step: Callable[[int], object]) -> None:
-        """Have workers of another cluster ask a core over TLS."""
+        """Run a fault against a core that another cluster's workers use over TLS."""
         papers, port = Papers(self.folder), free_port()
         spec = (
             f"tls:{port}:interface=127.0.0.1:certificate={papers['core.pem']}"

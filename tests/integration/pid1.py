@@ -89,7 +89,7 @@ class Contained(RunningCluster):
         os.kill(self.pid, number)
 
     def leave_orphan(self) -> int:
-        """Have a worker leave an orphan to PID 1; return its pid."""
+        """Make a worker leave an orphaned process to PID 1; return its pid."""
         before = self.children()
         self.get("/orphan")
         eventually(lambda: self.children() != before)

@@ -32,7 +32,7 @@ class Site:
     ways: Mapping[str, Way]
 
     def clusterctl(self, *arguments: str) -> None:
-        """Have the cluster do something, which must succeed."""
+        """Run ``clusterctl``, which must succeed."""
         ended = subprocess.run(
             [SCRIPTS / "clusterctl", "--socket", self.control, *arguments],
             env=clean_environment(),

@@ -128,7 +128,7 @@ class HeadTests(SynchronousTestCase):
 
 
 class NameTests(SynchronousTestCase):
-    """The names of fields, which Twisted's `Headers` keep, whoever makes them."""
+    """The names of fields, which Twisted's `Headers` keep for all instances."""
 
     def kept(self) -> int:
         """Return the bytes that are kept."""

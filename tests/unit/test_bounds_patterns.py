@@ -90,7 +90,7 @@ class Analysis(SreOpParser):  # type: ignore[misc]
 
 
 def weaknesses(pattern: re.Pattern[Any]) -> list[Any]:
-    """Let the analyser find where a pattern takes cubic time, or more."""
+    """Return the weaknesses by which a pattern takes cubic time, or more."""
     source = pattern.pattern
     if isinstance(source, bytes):
         source = source.decode("latin-1")
@@ -198,7 +198,7 @@ class PatternTests(SynchronousTestCase):
         self.assertEqual(slow, [])
 
     def test_an_analyser_finds_nothing(self) -> None:
-        """In none of them, whoever writes the text."""
+        """The analyser finds no weakness in any pattern."""
         found = {
             name: weak
             for name in (OPERATORS | CLIENTS | LIBRARIES)
@@ -234,7 +234,7 @@ LOG_LINE = combined_lines(2048)
 
 
 def tolerant(use: Callable[[bytes], object]) -> Callable[[bytes], object]:
-    """Let a refusal be an answer like any other."""
+    """Wrap a parser, so that it returns None where it refuses its input."""
 
     def call(text: bytes) -> object:
         try:

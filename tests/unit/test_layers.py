@@ -225,7 +225,7 @@ class LayerTests(SynchronousTestCase):
             )
 
     def test_reactor_is_asked_for_where_a_program_begins(self) -> None:
-        """Everybody else is given it."""
+        """All other modules are passed the reactor."""
         askers = {
             str(path.relative_to(PACKAGE))
             for path in MODULES

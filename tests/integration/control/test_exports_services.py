@@ -17,7 +17,7 @@ class ServiceManagerTests(ExportCase):
     """systemd, compose and Kubernetes, as far as they can be asked here."""
 
     def check(self, arguments: list[str]) -> None:
-        """Have flags read, and the application loaded, as a start would."""
+        """Check that ``--check-config`` accepts these arguments."""
         command = [str(SCRIPTS / "twistd"), "-n", "--pidfile=", "clusterapp"]
         ended = subprocess.run(
             [*command, *arguments, "--check-config"],

@@ -1,4 +1,4 @@
-"""Who gets which connections, with real processes and sockets."""
+"""Which worker gets which connections, with real processes and sockets."""
 
 import json
 import os
@@ -98,7 +98,7 @@ class PolicyTests(DispatchCase):
             self.assertEqual(set(self.kept(running, 40).values()), {10})
 
     def test_least_connections(self) -> None:
-        """Who has long ones gets fewer."""
+        """A worker with long-lived connections gets fewer new ones."""
         with (
             self.placed("--dispatch", "least-connections", workers=2) as running,
             ExitStack() as clients,
@@ -126,7 +126,7 @@ class PolicyTests(DispatchCase):
             self.assertEqual(set(self.slots(running, 60)), {0, 1, 2, 3})
 
     def test_shared_is_fair(self) -> None:
-        """Whoever has more than its share leaves the next to others."""
+        """A worker above its share leaves the next connections to other workers."""
         with self.placed() as running:
             counts = self.slots(running, 400)
             self.assertEqual(sum(counts.values()), 400)

@@ -82,7 +82,7 @@ class KeyTests(StickyCase):
             self.assertEqual(at.running.wait(), 0)
 
     def arrive(self, crowd: Crowd) -> Homes:
-        """Let everybody come for the first time, and return where they are at home."""
+        """Send the first request of each client; return the slot of each client."""
         findings = crowd.arrive()
         self.assertEqual(findings.failures, [])
         homes = findings.homes()
@@ -93,7 +93,7 @@ class KeyTests(StickyCase):
         return homes
 
     def kill(self, at: Site, crowd: Crowd, homes: Homes) -> None:
-        """Kill a worker: its replacement has its clients, and nobody else has."""
+        """The clients of a killed worker go to its replacement only."""
         [victim] = {each.pid for each in crowd.ask(1).answers if each.slot == 1}
         with crowd.asking() as findings:
             wait_for_answers(findings)
@@ -110,7 +110,7 @@ class KeyTests(StickyCase):
                 self.assertEqual(homes[failure.http_client], 1, failure)
 
     def reload(self, at: Site, crowd: Crowd, homes: Homes) -> None:
-        """Replace all workers: nothing fails, and everybody stays."""
+        """No request fails in a reload, and each client keeps its slot."""
         before = {each.pid for each in crowd.ask(1).answers}
         with crowd.asking() as findings:
             at.clusterctl("reload")
@@ -123,7 +123,7 @@ class KeyTests(StickyCase):
         self.assertEqual(findings.homes(), homes)
 
     def scale_up(self, at: Site, crowd: Crowd, homes: Homes, *, moves: bool) -> Homes:
-        """Add a slot: it takes its share, and nobody moves between the others."""
+        """A new slot gets its share of the clients; the others keep their slots."""
         with crowd.asking() as findings:
             at.clusterctl("scale", "5")
         print(f"scale 5: {findings}")
@@ -146,7 +146,7 @@ class KeyTests(StickyCase):
         return after
 
     def scale_down(self, at: Site, crowd: Crowd, homes: Homes) -> None:
-        """Take the slot away: its clients go elsewhere, nobody else does."""
+        """Clients of a removed slot get another one; all others keep theirs."""
         with closing(Crowd([*late_visitors(at)])) as late:
             late_homes = late.arrive().homes()
             self.assert_even(late_homes, slots=WORKERS + 1, group="late")
@@ -165,7 +165,7 @@ class KeyTests(StickyCase):
             self.assert_only_left(late, late_homes)
 
     def assert_only_left(self, crowd: Crowd, homes: Homes) -> None:
-        """Expect that those have other slots whose slot is no more, and only they."""
+        """Assert that exactly the clients of removed slots have other slots."""
         findings = crowd.ask(2)
         self.assertEqual(findings.failures, [])
         after = findings.homes()

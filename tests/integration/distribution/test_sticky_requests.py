@@ -57,7 +57,7 @@ class OneConnectionTests(SiteCase):
                     self.assertIn(b'"body": "%b"' % body.encode(), answer)
 
     def test_large_bodies(self) -> None:
-        """They are passed on, whoever is to have them."""
+        """Large bodies are relayed to the worker of the client's slot."""
         body = "x" * 3_000_000
         for number, slot in homes_of(self.at).items():
             with (
@@ -124,7 +124,7 @@ class CookieTests(SiteCase):
                 self.assertTrue(cookie.discard)
 
     def test_good_one(self) -> None:
-        """Whoever has one gets no other, wherever he asks."""
+        """A client with a valid cookie gets no new one from any worker."""
         slot, [cookie] = ask(self.at)
         for _ in range(WORKERS * 2):
             self.assertEqual(ask(self.at, cookie), (slot, []))
@@ -145,7 +145,7 @@ class CookieTests(SiteCase):
             self.assertEqual(ask(self.at, *cookies), (new, []))
 
     def test_what_is_not_checked(self) -> None:
-        """Static files and the core are for everybody, without a cookie."""
+        """Static files and the core's routes are served without an affinity cookie."""
         for target in ("/static/hello.txt", "/core") * WORKERS:
             status, fields, _ = self.at.running.request("GET", target)
             self.assertEqual(status, 200)
@@ -189,7 +189,7 @@ class UpgradeTests(SynchronousTestCase):
         self.check("client-ip")
 
     def check(self, key: str) -> None:
-        """Have a new master while clients ask."""
+        """Clients keep their slots while the master is upgraded."""
         with site(key, "--drain-spread", "1", workers=WORKERS) as at:
             ways = [at.ways[name] for name in ("nginx", "haproxy", "kept", "fresh")]
             numbers = range(CLIENTS)

@@ -31,7 +31,7 @@ class PollingTests(SynchronousTestCase):
         self.check("client-ip")
 
     def check(self, key: str) -> None:
-        """Have sessions by each way, all at the same time."""
+        """Sessions by each way, all concurrent, stay with their slots."""
         with site(key) as at, ThreadPoolExecutor(SESSIONS) as executor:
             for name in ("nginx", "haproxy", "kept", "tls"):
                 way = at.ways[name]

@@ -30,7 +30,7 @@ CLIENT = "127.0.0.7"
 def ask(
     connection: socket.socket, target: str = "/who", more: bytes = b""
 ) -> dict[str, Any]:
-    """Ask whom the cluster takes the client for, and keep the connection."""
+    """Request the client address that the cluster sees; keep the connection."""
     connection.sendall(
         b"GET %b HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (target.encode(), more)
     )
@@ -192,7 +192,7 @@ class HaproxyTests(SynchronousTestCase):
 
 
 class RefusedTests(SynchronousTestCase):
-    """Who is not believed is not served, and hurts nobody."""
+    """Untrusted and malformed headers are refused; other clients are served."""
 
     def test_not_announced(self) -> None:
         """The listener without the word goes on, and so does the one with it."""
@@ -220,7 +220,7 @@ class RefusedTests(SynchronousTestCase):
                 self.assertEqual(ask(connection)["host"], CLIENT)
 
     def test_stranger(self) -> None:
-        """A good header of one who is not trusted: the client could have sent it."""
+        """A valid header of an untrusted peer is refused: clients can forge it."""
         spec = "tcp:0:interface=127.0.0.1:proxy=auto"
         flags = ("--app", "whoami:app", "--listen", spec, "--trusted-proxies", "unix")
         with cluster(*flags, workers=1, env={"PYTHONPATH": str(APPS)}) as running:

@@ -32,7 +32,7 @@ class Client:
     A client of a cluster that has one listener with TLS.
 
     :param running: the cluster.
-    :param authority: whom the client trusts.
+    :param authority: the certificate authority that the client trusts.
     """
 
     def __init__(self, running: RunningCluster, authority: trustme.CA) -> None:
@@ -140,7 +140,7 @@ class ServingTests(TlsCase):
             self.assertRaises(ssl.SSLError, client.shown, "mail.example.org")
 
     def test_client_certificates(self) -> None:
-        """With a ca, only those get an answer who have one of its certificates."""
+        """With a ca, only clients with one of its certificates are served."""
         ca = self.folder / "ca"
         self.authority.cert_pem.write_to_path(str(ca))
         with self.running(f"{self.pair}:ca={ca}") as (_, client):
@@ -180,7 +180,7 @@ class RenewalTests(TlsCase):
     def assert_refused(
         self, running: RunningCluster, client: Client, reason: str
     ) -> None:
-        """Whoever connects gets the old one, before the log says why and after."""
+        """New connections get the old certificate, before and after the log's error."""
         pattern = re.compile("cannot renew a certificate: .*" + reason)
 
         def is_said() -> bool:

@@ -46,7 +46,7 @@ class EventTests(SynchronousTestCase):
     """Each is an event with its level, namespace, process and request."""
 
     def assert_told(self, running: RunningCluster, who: str, where: str) -> None:
-        """Have one process log in each way, and find that in the log."""
+        """Expect the log events of one process, by each way of logging."""
         who = rf"\[{who} generation 1\] "
         for what, pattern in SAID.items():
             if what == "loop" and where:

@@ -274,7 +274,7 @@ class StreamTests(DrainCase):
     """Responses that would not end by themselves."""
 
     def test_events(self) -> None:
-        """They end whole; who comes back is served by the new generation."""
+        """Event streams end cleanly; reconnected clients get the new generation."""
         with cluster(*self.flags, workers=1, cwd=self.folder) as running:
             old = running.get("/pid")
             ask = b"GET /events HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -318,7 +318,7 @@ class WebSocketTests(DrainCase):
     """WebSockets, the workers' own and the core's."""
 
     def come_back(self, app: str, *paths: str, core: str = "master") -> None:
-        """Have one of each when the cluster is reloaded."""
+        """In a reload, WebSockets are closed with 1012, and can be opened anew."""
         control = str(self.folder / "control.sock")
         flags = ("--app", app, "--control", control, "--core", core)
         spread = ("--drain-spread", "1")

@@ -40,7 +40,7 @@ def busy(running: RunningCluster, target: str) -> Iterator[int]:
 
 
 def serve_for(running: RunningCluster, seconds: float) -> set[int]:
-    """Send requests for some time; return the pids of those who answered."""
+    """Send requests for some time; return the pids of the workers that answered."""
     until = time.monotonic() + seconds
     seen = set()
     while time.monotonic() < until:

@@ -240,7 +240,7 @@ class SystemTests(SynchronousTestCase):
         )
 
     def test_a_low_port(self) -> None:
-        """Whoever has no right to it hears which right that is."""
+        """Without the right to bind a low port, the error names the missing right."""
         without = "setpriv --bounding-set=-net_bind_service"
         if os.geteuid() != 0:
             without = "env"

@@ -149,7 +149,7 @@ class ServiceTests(SynchronousTestCase):
         self.systemd = Systemd()
 
     def test_start_and_stop(self) -> None:
-        """Ready is who can answer; what it is asked for until it stops, it answers."""
+        """READY=1 comes when requests are answered, and they are until the stop."""
         with self.systemd.service() as service:
             self.systemd.wait_for("READY=1")
             self.assertIn(b" 200 OK\r\n", self.systemd.ask("/pid"))

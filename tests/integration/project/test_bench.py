@@ -144,7 +144,7 @@ class CourseTests(PlanCase):
 
 
 class FairnessTests(PlanCase):
-    """Counting who answered."""
+    """Counting the responses of each worker."""
 
     def test_counted_in_each_round(self) -> None:
         """Of each manner, what the answers say is read."""

@@ -42,7 +42,7 @@ class ExampleTests(SynchronousTestCase):
         return write_examples(page, self.folder, BEFORE.get(page, ""))
 
     def test_types(self) -> None:
-        """Strictly, by the settings of this project, for whoever copies them."""
+        """The examples pass mypy with the strict settings of this project."""
         programs = []
         for page in PAGES:
             found = self.write(page)

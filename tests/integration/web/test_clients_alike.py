@@ -67,7 +67,7 @@ def answer(connection: socket.socket) -> tuple[dict[str, str], bytes]:
 
 
 class AlikeTests(SynchronousTestCase):
-    """What applications see of a client, whoever serves it."""
+    """Worker, relay and core show applications the same facts of a client."""
 
     @contextmanager
     def running(self, *flags: str) -> Iterator[RunningCluster]:

@@ -1,4 +1,4 @@
-"""Who the client is, in workers and in the core, when it comes through proxies."""
+"""The client address behind proxies, in workers and in the core."""
 
 import json
 from contextlib import AbstractContextManager
@@ -39,7 +39,7 @@ class WhoTests(SynchronousTestCase):
                     )
 
     def test_stranger(self) -> None:
-        """Who is not trusted changes nothing, whatever the core's peer is."""
+        """Fields of an untrusted peer change nothing, whatever the core's peer is."""
         with self.running("--trusted-proxies", "unix,10.0.0.0/8") as running:
             for target in ("/who", "/core/who"):
                 self.assertEqual(self.who(running, target), ("127.0.0.1", True, False))

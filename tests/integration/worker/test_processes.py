@@ -43,7 +43,7 @@ def command_line(pid: int) -> str:
 
 
 class ExitTests(SynchronousTestCase):
-    """Exits are heard of, whoever has started what."""
+    """Exits are reported, by whatever means a process was started."""
 
     def test_every_exit_is_heard_of(self) -> None:
         """
@@ -65,7 +65,7 @@ class ForkTests(SynchronousTestCase):
 
     def hold(self, running: RunningCluster, place: str) -> dict[str, Any]:
         """
-        Have a process forked while connections are open, on one of them.
+        Request a fork on one of several open connections; return its state.
 
         It is checked to have no handler of ours and no socket but its own pipe.
         """

@@ -89,7 +89,7 @@ class RemoteCoreTests(SynchronousTestCase):
                 self.assertEqual(first[1], second[1])
 
     def test_a_client_without_a_certificate(self) -> None:
-        """Whoever shows no certificate of the authority gets nothing."""
+        """Clients without a certificate of the authority are refused."""
         self.papers.issue("stranger", "worker.example", trustme.CA())
         with self.core() as there:
             for shown in (None, "stranger"):

@@ -18,7 +18,7 @@ class LimitTests(SynchronousTestCase):
     """The soft limit becomes the hard one."""
 
     def limits(self, soft: int, hard: int) -> list[tuple[int, int]]:
-        """Have these limits; return those that are set."""
+        """Raise the limit from these limits; return the limits that are set."""
         found: list[tuple[int, int]] = []
         self.patch(resource, "getrlimit", lambda _: (soft, hard))
         self.patch(resource, "setrlimit", lambda _, limits: found.append(limits))

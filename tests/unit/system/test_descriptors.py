@@ -73,7 +73,7 @@ class DefaultTimeoutTests(SynchronousTestCase):
             self.assert_non_blocking(made)
 
     def test_shared(self) -> None:
-        """Whether it blocks stays as those say who share it."""
+        """A shared socket keeps its blocking mode."""
         one, _ = self.pair()
         for blocks in (True, False):
             one.setblocking(blocks)

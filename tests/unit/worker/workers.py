@@ -143,7 +143,7 @@ class WorkersCase(NativeCase):
         return worker
 
     async def replaced(self, resource: IResource | None = None) -> None:
-        """Let another worker take the place there."""
+        """Replace the other worker by a new one."""
         self.workers.remove(self.there)
         await self.there.close(self.loop)
         self.there = self.worker(1, resource)

@@ -1,4 +1,4 @@
-"""Who a request says its client is, on a site that believes its proxies."""
+"""The client address of a request, on a site with trusted proxies."""
 
 from typing import Any
 

@@ -58,7 +58,7 @@ class GreetingCase(SynchronousTestCase):
         return client
 
     def assert_greeted(self, client: Client, status: int, *lines: bytes) -> bytes:
-        """See that there is one response, with the cookie and these lines."""
+        """Assert that there is one response, with the cookie and these lines."""
         received = client.received
         client.transport.clear()
         head, _, body = received.partition(b"\r\n\r\n")
@@ -294,7 +294,7 @@ class ElsewhereTests(GreetingCase):
     """Responses that no worker makes for a client of its own."""
 
     def test_static(self) -> None:
-        """Files are for everybody, and for caches."""
+        """Responses with static files, which caches may share, set no cookie."""
         client = self.served(
             Resource(), answer=lambda *_: Prepared(200, [], [b"a file"])
         )

@@ -71,7 +71,7 @@ class LeavingCase(NativeCase):
         return self.site.drain(spread=spread, hand_over=taker.hand_over)
 
     async def end(self, taker: TakingWorker) -> None:
-        """Let the taker's connections end, too."""
+        """Close all connections, those of the taking worker included."""
         for client in self.clients:
             client.goes()
         taker.site.abort()

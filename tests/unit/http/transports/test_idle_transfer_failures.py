@@ -16,7 +16,7 @@ from tests.unit.http.transports.test_file_responses import CONTENT, SIZE, FileCa
 
 @contextmanager
 def no_more_files() -> Iterator[None]:
-    """Let this process open no file more than it has (getrlimit(2))."""
+    """Prevent this process from opening more files (getrlimit(2))."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
@@ -106,7 +106,7 @@ class LendingTests(LeavingCase):
 
     @on_each_loop
     async def test_slow_client(self) -> None:
-        """Who has not taken all of the last response is handed over after that."""
+        """A connection is handed over after its client has read the response."""
         taker = TakingWorker(self)
         client, request = await self.asked(small=True)
         request.write(b"x" * 1_000_000)
@@ -175,7 +175,7 @@ class LendingTests(LeavingCase):
 
     @on_each_loop
     async def test_time_for_the_next_request_is_over(self) -> None:
-        """That the answer comes late does not matter to who has claimed it."""
+        """A worker that has claimed a connection serves it, even if it answers late."""
         taker = TakingWorker(self)
         taker.answer = Deferred()
         taker.claims = True

@@ -87,7 +87,7 @@ class StickyTests(AcceptanceCase):
     """Listeners whose clients stay with their workers."""
 
     def ask(self, session: str) -> socket.socket:
-        """Let a client come that has a session."""
+        """Connect a client that sends a request of this session."""
         client = self.connect(self.listeners[0].bound.socket)
         client.sendall(request(session))
         self.reactor.run_dry()

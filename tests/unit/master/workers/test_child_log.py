@@ -50,7 +50,7 @@ class ChildLogTests(SynchronousTestCase):
         self.assertEqual(text.count("GET /a"), 1)
 
     def test_escaped(self) -> None:
-        """Whoever observes events gets text that does nothing to a terminal."""
+        """Log observers get text with control characters escaped."""
         text = self.text(text="\x1b[2J\r\0", namespace="a]\nb#", traceback="\x9b")
         self.assertEqual(text, "[worker 3 generation 7] \\x1b[2J\\r\\x00\n\\x9b")
         self.assertEqual(self.seen[-1]["log_namespace"], r"a\x5d\nb\x23")

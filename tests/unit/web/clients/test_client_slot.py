@@ -1,4 +1,4 @@
-"""Whose a request is: by each kind of key, and by what may be forged."""
+"""The slot of a request, by each kind of key, forged ones too."""
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
@@ -28,7 +28,7 @@ class KeyTests(SynchronousTestCase):
     """Clients that are known by what they send."""
 
     def test_header(self) -> None:
-        """The field's name has no case, its value has; who has none is nobody's."""
+        """The field's name has no case, its value has; without it there is no slot."""
         known = client_slot("header:X-Key")
         for value in (b"a", b"A", b"b", b"\xff"):
             slot = known.slot(PEER, b"/", [(b"a", b"b"), (b"x-kEY", value)])
@@ -104,7 +104,7 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual(self.slot(PEER, fields, ("10.0.0.1", "2.2.2.2")), far)
 
     def test_unknown(self) -> None:
-        """Who has no address, or hides it, is nobody's."""
+        """A client without an address, or with a hidden one, belongs to no slot."""
         self.assertIsNone(self.slot(UNIXAddress(None)))
         hidden = [(b"Forwarded", b"for=_secret")]
         self.assertIsNone(self.slot(PEER, hidden, ("10.0.0.1",)))

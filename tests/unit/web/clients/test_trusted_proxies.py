@@ -1,4 +1,4 @@
-"""Who is believed about the client, and what the core is told."""
+"""Which peers are trusted about the client, and what the core is sent."""
 
 from hypothesis import given
 from hypothesis import strategies as st

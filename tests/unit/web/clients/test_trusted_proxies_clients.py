@@ -206,7 +206,7 @@ class CoreTests(SynchronousTestCase):
         client: str | None,
         secure: bool = False,
     ) -> None:
-        """See what worker and core make of a request."""
+        """Assert that worker and core see this client and scheme of a request."""
         entries = ["10.0.0.0/8"]
         worker, core = TrustedProxies(entries), TrustedInCore(entries)
         sent = worker.forwarded(peer=peer, secure=False, fields=fields)

@@ -1,4 +1,4 @@
-"""Whom the core takes for the client, from what a worker has told it."""
+"""The client address in the core, from the fields that a worker sends."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -16,7 +16,7 @@ FILE = Prepared(200, [], [b"a file"])
 
 
 class BrokenCodeTests(SynchronousTestCase):
-    """What browsers get, and what everybody else gets."""
+    """What browsers get, and what other clients get."""
 
     def setUp(self) -> None:
         self.code = BrokenCode()

@@ -1,4 +1,4 @@
-"""The page that shows an error to who develops the application."""
+"""The page that shows an error to the developers of the application."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -190,7 +190,7 @@ class ProxyTestCase(TestCase):
             self.open_core()
 
     def open_core(self) -> None:
-        """Let the core listen, and the worker know."""
+        """Listen as the core, and notify the worker's proxy that it is ready."""
         self.listening = reactor.listenUNIX(self.path, self.core)
         self.addCleanup(self.listening.stopListening)
         self.proxy.core_ready(True)
@@ -226,7 +226,7 @@ class ProxyTestCase(TestCase):
         return client, core, await core.until(b"\r\n\r\n")
 
     async def eventually(self, so: Callable[[], object]) -> None:
-        """Let the reactor turn until something is so."""
+        """Run the reactor until a condition holds."""
         while not so():
             await deferLater(reactor, 0)
 

@@ -232,7 +232,7 @@ class ProxyTests(WorkersCase):
 
     @on_each_loop
     async def test_proxy(self) -> None:
-        """Who is behind the proxy is known there, and in the log here."""
+        """The other worker and this worker's log have the client behind the proxy."""
         self.here.believe(1, key="client-ip")
         client = await self.client()
         await client.get(

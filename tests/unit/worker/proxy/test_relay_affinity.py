@@ -1,4 +1,4 @@
-"""Who serves a client that has no slot yet, and one that has one."""
+"""The worker that serves a client without a slot, and one with a slot."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -115,7 +115,7 @@ class SlotVisitorsTests(SynchronousTestCase):
         self.assertEqual(self.ask(PROXY), (None, b""))
 
     def test_other_keys(self) -> None:
-        """Who has none of them is served here, whoever brings it."""
+        """Requests without the key are served here, direct or by a proxy."""
         self.update_affinity("header:X-Session", 0, 1, 2)
         self.assertEqual(self.affinity.listeners, {DOOR})
         for peer in (CLIENT, PROXY):

@@ -13,11 +13,11 @@ class DyingTests(WorkersCase):
     """The worker that a client belongs to dies."""
 
     async def dies(self) -> None:
-        """Let all that is under way break off there, as when its process ends."""
+        """Break off all requests in the other worker, as its exit would."""
         await self.there.close(self.loop)
 
     async def refused(self, client: Client) -> bytes:
-        """See that the client is told, and served further."""
+        """Assert that the client gets a 502, and that its next request is served."""
         answer = await client.until(SORRY)
         self.assertTrue(answer.startswith(b"HTTP/1.1 502 "), answer)
         await client.get("/hi")

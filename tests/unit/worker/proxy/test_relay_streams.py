@@ -147,7 +147,7 @@ class SlowTests(WorkersCase):
     limits = Limits(body=None)
 
     async def stuck(self, moved: Callable[[], int]) -> int:
-        """Let a body go until it goes no further; return how far."""
+        """Run the loop until a body makes no more progress; return its progress."""
         before = -1
         while before != moved():
             before = moved()

@@ -94,7 +94,7 @@ class RequestTests(ProxyTestCase):
         )
 
     async def test_client_is_named(self) -> None:
-        """The core learns who asks; what a stranger says of itself is dropped."""
+        """The core gets the client's address; forged forwarding fields are dropped."""
         _, _, head = await self.ask(
             b"GET / HTTP/1.1\r\nHost: shop\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n"
         )
@@ -142,7 +142,7 @@ class ResponseTests(ProxyTestCase):
     """What the client receives of a response."""
 
     async def answer(self, response: bytes, request: bytes = GET) -> bytes:
-        """Let the core answer so; return all that the client got."""
+        """Send a response of the core; return what the client received."""
         closing = request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
         client, core, _ = await self.ask(closing)
         core.send(response)

@@ -1,4 +1,4 @@
-"""Responses of the core that go on until somebody ends them."""
+"""Responses of the core that do not end by themselves."""
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -7,7 +7,7 @@ from clusterapp.worker.proxy.stream_drain import StreamDrain
 
 
 class Body:
-    """A body; whoever ends it takes it out, as a real one does."""
+    """A body that is removed from the drain when it ends, as a real one is."""
 
     def __init__(self, stream_drain: StreamDrain) -> None:
         self.ended = 0

@@ -1,4 +1,4 @@
-"""Waiting for a core that does nothing: many who wait, and one timer."""
+"""The timeout of a silent core: many waiting requests, and one timer."""
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -7,7 +7,7 @@ from clusterapp.worker.proxy.upstream_timeouts import UpstreamTimeout
 
 
 class Waiting:
-    """Somebody who waits, and what happened to them."""
+    """A waiting request, and the times of its timeouts."""
 
     def __init__(self, clock: Clock) -> None:
         self.expired: list[float] = []
@@ -26,13 +26,13 @@ class PatienceTests(SynchronousTestCase):
         self.timeout = UpstreamTimeout(self.clock, 10.0)
 
     def begun(self) -> Waiting:
-        """Begin to wait with somebody."""
+        """Start the timeout of a new request."""
         waiting = Waiting(self.clock)
         self.timeout.begin(waiting)
         return waiting
 
     def test_each_has_its_own_time(self) -> None:
-        """Nobody is told early or late, and nobody twice."""
+        """Each request expires once, and exactly on time."""
         first = self.begun()
         self.clock.advance(4)
         second = self.begun()
@@ -48,7 +48,7 @@ class PatienceTests(SynchronousTestCase):
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
     def test_progress_gives_new_time(self) -> None:
-        """Who has moved waits anew, and behind those who have not."""
+        """A request that makes progress gets the whole timeout again."""
         moving, still = self.begun(), self.begun()
         for _ in range(3):
             self.clock.advance(5)
@@ -58,7 +58,7 @@ class PatienceTests(SynchronousTestCase):
         self.assertEqual(moving.expired, [25.0])
 
     def test_answered(self) -> None:
-        """Who has ended is not told, not even after late progress."""
+        """A request that has ended does not expire, not even after late progress."""
         answered, waiting = self.begun(), self.begun()
         self.timeout.end(answered)
         self.timeout.restart(answered)
@@ -68,7 +68,7 @@ class PatienceTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_next_one(self) -> None:
-        """After a time when nobody waited, the clock starts again."""
+        """The timer starts again after a time without waiting requests."""
         self.timeout.end(self.begun())
         self.clock.advance(100)
         waiting = self.begun()
@@ -92,7 +92,7 @@ class PatienceTests(SynchronousTestCase):
         self.assertEqual((first.expired, last.expired), ([10.0], []))
 
     def test_stop(self) -> None:
-        """Nobody is told any more; stopping twice does no harm."""
+        """No request expires after a stop; a second stop does no harm."""
         waiting = self.begun()
         self.timeout.stop()
         self.timeout.stop()
