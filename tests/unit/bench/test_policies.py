@@ -63,7 +63,7 @@ class FairnessTests(SynchronousTestCase):
     """The table of what was counted, and what was wanted."""
 
     def test_targets(self) -> None:
-        """Policies that choose themselves have stricter targets than the kernel's."""
+        """Targets are stricter where the master chooses than where the kernel does."""
         for policy, what, most in [
             ("round-robin", (EACH, CONNECTIONS), 1.10),
             ("least-connections", (KEPT, CONNECTIONS), 1.10),

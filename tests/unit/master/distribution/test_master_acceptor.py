@@ -112,7 +112,7 @@ class StickyTests(AcceptanceCase):
         self.assertEqual(self.got(), [[], [0]])
 
     def test_silence(self) -> None:
-        """Anyone may have it, who will see whose it is."""
+        """Any worker may get a silent client, and relays its requests to its slot."""
         self.serve(TCP, dispatch="sticky")
         self.update_affinity()
         [client] = self.come()
