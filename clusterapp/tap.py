@@ -16,12 +16,13 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 
 from clusterapp.channel.bootstrap import DEMO
-from clusterapp.clock import make_monotonic
 from clusterapp.errors import ClusterError
 from clusterapp.private_names.cpython import RUN_EXIT_FUNCTIONS
-from clusterapp.regular import from_start_folder, set_start_folder
 from clusterapp.settings import command_line
 from clusterapp.settings.option_types import OFF
+from clusterapp.system.clock import make_monotonic
+from clusterapp.system.regular import from_start_folder, set_start_folder
+from clusterapp.system.titles import set_title
 from clusterapp.terminal import (
     REPORTED,
     Terminal,
@@ -30,7 +31,6 @@ from clusterapp.terminal import (
     report_start_plainly,
     start_error,
 )
-from clusterapp.titles import set_title
 
 if TYPE_CHECKING:
     from clusterapp.control.control_socket import ControlService

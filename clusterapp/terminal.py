@@ -14,7 +14,7 @@ from twisted.python.util import untilConcludes
 
 from clusterapp.errors import ApplicationLoadError, ClusterError
 from clusterapp.private_names.reactors import replace_start_waiter
-from clusterapp.regular import check_writable
+from clusterapp.system.regular import check_writable
 
 #: The error that twistd's command prints after one that was printed in full.
 REPORTED = "the start has failed, as said above"

@@ -20,7 +20,7 @@ from tests.unit.http.klein.routable_requests import PlainRoutable
 
 def replace_resource() -> None:
     """
-    Let klein, and the requests of its tests, be clusterapp's.
+    Replace klein's resource and its tests' requests by clusterapp's.
 
     Before the tests are imported: their requests are a subclass of twisted.web's.
     """

@@ -11,7 +11,7 @@ connection. So there are never two processes that read from one socket.
 import os
 import socket
 
-from clusterapp.descriptors import copy_socket
+from clusterapp.system.descriptors import copy_socket
 
 
 class OfferedSocket(socket.socket):

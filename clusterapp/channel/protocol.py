@@ -11,8 +11,8 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from clusterapp.channel.unanswered import as_loss
-from clusterapp.descriptors import HasDescriptor, adopt_inherited, own
 from clusterapp.guards import report
+from clusterapp.system.descriptors import HasDescriptor, adopt_inherited, own
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import ITCPTransport

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorSocket
 
-from clusterapp.descriptors import adopt_socket
 from clusterapp.listening.socket_watching import (
     MOMENT,
     Watching,
@@ -17,6 +16,7 @@ from clusterapp.listening.socket_watching import (
     no_room,
 )
 from clusterapp.private_names.cpython import ACCEPT, accept_slowly
+from clusterapp.system.descriptors import adopt_socket
 
 #: The number of connections accepted per wake-up if no other process accepts: most of
 #: what more would save, and requests on open connections do not wait long.

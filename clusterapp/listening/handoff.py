@@ -16,13 +16,13 @@ import termios
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from clusterapp.descriptors import adopt_socket, socket_pair
 from clusterapp.listening.socket_watching import (
     Watching,
     WatchingReactor,
     keeps_watching,
     no_room,
 )
+from clusterapp.system.descriptors import adopt_socket, socket_pair
 
 #: The most connections in one message: SCM_MAX_FD is 253.
 MOST_AT_ONCE = 64

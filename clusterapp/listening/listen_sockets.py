@@ -11,7 +11,6 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
-from clusterapp.descriptors import adopt_socket, own
 from clusterapp.errors import ListenError
 from clusterapp.settings.endpoint_syntax import decimal
 from clusterapp.settings.listen import (
@@ -24,6 +23,7 @@ from clusterapp.settings.listen import (
     TlsListen,
     UnixListen,
 )
+from clusterapp.system.descriptors import adopt_socket, own
 
 _log = Logger()
 

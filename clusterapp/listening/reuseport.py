@@ -14,10 +14,10 @@ import socket
 import struct
 from collections.abc import Sequence
 
-from clusterapp.descriptors import own
 from clusterapp.dispatch.steering import Program, first_only
 from clusterapp.errors import ListenError
 from clusterapp.listening.listen_sockets import BACKLOG
+from clusterapp.system.descriptors import own
 
 #: Missing from `socket`; this number holds on all architectures but a few old ones.
 _SO_ATTACH_REUSEPORT_CBPF = 51

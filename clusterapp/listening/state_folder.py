@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clusterapp.errors import ListenError
-from clusterapp.regular import from_start_folder
+from clusterapp.system.regular import from_start_folder
 
 #: The longest path of a Unix socket in bytes, less its final NUL (unix(7)).
 LONGEST_SOCKET_PATH = 107

@@ -21,7 +21,7 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from clusterapp.channel.log_events import LOG_FD, ChildEvent
+from clusterapp.channel.log_pipe.log_events import LOG_FD, ChildEvent
 from clusterapp.future_note import add_future_note
 from clusterapp.logs.captured_logs import (
     capture_exceptions,

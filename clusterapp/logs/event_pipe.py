@@ -11,7 +11,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from clusterapp.channel.log_records import records_of
+from clusterapp.channel.log_pipe.log_records import records_of
 
 #: The most bytes that are kept while the master does not read; later events are
 #: dropped.

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from twisted.logger import LogEvent, LogLevel
 
-from clusterapp.channel.log_events import RequestFacts
+from clusterapp.channel.log_pipe.log_events import RequestFacts
 
 #: Returns the request that the calling code works for; None if there is none.
 FindRequest = Callable[[], RequestFacts | None]

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable
 from select import PIPE_BUF
 
-from clusterapp.descriptors import adopt_shared
+from clusterapp.system.descriptors import adopt_shared
 
 #: The most bytes that are written to a file in one write.
 MOST_BYTES = 65_536

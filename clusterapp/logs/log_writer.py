@@ -15,8 +15,8 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from clusterapp.descriptors import adopt_shared
 from clusterapp.logs.log_output import open_again
+from clusterapp.system.descriptors import adopt_shared
 
 #: The most bytes that are kept while the reader stands still; later events are dropped.
 MOST_KEPT = 1_048_576

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
-from clusterapp.channel.lines import Lines
+from clusterapp.channel.log_pipe.lines import Lines
 from clusterapp.logs.captured_logs import WrittenRecord, written_record
 
 if TYPE_CHECKING:

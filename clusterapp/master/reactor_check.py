@@ -8,9 +8,9 @@ from typing import Any
 from twisted.internet.interfaces import IReactorFDSet, IReactorProcess, IReactorSocket
 from twisted.internet.selectreactor import SelectReactor
 
-from clusterapp.descriptor_limit import raise_descriptor_limit, warn_of_low_limit
 from clusterapp.errors import ReactorError
 from clusterapp.private_names.reactors import event_loop_of
+from clusterapp.system.descriptor_limit import raise_descriptor_limit, warn_of_low_limit
 
 _ADVICE = "run it on epoll, select or asyncio's own event loop instead"
 

@@ -40,8 +40,8 @@ from clusterapp.operations import Tell
 from clusterapp.settings.model import OPTIONS, Settings
 from clusterapp.settings.resolution import ResolvedSettings
 from clusterapp.settings.stop_time import LEAST
+from clusterapp.web.clients.trusted_proxies import EVERYONE
 from clusterapp.web.hosting import check_tls
-from clusterapp.web.trusted_proxies import EVERYONE
 
 
 class ClusterService(Service):

@@ -5,8 +5,8 @@ Each is checked once, at the first use, mostly when the module that uses it is i
 that it exists, and has the form that it had in the version that it was written for. If
 not, one warning tells what is lost, and its user does without: slower, or with less.
 docs/dependencies.md lists them. A test breaks each in turn
-(tests/integration/test_private_names.py), and another one finds private names that are
-used elsewhere (tests/unit/private_names/test_private_names.py).
+(tests/integration/project/test_private_names.py), and another one finds private names
+that are used elsewhere (tests/unit/private_names/test_private_names.py).
 
 Names with an underscore that are documented need no check, and are used anywhere:
 ``sys._getframe``, ``sys._current_frames``, ``os._exit``, ``asyncio._get_running_loop``,

@@ -19,12 +19,12 @@ from twisted.python import usage
 
 from clusterapp import __version__
 from clusterapp.errors import SettingsError
-from clusterapp.regular import read_regular
 from clusterapp.settings.model import OPTIONS
 from clusterapp.settings.option import Option
 from clusterapp.settings.print_config import settings_table
 from clusterapp.settings.resolution import CONFIG_VARIABLE, ResolvedSettings, resolve
 from clusterapp.settings.validation import did_you_mean
+from clusterapp.system.regular import read_regular
 from twisted import __version__ as twisted_version
 
 #: The file that is read, if it is there, where none is named.

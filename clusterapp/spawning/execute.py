@@ -21,16 +21,16 @@ import clusterapp
 from clusterapp.channel.bootstrap import CONTROL_FD, Bootstrap
 from clusterapp.channel.ends import ChildEvents, MasterEnd
 from clusterapp.channel.inspection import ASK
-from clusterapp.channel.log_events import LOG_FD
+from clusterapp.channel.log_pipe.log_events import LOG_FD
 from clusterapp.channel.protocol import Adopted
 from clusterapp.channel.request_record import REQUESTS_FD, ChildRequests
 from clusterapp.channel.unanswered import report_unanswered
-from clusterapp.descriptors import own, socket_pair
-from clusterapp.forks import suspended
 from clusterapp.guards import guarded
 from clusterapp.interfaces import IClusterReactor
 from clusterapp.spawning.output import STDERR, STDOUT, ChildOutput, OutputEvents
 from clusterapp.spawning.signals import held_back
+from clusterapp.system.descriptors import own, socket_pair
+from clusterapp.system.forks import suspended
 
 #: The number of the first descriptor that a child inherits after its pipes.
 _FIRST_INHERITED = max(CONTROL_FD, LOG_FD, REQUESTS_FD) + 1
@@ -297,7 +297,8 @@ def execute(  # noqa: PLR0913, PLR0917 - it is all that a process is made of
             transport = reactor.spawnProcess(
                 _Process(events, ChildOutput(reactor, events)),
                 sys.executable,
-                # The title is limited to the length of the arguments; see titles.py.
+                # The title is limited to the length of the arguments; see
+                # system/titles.py.
                 [sys.executable, "-m", "clusterapp.worker", bootstrap.title],
                 env=_with_home(environment),
                 childFDs={

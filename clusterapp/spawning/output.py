@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
-from clusterapp.channel.lines import Lines
-from clusterapp.channel.log_events import LOG_FD, ChildEvent
-from clusterapp.channel.log_records import RecordReader
+from clusterapp.channel.log_pipe.lines import Lines
+from clusterapp.channel.log_pipe.log_events import LOG_FD, ChildEvent
+from clusterapp.channel.log_pipe.log_records import RecordReader
 from clusterapp.guards import guarded
 
 if TYPE_CHECKING:

@@ -35,10 +35,10 @@ from clusterapp.listening.accept import Acceptor, ConnectionAdopter
 from clusterapp.listening.descriptor_pressure import Descriptors
 from clusterapp.settings.listen import TlsListen
 from clusterapp.settings.model import Settings
+from clusterapp.web.clients.trusted_proxies import TrustedInCore
 from clusterapp.web.cluster_membership import core_agent
 from clusterapp.web.hooks import Hooks
 from clusterapp.web.loading import LoadedApplication
-from clusterapp.web.trusted_proxies import TrustedInCore
 
 _NO_CORE = notFound(message="This cluster has no core.")
 

@@ -18,9 +18,9 @@ from clusterapp.http.klein.klein_resource import klein_resource
 from clusterapp.http.server.prepared_response import Answer
 from clusterapp.interfaces import Cluster, StaticFolder
 from clusterapp.web.application import Application, CoreApplication, bind_cluster
-from clusterapp.web.failure_page import failure_page
 from clusterapp.web.hooks import Hooks
 from clusterapp.web.object_lookup import ApplicationKind, find
+from clusterapp.web.pages.failure_page import failure_page
 from clusterapp.web.routing import Routes, clash
 from clusterapp.web.static.static_files import StaticFiles, StaticOptions
 from clusterapp.web.templates.templates import Templates

@@ -11,12 +11,12 @@ import signal
 import sys
 
 from clusterapp.channel.bootstrap import Bootstrap
-from clusterapp.descriptor_limit import raise_descriptor_limit
-from clusterapp.descriptors import Descriptor, own
-from clusterapp.forks import clean_up_forks
-from clusterapp.regular import set_start_folder
 from clusterapp.spawning.signals import leave_to_master
-from clusterapp.titles import set_title
+from clusterapp.system.descriptor_limit import raise_descriptor_limit
+from clusterapp.system.descriptors import Descriptor, own
+from clusterapp.system.forks import clean_up_forks
+from clusterapp.system.regular import set_start_folder
+from clusterapp.system.titles import set_title
 
 _STDIN, _STDERR = 0, 2
 

@@ -21,12 +21,12 @@ from clusterapp.channel.protocol import Adopted
 from clusterapp.channel.request_record import RequestRecord
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.channel.unanswered import report_unanswered
-from clusterapp.clock import make_monotonic
 from clusterapp.errors import ApplicationLoadError, StartHookError
 from clusterapp.guards import guarded
 from clusterapp.http.application.current_request import request_under_way
 from clusterapp.logs.child import begin_child_log
 from clusterapp.settings.model import Settings
+from clusterapp.system.clock import make_monotonic
 from clusterapp.tracebacks import format_error, summary_of
 from clusterapp.web.loading import load
 from clusterapp.web.static.static_files import StaticOptions

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from clusterapp.settings.model import Settings
-from clusterapp.web.broken_code_page import BrokenCode
-from clusterapp.web.health_path import PublicHealth
 from clusterapp.web.loading import LoadedApplication
+from clusterapp.web.pages.broken_code_page import BrokenCode
+from clusterapp.web.pages.health_path import PublicHealth
 
 
 class HealthMiddleware:

@@ -20,7 +20,7 @@ from clusterapp.listening.descriptor_pressure import SPARE, Descriptors
 from clusterapp.listening.handoff import MOST_AT_ONCE, Receiver
 from clusterapp.settings.listen import parse
 from clusterapp.worker.loop_readers import LoopReaders
-from clusterapp.worker.relay_limits import relayed_limits
+from clusterapp.worker.proxy.relay_limits import relayed_limits
 
 #: The most descriptors that a client takes: its own connection, and one to the core or
 #: to another worker; the idle ones of these are counted by `SPARE`.

@@ -7,8 +7,8 @@ from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.main import installReactor
 
-from clusterapp.forks import suspended
 from clusterapp.private_names.reactors import with_read_hook
+from clusterapp.system.forks import suspended
 from clusterapp.worker.process_exits import reap_when_exited
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from clusterapp.channel.bootstrap import PRIVATE, QUEUE, SCOREBOARD, Bootstrap
 from clusterapp.channel.stickiness import Stickiness
-from clusterapp.descriptors import adopt_inherited
 from clusterapp.http.access_log.access_record import Recorder
 from clusterapp.http.connection_limits import Limits
 from clusterapp.http.exchange.exchange import Exchange, Forward, FoundRoute
@@ -20,15 +19,16 @@ from clusterapp.http.tls.certificates import certificates_of
 from clusterapp.http.upstream.core_agent import CoreAgent
 from clusterapp.listening.scoreboard import Scoreboard
 from clusterapp.settings.model import Settings
+from clusterapp.system.descriptors import adopt_inherited
+from clusterapp.web.clients.trusted_proxies import TrustedProxies
 from clusterapp.web.cluster_membership import Membership, core_agent, core_client
 from clusterapp.web.hosting import Host, core_host
 from clusterapp.web.loading import LoadedApplication
 from clusterapp.web.routing import Routes
-from clusterapp.web.trusted_proxies import TrustedProxies
 from clusterapp.worker.loop_readers import LoopReaders
-from clusterapp.worker.relay import Relay
-from clusterapp.worker.relay_affinity import SlotAffinity
-from clusterapp.worker.reverse_proxy import CoreProxy
+from clusterapp.worker.proxy.relay import Relay
+from clusterapp.worker.proxy.relay_affinity import SlotAffinity
+from clusterapp.worker.proxy.reverse_proxy import CoreProxy
 from clusterapp.worker.worker_listeners import WorkerListeners
 
 

@@ -210,7 +210,7 @@ class Asker:
 
 
 def _check_idle(connection: socket.socket) -> None:
-    """See that nothing has come on a connection since its last response."""
+    """Raise an error if data or an end came on an idle connection."""
     try:
         data = connection.recv(60, socket.MSG_PEEK)
     except BlockingIOError:

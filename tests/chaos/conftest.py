@@ -14,9 +14,9 @@ _MARK = "CHAOS_TEST"
 @pytest.fixture(autouse=True)
 def _nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """
-    See that each process that a test has started, or they in turn, is gone.
+    Fail if a process that the test has started, or a descendant, is still alive.
 
-    They are known by a variable in their environment, whoever their parent is by now.
+    They are known by a variable in their environment, so reparented ones are found.
     """
     mark = f"{_MARK}={uuid.uuid4()}"
     monkeypatch.setenv(*mark.split("="))

@@ -31,7 +31,7 @@ class Failure:
     :param target: what it wanted.
     :param error: what has become of it.
     :param reused: whether its connection had been used before.
-    :param last: who answered the client before; empty if nobody did.
+    :param last: what answered the client's last request; empty if nothing did.
     :param began: when it was to be sent, by `time.monotonic`.
     :param ended: when it had failed.
     """
@@ -141,7 +141,7 @@ class Load:
         self.stop()
 
     def finish(self) -> None:
-        """Let no client ask again; those that have a request wait for the answer."""
+        """Stop the clients after the requests that are under way."""
         self._stopped.set()
 
     def stop(self) -> Figures:
@@ -196,7 +196,7 @@ class Load:
         self.figures.connections += asker.connections
 
     async def _ask(self, asker: Asker, client: int, last: str, *, keep: bool) -> str:
-        """Ask once; tell who has answered, if somebody did."""
+        """Send one request; return what answered it, or an empty string."""
         target, began = next(self._targets), time.monotonic()
         figures = self.figures
         try:

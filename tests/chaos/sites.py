@@ -77,7 +77,7 @@ class Deploy:
         self._write("shop.py", (APPS / f"{name}.py").read_text("utf-8"))
 
     def crash(self, *slots: int, times: int) -> None:
-        """Have the workers of some slots crash when they start, so many times."""
+        """Make the next starts of the workers of these slots crash, ``times`` times."""
         for slot in slots:
             self._write(f"crash-{slot}", f"{times}")
 
@@ -141,7 +141,7 @@ class ChaosCase(SynchronousTestCase):
         )
 
     def assert_done(self, *arguments: str) -> str:
-        """Have ``clusterctl`` do something, which must succeed."""
+        """Run ``clusterctl``, which must succeed; return its output."""
         ended = self.clusterctl(*arguments)
         self.assertEqual(ended.returncode, 0, ended)
         return ended.stdout

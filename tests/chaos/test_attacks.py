@@ -95,7 +95,7 @@ def descriptors(pid: int) -> int:
 
 @contextmanager
 def many_descriptors() -> Iterator[None]:
-    """Let this process, and what it starts meanwhile, have as many as it may."""
+    """Raise the soft limit of descriptors to the hard one, while the block runs."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:

@@ -18,7 +18,7 @@ class ClockTests(ChaosCase):
         skip = "there is no libfaketime"
 
     def test_jumps(self) -> None:
-        """Nobody is accused or cut off, and what is due later still comes."""
+        """No worker is killed and no client is cut off; later timers still fire."""
         with (
             settable_clock() as (env, set_clock),
             self.cluster("--hang-timeout", "2", env=env) as running,

@@ -19,7 +19,7 @@ LIMIT = 256
 
 @contextmanager
 def few_descriptors(pid: int, more: int) -> Iterator[None]:
-    """Let a process open no more than some descriptors, while the block runs."""
+    """Limit a process to ``more`` further descriptors, while the block runs."""
     highest = max(int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir())
     limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 1 + more, limits[1]))
@@ -33,7 +33,7 @@ class DescriptorTests(ChaosCase):
     """Limits that clusters meet: from the start, or while they run."""
 
     def test_worker(self) -> None:
-        """Clients for whom there is no descriptor wait; nobody is sent away."""
+        """Clients without a descriptor wait; no connection is refused."""
         with self.cluster(workers=1) as running, ExitStack() as clients:
             worker = pid_in(running, 0)
             with few_descriptors(worker, FEW):
@@ -67,7 +67,7 @@ class DescriptorTests(ChaosCase):
             self.assert_stops(running)
 
     def test_idle_connections(self) -> None:
-        """Those that are idle longest are closed, so that who asks is answered."""
+        """The longest idle connections are closed, so that new clients are served."""
         command = [
             *("prlimit", f"--nofile={LIMIT}:{LIMIT}"),
             *(str(SCRIPTS / "twistd"), "-n", "--pidfile=", "clusterapp"),

@@ -31,7 +31,7 @@ class WorkerTests(ChaosCase):
         self.kill(KILLS_MORE, "--dispatch", "reuseport")
 
     def kill(self, kills: int, *flags: str) -> None:
-        """Only what the worker was answering is lost; nobody is refused."""
+        """Only the requests under way in the worker are lost; none is refused."""
         # No core: the process that answers must be the one that is connected to.
         targets = ("/whoami/", "/padded/", "/chunked/")
         lost = 0

@@ -90,7 +90,7 @@ class LoadTests(SynchronousTestCase):
     def load(
         self, behave: Behaviour, *, keep: bool = True, requests: int = 3
     ) -> Figures:
-        """Have a client ask until it has sent some requests."""
+        """Run a client against a server until it has sent so many requests."""
         with server(behave) as port:
             return self.ask(port, keep=keep, requests=requests)
 

@@ -75,7 +75,7 @@ class FullTests(WhereTheMasterAccepts, ChaosCase):
     """More connections than may wait for workers that do not come to them."""
 
     def check(self, *flags: str) -> None:
-        """They wait, and nobody is sent away."""
+        """Connections wait, and none is refused."""
         with (
             self.cluster(*flags, "--drain-spread", "0") as running,
             contextlib.ExitStack() as clients,

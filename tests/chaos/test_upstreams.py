@@ -23,7 +23,7 @@ from tests.integration.running import (
     is_alive,
     wait_until_gone,
 )
-from tests.integration.test_remote_core import Papers
+from tests.integration.worker.test_remote_core import Papers
 from tests.ports import free_port
 
 #: How many requests each test asks for at least, and with how many replacements.
@@ -89,7 +89,7 @@ class UpstreamTests(ChaosCase):
             self.assert_stops(running)
 
     def remote(self, where: str, step: Callable[[int], object]) -> None:
-        """Have workers of another cluster ask a core over TLS."""
+        """Run a fault against a core that another cluster's workers use over TLS."""
         papers, port = Papers(self.folder), free_port()
         spec = (
             f"tls:{port}:interface=127.0.0.1:certificate={papers['core.pem']}"

@@ -2,7 +2,7 @@
 Real balancers in front of a cluster: Debian's nginx and HAProxy.
 
 Each keeps a few connections to the cluster and sends all its clients' requests on
-them, one after the other, tells in X-Forwarded-For who has asked, lets WebSockets
+them, one after the other, names the client in X-Forwarded-For, lets WebSockets
 through, and sends nothing twice.
 """
 

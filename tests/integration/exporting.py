@@ -12,11 +12,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from wsproto.events import TextMessage
 
 from tests.integration.fronts import Front, clusterctl
-from tests.integration.running import DEADLINE, RunningCluster, cluster, eventually
-from tests.integration.test_websockets import Client
+from tests.integration.http.test_websockets import Client
+from tests.integration.running import (
+    APPS,
+    DEADLINE,
+    RunningCluster,
+    cluster,
+    eventually,
+)
 from tests.ports import free_port
 
-APPS = Path(__file__).parent / "apps"
 IMMUTABLE = "max-age=31536000, immutable"
 
 #: Clients by what they are known by.

@@ -50,7 +50,7 @@ global
 
 
 def clusterctl(cluster: RunningCluster, *words: str) -> str:
-    """Have a command done to a cluster; return what it writes."""
+    """Run a command of ``clusterctl`` on a cluster; return its output."""
     command = cast("list[str]", cluster.process.args)
     state = command[command.index("--state") + 1]
     return subprocess.run(
@@ -93,7 +93,7 @@ class Front:
             raise AssertionError(self.running.text()) from None
 
     def reload(self) -> None:
-        """Have it read its configuration anew, and wait until only the new one is."""
+        """Reload the server, and wait until its old worker processes have exited."""
         master = self.running.process.pid
         before = children_of(master)
         self.running.signal(self._reload)
@@ -131,7 +131,7 @@ class Front:
         return body
 
     def who(self, target: str = "/who", **headers: str) -> dict[str, Any]:
-        """Ask who answers."""
+        """Request what a worker reports of itself and of the request's fields."""
         answer: dict[str, Any] = json.loads(self.get(target, **headers))
         return answer
 

@@ -152,7 +152,7 @@ Through = Callable[[HttpClient], Sequence[Way]]
 
 @dataclass(frozen=True)
 class Answer:
-    """Who has answered whom, and on which connection to the site."""
+    """The worker and client of a response, and its connection to the site."""
 
     http_client: int
     way: str
@@ -183,7 +183,7 @@ class Findings:
     failures: list[Failure] = field(default_factory=list)
 
     def homes(self) -> Mapping[int, int]:
-        """Return each client's slot: everybody must have had exactly one."""
+        """Return each client's slot; fail if a client had several."""
         seen: dict[int, set[int]] = defaultdict(set)
         for answer in self.answers:
             seen[answer.http_client].add(answer.slot)
@@ -224,23 +224,23 @@ class Crowd:
 
     A request that is not answered is a failure, and is sent again until it is.
 
-    :param http_clients: who they are.
+    :param http_clients: the clients.
     """
 
     def __init__(self, http_clients: Sequence[HttpClient]) -> None:
         self._visitors = http_clients
 
     def arrive(self) -> Findings:
-        """Have each client ask once, through the first of its ways."""
+        """Send one request of each client, through the first of its ways."""
         return self._ask(1, lambda http_client: http_client.ways[:1])
 
     def ask(self, times: int) -> Findings:
-        """Have each client ask so many times through each of its ways."""
+        """Send so many requests of each client through each of its ways."""
         return self._ask(times, lambda http_client: http_client.ways)
 
     @contextmanager
     def asking(self) -> Iterator[Findings]:
-        """Have them ask all the time while the block runs."""
+        """Send requests of all clients continuously while the block runs."""
         findings = Findings()
         ended = threading.Event()
         with ThreadPoolExecutor(1) as executor:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.integration.running import (
+    APPS,
     DEADLINE,
     ROOT,
     SCRIPTS,
@@ -20,8 +21,6 @@ from tests.integration.running import (
     eventually,
 )
 from tests.ports import free_port
-
-APPS = Path(__file__).parent / "apps"
 
 #: Starts a command as PID 1 that dies with unshare(1), with a /proc of its own.
 UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
@@ -90,7 +89,7 @@ class Contained(RunningCluster):
         os.kill(self.pid, number)
 
     def leave_orphan(self) -> int:
-        """Have a worker leave an orphan to PID 1; return its pid."""
+        """Make a worker leave an orphaned process to PID 1; return its pid."""
         before = self.children()
         self.get("/orphan")
         eventually(lambda: self.children() != before)

@@ -22,6 +22,8 @@ from typing import Self
 DEADLINE = 30.0
 
 ROOT = Path(__file__).resolve().parents[2]
+#: The applications and programs that these tests run.
+APPS = ROOT / "tests" / "integration" / "apps"
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 

@@ -14,14 +14,13 @@ import trustme
 from tests.integration.balancers import balanced_by_haproxy, balanced_by_nginx
 from tests.integration.http_clients import Way
 from tests.integration.running import (
+    APPS,
     DEADLINE,
     SCRIPTS,
     RunningCluster,
     clean_environment,
     cluster,
 )
-
-APPS = Path(__file__).parent / "apps"
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Site:
     ways: Mapping[str, Way]
 
     def clusterctl(self, *arguments: str) -> None:
-        """Have the cluster do something, which must succeed."""
+        """Run ``clusterctl``, which must succeed."""
         ended = subprocess.run(
             [SCRIPTS / "clusterctl", "--socket", self.control, *arguments],
             env=clean_environment(),

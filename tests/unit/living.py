@@ -77,7 +77,7 @@ class LifecycleCase(SynchronousTestCase):
         self.life = new_lifecycle(self.slot)
 
     def begin(self, *inputs: str) -> None:
-        """Let these happen, and forget what they did."""
+        """Apply these inputs to the lifecycle, and clear the recorded effects."""
         for each in inputs:
             getattr(self.life, each)()
         self.world.did.clear()

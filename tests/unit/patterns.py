@@ -18,7 +18,7 @@ _USES |= {"sub", "subn"}
 
 #: Patterns on what operators and developers write, or the system gives.
 OPERATORS = {
-    "forks:_PRIVATE": "names of our own sockets",
+    "system.forks:_PRIVATE": "names of our own sockets",
     "control.discovery:_NAME": "names of folders",
     "control.exports.facts:label": "the name of a module",
     "control.exports.proxies:_FIELD": "settings",
@@ -74,9 +74,9 @@ CLIENTS = {
     "web.static.accept_encoding:_MEMBER": ("fullmatch", b"a;q=0."),
     "web.templates.escaping:_special": ("search", b"a"),
     "web.static.fingerprints:_MARK": ("fullmatch", b"0"),
-    "web.forwarded_header:_PARTS": ("findall", b'for="'),
-    "web.forwarded_header:_TOKEN": ("fullmatch", b"a"),
-    "web.forwarded_header:_WHOLE": ("fullmatch", b'for="'),
+    "web.clients.forwarded_header:_PARTS": ("findall", b'for="'),
+    "web.clients.forwarded_header:_TOKEN": ("fullmatch", b"a"),
+    "web.clients.forwarded_header:_WHOLE": ("fullmatch", b'for="'),
     "web.request_paths:_ABSOLUTE_FORM": ("sub", b"http://"),
     "web.request_paths:_SHOWN": ("fullmatch", b"a"),
     "web.static.range_requests:_RANGE": ("fullmatch", b"1-"),

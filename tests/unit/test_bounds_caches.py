@@ -23,11 +23,11 @@ from clusterapp.http.connection_limits import LONGEST_NAME, Limits
 from clusterapp.http.syntax import authority
 from clusterapp.http.syntax.request_head import BadMessageError, HeadReader
 from clusterapp.interfaces import Fields
-from clusterapp.web import forwarded_header as forwarded
-from clusterapp.web import trusted_proxies as proxies
-from clusterapp.web.client_slot import ClientSlot
+from clusterapp.web.clients import forwarded_header as forwarded
+from clusterapp.web.clients import trusted_proxies as proxies
+from clusterapp.web.clients.client_slot import ClientSlot
+from clusterapp.web.clients.trusted_proxies import TrustedProxies
 from clusterapp.web.static import accept_encoding as encodings
-from clusterapp.web.trusted_proxies import TrustedProxies
 from tests.unit.test_layers import MODULES, PACKAGE
 
 #: Each cache, and what bounds the length of its keys.
@@ -45,13 +45,13 @@ CACHES = {
     "http.syntax.client_origin:_read_short": "256 bytes, only of workers",
     "http.syntax.status_line:_seconds": "64 bytes",
     "http.syntax.status_line:status_line": "a number",
-    "web.client_slot:ClientSlot._of_address": "an address",
+    "web.clients.client_slot:ClientSlot._of_address": "an address",
     "web.static.accept_encoding:_remembered": "128 bytes",
-    "web.forwarded_header:_short_address": "64 characters",
-    "web.failure_page:_page": "no key: it is one page",
-    "web.trusted_proxies:TrustedProxies._seen": "an address",
-    "web.trusted_proxies:TrustedProxies._trusts": "an address",
-    "web.trusted_proxies:_cached_fields": "an address, and 260 bytes",
+    "web.clients.forwarded_header:_short_address": "64 characters",
+    "web.pages.failure_page:_page": "no key: it is one page",
+    "web.clients.trusted_proxies:TrustedProxies._seen": "an address",
+    "web.clients.trusted_proxies:TrustedProxies._trusts": "an address",
+    "web.clients.trusted_proxies:_cached_fields": "an address, and 260 bytes",
 }
 
 LONG = 8 * 1024
@@ -128,7 +128,7 @@ class HeadTests(SynchronousTestCase):
 
 
 class NameTests(SynchronousTestCase):
-    """The names of fields, which Twisted's `Headers` keep, whoever makes them."""
+    """The names of fields, which Twisted's `Headers` keep for all instances."""
 
     def kept(self) -> int:
         """Return the bytes that are kept."""

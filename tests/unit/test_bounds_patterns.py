@@ -33,18 +33,18 @@ from clusterapp.http.syntax.proxy_protocol import read as read_proxy_header
 from clusterapp.http.syntax.request_head import BadMessageError, HeadReader, check_start
 from clusterapp.http.syntax.target_path import routed_path
 from clusterapp.settings.endpoint_syntax import decimal
-from clusterapp.web.forwarded_header import (
+from clusterapp.web.clients.forwarded_header import (
     is_whole,
     parse_forwarded,
     parse_x_forwarded_for,
 )
+from clusterapp.web.clients.trusted_proxies import TrustedProxies
 from clusterapp.web.request_paths import is_shown, segments_of
 from clusterapp.web.routing import Routes
 from clusterapp.web.static.accept_encoding import wanted
 from clusterapp.web.static.conditional_requests import judge
 from clusterapp.web.static.fingerprints import without_fingerprint
 from clusterapp.web.static.range_requests import parse_ranges
-from clusterapp.web.trusted_proxies import TrustedProxies
 from tests.unit.patterns import (
     CLIENTS,
     LIBRARIES,
@@ -90,7 +90,7 @@ class Analysis(SreOpParser):  # type: ignore[misc]
 
 
 def weaknesses(pattern: re.Pattern[Any]) -> list[Any]:
-    """Let the analyser find where a pattern takes cubic time, or more."""
+    """Return the weaknesses by which a pattern takes cubic time, or more."""
     source = pattern.pattern
     if isinstance(source, bytes):
         source = source.decode("latin-1")
@@ -198,7 +198,7 @@ class PatternTests(SynchronousTestCase):
         self.assertEqual(slow, [])
 
     def test_an_analyser_finds_nothing(self) -> None:
-        """In none of them, whoever writes the text."""
+        """The analyser finds no weakness in any pattern."""
         found = {
             name: weak
             for name in (OPERATORS | CLIENTS | LIBRARIES)
@@ -234,7 +234,7 @@ LOG_LINE = combined_lines(2048)
 
 
 def tolerant(use: Callable[[bytes], object]) -> Callable[[bytes], object]:
-    """Let a refusal be an answer like any other."""
+    """Wrap a parser, so that it returns None where it refuses its input."""
 
     def call(text: bytes) -> object:
         try:

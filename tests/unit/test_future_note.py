@@ -84,7 +84,7 @@ class NoteTests(SynchronousTestCase):
             self.assertFalse(hasattr(error, "__notes__"))
 
     def test_handler(self) -> None:
-        """The log has it, and so has whoever is shown the exception."""
+        """The note is in the log, and on the exception."""
         app = Klein()
 
         @app.route("/")

@@ -15,26 +15,21 @@ PACKAGE = ROOT / "clusterapp"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = {
-    "descriptors": 0,
-    "forks": 1,
     "errors": 0,
     "future_note": 0,
     "guards": 0,
     "interfaces": 0,
     "printable": 0,
     "private_names": 0,
-    "regular": 0,
-    "titles": 0,
     "wording": 0,
-    "descriptor_limit": 0,
+    "system": 1,
     "tracebacks": 1,
-    "settings": 1,
     "lifecycle": 1,
     "rollout_order": 1,
     "dispatch": 1,
     "operations": 1,
+    "settings": 2,
     "channel": 2,
-    "clock": 3,
     "listening": 3,
     "spawning": 3,
     "http": 3,
@@ -230,7 +225,7 @@ class LayerTests(SynchronousTestCase):
             )
 
     def test_reactor_is_asked_for_where_a_program_begins(self) -> None:
-        """Everybody else is given it."""
+        """All other modules are passed the reactor."""
         askers = {
             str(path.relative_to(PACKAGE))
             for path in MODULES

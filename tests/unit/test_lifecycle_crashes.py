@@ -86,7 +86,7 @@ class FatalTests(LifecycleCase):
     timeouts = replace(TIMEOUT, boot=100)
 
     def crashes(self, *ages: float) -> None:
-        """Let processes die after they have been starting for so many seconds."""
+        """Crash processes that have been starting for so many seconds."""
         for age in ages:
             self.crash(after=age, ready=False)
 

@@ -214,7 +214,7 @@ class EndTests(TapCase):
             raise ReactorNotRunning
 
     def run_reactor(self) -> None:
-        """Let the reactor come to run, and do what has waited for that."""
+        """Mark the reactor as running, and call the functions of callWhenRunning."""
         self.reactor.running = True
         for call, arguments, named in self.reactor.whenRunningHooks:
             call(*arguments, **named)

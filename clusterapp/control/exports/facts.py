@@ -12,7 +12,7 @@ from clusterapp.errors import ExportError
 from clusterapp.interfaces import StaticFolder
 from clusterapp.settings.listen import AnyTlsListen, ListenSpec, TcpListen, parse
 from clusterapp.settings.model import OPTIONS, Settings
-from clusterapp.web.trusted_proxies import TrustedProxies
+from clusterapp.web.clients.trusted_proxies import TrustedProxies
 
 #: A JSON document that a master has answered with.
 Document = Mapping[str, Any]

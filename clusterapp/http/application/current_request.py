@@ -2,7 +2,7 @@
 
 import sys
 
-from clusterapp.channel.log_events import RequestFacts
+from clusterapp.channel.log_pipe.log_events import RequestFacts
 from clusterapp.http.application.routable import Routable
 
 #: The most frames that are searched, from the innermost.

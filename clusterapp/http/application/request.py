@@ -20,7 +20,6 @@ from twisted.web.http_headers import Headers
 from twisted.web.pages import notFound
 from twisted.web.resource import IResource
 
-from clusterapp import forks
 from clusterapp.http.application.distrib import Distributed
 from clusterapp.http.application.form_parser import form_of
 from clusterapp.http.application.render_result import RenderedResource, not_bytes
@@ -34,6 +33,7 @@ from clusterapp.http.server.interfaces import Channel
 from clusterapp.http.server.request_context import ProducerInContext
 from clusterapp.interfaces import Fields
 from clusterapp.private_names.web import encoding_check
+from clusterapp.system import forks
 
 if TYPE_CHECKING:
     from clusterapp.http.syntax.request_head import Head

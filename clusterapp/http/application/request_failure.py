@@ -14,9 +14,9 @@ from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 from twisted.web.util import formatFailure
 
-from clusterapp import forks
 from clusterapp.http.application.form_parser import BadFormError
 from clusterapp.http.application.response_body import ResponseWriter, client_has_gone
+from clusterapp.system import forks
 
 #: The page of twisted.web.
 _FAILED: Final = (

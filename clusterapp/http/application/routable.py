@@ -6,7 +6,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.web import server
 
-from clusterapp.channel.log_events import RequestFacts
+from clusterapp.channel.log_pipe.log_events import RequestFacts
 from clusterapp.future_note import add_future_note
 from clusterapp.http.server.request_context import WithContext
 from clusterapp.http.server.request_facts import client_of, request_facts

@@ -6,7 +6,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
-from clusterapp.channel.log_events import RequestFacts
+from clusterapp.channel.log_pipe.log_events import RequestFacts
 from clusterapp.http.connection.closing import ConnectionClose
 from clusterapp.http.connection.flow_control import FlowControl
 from clusterapp.http.connection.guard import Guarded, ends_connection

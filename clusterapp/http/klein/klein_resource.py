@@ -55,11 +55,11 @@ from twisted.web.template import flatten
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import MapAdapter
 
-from clusterapp import forks
 from clusterapp.http.application.routable import Dispatcher, Routable
 from clusterapp.http.klein.klein_routes import NotRouted, RouteTable, segments_of
 from clusterapp.http.klein.route_tree import Found, Route
 from clusterapp.private_names.web import APP_OF, ERROR_HANDLERS, SEGMENT_COUNT
+from clusterapp.system import forks
 
 #: What is sent as it is, as text, or as JSON.
 _Body = bytes | str | dict[Any, Any] | list[Any]

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IAddress
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Rule
 
-from clusterapp.channel.log_events import RequestFacts
+from clusterapp.channel.log_pipe.log_events import RequestFacts
 from clusterapp.http.server.trusted_peers import Proxies
 from clusterapp.http.syntax.request_id import request_id_of
 from clusterapp.interfaces import Fields

@@ -11,9 +11,9 @@ from twisted.logger import Logger
 from clusterapp.errors import SettingsError
 from clusterapp.http.tls.certificate_renewal import ErrorLimit, WatchedCertificate
 from clusterapp.http.tls.pem import Certificate, Files, UnusableError
-from clusterapp.regular import from_start_folder
 from clusterapp.settings.listen import AnyTlsListen, TlsListen
 from clusterapp.settings.model import Settings
+from clusterapp.system.regular import from_start_folder
 
 #: Seconds between two checks for renewals.
 _PAUSE = 1.0

@@ -12,9 +12,9 @@ from twisted.logger import Logger
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
-from clusterapp.descriptor_limit import part_of_descriptors
 from clusterapp.guards import guarded
 from clusterapp.http.tls.pending_connections import PendingConnections, network_of
+from clusterapp.system.descriptor_limit import part_of_descriptors
 
 #: The maximum number of connections without a request yet, if the process may have
 #: enough file descriptors.

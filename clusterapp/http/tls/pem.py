@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography import x509
 
 from clusterapp.http.tls.alerts import AlertingContext
-from clusterapp.regular import opened, read_regular
+from clusterapp.system.regular import opened, read_regular
 
 #: The reasons in `ssl` errors for the key of another certificate, of the same key type
 #: or of another.

@@ -6,8 +6,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from clusterapp.descriptors import copy_socket
 from clusterapp.guards import guarded
+from clusterapp.system.descriptors import copy_socket
 
 #: How many bytes of a file are read at once, where sendfile(2) cannot be used.
 _PIECE = 128 * 1024

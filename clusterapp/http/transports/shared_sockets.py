@@ -7,7 +7,7 @@ import termios
 from contextlib import suppress
 from typing import Any
 
-from clusterapp.descriptors import adopt_socket, copy_socket
+from clusterapp.system.descriptors import adopt_socket, copy_socket
 
 
 def duplicate_of(original: Any) -> socket.socket | None:

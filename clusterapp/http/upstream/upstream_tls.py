@@ -9,7 +9,7 @@ from twisted.internet import ssl
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 
 from clusterapp.errors import SettingsError
-from clusterapp.regular import read_regular
+from clusterapp.system.regular import read_regular
 
 #: A PEM certificate in a file that may contain other objects (RFC 7468 2).
 _PEM = re.compile(

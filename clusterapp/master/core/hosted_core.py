@@ -18,7 +18,6 @@ from clusterapp.errors import (
     NeverReadyError,
     StartHookError,
 )
-from clusterapp.forks import clean_up_forks
 from clusterapp.guards import guarded
 from clusterapp.lifecycle import State
 from clusterapp.master.core.core_process import CORE_SLOT, CoreWatcher
@@ -27,6 +26,7 @@ from clusterapp.master.rollout.release import Release
 from clusterapp.master.workers.child_slot import ChildSlot
 from clusterapp.settings.model import Settings
 from clusterapp.settings.stop_time import LAST_WORDS
+from clusterapp.system.forks import clean_up_forks
 from clusterapp.web.cluster_membership import Membership, core_agent, core_client
 from clusterapp.web.hosting import DrainableSite, Host, core_host
 from clusterapp.web.loading import LoadedApplication, load

@@ -26,8 +26,8 @@ from clusterapp.master.workers.child_slot import ChildSlot
 from clusterapp.master.workers.worker_pool import WorkerPool
 from clusterapp.operations import Dispatch
 from clusterapp.settings.model import Settings
-from clusterapp.web.client_slot import ClientSlot
-from clusterapp.web.trusted_proxies import TrustedProxies
+from clusterapp.web.clients.client_slot import ClientSlot
+from clusterapp.web.clients.trusted_proxies import TrustedProxies
 
 #: The socket that a process accepts from (None if the master accepts), and whether
 #: other workers accept from it, too.

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from clusterapp.descriptors import adopt_socket
 from clusterapp.dispatch.policies import LeastConnections, Policy
 from clusterapp.guards import report
 from clusterapp.http.syntax.request_head import Head
@@ -23,10 +22,11 @@ from clusterapp.master.distribution.fd_passing import (
 from clusterapp.master.distribution.listener_policy import PublicListener
 from clusterapp.master.distribution.request_peek import RequestPeek
 from clusterapp.master.master_sockets import Sockets
+from clusterapp.system.descriptors import adopt_socket
 
 if TYPE_CHECKING:
     from clusterapp.master.workers.slot_sockets import SlotSockets
-    from clusterapp.web.client_slot import ClientSlot
+    from clusterapp.web.clients.client_slot import ClientSlot
 
 
 class MasterAcceptor:

@@ -9,12 +9,12 @@ from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from clusterapp.descriptor_limit import part_of_descriptors
 from clusterapp.guards import guarded
 from clusterapp.http.connection_limits import Limits
 from clusterapp.http.syntax.proxy_protocol import LONGEST, ProxyHeaderError, read
 from clusterapp.http.syntax.request_head import END, BadMessageError, Head, HeadReader
 from clusterapp.listening.socket_watching import WatchingReactor
+from clusterapp.system.descriptor_limit import part_of_descriptors
 
 #: Seconds to wait for the first request head: the worker that gets the connection
 #: reads a later one.

@@ -15,12 +15,12 @@ from zope.interface import implementer
 
 from clusterapp.channel.bootstrap import PRIVATE
 from clusterapp.channel.protocol import Adopted
-from clusterapp.descriptors import socket_pair
 from clusterapp.errors import ClusterError, CoreError
 from clusterapp.http.upstream.core_agent import CoreAgent
 from clusterapp.lifecycle import State
 from clusterapp.master.rollout.canary_client import CanaryClient
 from clusterapp.master.workers.child_slot import ChildSlot, Watcher
+from clusterapp.system.descriptors import socket_pair
 
 #: Statuses from here on are server errors (RFC 9110, section 15.6).
 _SERVER_ERROR = 500

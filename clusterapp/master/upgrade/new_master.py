@@ -25,12 +25,12 @@ from clusterapp.channel.upgrade_channel import (
     report_upgrade_failed,
 )
 from clusterapp.channel.upgrade_state import OperatorChanges
-from clusterapp.descriptors import adopt_inherited, adopt_socket, socket_pair
 from clusterapp.errors import OperationError
-from clusterapp.forks import suspended
 from clusterapp.guards import guarded
 from clusterapp.master.workers.worker_pool import Taker
 from clusterapp.spawning.execute import how_it_ended
+from clusterapp.system.descriptors import adopt_inherited, adopt_socket, socket_pair
+from clusterapp.system.forks import suspended
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall

@@ -4,7 +4,7 @@ import time
 
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 
-from clusterapp.channel.log_events import ChildEvent
+from clusterapp.channel.log_pipe.log_events import ChildEvent
 from clusterapp.printable import printable, printable_name
 from clusterapp.private_names.check import NAMESPACE, is_first
 

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.channel.ends import REPORT_SECONDS, WorkerStats
-from clusterapp.channel.log_events import ChildEvent
+from clusterapp.channel.log_pipe.log_events import ChildEvent
 from clusterapp.errors import ListenError
 from clusterapp.guards import guarded
 from clusterapp.interfaces import IClusterReactor, StaticFolder

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from twisted.logger import Logger
 
-from clusterapp.channel.lines import LONGEST_LINE
+from clusterapp.channel.log_pipe.lines import LONGEST_LINE
 from clusterapp.logs.captured_logs import written_record
 
 _log = Logger("wsgi.errors")

@@ -45,7 +45,7 @@ app = Application(static=os.environ["FRONTED_STATIC"])
 
 @app.route("/who")
 def who(request: Request) -> str:
-    """Return who asks whom."""
+    """Return this worker's slot and pid, and the fields of the request."""
     fields = {
         name.decode().lower(): b", ".join(values).decode()
         for name, values in request.requestHeaders.getAllRawHeaders()

@@ -166,7 +166,7 @@ def terminate(_: Any) -> str:
 
 
 def leave(_: Any) -> str:
-    """Have this process leave the forked one behind when it ends."""
+    """Make multiprocessing forget the forked process, so that it outlives this one."""
     multiprocessing.process._children.clear()  # type: ignore[attr-defined]
     return "ok"
 

@@ -30,7 +30,7 @@ def root(request: Request) -> str:
 
 @app.route("/where")
 def where(request: Request) -> str:
-    """Return who answers, and whom, on which connection."""
+    """Return the worker that answers, the client it sees, and the connection."""
     return _answer(request)
 
 
@@ -50,7 +50,7 @@ class Session:
         self._poll: Deferred[str] | None = None
 
     def put(self, message: str) -> None:
-        """Have a message for the client."""
+        """Send a message in the open poll's response, or queue it for the next poll."""
         poll, self._poll = self._poll, None
         if poll is None:
             self._messages.append(message)

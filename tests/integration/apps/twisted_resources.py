@@ -45,7 +45,7 @@ class Hello(Resource):
         self.name = name
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """Greet whoever is asked for."""
+        """Return a resource that greets the name in the path."""
         return self if not path else Hello(path)
 
     def render_GET(self, request: Request) -> bytes:
@@ -194,7 +194,7 @@ class Echo:
 
 @implementer(IRealm)
 class _Realm:
-    """Gives everybody the same resource."""
+    """Returns the same resource for every avatar."""
 
     def requestAvatar(self, avatar: Any, mind: Any, *interfaces: Any) -> Any:
         """Return it."""

@@ -1,4 +1,4 @@
-"""An application that tells who it takes its client for."""
+"""An application that responds with the address and the scheme of its client."""
 
 import json
 

@@ -63,7 +63,7 @@ class FairnessTests(SynchronousTestCase):
     """The table of what was counted, and what was wanted."""
 
     def test_targets(self) -> None:
-        """Who chooses himself is to be fairer than who leaves it to the kernel."""
+        """Targets are stricter where the master chooses than where the kernel does."""
         for policy, what, most in [
             ("round-robin", (EACH, CONNECTIONS), 1.10),
             ("least-connections", (KEPT, CONNECTIONS), 1.10),
@@ -192,7 +192,7 @@ class PolicyTests(SynchronousTestCase):
             )
 
     def test_one_cpu(self) -> None:
-        """Who asks would take from who answers."""
+        """One CPU is refused: client and server would share it."""
         error = self.assertRaises(BenchError, machine.divide, {3}, 1)
         self.assertIn("two CPUs are needed", str(error))
 

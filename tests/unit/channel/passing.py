@@ -13,7 +13,7 @@ class PassingTransport(FakeTransport):
 
     def sendFileDescriptor(self, descriptor: int) -> None:
         """
-        Let the other end have a duplicate, before what is written next.
+        Deliver a duplicate to the other end, before any later bytes.
 
         :raise ValueError: if the channel is gone, as Twisted's own transports do.
         """

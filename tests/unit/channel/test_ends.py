@@ -79,7 +79,7 @@ class WordsTests(ChannelCase):
     """What can be said in words alone."""
 
     def failed(self, reason: str, traceback: str) -> tuple[str, str]:
-        """Let the child say why it failed; return what the master hears."""
+        """Send `Failed` from the child; return what the master receives."""
         told = self.child_end.failed(loading=True, reason=reason, traceback=traceback)
         self.pump.flush()
         self.successResultOf(told)
@@ -214,7 +214,7 @@ class WordsTests(ChannelCase):
         self.successResultOf(told)
 
     def test_death_of_the_master(self) -> None:
-        """The child hears of it, and so does whoever waits for an answer."""
+        """The child is notified, and pending commands fail."""
         told = self.child_end.ready()
         self.pump.flush()
         waiting = self.child_end.ready()
@@ -305,7 +305,7 @@ class DescriptorTests(ChannelCase):
         )
 
     def test_channel_that_is_gone(self) -> None:
-        """It takes no descriptor; whoever asks hears that as of any other loss."""
+        """Commands on a lost channel fail, and leave no descriptor open."""
         before = descriptors()
         self.master_end.close()
         self.pump.flush()

@@ -78,7 +78,7 @@ class LentTests(SynchronousTestCase):
         self.assertEqual(descriptors(), self.before)
 
     def test_taken(self) -> None:
-        """Who has claimed it serves it, and who has offered it cannot any more."""
+        """The process that has claimed a connection serves it; its owner cannot."""
         self.assertTrue(self.passed_on(self.offered()))
         self.assertFalse(self.lent.claim())
         self.client.send(b"a")

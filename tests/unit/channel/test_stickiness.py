@@ -1,4 +1,4 @@
-"""Whose requests belong to which worker, on the wire."""
+"""The settings of session affinity, as they are sent to workers."""
 
 import json
 

@@ -91,7 +91,7 @@ class UnansweredTests(SynchronousTestCase):
         self.failureResultOf(child_end.hand_over(self.near, ""), TooLong)
 
     def test_cancelled(self) -> None:
-        """Who gives up waiting hears of that."""
+        """A cancelled call still fails with CancelledError."""
         given_up: Deferred[None] = Deferred()
         given_up.addErrback(report_unanswered)
         given_up.cancel()

@@ -190,7 +190,7 @@ class ErrorTests(ClientCase):
 
 
 class HostileTests(ClientCase):
-    """Whoever listens may send anything: it costs neither time nor memory."""
+    """Hostile responses are bounded in time and memory."""
 
     def serve_endlessly(self, head: bytes, piece: bytes, pause: float = 0.0) -> None:
         """Send a head, and then the same piece until the client leaves."""

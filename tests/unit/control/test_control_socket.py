@@ -79,7 +79,7 @@ class PlaceTests(SynchronousTestCase):
         self.assertEqual((descriptors(), sorted(self.folder.iterdir())), before)
 
     def assert_reaches(self, listener: Listener) -> None:
-        """Who connects to the path comes to this listener."""
+        """Assert that connections to the path reach this listener."""
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(self.path)
             listener.socket.accept()[0].close()
@@ -160,7 +160,7 @@ class PlaceTests(SynchronousTestCase):
 
 
 class DoorTests(SynchronousTestCase):
-    """Who is let in."""
+    """Which peers the control socket accepts."""
 
     def setUp(self) -> None:
         self.near, self.far = socket.socketpair()
@@ -172,7 +172,7 @@ class DoorTests(SynchronousTestCase):
         self.served.append((connection, address))
 
     def test_peer(self) -> None:
-        """The kernel says who it is."""
+        """The peer's pid, uid and gid come from the kernel."""
         self.assertEqual(peer_of(self.near), (os.getpid(), os.geteuid(), os.getegid()))
 
     def test_own_user(self) -> None:

@@ -36,7 +36,7 @@ class DiscoveryCase(CannedCase):
         return living(bases, trusted_users(None), self.warnings.append)
 
     def cluster(self, name: str) -> str:
-        """Let one listen; return its socket's path."""
+        """Listen on the socket of a named cluster; return its path."""
         path = self.place(name)
         listening = socket.socket(socket.AF_UNIX)
         self.addCleanup(listening.close)
@@ -45,7 +45,7 @@ class DiscoveryCase(CannedCase):
         return path
 
     def answering(self, name: str, *answers: bytes | None) -> str:
-        """Let one listen that is asked for its status, after it was found."""
+        """Serve canned answers on a named cluster's socket; return its path."""
         path = self.place(name)
         # What looks for it connects, and says nothing.
         server = Canned(path, b"", *answers)
@@ -53,7 +53,7 @@ class DiscoveryCase(CannedCase):
         return path
 
     def leaving(self, name: str) -> None:
-        """Let one listen that is gone when it is asked, after it was found."""
+        """Listen on a socket that is found, but closes when its status is requested."""
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(self.place(name))
         listening.listen()
@@ -134,7 +134,7 @@ class FindTests(DiscoveryCase):
         self.assertEqual(error.exit_status, 4)
 
     def test_several(self) -> None:
-        """Each is asked who it is, and listed even if it does not say it."""
+        """Each cluster is asked for its status, and listed even without a response."""
         known = {"pid": 7, "name": "shop:app", "state": "running", "ready": True}
         first = self.answering("a", response(json.dumps({**known, "more": 1})))
         second = self.answering("b", b"")
@@ -210,7 +210,7 @@ class FolderTests(DiscoveryCase):
         )
 
     def test_root(self) -> None:
-        """Everybody's."""
+        """Root finds the folders of all users."""
         found = self.folders(0, {})
         self.assertEqual(found[0], str(default_state({})))
         for folder in ("run/user/7/clusterapp", "run/clusterapp", "tmp/clusterapp-8"):
@@ -226,10 +226,10 @@ OTHER = 65_534
 
 
 class TrustTests(DiscoveryCase):
-    """Whose sockets are used without being named."""
+    """The owners whose sockets are used without being named."""
 
     def of_another(self, name: str) -> str:
-        """Let another user have a cluster in the folder; the socket is his."""
+        """Make a cluster's socket that another user owns; return its path."""
         path = self.cluster(name)
         os.chown(path, OTHER, OTHER)
         return path
@@ -242,9 +242,9 @@ class TrustTests(DiscoveryCase):
     @skipUnless(os.geteuid() == 0, "only root can become another user")
     def test_others_that_listen(self) -> None:
         """
-        Who listens is asked of the kernel, whoever owns the file.
+        The kernel reports the listening user, whatever the owner of the file.
 
-        Root passes over other users' sockets as everybody does.
+        Root skips other users' sockets as all users do.
         """
         roots, path = self.cluster("a"), self.place("b")
         listening = socket.socket(socket.AF_UNIX)

@@ -146,7 +146,7 @@ class StatusTests(SynchronousTestCase):
         return found
 
     def test_distribution(self) -> None:
-        """Who chooses, and by what."""
+        """What chooses the worker of a connection, and by which key."""
         listener = {"address": "http://h:1", "dispatch": "shared", "by": "workers"}
         shown = self.lines(distribution={"listeners": [listener]})
         self.assertEqual(shown["dispatch"], "shared (the workers accept)")

@@ -34,7 +34,7 @@ class StreamTests(DemoCase):
         self.assertEqual(self.clock(self.core).getDelayedCalls(), [])
 
     def events(self, seconds: float = 0.0) -> list[str]:
-        """Let time pass; return what arrived meanwhile."""
+        """Advance the clock; return the events received meanwhile."""
         self.clock(self.core).advance(seconds)
         self.core.flush()
         text = self.received.decode()

@@ -1,4 +1,4 @@
-"""Who gets the next connection that the master has accepted."""
+"""The worker that gets the next connection accepted by the master."""
 
 from dataclasses import dataclass
 

@@ -115,7 +115,7 @@ class ChoiceTests(SynchronousTestCase):
             )
 
     def test_choice_is_for_ever(self) -> None:
-        """Another version of the code must not move everybody's session."""
+        """Another version of the code must not move sessions to other slots."""
         self.assertEqual([slot_of(b"%d" % n, range(8)) for n in range(8)], KEYS_GO_TO)
         self.assertEqual(
             [slot_of_address(one.packed, range(8)) for one in NEIGHBOURS[:8]],
@@ -123,7 +123,7 @@ class ChoiceTests(SynchronousTestCase):
         )
 
     def test_no_slot(self) -> None:
-        """Who asks has looked whether there is one."""
+        """Without slots it raises an error: callers check that before."""
         self.assertRaises(ValueError, slot_of, b"key", [])
         self.assertRaises(ValueError, slot_of_address, bytes(4), [])
 

@@ -57,7 +57,7 @@ class ProgramTests(SynchronousTestCase):
     def test_networks_are_spread(
         self, source: Address, slots: list[int], spread: list[object], random: int
     ) -> None:
-        """Whoever is in one of them goes anywhere; all others stay."""
+        """Addresses in these networks are spread at random; all others are steered."""
         networks = [ip_network(one) for one in spread]  # type: ignore[arg-type]
         chosen = (
             slots[random % len(slots)]

@@ -76,7 +76,7 @@ class Client:
         return self.channel.connection
 
     def send(self, *pieces: bytes) -> None:
-        """Let the site receive these, one by one, unless it does not read."""
+        """Deliver these pieces to the site one by one; fail if it is paused."""
         for piece in pieces:
             assert self.reading, "the site does not read"
             self.channel.dataReceived(piece)

@@ -101,7 +101,7 @@ class Client:
         self._accept = accept
 
     def accepted(self) -> None:
-        """See that it is served, if it was not before."""
+        """Pass the connection to the site, if that has not been done."""
         accept, self._accept = self._accept, None
         if accept is not None:
             accept()
@@ -221,7 +221,7 @@ class NativeCase(SynchronousTestCase):
             await asyncio.sleep(0)
 
     async def later(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock second by second, with a turn of the loop after each."""
         self.accept_all()
         for _ in range(int(seconds) + 1):
             self.clock.advance(1)
@@ -235,7 +235,7 @@ class NativeCase(SynchronousTestCase):
             await asyncio.sleep(0.005)
 
     async def turns(self, count: int = 50) -> None:
-        """Let the loop do what it has to do."""
+        """Run so many turns of the event loop."""
         self.accept_all()
         for _ in range(count):
             self.clock.advance(0)
@@ -260,7 +260,7 @@ class NativeCase(SynchronousTestCase):
         return client
 
     def accept_all(self) -> None:
-        """See that every client is served, whether it has sent anything or not."""
+        """Pass all clients' connections to the site, with data or without."""
         for client in self.clients:
             client.accepted()
 

@@ -161,7 +161,7 @@ class Conversation:
             self.client.channel.dataReceived(self._unread.popleft())
 
     def stop_reading(self) -> None:
-        """Let what the site sends fill the socket."""
+        """Pause the site's producer, as a full socket buffer would."""
         producer = self.client.transport.producer
         assert producer is not None, "the site would not notice"
         producer.pauseProducing()

@@ -199,7 +199,7 @@ class TroubleTests(AcceptorCase):
         self.log = Log(self)
 
     def broken(self, number: int) -> Acceptor:
-        """Let accept fail in this way."""
+        """Return an acceptor whose accept(2) has failed with this error number."""
         error = OSError(number, os.strerror(number))
         broken = Broken(error)
         self.patch(accept, "accept", broken.fail)

@@ -77,7 +77,7 @@ class QueueTests(QueueCase):
         self.assertFalse(self.queue.receiving.getblocking())
 
     def test_sender_keeps_none(self) -> None:
-        """What is closed by who has received it is closed."""
+        """The sender keeps no duplicate: the receiver's close ends the connection."""
         [client] = self.send(b"\0")
         [(_, number)] = receive(self.queue.receiving).connections
         os.close(number)

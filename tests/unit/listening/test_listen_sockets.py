@@ -83,7 +83,7 @@ class TcpTests(ListeningCase):
                 break
 
     def test_tls_is_a_tcp_socket(self) -> None:
-        """Who accepts from it adds the TLS."""
+        """A TLS listener is a plain TCP socket; the accepting process adds TLS."""
         for spec in (
             TlsListen(port=0, certificate="c", key="k", interface="127.0.0.1"),
             TlsFolderListen(port=0, certificates="f", interface="127.0.0.1"),
@@ -262,7 +262,7 @@ class InheritedTests(ListeningCase):
         self.assert_served(listener, socket.create_connection(given.getsockname()))
 
     def test_unix_socket_keeps_its_path(self) -> None:
-        """Who made it removes it."""
+        """An inherited Unix socket's path is left to the process that made it."""
         path = str(self.folder / "a.sock")
         given = socket.socket(socket.AF_UNIX)
         given.bind(path)

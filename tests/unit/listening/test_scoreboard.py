@@ -44,7 +44,7 @@ class RowTests(BoardCase):
         self.assertEqual(found, wanted)
 
     def test_others_see_what_one_writes(self) -> None:
-        """Whoever has the descriptor has the same memory."""
+        """All processes with the descriptor share the same memory."""
         number = self.board.take()
         other = Scoreboard(self.board.descriptor)
         other.row(number)[OPEN] = 2**40

@@ -167,7 +167,7 @@ class RefusedTests(StateCase):
         self.assertIn("belongs to another user", self.refused())
 
     def test_symlink(self) -> None:
-        """Whoever made it could turn it elsewhere later."""
+        """A symbolic link is refused: its owner could change its target later."""
         real = self.base.with_name("real")
         real.mkdir(mode=0o700)
         self.base.symlink_to(real)

@@ -11,8 +11,8 @@ from twisted.internet.task import Clock
 from twisted.logger import LogBeginner, Logger, LogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.channel.log_events import ChildEvent, RequestFacts
-from clusterapp.channel.log_records import RecordReader
+from clusterapp.channel.log_pipe.log_events import ChildEvent, RequestFacts
+from clusterapp.channel.log_pipe.log_records import RecordReader
 from clusterapp.logs import captured_logs as sources
 from clusterapp.logs import child
 from clusterapp.logs.child import ChildLog

@@ -155,7 +155,7 @@ class TroubleTests(AppenderCase):
         self.why = "[Errno 28] No space left on device"
 
     def room(self) -> None:
-        """Let there be room: when it is opened anew, the file can be written."""
+        """Remove the full file, so that it can be written when it is reopened."""
         self.full.unlink()
 
     def test_one_error(self) -> None:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.channel.lines import LONGEST_LINE
+from clusterapp.channel.log_pipe.lines import LONGEST_LINE
 from clusterapp.logs import child
 from clusterapp.logs.child import EventSender
 from clusterapp.logs.repeats import FIRST

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.channel.log_records import RecordReader
+from clusterapp.channel.log_pipe.log_records import RecordReader
 from clusterapp.logs.event_pipe import MOST_KEPT, EventPipe
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -186,7 +186,7 @@ class ForkTests(SynchronousTestCase):
         """Each sends its own, whole; none writes what another one has kept."""
         code = """if True:
             import os, sys
-            from clusterapp.channel.log_records import RecordReader
+            from clusterapp.channel.log_pipe.log_records import RecordReader
             from clusterapp.logs.event_pipe import EventPipe
             reading, writing = os.pipe()
             pipe = EventPipe(writing, lambda lost: b"lost")

@@ -47,7 +47,7 @@ class OpeningTests(OutputCase):
     """How descriptors come to be."""
 
     def test_mode_of_a_new_file(self) -> None:
-        """Not everyone may read who has asked for what; the umask may take more."""
+        """A new file is not readable by others; the umask may restrict it further."""
         for umask, mode in ((0o022, 0o640), (0o077, 0o600)):
             before = os.umask(umask)
             try:
@@ -111,7 +111,7 @@ class FileTests(OutputCase):
     """A file on a disk."""
 
     def test_end_of_the_file(self) -> None:
-        """Every write goes there, whoever has written before."""
+        """Each write appends to the end of the file, after other writers' lines."""
         one, other = self.file(), self.file()
         for output, line in ((one, b"1\n"), (other, b"2\n"), (one, b"3\n")):
             output.write([line])
@@ -211,7 +211,7 @@ class ManyTests(OutputCase):
     """Several processes that append to one place."""
 
     def written_by_four(self, path: str, stdout: int) -> None:
-        """Let four workers write, all at once."""
+        """Run four worker processes that write at the same time."""
         workers = [
             subprocess.Popen(
                 [sys.executable, "-c", WORKER, name, path],

@@ -23,7 +23,7 @@ from twisted.python.log import textFromEventDict
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from clusterapp.channel.log_events import RequestFacts
+from clusterapp.channel.log_pipe.log_events import RequestFacts
 from clusterapp.logs.program import (
     ProgramLog,
     capture_streams,

@@ -113,7 +113,10 @@ class RepeatTests(RepeatCase):
         """What a client puts into a line of ours does not make it another line."""
         for n in range(100):
             self.log(
-                "{whom} failed at {n}", "clusterapp.worker.reverse_proxy", whom="a", n=n
+                "{whom} failed at {n}",
+                "clusterapp.worker.proxy.reverse_proxy",
+                whom="a",
+                n=n,
             )
         self.assertEqual(len(self.seen), FIRST)
 

@@ -66,7 +66,7 @@ def forget() -> None:
 
 
 def pending(answers: list[object]) -> "Deferred[None]":
-    """Let the next hook wait; return what it waits for."""
+    """Make the next hook wait for a Deferred; return it."""
     waited: Deferred[None] = Deferred()
     answers.append(waited)
     return waited

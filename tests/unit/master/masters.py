@@ -86,7 +86,7 @@ class MasterCase(SynchronousTestCase):
         self.assert_nothing_left()
 
     def let_go(self) -> None:
-        """Let the children obey until none is left."""
+        """End the children that were told to drain or have got a signal."""
         for _ in range(3):
             self.reactor.flush()
             for child in self.reactor.living():
@@ -95,7 +95,7 @@ class MasterCase(SynchronousTestCase):
 
     def make_fatal(self, child: FakeChild, *, ready: bool = False) -> None:
         """
-        Let the processes of a child's slot crash until it is given up.
+        Crash the processes of a child's slot until it is fatal.
 
         :param ready: whether the first one is ready before that.
         """
@@ -132,7 +132,7 @@ class OperationCase(MasterCase):
         return self.reactor.children[-1]
 
     def answer_probe(self, answer: bytes = WELL) -> None:
-        """Let a worker on trial answer what it is asked."""
+        """Answer the request that the canary was sent."""
         self.newest().flush()
         [connection] = self.newest().adopted
         connection.close()
@@ -142,7 +142,7 @@ class OperationCase(MasterCase):
         self.newest().flush()
 
     def pass_trial(self) -> FakeChild:
-        """Let the newest child take its place; its predecessor leaves."""
+        """Complete the newest child's trial, and end its drained predecessor."""
         child = self.newest()
         self.assertIs(child.bootstrap["as_canary"], True)
         child.say_loaded()
@@ -153,7 +153,7 @@ class OperationCase(MasterCase):
         return child
 
     def leave(self, slot: int, but: FakeChild | None = None) -> None:
-        """Let who was told to drain leave a slot."""
+        """End the children of a slot that were told to drain."""
         self.reactor.flush()
         for child in self.reactor.living():
             told = child is not but and "drain" in child.heard

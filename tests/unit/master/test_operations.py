@@ -104,7 +104,7 @@ class SlotTests(OperationCase):
         self.finish()
 
     def ready_beside(self, old: FakeChild) -> Deferred[OperationResult]:
-        """Have a process take the slot of another, which has not heard of it yet."""
+        """Restart a slot until its new process is ready; the old one still runs."""
         judged = self.operations.restart(0, self.tell)
         child = self.newest()
         self.assertIsNot(child, old)
@@ -291,7 +291,7 @@ class OneAtATimeTests(OperationCase):
 
 
 class HealthTests(OperationCase):
-    """Whether clients should be sent here, and who is told."""
+    """Whether the cluster is ready for clients, and which processes are notified."""
 
     def test_health_without_state_folder(self) -> None:
         """A cluster whose processes cannot reach each other is not ready."""

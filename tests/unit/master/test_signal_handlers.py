@@ -115,7 +115,7 @@ class Running(MemoryReactorClock):
 
 
 class InstallTests(SynchronousTestCase):
-    """Whose signals they are."""
+    """The installation and removal of the master's signal handlers."""
 
     def setUp(self) -> None:
         self.installed: dict[int, object] = {}

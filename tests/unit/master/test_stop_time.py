@@ -33,7 +33,7 @@ class StopTimeTests(MasterCase):
         return stopped
 
     def pass_seconds(self, seconds: float) -> None:
-        """Let time pass; processes that are killed exit."""
+        """Advance the clock; processes that receive a signal exit."""
         for _ in range(round(seconds * 2)):
             self.reactor.advance(0.5)
             self.reactor.flush()

@@ -10,7 +10,7 @@ from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from werkzeug.exceptions import NotFound
 
-from clusterapp.channel.log_events import ChildEvent
+from clusterapp.channel.log_pipe.log_events import ChildEvent
 from clusterapp.http.klein import klein_routes
 from clusterapp.http.klein.route_tree import Route
 from clusterapp.master.workers.child_log import ChildLogWriter

@@ -16,7 +16,7 @@ class CpusTests(SynchronousTestCase):
         self.allow(8)
 
     def allow(self, count: int) -> None:
-        """Let the scheduler use so many CPUs."""
+        """Patch the scheduler's affinity to so many CPUs."""
         self.patch(os, "sched_getaffinity", lambda _: set(range(count)))
 
     def write(self, path: str, text: str) -> None:

@@ -18,7 +18,7 @@ from zope.interface.verify import verifyObject
 import clusterapp
 from clusterapp.channel.bootstrap import Bootstrap
 from clusterapp.channel.ends import WorkerStats
-from clusterapp.channel.log_events import LOG_FD, ChildEvent
+from clusterapp.channel.log_pipe.log_events import LOG_FD, ChildEvent
 from clusterapp.interfaces import StaticFolder
 from clusterapp.spawning.execute import Child, execute
 from tests.unit.fakes import (

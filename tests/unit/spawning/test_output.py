@@ -5,8 +5,8 @@ import os
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.channel.log_events import LOG_FD, ChildEvent
-from clusterapp.channel.log_records import records_of
+from clusterapp.channel.log_pipe.log_events import LOG_FD, ChildEvent
+from clusterapp.channel.log_pipe.log_records import records_of
 from clusterapp.spawning.output import BURST, PAUSE, RATE, ChildOutput
 
 

@@ -1,4 +1,4 @@
-"""Whose requests are, by the routes of an application."""
+"""The side that serves a request, by the routes of an application."""
 
 from clusterapp.http.syntax.request_head import Head
 from clusterapp.web.routing import Routes, Side

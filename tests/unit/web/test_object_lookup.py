@@ -24,7 +24,7 @@ class FindTests(SynchronousTestCase):
         self.patch(sys, "dont_write_bytecode", True)
 
     def forget(self) -> None:
-        """Let each test import modules of the same name anew."""
+        """Remove the imported test modules, so that the next test imports them anew."""
         for name in list(sys.modules):
             if name.partition(".")[0] in ("shop", "store"):
                 del sys.modules[name]

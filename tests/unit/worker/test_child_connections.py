@@ -1,4 +1,4 @@
-"""What a child hears of connections, whoever accepts them, and of its clients."""
+"""Connections of a child, accepted by it or by the master, and their clients."""
 
 import socket
 from typing import Any, cast
@@ -24,7 +24,7 @@ class AdoptTests(ChildCase):
     """Connections that other workers have accepted."""
 
     def adopt_in(self, child: ChildProgram, listener: str) -> socket.socket:
-        """Let a child have a connection that has brought a request."""
+        """Pass a child a connection with a request; return the client's end."""
         near, far = socket.socketpair()
         self.addCleanup(near.close)
         near.send(REQUEST)
@@ -60,7 +60,7 @@ class OrdersTests(ChildCase):
     """What the master has changed of how connections are distributed."""
 
     def accept_in(self, child: ChildProgram) -> socket.socket:
-        """Let a child accept from another socket."""
+        """Make a child accept from another listening socket; return the socket."""
         listening = socket.create_server(("127.0.0.1", 0))
         child.accept(LISTENER, listening, shared=False)
         return listening

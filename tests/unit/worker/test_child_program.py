@@ -194,7 +194,7 @@ class DrainTests(ChildCase):
         self.assertEqual((self.master.failures, child.exit_status), ([], 0))
 
     def test_how(self) -> None:
-        """The master says in which time, and whether there is who takes over."""
+        """`Drain` has the spread, and whether connections can be handed over."""
         for hand_over in (True, False):
             child = self.begin()
             site = cast("Any", child._served).site
@@ -208,7 +208,7 @@ class DrainTests(ChildCase):
             self.assertEqual(site.drain_policy._hand_over, lent)
 
     def test_drain_on_trial(self) -> None:
-        """Whoever lets it go on after that comes too late: it accepts nothing."""
+        """A canary that is activated after its drain accepts nothing."""
         child = self.begin(as_canary=True)
         child.drain(spread=0.0, hand_over=False)
         child.activate()

@@ -117,7 +117,7 @@ class ReportTests(ChildCase):
     """What a child reports of itself, and for how long."""
 
     def passes(self, seconds: float) -> int:
-        """Let time pass; return how many reports have come in all."""
+        """Advance the clock; return the number of reports received in all."""
         self.reactor.pump([1.0] * int(seconds))
         self.pump.flush()
         return len(self.master.pulses)

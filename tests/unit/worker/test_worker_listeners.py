@@ -79,7 +79,7 @@ class DoorsCase(NativeCase):
         return client
 
     async def passed(self, *listeners: int) -> list[Client]:
-        """Have the master pass connections on that have come by listeners."""
+        """Pass connections of these listeners by the queue; return their clients."""
         pairs = [pair() for _ in listeners]
         clients = [Client(self.loop, near) for near, _ in pairs]
         self.clients += clients
@@ -92,7 +92,7 @@ class DoorsCase(NativeCase):
         return clients
 
     async def refused(self, client: Client) -> None:
-        """See that a client's connection is closed without a word."""
+        """Assert that a client's connection is closed without a response."""
         with contextlib.suppress(ConnectionResetError):
             self.assertEqual(await client.rest(), b"")
 

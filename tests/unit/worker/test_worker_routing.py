@@ -1,4 +1,4 @@
-"""A request is routed once, whoever answers it."""
+"""A request is routed once, by whatever process it is answered."""
 
 from typing import Any, cast
 

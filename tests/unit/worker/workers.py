@@ -20,11 +20,11 @@ from clusterapp.http.site import ClusterSite
 from clusterapp.http.upstream.core_agent import CoreAgent
 from clusterapp.http.upstream.unix_client import NativeUnixEndpoint
 from clusterapp.interfaces import OPEN, private_row
-from clusterapp.web.trusted_proxies import TrustedProxies
-from clusterapp.worker import relay
+from clusterapp.web.clients.trusted_proxies import TrustedProxies
 from clusterapp.worker.loop_readers import LoopReaders
-from clusterapp.worker.relay import Relay
-from clusterapp.worker.relay_affinity import SlotAffinity
+from clusterapp.worker.proxy import relay
+from clusterapp.worker.proxy.relay import Relay
+from clusterapp.worker.proxy.relay_affinity import SlotAffinity
 from clusterapp.worker.worker_listeners import WorkerListeners
 from tests.unit.http.native_sites import Client, NativeCase, Scripted, open_files, pair
 
@@ -143,7 +143,7 @@ class WorkersCase(NativeCase):
         return worker
 
     async def replaced(self, resource: IResource | None = None) -> None:
-        """Let another worker take the place there."""
+        """Replace the other worker by a new one."""
         self.workers.remove(self.there)
         await self.there.close(self.loop)
         self.there = self.worker(1, resource)

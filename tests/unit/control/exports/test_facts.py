@@ -32,7 +32,7 @@ class FactsTests(SynchronousTestCase):
         self.assertEqual(tuple(EXPORTS), PROGRAMS)
 
     def test_label(self) -> None:
-        """Whatever the application is called, everybody can take its label."""
+        """The label of any application's name is valid in every format."""
         for app, label in (
             ("shop:app", "shop"),
             ("my.web_shop:make.app", "web-shop"),

@@ -76,7 +76,7 @@ class CombinedTests(SynchronousTestCase):
         self.in_zone("UTC0")
 
     def in_zone(self, zone: str) -> None:
-        """Let local time be that of a zone, as TZ names it."""
+        """Set the local time zone for the test, as TZ names it."""
         before = os.environ.get("TZ")
 
         def back() -> None:

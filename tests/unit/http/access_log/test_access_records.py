@@ -20,7 +20,7 @@ from tests.unit.http.websockets import HANDSHAKE
 
 
 class Named(NoProxies):
-    """Believes whoever says a name."""
+    """Trusted proxies that take the client from a field, without checks."""
 
     def client_of(self, peer: IAddress, fields: Fields) -> str | None:
         return dict(fields).get(b"X", b"me").decode()

@@ -1,4 +1,4 @@
-"""Who a request says its client is, on a site that believes its proxies."""
+"""The client address of a request, on a site with trusted proxies."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.site import ClusterSite
-from clusterapp.web.trusted_proxies import TrustedProxies
+from clusterapp.web.clients.trusted_proxies import TrustedProxies
 from tests.unit.http.clients import Client, Slow
 
 REPORTED = b"X-Forwarded-For: 2001:db8::1\r\nX-Forwarded-Proto: https\r\n"

@@ -50,7 +50,7 @@ def chunked(body: bytes, *lines: str) -> bytes:
 
 
 def args(request: Any, seen: list[Any]) -> bytes:
-    """See the arguments, and that the body is where it was."""
+    """Record the arguments, and the position and content of the body."""
     seen.append((request.args, list(request.args)))
     seen.append((request.content.tell(), request.content.read(), request.args))
     return b""

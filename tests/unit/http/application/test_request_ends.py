@@ -58,7 +58,7 @@ class EndTests(SideBySideTestCase):
             self.called(handler, get("/x?a=b"), get(method="HEAD"))
 
     def test_nobody_waits_for_the_end(self) -> None:
-        """Who has kept the request sees what was sent, and that the body is gone."""
+        """A request that is kept shows what was sent; its body is closed."""
         for body in (b"hello", b""):
             kept = []
 

@@ -44,7 +44,7 @@ PATHS = (
 
 
 def look(request: Any, seen: list[Any]) -> bytes:
-    """See where the request stands."""
+    """Record the request's paths and the URLs made from them."""
     seen.append((request.prepath, request.postpath, request.sitepath))
     seen.append((request.prePathURL(), str(URLPath.fromRequest(request))))
     seen.append((request.childLink(b"x"), request.sibLink(b"x"), request.getRootURL()))

@@ -165,7 +165,7 @@ class ResourceTests(FailureCase):
         self.assert_not_bytes(client, b"HEAD")
 
     def test_none_after_the_response(self) -> None:
-        """The response is whole; who forgot to return NOT_DONE_YET hears of it."""
+        """The response is complete; a missing NOT_DONE_YET is logged."""
 
         def handler(request: Any) -> None:
             request.write(b"hello")

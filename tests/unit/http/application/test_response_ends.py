@@ -80,7 +80,7 @@ class FinishTests(SideBySideTestCase):
         return None
 
     def test_finish_is_told(self) -> None:
-        """To whoever asked, with None."""
+        """Deferreds of notifyFinish fire with None."""
 
         def step(request: Any, side: Side) -> Any:
             request.write(b"x")
@@ -182,7 +182,7 @@ class ProducerTests(SideBySideTestCase):
     """Producers of a request."""
 
     def produced(self, *, streaming: bool, unregisters: bool = True) -> Side:
-        """Let a producer write a response on both sides; return the engine's."""
+        """Write a response by a producer on both engines; return our engine's side."""
         sides = []
 
         def scenario(side: Side) -> Any:

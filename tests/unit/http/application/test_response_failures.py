@@ -92,7 +92,7 @@ class KleinTests(FailureCase):
         self.assert_broken(client, self.CHUNK)
 
     def test_http_exception(self) -> None:
-        """It has a page, which is not for who has the beginning of another."""
+        """Its error page is not sent after the beginning of a response."""
 
         def handler(request: Any) -> None:
             request.write(b"piece;")

@@ -118,7 +118,7 @@ class LoginTests(SideBySideTestCase):
     """`HTTPAuthSessionWrapper`."""
 
     def test_basic(self) -> None:
-        """Who knows the password is let in; others are asked for it."""
+        """Requests with the password are served; others get a 401."""
 
         def root(seen: list[Any]) -> IResource:
             @implementer(IRealm)

@@ -89,7 +89,7 @@ class Verdict(NamedTuple):
 
 
 def judge(stream: bytes) -> Verdict:
-    """Let h11 read a stream."""
+    """Return h11's verdict on a stream."""
     messages: list[Message] = []
     while not messages or messages[-1].persists:
         # h11 does not skip the empty lines that RFC 9112, section 2.2, has skipped.
@@ -110,7 +110,7 @@ def judge(stream: bytes) -> Verdict:
 
 def read_spaced(stream: bytes) -> Message | None:
     """
-    Let h11 read a request, with its chunks' white space where h11 takes it.
+    Parse a request by h11, after moving white space in chunk heads if need be.
 
     :raises h11.RemoteProtocolError: if it is none.
     """
@@ -122,7 +122,7 @@ def read_spaced(stream: bytes) -> Message | None:
 
 def read(stream: bytes) -> Message | None:
     """
-    Let h11 read the first request of a stream, if it is complete.
+    Parse the first request of a stream by h11; return None if it is incomplete.
 
     :raises h11.RemoteProtocolError: if it is none.
     """

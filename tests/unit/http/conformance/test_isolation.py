@@ -56,7 +56,7 @@ class Site:
         return client.received, list(self.application.requests)
 
     def deliver(self, client: Client, piece: bytes) -> None:
-        """Let the site receive a piece, unless it has closed the connection."""
+        """Deliver a piece to the site, unless the connection is closed or paused."""
         if client.transport.protocol is not None and client.reading:
             client.channel.dataReceived(piece)
             self.clock.advance(0)
@@ -124,7 +124,7 @@ class InjectedErrorTests(SynchronousTestCase):
         polite.goes()
 
     def inject(self, where: object, name: str, error: Exception) -> None:
-        """Let a method raise, until `restore`."""
+        """Make a method raise an error, until `restore`."""
         self.made = Site()
         self.restore = self.patch(where, name, fails(error)).restore
 

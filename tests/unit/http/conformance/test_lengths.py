@@ -292,7 +292,7 @@ class TransferEncodingTests(ConformanceTestCase):
         self.assert_handled(TWO_LINES)
 
     def test_both_are_refused(self) -> None:
-        """Who takes the other one sees another request."""
+        """Both framings in one request are refused: parsers differ in which holds."""
         self.assert_handled(BOTH)
 
     def test_http_1_0_has_none(self) -> None:

@@ -156,7 +156,7 @@ class DrainTests(SiteTestCase):
         self.successResultOf(drained)
 
     def take_away(self, request: bytes) -> tuple[ClusterSite, Client, "Listener"]:
-        """Have a resource take a transport, as autobahn's does."""
+        """Take the transport over from a request, as autobahn's resource does."""
         site = ClusterSite(self.clock, Slow())
         client = Client(site, self.clock)
         client.send(request)

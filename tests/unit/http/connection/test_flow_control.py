@@ -101,7 +101,7 @@ class ProducerTests(NativeCase):
 
     @on_each_loop
     async def test_registered_late(self) -> None:
-        """Who comes when the client is slow already is paused at once."""
+        """A producer that is registered while output is paused is paused at once."""
         client, request = await self.asked(small=True)
         for _ in range(8):
             request.write(PIECE)
@@ -132,7 +132,7 @@ class ProducerTests(NativeCase):
             self.resource.requests.clear()
 
     def assert_bounded(self) -> None:
-        """See that the transport holds little."""
+        """Assert that the transport's buffer is bounded."""
         waiting = self.connection().adapter.unsent
         self.assertLess(waiting, 65_536 + 2 * len(PIECE))
 

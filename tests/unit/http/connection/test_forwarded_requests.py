@@ -23,7 +23,7 @@ HERE = IPv4Address("TCP", "127.0.0.1", 0)
 
 
 def asking(origin: Origin | None) -> bytes:
-    """Write a request, whose it is."""
+    """Write a request with the field that names its client."""
     line = b"" if origin is None else b"%b: %b\r\n" % origin.field
     return b"GET /a/b HTTP/1.1\r\n%bHost: h\r\n\r\n" % line
 

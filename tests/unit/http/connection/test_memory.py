@@ -38,7 +38,7 @@ class LostTests(SiteTestCase):
             self.assertLess((after - before) / 50, MOST_BYTES, request[:4])
 
     def lose(self, count: int, request: bytes) -> None:
-        """Let so many clients send a request and leave."""
+        """Send a request from each of so many clients, and close their connections."""
         for _ in range(count):
             client: Client = self.client()
             client.send(request)

@@ -204,7 +204,7 @@ class RaisingTests(SynchronousTestCase):
         return Calling(handler, self.seen)
 
     def pause_in_writes(self, client: Client) -> None:
-        """Let each write pause the producer, as that of a full transport does."""
+        """Make each write pause the producer, as a full transport does."""
         written = client.connection.write
 
         def write(data: bytes) -> None:

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from clusterapp.http.connection_limits import Limits
 from clusterapp.http.syntax.client_origin import Origin
 from clusterapp.http.upstream.core_agent import IDLE_TIMEOUT
-from clusterapp.worker.relay_limits import relayed_limits
+from clusterapp.worker.proxy.relay_limits import relayed_limits
 from tests.unit.http.native_sites import Client, on_each_loop
 from tests.unit.worker.workers import WorkersCase
 
@@ -132,7 +132,7 @@ class ConnectionTests(WorkersCase):
 
     @on_each_loop
     async def test_asked_late(self) -> None:
-        """A request is of its client for ever, whoever came after."""
+        """A request keeps its client's address when requests of others follow."""
         client = await self.client()
         for count, address in ((1, b"1.1.1.1"), (2, b"2.2.2.2")):
             await client.send(
@@ -166,7 +166,7 @@ class ConnectionTests(WorkersCase):
 
     @on_each_loop
     async def test_under_way(self) -> None:
-        """Who asks what the worker does is told the client."""
+        """The requests under way are reported with their client."""
         client = await self.client()
         self.assertEqual(self.there.site.under_way(), [])
         await client.send(b"GET /slow HTTP/1.1\r\n" + FROM + b"Host: h\r\n\r\n")

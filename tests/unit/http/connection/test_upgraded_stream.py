@@ -66,7 +66,7 @@ class HostedTests(SynchronousTestCase):
         ]
 
     def test_reading_stops_while_writing_is_paused(self) -> None:
-        """Whoever has the transport: what has come meanwhile waits."""
+        """Received bytes wait while output is paused, by each way to upgrade."""
         ping = frame(b"ping", PING)
         for how in self.each():
             client, protocol = self.upgraded(**how)
@@ -111,7 +111,7 @@ class HostedTests(SynchronousTestCase):
             client.goes()
 
     def test_client_that_takes_nothing(self) -> None:
-        """Its time is bounded, whoever has the transport."""
+        """A client that reads nothing is aborted in time, by each way to upgrade."""
         for how in self.each():
             client, protocol = self.upgraded(**how)
             client.channel.pauseProducing()

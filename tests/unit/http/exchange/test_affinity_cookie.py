@@ -19,12 +19,12 @@ from clusterapp.http.klein.klein_resource import klein_resource
 from clusterapp.http.server.prepared_response import Prepared
 from clusterapp.http.site import ClusterSite
 from clusterapp.http.syntax.message_head import ResponseHead
-from clusterapp.web.trusted_proxies import TrustedProxies
-from clusterapp.worker.relay import Relay
-from clusterapp.worker.relay_affinity import SlotAffinity
+from clusterapp.web.clients.trusted_proxies import TrustedProxies
+from clusterapp.worker.proxy.relay import Relay
+from clusterapp.worker.proxy.relay_affinity import SlotAffinity
 from tests.unit.http.clients import Client
 from tests.unit.http.connection.test_request_timeout import Threads
-from tests.unit.web.test_client_slot import SECRET, cookie
+from tests.unit.web.clients.test_client_slot import SECRET, cookie
 
 #: The name of the listener that a connection of Twisted's has come by.
 DOOR = ""
@@ -58,7 +58,7 @@ class GreetingCase(SynchronousTestCase):
         return client
 
     def assert_greeted(self, client: Client, status: int, *lines: bytes) -> bytes:
-        """See that there is one response, with the cookie and these lines."""
+        """Assert that there is one response, with the cookie and these lines."""
         received = client.received
         client.transport.clear()
         head, _, body = received.partition(b"\r\n\r\n")
@@ -294,7 +294,7 @@ class ElsewhereTests(GreetingCase):
     """Responses that no worker makes for a client of its own."""
 
     def test_static(self) -> None:
-        """Files are for everybody, and for caches."""
+        """Responses with static files, which caches may share, set no cookie."""
         client = self.served(
             Resource(), answer=lambda *_: Prepared(200, [], [b"a file"])
         )

@@ -260,7 +260,7 @@ class DifferenceTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(LookupError)), 2)
 
     def test_host_that_is_no_name(self) -> None:
-        """Only who asks for the mapper meets the error, and it is the client's."""
+        """Only a handler that uses the mapper gets the error, which is a client's."""
         app = Klein()
         mapper: list[Any] = []
 

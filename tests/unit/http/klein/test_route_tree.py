@@ -103,7 +103,7 @@ class AsWerkzeugTests(SynchronousTestCase):
         asked: list[Asked],
     ) -> None:
         """
-        Of two sides: whose it is as by one map, and the route as by its own.
+        Of two maps: the side as by one common map, the route as by the side's own.
 
         The side is compared with the way that is used where the tree does not decide.
         """

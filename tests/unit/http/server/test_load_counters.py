@@ -133,7 +133,7 @@ class EndTests(RowCase):
 
     @on_each_loop
     async def test_upgrade(self) -> None:
-        """Another protocol's connection counts until its end, whoever ends it."""
+        """An upgraded connection counts until its end, by the server or the client."""
         for here in (True, False):
             client, request = await self.asked()
             protocol = Protocol()

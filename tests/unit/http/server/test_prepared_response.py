@@ -78,7 +78,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertTrue(self.client.received.endswith(b"hello"))
 
     def test_last_one(self) -> None:
-        """Who asks for the end gets it announced, and then made."""
+        """After Connection: close, the response has the field, too, and ends it."""
         self.ask(b"/ready", more=b"Connection: close\r\n")
         self.assertIn(b"\r\nConnection: close\r\n", self.client.received)
         self.assertEqual(self.client.transport.ended, "closed")

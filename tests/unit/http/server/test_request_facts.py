@@ -30,7 +30,7 @@ from tests.unit.fakes import Log
 from tests.unit.http.clients import Client
 
 if TYPE_CHECKING:
-    from clusterapp.channel.log_events import RequestFacts
+    from clusterapp.channel.log_pipe.log_events import RequestFacts
 
 
 class FactsTests(SynchronousTestCase):

@@ -52,7 +52,7 @@ def passed(frames: ClientFrames, *pieces: bytes) -> list[bytes]:
 
 
 def received(stream: Iterable[bytes]) -> list[bytes]:
-    """Have wsproto read a stream; return its messages, and the payloads of pings."""
+    """Parse a stream by wsproto; return its messages and the payloads of pings."""
     server = Connection(ConnectionType.SERVER)
     messages, parts = [], bytearray()
     for piece in stream:

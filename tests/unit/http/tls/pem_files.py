@@ -164,7 +164,7 @@ def shake(
     server: ssl.SSLContext, client: ssl.SSLContext, name: str | None = None
 ) -> tuple[ssl.SSLObject, ssl.SSLObject]:
     """
-    Let a client connect to a server in memory.
+    Perform a TLS handshake in memory.
 
     :param name: the name in the client's SNI; None for no SNI.
     :return: the client's side and the server's.

@@ -190,7 +190,7 @@ class ChangeTests(FolderCase):
         self.assert_both(self.first, self.second)
 
     def test_one_that_is_gone(self) -> None:
-        """Whoever asks for it gets the default."""
+        """Clients that name a removed certificate get the default one."""
         for suffix in (".pem", ".key"):
             (self.folder / f"b{suffix}").unlink()
         self.assert_served(self.first, "b.example.org")

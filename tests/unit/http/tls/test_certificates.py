@@ -190,7 +190,7 @@ class AuthorityTests(CertificatesCase):
         self.start()
 
     def test_renewed(self) -> None:
-        """Who is let in changes with the file."""
+        """The accepted client certificates change with the file of the authority."""
         authority = trustme.CA()
         old, new = (
             self.papers.client(each.issue_cert("client"))

@@ -129,7 +129,7 @@ class LoopTests(CertificatesCase):
         self.on_each_loop(test)
 
     def test_client_certificates(self) -> None:
-        """Whoever has none is refused before the application hears of it."""
+        """Clients without one are refused before the application gets a request."""
         mine = self.papers.authority.issue_cert("client")
 
         async def test() -> None:

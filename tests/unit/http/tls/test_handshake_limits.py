@@ -56,7 +56,7 @@ class Transport(StringTransport):
 
 
 class BoundedTLSTests(SynchronousTestCase):
-    """Who may have how many connections under way, and for how long."""
+    """The limits of pending handshakes, in number and time."""
 
     def setUp(self) -> None:
         self.log = Log(self)

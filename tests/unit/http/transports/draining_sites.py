@@ -52,6 +52,21 @@ class TakingWorker:
             self.answer.addCallbacks(_copying(answer.callback), answer.errback)
         return answer
 
+    def take(self) -> None:
+        """Accept the connection that is kept, and serve it."""
+        assert isinstance(self.answer, Deferred)
+        self.server.adopt(self.kept.pop())
+        self.answer.callback(True)
+
+    def refuse(self, error: Exception | None = None) -> None:
+        """Refuse the connection that is kept, or fail with an error."""
+        assert isinstance(self.answer, Deferred)
+        self.kept.pop().close()
+        if error is None:
+            self.answer.callback(False)
+        else:
+            self.answer.errback(error)
+
 
 class LeavingCase(NativeCase):
     """A site that drains, and one that takes its connections."""
@@ -70,8 +85,33 @@ class LeavingCase(NativeCase):
         await self.turns()
         return self.site.drain(spread=spread, hand_over=taker.hand_over)
 
+    async def offered(
+        self, spread: float = 0.0, *, claims: bool = False
+    ) -> tuple[TakingWorker, Client, Any]:
+        """
+        Offer an idle connection to a worker that does not answer at once.
+
+        :param claims: whether that worker claims the connection at once.
+        :return: the worker, the client, and what `leave` returns.
+        """
+        taker = TakingWorker(self)
+        taker.answer = Deferred()
+        taker.claims = claims
+        client = await self.greeted()
+        return taker, client, await self.leave(taker, spread)
+
+    async def assert_kept_alive(self, client: Client) -> None:
+        """Assert that a request is answered without closing the connection."""
+        await client.get("/hi")
+        self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
+
+    async def assert_last_response(self, client: Client) -> None:
+        """Assert that a request is answered, and the connection closed after it."""
+        await client.get("/hi")
+        self.assertIn(CLOSE, await client.rest())
+
     async def end(self, taker: TakingWorker) -> None:
-        """Let the taker's connections end, too."""
+        """Close all connections, those of the taking worker included."""
         for client in self.clients:
             client.goes()
         taker.site.abort()

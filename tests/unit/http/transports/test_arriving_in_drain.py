@@ -13,7 +13,7 @@ class ArrivalTests(LeavingCase):
     """Connections that the loop is making, at each step of that."""
 
     async def end_after(self, turns: int, end: Callable[[], object]) -> None:
-        """Let the loop turn so often between a connection and the end."""
+        """End the site so many turns of the loop after a connection."""
         client = await self.client()
         client.accepted()
         for _ in range(turns):

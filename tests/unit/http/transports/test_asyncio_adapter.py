@@ -250,7 +250,7 @@ class DisconnectTests(NativeCase):
 
     @on_each_loop
     async def test_close(self) -> None:
-        """Who waits for the answer is told at once."""
+        """The request's notifyFinish fails as soon as the client has left."""
         client, _ = await self.asked()
         client.goes()
         await self.so(lambda: self.resource.ends)
@@ -290,7 +290,7 @@ class DisconnectTests(NativeCase):
 
     @on_each_loop
     async def test_half_closed(self) -> None:
-        """Who will send no more has gone: what was not answered is not answered."""
+        """A client's half-close ends the connection; open requests are not answered."""
         client, _ = await self.asked()
         client.socket.shutdown(socket.SHUT_WR)
         await self.so(lambda: self.resource.ends)

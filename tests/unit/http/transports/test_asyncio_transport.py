@@ -328,7 +328,7 @@ class TlsTests(NativeCase):
 
     @on_each_loop
     async def test_client_leaves(self) -> None:
-        """Who waits for the answer is told."""
+        """The request's notifyFinish fails when the client closes the connection."""
         writer = await Tls().connect(self)
         writer.write(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
         await self.request()

@@ -118,7 +118,7 @@ class GoodbyeTests(NativeCase):
     kinds = (of_twisted, of_autobahn)
 
     async def open(self, make: Callable[[Server, Clock], IResource]) -> None:
-        """Have a WebSocket that has carried a message each way."""
+        """Open a WebSocket and exchange one message each way."""
         await self.ask(make)
         await self.speaker.expect(AcceptConnection)
         await self.speaker.send(TextMessage("there"))

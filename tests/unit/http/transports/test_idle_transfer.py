@@ -41,16 +41,12 @@ class LeavingTests(LeavingCase):
     @on_each_loop
     async def test_bytes_that_come_meanwhile(self) -> None:
         """They are left in the kernel for the next process."""
-        taker = TakingWorker(self)
-        taker.answer = Deferred()
-        client = await self.greeted()
-        drained = await self.leave(taker)
+        taker, client, drained = await self.offered()
         await client.get("/hi")
         await self.turns()
         self.assertEqual(self.site.requests, 1)
         self.assertFalse(drained.called)
-        taker.server.adopt(taker.kept.pop())
-        taker.answer.callback(True)
+        taker.take()
         self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
         await self.so(lambda: drained.called)
         await self.end(taker)
@@ -63,18 +59,13 @@ class LeavingTests(LeavingCase):
         client = await self.greeted()
         drained = await self.leave(taker, spread=100.0)
         await self.turns()
-        await client.get("/hi")
-        self.assertIn(CLOSE, await client.rest())
+        await self.assert_last_response(client)
         await self.so(lambda: drained.called)
 
     @on_each_loop
     async def test_channel_breaks(self) -> None:
-        taker = TakingWorker(self)
-        taker.answer = Deferred()
-        client = await self.greeted()
-        drained = await self.leave(taker)
-        taker.kept.pop().close()
-        taker.answer.errback(ConnectionError("no channel"))
+        taker, client, drained = await self.offered()
+        taker.refuse(ConnectionError("no channel"))
         await self.later(1)  # for a request that may have come
         self.assertEqual(await client.rest(), b"")
         await self.so(lambda: drained.called)
@@ -105,8 +96,7 @@ class LeavingTests(LeavingCase):
             client.accepted()
         drained = await self.leave(taker)
         await self.so(lambda: drained.called)
-        await client.get("/hi")
-        self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
+        await self.assert_kept_alive(client)
         self.assertEqual((taker.taken, taker.site.requests), (1, 1))
         await self.end(taker)
 
@@ -118,8 +108,7 @@ class LeavingTests(LeavingCase):
         drained = self.site.drain(hand_over=taker.hand_over)
         await self.so(lambda: drained.called)
         self.assertEqual(taker.taken, 1)
-        await client.get("/hi")
-        self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
+        await self.assert_kept_alive(client)
         await self.end(taker)
 
     @on_each_loop
@@ -151,8 +140,7 @@ class LeavingTests(LeavingCase):
         self.resource.requests[0].finish()
         await client.until(b"b\r\n0\r\n\r\n")
         await self.so(lambda: drained.called)
-        await client.get("/hi")
-        self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
+        await self.assert_kept_alive(client)
         await self.end(taker)
 
     @on_each_loop

@@ -16,7 +16,7 @@ from tests.unit.http.transports.test_file_responses import CONTENT, SIZE, FileCa
 
 @contextmanager
 def no_more_files() -> Iterator[None]:
-    """Let this process open no file more than it has (getrlimit(2))."""
+    """Prevent this process from opening more files (getrlimit(2))."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
@@ -31,14 +31,10 @@ class LendingTests(LeavingCase):
     @on_each_loop
     async def test_request_that_nobody_takes(self) -> None:
         """It has come while nobody read, and is answered: the spread may be none."""
-        taker = TakingWorker(self)
-        taker.answer = Deferred()
-        client = await self.greeted()
-        drained = await self.leave(taker)
+        taker, client, drained = await self.offered()
         await client.get("/hi")
         await self.turns()
-        taker.kept.pop().close()
-        taker.answer.callback(False)
+        taker.refuse()
         await self.turns()
         self.assertIn(CLOSE, await client.rest())
         self.assertTrue(client.received.endswith(b"hi"))
@@ -76,8 +72,7 @@ class LendingTests(LeavingCase):
         await self.so(lambda: drained.called)
         self.assertEqual((len(taker.kept), taker.taken), (32, 8))
         for client in clients:
-            await client.get("/hi")
-            self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
+            await self.assert_kept_alive(client)
         await self.end(taker)
 
     @on_each_loop
@@ -95,8 +90,7 @@ class LendingTests(LeavingCase):
             for each in clients
             if (each.socket.getsockname(), each.socket.getpeername()) not in lent
         ]
-        await last.get("/hi")
-        self.assertIn(CLOSE, await last.rest())
+        await self.assert_last_response(last)
         for kept in taker.kept:
             taker.server.adopt(kept)
         taker.answer.callback(True)
@@ -106,7 +100,7 @@ class LendingTests(LeavingCase):
 
     @on_each_loop
     async def test_slow_client(self) -> None:
-        """Who has not taken all of the last response is handed over after that."""
+        """A connection is handed over after its client has read the response."""
         taker = TakingWorker(self)
         client, request = await self.asked(small=True)
         request.write(b"x" * 1_000_000)
@@ -118,8 +112,7 @@ class LendingTests(LeavingCase):
         await self.later(3)
         await self.so(lambda: drained.called)
         self.assertEqual(taker.taken, 1)
-        await client.get("/hi")
-        self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
+        await self.assert_kept_alive(client)
         await self.end(taker)
 
     @on_each_loop
@@ -147,20 +140,15 @@ class LendingTests(LeavingCase):
             drained = self.site.drain(spread=100.0, hand_over=taker.hand_over)
         self.assertEqual(taker.taken, 0)
         for client in clients:
-            await client.get("/hi")
-            self.assertIn(CLOSE, await client.rest())
+            await self.assert_last_response(client)
         await self.so(lambda: drained.called)
 
     async def goes_meanwhile(self, *, resets: bool) -> None:
-        taker = TakingWorker(self)
-        taker.answer = Deferred()
-        client = await self.greeted()
-        drained = await self.leave(taker)
+        taker, client, drained = await self.offered()
         await self.turns()
         (client.resets if resets else client.goes)()
         await self.turns()
-        taker.server.adopt(taker.kept.pop())
-        taker.answer.callback(True)
+        taker.take()
         await self.so(lambda: drained.called and not taker.site.connections)
         self.clock.advance(1)
 
@@ -175,16 +163,11 @@ class LendingTests(LeavingCase):
 
     @on_each_loop
     async def test_time_for_the_next_request_is_over(self) -> None:
-        """That the answer comes late does not matter to who has claimed it."""
-        taker = TakingWorker(self)
-        taker.answer = Deferred()
-        taker.claims = True
-        client = await self.greeted()
-        drained = await self.leave(taker)
+        """A worker that has claimed a connection serves it, even if it answers late."""
+        taker, client, drained = await self.offered(claims=True)
         await self.later(self.limits.keepalive_timeout + 1)
         self.assertTrue(drained.called)
-        taker.server.adopt(taker.kept.pop())
-        taker.answer.callback(True)
+        taker.take()
         await client.get("/hi")
         await client.until(b"\r\n\r\nhi")
         await self.end(taker)
@@ -192,10 +175,7 @@ class LendingTests(LeavingCase):
     @on_each_loop
     async def test_master_that_stands_still(self) -> None:
         """What has come meanwhile is answered here, soon, and by nobody else."""
-        taker = TakingWorker(self)
-        taker.answer = Deferred()
-        client = await self.greeted()
-        drained = await self.leave(taker)
+        taker, client, drained = await self.offered()
         await client.get("/hi")
         await self.turns()
         self.clock.advance(2.0)
@@ -206,24 +186,19 @@ class LendingTests(LeavingCase):
         self.assertEqual(await client.rest(), b"")
         client.goes()
         await self.so(lambda: drained.called)
-        taker.kept.pop().close()
-        taker.answer.callback(False)
+        taker.refuse()
         await self.end(taker)
 
     @on_each_loop
     async def test_nothing_comes_while_the_master_stands_still(self) -> None:
         """The connection ends here, in time."""
-        taker = TakingWorker(self)
-        taker.answer = Deferred()
-        client = await self.greeted()
-        drained = await self.leave(taker, spread=3.0)
+        taker, client, drained = await self.offered(spread=3.0)
         await self.later(2.0)
         await self.later(5.0)
         self.assertEqual(await client.rest(), b"")
         client.goes()
         await self.so(lambda: drained.called)
-        taker.kept.pop().close()
-        taker.answer.callback(False)
+        taker.refuse()
         await self.end(taker)
 
     @on_each_loop
@@ -238,8 +213,7 @@ class LendingTests(LeavingCase):
         self.assertEqual(
             (first.listeners, second.listeners), ([self.listener], [self.listener])
         )
-        await client.get("/hi")
-        self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
+        await self.assert_kept_alive(client)
         await self.so(lambda: not first.site.connections)
         await self.end(second)
 
@@ -252,8 +226,7 @@ class LendingTests(LeavingCase):
         await client.until(b"\r\n\r\nhi")
         drained = await self.leave(taker)
         await self.so(lambda: drained.called)
-        await client.get("/hi")
-        self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
+        await self.assert_kept_alive(client)
         await self.end(taker)
 
 
@@ -276,8 +249,7 @@ class FileTests(FileCase, LeavingCase):
         client.received = b""
         await self.later(2)
         await self.so(lambda: drained.called)
-        await client.get("/hi")
-        self.assertNotIn(b"close", await client.until(b"\r\n\r\nhi"))
+        await self.assert_kept_alive(client)
         self.assertEqual(taker.taken, 1)
         await self.end(taker)
 

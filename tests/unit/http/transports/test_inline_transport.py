@@ -107,7 +107,7 @@ class EarlyTests(SynchronousTestCase):
         self.assertEqual((got + rest, closed), (whole, "close"))  # type: ignore[operator]
 
     def test_full(self) -> None:
-        """Who writes is paused once, and resumed when the successor took it all."""
+        """The producer is paused once, and resumed when the successor took all data."""
         self.early.write(b"x" * HIGH_WATER)
         self.assertEqual(self.protocol.told, [])
         self.early.write(b"xx")

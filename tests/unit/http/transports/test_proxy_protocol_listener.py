@@ -57,14 +57,14 @@ class AnnouncedCase(LeavingCase):
         return client
 
     async def closed(self, client: Client) -> None:
-        """See that a connection is closed without a word, and forgotten."""
+        """Assert that a connection is closed without a response, and forgotten."""
         with contextlib.suppress(ConnectionResetError):  # with bytes unread
             self.assertEqual(await client.rest(), b"")
         await self.so(lambda: not self.site.connections)
 
 
 class HeaderTests(AnnouncedCase):
-    """Headers, and who is the client then."""
+    """Headers, and the client address that they give."""
 
     async def peers(self, header: bytes, pieces: int = 1) -> tuple[Any, Any]:
         """Send a header in pieces, and a request; return that, and the connection."""
@@ -217,7 +217,7 @@ class RefusedTests(AnnouncedCase):
 
     @on_each_loop
     async def test_others_go_on(self) -> None:
-        """While headers are awaited, or refused, everybody else is served."""
+        """While headers are awaited, or refused, other clients are served."""
         listener = self.proxied()
         good = await self.proxy(V1 + HI, listener)
         for first in (b"", V1[:9], HI, b"PROXY " + b"x" * 200):

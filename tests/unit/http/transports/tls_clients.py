@@ -37,7 +37,7 @@ class RawTls:
         self.begun = 0
 
     def serve(self) -> None:
-        """Have the server serve it."""
+        """Pass the server's end of the connection to the server."""
         self._server.serve(self._far, self._address)
 
     def hello(self) -> bytes:

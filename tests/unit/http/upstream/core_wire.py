@@ -62,7 +62,7 @@ class Wire(StringTransport):
         return data
 
     def answer(self, data: bytes) -> None:
-        """Let bytes come from the core."""
+        """Deliver bytes of the core to the agent's protocol."""
         self._protocol.dataReceived(data)
 
     def finish(self) -> None:

@@ -147,12 +147,12 @@ class NativeTestCase(SynchronousTestCase):
         raise AssertionError(f"none of {kinds}")
 
     async def turn(self, times: int = 3) -> None:
-        """Let the loop go round."""
+        """Run so many turns of the event loop."""
         for _ in range(times):
             await asyncio.sleep(0)
 
     async def until(self, so: Callable[[], object]) -> None:
-        """Let the loop turn until something is so."""
+        """Run the event loop until a condition holds."""
         while not so():
             await self.turn(1)
 

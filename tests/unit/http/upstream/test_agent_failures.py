@@ -43,7 +43,7 @@ class BrokenTests(AgentTestCase):
             self.assertTrue(body.reason and body.reason.check(CoreBrokenError))
 
     def test_cut_off_before_it_is_taken(self) -> None:
-        """Who comes late learns it as well, after what there was."""
+        """A late consumer gets the bytes received, then CoreBrokenError."""
         response = self.answered(OK[:-1])
         self.wire.finish()
         body = self.collected(response)

@@ -37,7 +37,7 @@ class UpgradeTests(AgentTestCase):
         self.assertTrue(stream.reason and stream.reason.check(ConnectionDone))
 
     def test_closed_before_it_is_taken(self) -> None:
-        """Who comes late gets what there was, and the end."""
+        """A late consumer gets the bytes received, then the end of the connection."""
         response = self.answered(SWITCHED + b"bye", UPGRADE)
         self.wire.finish()
         stream = Collector()

@@ -123,7 +123,7 @@ class PoolTests(AgentTestCase):
         self.assertEqual(len(self.core.wires), 2)
 
     def test_not_reused(self) -> None:
-        """Whoever says close, the connection is closed after the answer."""
+        """A close of either side closes the connection after the response."""
         closing = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
         asking = RequestHead(b"GET", b"/", ((b"Connection", b"close"),))
         for head, answer in (
@@ -220,7 +220,7 @@ class HandshakeTests(AgentTestCase):
         self.successResultOf(sent)
 
     def test_refused(self) -> None:
-        """A core that is not who it should be has received nothing."""
+        """An upstream that fails the handshake has received no byte of the request."""
         body = Body()
         sent = self.send(GET, body)
         self.wire.break_off()

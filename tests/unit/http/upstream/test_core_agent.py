@@ -68,7 +68,7 @@ class ResponseTests(AgentTestCase):
         self.assertTrue(body.reason and body.reason.check(ResponseDone))
 
     def test_taken_at_once_is_never_paused(self) -> None:
-        """Whoever takes the body in the Deferred's callback costs no pause."""
+        """A body consumed in the Deferred's callback causes no pause."""
         sent = self.send().addCallback(self.collected)
         self.wire.pauseProducing = self.fail  # type: ignore[method-assign]
         self.wire.answer(CHUNKED + b"2\r\nab\r\n")

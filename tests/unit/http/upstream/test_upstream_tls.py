@@ -69,7 +69,7 @@ class CertificateCase(SynchronousTestCase):
 
 
 class HandshakeTests(CertificateCase):
-    """Who lets whom in."""
+    """Which certificates worker and core accept of each other."""
 
     def shake(
         self,
@@ -80,7 +80,7 @@ class HandshakeTests(CertificateCase):
         key: str | None = None,
         server_ca: str | None = None,
     ) -> tuple[End, End]:
-        """Let a worker connect to a core; give both ends of what comes of it."""
+        """Connect a worker to a core over TLS; return both ends."""
         client = client_options(
             host, ca=ca or self.ca, certificate=certificate, key=key
         )

@@ -11,8 +11,8 @@ from clusterapp.master.distribution.listener_policy import PublicListener
 from clusterapp.master.distribution.master_acceptor import MasterAcceptor
 from clusterapp.master.master_sockets import Sockets
 from clusterapp.settings.model import Settings
-from clusterapp.web.client_slot import ClientSlot
-from clusterapp.web.trusted_proxies import TrustedProxies
+from clusterapp.web.clients.client_slot import ClientSlot
+from clusterapp.web.clients.trusted_proxies import TrustedProxies
 from tests.unit.master.distribution.slot_sockets import SlotSocketsCase, Worker
 
 #: A listener on loopback, at a port that the kernel chooses.
@@ -61,23 +61,23 @@ class AcceptanceCase(SlotSocketsCase):
         self.run_in(*range(size))
 
     def divide(self, listener: int = 0) -> None:
-        """Let the kernel distribute the connections of a listener among the slots."""
+        """Give a listener the policy ``reuseport``, with a socket for each worker."""
         group = self.sockets.group(self.listeners[listener].bound)
         group.member(len(self.workers) - 1)
         self.listeners[listener].follow("reuseport", group)
 
     def run_in(self, *running: int, slots: Sequence[int] | None = None) -> None:
-        """Let workers run in some slots; clients belong there, or to more."""
+        """Set the running workers, and the slots that clients can belong to."""
         self.acceptance.targets = [self.workers[number].target() for number in running]
         self.acceptance.arrange(running, running if slots is None else slots)
 
     def update_affinity(self, key: str = "header:X-Session", *slots: int) -> None:
-        """Let clients be known by something."""
+        """Set the key of session affinity, and its slots."""
         how = Stickiness((), key, slots or (0, 1), "00")
         self.acceptance.client_slot = ClientSlot(how, TrustedProxies(()))
 
     def come(self, listener: int = 0, *, count: int = 1) -> list[socket.socket]:
-        """Let clients come, and the master take notice."""
+        """Connect clients, and run the reactor until the master has accepted them."""
         listening = self.listeners[listener].bound.socket
         clients = [self.connect(listening) for _ in range(count)]
         self.reactor.run_dry()
@@ -93,11 +93,11 @@ class AcceptanceCase(SlotSocketsCase):
         accepted.close()
 
     def fill(self, *workers: Worker) -> None:
-        """Let as many wait for these as may."""
+        """Fill the queues of these workers."""
         for worker in workers:
             worker.row[RECEIVED] -= MOST_WAITING
 
     def empty(self, *workers: Worker) -> None:
-        """Let them have received those."""
+        """Empty the queues of these workers."""
         for worker in workers:
             worker.row[RECEIVED] += MOST_WAITING

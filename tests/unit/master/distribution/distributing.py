@@ -65,7 +65,7 @@ class Filling:
         board.row(self.child_resources.row)[RECEIVED] += count
 
     def exits(self) -> None:
-        """Let its process be gone."""
+        """Release the resources of the process, as after its exit."""
         self.row = None
         self.child_resources.gone()
 
@@ -129,7 +129,7 @@ class DistributionCase(ArrivingCase):
         return made
 
     def run_in(self, *numbers: int) -> list[Filling]:
-        """Let a process run in each of these slots."""
+        """Fill each of these slots with a running process."""
         made = [self.fill(number) for number in numbers]
         self.distribution.changed()
         return made
@@ -141,7 +141,7 @@ class DistributionCase(ArrivingCase):
         return filling
 
     def enters(self, filling: Filling, state: "State") -> None:
-        """Let what fills a slot be in another state."""
+        """Set the state of the process in a slot."""
         filling.state = state
         self.distribution.changed()
 
@@ -161,7 +161,7 @@ class DistributionCase(ArrivingCase):
         return str(self.assertRaises(ClusterError, self.set_policy, *wanted))
 
     def come(self, listener: int = 0, count: int = 1) -> list[int]:
-        """Let clients come; return how many wait for each slot then."""
+        """Connect clients; return the number of connections queued for each slot."""
         listening = self.sockets.public_listeners[listener][2].socket
         for _ in range(count):
             self.connect(listening)

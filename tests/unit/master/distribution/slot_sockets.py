@@ -76,7 +76,7 @@ class SlotSocketsCase(ArrivingCase):
         return slot_sockets
 
     def worker(self, slot_sockets: SlotSockets) -> Worker:
-        """Let a process fill a slot."""
+        """Return a new worker in a slot."""
         worker = Worker(slot_sockets, next(self._numbers))
         self.addCleanup(self._close, worker)
         return worker

@@ -153,7 +153,7 @@ class TroubleTests(ArrivalsCase):
     """What accept(2) may say instead, and what may fail behind it."""
 
     def failing(self, number: int) -> AcceptLoop:
-        """Let accept fail in this way."""
+        """Return an accept loop whose accept(2) has failed with this error number."""
         failing = Failing(number)
         self.patch(accept_loop, "accept", failing.fail)
         arrivals = self.make(failing)

@@ -239,7 +239,7 @@ class BoundTests(CheckCase):
 
 
 class DutyTests(CheckCase):
-    """Who answers, and when."""
+    """When the master answers agent checks."""
 
     def readers(self) -> int:
         return len(self.master.reactor.getReaders())

@@ -153,7 +153,7 @@ class TellingTests(DistributionCase):
     """What workers hear, and when."""
 
     def news(self, filling: Filling) -> int:
-        """Let a process be told what it has missed; return how often it was told."""
+        """Send missed updates to a process; return the number of those received."""
         self.distribution.send_updates(filling)  # type: ignore[arg-type]
         return len(filling.stuck)
 
@@ -188,7 +188,7 @@ class TellingTests(DistributionCase):
         self.assertEqual(filling.stuck[-1]["slots"], [0, 1])
 
     def test_slots_change(self) -> None:
-        """All must agree on who has which clients."""
+        """All workers are sent the same slots when these change."""
         self.distribute(size=3)
         fillings = self.run_in(0, 1)
         for filling in fillings:
@@ -333,7 +333,7 @@ class GivingTests(DistributionCase):
             self.assertEqual(self.waiting()[slot], before + 1)
 
     def ask(self, request: bytes) -> None:
-        """Let a client come and ask."""
+        """Connect a client and send its request."""
         self.connect(self.sockets.public_listeners[0][2].socket).sendall(request)
         self.reactor.run_dry()
 

@@ -145,7 +145,7 @@ class SettingsTests(DistributionCase):
     """What a reload brings."""
 
     def reload(self, *listen: str, **more: object) -> None:
-        """Let other settings hold."""
+        """Apply other settings, as a reload does."""
         before, self.chosen = self.chosen, self.settings(*listen, **more)
         self.distribution.settings_changed(before, self.chosen)
 
@@ -171,7 +171,7 @@ class SettingsTests(DistributionCase):
         self.assertIsNone(filling.told[self.names[0]])
 
     def test_other_proxies(self) -> None:
-        """Where everybody may claim an address the kernel sees none that counts."""
+        """If every peer is a trusted proxy, the kernel cannot steer by address."""
         keyed = {"dispatch": "sticky", "sticky": "client-ip"}
         self.distribute(**keyed)  # type: ignore[arg-type]
         self.reload(**keyed, trusted_proxies=("*",))

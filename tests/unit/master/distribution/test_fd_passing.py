@@ -27,7 +27,7 @@ class HandingCase(SlotSocketsCase):
         self.targets(self.first, self.second)
 
     def targets(self, *workers: Worker) -> None:
-        """Let these workers be those that can be given connections."""
+        """Set the workers that connections can be passed to."""
         self.handing.targets = [worker.target() for worker in workers]
 
     def give(
@@ -37,7 +37,7 @@ class HandingCase(SlotSocketsCase):
         listener: int = 0,
         slot_sockets: SlotSockets | None = None,
     ) -> list[socket.socket]:
-        """Let connections arrive in one turn; return their clients."""
+        """Pass new connections in one turn of the reactor; return their clients."""
         clients = []
         for _ in range(count):
             client, connection = self.raw()
@@ -46,7 +46,7 @@ class HandingCase(SlotSocketsCase):
         return clients
 
     def give_more(self, count: int, slot_sockets: SlotSockets | None = None) -> None:
-        """Let the same connection arrive many times, one by one."""
+        """Pass duplicates of one connection, each in a turn of its own."""
         _, connection = self.raw()
         for _ in range(count):
             arrived = Arrived(os.dup(connection), 0, self.policy, slot_sockets)
@@ -120,7 +120,7 @@ class HoldingTests(HandingCase):
     """Nobody has room."""
 
     def fill(self) -> None:
-        """Let as many wait for each worker as may."""
+        """Fill the queue of each worker."""
         self.give_more(2 * MOST_WAITING)
         self.assertFalse(self.handing.is_held)
 

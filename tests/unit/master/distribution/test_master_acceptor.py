@@ -87,7 +87,7 @@ class StickyTests(AcceptanceCase):
     """Listeners whose clients stay with their workers."""
 
     def ask(self, session: str) -> socket.socket:
-        """Let a client come that has a session."""
+        """Connect a client that sends a request of this session."""
         client = self.connect(self.listeners[0].bound.socket)
         client.sendall(request(session))
         self.reactor.run_dry()
@@ -112,7 +112,7 @@ class StickyTests(AcceptanceCase):
         self.assertEqual(self.got(), [[], [0]])
 
     def test_silence(self) -> None:
-        """Anyone may have it, who will see whose it is."""
+        """Any worker may get a silent client, and relays its requests to its slot."""
         self.serve(TCP, dispatch="sticky")
         self.update_affinity()
         [client] = self.come()

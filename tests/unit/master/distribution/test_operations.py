@@ -14,7 +14,7 @@ class DispatchTests(OperationCase):
         return [each["dispatch"] for each in distribution["listeners"]]
 
     def test_live(self) -> None:
-        """Whoever waits hears what holds now; workers let the master accept."""
+        """The result names the new policy; workers leave accepting to the master."""
         [child] = self.run_master(workers=1)
         child.flush()
         [name] = child.bootstrap["listeners"]

@@ -17,7 +17,7 @@ class RateTests(SynchronousTestCase):
         self.addCleanup(self.rate.stop)
 
     def grow(self, *steps: int) -> None:
-        """Let it grow by so much, in a second each."""
+        """Increase the count by each step, and advance the clock by a second each."""
         for step in steps:
             self.count += step
             self.clock.advance(1)

@@ -100,7 +100,7 @@ class HeadTests(PeekingCase):
     """Clients that ask for something."""
 
     def test_whole(self) -> None:
-        """It is seen at once, by who is asked to look."""
+        """A complete head is passed to the callback at once."""
         client, connection = self.look(HEAD)
         [(seen, about, peer, head)] = self.seen
         assert head is not None
@@ -269,7 +269,7 @@ class NoHeadTests(PeekingCase):
         self.assert_given_up()
 
     def test_reactor_drops_it(self) -> None:
-        """Whoever waited for it hears of it in time."""
+        """When the reactor drops the reader, the timeout gives the connection up."""
         self.look()
         [reader] = self.reactor.getReaders()
         self.reactor.removeReader(reader)

@@ -40,7 +40,7 @@ class VacantTests(AcceptanceCase):
         self.assert_waits_in(group.members[2])
 
     def test_first_of_a_group(self) -> None:
-        """Who came before the kernel was told is served."""
+        """A connection in a socket before the kernel's program is set is served."""
         self.serve(TCP, dispatch="shared")
         self.divide()
         self.run_in(0, 1)
@@ -183,7 +183,7 @@ class StopTests(AcceptanceCase):
         self.assert_open(client)
 
     def test_what_is_held(self) -> None:
-        """It goes to whoever has room by now; else it is let go of."""
+        """A held connection is closed at a stop if no worker has room."""
         self.serve(TCP, dispatch="round-robin", size=1)
         self.fill(self.workers[0])
         [client] = self.come()

@@ -19,7 +19,7 @@ reactor: Any = installed
 
 
 def turn() -> Deferred[None]:
-    """Let the reactor turn."""
+    """Return a Deferred that fires after some turns of the reactor."""
     return deferLater(reactor, 0.01)
 
 
@@ -201,7 +201,7 @@ class CodeWatchTests(TestCase):
         self.assertIn("code is not watched any more", log.text())
 
     def use_up_descriptors(self) -> None:
-        """Let no more be opened in this test."""
+        """Prevent this process from opening more descriptors during the test."""
         assert watchfiles  # its import opens files
         most, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (most, hard))

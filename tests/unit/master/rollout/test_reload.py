@@ -34,7 +34,7 @@ class ReloadTests(OperationCase):
         self.finish()
 
     def test_steps(self) -> None:
-        """Whoever waits hears which slot is at which point."""
+        """The steps of each slot are reported to the caller."""
         self.run_master(workers=1)
         self.operations.reload(self.tell)
         self.reactor.advance(0.5)
@@ -271,7 +271,7 @@ class SettingsTests(OperationCase):
         self.finish()
 
     def test_values_of_the_master(self) -> None:
-        """They stay as they are, for the workers and for whoever asks."""
+        """Settings of the master stay, for workers and in what is reported."""
         self.run_master(workers=1)
         kept = self.operations.config()["listen"]
         judged = self.reload_with(

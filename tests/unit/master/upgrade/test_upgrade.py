@@ -107,7 +107,7 @@ class ChannelTests(SynchronousTestCase):
         self.assertEqual(self.events.heard, ["1 tcp:81"] * 2)
 
     def test_hand_over_to_nobody(self) -> None:
-        """Who has died since takes nothing, and that is no error."""
+        """A new master that has died takes no connection, which is no error."""
         self.new.close()
         self.pump.flush()
         near, far = socket.socketpair()
@@ -322,7 +322,7 @@ class UpgradeTests(SynchronousTestCase):
         self.assertEqual(steered, ["anew"])
 
     def test_done_when_the_next_one_is_found(self) -> None:
-        """Whoever hears that may ask it for something at once."""
+        """The upgrade is reported only when the new master can be addressed."""
         ends: list[bool] = []
         self.master.sockets = SimpleNamespace(
             inheritable_sockets=list, give_up=lambda _: None

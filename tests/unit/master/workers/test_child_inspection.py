@@ -64,7 +64,7 @@ class InspectionTests(SlotCase):
         self.assertEqual(self.successResultOf(asked).count("more"), 14)
 
     def test_asked_twice(self) -> None:
-        """Who asks meanwhile gets the same answer; who asks later asks anew."""
+        """Concurrent inspections share one answer; a later one is sent anew."""
         first, second = self.slot.stacks(), self.slot.stacks()
         self.says(f"answer\n{END}\n")
         self.assertEqual(self.successResultOf(first), "answer")

@@ -3,8 +3,8 @@
 from twisted.logger import LogLevel, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.channel.log_events import LOG_FD, ChildEvent, RequestFacts
-from clusterapp.channel.log_records import records_of
+from clusterapp.channel.log_pipe.log_events import LOG_FD, ChildEvent, RequestFacts
+from clusterapp.channel.log_pipe.log_records import records_of
 from clusterapp.master.workers.child_log import ChildLogWriter
 from tests.unit.fakes import Log
 from tests.unit.master.workers.test_child_slot import SlotCase
@@ -50,7 +50,7 @@ class ChildLogTests(SynchronousTestCase):
         self.assertEqual(text.count("GET /a"), 1)
 
     def test_escaped(self) -> None:
-        """Whoever observes events gets text that does nothing to a terminal."""
+        """Log observers get text with control characters escaped."""
         text = self.text(text="\x1b[2J\r\0", namespace="a]\nb#", traceback="\x9b")
         self.assertEqual(text, "[worker 3 generation 7] \\x1b[2J\\r\\x00\n\\x9b")
         self.assertEqual(self.seen[-1]["log_namespace"], r"a\x5d\nb\x23")

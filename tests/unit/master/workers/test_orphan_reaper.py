@@ -48,7 +48,7 @@ class ZombieTests(SynchronousTestCase):
         self.addCleanup(self.reaper.stopService)
 
     def test_second_look_reaps(self) -> None:
-        """The first leaves the time to whoever started it to wait for it."""
+        """Zombies are reaped at the second check: code of the master can wait first."""
         pid = self.zombie()
         self.start()
         self.assertTrue(is_zombie(pid))
@@ -56,7 +56,7 @@ class ZombieTests(SynchronousTestCase):
         self.assertRaises(ChildProcessError, os.waitpid, pid, os.WNOHANG)
 
     def test_waited_for_in_between(self) -> None:
-        """Who waits for a child learns how it ended."""
+        """Code that waits for its child between two checks gets the exit status."""
         child = subprocess.Popen([sys.executable, "-c", "raise SystemExit(7)"])
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         self.start()

@@ -66,7 +66,7 @@ class TooLowTests(OperationCase):
     """Limits that every worker reaches at once."""
 
     def replacements(self, seconds: int, **figures: int) -> list[float]:
-        """Let each worker come to these figures at once; return when it is replaced."""
+        """Report these figures of each worker; return the times of replacements."""
         times: list[float] = []
         began = self.reactor.seconds()
         for _ in range(seconds):

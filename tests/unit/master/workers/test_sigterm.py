@@ -20,7 +20,7 @@ class SigtermCase(OperationCase):
     """What the tests below do and look at."""
 
     def terminate(self, *children: FakeChild) -> None:
-        """Let children receive SIGTERM."""
+        """Send `Terminating` from children, as after SIGTERM."""
         for child in children:
             child.end.terminating()
             child.flush()
@@ -198,7 +198,7 @@ class LaterTests(SigtermCase):
         self.finish()
 
     def test_on_trial(self) -> None:
-        """It fails its trial when it exits; who has the slot keeps it."""
+        """A canary fails its trial when it exits; the running worker keeps the slot."""
         [old] = self.run_master(workers=1)
         judged = self.operations.restart(0, self.tell)
         new = self.newest()
@@ -321,6 +321,6 @@ class RecordTests(LifecycleCase):
         self.finish()
 
     def resume(self) -> None:
-        """Let the slot go on with a lifecycle of its own."""
+        """Resume the slot with a new lifecycle."""
         self.life = new_lifecycle(self.slot)
         self.life.resume()

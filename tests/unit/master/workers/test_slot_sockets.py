@@ -1,4 +1,4 @@
-"""How many connections wait for a slot, whoever comes and goes."""
+"""The number of connections queued for a slot, while its workers change."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ class WaitingTests(SlotSocketsCase):
         self.one = self.slot_sockets()
 
     def reclaim_fds(self) -> int:
-        """Let the master take back what waits; return how many that were."""
+        """Reclaim the queued connections; return their number."""
         found = self.one.queue.reclaim_fds()
         for _, number in found:
             os.close(number)

@@ -19,18 +19,18 @@ class WatchdogCase(SlotCase):
         self.child = self.running()
 
     def reports(self, seconds: float) -> None:
-        """Let the process report every second, for some seconds."""
+        """Send a report of the process every second, for some seconds."""
         for _ in range(int(seconds)):
             self.reactor.advance(1)
             self.child.report()
 
     def let_hang(self) -> None:
-        """Let the time pass in which it should have reported, and a little more."""
+        """Advance the clock beyond the hang timeout, without a report."""
         self.passes(HANG)
         self.reactor.advance(0.25)
 
     def passes(self, seconds: float) -> None:
-        """Let time pass as it does, in small steps."""
+        """Advance the clock in steps of half a second."""
         self.reactor.pump([0.5] * int(2 * seconds))
 
     def answer(self, child: FakeChild) -> None:

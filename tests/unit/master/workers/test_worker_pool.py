@@ -117,7 +117,7 @@ class PoolTests(PoolCase):
         self.assertEqual(self.one.did + self.other.did, ["drop", "drop"])
 
     def test_core_readiness(self) -> None:
-        """All are told, and so is who becomes ready later."""
+        """All running workers are notified, and those that become ready later."""
         self.pool.core_ready(True, back=False)
         self.assertEqual(self.one.did, [True])
         self.one.enter("running")
@@ -127,7 +127,7 @@ class PoolTests(PoolCase):
         self.assertEqual(self.other.did, [True, "back", "back"])
 
     def test_arrivals(self) -> None:
-        """Who becomes ready may have missed more than the pool knows."""
+        """Arrival callbacks are called for each worker that becomes ready."""
         self.one.enter("starting")
         self.assertEqual(self.arrived, [])
         self.one.enter("running")
@@ -162,7 +162,7 @@ class AdoptTests(PoolCase):
         self.inherited: list[str] = []
 
     def run_slots(self, *more: FakeSlot) -> None:
-        """Let these fill their slots, and all be ready."""
+        """Fill the pool with these slots, and set all slots to running."""
         for each in more:
             self.pool.fill(cast("ChildSlot", each))
         for slot in tuple(self.pool.slots.values()):
@@ -170,7 +170,7 @@ class AdoptTests(PoolCase):
             cast("FakeSlot", slot).did.clear()
 
     def follow(self, *, takes: bool) -> None:
-        """Have another master take over."""
+        """Set a successor that accepts or refuses connections."""
 
         def adopt(connection: socket.socket, listener: str) -> Deferred[bool]:
             self.assertNotEqual(connection.fileno(), -1)

@@ -88,7 +88,7 @@ class StaticCase(SynchronousTestCase):
         return read(self.prepared(b"/static/" + name, *fields, method=method))
 
     def pass_a_second(self) -> None:
-        """Let so much time pass that files are looked at again."""
+        """Advance the clock until cached files are revalidated."""
         self.clock.advance(1.0)
 
     def assert_hidden(self, *names: bytes) -> None:

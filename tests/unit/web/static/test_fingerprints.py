@@ -178,7 +178,7 @@ class ServedTests(StaticCase):
         self.assertIn(url, self.files._cache.paths)
 
     def test_unchanged(self) -> None:
-        """Who asks again is told again that it is for ever."""
+        """A 304 has the immutable Cache-Control field, too."""
         same = self.fetch(self.fingerprints.url("letters.txt"), b"If-None-Match: *")
         self.assertEqual(same.status, 304)
         self.assertEqual(same.fields[b"cache-control"], FOR_EVER)

@@ -117,7 +117,7 @@ class StaticFilesTests(StaticCase):
         self.assert_hidden(b"nothing", b"letters.txt/x", b"letters.txt/")
 
     def test_file_that_must_not_be_read(self) -> None:
-        """The tests may run as root, who may read everything: so it is acted."""
+        """Tests may run as root, which may read everything: the error is simulated."""
         really_open = os.open
 
         def refuse(path: bytes, flags: int) -> int:

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, eventAsText, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from clusterapp.channel.lines import LONGEST_LINE
+from clusterapp.channel.log_pipe.lines import LONGEST_LINE
 from clusterapp.http.application.current_request import request_under_way
 from clusterapp.http.site import ClusterSite
 from clusterapp.web.wsgi.wsgi_errors import ErrorStream
@@ -20,7 +20,7 @@ from tests.unit.http.clients import Client
 from tests.unit.web.wsgi.test_wsgi_response import Threads
 
 if TYPE_CHECKING:
-    from clusterapp.channel.log_events import RequestFacts
+    from clusterapp.channel.log_pipe.log_events import RequestFacts
 
 Told = list[tuple[LogLevel, str, str]]
 

@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.site import ClusterSite
-from clusterapp.web.trusted_proxies import TrustedProxies
+from clusterapp.web.clients.trusted_proxies import TrustedProxies
 from clusterapp.web.wsgi.wsgi_resource import WSGIRoot
 from tests.unit.http.clients import Client
 from tests.unit.http.connection.test_request_timeout import Threads

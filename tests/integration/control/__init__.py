@@ -1,0 +1,1 @@
+"""Tests of `clusterctl`, and the configurations that it exports."""

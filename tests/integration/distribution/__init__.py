@@ -1,0 +1,1 @@
+"""Tests of which worker gets which connection and request: docs/distribution.md."""

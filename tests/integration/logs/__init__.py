@@ -1,0 +1,1 @@
+"""Tests of logs and access logs of real processes."""

@@ -1,0 +1,1 @@
+"""Tests of masters: start, supervision of children, upgrade, stop."""

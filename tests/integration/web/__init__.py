@@ -1,0 +1,1 @@
+"""Tests of applications: forms, templates, resources, asyncio, client addresses."""

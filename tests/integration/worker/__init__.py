@@ -1,0 +1,1 @@
+"""Tests of worker and core processes: forwarded requests, forks, isolation."""
