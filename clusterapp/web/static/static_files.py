@@ -128,7 +128,8 @@ class StaticFiles:
         """
         # A fast check first: nearly all other requests are the application's. Escaped
         # characters may spell the prefix, too.
-        if not target.startswith(self._start) and b"%" not in target:
+        is_plain = target[:1] == b"/" and b"%" not in target
+        if is_plain and not target.startswith(self._start):
             return None
         entry = self._known(target.partition(b"?")[0])
         if entry is None or self._now() >= entry.fresh_until or method not in _METHODS:
