@@ -36,6 +36,15 @@ def memory(server: Server, port: int, work: Work) -> float:
     return grown / work.idle
 
 
+@contextmanager
+def held(work: Work, port: int, count: int) -> Iterator[None]:
+    """Hold idle connections, each of which has had a request."""
+    allow_descriptors(count)
+    with ExitStack() as stack:
+        _hold(work, port, count, stack)
+        yield
+
+
 def allow_descriptors(connections: int) -> None:
     """
     Let this process, and the servers that it starts, have so many connections.

@@ -47,6 +47,22 @@ def policies_parser(command: str, description: str) -> argparse.ArgumentParser:
     return made
 
 
+def latency_parser(command: str, description: str) -> argparse.ArgumentParser:
+    """
+    Make what reads the command line of the command that measures latencies.
+
+    :param command: its module.
+    """
+    made = _parser(command, description)
+    made.add_argument(
+        "--rate",
+        type=_positive,
+        help="requests per second; by default half of what the slowest server can do",
+    )
+    _add_turns(made, connections=64)
+    return made
+
+
 def chosen_policies(wanted: str) -> list[str]:
     """
     Find the policies that are named, in our order.

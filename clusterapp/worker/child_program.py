@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 #: The exit status of a child that failed to start.
 FAILED_BOOT = 3
+#: The exit status of a child whose application has stopped the reactor.
+STOPPED = 4
 
 
 def run(bootstrap: Bootstrap, master: int) -> int:
@@ -67,8 +69,14 @@ def run(bootstrap: Bootstrap, master: int) -> int:
         # applications may call asyncio.get_running_loop() in any of their code.
         asyncio.get_event_loop().call_soon(child.start)
         reactor.run()
+        if not child.is_leaving:
+            child.report_stopped()
     finally:
         log.close()
+    if not child.is_leaving:
+        # Threads, those of the reactor's pool among them, would keep the process, and
+        # so the connections that nothing serves any more.
+        os._exit(STOPPED)
     return child.exit_status
 
 
@@ -99,7 +107,8 @@ class ChildProgram:
             settings, as_canary=bootstrap.as_canary
         )
         self._draining = False
-        self._leaving = False
+        #: Whether the child has finished, and ends by itself.
+        self.is_leaving = False
         self._boot: Deferred[None] | None = None
         self._activated: Deferred[None] | None = None
 
@@ -243,7 +252,7 @@ class ChildProgram:
     def master_gone(self) -> None:
         """Called when the control channel is closed: drain without the master."""
         self._reporter.stop()
-        if self._leaving:
+        if self.is_leaving:
             return  # this side has closed the channel, and the master still reads logs
         # The pipes of stdout and stderr have no reader: a write would fail.
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -259,7 +268,7 @@ class ChildProgram:
 
         New connections then go to other workers, and idle ones are handed over.
         """
-        if not (self._draining or self._leaving):
+        if not (self._draining or self.is_leaving):
             self._end.terminating().addErrback(report_unanswered)
         self.drain(spread=self._settings.drain_spread, hand_over=True)
 
@@ -315,8 +324,15 @@ class ChildProgram:
         )
         reported.addBoth(lambda _: self._leave())
 
+    def report_stopped(self) -> None:
+        """Log that the reactor does not run any more, though the child has to serve."""
+        self._log.critical(
+            "the application has stopped the reactor or its event loop: this process"
+            " ends, and all requests with it"
+        )
+
     def _leave(self) -> None:
-        self._leaving = True
+        self.is_leaving = True
         self._reporter.stop()
         if self._served is not None:
             self._served.proxy.close()

@@ -75,6 +75,57 @@ app.core.on_stop(lambda: leave("core"))
 """
 
 
+EXITS = """\
+import asyncio
+import os
+import sys
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from clusterapp import Application
+
+app = Application()
+
+
+async def fails(error):
+    await asyncio.sleep(0.001)
+    raise error
+
+
+def task(request, name):
+    error = {"exit": SystemExit(3), "interrupt": KeyboardInterrupt()}[name]
+    return Deferred.fromFuture(asyncio.ensure_future(fails(error)))
+
+
+def callback(request):
+    asyncio.get_running_loop().call_soon(sys.exit, 4)
+    return "called"
+
+
+def pid(request):
+    # Once there is a pool of threads, an end of the main thread waits for it.
+    return deferToThread(lambda: str(os.getpid()))
+
+
+def stop(request):
+    asyncio.get_running_loop().stop()
+    return Deferred()
+
+
+def reactor_stop(request):
+    reactor.stop()
+    return Deferred()
+
+
+for prefix, each in (("", app), ("/core", app.core)):
+    each.route(prefix + "/task/<name>")(task)
+    for handler in (callback, pid, stop, reactor_stop):
+        each.route(prefix + "/" + handler.__name__)(handler)
+"""
+
+
 class AsyncioCase(SynchronousTestCase):
     """An application that uses asyncio."""
 
@@ -124,3 +175,43 @@ class NoLoopTests(AsyncioCase):
                 status, _, _ = running.request("GET", target)
                 self.assertEqual(status, 500)
                 running.wait_for("with --core isolated")
+
+
+class ExitTests(AsyncioCase):
+    """What asyncio lets through its event loop: a SystemExit, and a stop."""
+
+    def exits(self) -> AbstractContextManager[RunningCluster]:
+        """Run an application that does it, with an isolated core."""
+        (self.folder / "exits.py").write_text(EXITS)
+        return cluster(
+            *("--app", "exits:app", "--core", "isolated"), cwd=self.folder, workers=1
+        )
+
+    def test_exit_in_a_task(self) -> None:
+        """One request fails, and the process serves the next ones."""
+        with self.exits() as running:
+            for prefix in ("", "/core"):
+                before = running.get(f"{prefix}/pid")
+                for name, error in (
+                    ("exit", "SystemExit"),
+                    ("interrupt", "KeyboardInterrupt"),
+                ):
+                    status, _, _ = running.request("GET", f"{prefix}/task/{name}")
+                    self.assertEqual(status, 500)
+                    running.wait_for(f"{error} in an asyncio task or callback")
+                self.assertEqual(running.get(f"{prefix}/callback"), b"called")
+                running.wait_for("SystemExit in an asyncio task or callback")
+                self.assertEqual(running.get(f"{prefix}/pid"), before)
+
+    def test_stop(self) -> None:
+        """The process ends at once, says why, and is replaced."""
+        with self.exits() as running:
+            before = running.get("/pid")
+            for target in ("/stop", "/reactor_stop"):
+                connection = running.connect()
+                connection.sendall(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+                running.wait_for("the application has stopped the reactor")
+                running.wait_for("left with status 4")
+                running.wait_for(r"worker 0 is ready after")
+                connection.close()
+            self.assertNotEqual(running.get("/pid"), before)
