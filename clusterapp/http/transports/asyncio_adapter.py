@@ -166,7 +166,9 @@ class AsyncioAdapter(asyncio.Protocol):
         :param events: the recorded callbacks of the event loop's transport.
         """
         native = events.transport
-        if native is not None:
+        if native is None:  # lost already
+            early.abort()
+        else:
             self._use(native)
             native.set_protocol(self)
             early.hand_over(native)

@@ -79,6 +79,7 @@ class EarlyTransport:
     def abort(self) -> None:
         """Abort the transport: close it and discard unsent bytes."""
         self._closing = self._aborted = True
+        self._waiting = bytearray()
 
     def is_closing(self) -> bool:
         """Return whether the transport is closing."""
@@ -124,7 +125,7 @@ class EarlyTransport:
 
     def end(self) -> None:
         """Close the socket, and call the connection's connection_lost."""
-        self._closing = True
+        self.abort()
         self._socket.close()
         self._protocol.connection_lost(self._error)
 
@@ -138,7 +139,8 @@ class EarlyTransport:
             successor.abort()
             return
         if self._waiting:
-            successor.write(bytes(self._waiting))
+            waiting, self._waiting = self._waiting, bytearray()
+            successor.write(bytes(waiting))
         if self._ended:
             try:
                 successor.write_eof()

@@ -1,0 +1,75 @@
+"""What a client has not read when it resets its connection."""
+
+import asyncio
+import gc
+import socket
+import tracemalloc
+from struct import pack
+
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+
+from tests.unit.http.native_sites import Client, NativeCase, on_each_loop
+
+LARGE = 4 << 20
+#: How much a lost connection may leave until garbage is collected.
+MOST_LEFT = 64 << 10
+CLIENTS = 3
+
+GET = b"GET /%b HTTP/1.1\r\nHost: h\r\n%b\r\n"
+
+
+class LargeBody(Resource):
+    """A large body, made anew for each request."""
+
+    isLeaf = True
+
+    def render(self, request: Request) -> bytes:
+        """Return the body, or a short one."""
+        return b"hi" if request.path == b"/hi" else b"%d" % id(request) * (LARGE // 15)
+
+
+class ResetTests(NativeCase):
+    """It is freed when the connection is lost, and waits for no garbage collection."""
+
+    async def left(self, client: Client, kept: bool, fields: bytes, turns: int) -> None:
+        """
+        Request the large body, read a little, and reset the connection.
+
+        :param kept: whether another request came before on the connection.
+        :param fields: header fields of the request.
+        :param turns: how many turns the event loop has before the reset.
+        """
+        if kept:
+            await client.get("/hi")
+            await client.until(b"\r\n\r\nhi")
+        client.socket.send(GET % (b"large", fields))
+        client.accepted()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
+        client.socket.close()
+        await self.so(lambda: not self.site._connections)
+
+    @on_each_loop
+    async def test_unsent_bytes_are_freed(self) -> None:
+        """Whether the event loop has a transport for the connection already or not."""
+        self.site.resource = LargeBody()
+        for kept in (False, True):
+            for fields in (b"", b"Connection: close\r\n"):
+                for turns in range(5):
+                    await self.left(await self.client(), kept, fields, turns)
+                    gc.collect()
+                    gc.disable()
+                    tracemalloc.start()
+                    try:
+                        before, _ = tracemalloc.get_traced_memory()
+                        for _ in range(CLIENTS):
+                            await self.left(await self.client(), kept, fields, turns)
+                        await asyncio.sleep(0)
+                        after, _ = tracemalloc.get_traced_memory()
+                    finally:
+                        tracemalloc.stop()
+                        gc.enable()
+                    left = (after - before) / CLIENTS
+                    self.assertLess(left, MOST_LEFT, (kept, fields, turns))
