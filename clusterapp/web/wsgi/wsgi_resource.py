@@ -35,6 +35,7 @@ class WSGIRoot(WSGIResource):
         if any(b"\0" in segment for segment in segments):
             return notFound().render(request)
         _drop_ambiguous(request)
+        _join_cookies(request)
         _tell_length(request)
         if not WSGI_RESPONSE.found:
             return super().render(request)
@@ -74,6 +75,19 @@ def _tell_length(request: Request) -> None:
         length = content.seek(0, SEEK_END)
         content.seek(0)
         headers.setRawHeaders(b"content-length", [b"%d" % length])
+
+
+def _join_cookies(request: Request) -> None:
+    """
+    Make one Cookie field of several, as RFC 9113, section 8.2.3, has it.
+
+    Proxies of HTTP/2 clients may send several. In an environment they are one value,
+    and the comma that joins other fields would become a part of a cookie's value.
+    """
+    headers = request.requestHeaders
+    cookies = headers.getRawHeaders(b"cookie", [])
+    if len(cookies) > 1:
+        headers.setRawHeaders(b"cookie", [b"; ".join(cookies)])
 
 
 def _drop_ambiguous(request: Request) -> None:

@@ -92,6 +92,13 @@ class EnvironmentTests(SynchronousTestCase):
         self.assertIs(environ["wsgi.multiprocess"], True)
         self.assertIs(environ["wsgi.run_once"], False)
 
+    def test_cookies(self) -> None:
+        """Several Cookie fields are one list of cookies; other fields have commas."""
+        lines = b"Cookie: a=1; b=2\r\nCookie: c=3\r\nAccept: x\r\nAccept: y\r\n"
+        environ = self.environ(lines)
+        self.assertEqual(environ["HTTP_COOKIE"], "a=1; b=2; c=3")
+        self.assertEqual(environ["HTTP_ACCEPT"], "x,y")
+
     def test_httpoxy(self) -> None:
         """No client can name the proxy that libraries take from HTTP_PROXY."""
         for name in (b"Proxy", b"PROXY"):
