@@ -34,7 +34,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _able(work: Work, peers: Sequence[Peer]) -> list[Peer]:
-    """Leave out who cannot do a work."""
+    """Return the servers that can do a work."""
     return [peer for peer in peers if peer.is_ours or peer.name in work.peers]
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong, for whoever runs the bench to read."""
+"""The errors of the bench, whose messages are for its user."""
 
 
 class BenchError(Exception):

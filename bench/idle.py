@@ -47,7 +47,7 @@ def held(work: Work, port: int, count: int) -> Iterator[None]:
 
 def allow_descriptors(connections: int) -> None:
     """
-    Let this process, and the servers that it starts, have so many connections.
+    Raise the descriptor limit of this process, and so of the servers it starts.
 
     :raise BenchError: the system does not let us.
     """
@@ -87,7 +87,7 @@ def _private(server: Server) -> int:
 
 
 def _check_kept(server: Server, held: list[http.client.HTTPConnection]) -> None:
-    """See that no connection has been closed: nothing else makes one readable."""
+    """Raise an error if a connection was closed, which alone makes it readable."""
     kept = [one.sock for one in held if one.sock is not None]
     poll = select.poll()
     for sock in kept:

@@ -29,7 +29,7 @@ PYTHON_PEERS = {
 @dataclass(frozen=True)
 class Cpus:
     """
-    Who runs where.
+    The CPUs of the servers and of the client.
 
     :param servers: the CPUs that a server's processes share.
     :param client: the CPU of wrk.

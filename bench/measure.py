@@ -55,7 +55,7 @@ class _Entrant:
 
 
 def measure(work: Work, peers: Sequence[Peer], plan: Plan) -> dict[str, Figure]:
-    """Measure one work with all who can do it; the figures have the peers' names."""
+    """Measure one work with the given servers; return their figures by name."""
     figures = {peer.name: Figure() for peer in peers}
     course = _Course(work, plan, figures)
     if work.idle:
@@ -101,7 +101,7 @@ def wait_until_ready(peer: Peer, server: Server, port: int) -> None:
 @contextmanager
 def blaming(server: Server) -> Iterator[None]:
     """
-    Take whatever goes wrong with a connection for a fault of the server.
+    Raise errors of connections as faults of the server.
 
     :raise ServerError: something does.
     """
@@ -121,7 +121,7 @@ class _Course:
         self._reference = work.expected
 
     def ask_in_turn(self, peers: Sequence[Peer]) -> None:
-        """Let all servers stand ready, and each have its turn in every round."""
+        """Start all servers, and measure them in turn in every round."""
         with ExitStack() as stack:
             entrants = [stack.enter_context(self._started(peer)) for peer in peers]
             for step in (

@@ -86,7 +86,7 @@ class Server:
 
     def check(self) -> None:
         """
-        See that it still runs.
+        Check that the server still runs.
 
         :raise ServerError: it does not.
         """
@@ -107,7 +107,7 @@ class Server:
             time.sleep(_PAUSE)
 
     def close(self) -> None:
-        """End it, and whatever of its process group outlives it."""
+        """Terminate the server, and kill the rest of its process group."""
         try:
             if not _has_ended(self.pid):
                 self._process.terminate()
@@ -121,7 +121,7 @@ class Server:
 
 @contextmanager
 def pinned(cpus: Collection[int]) -> Iterator[None]:
-    """Let this process, and what it starts meanwhile, run on some CPUs only."""
+    """Pin this process, and the processes it starts meanwhile, to some CPUs."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cpus)
     try:

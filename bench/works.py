@@ -39,8 +39,8 @@ class Target:
     """
     A ratio to reach.
 
-    :param peers: whose best figure clusterapp's own is divided by.
-    :param ratio: the least that is wanted; with None, whatever comes is well.
+    :param peers: the servers by whose best figure clusterapp's is divided.
+    :param ratio: the least ratio wanted; None for any.
     """
 
     peers: tuple[str, ...]
@@ -56,7 +56,7 @@ class Work:
     :param title: its name in the report.
     :param path: what is asked for: ``{id}`` is replaced by a text that no other request
         has, ``{choice}`` by a number below `choices`.
-    :param peers: who else does it.
+    :param peers: the names of the other servers that do it.
     :param choices: how many numbers there are.
     :param rules: how many rules the applications' routing tables have more.
     :param repeated: whether all requests are the same, byte for byte, instead of each

@@ -142,7 +142,7 @@ class Connection:
         """Return a description of what the connection is doing, for the log."""
         head = self.cycle.head
         if self.input.upgraded is not None:
-            return self.upgrade.described(self.input.upgraded)
+            return self.input.upgraded.described
         if head is None:
             return "serve a connection"
         method, path = head.method.decode("ascii"), head.path.decode("latin-1")

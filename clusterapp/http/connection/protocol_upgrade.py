@@ -26,7 +26,6 @@ from clusterapp.http.server.interfaces import (
 from clusterapp.http.server.request_context import (
     WithContext,
     protocol_in_context,
-    unwrapped,
 )
 from clusterapp.http.server.request_facts import client_of, request_facts
 from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART, IFramedOutput
@@ -178,11 +177,6 @@ class ProtocolUpgrade:
             stream.resume()
 
     # For the log.
-
-    def described(self, stream: Upgraded) -> str:
-        """Return a description of what the connection is doing, for the log."""
-        name = type(unwrapped(stream.protocol)).__name__
-        return f"serve an upgraded connection by {name}"
 
     def facts(self) -> RequestFacts | None:
         """Return the log fields of the upgrade request; None without a request."""

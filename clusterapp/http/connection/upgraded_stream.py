@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from clusterapp.http.server.request_context import unwrapped
 from clusterapp.http.syntax.websocket_frames import (
     FRAMES_AT_ONCE,
     ClientFrames,
@@ -76,6 +77,12 @@ class Upgraded:
         self._is_scheduled = False
         self._has_ended = False
         self._is_over = False
+
+    @property
+    def described(self) -> str:
+        """What the connection is doing, for the log."""
+        name = type(unwrapped(self.protocol)).__name__
+        return f"serve an upgraded connection by {name}"
 
     @property
     def waiting(self) -> bool:
