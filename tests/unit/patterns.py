@@ -64,7 +64,7 @@ CLIENTS = {
     "http.syntax.proxy_protocol:_LINE": ("fullmatch", b"PROXY TCP4 "),
     "http.syntax.request_stream:_EMPTY_LINES": ("sub", b"\r\n"),
     "http.syntax.client_origin:_VALUE": ("fullmatch", b"0 "),
-    "http.syntax.websocket_handshake:_KEY": ("fullmatch", b"A"),
+    "http.websocket.handshake:_KEY": ("fullmatch", b"A"),
     "master.distribution.agent_check:_QUESTION": ("fullmatch", b"slot 1"),
     "http.syntax.http_date:_ASCTIME": ("fullmatch", b"Sun Nov  6 "),
     "http.syntax.http_date:_IMF_FIXDATE": ("fullmatch", b"Sun, 06 Nov "),

@@ -49,6 +49,7 @@ ROOMS = {
     "http": {
         "lazy": 0,
         "connection_limits": 0,
+        "websocket": 0,
         "syntax": 1,
         "access_log": 2,
         "tls": 2,

@@ -38,7 +38,7 @@ from clusterapp.http.server.deadlines import Deadlines, Phase
 from clusterapp.http.server.interfaces import Message, Server, TransportAdapter
 from clusterapp.http.syntax.client_origin import Origin
 from clusterapp.http.syntax.request_head import HeadReader
-from clusterapp.http.syntax.websocket_frames import INTERNAL_ERROR
+from clusterapp.http.websocket.frames import INTERNAL_ERROR
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 

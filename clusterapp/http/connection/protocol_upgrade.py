@@ -28,8 +28,8 @@ from clusterapp.http.server.request_context import (
     protocol_in_context,
 )
 from clusterapp.http.server.request_facts import client_of, request_facts
-from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART, IFramedOutput
-from clusterapp.http.syntax.websocket_frames import (
+from clusterapp.http.websocket.frame_boundaries import SERVICE_RESTART, IFramedOutput
+from clusterapp.http.websocket.frames import (
     ClientFrames,
     FramingError,
     close_frame,

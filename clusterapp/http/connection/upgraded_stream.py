@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clusterapp.http.server.request_context import unwrapped
-from clusterapp.http.syntax.websocket_frames import (
+from clusterapp.http.websocket.frames import (
     FRAMES_AT_ONCE,
     ClientFrames,
     FramingError,

@@ -25,7 +25,7 @@ from clusterapp.http.lazy import Lazy
 from clusterapp.http.syntax.authority import is_host
 from clusterapp.http.syntax.client_origin import LOWER_NAME, Origin, take_origin
 from clusterapp.http.syntax.target_path import routed_path
-from clusterapp.http.syntax.websocket_handshake import (
+from clusterapp.http.websocket.handshake import (
     accept_handshake,
     offers_websocket,
 )

@@ -8,7 +8,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from clusterapp.http.syntax.frame_boundaries import FrameBoundaries, IFramedOutput
+from clusterapp.http.websocket.frame_boundaries import FrameBoundaries, IFramedOutput
 
 
 def bridge(near: Callable[[IProtocol], None], far: Callable[[IProtocol], None]) -> None:

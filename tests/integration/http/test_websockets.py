@@ -25,7 +25,7 @@ from wsproto.events import (
     TextMessage,
 )
 
-from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
+from clusterapp.http.websocket.frame_boundaries import SERVICE_RESTART
 from tests.integration.running import APPS, DEADLINE, RunningCluster, cluster
 from tests.unit.http.tls.pem_files import chain, key
 

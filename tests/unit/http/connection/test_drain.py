@@ -7,9 +7,9 @@ from twisted.python.failure import Failure
 from clusterapp.http.connection_limits import MAX_PENDING_INPUT
 from clusterapp.http.exchange.exchange import Exchange
 from clusterapp.http.site import ClusterSite
-from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
 from clusterapp.http.syntax.message_head import ResponseHead
 from clusterapp.http.upstream.tunnel import bridge
+from clusterapp.http.websocket.frame_boundaries import SERVICE_RESTART
 from tests.unit.http.clients import CHUNKED, OK, Client, SiteTestCase, Slow
 from tests.unit.http.websockets import HANDSHAKE, frame
 

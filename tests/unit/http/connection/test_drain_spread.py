@@ -9,9 +9,9 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from clusterapp.http.site import ClusterSite
-from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
-from clusterapp.http.syntax.websocket_frames import close_frame
 from clusterapp.http.upstream.tunnel import bridge
+from clusterapp.http.websocket.frame_boundaries import SERVICE_RESTART
+from clusterapp.http.websocket.frames import close_frame
 from tests.unit.http.clients import Client, Greeting, SiteTestCase
 from tests.unit.http.connection.test_drain import SWITCH, WEBSOCKET
 

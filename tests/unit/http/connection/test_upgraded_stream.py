@@ -13,8 +13,8 @@ from zope.interface import implementer
 
 from clusterapp.http.connection_limits import LINGER_SECONDS, Limits
 from clusterapp.http.site import ClusterSite
-from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
-from clusterapp.http.syntax.websocket_frames import close_frame
+from clusterapp.http.websocket.frame_boundaries import SERVICE_RESTART
+from clusterapp.http.websocket.frames import close_frame
 from tests.unit.fakes import Log
 from tests.unit.http.clients import Client
 from tests.unit.http.connection.upgrades import (

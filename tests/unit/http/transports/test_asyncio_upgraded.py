@@ -3,7 +3,7 @@
 from typing import Any
 
 from clusterapp.http.connection_limits import Limits
-from clusterapp.http.syntax.websocket_frames import close_frame
+from clusterapp.http.websocket.frames import close_frame
 from tests.unit.http.connection.upgrades import WEBSOCKET, Hearing, Upgrading
 from tests.unit.http.native_sites import NativeCase, on_each_loop
 from tests.unit.http.websockets import FIRST, PING, frame, header

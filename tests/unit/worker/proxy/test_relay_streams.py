@@ -12,7 +12,7 @@ from twisted.web.websocket import WebSocketResource
 from clusterapp import streamed
 from clusterapp.http.connection_limits import Limits
 from clusterapp.http.klein.klein_resource import klein_resource
-from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART
+from clusterapp.http.websocket.frame_boundaries import SERVICE_RESTART
 from tests.unit.http.native_sites import Client, on_each_loop
 from tests.unit.worker.proxy.test_reverse_proxy_klein import EchoFactory
 from tests.unit.worker.workers import MARK, WorkersCase

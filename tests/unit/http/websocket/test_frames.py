@@ -10,7 +10,7 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection
 from wsproto.events import BytesMessage, CloseConnection, Ping
 
-from clusterapp.http.syntax.websocket_frames import (
+from clusterapp.http.websocket.frames import (
     JOINED,
     MESSAGE_TOO_BIG,
     PROTOCOL_ERROR,

@@ -9,7 +9,7 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection
 from wsproto.events import CloseConnection
 
-from clusterapp.http.syntax.frame_boundaries import SERVICE_RESTART, FrameBoundaries
+from clusterapp.http.websocket.frame_boundaries import SERVICE_RESTART, FrameBoundaries
 
 
 def frame(length: int, mask: bytes) -> bytes:
