@@ -1,5 +1,6 @@
 """A child process without the process, and the master that it answers to."""
 
+import gc
 import os
 import signal
 import socket
@@ -73,6 +74,8 @@ class ChildCase(SynchronousTestCase):
         self.master = Master()
         self.handlers: dict[int, Any] = {}
         self.closed: list[int] = []
+        #: How often the child had said that it is ready when it froze its objects.
+        self.frozen: list[int] = []
         self.access_log: str | None = None
         self.patch(signal, "signal", self.handlers.__setitem__)
         self.listening = socket.create_server(("127.0.0.1", 0))
@@ -99,6 +102,8 @@ class ChildCase(SynchronousTestCase):
         )
         chosen = Settings(app=app, graceful_timeout=5, **settings)
         self.child = ChildProgram(self.reactor, bootstrap, chosen)
+        # Else what the test leaves behind would stay for ever.
+        self.patch(gc, "freeze", lambda: self.frozen.append(self.master.readies))
         self.patch(service, "serve", self.serve)
         self.patch(os, "close", self.close)
         self.patch(self.reactor, "adoptStreamConnection", self.adopt)

@@ -62,9 +62,12 @@ class BootTests(ChildCase):
         self.begin(WORKER)
         self.assertEqual((self.master.readies, self.reactor.getReaders()), (0, []))
         self.assertEqual(master_apps.SEEN, [("worker", 3)])
+        self.assertEqual(self.frozen, [])
         waited.callback(None)
         self.pump.flush()
         self.assertEqual(self.master.readies, 1)
+        # What the application has loaded, before there are requests.
+        self.assertEqual(self.frozen, [0])
 
     def begin_with_pages(self, role: Role = "worker") -> list[int]:
         """Start a child that has two; tell how many are kept when it is ready."""
