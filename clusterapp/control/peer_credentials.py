@@ -8,7 +8,7 @@ from typing import NamedTuple
 _CREDENTIALS = struct.Struct("3i")
 
 
-class Peer(NamedTuple):
+class PeerCredentials(NamedTuple):
     """
     The peer of a Unix socket, as reported by the kernel.
 
@@ -22,9 +22,9 @@ class Peer(NamedTuple):
     gid: int
 
 
-def peer_of(connection: socket.socket) -> Peer:
+def peer_of(connection: socket.socket) -> PeerCredentials:
     """Return the credentials of a connection's peer (SO_PEERCRED, unix(7))."""
     packed = connection.getsockopt(
         socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
     )
-    return Peer(*_CREDENTIALS.unpack(packed))
+    return PeerCredentials(*_CREDENTIALS.unpack(packed))

@@ -22,9 +22,9 @@ from clusterapp.http.exchange.exchange import Forward
 from clusterapp.http.exchange.session_affinity import SessionAffinity
 from clusterapp.http.server.deadlines import CLOSING, Phase
 from clusterapp.http.server.drain_policy import DrainPolicy, HandOver
-from clusterapp.http.server.interfaces import Channel, Message, ServerConnection
 from clusterapp.http.server.load_counters import LoadCounters
 from clusterapp.http.server.prepared_response import Answer
+from clusterapp.http.server.server_interfaces import Channel, Message, ServerConnection
 from clusterapp.http.server.trusted_peers import NoProxies, Proxies
 from clusterapp.http.syntax.request_head import Head, HeadReader
 from clusterapp.http.syntax.status_line import common_lines

@@ -223,7 +223,7 @@ class _Shape(BaseConverter):
         self.part_isolating = converter.part_isolating
 
 
-class _SidedRule(Rule):
+class _RuleCopy(Rule):
     """A copy of a rule, with its side as the endpoint."""
 
     def __init__(self, origin: Rule, side: Side) -> None:
@@ -251,4 +251,4 @@ class _SidedRule(Rule):
 def _copies_of(klein: Klein, side: Side) -> Iterator[Rule]:
     """Return copies of the rules of one side that a request can match."""
     for rule in _matchable(rules_in_order(klein.url_map)):
-        yield _SidedRule(rule, side)
+        yield _RuleCopy(rule, side)

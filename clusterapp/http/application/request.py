@@ -29,8 +29,8 @@ from clusterapp.http.application.response_headers import canonical, useful
 from clusterapp.http.application.spooled_body import Content
 from clusterapp.http.application.streamed_body import StreamedBody
 from clusterapp.http.lazy import Lazy
-from clusterapp.http.server.interfaces import Channel
 from clusterapp.http.server.request_context import ProducerInContext
+from clusterapp.http.server.server_interfaces import Channel
 from clusterapp.interfaces import Fields
 from clusterapp.private_names.web import encoding_check
 from clusterapp.system import forks

@@ -12,7 +12,7 @@ from clusterapp.http.connection_limits import (
     WRITE_STALL,
 )
 from clusterapp.http.server.deadlines import Deadlines, Phase
-from clusterapp.http.server.interfaces import Server, TransportAdapter
+from clusterapp.http.server.server_interfaces import Server, TransportAdapter
 
 
 class Closable(Protocol):

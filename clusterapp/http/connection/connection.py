@@ -35,7 +35,7 @@ from clusterapp.http.connection_limits import (
     WRITE_STALL,
 )
 from clusterapp.http.server.deadlines import Deadlines, Phase
-from clusterapp.http.server.interfaces import Message, Server, TransportAdapter
+from clusterapp.http.server.server_interfaces import Message, Server, TransportAdapter
 from clusterapp.http.syntax.client_origin import Origin
 from clusterapp.http.syntax.request_head import HeadReader
 from clusterapp.http.websocket.frames import INTERNAL_ERROR

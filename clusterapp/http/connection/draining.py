@@ -15,7 +15,7 @@ from clusterapp.http.connection_limits import (
     FIRST_REQUEST_SECONDS,
 )
 from clusterapp.http.server.deadlines import Deadlines, Phase
-from clusterapp.http.server.interfaces import Channel, Message, TransportAdapter
+from clusterapp.http.server.server_interfaces import Channel, Message, TransportAdapter
 from clusterapp.http.syntax.message_head import CLOSE_NOTICE
 
 #: Seconds until the next check of whether a response has begun, while draining.

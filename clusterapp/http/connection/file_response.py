@@ -9,8 +9,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from clusterapp.guards import report
-from clusterapp.http.server.interfaces import Channel, TransportAdapter
 from clusterapp.http.server.prepared_response import FilePart, Prepared
+from clusterapp.http.server.server_interfaces import Channel, TransportAdapter
 from clusterapp.interfaces import Fields
 
 # Not of the class: an event would then hold the instance, and so its open file.

@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 
 from clusterapp.guards import guarded
 from clusterapp.http.connection.pull_producer import Pulling
-from clusterapp.http.server.interfaces import Server
+from clusterapp.http.server.server_interfaces import Server
 
 
 class ProducerOwner(Protocol):

@@ -6,7 +6,7 @@ from typing import Final
 from twisted.internet.interfaces import IAddress
 
 from clusterapp.http.connection.peer_kind import PeerKind
-from clusterapp.http.server.interfaces import TransportAdapter
+from clusterapp.http.server.server_interfaces import TransportAdapter
 from clusterapp.http.syntax.client_origin import Origin
 from clusterapp.http.syntax.request_head import BadMessageError, Head
 

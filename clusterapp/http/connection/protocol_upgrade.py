@@ -19,15 +19,15 @@ from clusterapp.http.connection_limits import (
     Limits,
 )
 from clusterapp.http.server.deadlines import CLOSE_SENT, Deadlines, Phase
-from clusterapp.http.server.interfaces import (
-    StreamChannel,
-    TransportAdapter,
-)
 from clusterapp.http.server.request_context import (
     WithContext,
     protocol_in_context,
 )
 from clusterapp.http.server.request_facts import client_of, request_facts
+from clusterapp.http.server.server_interfaces import (
+    StreamChannel,
+    TransportAdapter,
+)
 from clusterapp.http.websocket.frame_boundaries import SERVICE_RESTART, IFramedOutput
 from clusterapp.http.websocket.frames import (
     ClientFrames,

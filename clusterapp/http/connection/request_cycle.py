@@ -24,8 +24,8 @@ from clusterapp.http.connection.peer import ConnectionPeer
 from clusterapp.http.connection.request_input import RequestInput
 from clusterapp.http.connection_limits import DISCARD_LIMIT, DISCARD_SECONDS, Limits
 from clusterapp.http.server.deadlines import Deadlines, Phase
-from clusterapp.http.server.interfaces import Message
 from clusterapp.http.server.prepared_response import Prepared
+from clusterapp.http.server.server_interfaces import Message
 from clusterapp.http.syntax.request_head import Head
 from clusterapp.interfaces import Fields
 

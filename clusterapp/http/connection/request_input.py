@@ -20,7 +20,7 @@ from clusterapp.http.connection_limits import (
     Limits,
 )
 from clusterapp.http.server.deadlines import Deadlines, Phase
-from clusterapp.http.server.interfaces import (
+from clusterapp.http.server.server_interfaces import (
     Cancellable,
     Message,
     Server,

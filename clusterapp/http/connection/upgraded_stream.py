@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
 
-class Upgrade(Protocol):
+class StreamUpgrade(Protocol):
     """The upgrade of the connection that the bytes are received on."""
 
     def pause_reading(self) -> None:
@@ -63,7 +63,7 @@ class Upgraded:
 
     def __init__(
         self,
-        upgrade: Upgrade,
+        upgrade: StreamUpgrade,
         protocol: "IProtocol",
         stream: "ClientFrames | RawBytes",
         *,

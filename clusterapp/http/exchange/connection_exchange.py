@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from clusterapp.guards import report
 from clusterapp.http.exchange.exchange import Exchange
 from clusterapp.http.exchange.request_body import IncomingBody
-from clusterapp.http.server.interfaces import Channel
+from clusterapp.http.server.server_interfaces import Channel
 from clusterapp.http.syntax.client_origin import Origin
 from clusterapp.http.syntax.message_head import ResponseHead, end_to_end, values
 from clusterapp.http.syntax.response_framing import Framing, encode

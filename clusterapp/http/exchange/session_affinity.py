@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Protocol
 
 from clusterapp.http.exchange.exchange import Exchange
-from clusterapp.http.server.interfaces import Channel
+from clusterapp.http.server.server_interfaces import Channel
 
 if TYPE_CHECKING:
     from clusterapp.http.syntax.request_head import Head

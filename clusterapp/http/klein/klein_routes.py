@@ -19,8 +19,8 @@ from clusterapp.http.klein.route_tree import (
     Found,
     Route,
     RouteTree,
+    RuleTarget,
     SidedRules,
-    Target,
     TargetOf,
     rules_below,
 )
@@ -224,7 +224,7 @@ def _targets_of(app: Klein) -> TargetOf:
         rule.endpoint for rule in app.url_map.iter_rules() if rule.defaults
     }
 
-    def target_of(rule: Rule) -> Target | None:
+    def target_of(rule: Rule) -> RuleTarget | None:
         redirects = rule.alias or rule.redirect_to is not None
         if redirects or rule.endpoint in with_defaults or type(rule) is not Rule:
             return None
@@ -236,9 +236,9 @@ def _targets_of(app: Klein) -> TargetOf:
     return target_of
 
 
-def _target(rule: Rule, route: Route) -> Target | None:
+def _target(rule: Rule, route: Route) -> RuleTarget | None:
     if not rule.arguments:
-        return Target(route)
+        return RuleTarget(route)
     if CONVERTERS_OF.value is None:
         return None
     converters = CONVERTERS_OF.value(rule)
@@ -249,7 +249,7 @@ def _target(rule: Rule, route: Route) -> Target | None:
         for name, converter in converters.items()
         if type(converter).to_python is not BaseConverter.to_python
     ]
-    return Target(route, list(converters), conversions)
+    return RuleTarget(route, list(converters), conversions)
 
 
 def _route(app: Klein, rule: Rule) -> Route:

@@ -58,7 +58,7 @@ class Route(NamedTuple):
 Found = tuple[Route, Mapping[str, Any]]
 
 
-class Target:
+class RuleTarget:
     """
     What a rule leads to.
 
@@ -104,7 +104,7 @@ class Target:
 
 
 #: Returns what a rule leads to; None if only werkzeug can find out.
-TargetOf = Callable[[Rule], Target | None]
+TargetOf = Callable[[Rule], RuleTarget | None]
 
 
 class Leaf:
@@ -121,8 +121,8 @@ class Leaf:
 
     def __init__(self, rules: Sequence["_SidedRule"]) -> None:
         self.side: Side | None = rules[0].side if rules else None
-        self.targets: dict[bytes, Target | None] = {}
-        self.otherwise: Target | None = None
+        self.targets: dict[bytes, RuleTarget | None] = {}
+        self.otherwise: RuleTarget | None = None
         if self.side == "app":
             self._add_targets(rules)
 
@@ -145,7 +145,7 @@ _Match = tuple[Leaf, tuple[str, ...]]
 class _SidedRule(NamedTuple):
     side: Side
     rule: Rule
-    target: Target | None
+    target: RuleTarget | None
 
 
 class _Node:

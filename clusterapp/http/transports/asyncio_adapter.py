@@ -17,7 +17,7 @@ from clusterapp.http.connection.guard import ends_connection
 from clusterapp.http.connection.peer_kind import PeerKind
 from clusterapp.http.connection_limits import CLOSE_NOTIFY_SECONDS
 from clusterapp.http.server.deadlines import Phase
-from clusterapp.http.server.interfaces import Server, StreamChannel
+from clusterapp.http.server.server_interfaces import Server, StreamChannel
 from clusterapp.http.syntax.proxy_protocol import ProxyHeader
 from clusterapp.http.syntax.request_head import HeadReader
 from clusterapp.http.syntax.socket_addresses import address_of

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from clusterapp.guards import guarded
 from clusterapp.http.connection_limits import WRITE_STALL
-from clusterapp.http.server.interfaces import Server
+from clusterapp.http.server.server_interfaces import Server
 from clusterapp.http.tls.alerts import connecting
 from clusterapp.http.transports.asyncio_adapter import AsyncioAdapter
 from clusterapp.http.transports.inline_transport import EarlyTransport, TransportEvents

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import (
 from zope.interface import alsoProvides, implementer
 
 from clusterapp.http.server.deadlines import CLOSE_SENT, CLOSING
-from clusterapp.http.server.interfaces import StreamChannel
+from clusterapp.http.server.server_interfaces import StreamChannel
 from clusterapp.http.syntax.socket_addresses import as_ip
 from clusterapp.http.tls.x509 import pyopenssl_certificate
 

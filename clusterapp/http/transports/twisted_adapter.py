@@ -18,7 +18,7 @@ from zope.interface import implementer, noLongerProvides
 from clusterapp.http.connection.connection import Connection
 from clusterapp.http.connection.guard import ends_connection
 from clusterapp.http.connection.peer_kind import PeerKind
-from clusterapp.http.server.interfaces import Server, StreamChannel
+from clusterapp.http.server.server_interfaces import Server, StreamChannel
 from clusterapp.http.tls.x509 import der_of
 from clusterapp.http.transports.sendfile import write_part_of_file
 from clusterapp.http.transports.shared_sockets import unacknowledged

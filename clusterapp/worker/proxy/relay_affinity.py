@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IAddress
 from clusterapp.channel.bootstrap import PRIVATE
 from clusterapp.channel.stickiness import Stickiness
 from clusterapp.http.exchange.session_affinity import Take
-from clusterapp.http.server.interfaces import Channel
+from clusterapp.http.server.server_interfaces import Channel
 from clusterapp.http.syntax.request_head import Head
 from clusterapp.web.clients.client_slot import ClientSlot
 from clusterapp.web.clients.trusted_proxies import TrustedProxies
