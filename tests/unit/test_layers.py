@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
@@ -243,6 +244,19 @@ class LayerTests(SynchronousTestCase):
                 continue
             for name in imported(parse(path)):
                 self.assertNotIn(name.partition(".")[0], {"asyncio", "socket"}, path)
+
+    def test_no_name_for_two_things(self) -> None:
+        """A module's name, and a class's, lead to one place."""
+        names = [path.stem for path in MODULES if not path.stem.startswith("__")]
+        classes = [
+            node.name
+            for path in MODULES
+            for node in ast.parse(path.read_text("utf-8")).body
+            if isinstance(node, ast.ClassDef)
+        ]
+        for found in (names, classes):
+            twice = [name for name, count in Counter(found).items() if count > 1]
+            self.assertEqual(twice, [])
 
     def test_files_are_short(self) -> None:
         for path in MODULES:
