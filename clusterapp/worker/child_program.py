@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 #: The exit status of a child that failed to start.
 FAILED_BOOT = 3
 #: The exit status of a child whose application has stopped the reactor.
-STOPPED = 4
+STOPPED = os.EX_SOFTWARE
 
 
 def run(bootstrap: Bootstrap, master: int) -> int:

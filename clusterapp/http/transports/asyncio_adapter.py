@@ -22,6 +22,7 @@ from clusterapp.http.syntax.proxy_protocol import ProxyHeader
 from clusterapp.http.syntax.request_head import HeadReader
 from clusterapp.http.syntax.socket_addresses import address_of
 from clusterapp.http.transports.asyncio_transport import AsyncioTransport
+from clusterapp.http.transports.closed_transport import ClosedTransport
 from clusterapp.http.transports.inline_transport import EarlyTransport, TransportEvents
 from clusterapp.http.transports.sendfile import KernelWrites, write_part_of_file
 from clusterapp.http.transports.shared_sockets import (
@@ -58,6 +59,7 @@ class AsyncioAdapter(asyncio.Protocol):
     __slots__ = (
         "_announced",
         "_arriving",
+        "_certificate",
         "_closes_when_written",
         "_has_duplicates",
         "_kernel_writes",
@@ -94,6 +96,7 @@ class AsyncioAdapter(asyncio.Protocol):
         self._peer_name = peer
         self._announced = False
         self._securely = False
+        self._certificate: bytes | None = None
         self._arriving: asyncio.Task[Any] | None = None
         self.connection = Connection(
             site, self, peer_kind, heads=heads, listener=listener
@@ -185,7 +188,11 @@ class AsyncioAdapter(asyncio.Protocol):
         """Called when the transport is connected."""
         # uvloop's transports are not instances of asyncio's classes.
         self._use(cast("asyncio.Transport", transport))
-        self.encrypted = self.native.get_extra_info("sslcontext") is not None
+        layer: ssl.SSLObject | None = self.native.get_extra_info("ssl_object")
+        if layer is not None:
+            self.encrypted = True
+            # Later, OpenSSL may have dropped it: after an error of the client's TLS.
+            self._certificate = layer.getpeercert(binary_form=True)
         self.connection.opened()
 
     def _use(self, native: asyncio.Transport) -> None:
@@ -215,6 +222,10 @@ class AsyncioAdapter(asyncio.Protocol):
             self._kernel_writes.close()
             self._kernel_writes = None
         self.connection.lost(connectionDone if error is None else Failure(_lost(error)))
+        if self.encrypted:
+            # TLS transports keep their buffers, large ones where a large response was
+            # not read. The adapter itself may wait for the garbage collector.
+            self._use(ClosedTransport(self.native))  # type: ignore[arg-type]
 
     # Called by the connection: its peer.
 
@@ -235,10 +246,7 @@ class AsyncioAdapter(asyncio.Protocol):
 
     def client_certificate(self) -> bytes | None:
         """Return the peer's certificate in DER, or None."""
-        if not self.encrypted:
-            return None
-        layer: ssl.SSLObject | None = self.native.get_extra_info("ssl_object")
-        return None if layer is None else layer.getpeercert(binary_form=True)
+        return self._certificate
 
     # Called by the connection: reading and writing.
 

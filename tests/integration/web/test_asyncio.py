@@ -211,7 +211,7 @@ class ExitTests(AsyncioCase):
                 connection = running.connect()
                 connection.sendall(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
                 running.wait_for("the application has stopped the reactor")
-                running.wait_for("left with status 4")
+                running.wait_for("left with status 70")
                 running.wait_for(r"worker 0 is ready after")
                 connection.close()
             self.assertNotEqual(running.get("/pid"), before)
