@@ -44,7 +44,7 @@ class ExportCase(SynchronousTestCase):
         (self.static / "app.css.gz").write_bytes(b"\x1f\x8bsqueezed")
 
     def cluster(
-        self, *flags: str, workers: int = 2, proxy: str | None = None
+        self, *flags: str, workers: int = 1, proxy: str | None = None
     ) -> RunningCluster:
         more = "" if proxy is None else f":proxy={proxy}"
         started = cluster(
