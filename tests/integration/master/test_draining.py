@@ -187,7 +187,7 @@ class IdleTests(DrainCase):
         )
         # So long that none is closed before it asks.
         flags = ("--listen", listen, "--drain-spread", "604800")
-        with cluster(*self.flags, *flags, cwd=self.folder) as running:
+        with cluster(*self.flags, *flags, cwd=self.folder, workers=1) as running:
             port = int(
                 next(line for line in running.lines if "https://" in line).split(":")[
                     -1
