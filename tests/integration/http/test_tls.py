@@ -153,7 +153,7 @@ class ServingTests(SynchronousTestCase):
         )
         flags = [word for spec in specs for word in ("--listen", spec)]
         cls.running = cls.enterClassContext(
-            cluster("--app", "shop:app", *flags, workers=1, env=ENVIRONMENT)
+            cluster("--app", "shop:app", *flags, workers=2, env=ENVIRONMENT)
         )
 
     def client(self, number: int = 0) -> Client:
