@@ -44,7 +44,7 @@ class ExportCase(SynchronousTestCase):
         (self.static / "app.css.gz").write_bytes(b"\x1f\x8bsqueezed")
 
     def cluster(
-        self, *flags: str, workers: int = 2, proxy: str | None = None
+        self, *flags: str, workers: int = 1, proxy: str | None = None
     ) -> RunningCluster:
         more = "" if proxy is None else f":proxy={proxy}"
         started = cluster(
@@ -111,7 +111,8 @@ class ExportCase(SynchronousTestCase):
         over, answers = threading.Event(), []
 
         def ask() -> None:
-            while not over.is_set():
+            # With a pause: there is more to do for the processors meanwhile.
+            while not over.wait(0.01):
                 answers.append(front.request("GET", "/who")[0])
 
         clients = [threading.Thread(target=ask) for _ in range(4)]

@@ -65,16 +65,17 @@ class FreshEnvironment:
     """
 
     def __init__(self, folder: Path, wheel: Path) -> None:
-        venv.create(folder, with_pip=True)
+        venv.create(folder)
         self.scripts = folder / "bin"
         self.python = self.scripts / "python"
         self._wheel = wheel
         self.pip("install", wheel)
 
     def pip(self, *arguments: object) -> str:
-        """Run the environment's pip."""
+        """Run pip for the environment, which has none of its own."""
         flags = ("--disable-pip-version-check", "--no-input", "--quiet")
-        return run(self.python, "-m", "pip", *flags, *arguments)
+        pip = (sys.executable, "-m", "pip", "--python", self.python)
+        return run(*pip, *flags, *arguments)
 
     def uninstall(self) -> None:
         """Take clusterapp away, and leave its dependencies."""

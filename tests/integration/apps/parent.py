@@ -44,7 +44,7 @@ program = MultiService()
 cluster = ClusterService(
     Settings(
         app="shop:app",
-        workers=2,
+        workers=1,
         listen="tcp:0:interface=127.0.0.1",
         core=sys.argv[2],
         state="state",

@@ -27,9 +27,11 @@ def get_code(loader: SourceFileLoader, fullname: str) -> CodeType | None:
     if not edits:
         return _get_code(loader, fullname)
     path = loader.get_filename(fullname)
-    text = decode_source(loader.get_data(path))
+    source = text = decode_source(loader.get_data(path))
     for pattern, replacement in edits:
         text = re.sub(pattern, replacement, text)
+    if text == source:
+        return _get_code(loader, fullname)  # which has it compiled already
     return compile(text, path, "exec", dont_inherit=True)
 
 

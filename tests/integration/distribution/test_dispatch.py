@@ -2,18 +2,26 @@
 
 import json
 import os
+import re
 import signal
 import socket
+import subprocess
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Any, ClassVar
+
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.chaos.sites import ChaosCase, pid_in
 from tests.integration.running import (
     APPS,
     DEADLINE,
+    SCRIPTS,
     RunningCluster,
+    clean_environment,
     cluster,
     eventually,
     wait_until_gone,
@@ -40,6 +48,11 @@ def ask(
 ) -> tuple[str, dict[str, Any]]:
     """Ask a question on a connection; give the head and the answer."""
     connection.sendall(GET.format(target=target, fields=fields).encode())
+    return read_answer(connection)
+
+
+def read_answer(connection: socket.socket) -> tuple[str, dict[str, Any]]:
+    """Read the answer to a question that was sent; give its head, too."""
     received = b""
     while b"\r\n\r\n" not in received:
         piece = connection.recv(65536)
@@ -59,43 +72,115 @@ def ask_once(port: int, fields: str = "") -> dict[str, Any]:
         return ask(connection, fields=CLOSE + fields)[1]
 
 
-class DispatchCase(ChaosCase):
-    """A cluster whose answers tell the slot."""
+def connect(port: int) -> socket.socket:
+    """Connect to a listener."""
+    return socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
 
-    @contextmanager
-    def placed(self, *flags: str, workers: int = 4) -> Iterator[RunningCluster]:
+
+def placed(*flags: str, workers: int = 4) -> AbstractContextManager[RunningCluster]:
+    """Run a cluster whose answers tell the slot."""
+    return cluster("--app", "placed:app", *flags, workers=workers, env=ENVIRONMENT)
+
+
+def listeners(*policies: str) -> Iterator[str]:
+    """Write the flags for listeners, each with a policy of its own or with none."""
+    for policy in policies:
+        yield "--listen"
+        yield f"tcp:0:interface=127.0.0.1{policy and f':dispatch={policy}'}"
+
+
+def ports(running: RunningCluster) -> list[int]:
+    """Return the ports of all TCP listeners: that of every cluster is the first."""
+    found = re.findall(r"listening at http://127\.0\.0\.1:(\d+)", running.text())
+    return [*map(int, found)]
+
+
+def slots(port: int, count: int) -> Counter[int]:
+    """Count which slots answer so many connections, one after the other."""
+    return Counter(ask_once(port)["slot"] for _ in range(count))
+
+
+class SharedClusterTests(SynchronousTestCase):
+    """
+    What each policy does with connections, where there are others beside it.
+
+    :cvar running: the cluster, which no test changes.
+    :cvar control: the path of its control socket.
+    """
+
+    running: ClassVar[RunningCluster]
+    control: ClassVar[Path]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """Run it while there are tests."""
+        super().setUpClass()
+        folder = cls.enterClassContext(
+            tempfile.TemporaryDirectory(prefix="clusterapp-")
+        )
+        cls.control = Path(folder) / "control.sock"
+        flags = ("--control", str(cls.control), "--dispatch", "round-robin")
+        cls.running = cls.enterClassContext(
+            placed(*flags, *listeners("", "shared", "reuseport"))
+        )
+
+    def kept(self, port: int, count: int) -> Counter[int]:
+        """Count which slots have so many connections at the same time."""
+        with ExitStack() as clients:
+            connections = [clients.enter_context(connect(port)) for _ in range(count)]
+            return Counter(ask(each)[1]["slot"] for each in connections)
+
+    def test_round_robin(self) -> None:
+        """Each worker has its part, to the connection."""
+        self.assertEqual(set(slots(self.running.port, 40).values()), {10})
+        self.assertEqual(set(self.kept(self.running.port, 40).values()), {10})
+
+    def test_reuseport(self) -> None:
+        """The kernel chooses among all of them."""
+        self.assertEqual(set(slots(ports(self.running)[3], 60)), {0, 1, 2, 3})
+
+    def test_shared_is_fair(self) -> None:
+        """A worker above its share leaves the next connections to other workers."""
+        counts = slots(ports(self.running)[2], 400)
+        self.assertEqual(sum(counts.values()), 400)
+        self.assertLessEqual(max(counts.values()), 400 / 4 * 1.5)
+
+    def test_listener_of_its_own_policy(self) -> None:
+        """Listeners without one have the cluster's."""
+        ended = subprocess.run(
+            [SCRIPTS / "clusterctl", "--socket", self.control, "status", "--json"],
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=True,
+        )
+        found = json.loads(ended.stdout)["distribution"]["listeners"]
+        # The first is what `cluster` adds to every cluster.
+        self.assertEqual(
+            [each["dispatch"] for each in found],
+            ["round-robin", "round-robin", "shared", "reuseport"],
+        )
+        for port in ports(self.running):
+            self.assertIn("slot", ask_once(port))
+
+
+class DispatchCase(ChaosCase):
+    """A cluster that a test may change."""
+
+    def placed(
+        self, *flags: str, workers: int = 4
+    ) -> AbstractContextManager[RunningCluster]:
         """Run it."""
-        control = ("--control", str(self.control))
-        with cluster(
-            *("--app", "placed:app", *control, *flags), workers=workers, env=ENVIRONMENT
-        ) as running:
-            yield running
+        return placed("--control", str(self.control), *flags, workers=workers)
 
     def status(self) -> Any:
         """Ask for the status."""
         return json.loads(self.assert_done("status", "--json"))
 
-    def slots(self, running: RunningCluster, count: int) -> Counter[int]:
-        """Count which slots answer so many connections, one after the other."""
-        return Counter(ask_once(running.port)["slot"] for _ in range(count))
-
-    def kept(self, running: RunningCluster, count: int) -> Counter[int]:
-        """Count which slots have so many connections at the same time."""
-        with ExitStack() as clients:
-            connections = [
-                clients.enter_context(running.connect()) for _ in range(count)
-            ]
-            return Counter(ask(each)[1]["slot"] for each in connections)
-
 
 class PolicyTests(DispatchCase):
     """What each policy does with connections."""
-
-    def test_round_robin(self) -> None:
-        """Each worker has its part, to the connection."""
-        with self.placed("--dispatch", "round-robin") as running:
-            self.assertEqual(set(self.slots(running, 40).values()), {10})
-            self.assertEqual(set(self.kept(running, 40).values()), {10})
 
     def test_least_connections(self) -> None:
         """A worker with long-lived connections gets fewer new ones."""
@@ -120,64 +205,52 @@ class PolicyTests(DispatchCase):
 
             eventually(comes_back)
 
-    def test_reuseport(self) -> None:
-        """The kernel chooses among all of them."""
-        with self.placed("--dispatch", "reuseport") as running:
-            self.assertEqual(set(self.slots(running, 60)), {0, 1, 2, 3})
-
-    def test_shared_is_fair(self) -> None:
-        """A worker above its share leaves the next connections to other workers."""
-        with self.placed() as running:
-            counts = self.slots(running, 400)
-            self.assertEqual(sum(counts.values()), 400)
-            self.assertLessEqual(max(counts.values()), 400 / 4 * 1.5)
-
-    def test_listener_of_its_own_policy(self) -> None:
-        other = free_port()
-        with self.placed(
-            *("--dispatch", "round-robin", "--listen", "tcp:0:interface=127.0.0.1"),
-            *("--listen", f"tcp:{other}:interface=127.0.0.1:dispatch=shared"),
-        ):
-            dispatch = [
-                each["dispatch"] for each in self.status()["distribution"]["listeners"]
-            ]
-            # The first is what `cluster` adds to every cluster.
-            self.assertEqual(dispatch, ["round-robin", "round-robin", "shared"])
-            self.assertIn("slot", ask_once(other))
-
     def test_worker_dies_with_connections_under_way(self) -> None:
         """What it has not received yet goes to others."""
-        for policy in ("round-robin", "reuseport"):
-            with self.placed("--dispatch", policy, workers=2) as running:
-                stopped = pid_in(running, 0)
-                os.kill(stopped, signal.SIGSTOP)
-                with ExitStack() as clients:
-                    waiting = [
-                        clients.enter_context(running.connect()) for _ in range(20)
-                    ]
-                    for each in waiting:
-                        each.sendall(GET.format(target="/", fields="").encode())
-                    os.kill(stopped, signal.SIGKILL)
-                    for each in waiting:
-                        self.assertIn(b"200 OK", each.recv(65536))
+        with (
+            self.placed(*listeners("round-robin", "reuseport"), workers=2) as running,
+            ExitStack() as clients,
+        ):
+            stopped = pid_in(running, 0)
+            os.kill(stopped, signal.SIGSTOP)
+            waiting = [
+                clients.enter_context(connect(port))
+                for port in ports(running)[1:]
+                for _ in range(20)
+            ]
+            for each in waiting:
+                each.sendall(GET.format(target="/", fields="").encode())
+            os.kill(stopped, signal.SIGKILL)
+            for each in waiting:
+                self.assertIn(b"200 OK", each.recv(65536))
 
     def test_no_worker_at_all(self) -> None:
         """Connections wait for one."""
-        for policy in POLICIES:
+        for key, *policies in (
+            ("cookie", "shared", "reuseport", "round-robin", "least-connections"),
+            ("client-ip",),
+        ):
+            # One that a cluster begins with, and others beside it.
+            flags = ("--dispatch", "sticky", "--sticky", key, *listeners(*policies))
             with (
-                self.placed("--dispatch", *policy, workers=1) as running,
-                running.connect() as connection,
+                self.placed(*flags, workers=1) as running,
+                ExitStack() as clients,
             ):
+                for port in ports(running):
+                    clients.enter_context(connect(port))
                 os.kill(pid_in(running, 0), signal.SIGKILL)
                 running.wait_for("left with signal 9")
-                with running.connect() as later:
-                    self.assertEqual(ask(later)[1]["slot"], 0, policy)
-                connection.close()
+                later = [clients.enter_context(connect(p)) for p in ports(running)]
+                self.assertEqual(len(later), 1 + len(policies))
+                for each in later:
+                    each.sendall(GET.format(target="/", fields="").encode())
+                for each, policy in zip(later, (key, *policies), strict=True):
+                    self.assertEqual(read_answer(each)[1]["slot"], 0, policy)
 
     def test_refused(self) -> None:
         """What cannot be done is said at the start, and while it runs."""
         path = self.folder / "shop.sock"
-        with self.placed("--listen", f"unix:{path}") as running:
+        with self.placed("--listen", f"unix:{path}", workers=1) as running:
             ended = self.clusterctl("dispatch", "reuseport")
             self.assertEqual(ended.returncode, 3)
             self.assertIn(
@@ -188,7 +261,7 @@ class PolicyTests(DispatchCase):
             self.assertIn("there is no listener tcp:1", ended.stderr + ended.stdout)
             ended = self.clusterctl("dispatch", "sticky", "--sticky", "zz")
             self.assertEqual(ended.returncode, 2)
-            self.assertEqual(sum(self.slots(running, 4).values()), 4)
+            self.assertEqual(sum(slots(running.port, 4).values()), 4)
 
 
 class ChangeTests(DispatchCase):

@@ -32,7 +32,7 @@ class PollingTests(SynchronousTestCase):
 
     def check(self, key: str) -> None:
         """Sessions by each way, all concurrent, stay with their slots."""
-        with site(key) as at, ThreadPoolExecutor(SESSIONS) as executor:
+        with site(key, workers=2) as at, ThreadPoolExecutor(SESSIONS) as executor:
             for name in ("nginx", "haproxy", "kept", "tls"):
                 way = at.ways[name]
                 numbers = range(SESSIONS)

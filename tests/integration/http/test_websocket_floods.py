@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from struct import unpack
+from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 from wsproto.events import BytesMessage, CloseConnection, TextMessage
@@ -168,7 +169,48 @@ class FloodTests(SynchronousTestCase):
 
 
 class SizeTests(SynchronousTestCase):
-    """Messages that are too long, or in too many pieces."""
+    """Messages that are too long, and what is kept of them."""
+
+    def test_too_long(self) -> None:
+        """It is refused with 1009: at the header that claims it, or when it is so."""
+        piece = frame(bytes(60_000), MORE)
+        with running("--websocket-max-size", "1 MiB") as at:
+            before = {pid: resident(pid) for pid in (at.pid, *at.children())}
+            for path in PATHS:
+                for stream in (
+                    header(FIRST, 2**40),
+                    header(FIRST | LAST, 2**62),
+                    frame(b"", FIRST) + piece * 20,
+                ):
+                    with at.connect() as connection:
+                        client = Client(connection, path)
+                        connection.sendall(stream)
+                        closed = client.expect(CloseConnection)
+                        assert isinstance(closed, CloseConnection)
+                        self.assertEqual(closed.code, 1009)
+                        self.assertEqual(connection.recv(1), b"")
+                with at.connect() as connection:
+                    client = Client(connection, path)
+                    client.send(BytesMessage(bytes(MIB)))
+                    self.assertEqual(client.message(), bytes(MIB))
+            for pid, resident_before in before.items():
+                self.assertLess(resident(pid) - resident_before, MOST_KEPT)
+
+
+class PieceTests(SynchronousTestCase):
+    """
+    Messages in too many pieces, and long ones.
+
+    :cvar at: a cluster that no test changes.
+    """
+
+    at: ClassVar[RunningCluster]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """Run it while there are tests."""
+        super().setUpClass()
+        cls.at = cls.enterClassContext(running())
 
     def waited(self, at: RunningCluster, path: str, stream: bytes) -> tuple[float, int]:
         """Send a stream; return how long others waited, and the length of the echo."""
@@ -201,31 +243,6 @@ class SizeTests(SynchronousTestCase):
             with contextlib.suppress(BlockingIOError):
                 view = view[connection.send(view[:MIB]) :]
 
-    def test_too_long(self) -> None:
-        """It is refused with 1009: at the header that claims it, or when it is so."""
-        piece = frame(bytes(60_000), MORE)
-        with running("--websocket-max-size", "1 MiB") as at:
-            before = {pid: resident(pid) for pid in (at.pid, *at.children())}
-            for path in PATHS:
-                for stream in (
-                    header(FIRST, 2**40),
-                    header(FIRST | LAST, 2**62),
-                    frame(b"", FIRST) + piece * 20,
-                ):
-                    with at.connect() as connection:
-                        client = Client(connection, path)
-                        connection.sendall(stream)
-                        closed = client.expect(CloseConnection)
-                        assert isinstance(closed, CloseConnection)
-                        self.assertEqual(closed.code, 1009)
-                        self.assertEqual(connection.recv(1), b"")
-                with at.connect() as connection:
-                    client = Client(connection, path)
-                    client.send(BytesMessage(bytes(MIB)))
-                    self.assertEqual(client.message(), bytes(MIB))
-            for pid, resident_before in before.items():
-                self.assertLess(resident(pid) - resident_before, MOST_KEPT)
-
     def test_many_pieces(self) -> None:
         """A long message in tiny fragments arrives, and holds nobody up."""
         fragments = frame(b"x", MORE) * 200_000
@@ -237,31 +254,29 @@ class SizeTests(SynchronousTestCase):
 
     def check(self, stream: bytes, length: int) -> None:
         """A message comes back, and others are served meanwhile."""
-        with running() as at:
-            for path in LIBRARIES:
-                waited, echoed = self.waited(at, path, stream)
-                self.assertLess(waited, MOST_WAITED, path)
-                self.assertEqual(echoed, length)
+        for path in LIBRARIES:
+            waited, echoed = self.waited(self.at, path, stream)
+            self.assertLess(waited, MOST_WAITED, path)
+            self.assertEqual(echoed, length)
 
     def test_inflated(self) -> None:
         """What autobahn inflates is bounded, though its own option is not set."""
         squeeze = zlib.compressobj(wbits=-15)
         bomb = squeeze.compress(bytes(32 * MIB)) + squeeze.flush(zlib.Z_SYNC_FLUSH)
         self.assertLess(len(bomb), MIB)
-        with running() as at:
-            for path in ("/deflating", "/core/deflating"):
-                with at.connect() as connection:
-                    connection.sendall(
-                        b"GET %b HTTP/1.1\r\nHost: h\r\n" % path.encode()
-                        + HANDSHAKE
-                        + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
-                    )
-                    received = connection.recv(65536)
-                    self.assertIn(b"permessage-deflate", received)
-                    connection.sendall(frame(bomb, 0xC2))
-                    with connection.makefile("rb") as reader:
-                        first, length, code = unpack("!BBH", reader.read(4))
-                    self.assertEqual((first, code), (CLOSE, 1009), length)
+        for path in ("/deflating", "/core/deflating"):
+            with self.at.connect() as connection:
+                connection.sendall(
+                    b"GET %b HTTP/1.1\r\nHost: h\r\n" % path.encode()
+                    + HANDSHAKE
+                    + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+                )
+                received = connection.recv(65536)
+                self.assertIn(b"permessage-deflate", received)
+                connection.sendall(frame(bomb, 0xC2))
+                with connection.makefile("rb") as reader:
+                    first, length, code = unpack("!BBH", reader.read(4))
+                self.assertEqual((first, code), (CLOSE, 1009), length)
 
 
 class FailureTests(SynchronousTestCase):

@@ -7,7 +7,7 @@ import socket
 import ssl
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from struct import pack
 from types import MappingProxyType
@@ -187,21 +187,24 @@ class MessageTests(WebSocketCase):
 
 
 class StopTests(WebSocketCase):
-    """A cluster that stops while a WebSocket is open."""
+    """A cluster that stops while WebSockets are open."""
 
     def test_stop(self) -> None:
-        """It does not wait for it, and the application hears of the end."""
-        for tls in (False, True):
-            for path in PATHS:
-                with (
-                    self.running("sockets:app", tls=tls) as running,
-                    self.client(running, path) as client,
-                ):
-                    client.send(TextMessage("hello"))
-                    client.message()
-                    running.signal(signal.SIGTERM)
-                    # Of an idle WebSocket there is nothing else to come.
-                    self.assertEqual(client.connection.recv(65536), SERVICE_RESTART)
-                    client.connection.close()
-                    running.wait_for("websocket over")
-                    self.assertEqual(running.wait(deadline=10), 0)
+        """It does not wait for them, and the application hears of the end of each."""
+        with ExitStack() as opened:
+            running = opened.enter_context(self.running("sockets:app", tls=True))
+            clients = []
+            for port, path in itertools.product((self.port, 0), PATHS):
+                self.port = port
+                client = opened.enter_context(self.client(running, path))
+                client.send(TextMessage("hello"))
+                client.message()
+                clients.append(client)
+            running.signal(signal.SIGTERM)
+            for client in clients:
+                # Of an idle WebSocket there is nothing else to come.
+                self.assertEqual(client.connection.recv(65536), SERVICE_RESTART)
+                client.connection.close()
+            for _ in clients:
+                running.wait_for("websocket over")
+            self.assertEqual(running.wait(deadline=10), 0)

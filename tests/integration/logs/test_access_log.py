@@ -161,7 +161,7 @@ class RequestTests(AccessLogCase):
     def test_stdout_as_json(self) -> None:
         """The lines stand among those of the master, as the workers wrote them."""
         flags = ("--access-log", "-", "--access-log-format", "json")
-        with cluster(*flags, workers=2) as running:
+        with cluster(*flags, workers=1) as running:
             children = running.children()
             running.request(
                 "GET",
@@ -238,7 +238,7 @@ class FileTests(AccessLogCase):
 
     def test_stdout_is_the_masters(self) -> None:
         """Workers have it open, though their own stdout is another pipe."""
-        with cluster("--access-log", "-") as running:
+        with cluster("--access-log", "-", workers=1) as running:
             stdout = str(Path(f"/proc/{running.pid}/fd/1").readlink())
             for pid in running.children():
                 self.assertIn(stdout, opened_by(pid))

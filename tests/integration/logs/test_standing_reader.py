@@ -23,16 +23,14 @@ from tests.integration.running import (
 
 
 class HeldReader(RunningCluster):
-    """A cluster whose output is read until all workers are ready, and then no more."""
+    """A cluster whose output is read until its worker is ready, and then no more."""
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        ready = 0
         for line in self.process.stdout:
             self.lines.append(line.rstrip("\n"))
             self._fresh.put(line)
-            ready += bool(re.search(r"worker \d+ is ready", line))
-            if ready == 2:
+            if re.search(r"worker \d+ is ready", line):
                 return
 
     def fill(self) -> None:
@@ -62,11 +60,11 @@ class StandingReaderTests(SynchronousTestCase):
         self.addCleanup(folder.cleanup)
         command = [
             *(str(SCRIPTS / "twistd"), "-n", "--pidfile=", "clusterapp"),
-            *("--app", "logging_site:app", "--workers", "2", "--state", "state"),
+            *("--app", "logging_site:app", "--workers", "1", "--state", "state"),
             *("--listen", "tcp:0:interface=127.0.0.1", "--core", "master"),
         ]
         self.running = HeldReader(
-            command, workers=2, cwd=Path(folder.name), env={"PYTHONPATH": str(APPS)}
+            command, workers=1, cwd=Path(folder.name), env={"PYTHONPATH": str(APPS)}
         )
         self.addCleanup(self.end)
         self.running.started()

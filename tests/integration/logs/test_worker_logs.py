@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -43,7 +44,19 @@ def site(*flags: str, **env: str) -> Iterator[RunningCluster]:
 
 
 class EventTests(SynchronousTestCase):
-    """Each is an event with its level, namespace, process and request."""
+    """
+    Each is an event with its level, namespace, process and request.
+
+    :cvar running: a cluster that no test changes, with its core in the master.
+    """
+
+    running: ClassVar[RunningCluster]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """Run it while there are tests."""
+        super().setUpClass()
+        cls.running = cls.enterClassContext(site())
 
     def assert_told(self, running: RunningCluster, who: str, where: str) -> None:
         """Expect the log events of one process, by each way of logging."""
@@ -81,23 +94,20 @@ class EventTests(SynchronousTestCase):
         running.wait_for(r"^\t    \| KeyError: 'second part'$")
 
     def test_worker(self) -> None:
-        with site() as running:
-            self.assert_told(running, "worker 0", "")
-            running.request("GET", "/raise-late/8", headers={"X-Request-ID": "x y"})
-            running.wait_for(
-                r"#error\] \[worker 0 generation 1\] unhandled KeyError in GET"
-                r" /raise-late/8 \(route /raise-late/<int:number>, client 127.0.0.1\)"
-            )
+        self.assert_told(self.running, "worker 0", "")
+        headers = {"X-Request-ID": "x y"}
+        self.running.request("GET", "/raise-late/8", headers=headers)
+        self.running.wait_for(
+            r"#error\] \[worker 0 generation 1\] unhandled KeyError in GET"
+            r" /raise-late/8 \(route /raise-late/<int:number>, client 127.0.0.1\)"
+        )
 
     def test_isolated_core(self) -> None:
         with site("--core", "isolated") as running:
             self.assert_told(running, "core", "/core")
 
     def test_core_in_the_master(self) -> None:
-        with site() as running:
-            self.assert_told_by_master(running)
-
-    def assert_told_by_master(self, running: RunningCluster) -> None:
+        running = self.running
         headers = {"X-Request-ID": "r-1"}
         running.request("GET", "/core/say/root", headers=headers)
         running.wait_for(r"\[root#error\] GET /core/say/root \(.*r-1\): no stock$")
@@ -118,30 +128,32 @@ class EventTests(SynchronousTestCase):
 
     def test_other_writers(self) -> None:
         """C code, programs and forked processes write to the descriptors."""
-        with site() as running:
-            running.get("/say/descriptors")
-            for line in ("raw out", "from a program"):
-                running.wait_for(rf"\[stdout#info\] \[worker 0 generation 1\] {line}$")
-            running.get("/say/raw_error")
-            running.wait_for(r"\[stderr#warn\] \[worker 0 generation 1\] raw err$")
-            running.get("/say/fork")
-            running.wait_for(
-                r"\[stdout#info\] \[worker 0 generation 1\] printed by a forked process"
-            )
-            running.wait_for(
-                r"\[shop.stock#error\] \[worker 0 generation 1\]"
-                r" .*logged by a forked process w{5000}$"
-            )
+        running = self.running
+        running.get("/say/descriptors")
+        for line in ("raw out", "from a program"):
+            running.wait_for(rf"\[stdout#info\] \[worker 0 generation 1\] {line}$")
+        running.get("/say/raw_error")
+        running.wait_for(r"\[stderr#warn\] \[worker 0 generation 1\] raw err$")
+        running.get("/say/fork")
+        running.wait_for(
+            r"\[stdout#info\] \[worker 0 generation 1\] printed by a forked process"
+        )
+        running.wait_for(
+            r"\[shop.stock#error\] \[worker 0 generation 1\]"
+            r" .*logged by a forked process w{5000}$"
+        )
 
 
 class TextTests(SynchronousTestCase):
     """Lines that would do harm, or would be lost."""
 
-    def test_faked_lines(self) -> None:
-        """Each line that has a time at its start is the master's own."""
+    def test_faked_lines_and_long_ones(self) -> None:
+        """What has a time at its start is the master's own; what is long is cut."""
         with site() as running:
             running.get("/say/faked")
             running.wait_for(r"^\t2026-01-01T00:00:00\+0000 \[fake#info\] hi$")
+            running.get("/say/long")
+            line = running.wait_for(r"x{1000}.*$")[0]
         self.assertIn(
             r"[worker 0 generation 1] \x1b[2J\r2026-01-01T00:00:00+0000 [fake#info]"
             r" hi\x85\x00",
@@ -149,11 +161,6 @@ class TextTests(SynchronousTestCase):
         )
         self.assertFalse(any(line.startswith("2026-01-01") for line in running.lines))
         self.assertNotIn("\x1b", running.text())
-
-    def test_long_line(self) -> None:
-        with site() as running:
-            running.get("/say/long")
-            line = running.wait_for(r"x{1000}.*$")[0]
         self.assertRegex(line, r"… \[\d+ bytes cut\]$")
         self.assertLess(len(line), 20_000)
 

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -27,7 +28,7 @@ from tests.integration.running import (
 TWISTD = f"{SCRIPTS}/twistd -n --pidfile= clusterapp --app shop:app --workers 1"
 
 
-def shop(*flags: str, workers: int = 2) -> AbstractContextManager[RunningCluster]:
+def shop(*flags: str, workers: int = 1) -> AbstractContextManager[RunningCluster]:
     """Run the tests' application."""
     return cluster(
         *("--app", "shop:app", *flags), workers=workers, env={"PYTHONPATH": str(APPS)}
@@ -52,38 +53,59 @@ def read_all(connection: socket.socket) -> bytes:
     return b"".join(pieces)
 
 
-class StartTests(SynchronousTestCase):
-    """What a cluster that has just started does."""
+class RequestTests(SynchronousTestCase):
+    """
+    Requests to a cluster that none of these tests changes.
+
+    :cvar running: the cluster.
+    """
+
+    running: ClassVar[RunningCluster]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """Run it while there are tests."""
+        super().setUpClass()
+        cls.running = cls.enterClassContext(shop(workers=3))
+
+    def count(self) -> int:
+        """Return what the core has counted, with this order."""
+        count, pid = self.running.request("POST", "/orders")[2].split()
+        self.assertEqual(int(pid), self.running.pid)
+        return int(count)
 
     def test_every_worker_serves(self) -> None:
         """Requests on connections of their own reach more than one worker."""
-        with shop(workers=3) as running:
-            seen: set[bytes] = set()
+        seen: set[bytes] = set()
 
-            def all_seen() -> bool:
-                seen.add(running.get("/pid"))
-                return len(seen) == 3
+        def all_seen() -> bool:
+            seen.add(self.running.get("/pid"))
+            return len(seen) == 3
 
-            eventually(all_seen)
-            self.assertEqual({int(pid) for pid in seen}, running.children())
+        eventually(all_seen)
+        self.assertEqual({int(pid) for pid in seen}, self.running.children())
 
     def test_the_core_counts_for_all_workers(self) -> None:
         """Requests through any worker reach the one core, in the master."""
-        with shop() as running:
-            answers = [running.request("POST", "/orders")[2] for _ in range(8)]
-            expected = [b"%d %d" % (n + 1, running.pid) for n in range(8)]
-            self.assertEqual(answers, expected)
+        first = self.count()
+        self.assertEqual(
+            [self.count() for _ in range(7)], [*range(first + 1, first + 8)]
+        )
 
     def test_a_wrong_method_is_the_cores_to_refuse(self) -> None:
         """A core's path belongs to the core whatever the method."""
-        with shop() as running:
-            status, headers, _ = running.request("GET", "/orders")
-            self.assertEqual((status, headers["Allow"]), (405, "POST"))
+        status, headers, _ = self.running.request("GET", "/orders")
+        self.assertEqual((status, headers["Allow"]), (405, "POST"))
 
     def test_a_worker_has_a_client_for_the_core(self) -> None:
         """`app.cluster.core` reaches the core."""
-        with shop() as running:
-            self.assertTrue(running.get("/through").startswith(b"the core says 1 "))
+        before = self.count()
+        told = b"the core says %d %d" % (before + 1, self.running.pid)
+        self.assertEqual(self.running.get("/through"), told)
+
+
+class StartTests(SynchronousTestCase):
+    """What a cluster that has just started does."""
 
     def test_the_cores_socket_is_private(self) -> None:
         """Only the master's user may connect to the core."""
@@ -96,7 +118,7 @@ class StartTests(SynchronousTestCase):
 
     def test_workers_print_into_the_masters_log(self) -> None:
         """Each line of a worker is one line of the log, with slot and generation."""
-        with shop(workers=1) as running:
+        with shop() as running:
             running.signal(signal.SIGTERM)
             running.wait()
         for line in ("worker starts", "first line", "second line", "worker 0 stops"):
@@ -145,7 +167,7 @@ class DeathTests(SynchronousTestCase):
 
     def test_a_killed_worker_is_replaced(self) -> None:
         """The others serve on meanwhile, and the slot is filled again."""
-        with shop() as running:
+        with shop(workers=2) as running:
             victim = int(running.get("/pid"))
             os.kill(victim, signal.SIGKILL)
             for _ in range(20):
@@ -156,7 +178,7 @@ class DeathTests(SynchronousTestCase):
 
     def test_a_worker_that_leaves_by_itself_is_replaced(self) -> None:
         """A crash in application code is no different."""
-        with shop(workers=1) as running, open_request(running, "/crash") as connection:
+        with shop() as running, open_request(running, "/crash") as connection:
             self.assertEqual(read_all(connection), b"")
             running.wait_for("left with status 7 while it served GET /crash$")
             running.wait_for("worker 0 is ready")
@@ -164,7 +186,7 @@ class DeathTests(SynchronousTestCase):
 
     def test_a_killed_master_leaves_nothing(self) -> None:
         """Workers and an isolated core notice, drain, and leave by themselves."""
-        with shop("--core", "isolated") as running:
+        with shop("--core", "isolated", workers=2) as running:
             eventually(lambda: "core is ready" in running.text())
             children = running.children()
             self.assertEqual(len(children), 3)
@@ -175,7 +197,7 @@ class DeathTests(SynchronousTestCase):
     def test_a_request_survives_the_masters_death(self) -> None:
         """Workers without a master answer what they have before they leave."""
         with (
-            shop(workers=1) as running,
+            shop() as running,
             open_request(running, "/slow/1.5") as connection,
         ):
             running.wait_for("slow in")
@@ -242,7 +264,8 @@ class StopTests(SynchronousTestCase):
     def test_process_that_is_joined_at_exit(self) -> None:
         """A stop does not last as long as a process that the application started."""
         flags = ("--app", "joining:app", "--graceful-timeout", "1")
-        with cluster(*flags, env={"PYTHONPATH": str(APPS)}) as running:
+        env = {"PYTHONPATH": str(APPS)}
+        with cluster(*flags, workers=1, env=env) as running:
             other = int(running.get("/core"))
             try:
                 running.signal(signal.SIGTERM)
@@ -261,7 +284,7 @@ class StopTests(SynchronousTestCase):
     def test_half_close(self) -> None:
         """A client that closes its side is taken to have left, as in twisted.web."""
         with (
-            shop(workers=1) as running,
+            shop() as running,
             open_request(running, "/slow/600.0") as connection,
         ):
             running.wait_for("slow in")
@@ -271,7 +294,7 @@ class StopTests(SynchronousTestCase):
     def test_int_reaches_only_the_master(self) -> None:
         """Ctrl-C goes to the whole process group; workers leave it to the master."""
         with (
-            shop(workers=1) as running,
+            shop() as running,
             open_request(running, "/slow/1.5") as connection,
         ):
             running.wait_for("slow in")
@@ -292,7 +315,7 @@ class StopTests(SynchronousTestCase):
     def test_term_of_a_worker_drains_it(self) -> None:
         """A worker answers what it has, leaves, and is replaced."""
         with (
-            shop(workers=1) as running,
+            shop() as running,
             open_request(running, "/slow/1.5") as connection,
         ):
             running.wait_for("slow in")

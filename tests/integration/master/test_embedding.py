@@ -24,7 +24,7 @@ from twisted.application.service import Application
 from clusterapp import ClusterService, Settings
 application = Application("mine")
 ClusterService(
-    Settings(app="shop:app", workers=2, listen="tcp:0:interface=127.0.0.1", state="s")
+    Settings(app="shop:app", workers=1, listen="tcp:0:interface=127.0.0.1", state="s")
 ).setServiceParent(application)
 """
 
@@ -51,10 +51,10 @@ class EmbeddingTests(SynchronousTestCase):
         self.addCleanup(running.close)
         return running
 
-    def ready(self, running: Running) -> int:
-        """Wait until two workers and the core serve; return the port."""
+    def ready(self, running: Running, workers: int = 1) -> int:
+        """Wait until all workers are ready; return the port."""
         port = int(running.wait_for(r"listening at http://[^ ]*:(\d+)")[1])
-        for _ in range(2):
+        for _ in range(workers):
             running.wait_for(r"worker \d is ready")
         return port
 
@@ -107,7 +107,7 @@ class EmbeddingTests(SynchronousTestCase):
         running = self.start(
             sys.executable, "embedded.py", str(port), cwd=ROOT / "examples"
         )
-        self.assertEqual(self.ready(running), port)
+        self.assertEqual(self.ready(running, workers=2), port)
         self.assertEqual(ask(port, "GET", "/hello/you")[0], 200)
         running.signal(signal.SIGTERM)
         running.wait_for("stopped")

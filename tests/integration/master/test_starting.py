@@ -263,7 +263,7 @@ class BrokenApplicationTests(SynchronousTestCase):
             running = Running(
                 [
                     *(*TWISTD, "--pidfile=", "clusterapp", "--app", "broken:app"),
-                    *("--workers", "3", "--listen", "tcp:0:interface=127.0.0.1"),
+                    *("--workers", "2", "--listen", "tcp:0:interface=127.0.0.1"),
                     *("--state", f"{folder}/state", *flags),
                 ],
                 cwd=Path(folder),
@@ -344,7 +344,8 @@ def core(request):
 """
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "slowcore.py").write_text(code)
-            with cluster("--app", "slowcore:app", cwd=Path(folder)) as running:
+            flags = ("--app", "slowcore:app")
+            with cluster(*flags, cwd=Path(folder), workers=1) as running:
                 self.assertEqual(running.get("/"), b"worker")
                 status, headers, _ = running.request("GET", "/core")
                 self.assertEqual((status, headers["Retry-After"]), (503, "1"))

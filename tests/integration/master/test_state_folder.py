@@ -60,12 +60,13 @@ class Case:
 
 
 @contextmanager
-def case(*flags: str) -> Iterator[Case]:
+def case(*flags: str, workers: int = 1) -> Iterator[Case]:
     """Run a cluster with a state folder that it may lose."""
     with tempfile.TemporaryDirectory(prefix="clusterapp-") as name:
         state = Path(name) / "mine"
         with cluster(
             *("--app", "backend:app", "--state", str(state), *flags),
+            workers=workers,
             env={"PYTHONPATH": str(APPS)},
         ) as running:
             yield Case(running, state)
@@ -83,7 +84,7 @@ class StateFolderTests(SynchronousTestCase):
                 at.clusterctl("status")
             at.clusterctl("reload")
             at.running.get("/core/pid")
-            at.clusterctl("scale", "3")
+            at.clusterctl("scale", "2")
             at.running.get("/core/pid")
 
     def test_isolated_core(self) -> None:
@@ -111,7 +112,8 @@ class StateFolderTests(SynchronousTestCase):
 
     def test_requests_for_other_workers(self) -> None:
         """Workers pass requests to each other's slots on new connections."""
-        with case("--dispatch", "sticky", "--sticky", "header:X-Session") as at:
+        sticky = ("--dispatch", "sticky", "--sticky", "header:X-Session")
+        with case(*sticky, workers=2) as at:
             at.remove_state()
             request = b"GET / HTTP/1.1\r\nHost: a\r\nX-Session: %d\r\n\r\n"
             with at.running.connect() as connection, connection.makefile("rb") as read:

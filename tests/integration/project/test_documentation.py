@@ -65,7 +65,7 @@ class ExampleTests(SynchronousTestCase):
     def test_readme(self) -> None:
         """The application in ten lines, with its template, its upload and its core."""
         self.write("README.md")
-        with cluster("--app", "shop:app", cwd=self.folder) as running:
+        with cluster("--app", "shop:app", cwd=self.folder, workers=1) as running:
             self.assertEqual(
                 running.get("/hello/you%3C"), b"<h1>Hello, you&lt;!</h1>\n"
             )

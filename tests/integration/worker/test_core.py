@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
@@ -28,11 +29,11 @@ from tests.integration.running import APPS, DEADLINE, RunningCluster, cluster
 MIB = 1024**2
 
 
-def backend(*flags: str, workers: int = 2) -> AbstractContextManager[RunningCluster]:
+def backend(*flags: str) -> AbstractContextManager[RunningCluster]:
     """Run the application whose core does everything."""
     return cluster(
         *("--app", "backend:app", *flags),
-        workers=workers,
+        workers=1,
         env={"PYTHONPATH": str(APPS)},
     )
 
@@ -70,7 +71,7 @@ class SizeTests(SynchronousTestCase):
         count = 1024**3 // len(piece)
         digest = hashlib.sha256()
         with (
-            backend("--max-body", "1 GiB", workers=1) as running,
+            backend("--max-body", "1 GiB") as running,
             self.no_growth(running),
             running.connect() as connection,
         ):
@@ -89,7 +90,7 @@ class SizeTests(SynchronousTestCase):
     @pytest.mark.timeout(300)
     def test_download(self) -> None:
         """1 GiB comes down."""
-        with backend(workers=1) as running, self.no_growth(running):
+        with backend() as running, self.no_growth(running):
             connection = http.client.HTTPConnection(
                 "127.0.0.1", running.port, timeout=DEADLINE
             )
@@ -104,7 +105,7 @@ class SizeTests(SynchronousTestCase):
     def test_a_client_that_does_not_read(self) -> None:
         """What the client does not take stays where it is made."""
         with (
-            backend(workers=1) as running,
+            backend() as running,
             self.no_growth(running),
             running.connect() as connection,
         ):
@@ -115,59 +116,90 @@ class SizeTests(SynchronousTestCase):
                 running.get("/core/pid")
 
 
-class FaithTests(SynchronousTestCase):
+class SharedCase(SynchronousTestCase):
+    """
+    Tests that ask a cluster, and do not change it.
+
+    :cvar flags: its settings.
+    :cvar running: the cluster.
+    """
+
+    flags: ClassVar[tuple[str, ...] | None] = None
+    running: ClassVar[RunningCluster]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """Run it while there are tests."""
+        super().setUpClass()
+        if cls.flags is not None:
+            cls.running = cls.enterClassContext(backend(*cls.flags))
+
+
+class FaithTests(SharedCase):
     """What arrives at the core is what the client sent."""
+
+    flags = ("--trusted-proxies", "unix")
 
     def test_the_target_is_untouched(self) -> None:
         """Not one byte of a request's target is changed."""
-        with backend(workers=1) as running:
-            for rest in ("a%2Fb", "a//b", "a;b=1", "%zz", "x?", "x?a=%20&&b"):
-                target = f"/core/echo/{rest}".encode()
-                with running.connect() as connection:
-                    connection.sendall(
-                        b"GET %s HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
-                        % target
-                    )
-                    answer = _read(connection)
-                self.assertIn(b"GET %s" % target, answer)
+        for rest in ("a%2Fb", "a//b", "a;b=1", "%zz", "x?", "x?a=%20&&b"):
+            target = f"/core/echo/{rest}".encode()
+            with self.running.connect() as connection:
+                connection.sendall(
+                    b"GET %s HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" % target
+                )
+                answer = _read(connection)
+            self.assertIn(b"GET %s" % target, answer)
 
     def test_the_client_is_named(self) -> None:
         """The core learns who asked, how, and for which host."""
-        with backend("--trusted-proxies", "unix", workers=1) as running:
-            _, _, body = running.request(
-                *("GET", "/core/echo/x"),
-                headers={"Host": "shop.example", "X-Forwarded-For": "6.6.6.6"},
-            )
-            lines = body.decode().splitlines()
-            self.assertIn("Host: shop.example", lines)
-            self.assertIn("X-Forwarded-For: 127.0.0.1", lines)
-            self.assertIn("X-Forwarded-Proto: http", lines)
-            self.assertIn("X-Forwarded-Host: shop.example", lines)
-            self.assertNotIn("6.6.6.6", body.decode())
+        _, _, body = self.running.request(
+            *("GET", "/core/echo/x"),
+            headers={"Host": "shop.example", "X-Forwarded-For": "6.6.6.6"},
+        )
+        lines = body.decode().splitlines()
+        self.assertIn("Host: shop.example", lines)
+        self.assertIn("X-Forwarded-For: 127.0.0.1", lines)
+        self.assertIn("X-Forwarded-Proto: http", lines)
+        self.assertIn("X-Forwarded-Host: shop.example", lines)
+        self.assertNotIn("6.6.6.6", body.decode())
 
 
-class FailureTests(SynchronousTestCase):
-    """What happens when a client or the core goes away."""
+class LeavingClientTests(SharedCase):
+    """What happens when a client goes away: each of its lines is waited for."""
+
+    flags = ()
 
     def test_a_client_that_leaves_cancels(self) -> None:
         """The core's Deferred is cancelled when nobody waits for it any more."""
-        with backend() as running:
-            with running.connect() as connection:
-                connection.sendall(b"GET /core/hang HTTP/1.1\r\nHost: h\r\n\r\n")
-                running.wait_for("hangs")
-            running.wait_for("cancelled")
+        with self.running.connect() as connection:
+            connection.sendall(b"GET /core/hang HTTP/1.1\r\nHost: h\r\n\r\n")
+            self.running.wait_for("hangs")
+        self.running.wait_for("cancelled")
 
     def test_a_client_that_resets_cancels(self) -> None:
         """So it is when the client's last bytes and its reset come together."""
-        with backend() as running:
-            with running.connect() as connection:
-                connection.sendall(b"GET /core/hang HTTP/1.1\r\nHost: h\r\n\r\n")
-                running.wait_for("hangs")
-                connection.sendall(b"GET /")
-                # With this, close sends a reset: socket(7), SO_LINGER.
-                reset = struct.pack("ii", 1, 0)
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
-            running.wait_for("cancelled", deadline=5)
+        with self.running.connect() as connection:
+            connection.sendall(b"GET /core/hang HTTP/1.1\r\nHost: h\r\n\r\n")
+            self.running.wait_for("hangs")
+            connection.sendall(b"GET /")
+            # With this, close sends a reset: socket(7), SO_LINGER.
+            reset = struct.pack("ii", 1, 0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        self.running.wait_for("cancelled", deadline=5)
+
+    def test_events(self) -> None:
+        """Each event arrives when it is sent; the client's leave ends the stream."""
+        with self.running.connect() as connection:
+            connection.sendall(b"GET /core/events HTTP/1.1\r\nHost: h\r\n\r\n")
+            received = b""
+            while received.count(b"data: tick") < 3:
+                received += connection.recv(65536)
+            self.assertIn(b"text/event-stream", received)
+
+
+class FailureTests(SynchronousTestCase):
+    """What happens when the core goes away."""
 
     def test_a_core_that_breaks_off(self) -> None:
         """A client is never made to believe that it has the whole answer."""
@@ -188,15 +220,6 @@ class FailureTests(SynchronousTestCase):
 
 class StreamTests(SynchronousTestCase):
     """Answers that do not end, and connections that become something else."""
-
-    def test_events(self) -> None:
-        """Each event arrives when it is sent; the client's leave ends the stream."""
-        with backend() as running, running.connect() as connection:
-            connection.sendall(b"GET /core/events HTTP/1.1\r\nHost: h\r\n\r\n")
-            received = b""
-            while received.count(b"data: tick") < 3:
-                received += connection.recv(65536)
-            self.assertIn(b"text/event-stream", received)
 
     def test_events_do_not_hold_up_a_stop(self) -> None:
         """A stream of events ends when its worker drains."""

@@ -4,9 +4,11 @@ import http.client
 import json
 import os
 import signal
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from unittest import TestCase
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -42,8 +44,23 @@ def command_line(pid: int) -> str:
     return shown.rstrip(b"\0").decode()
 
 
-class ExitTests(SynchronousTestCase):
-    """Exits are reported, by whatever means a process was started."""
+class SharedClusterTests(SynchronousTestCase):
+    """
+    Processes that have ended when their test has.
+
+    :cvar clusters: one with its core in the master, and one with an isolated core.
+    """
+
+    clusters: ClassVar[Mapping[str, RunningCluster]]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """Run them while there are tests."""
+        super().setUpClass()
+        cls.clusters = {
+            core: cls.enterClassContext(processes("--core", core))
+            for core in ("master", "isolated")
+        }
 
     def test_every_exit_is_heard_of(self) -> None:
         """
@@ -52,49 +69,57 @@ class ExitTests(SynchronousTestCase):
         With pipes and without, of Twisted, asyncio, subprocess and multiprocessing;
         all at the same time, and no zombie is left.
         """
-        with processes("--core", "isolated") as running:
+        for place in ("", "/core"):
+            told: Any = self.clusters["isolated"].json(f"{place}/start?many={MANY}")
+            self.assertEqual(told.pop("zombies"), 0, place)
+            self.assertEqual(set(told.values()), {MANY}, told)
+            self.assertEqual(len(told), 5)
+
+    def test_fork_can_be_terminated(self) -> None:
+        """In a worker, in a core of its own, and in the master."""
+        for running in self.clusters.values():
             for place in ("", "/core"):
-                told: Any = running.json(f"{place}/start?many={MANY}")
-                self.assertEqual(told.pop("zombies"), 0, place)
-                self.assertEqual(set(told.values()), {MANY}, told)
-                self.assertEqual(len(told), 5)
+                hold(self, running, place)
+                self.assertEqual(running.get(f"{place}/terminate"), b"-15")
+
+    def test_programs_do_not_ignore_signals(self) -> None:
+        """Those that a worker starts, or a core in the master, or one of its own."""
+        for core, running in self.clusters.items():
+            for place in ("", "/core"):
+                for name in ("INT", "QUIT", "HUP", "USR1", "USR2", "TERM"):
+                    number = signal.Signals[f"SIG{name}"]
+                    ended = running.get(f"{place}/interrupted?name=SIG{name}")
+                    self.assertEqual(ended, str(-number).encode(), (core, place))
+
+
+def hold(test: TestCase, running: RunningCluster, place: str) -> dict[str, Any]:
+    """
+    Request a fork on one of several open connections; return its state.
+
+    It is checked to have no handler of ours and no socket but its own pipe.
+    """
+    kept = http.client.HTTPConnection("127.0.0.1", running.port, timeout=DEADLINE)
+    test.addCleanup(kept.close)
+    kept.request("GET", f"{place}/hold")
+    answer = kept.getresponse()
+    test.assertEqual(answer.status, 200)
+    held: dict[str, Any] = json.loads(answer.read())
+    usual = str(signal.SIG_DFL)
+    test.assertEqual(set(held["handlers"].values()), {usual}, held)
+    test.assertEqual(set(held["sockets"]), {"unnamed"}, held)
+    test.assertIn("clusterapp: fork of", command_line(held["pid"]))
+    return held
 
 
 class ForkTests(SynchronousTestCase):
     """What multiprocessing forks off is the application's alone."""
-
-    def hold(self, running: RunningCluster, place: str) -> dict[str, Any]:
-        """
-        Request a fork on one of several open connections; return its state.
-
-        It is checked to have no handler of ours and no socket but its own pipe.
-        """
-        kept = http.client.HTTPConnection("127.0.0.1", running.port, timeout=DEADLINE)
-        self.addCleanup(kept.close)
-        kept.request("GET", f"{place}/hold")
-        answer = kept.getresponse()
-        self.assertEqual(answer.status, 200)
-        held: dict[str, Any] = json.loads(answer.read())
-        usual = str(signal.SIG_DFL)
-        self.assertEqual(set(held["handlers"].values()), {usual}, held)
-        self.assertEqual(set(held["sockets"]), {"unnamed"}, held)
-        self.assertIn("clusterapp: fork of", command_line(held["pid"]))
-        return held
-
-    def test_it_can_be_terminated(self) -> None:
-        """In a worker, in a core of its own, and in the master."""
-        for core in ("master", "isolated"):
-            with processes("--core", core) as running:
-                for place in ("", "/core"):
-                    self.hold(running, place)
-                    self.assertEqual(running.get(f"{place}/terminate"), b"-15")
 
     def test_it_keeps_nothing_open(self) -> None:
         """A client's connection is closed, and the port is free, though it lives."""
         with processes() as running:
             pids = []
             for place in ("", "/core"):
-                pids.append(self.hold(running, place)["pid"])
+                pids.append(hold(self, running, place)["pid"])
                 self.assertEqual(running.get(f"{place}/leave"), b"ok")
             with running.connect() as client:
                 head = b"GET /leave HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -116,17 +141,7 @@ class ForkTests(SynchronousTestCase):
 
 
 class SignalTests(SynchronousTestCase):
-    """Signals to programs, and to the process group of a cluster."""
-
-    def test_programs_do_not_ignore_signals(self) -> None:
-        """Those that a worker starts, or a core in the master, or one of its own."""
-        for core in ("master", "isolated"):
-            with processes("--core", core) as running:
-                for place in ("", "/core"):
-                    for name in ("INT", "QUIT", "HUP", "USR1", "USR2", "TERM"):
-                        number = signal.Signals[f"SIG{name}"]
-                        ended = running.get(f"{place}/interrupted?name=SIG{name}")
-                        self.assertEqual(ended, str(-number).encode(), (core, place))
+    """Signals to the processes of a cluster, and to their group."""
 
     def test_signals_of_the_master_to_all_of_them(self) -> None:
         """Children do nothing at those that the master acts on; nobody is lost."""
