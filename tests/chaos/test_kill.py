@@ -10,9 +10,10 @@ from tests.chaos.load import Load
 from tests.chaos.sites import IN_FLIGHT, OF_THE_KILLED, ChaosCase, pid_in, pids
 from tests.integration.running import eventually, wait_until_gone
 
-KILLS, WORKERS = 20, 6
+KILLS = 20
 #: So many where connections are distributed in other ways.
-KILLS_MORE, WORKERS_MORE = 6, 3
+KILLS_MORE = 6
+WORKERS = 6
 #: One more within a minute, and a slot is not filled again at once.
 MOST_KILLS = 4
 
@@ -21,25 +22,25 @@ class WorkerTests(ChaosCase):
     """``kill -9`` of workers."""
 
     def test_random_workers(self) -> None:
-        self.kill(KILLS, WORKERS)
+        self.kill(KILLS)
 
     def test_round_robin(self) -> None:
-        self.kill(KILLS_MORE, WORKERS_MORE, "--dispatch", "round-robin")
+        self.kill(KILLS_MORE, "--dispatch", "round-robin")
 
     def test_reuseport(self) -> None:
-        self.kill(KILLS_MORE, WORKERS_MORE, "--dispatch", "reuseport")
+        self.kill(KILLS_MORE, "--dispatch", "reuseport")
 
-    def kill(self, kills: int, workers: int, *flags: str) -> None:
+    def kill(self, kills: int, *flags: str) -> None:
         """Only the requests under way in the worker are lost; none is refused."""
         # No core: the process that answers must be the one that is connected to.
         targets = ("/whoami/", "/padded/", "/chunked/")
         lost = 0
         with (
-            self.cluster(*flags, workers=workers) as running,
+            self.cluster(*flags, workers=WORKERS) as running,
             self.load(running, targets=targets) as load,
         ):
             load.wait_for(200)
-            for slot in random.sample([*range(workers)] * MOST_KILLS, kills):
+            for slot in random.sample([*range(WORKERS)] * MOST_KILLS, kills):
                 victim = pid_in(running, slot)
                 before = len(load.figures.failures)
                 os.kill(victim, signal.SIGKILL)
@@ -50,7 +51,7 @@ class WorkerTests(ChaosCase):
                 load.wait_for_more(100)
                 lost += self.assert_in_flight(load, before, victim, gone)
             self.assertNotIn("too often", running.text())
-            self.assertEqual(len(running.children()), workers)
+            self.assertEqual(len(running.children()), WORKERS)
             figures = load.report(f"{kills} workers killed, {lost} requests lost")
             self.assertLessEqual(set(figures.kinds), OF_THE_KILLED, figures)
             self.assertGreater(len(pids(figures)), kills)

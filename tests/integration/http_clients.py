@@ -22,7 +22,7 @@ from tests.integration.running import DEADLINE
 THREADS = 8
 
 #: What a thread waits between two requests when clients ask all the time, in seconds.
-BREATH = 0.006
+BREATH = 0.012
 
 #: How long a client waits before it asks again what was not answered, in seconds.
 _PAUSE = 0.02
