@@ -31,15 +31,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """
-    Run the tests in one process more than there are processors.
+    Run the tests in as many processes as there are processors.
 
-    Most tests start processes, which need processors, and about a quarter of their time
-    they wait for a timer: others can run meanwhile. With ``-s`` there is one process,
-    since others cannot print to the terminal.
+    More would be no faster: most tests start processes, which need processors. With
+    ``-s`` there is one process, since others cannot print to the terminal.
     """
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None  # xdist reads it
-    return 0 if config.option.capture == "no" else len(os.sched_getaffinity(0)) + 1
+    return 0 if config.option.capture == "no" else len(os.sched_getaffinity(0))
 
 
 class _Scheduling(LoadScopeScheduling):  # type: ignore[misc] # it has no types
