@@ -22,6 +22,10 @@ from clusterapp.private_names.reactors import event_loop_of
 from clusterapp.settings.model import Settings
 from clusterapp.system.turn_end import TurnEnd
 
+#: The most idle connections to another process on this machine: the responses of a turn
+#: of the loop set all their connections free before the next requests come.
+_MOST_IDLE = 256
+
 
 @dataclass(frozen=True)
 class Membership:
@@ -74,7 +78,9 @@ def agent_beside(reactor: Any, path: str) -> CoreAgent:
         return CoreAgent(reactor, UNIXClientEndpoint(reactor, path), path=path)
     turn_end = TurnEnd(loop.call_soon)
     endpoint = NativeUnixEndpoint(loop, path, turn_end)
-    return CoreAgent(reactor, endpoint, turn_end=turn_end, path=path)
+    return CoreAgent(
+        reactor, endpoint, max_idle=_MOST_IDLE, turn_end=turn_end, path=path
+    )
 
 
 def core_client(agent: IAgent) -> HTTPClient:
