@@ -140,6 +140,10 @@ class UnsentBytes:
         """Return the number of unsent bytes."""
         return 0
 
+    def none(self, transport: Any) -> bool:  # noqa: ARG002
+        """Return whether a socket's transport is known to have no unsent bytes."""
+        return False
+
     def drop(self, transport: Any) -> None:
         """
         Free the unsent bytes of a closed transport.
@@ -173,6 +177,9 @@ def _find_unsent() -> UnsentBytes | None:
                 number += transport._tempDataLen
             return number
 
+        def none(self, transport: Any) -> bool:
+            return not (transport._tempDataLen or transport.dataBuffer)
+
         def drop(self, transport: Any) -> None:
             if isinstance(transport, TLSMemoryBIOProtocol):
                 transport._appSendBuffer.clear()
@@ -191,7 +198,8 @@ UNSENT: Final = PrivateName(
     "the buffers of FileDescriptor and TLSMemoryBIOProtocol",
     "what a core could not send on a lost connection stays in memory until the next"
     " full garbage collection, and closing one does not wait until the client has read"
-    " what the kernel did not have yet",
+    " what the kernel did not have yet; and each answer of a core waits for the next"
+    " turn of the reactor",
     _find_unsent,
 )
 

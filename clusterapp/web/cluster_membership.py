@@ -12,7 +12,6 @@ from twisted.internet.endpoints import (
     UNIXClientEndpoint,
     wrapClientTLS,
 )
-from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.web.iweb import IAgent
 
 from clusterapp.http.upstream.core_agent import CoreAgent
@@ -21,6 +20,11 @@ from clusterapp.http.upstream.upstream_tls import client_options
 from clusterapp.interfaces import Role
 from clusterapp.private_names.reactors import event_loop_of
 from clusterapp.settings.model import Settings
+from clusterapp.system.turn_end import TurnEnd
+
+#: The most idle connections to another process on this machine: the responses of a turn
+#: of the loop set all their connections free before the next requests come.
+_MOST_IDLE = 256
 
 
 @dataclass(frozen=True)
@@ -69,15 +73,14 @@ def agent_beside(reactor: Any, path: str) -> CoreAgent:
     :param reactor: the reactor of this process.
     :param path: the path of that process's Unix socket.
     """
-    return CoreAgent(reactor, _beside(reactor, path), path=path)
-
-
-def _beside(reactor: Any, path: str) -> IStreamClientEndpoint:
-    """Return the client endpoint of a Unix socket that is fastest on the reactor."""
     loop = event_loop_of(reactor)
     if loop is None:
-        return UNIXClientEndpoint(reactor, path)
-    return NativeUnixEndpoint(loop, path)
+        return CoreAgent(reactor, UNIXClientEndpoint(reactor, path), path=path)
+    turn_end = TurnEnd(loop.call_soon)
+    endpoint = NativeUnixEndpoint(loop, path, turn_end)
+    return CoreAgent(
+        reactor, endpoint, max_idle=_MOST_IDLE, turn_end=turn_end, path=path
+    )
 
 
 def core_client(agent: IAgent) -> HTTPClient:

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -35,6 +36,7 @@ from clusterapp.listening.accept import Acceptor, ConnectionAdopter
 from clusterapp.listening.descriptor_pressure import Descriptors
 from clusterapp.settings.listen import TlsListen
 from clusterapp.settings.model import Settings
+from clusterapp.system.turn_end import TurnEnd
 from clusterapp.web.clients.trusted_proxies import TrustedInCore
 from clusterapp.web.cluster_membership import core_agent
 from clusterapp.web.hooks import Hooks
@@ -109,10 +111,11 @@ class CoreSite(ClusterSite):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self.heads = HeadReader(self.limits, of_workers=True)
+        self._turn_end = TurnEnd(partial(self.clock.callLater, 0))
 
     def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ARG002
         """Return the protocol of a connection on one of Twisted's transports."""
-        return TwistedAdapter(self, PeerKind.AGENT)
+        return TwistedAdapter(self, PeerKind.AGENT, self._turn_end)
 
     def close_idle(self) -> int:
         """

@@ -27,9 +27,14 @@ from clusterapp.http.transports.twisted_transport import (
     TwistedTransport,
 )
 from clusterapp.private_names.reactors import unsent_bytes
+from clusterapp.system.turn_end import TurnEnd
 
 #: Bytes that a transport has not passed to the kernel yet.
 _UNSENT = unsent_bytes()
+
+#: The number of bytes written in one turn of the reactor from which on they are left to
+#: the transport, which pauses their producer.
+_MOST_HELD = 1 << 16
 
 
 @implementer(IPushProducer)
@@ -42,10 +47,20 @@ class TwistedAdapter(Protocol):
 
     :param site: the site that is served.
     :param peer_kind: what the peer is.
+    :param turn_end: sends what was written in a turn of the reactor, at the turn's end;
+        None to leave all writing to the transport.
     :ivar connection: the connection.
     """
 
-    def __init__(self, site: Server, peer_kind: PeerKind = PeerKind.CLIENT) -> None:
+    def __init__(
+        self,
+        site: Server,
+        peer_kind: PeerKind = PeerKind.CLIENT,
+        turn_end: TurnEnd | None = None,
+    ) -> None:
+        self._turn_end: Any = turn_end
+        self._socket: Any = None
+        self._held = b""
         self._peer_kind = peer_kind
         self._native: Any = None
         self.connection = Connection(site, self, peer_kind)
@@ -62,11 +77,15 @@ class TwistedAdapter(Protocol):
         self._native = self.transport
         self._native.registerProducer(self, True)
         self.connection.write = self._native.write
+        if self._turn_end is not None and isinstance(self._native, tcp.Connection):
+            self._socket = self._native.getHandle()
+            self.connection.write = self._hold
         self.connection.opened()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Called when the connection is lost: also free the unsent bytes."""
         self.connection.lost(reason)
+        self._held = b""
         _UNSENT.drop(self._native)
 
     def pauseProducing(self) -> None:
@@ -119,7 +138,7 @@ class TwistedAdapter(Protocol):
     @property
     def unsent(self) -> int:
         """The number of written bytes that have not been passed to the kernel yet."""
-        return _UNSENT.count(self._native)
+        return len(self._held) + _UNSENT.count(self._native)
 
     def unacknowledged(self) -> int:
         """Return how many written bytes the client has not acknowledged yet."""
@@ -130,11 +149,11 @@ class TwistedAdapter(Protocol):
 
     def write_before_file(self, data: bytes) -> None:
         """Write bytes that a part of a file follows at once."""
-        self._native.write(data)
+        self.connection.write(data)
 
     def send_file(self, fd: int, offset: int, length: int) -> int:
         """Send a part of a file."""
-        return write_part_of_file(self._native.write, fd, offset, length)
+        return write_part_of_file(self.connection.write, fd, offset, length)
 
     def call_soon(self, callback: Callable[[], None]) -> IDelayedCall:
         """Schedule a call in the next turn of the reactor."""
@@ -142,8 +161,48 @@ class TwistedAdapter(Protocol):
 
     # Called by the connection: closing.
 
+    def _hold(self, data: bytes) -> None:
+        """Hold bytes until the end of the turn, together with what else is written."""
+        if not self._held:
+            self._turn_end.add(self._send)
+        self._held += data
+        if len(self._held) > _MOST_HELD:
+            self._release()
+
+    @ends_connection
+    def _send(self) -> None:
+        """
+        Send the held bytes, as many as the kernel takes.
+
+        The transport gets what is left: it asks the reactor to wait until the kernel
+        takes more, and meets the socket's errors by itself.
+        """
+        data, self._held = self._held, b""
+        if not data:
+            return
+        if _UNSENT.none(self._native):
+            try:
+                sent = self._socket.send(data)
+            except OSError:
+                sent = 0
+            data = data[sent:]
+        if data:
+            self._native.write(data)
+
+    def _release(self) -> None:
+        """Give the held bytes to the transport."""
+        data, self._held = self._held, b""
+        if data:
+            self._native.write(data)
+
+    def _stop_holding(self) -> None:
+        """Leave all further writing to the transport."""
+        self._release()
+        self.connection.write = self._native.write
+
     def close_writing(self) -> bool:
         """Close the write side."""
+        self._stop_holding()
         # With a registered producer, the transport would first wait for its data.
         self._native.unregisterProducer()
         if self.encrypted:
@@ -159,6 +218,7 @@ class TwistedAdapter(Protocol):
 
     def close(self) -> None:
         """Close the transport once everything is written."""
+        self._stop_holding()
         self._native.unregisterProducer()
         self._native.loseConnection()
 
@@ -168,6 +228,8 @@ class TwistedAdapter(Protocol):
 
     def abort(self) -> None:
         """Close the transport at once, and discard unsent bytes."""
+        self._held = b""
+        self.connection.write = self._native.write
         self._native.abortConnection()
 
     # Called by the connection: transferring it to another process.
@@ -192,6 +254,7 @@ class TwistedAdapter(Protocol):
 
     def raw_transport(self, connection: StreamChannel) -> TwistedTransport:
         """Return a new transport object for code that asks for the raw stream."""
+        self._stop_holding()
         is_client = self._peer_kind is PeerKind.CLIENT
         kind = TwistedTransport if is_client else ForwardedTransport
         return kind(connection, self)

@@ -25,8 +25,10 @@ from zope.interface import implementer
 from clusterapp.errors import CoreUnreachableError, CoreUntrustedError
 from clusterapp.http.syntax.message_head import RequestHead, ResponseHead
 from clusterapp.http.upstream.connection_pool import IdleConnections
+from clusterapp.http.upstream.forwarded_headers import ForwardedHeaders
 from clusterapp.http.upstream.upstream_connection import Call, CoreConnection
-from clusterapp.http.upstream.upstream_response import WireResponse
+from clusterapp.http.upstream.upstream_response import ForwardedResponse, WireResponse
+from clusterapp.system.turn_end import TurnEnd
 
 #: The default time, in seconds, for which an idle connection is kept.
 IDLE_TIMEOUT = 30.0
@@ -55,21 +57,25 @@ class CoreAgent:
         the core's keep-alive timeout, so that requests do not cross a close on the
         wire.
     :param max_idle: the most idle connections that are kept.
+    :param turn_end: tells the end of a turn of the loop; see `IdleConnections`.
     :param path: the path of the core's Unix socket, for errors; None if it has none.
+    :ivar turn_end: the same, for what follows on a response; None if it is not known.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one parameter for each property of the pool
         self,
         clock: IReactorTime,
         endpoint: IStreamClientEndpoint,
         *,
         idle_timeout: float = IDLE_TIMEOUT,
         max_idle: int = 64,
+        turn_end: TurnEnd | None = None,
         path: str | None = None,
     ) -> None:
+        self.turn_end = turn_end
         self._where = "" if path is None else f" to unix:{path}"
         self._endpoint = endpoint
-        self._idle = IdleConnections(clock, idle_timeout, max_idle)
+        self._idle = IdleConnections(clock, idle_timeout, max_idle, turn_end)
         self._factory = Factory.forProtocol(partial(CoreConnection, self))
         self._factory.noisy = False
         self._alive: set[CoreConnection] = set()
@@ -89,7 +95,14 @@ class CoreAgent:
 
         A ``Host`` is added if there is none.  The Deferred fails like that of
         :meth:`send`.
+
+        With :class:`ForwardedHeaders` it is sent like by :meth:`send`: the URI is only
+        the ``absoluteURI`` of the response's request.
         """
+        if isinstance(headers, ForwardedHeaders):
+            return self._send(  # type: ignore[return-value]
+                headers.head, bodyProducer, headers.interim, uri, ForwardedResponse
+            )
         parts = _URI.match(uri)
         if parts is None:
             return fail(ValueError(f"not an absolute URI: {uri!r}"))
@@ -170,11 +183,12 @@ class CoreAgent:
         body: IBodyProducer | None,
         interim: Callable[[ResponseHead], None] | None,
         uri: bytes | None,
+        response_type: type[WireResponse] = WireResponse,
     ) -> Deferred[WireResponse]:
         if self._closed:
             return fail(CoreUnreachableError("the agent is closed"))
         try:
-            call = Call(head, body, interim, uri)
+            call = Call(head, body, interim, uri, response_type)
         except ValueError:
             return fail()
         result = call.result()

@@ -34,6 +34,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from clusterapp.guards import guarded
+from clusterapp.system.turn_end import TurnEnd
+
+#: The number of bytes written in one turn of the loop from which on they are passed to
+#: the loop's transport, which pauses their producer.
+_MOST_HELD = 1 << 16
 
 
 @implementer(IStreamClientEndpoint)
@@ -43,11 +48,18 @@ class NativeUnixEndpoint:
 
     :param loop: the loop that the reactor runs on.
     :param path: the path of the socket.
+    :param turn_end: sends what was written in a turn of the loop, at the turn's end.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, path: str) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        path: str,
+        turn_end: TurnEnd | None = None,
+    ) -> None:
         self._loop = loop
         self._path = path
+        self._turn_end = turn_end or TurnEnd(loop.call_soon)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """
@@ -77,7 +89,7 @@ class NativeUnixEndpoint:
             raise
         address = UNIXAddress(self._path)
         protocol = cast("IProtocol", factory.buildProtocol(address))
-        face = NativeStream(transport, protocol, sock, address)
+        face = NativeStream(transport, protocol, sock, address, self._turn_end)
         transport.set_protocol(face)
         carrier.hand_over(protocol, face)
         return protocol
@@ -147,6 +159,7 @@ class NativeStream(asyncio.Protocol):
     :param protocol: the Twisted protocol.
     :param sock: the socket, for `getHandle`.
     :param address: the peer's address.
+    :param turn_end: sends what was written in a turn of the loop, at the turn's end.
     """
 
     def __init__(
@@ -155,6 +168,7 @@ class NativeStream(asyncio.Protocol):
         protocol: IProtocol,
         sock: socket.socket,
         address: UNIXAddress,
+        turn_end: TurnEnd,
     ) -> None:
         self.disconnecting = False
         self.data_received = guarded(  # type: ignore[method-assign]
@@ -164,6 +178,8 @@ class NativeStream(asyncio.Protocol):
         self._protocol = protocol
         self._socket = sock
         self._address = address
+        self._turn_end = turn_end
+        self._held = b""
         self._producer: IPushProducer | None = None
         self._full = False
         self._lost = False
@@ -172,9 +188,18 @@ class NativeStream(asyncio.Protocol):
     # Called by the Twisted side.
 
     def write(self, data: bytes) -> None:
-        """Send bytes; after the connection is closed they are dropped."""
-        if not self._lost:
-            self._transport.write(data)
+        """
+        Send bytes at the end of the loop's turn, together with what else is written.
+
+        So the requests of a turn are sent one after the other when all of them are
+        there: the core preempts this process less often, and finds more at a time.
+        After the connection is closed bytes are dropped.
+        """
+        if not self._held:
+            self._turn_end.add(self._send)
+        self._held += data
+        if len(self._held) > _MOST_HELD:
+            self._send()
 
     def writeSequence(self, data: Any) -> None:
         """Send a sequence of bytes."""
@@ -182,6 +207,7 @@ class NativeStream(asyncio.Protocol):
 
     def loseConnection(self) -> None:
         """Close the connection after all pending writes."""
+        self._send()
         self.disconnecting = True
         self._transport.close()
 
@@ -233,6 +259,12 @@ class NativeStream(asyncio.Protocol):
     def getHost(self) -> UNIXAddress:
         """Return this end's address, which has no name."""
         return UNIXAddress(None)
+
+    @_ends_stream
+    def _send(self) -> None:
+        data, self._held = self._held, b""
+        if data and not self._lost and not self._aborted:
+            self._transport.write(data)
 
     # Called by the loop; `data_received` is the Twisted protocol's own method.
 

@@ -44,6 +44,7 @@ class Call:
     :param body: the producer of its body.
     :param interim: called with each 1xx response.
     :param uri: the absolute URI, if it is known.
+    :param response_type: the class of the response.
     :raise ValueError: for a head that cannot be written.
     """
 
@@ -54,6 +55,7 @@ class Call:
         "head",
         "interim",
         "options",
+        "response_type",
         "uri",
         "wire",
     )
@@ -67,11 +69,13 @@ class Call:
         body: IBodyProducer | None,
         interim: Callable[[ResponseHead], None] | None,
         uri: bytes | None,
+        response_type: type[WireResponse] = WireResponse,
     ) -> None:
         self.head = head
         self.body = body
         self.interim = interim
         self.uri = uri
+        self.response_type = response_type
         self.wire, self.options = encode(head, body)
         self._result: Deferred[WireResponse] | None = None
 
@@ -144,6 +148,8 @@ class CoreConnection(Protocol):
         self._keep = True
         self._paused = False
         self._closing = False
+        #: The socket's file descriptor, None if TLS hides HTTP.
+        self.descriptor: int | None = None
         #: The time of its last release, in the clock's seconds.
         self.idle_since = 0.0
 
@@ -234,6 +240,7 @@ class CoreConnection(Protocol):
         if ISystemHandle.providedBy(self.transport):
             handle = self.transport.getHandle()
             if isinstance(handle, socket.socket):
+                self.descriptor = handle.fileno()
                 self._watch = select.poll()
                 self._watch.register(handle, select.POLLIN)
         self._pool.connected(self)
@@ -306,7 +313,7 @@ class CoreConnection(Protocol):
         if head.status == _SWITCHING and self._sender is not None:
             self.break_off(Failure(CoreBrokenError("a 101 before the body's end")))
             return
-        response = self._response = WireResponse(
+        response = self._response = call.response_type(
             self, WireRequest(call.head, call.uri), head, reader.minor, reader.length
         )
         if not reader.complete:

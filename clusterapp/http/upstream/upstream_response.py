@@ -10,6 +10,7 @@ from twisted.web.iweb import IClientRequest, IResponse
 from zope.interface import implementer
 
 from clusterapp.http.syntax.message_head import RequestHead, ResponseHead
+from clusterapp.http.upstream.forwarded_headers import NO_HEADERS
 from clusterapp.interfaces import Fields
 
 #: The reason at the end of a complete body.  One for all, like Twisted's
@@ -230,6 +231,21 @@ class WireResponse:
             protocol.dataReceived(b"".join(held))
         if self._reason is not None:
             protocol.connectionLost(self._reason)
+
+
+class ForwardedResponse(WireResponse):
+    """
+    A response to forward: its fields are in `head` only.
+
+    So that code between the agent and the proxy does not read or change them.
+    """
+
+    __slots__ = ()
+
+    @property
+    def headers(self) -> Headers:
+        """No header fields."""
+        return NO_HEADERS
 
 
 @implementer(IPushProducer)

@@ -7,6 +7,7 @@ from typing import Any
 from clusterapp.channel.bootstrap import private_name
 from clusterapp.http.exchange.exchange import Exchange
 from clusterapp.http.syntax.message_head import RequestHead, without_hop_by_hop
+from clusterapp.http.upstream.forwarding_client import ForwardingClient
 from clusterapp.settings.option_types import MAX_SECONDS
 from clusterapp.web.clients.trusted_proxies import TrustedProxies
 from clusterapp.web.cluster_membership import agent_beside
@@ -75,10 +76,11 @@ class Relay(ReverseProxy):
         upstream = Upstream(
             f"worker {slot}",
             self._reactor,
-            agent,
+            ForwardingClient(agent, self._reactor),
             readiness,
             self._timeout,
             self._stream_drain,
+            agent.turn_end,
         )
         self._upstreams[slot] = upstream
         return upstream

@@ -14,6 +14,7 @@ from clusterapp.http.server.request_facts import request_facts
 from clusterapp.http.syntax.client_origin import Origin
 from clusterapp.http.syntax.message_head import RequestHead, ResponseHead, end_to_end
 from clusterapp.http.upstream.core_agent import CoreAgent
+from clusterapp.http.upstream.forwarding_client import ForwardingClient
 from clusterapp.web.clients.trusted_proxies import TrustedProxies
 from clusterapp.worker.proxy.proxied_request import (
     UPGRADE_FIELDS,
@@ -147,10 +148,11 @@ class CoreProxy(ReverseProxy):
         self._upstream = Upstream(
             "the core",
             clock,
-            agent,
+            ForwardingClient(agent, clock),
             Readiness(clock),
             UpstreamTimeout(clock, timeout),
             StreamDrain(clock),
+            agent.turn_end,
         )
         self._timeout = timeout
         self._is_back_soon = False

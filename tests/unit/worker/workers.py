@@ -91,7 +91,7 @@ class Worker:
         self.listeners.stop()
         self.relay.close()
         self.site.abort()
-        agents = [way.agent for way in self.relay._upstreams.values()]
+        agents = [way.client.agent for way in self.relay._upstreams.values()]
         await gatherResults([agent.close() for agent in agents]).asFuture(loop)
         self.scripted.requests.clear()
 

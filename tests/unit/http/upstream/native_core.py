@@ -16,6 +16,7 @@ from clusterapp.http.syntax.message_head import RequestHead
 from clusterapp.http.upstream.core_agent import CoreAgent
 from clusterapp.http.upstream.unix_client import NativeUnixEndpoint
 from clusterapp.http.upstream.upstream_response import WireResponse
+from clusterapp.system.turn_end import TurnEnd
 from tests.unit.http.upstream.core_wire import GET, OK
 
 DEADLINE = 20.0
@@ -96,8 +97,9 @@ class NativeTestCase(SynchronousTestCase):
         self.listening.setblocking(False)
         self.listening.listen(16)
         self.clock = Clock()
-        self.endpoint = NativeUnixEndpoint(self.loop, self.path)
-        self.agent = CoreAgent(self.clock, self.endpoint)
+        turn_end = TurnEnd(self.loop.call_soon)
+        self.endpoint = NativeUnixEndpoint(self.loop, self.path, turn_end)
+        self.agent = CoreAgent(self.clock, self.endpoint, turn_end=turn_end)
         self.peers: list[Peer] = []
 
     def run_to_end(self, test: Coroutine[Any, Any, None]) -> None:

@@ -1,5 +1,6 @@
 """The agent on an asyncio loop's own transports: requests and broken connections."""
 
+import select
 import socket
 from typing import Any, cast
 
@@ -12,7 +13,8 @@ from twisted.web.client import ResponseDone
 
 from clusterapp.errors import CoreBrokenError, CoreUnreachableError
 from clusterapp.http.upstream.unix_client import NativeStream, _Carrier
-from tests.unit.http.upstream.core_wire import CHUNKED, GET, POST, Body, Collector
+from clusterapp.system.turn_end import TurnEnd
+from tests.unit.http.upstream.core_wire import CHUNKED, GET, OK, POST, Body, Collector
 from tests.unit.http.upstream.native_core import NativeTestCase, Uvloop
 
 
@@ -102,7 +104,13 @@ class RequestTests(NativeTestCase):
         early, told = _Carrier(), Told()
         early.connection_lost(ConnectionResetError("reset"))
         transport: Any = StringTransport()
-        stream = NativeStream(transport, told, cast("Any", None), UNIXAddress(None))
+        stream = NativeStream(
+            transport,
+            told,
+            cast("Any", None),
+            UNIXAddress(None),
+            TurnEnd(self.loop.call_soon),
+        )
         early.hand_over(told, stream)
         self.assertIn("reset", lost[0])
         self.assertEqual(len(lost), 1)
@@ -185,6 +193,93 @@ class RequestTests(NativeTestCase):
             sent.cancel()
             self.failureResultOf(sent)
             self.assertEqual(await peer.rest(), b"")
+
+        self.run_to_end(test())
+
+    def test_requests_of_a_turn(self) -> None:
+        """They are sent at its end; the head together with the first of the body."""
+
+        async def test() -> None:
+            peer, _ = await self.asked()
+            upload = Body()
+            self.agent.send(POST, upload).addErrback(lambda _: None)
+            upload.write(b"a")
+            with self.assertRaises(BlockingIOError):
+                peer.sock.recv(1)
+            await self.turn(2)
+            self.assertTrue(peer.sock.recv(65536).endswith(b"\r\n\r\n1\r\na\r\n"))
+
+        self.run_to_end(test())
+
+    def test_much_in_a_turn(self) -> None:
+        """Much is passed on at once, so that its producer is paused in time."""
+
+        async def test() -> None:
+            await self.asked()
+            upload = Body()
+            self.agent.send(POST, upload).addErrback(lambda _: None)
+            for _ in range(64):
+                upload.write(b"x" * 65536)
+            self.assertIn("pause", upload.did)
+
+        self.run_to_end(test())
+
+    def test_given_up_in_the_same_turn(self) -> None:
+        """A request that is cancelled before it is sent never is."""
+
+        async def test() -> None:
+            peer, _ = await self.asked()
+            sent = self.agent.send(GET)
+            sent.cancel()
+            self.failureResultOf(sent)
+            self.assertEqual(await peer.rest(), b"")
+
+        self.run_to_end(test())
+
+    def test_closed_in_order(self) -> None:
+        """What was written before a close is sent."""
+
+        async def test() -> None:
+            peer, _ = await self.asked()
+            (connection,) = self.agent._alive
+            connection.transport.write(b"last")
+            connection.transport.loseConnection()
+            self.assertEqual(await peer.rest(), b"last")
+
+        self.run_to_end(test())
+
+    def test_polled_once_in_a_turn(self) -> None:
+        """All idle connections together; those that were closed are not used."""
+
+        async def test() -> None:
+            sent = [self.agent.send(GET) for _ in range(4)]
+            peers = [await self.accept() for _ in sent]
+            for peer in peers:
+                await peer.until()
+                await peer.send(OK)
+            await self.until(lambda: all(each.called for each in sent))
+            await self.turn()
+            polls: list[object] = []
+            poll = select.poll
+
+            def counted() -> object:
+                polls.append(poll())
+                return polls[-1]
+
+            self.patch(select, "poll", counted)
+            for peer in peers[:2]:
+                peer.sock.shutdown(socket.SHUT_RDWR)
+            again = [self.agent.send(GET) for _ in range(3)]
+            self.assertEqual(len(polls), 1)
+            for peer in (*peers[2:], await self.accept()):
+                await peer.until()
+                await peer.send(OK)
+            for each in again:
+                self.assertEqual((await each.asFuture(self.loop)).code, 200)
+            await self.turn()
+            polls.clear()
+            self.agent.send(GET).addErrback(lambda _: None).cancel()
+            self.assertEqual(len(polls), 1)
 
         self.run_to_end(test())
 
