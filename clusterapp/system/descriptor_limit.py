@@ -13,7 +13,7 @@ LOW = 4096
 #: when they start another program.
 MOST = 2**20
 
-#: Connections of unknown clients may use one in so many of the descriptors.
+#: Connections of one kind may use one in so many of the descriptors.
 _PART_OF_DESCRIPTORS = 4
 
 _log = Logger()
@@ -44,7 +44,9 @@ def warn_of_low_limit() -> None:
 
 def part_of_descriptors(most: int) -> int:
     """
-    Return the most connections of unknown clients that may be open at a time.
+    Return the most connections of one kind that may be open at a time.
+
+    The kinds are those of unknown clients, and idle ones to another process.
 
     :param most: the bound if there are enough descriptors.
     :return: at most a quarter of the descriptors that this process may have; the rest

@@ -20,6 +20,7 @@ from clusterapp.http.upstream.upstream_tls import client_options
 from clusterapp.interfaces import Role
 from clusterapp.private_names.reactors import event_loop_of
 from clusterapp.settings.model import Settings
+from clusterapp.system.descriptor_limit import part_of_descriptors
 from clusterapp.system.turn_end import TurnEnd
 
 #: The most idle connections to another process on this machine: the responses of a turn
@@ -79,7 +80,11 @@ def agent_beside(reactor: Any, path: str) -> CoreAgent:
     turn_end = TurnEnd(loop.call_soon)
     endpoint = NativeUnixEndpoint(loop, path, turn_end)
     return CoreAgent(
-        reactor, endpoint, max_idle=_MOST_IDLE, turn_end=turn_end, path=path
+        reactor,
+        endpoint,
+        max_idle=part_of_descriptors(_MOST_IDLE),
+        turn_end=turn_end,
+        path=path,
     )
 
 
