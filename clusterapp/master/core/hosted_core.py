@@ -21,6 +21,7 @@ from clusterapp.errors import (
 from clusterapp.guards import guarded
 from clusterapp.lifecycle import State
 from clusterapp.master.core.core_process import CORE_SLOT, CoreWatcher
+from clusterapp.master.core.kept_signal_handlers import kept_signal_handlers
 from clusterapp.master.core.no_asyncio import refuse_asyncio
 from clusterapp.master.rollout.release import Release
 from clusterapp.master.workers.child_slot import ChildSlot
@@ -181,7 +182,8 @@ class MasterCore:
         clean_up_forks()
         refuse_asyncio(self._reactor)
         bootstrap = self._release.core.bootstrap
-        loaded = load(settings.app, settings.core_app, self._reactor)
+        with kept_signal_handlers():
+            loaded = load(settings.app, settings.core_app, self._reactor)
         loaded.set_up_templates(reload=settings.reload, cache=bootstrap.cache)
         client = core_client(self._agent)
         loaded.bind(Membership("core", CORE_SLOT, bootstrap.generation, client))
