@@ -31,6 +31,7 @@ from clusterapp.http.transports.shared_sockets import (
     shut_down,
     unacknowledged,
 )
+from clusterapp.http.transports.tls_writer import TlsWriter
 
 if TYPE_CHECKING:
     import ssl
@@ -54,6 +55,7 @@ class AsyncioAdapter(asyncio.Protocol):
     :ivar connection: the connection.
     :ivar native: the current transport, with the methods of `asyncio.Transport`; None
         until it has been made.
+    :ivar write: writes bytes to the transport; set once it has been made.
     """
 
     __slots__ = (
@@ -68,10 +70,12 @@ class AsyncioAdapter(asyncio.Protocol):
         "_peer",
         "_peer_name",
         "_securely",
+        "_writer",
         "connection",
         "data_received",
         "encrypted",
         "native",
+        "write",
     )
 
     def __init__(  # noqa: PLR0913 - who accepts a connection knows all of these
@@ -86,6 +90,8 @@ class AsyncioAdapter(asyncio.Protocol):
     ) -> None:
         self._loop = loop
         self.native: Any = None
+        self.write: Callable[[bytes], None]
+        self._writer: TlsWriter | None = None
         self.encrypted = False
         self._kernel_writes: KernelWrites | None = None
         self._offered = False
@@ -186,26 +192,33 @@ class AsyncioAdapter(asyncio.Protocol):
     @ends_connection
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called when the transport is connected."""
-        # uvloop's transports are not instances of asyncio's classes.
-        self._use(cast("asyncio.Transport", transport))
-        layer: ssl.SSLObject | None = self.native.get_extra_info("ssl_object")
+        layer: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if layer is not None:
             self.encrypted = True
             # Later, OpenSSL may have dropped it: after an error of the client's TLS.
             self._certificate = layer.getpeercert(binary_form=True)
+        # uvloop's transports are not instances of asyncio's classes.
+        self._use(cast("asyncio.Transport", transport))
         self.connection.opened()
 
     def _use(self, native: asyncio.Transport) -> None:
         self.native = native
-        self.connection.write = native.write
+        if self.encrypted:
+            self._writer = TlsWriter(native)
+        self.write = native.write if self._writer is None else self._writer.write
+        self.connection.write = self.write
 
     def pause_writing(self) -> None:
         """Called when the write buffer is full."""
+        if self._writer is not None:
+            self._writer.paused = True
         self.connection.writing_paused()
 
     @ends_connection
     def resume_writing(self) -> None:
         """Called when most of the write buffer has been sent."""
+        if self._writer is not None and not self._writer.resume():
+            return  # the buffer is full again
         self.connection.writing_resumed()
         if self._closes_when_written:
             self._close_tls()
@@ -222,7 +235,8 @@ class AsyncioAdapter(asyncio.Protocol):
             self._kernel_writes.close()
             self._kernel_writes = None
         self.connection.lost(connectionDone if error is None else Failure(_lost(error)))
-        if self.encrypted:
+        if self._writer is not None:
+            self._writer.drop()
             # TLS transports keep their buffers, large ones where a large response was
             # not read. The adapter itself may wait for the garbage collector.
             self._use(ClosedTransport(self.native))  # type: ignore[arg-type]
@@ -263,7 +277,8 @@ class AsyncioAdapter(asyncio.Protocol):
     @property
     def unsent(self) -> int:
         """The number of written bytes that have not been passed to the kernel yet."""
-        return int(self.native.get_write_buffer_size())
+        held = 0 if self._writer is None else self._writer.size
+        return held + int(self.native.get_write_buffer_size())
 
     def unacknowledged(self) -> int:
         """Return how many written bytes the client has not acknowledged yet."""
@@ -274,7 +289,7 @@ class AsyncioAdapter(asyncio.Protocol):
 
     def write_before_file(self, data: bytes) -> None:
         """Send a head at once, so that the kernel may put file data behind it."""
-        write = self.native.write
+        write = self.write
         if self.encrypted or self.unsent:
             write(data)
             return
@@ -286,7 +301,7 @@ class AsyncioAdapter(asyncio.Protocol):
         """Send a part of a file with sendfile(2), if possible."""
         # TLS must encrypt the data, and it must not overtake the write buffer.
         if self.encrypted or self.unsent:
-            return write_part_of_file(self.native.write, fd, offset, length)
+            return write_part_of_file(self.write, fd, offset, length)
         sent = self._beside_transport().send_file(fd, offset, length)
         if sent is None:
             self.connection.writing_paused()
@@ -330,12 +345,17 @@ class AsyncioAdapter(asyncio.Protocol):
         """Close the transport once everything is written."""
         if self.native is None:
             self.abort()
+        elif self._writer is not None and self._writer.size:
+            self._closes_when_written = True
         else:
             self.native.close()
 
     def _close_tls(self) -> None:
         """Send a close_notify once all is written; the transport reads on for one."""
-        native = self.native
+        native, writer = self.native, self._writer
+        if writer is not None and writer.size:
+            self._closes_when_written = True
+            return
         self._closes_when_written = bool(native.get_write_buffer_size())
         if self._closes_when_written:
             # The transport's own close() would limit the flush to the
@@ -360,6 +380,8 @@ class AsyncioAdapter(asyncio.Protocol):
             if self._arriving is not None:
                 self._arriving.cancel()
             return
+        if self._writer is not None:
+            self._writer.drop()
         there = self.native.get_extra_info("socket")
         if self._has_duplicates:
             shut_down(there)

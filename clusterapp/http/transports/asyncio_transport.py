@@ -1,6 +1,7 @@
 """Twisted transport interface of a connection on an asyncio transport."""
 
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.interfaces import (
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 class AsyncioTransportAdapter(Protocol):
     """What the transport of a request needs of the adapter of its connection."""
+
+    #: Writes bytes to it.
+    write: Callable[[bytes], None]
 
     @property
     def native(self) -> Any:
@@ -69,7 +73,7 @@ class AsyncioTransport:
         """Write bytes; do nothing once the write side is closed."""
         ended = self._ended or self._connection.deadlines.phase in CLOSE_SENT
         if not (ended or self._native.is_closing()):
-            self._native.write(data)
+            self._adapter.write(data)
 
     def writeSequence(self, data: "Iterable[bytes]") -> None:
         """Write the pieces, joined."""
