@@ -32,9 +32,9 @@ from clusterapp.system.turn_end import TurnEnd
 #: Bytes that a transport has not passed to the kernel yet.
 _UNSENT = unsent_bytes()
 
-#: The number of bytes written in one turn of the reactor from which on they are left to
-#: the transport, which pauses their producer.
-_MOST_HELD = 1 << 16
+#: The most bytes that wait for the end of the reactor's turn. More are passed to the
+#: transport, which then pauses their producer.
+_MAX_PENDING = 1 << 16
 
 
 @implementer(IPushProducer)
@@ -60,7 +60,7 @@ class TwistedAdapter(Protocol):
     ) -> None:
         self._turn_end: Any = turn_end
         self._socket: Any = None
-        self._held = b""
+        self._pending = b""
         self._peer_kind = peer_kind
         self._native: Any = None
         self.connection = Connection(site, self, peer_kind)
@@ -79,13 +79,13 @@ class TwistedAdapter(Protocol):
         self.connection.write = self._native.write
         if self._turn_end is not None and isinstance(self._native, tcp.Connection):
             self._socket = self._native.getHandle()
-            self.connection.write = self._hold
+            self.connection.write = self._write_at_turn_end
         self.connection.opened()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Called when the connection is lost: also free the unsent bytes."""
         self.connection.lost(reason)
-        self._held = b""
+        self._pending = b""
         _UNSENT.drop(self._native)
 
     def pauseProducing(self) -> None:
@@ -138,7 +138,7 @@ class TwistedAdapter(Protocol):
     @property
     def unsent(self) -> int:
         """The number of written bytes that have not been passed to the kernel yet."""
-        return len(self._held) + _UNSENT.count(self._native)
+        return len(self._pending) + _UNSENT.count(self._native)
 
     def unacknowledged(self) -> int:
         """Return how many written bytes the client has not acknowledged yet."""
@@ -161,23 +161,23 @@ class TwistedAdapter(Protocol):
 
     # Called by the connection: closing.
 
-    def _hold(self, data: bytes) -> None:
-        """Hold bytes until the end of the turn, together with what else is written."""
-        if not self._held:
+    def _write_at_turn_end(self, data: bytes) -> None:
+        """Buffer bytes until the end of the turn, together with later writes in it."""
+        if not self._pending:
             self._turn_end.add(self._send)
-        self._held += data
-        if len(self._held) > _MOST_HELD:
-            self._release()
+        self._pending += data
+        if len(self._pending) > _MAX_PENDING:
+            self._pass_on()
 
     @ends_connection
     def _send(self) -> None:
         """
-        Send the held bytes, as many as the kernel takes.
+        Send the pending bytes, as many as the kernel takes.
 
         The transport gets what is left: it asks the reactor to wait until the kernel
         takes more, and meets the socket's errors by itself.
         """
-        data, self._held = self._held, b""
+        data, self._pending = self._pending, b""
         if not data:
             return
         if _UNSENT.none(self._native):
@@ -189,20 +189,20 @@ class TwistedAdapter(Protocol):
         if data:
             self._native.write(data)
 
-    def _release(self) -> None:
-        """Give the held bytes to the transport."""
-        data, self._held = self._held, b""
+    def _pass_on(self) -> None:
+        """Pass the pending bytes to the transport."""
+        data, self._pending = self._pending, b""
         if data:
             self._native.write(data)
 
-    def _stop_holding(self) -> None:
-        """Leave all further writing to the transport."""
-        self._release()
+    def _write_directly(self) -> None:
+        """Pass the pending bytes, and all later writes, to the transport at once."""
+        self._pass_on()
         self.connection.write = self._native.write
 
     def close_writing(self) -> bool:
         """Close the write side."""
-        self._stop_holding()
+        self._write_directly()
         # With a registered producer, the transport would first wait for its data.
         self._native.unregisterProducer()
         if self.encrypted:
@@ -218,7 +218,7 @@ class TwistedAdapter(Protocol):
 
     def close(self) -> None:
         """Close the transport once everything is written."""
-        self._stop_holding()
+        self._write_directly()
         self._native.unregisterProducer()
         self._native.loseConnection()
 
@@ -228,7 +228,7 @@ class TwistedAdapter(Protocol):
 
     def abort(self) -> None:
         """Close the transport at once, and discard unsent bytes."""
-        self._held = b""
+        self._pending = b""
         self.connection.write = self._native.write
         self._native.abortConnection()
 
@@ -254,7 +254,7 @@ class TwistedAdapter(Protocol):
 
     def raw_transport(self, connection: StreamChannel) -> TwistedTransport:
         """Return a new transport object for code that asks for the raw stream."""
-        self._stop_holding()
+        self._write_directly()
         is_client = self._peer_kind is PeerKind.CLIENT
         kind = TwistedTransport if is_client else ForwardedTransport
         return kind(connection, self)

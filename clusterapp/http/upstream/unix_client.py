@@ -36,9 +36,9 @@ from zope.interface import implementer
 from clusterapp.guards import guarded
 from clusterapp.system.turn_end import TurnEnd
 
-#: The number of bytes written in one turn of the loop from which on they are passed to
-#: the loop's transport, which pauses their producer.
-_MOST_HELD = 1 << 16
+#: The most bytes that wait for the end of the loop's turn. More are passed to the
+#: loop's transport, which then pauses their producer.
+_MAX_PENDING = 1 << 16
 
 
 @implementer(IStreamClientEndpoint)
@@ -179,7 +179,7 @@ class NativeStream(asyncio.Protocol):
         self._socket = sock
         self._address = address
         self._turn_end = turn_end
-        self._held = b""
+        self._pending = b""
         self._producer: IPushProducer | None = None
         self._full = False
         self._lost = False
@@ -195,10 +195,10 @@ class NativeStream(asyncio.Protocol):
         there: the core preempts this process less often, and finds more at a time.
         After the connection is closed bytes are dropped.
         """
-        if not self._held:
+        if not self._pending:
             self._turn_end.add(self._send)
-        self._held += data
-        if len(self._held) > _MOST_HELD:
+        self._pending += data
+        if len(self._pending) > _MAX_PENDING:
             self._send()
 
     def writeSequence(self, data: Any) -> None:
@@ -262,7 +262,7 @@ class NativeStream(asyncio.Protocol):
 
     @_ends_stream
     def _send(self) -> None:
-        data, self._held = self._held, b""
+        data, self._pending = self._pending, b""
         if data and not self._lost and not self._aborted:
             self._transport.write(data)
 

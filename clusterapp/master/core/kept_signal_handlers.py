@@ -28,5 +28,6 @@ def kept_signal_handlers() -> Iterator[None]:
                 _log.warn(
                     "the application's module has set a handler of {name}: the master"
                     " keeps its own (with --core isolated, it is set in the core)",
-                    name=signal.Signals(number).name,
+                    # The real-time signals between the first and the last have no name.
+                    name=getattr(number, "name", f"signal {number}"),
                 )

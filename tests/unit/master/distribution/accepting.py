@@ -61,7 +61,7 @@ class AcceptanceCase(SlotSocketsCase):
         self.run_in(*range(size))
 
     def divide(self, listener: int = 0) -> None:
-        """Give a listener the policy ``reuseport``, with a socket for each worker."""
+        """Set a listener's policy to ``reuseport``, with a socket for each worker."""
         group = self.sockets.group(self.listeners[listener].bound)
         group.member(len(self.workers) - 1)
         self.listeners[listener].follow("reuseport", group)

@@ -138,7 +138,7 @@ class HeldWriteTests(SynchronousTestCase):
         self.assertIsNotNone(self.transport.doWrite())
 
     def test_raw_stream(self) -> None:
-        """What was held goes before the first bytes of another protocol."""
+        """Pending bytes are sent before the first bytes of another protocol."""
         self.adapter.connection.write(b"head ")
         raw = self.adapter.raw_transport(self.adapter.connection)
         raw.write(b"frame")
