@@ -121,7 +121,8 @@ def measure(peer: Peer, plan: Plan, rate: float) -> Iterable[Finding]:
         (IDLE, _IDLE_CONNECTIONS, None),
     ]
     if peer.is_ours:
-        situations.insert(1, (RELOAD, 0, _reload))
+        # The last one: what it starts goes on when its requests are answered.
+        situations.append((RELOAD, 0, _reload))
     try:
         with started(peer, work(), plan) as (server, ground), blaming(server):
             wait_until_ready(peer, server, ground.port)
