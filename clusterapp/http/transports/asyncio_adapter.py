@@ -236,10 +236,11 @@ class AsyncioAdapter(asyncio.Protocol):
             self._kernel_writes = None
         self.connection.lost(connectionDone if error is None else Failure(_lost(error)))
         if self._writer is not None:
-            self._writer.drop()
-            # TLS transports keep their buffers, large ones where a large response was
-            # not read. The adapter itself may wait for the garbage collector.
-            self._use(ClosedTransport(self.native))  # type: ignore[arg-type]
+            # TLS transports keep their buffers, and the adapter may wait for the garbage
+            # collector.
+            self._writer = None
+            self.native = ClosedTransport(self.native)
+            self.write = self.connection.write = self.native.write
 
     # Called by the connection: its peer.
 

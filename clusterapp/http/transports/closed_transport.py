@@ -32,9 +32,6 @@ class ClosedTransport:
 
     abort = pause_reading = resume_reading = close
 
-    def set_write_buffer_limits(self, high: int | None = None) -> None:
-        """Do nothing: nothing is written any more."""
-
     def can_write_eof(self) -> bool:
         """Return False: the write side is closed."""
         return False

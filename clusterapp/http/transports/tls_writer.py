@@ -28,7 +28,6 @@ class TlsWriter:
         self._pending: deque[memoryview] = deque()
         self.size = 0
         self.paused = False
-
         # Above it, writing is paused: the event loops' own mark is up to 512 KiB.
         transport.set_write_buffer_limits(high=_HIGH_WATER)
 
@@ -52,7 +51,7 @@ class TlsWriter:
         return not self._pending
 
     def drop(self) -> None:
-        """Drop the bytes that are pending: the connection is aborted or lost."""
+        """Drop the pending bytes: the connection is aborted."""
         self._pending.clear()
         self.size = 0
 
