@@ -140,7 +140,7 @@ class UnsentBytes:
         """Return the number of unsent bytes."""
         return 0
 
-    def none(self, transport: Any) -> bool:  # noqa: ARG002
+    def is_empty(self, transport: Any) -> bool:  # noqa: ARG002
         """Return whether a socket's transport is known to have no unsent bytes."""
         return False
 
@@ -177,7 +177,7 @@ def _find_unsent() -> UnsentBytes | None:
                 number += transport._tempDataLen
             return number
 
-        def none(self, transport: Any) -> bool:
+        def is_empty(self, transport: Any) -> bool:
             return not (transport._tempDataLen or transport.dataBuffer)
 
         def drop(self, transport: Any) -> None:

@@ -236,8 +236,8 @@ class AsyncioAdapter(asyncio.Protocol):
             self._kernel_writes = None
         self.connection.lost(connectionDone if error is None else Failure(_lost(error)))
         if self._writer is not None:
-            # TLS transports keep their buffers, and the adapter may wait for the garbage
-            # collector.
+            # TLS transports keep their buffers, and the adapter may wait for a garbage
+            # collection.
             self._writer = None
             self.native = ClosedTransport(self.native)
             self.write = self.connection.write = self.native.write

@@ -180,7 +180,7 @@ class TwistedAdapter(Protocol):
         data, self._pending = self._pending, b""
         if not data:
             return
-        if _UNSENT.none(self._native):
+        if _UNSENT.is_empty(self._native):
             try:
                 sent = self._socket.send(data)
             except OSError:
